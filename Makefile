@@ -1,0 +1,54 @@
+# What a newcomer needs: make demo, make test.
+PYTHON ?= python3
+# Other ones for the oldest Airflow that is supported: see test-oldest.
+VENV := .venv
+CONSTRAINTS := constraints-dev.txt
+BIN := $(VENV)/bin
+HOURS ?= 6
+ONCE ?=
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint $(CONSTRAINTS)
+
+.PHONY: help demo test test-oldest lint format screenshots clean
+
+help: ## Say what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+demo: $(VENV)/.demo ## Run the main job: a local Ayla cloud, a real Airflow (HOURS=6; ONCE=1 checks and exits)
+	@$(BIN)/python -m demo --hours $(HOURS) $(if $(ONCE),--once)
+
+test: $(VENV)/.test ## Run all tests (TESTS="-k wait" for some)
+	@$(BIN)/python -m pytest $(TESTS)
+
+test-oldest: ## The same with the oldest Airflow that is supported
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
+
+lint: $(VENV)/.test ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.test ## Put the code into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+screenshots: $(VENV)/.test ## Take the pictures of README and docs anew (needs Chromium and its driver)
+	@$(BIN)/python -m demo.screenshots
+
+clean: ## Remove what the other targets made
+	rm -rf .venv .venv-oldest .demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
+	@echo "Installing Airflow and the provider into $(VENV), for a minute or two ..."
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "Installing what the tests need into $(VENV), for a minute or two ..."
+	@$(PIP) --editable '.[google]' --group dev
+	@touch $@

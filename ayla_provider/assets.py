@@ -1,0 +1,45 @@
+"""The assets of an archive: what a DAG of yours can be scheduled on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, AssetAlias
+
+from ayla_provider.domain.events import event_type_of
+
+if TYPE_CHECKING:
+    from ayla_provider.domain.manifest import Manifest
+
+
+def export_asset(destination: str, event_type: str) -> Asset:
+    """
+    Return the asset that an event type in an archive is.
+
+    :param destination: the destination's URL, as the copying task has it
+    :param event_type: in any spelling
+    """
+    return Asset(uri=f"{destination.rstrip('/')}/event_type={event_type_of(event_type)}")
+
+
+def export_alias(event_type: str) -> AssetAlias:
+    """
+    Return the alias under which every copying task announces an event type, wherever it is copied to.
+
+    For a DAG that is to follow an event type without knowing the destination.
+
+    :param event_type: in any spelling
+    """
+    return AssetAlias(f"ayla_export_{event_type_of(event_type)}")
+
+
+def event_extra(manifest: Manifest) -> dict[str, Any]:
+    """Return what an asset event says of the hour that it announces."""
+    return {
+        "event_type": manifest.event_type,
+        "hour": manifest.hour.isoformat(),
+        "state": manifest.state.value,
+        "files": len(manifest.files),
+        "bytes": manifest.size,
+        "revision": manifest.revision,
+    }

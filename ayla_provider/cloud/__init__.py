@@ -1,0 +1,1 @@
+"""A client of the Ayla cloud: sign-in, credentials service, storage, copy. Without Airflow."""

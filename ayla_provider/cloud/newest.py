@@ -1,0 +1,91 @@
+"""The newest files of an event folder, found with few listings however long its history is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ayla_provider.cloud.storage import translated
+from ayla_provider.domain.layout import parse_source, source_prefix
+
+if TYPE_CHECKING:
+    from ayla_provider.cloud.storage import ExportStore
+    from ayla_provider.domain.hours import FolderStyle
+
+
+@dataclass(frozen=True, slots=True)
+class SeenObject:
+    """An object in a dated folder."""
+
+    name: str
+    size: int
+    generation: int
+    time: datetime
+    style: FolderStyle
+
+
+@dataclass(slots=True)
+class NewestFiles:
+    """
+    Bounded listings of one event folder, counted.
+
+    All bounds are dates, in which both styles of folder times sort alike.
+    """
+
+    store: ExportStore
+    folder: str
+    requests: int = field(default=0, init=False)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all objects in the folder begin with."""
+        return source_prefix(self.store.oem_id, self.folder)
+
+    def newest(self) -> list[SeenObject]:
+        """Return the files of the newest day or two; if all are empty, those of the week before as well."""
+        today = self.store.now().astimezone(UTC).date()
+        start, objects = today - timedelta(days=1), self._list(today - timedelta(days=1))
+        if not objects and (newest := self._newest_day(start)):
+            start, objects = newest, self._list(newest, newest + timedelta(days=1))
+        if objects and not any(one.size for one in objects):
+            objects += self._list(start - timedelta(days=7), start)
+        return objects
+
+    def _newest_day(self, end: date) -> date | None:
+        """Return the newest date before this one that has a folder: farther and farther back, then by halves."""
+        newest = None
+        for back in (7, 56, 448, None):
+            start = end - timedelta(days=back) if back else date.min
+            newest = self._first(start, end)
+            if newest:
+                break
+            end = start
+        while newest and (middle := newest + (end - newest) / 2) > newest:
+            later = self._first(middle, end)
+            newest, end = (later, end) if later else (newest, middle)
+        return newest
+
+    def _first(self, start: date, end: date) -> date | None:
+        # More than one, since a folder's placeholder, which some tools make, is no file.
+        objects = self._list(start, end, max_results=10)
+        return objects[0].time.date() if objects else None
+
+    def _list(self, start: date, end: date | None = None, max_results: int | None = None) -> list[SeenObject]:
+        with translated(f"the list of gs://{self.store.bucket}/{self.prefix}"):
+            listing = self.store.client.list_blobs(
+                self.store.bucket,
+                prefix=self.prefix,
+                start_offset=f"{self.prefix}{start.isoformat()}",
+                # A colon sorts after the digits, so that without an end all dates are in.
+                end_offset=f"{self.prefix}{end.isoformat() if end else ':'}",
+                fields="items(name,size,generation),nextPageToken",
+                max_results=max_results,
+            )
+            found = [
+                SeenObject(blob.name, blob.size, blob.generation, *parsed[:2])
+                for blob in listing
+                if (parsed := parse_source(blob.name, self.prefix))
+            ]
+            self.requests += listing.page_number
+        return found

@@ -1,0 +1,250 @@
+"""The settings of a connection to Ayla, checked before any request."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ayla_provider.domain.events import event_type_of
+from ayla_provider.errors import AylaConfigError
+
+REGIONS = {
+    "us": "user-field.aylanetworks.com",
+    "eu": "user-field-eu.aylanetworks.com",
+    "cn": "user-field.ayla.com.cn",
+    "us-dev": "user-dev.aylanetworks.com",
+    "cn-dev": "user-dev.ayla.com.cn",
+}
+"""Region to the host of its user service (Ayla's API documentation). Dedicated tenants have a host of their own."""
+
+STORAGE_ENDPOINT = "https://storage.googleapis.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """
+    How the hosts of a connection are reached. What isn't set here is as the standard environment variables say.
+
+    :param proxy: the URL of a proxy, with user and password if it wants them; hosts in ``NO_PROXY`` go without
+    :param ca_file: a PEM file of the CAs to trust, in the place of the public ones
+    """
+
+    proxy: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AylaSettings:
+    """What it takes to sign in, to get a storage token, and to find the export. Secrets don't show in its repr."""
+
+    user_url: str
+    acs_url: str
+    email: str
+    password: str = field(repr=False)
+    app_id: str
+    app_secret: str = field(repr=False)
+    oem_id: str
+    bucket: str
+    storage_endpoint: str = STORAGE_ENDPOINT
+    event_folders: Mapping[str, str] = field(default_factory=dict)
+    """Event type to the spelling of its folder, where it was set by hand."""
+    network: Network = field(default_factory=Network)
+
+    @classmethod
+    def from_fields(
+        cls,
+        *,
+        conn_id: str,
+        login: str | None,
+        password: str | None,
+        host: str | None,
+        port: int | None,
+        extra: Mapping[str, Any],
+    ) -> AylaSettings:
+        """
+        Check the fields of a connection.
+
+        :param conn_id: the connection's id, for the errors
+        :param extra: the connection's extra, with the keys of its form
+        :raises AylaConfigError: naming every field that is missing, or the one that is malformed
+        """
+        extra = {key: value.strip() if isinstance(value, str) else value for key, value in extra.items()}
+        extra = {key: value for key, value in extra.items() if value not in (None, "")}
+        login = (login or "").strip()
+        fields = {"login (the e-mail)": login, "password": password}
+        fields.update((name, extra.get(name)) for name in ("app_id", "app_secret", "oem_id", "bucket", "acs_url"))
+        missing = [name for name, value in fields.items() if not value]
+        if missing:
+            raise AylaConfigError(
+                f"connection {conn_id!r}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. The "
+                "Ayla dashboard shows bucket and credentials URL under OEM Profile, Data Export."
+            )
+        check = _Checks(conn_id, allow_http=_is_true(extra.get("allow_http")))
+        if host:
+            user_url = check.url("host", host if "://" in host else f"https://{host}", port)
+        else:
+            user_url = f"https://{check.region(extra.get('region', 'us'))}"
+        return cls(
+            user_url=user_url,
+            acs_url=check.url("acs_url", str(extra["acs_url"])),
+            email=login,
+            password=str(password),
+            app_id=str(extra["app_id"]),
+            app_secret=str(extra["app_secret"]),
+            oem_id=check.name("oem_id", str(extra["oem_id"])),
+            bucket=check.name("bucket", str(extra["bucket"])),
+            storage_endpoint=check.url("storage_endpoint", str(extra.get("storage_endpoint", STORAGE_ENDPOINT))),
+            event_folders=check.event_folders(extra.get("event_folders", {})),
+            network=check.network(extra.get("proxy"), extra.get("ca_file")),
+        )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All that must stand in no log: of the proxy its URL, and its password as written and as meant."""
+        written = urlsplit(self.network.proxy or "").password or ""
+        proxy = (self.network.proxy or "", written, unquote(written)) if written else ()
+        return tuple(dict.fromkeys((self.password, self.app_secret, *proxy)))
+
+    @property
+    def fingerprint(self) -> str:
+        """
+        A keyed hash of all that a sign-in is decided by, to recognise it by without knowing it.
+
+        The key is the app secret, so that the hash alone doesn't let anybody try passwords.
+        """
+        message = "\0".join((self.user_url, self.email, self.password, self.app_id))
+        return hmac.new(self.app_secret.encode(), message.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    conn_id: str
+    allow_http: bool
+
+    def fail(self, name: str, problem: str) -> AylaConfigError:
+        return AylaConfigError(f"connection {self.conn_id!r}: {name} {problem}")
+
+    def region(self, value: object) -> str:
+        try:
+            return REGIONS[str(value)]
+        except KeyError:
+            raise self.fail("region", f"is {value!r}: expected one of {', '.join(REGIONS)}, or set the host") from None
+
+    def name(self, name: str, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+            raise self.fail(name, f"is {value!r}: expected letters, digits, '.', '_' or '-', and no slash")
+        return value
+
+    def url(self, name: str, value: str, port: int | None = None) -> str:
+        parts, own_port = _split(value.strip())
+        # The value isn't shown: a URL with user information would show a password.
+        if "@" in parts.netloc:
+            raise self.fail(name, "holds a user or password: they belong in the fields of that name")
+        host = parts.hostname or ""
+        if parts.scheme not in ("http", "https") or not _is_host(host) or own_port == 0:
+            raise self.fail(name, "is no URL: expected https://host/path")
+        if parts.query or parts.fragment:
+            raise self.fail(name, "has a query or fragment, which has no place in it")
+        if parts.scheme == "http" and not self.allow_http and not _is_loopback(host):
+            raise self.fail(
+                name,
+                f"is plain http to {host}, which would send secrets in clear: use https, or set allow_http "
+                "to true if this is a test server of yours",
+            )
+        if port and not own_port:
+            parts = parts._replace(netloc=f"{parts.netloc}:{port}")
+        return parts.geturl().rstrip("/")
+
+    def network(self, proxy: object, ca_file: object) -> Network:
+        return Network(
+            None if proxy is None else self.proxy(str(proxy)), None if ca_file is None else self.ca_file(str(ca_file))
+        )
+
+    def proxy(self, value: str) -> str:
+        # The value isn't shown: it may hold a password.
+        parts, port = _split(value if "://" in value else f"http://{value}")
+        whole = parts.path in ("", "/") and not parts.query and not parts.fragment
+        if parts.scheme not in ("http", "https") or not _is_host(parts.hostname or "") or port == 0 or not whole:
+            raise self.fail(
+                "proxy",
+                "is no URL of a proxy: expected http://host:port or http://user:password@host:port, with what is "
+                "neither letter nor digit in user and password percent-encoded",
+            )
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def ca_file(self, value: str) -> str:
+        if not Path(value).is_absolute():
+            raise self.fail("ca_file", f"is {value!r}: expected the absolute path of a PEM file")
+        try:
+            Path(value).open("rb").close()
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
+        except ssl.SSLError:
+            raise self.fail("ca_file", f"is {value!r}, which holds no certificate in PEM form") from None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise self.fail(
+                "ca_file",
+                f"is {value!r}, which can't be read ({why}): the file has to be on each machine that runs tasks, "
+                "triggers or the connection's test, and readable there",
+            ) from None
+        return value
+
+    def event_folders(self, value: object) -> dict[str, str]:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                value = None
+        if not isinstance(value, Mapping):
+            raise self.fail("event_folders", 'is no JSON object such as {"datapoint_ack": "DatapointAck"}')
+        folders = {}
+        for event_type, folder in value.items():
+            if not isinstance(folder, str) or not folder or "/" in folder:
+                raise self.fail("event_folders", f"gives {event_type!r} no folder name without slashes")
+            try:
+                known = event_type_of(str(event_type))
+            except AylaConfigError as error:
+                raise self.fail("event_folders", f"names no event type: {error}") from None
+            if known in folders:
+                raise self.fail("event_folders", f"names event type {known} twice")
+            folders[known] = folder
+        return folders
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    """Return a URL's parts and port; no parts if it can't be read."""
+    try:
+        parts = urlsplit(url)
+        return parts, parts.port
+    except ValueError:
+        return urlsplit(""), None
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return (
+            re.fullmatch(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?", host) is not None
+        )
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_true(value: object) -> bool:
+    return value is True or str(value).strip().lower() in ("true", "1", "yes", "on")

@@ -1,0 +1,209 @@
+"""
+Uploads to Cloud Storage that continue where they were broken off.
+
+google-cloud-storage sends a broken piece again, but gives up when the service has kept only a part of it; and it holds
+several copies of each piece in memory. So this speaks the JSON API's two upload protocols itself, over the session of a
+google-cloud-storage client, with that library's own judgement of what to try again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
+from urllib.parse import quote
+
+from google.api_core import exceptions as google_errors
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.adapters import HTTPAdapter
+
+from ayla_provider.cloud.storage import CONNECTIONS
+
+if TYPE_CHECKING:
+    import requests
+    from google.api_core.retry import Retry
+    from google.cloud import storage
+
+T = TypeVar("T")
+
+AT_ONCE = 4 * 1024 * 1024
+"""Bytes up to which a file is sent in one request, with its metadata; larger ones are sent in pieces."""
+
+PIECE = 8 * 1024 * 1024
+"""Bytes of a piece; all but the last must be a multiple of 256 KiB."""
+
+_READ = 1024 * 1024
+_TIMEOUT = (10, 120)
+"""Seconds to connect, and to wait for an answer."""
+
+_FIELDS = "name,size,crc32c,generation"
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What the service says of an object that it has stored."""
+
+    size: int
+    crc32c: str
+    generation: int
+
+
+class GcsUploader:
+    """
+    Uploads to one bucket. Thread-safe.
+
+    :param client: a google-cloud-storage client; its session and endpoint are used
+    :param retry: what is tried again, and for how long
+    """
+
+    def __init__(self, client: storage.Client, bucket: str, retry: Retry = DEFAULT_RETRY) -> None:
+        self._session = client._http
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))
+        self._url = f"{client.api_endpoint}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
+        self._retry = retry
+
+    def upload(
+        self, name: str, stream: BinaryIO, *, size: int, crc32c: str, if_generation_match: int, content_type: str
+    ) -> Uploaded:
+        """
+        Store an object as a whole or not at all.
+
+        :param size: how many bytes the stream has
+        :param crc32c: base64; the service refuses a content that has another
+        :param if_generation_match: the generation that is to be replaced, 0 if there must be none
+        :raises google.api_core.exceptions.GoogleAPIError: as google-cloud-storage would
+        """
+        # Stated ahead, the service itself refuses a content that doesn't have it, before the object exists.
+        metadata = {"name": name, "crc32c": crc32c, "contentType": content_type}
+        parameters = {"ifGenerationMatch": str(if_generation_match), "fields": _FIELDS}
+        if size <= AT_ONCE:
+            return self._at_once(metadata, parameters, _read(stream, size))
+        return self._in_pieces(metadata, parameters, stream, size)
+
+    def _at_once(
+        self, metadata: Mapping[str, str], parameters: Mapping[str, str], content: bytes | bytearray
+    ) -> Uploaded:
+        boundary = secrets.token_hex(16)
+        head = (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(metadata)}\r\n"
+            f"--{boundary}\r\nContent-Type: {metadata['contentType']}\r\n\r\n"
+        )
+        body = b"".join((head.encode(), content, f"\r\n--{boundary}--\r\n".encode()))
+
+        def send() -> Uploaded:
+            response = self._session.post(
+                self._url,
+                params={**parameters, "uploadType": "multipart"},
+                data=body,
+                headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+                timeout=_TIMEOUT,
+            )
+            return _uploaded(response)
+
+        return self._tried(send)
+
+    def _in_pieces(
+        self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
+    ) -> Uploaded:
+        session_url = self._tried(lambda: self._open(metadata, parameters, size))
+        upload = _Upload(self._session, session_url, stream, size)
+        try:
+            while (stored := self._tried(upload.step)) is None:
+                pass
+        except BaseException:
+            upload.cancel()
+            raise
+        return stored
+
+    def _open(self, metadata: Mapping[str, str], parameters: Mapping[str, str], size: int) -> str:
+        response = self._session.post(
+            self._url,
+            params={**parameters, "uploadType": "resumable"},
+            json=dict(metadata),
+            headers={"X-Upload-Content-Length": str(size), "X-Upload-Content-Type": metadata["contentType"]},
+            timeout=_TIMEOUT,
+        )
+        if response.status_code not in (200, 201) or "Location" not in response.headers:
+            raise google_errors.from_http_response(response)  # type: ignore[no-untyped-call]
+        return str(response.headers["Location"])
+
+    def _tried(self, function: Callable[[], T]) -> T:
+        return self._retry(function)()
+
+
+class _Upload:
+    """One resumable upload: the service says how much it has kept, and the next request begins there."""
+
+    def __init__(self, session: requests.Session, url: str, stream: BinaryIO, size: int) -> None:
+        self._session = session
+        self._url = url
+        self._stream = stream
+        self._size = size
+        self._kept = 0
+        """Bytes that the service is known to have."""
+        self._piece = memoryview(b"")
+        """What follows them, as far as it was read."""
+        self._in_doubt = False
+
+    def step(self) -> Uploaded | None:
+        """Send the next piece, or ask what has become of the last one; return the object once it is stored."""
+        if self._in_doubt:
+            response = self._put(memoryview(b""), f"bytes */{self._size}")
+        else:
+            if not self._piece:
+                self._piece = memoryview(_read(self._stream, min(PIECE, self._size - self._kept)))
+            end = self._kept + len(self._piece)
+            self._in_doubt = True
+            response = self._put(self._piece, f"bytes {self._kept}-{end - 1}/{self._size}")
+        if response.status_code != 308:
+            return _uploaded(response)
+        self._in_doubt = False
+        self._advance(response)
+        return None
+
+    def cancel(self) -> None:
+        """Let the service forget what it has kept; a courtesy, since it does so after a week by itself."""
+        # There is an error already, which says more than one of this would.
+        with contextlib.suppress(Exception):
+            self._session.delete(self._url, timeout=5)
+
+    def _put(self, piece: memoryview, content_range: str) -> requests.Response:
+        # requests sends whatever is a buffer, which its type hints don't know.
+        data = cast("bytes", piece)
+        return self._session.put(self._url, data=data, headers={"Content-Range": content_range}, timeout=_TIMEOUT)
+
+    def _advance(self, response: requests.Response) -> None:
+        stated = response.headers.get("Range")
+        match = re.fullmatch(r"bytes=0-(\d+)", stated) if stated else None
+        kept = int(match[1]) + 1 if match else 0
+        if not self._kept <= kept <= self._kept + len(self._piece):
+            raise ValueError(f"the upload stands at byte {kept} by the service, at {self._kept} by the client")
+        self._piece = self._piece[kept - self._kept :]
+        self._kept = kept
+
+
+def _read(stream: BinaryIO, size: int) -> bytes | bytearray:
+    content = stream.read(min(size, _READ))
+    if len(content) == size:
+        return content
+    whole = bytearray(size)
+    filled = 0
+    while content:
+        whole[filled : filled + len(content)] = content
+        filled += len(content)
+        content = stream.read(min(size - filled, _READ)) if filled < size else b""
+    if filled < size:
+        raise ValueError(f"the stream ended after {filled} bytes, {size} were expected")
+    return whole
+
+
+def _uploaded(response: requests.Response) -> Uploaded:
+    if response.status_code not in (200, 201):
+        raise google_errors.from_http_response(response)  # type: ignore[no-untyped-call]
+    stated = response.json()
+    return Uploaded(int(stated["size"]), stated["crc32c"], int(stated["generation"]))

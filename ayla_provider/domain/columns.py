@@ -1,0 +1,162 @@
+"""
+The columns of the export's CSV files, as Ayla documents them and as files that it published show them.
+
+The files have no header: a column is known by its place alone. A layout lists the names in the order of the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ColumnLayout:
+    """
+    The columns of one kind of CSV file.
+
+    :param event_type: the event type whose files look like this
+    :param name: what tells it from the event type's other layouts
+    :param columns: the names of the columns, in order
+    :param base64_columns: the columns that are always base64 of UTF-8 text
+    :param base64_strings: the columns that are base64 only in a row whose ``base_type`` is one of
+        :data:`STRING_BASE_TYPES`
+    :param identity: the column that identifies a row; None means that the whole row does
+    """
+
+    event_type: str
+    name: str
+    columns: tuple[str, ...]
+    base64_columns: tuple[str, ...] = ()
+    base64_strings: tuple[str, ...] = ()
+    identity: str | None = None
+
+
+STRING_BASE_TYPES = ("string", "file", "message")
+"""The base types of a property whose value is text."""
+
+DATAPOINT_22 = ColumnLayout(
+    event_type="datapoint",
+    name="datapoint-22",
+    columns=(
+        "oem_id",
+        "oem_model",
+        "dsn",
+        "property_name",
+        "display_name",
+        "base_type",
+        "time_uuid",
+        "created_at_from_device",
+        "updated_at",
+        "created_at",
+        "user_uuid",
+        "echo",
+        "closed",
+        "discarded",
+        "scope",
+        "val_int",
+        "val_decimal",
+        "val_float",
+        "val_boolean",
+        "val_string",
+        "metadata",
+        "direction",
+    ),
+    base64_columns=("display_name", "val_string", "metadata"),
+    identity="time_uuid",
+)
+"""As in raw files, and in a document of 2017: a column for the value of each base type."""
+
+DATAPOINT_17 = ColumnLayout(
+    event_type="datapoint",
+    name="datapoint-17",
+    columns=(
+        "oem_id",
+        "oem_model",
+        "dsn",
+        "property_name",
+        "display_name",
+        "base_type",
+        "id",
+        "updated_at",
+        "created_at",
+        "user_uuid",
+        "echo",
+        "closed",
+        "discarded",
+        "scope",
+        "value",
+        "metadata",
+        "direction",
+    ),
+    base64_columns=("display_name", "metadata"),
+    base64_strings=("value",),
+    identity="id",
+)
+"""As documented for the stream service: one column for the value, whatever its base type."""
+
+DATAPOINT_ACK_24 = ColumnLayout(
+    event_type="datapoint_ack",
+    name="datapoint_ack-24",
+    columns=(
+        "oem_model",
+        "dsn",
+        "property_name",
+        "display_name",
+        "base_type",
+        "time_uuid",
+        "created_at_from_device",
+        "updated_at",
+        "created_at",
+        "user_uuid",
+        "echo",
+        "closed",
+        "discarded",
+        "scope",
+        "val_int",
+        "val_decimal",
+        "val_float",
+        "val_boolean",
+        "val_string",
+        "metadata",
+        "ack_message",
+        "ack_status",
+        "ack_id",
+        "acked_at",
+    ),
+    base64_columns=("display_name", "val_string", "metadata"),
+    identity="time_uuid",
+)
+"""As documented in 2017, without ``oem_id`` and ``direction``; no raw file was seen."""
+
+CONNECTION_6 = ColumnLayout(
+    event_type="connection",
+    name="connection-6",
+    columns=("oem_id", "oem_model", "dsn", "event_time", "user_uuid", "status"),
+)
+"""As in raw files and documents."""
+
+LOCATION_9 = ColumnLayout(
+    event_type="location",
+    name="location-9",
+    columns=("oem_id", "oem_model", "dsn", "ip", "lat", "long", "provider", "user_uuid", "created_at"),
+)
+"""As in raw files and documents; ``lat`` may begin with a space."""
+
+REGISTRATION_8 = ColumnLayout(
+    event_type="registration",
+    name="registration-8",
+    columns=(
+        "oem_id",
+        "oem_model",
+        "dsn",
+        "user_uuid",
+        "registered",
+        "registration_type",
+        "registered_at",
+        "unregistered_at",
+    ),
+)
+"""As in raw files; some documents name the last two in the other order."""
+
+COLUMN_LAYOUTS = (DATAPOINT_22, DATAPOINT_17, DATAPOINT_ACK_24, CONNECTION_6, LOCATION_9, REGISTRATION_8)
+"""Every layout that was seen in raw files or is documented for them."""

@@ -1,0 +1,183 @@
+"""The receipt of one hour, written last: what was copied, proven file by file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from ayla_provider.domain.hours import describe_hour
+from ayla_provider.domain.layout import ExportFile
+from ayla_provider.domain.status import HourState
+from ayla_provider.domain.text import files_text, size_text
+from ayla_provider.errors import AylaDestinationError
+
+T = TypeVar("T")
+
+FORMAT = "ayla-export-manifest/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """A file that stands complete in the destination."""
+
+    source: str
+    """The object's name in the vendor's bucket."""
+    generation: int
+    """The object's generation there."""
+    size: int
+    """Bytes."""
+    crc32c: str
+    """Base64 of the big-endian CRC32C."""
+    created: str
+    """When the vendor created this generation, ISO 8601."""
+    path: str
+    """Where the copy stands, relative to the destination."""
+
+    @classmethod
+    def of(cls, file: ExportFile, path: str) -> ManifestFile:
+        """Return the entry of a file that was copied to a path."""
+        return cls(file.name, file.generation, file.size, file.crc32c, file.created.isoformat(), path)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The receipt of one event type and hour."""
+
+    event_type: str
+    hour: datetime
+    """The hour's start, aware, UTC."""
+    state: HourState
+    """The hour's state when it was copied."""
+    revision: int
+    """1 at first; raised whenever files were added or replaced."""
+    files: tuple[ManifestFile, ...]
+    written_at: str
+    """ISO 8601, UTC."""
+    written_by: Mapping[str, str] = field(default_factory=dict)
+    """Which run wrote it: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    def proves(self, file: ExportFile) -> bool:
+        """Whether this very generation of a file was copied."""
+        return any(known.source == file.name and known.generation == file.generation for known in self.files)
+
+    def dumps(self) -> str:
+        """Return the manifest as JSON text: the inverse of :func:`loads`."""
+        document = {
+            "format": FORMAT,
+            "event_type": self.event_type,
+            "hour": self.hour.isoformat(),
+            "state": self.state.value,
+            "revision": self.revision,
+            "total_files": len(self.files),
+            "total_bytes": self.size,
+            "written_at": self.written_at,
+            "written_by": dict(self.written_by),
+            "files": [asdict(file) for file in self.files],
+        }
+        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def loads(text: str | bytes, where: str) -> Manifest:
+    """
+    Return the manifest that a JSON text holds.
+
+    :param where: the manifest's URL, for the error
+    :raises AylaDestinationError: if the text is no manifest of this format
+    """
+    try:
+        document: dict[str, Any] = json.loads(text)
+        _require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        manifest = Manifest(
+            event_type=_typed(document, "event_type", str),
+            hour=datetime.fromisoformat(document["hour"]),
+            state=HourState(document["state"]),
+            revision=_typed(document, "revision", int),
+            files=tuple(_file(entry) for entry in _typed(document, "files", list)),
+            written_at=_typed(document, "written_at", str),
+            written_by=_typed(document, "written_by", dict),
+        )
+        _require(manifest.hour.tzinfo is not None, "its hour has no time zone")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise AylaDestinationError(
+            f"{where} is no manifest of format {FORMAT} ({type(error).__name__}: {error}). Move it away and clear "
+            "the task: the hour's files are then verified anew and the manifest is written again."
+        ) from error
+    return manifest
+
+
+def _file(entry: Any) -> ManifestFile:
+    file = ManifestFile(
+        source=_typed(entry, "source", str),
+        generation=_typed(entry, "generation", int),
+        size=_typed(entry, "size", int),
+        crc32c=_typed(entry, "crc32c", str),
+        created=_typed(entry, "created", str),
+        path=_typed(entry, "path", str),
+    )
+    _require(file.size >= 0, "a size is negative")
+    _require(not {"", ".", ".."} & set(file.path.split("/")), "a path leads out of the destination")
+    return file
+
+
+def _typed(document: Any, name: str, kind: type[T]) -> T:
+    value = document[name]
+    _require(type(value) is kind, f"{name} is {type(value).__name__}, not {kind.__name__}")
+    return cast("T", value)
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def revise(
+    previous: Manifest | None,
+    event_type: str,
+    hour: datetime,
+    state: HourState,
+    copied: Iterable[ManifestFile],
+    *,
+    written_at: datetime,
+    written_by: Mapping[str, str],
+) -> Manifest:
+    """
+    Return the manifest of an hour whose files now stand in the destination; ``previous`` itself if nothing changed.
+
+    A file that the previous manifest holds and the source no longer shows has expired there: it stays.
+
+    :param copied: every file that the source shows for the hour, each proven to stand in the destination
+    """
+    by_source = {file.source: file for file in previous.files} if previous else {}
+    by_source.update((file.source, file) for file in copied)
+    files = tuple(by_source[source] for source in sorted(by_source))
+    if files and state is HourState.EMPTY:
+        state = HourState.LANDED
+    if previous and previous.files == files:
+        if previous.state is state:
+            return previous
+        return replace(previous, state=state, written_at=written_at.isoformat(), written_by=written_by)
+    return Manifest(
+        event_type=event_type,
+        hour=hour,
+        state=state,
+        revision=previous.revision + 1 if previous else 1,
+        files=files,
+        written_at=written_at.isoformat(),
+        written_by=written_by,
+    )
+
+
+def describe(manifest: Manifest) -> str:
+    """Return a line for the log."""
+    return (
+        f"{manifest.event_type} {describe_hour(manifest.hour)}: {manifest.state.value}, "
+        f"{files_text(len(manifest.files))}, {size_text(manifest.size)}, revision {manifest.revision}"
+    )

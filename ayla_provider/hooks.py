@@ -1,0 +1,259 @@
+"""The Airflow side of a connection to Ayla."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from ayla_provider.domain.hours import ONE_HOUR, hours_between, parse_time
+from ayla_provider.errors import AylaConfigError, AylaError
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.cloud import storage
+
+    from ayla_provider.cloud.destination import Destination
+    from ayla_provider.cloud.settings import AylaSettings
+    from ayla_provider.cloud.storage import ExportStore
+    from ayla_provider.domain.layout import ExportFile
+
+SIGN_IN_VARIABLE = "ayla_sign_in_{fingerprint:.12}"
+"""
+The Airflow Variable that remembers how the last sign-in with some credentials ended.
+
+It is named by their fingerprint and not by the connection, since Airflow tests a connection under an id made up anew.
+It holds no secret; deleting it is harmless, and makes a refusal forgotten.
+"""
+
+
+class AylaHook(BaseHook):
+    """
+    A signed-in view of an OEM's Ayla export.
+
+    Nothing is read or requested before a method is called. The storage token is fetched and renewed as needed, also
+    in the middle of a download; every secret that becomes known is masked in Airflow's logs.
+
+    :param ayla_conn_id: the id of an Airflow connection of type ``ayla``
+    """
+
+    conn_name_attr = "ayla_conn_id"
+    default_conn_name = "ayla_default"
+    conn_type = "ayla"
+    hook_name = "Ayla Networks"
+
+    def __init__(self, ayla_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ayla_conn_id = ayla_conn_id
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's fields, for Airflow 3.1; newer versions read the provider's metadata."""
+        from ayla_provider._form import widgets
+
+        return widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how the form looks, for Airflow 3.1; newer versions read the provider's metadata."""
+        from ayla_provider._form import behaviour
+
+        return behaviour()
+
+    @cached_property
+    def settings(self) -> AylaSettings:
+        """
+        The connection's settings, checked.
+
+        :raises AylaConfigError: naming the field that is missing or malformed
+        """
+        from ayla_provider.cloud.settings import AylaSettings
+
+        connection = self.get_connection(self.ayla_conn_id)
+        try:
+            extra = connection.extra_dejson
+        except (ValueError, AttributeError):  # the latter where Airflow masks an extra that is no object
+            extra = None
+        if not isinstance(extra, dict):
+            raise AylaConfigError(f"connection {self.ayla_conn_id!r}: the extra is no JSON object")
+        settings = AylaSettings.from_fields(
+            conn_id=self.ayla_conn_id,
+            login=connection.login,
+            password=connection.password,
+            host=connection.host,
+            port=connection.port,
+            extra=extra,
+        )
+        for secret in settings.secrets:
+            _mask(secret)
+        return settings
+
+    @cached_property
+    def store(self) -> ExportStore:
+        """The export as it stands in the vendor's bucket."""
+        from ayla_provider.cloud.storage import ExportStore
+
+        settings = self.settings
+        return ExportStore(
+            self.get_credentials(),
+            settings.bucket,
+            settings.oem_id,
+            endpoint=settings.storage_endpoint,
+            event_folders=settings.event_folders,
+            network=settings.network,
+        )
+
+    def get_conn(self) -> storage.Client:
+        """
+        Return a google-cloud-storage client that signs in, and fetches and renews its token, by itself.
+
+        Ayla's token allows to list below ``<oem_id>/`` and to download from there, nothing else: use
+        ``client.bucket(...)`` (not ``get_bucket``), and list with a prefix.
+
+        :raises AylaConfigError: if the connection's fields are incomplete
+        """
+        return self.store.client
+
+    def get_credentials(self) -> Credentials:
+        """
+        Return google-auth credentials for Cloud Storage, without signing in yet.
+
+        :raises AylaConfigError: if the connection's fields are incomplete
+        """
+        from ayla_provider.cloud.auth import TokenProvider, shared_provider
+        from ayla_provider.cloud.guard import SignInGuard
+
+        settings = self.settings
+
+        def make() -> TokenProvider:
+            guard = SignInGuard(self.ayla_conn_id, settings.fingerprint, VariableMemory(settings.fingerprint))
+            return TokenProvider(settings, guard, _mask)
+
+        return shared_provider(settings, make).credentials()
+
+    def list_event_types(self) -> dict[str, str]:
+        """
+        Return event type to the real spelling of its folder, as the bucket shows them now.
+
+        A folder of an event type that Ayla's documents don't list is included, with a warning.
+
+        :raises AylaError: if it can't be listed
+        """
+        return self.store.event_folders()
+
+    def list_files(self, event_type: str, hour: datetime | str) -> list[ExportFile]:
+        """
+        Return the files of one hour of an event type that stand in the source now.
+
+        :param event_type: in any spelling, for example ``datapoint_ack``
+        :param hour: the hour's start, aware or ISO 8601 with an offset
+        :raises AylaError: if it can't be listed
+        """
+        start = parse_time(hour, "hour")
+        (start,) = hours_between(start, start + ONE_HOUR)
+        return self.store.list_files(event_type, start, start + ONE_HOUR)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Sign in, get a storage token, list one page; return whether it worked, and what failed and what to do."""
+        try:
+            settings = self.settings
+            event_types = self.list_event_types()
+        except AylaError as error:
+            return False, str(error)
+        except Exception as error:  # noqa: BLE001 - shown to a person who can't see a traceback
+            return False, f"{type(error).__name__}: {error}"
+        where = f"gs://{settings.bucket}/{settings.oem_id}/"
+        if not event_types:
+            return False, (
+                f"Signed in and got a storage token, but {where} shows no event folder. Check oem_id and bucket in the "
+                "connection (Ayla dashboard: OEM Profile, Data Export), and that the data export is switched on."
+            )
+        return True, f"Signed in, got a storage token, and found below {where}: {', '.join(event_types.values())}."
+
+
+class VariableMemory:
+    """The record of sign-ins, in an Airflow Variable: shared by all processes and machines of a deployment."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.key = SIGN_IN_VARIABLE.format(fingerprint=fingerprint)
+
+    def read(self) -> str | None:
+        """Return the record, None if there is none."""
+        if _supervised():
+            from airflow.sdk import Variable
+
+            text = Variable.get(self.key, default=None)
+        else:
+            from airflow.models.variable import Variable as ServerVariable
+
+            text = ServerVariable.get(self.key, default_var=None)
+        return text if isinstance(text, str) else None
+
+    def write(self, text: str) -> None:
+        """Replace the record."""
+        about = "How the last sign-in to Ayla ended. Holds no secret."
+        if _supervised():
+            from airflow.sdk import Variable
+
+            Variable.set(self.key, text, description=about)
+        else:
+            from airflow.models.variable import Variable as ServerVariable
+
+            ServerVariable.set(self.key, text, description=about)
+
+
+def _supervised() -> bool:
+    """Whether this is a task or the triggerer, which reach Airflow through a supervisor; not a server or a CLI."""
+    return hasattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS")
+
+
+def open_destination(url: str, conn_id: str | None) -> Destination:
+    """
+    Return the destination that a URL names, with the credentials of an Airflow connection.
+
+    :param url: ``gs://bucket/prefix``, ``file:///folder``, or what Airflow's ObjectStoragePath reaches, such as
+        ``s3://bucket/prefix``
+    :param conn_id: of the kind that the store's provider has; for ``gs://`` by default ``google_cloud_default``
+    :raises AylaConfigError: if the URL is malformed, or what it needs isn't installed
+    """
+    from ayla_provider.cloud.destination import FileDestination, GcsDestination, split_url
+
+    if "://" in url and not url.startswith(("gs://", "file://")):
+        from ayla_provider.object_storage import object_storage_destination
+
+        return object_storage_destination(url, conn_id)
+    scheme, bucket, path = split_url(url)
+    if scheme == "file":
+        return FileDestination(path)
+    try:
+        from airflow.providers.google.cloud.hooks.gcs import GCSHook
+    except ImportError:
+        raise AylaConfigError(
+            f"destination {url!r} needs Airflow's Google provider: pip install 'airflow-provider-ayla[google]'"
+        ) from None
+    client = GCSHook(gcp_conn_id=conn_id or GCSHook.default_conn_name).get_conn()
+    return GcsDestination(client, bucket, path)
+
+
+def _mask(secret: str) -> None:
+    from airflow.sdk.log import mask_secret
+
+    mask_secret(secret)
+
+
+@contextlib.contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Let a task fail for good, without retries, on an error that no retry can mend."""
+    from ayla_provider._compat import AirflowFailException
+
+    try:
+        yield
+    except AylaError as error:
+        if error.retryable:
+            raise
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,145 @@
+"""``python -m ayla_provider.local_cloud``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ayla_provider.domain.hours import hour_of
+from ayla_provider.local_cloud.cloud import LocalCloud
+from ayla_provider.local_cloud.identity import Options
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected a time, as 2024-05-09T02:15:00") from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _hour(text: str) -> datetime:
+    time = _time(text)
+    if time != hour_of(time):
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole hour, as 2024-05-09T02:00")
+    return time
+
+
+def _duration(text: str) -> timedelta:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of seconds")
+    return timedelta(seconds=int(text))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ayla_provider.local_cloud",
+        description="An Ayla cloud on this machine: sign-in, storage tokens, and a Cloud Storage with Ayla's export "
+        "bucket and a bucket of yours. It prints one line of JSON once it answers: its url, the connections for "
+        "Airflow (ayla_connection, google_connection) and the name of your bucket (customer_bucket). "
+        "It runs until it is interrupted. Times are UTC unless they say otherwise.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument("--seed", type=int, default=1, help="equal seeds make equal exports (default: %(default)s)")
+    parser.add_argument(
+        "--hours", type=int, default=24, help="fill in this many hours up to the present one (default: %(default)s)"
+    )
+    parser.add_argument("--start", type=_hour, metavar="ISO", help="the first hour to fill in, instead of --hours")
+    parser.add_argument("--end", type=_hour, metavar="ISO", help="the end of the last hour to fill in (default: none)")
+    parser.add_argument(
+        "--now", type=_time, metavar="ISO", help="the export's time, which stands still (default: real)"
+    )
+    parser.add_argument("--ticking", action="store_true", help="with --now: time goes on from there")
+    parser.add_argument(
+        "--max-lag", type=_duration, metavar="SECONDS", help="no file is later than this after its hour"
+    )
+    parser.add_argument("--rows", type=int, default=120, help="datapoints in an hour, about (default: %(default)s)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="keep your bucket, objects put by hand and what the export is made from here, to survive a restart; what "
+        "is in it goes before --seed, --hours, --start, --end, --max-lag and --rows",
+    )
+    parser.add_argument("--tls", type=Path, nargs=2, metavar=("CERT", "KEY"), help="speak https, with these PEM files")
+    parser.add_argument("--one-session", action="store_true", help="a sign-in kills the tokens of earlier ones")
+    parser.add_argument("--access-token-life", type=_duration, metavar="SECONDS", help="of Ayla's access tokens")
+    parser.add_argument("--storage-token-life", type=_duration, metavar="SECONDS", help="of the tokens for storage")
+    parser.add_argument("--answer-key", type=Path, metavar="FILE", help="write what is true of each hour, as JSON")
+    parser.add_argument(
+        "--ready-file", type=Path, metavar="FILE", help="write the printed line here, too; it has secrets"
+    )
+    return parser
+
+
+def _cloud(arguments: argparse.Namespace) -> LocalCloud:
+    options = Options(one_session=arguments.one_session)
+    for name in ("access_token_life", "storage_token_life"):
+        if getattr(arguments, name):
+            setattr(options, name, getattr(arguments, name))
+    return LocalCloud(
+        host=arguments.host,
+        port=arguments.port,
+        seed=arguments.seed,
+        hours=arguments.hours,
+        start=arguments.start,
+        end=arguments.end,
+        now=arguments.now,
+        ticking=arguments.ticking,
+        max_lag=arguments.max_lag,
+        rows=arguments.rows,
+        options=options,
+        data=arguments.data,
+        tls=tuple(arguments.tls) if arguments.tls else None,
+    )
+
+
+def _about(cloud: LocalCloud) -> dict[str, Any]:
+    return {
+        "url": cloud.url,
+        "ayla_connection": cloud.ayla_connection(),
+        "google_connection": cloud.google_connection(),
+        "customer_bucket": cloud.customer.name,
+    }
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write a file that appears with all its text at once, since another process may be waiting for it."""
+    draft = path.with_name(path.name + ".part")
+    draft.touch(mode=mode)
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Run the local cloud until SIGTERM or SIGINT.
+
+    :param arguments: of the command line; default those of this process
+    :return: the exit code
+    """
+    parsed = _parser().parse_args(arguments)
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    with _cloud(parsed) as cloud:
+        if parsed.answer_key:
+            key = [answer.as_json() for answer in cloud.answer_key()]
+            _write(parsed.answer_key, json.dumps(key, indent=1) + "\n", 0o644)
+        line = json.dumps(_about(cloud))
+        if parsed.ready_file:
+            _write(parsed.ready_file, line + "\n", 0o600)
+        print(line, flush=True)
+        over.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""A bucket's objects, in the order of their names and with the time from which each generation is there."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ayla_provider.local_cloud.contents import Content
+
+
+def microseconds(time: datetime) -> int:
+    """Return the microseconds from the epoch to an aware time: what a generation looks like."""
+    delta = time - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def _stamp(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """
+    One generation of an object.
+
+    :param attributes: what the writer may choose: ``contentType``, ``metadata`` and so on, by the API's names
+    """
+
+    bucket: str
+    name: str
+    generation: int
+    content: Content
+    created: datetime
+    updated: datetime
+    metageneration: int = 1
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def etag(self) -> str:
+        """Changes with the generation and with the metageneration."""
+        return base64.b64encode(b"\x08" + _varint(self.generation) + b"\x10" + _varint(self.metageneration)).decode()
+
+    @property
+    def content_type(self) -> str:
+        """The media type, as the writer gave it."""
+        return str(self.attributes.get("contentType", "application/octet-stream"))
+
+    def resource(self, base_url: str) -> dict[str, Any]:
+        """Return the object's resource of the JSON API; its links begin with ``base_url``."""
+        path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
+        resource: dict[str, Any] = {
+            "kind": "storage#object",
+            "id": f"{self.bucket}/{self.name}/{self.generation}",
+            "selfLink": f"{base_url}/{path}",
+            "mediaLink": f"{base_url}/download/{path}?generation={self.generation}&alt=media",
+            "name": self.name,
+            "bucket": self.bucket,
+            "generation": str(self.generation),
+            "metageneration": str(self.metageneration),
+            "contentType": self.content_type,
+            "storageClass": "STANDARD",
+            "size": str(self.content.size),
+            "crc32c": self.content.crc32c,
+            "etag": self.etag,
+            "timeCreated": _stamp(self.created),
+            "updated": _stamp(self.updated),
+            "timeStorageClassUpdated": _stamp(self.created),
+        }
+        if self.content.md5 is not None:
+            resource["md5Hash"] = self.content.md5
+        return resource | dict(self.attributes)
+
+
+class Keeper(Protocol):
+    """Is told of every change, to have it survive: see :class:`ayla_provider.local_cloud.data.Data`."""
+
+    def save(self, stored: StoredObject, instead_of: Sequence[StoredObject] = ()) -> None:
+        """Keep a generation, and forget others."""
+
+    def delete(self, generations: Sequence[StoredObject]) -> None:
+        """Forget an object, given all its generations."""
+
+
+class Bucket:
+    """
+    The objects of one bucket.
+
+    Every generation has a time from which it is there. The live one is the newest whose time has come, so that a clock
+    that is set to and fro shows what stood in the bucket at that moment.
+
+    :param now: tells the time by which objects come to light
+    :param keeper: what makes them survive; None means that they don't
+    """
+
+    def __init__(self, name: str, now: Callable[[], datetime], keeper: Keeper | None = None) -> None:
+        self.name = name
+        self.lock = threading.RLock()
+        self.names: list[str] = []
+        """
+        All names, sorted, also of objects whose time has not come. Python compares strings by code point, which is the
+        order of their UTF-8 bytes, which is Google's order. Read it under :attr:`lock`.
+        """
+        self.now = now
+        self._keeper = keeper
+        self._generations: dict[str, list[StoredObject]] = {}
+        self._last_generation = 0
+
+    def live(self, name: str, at: datetime | None = None) -> StoredObject | None:
+        """Return the generation of an object that is there at a time (default: now), or None."""
+        at = at or self.now()
+        generations = self._generations.get(name, ())
+        return next((one for one in reversed(generations) if one.created <= at), None)
+
+    def put(
+        self,
+        name: str,
+        content: Content,
+        created: datetime | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        keep: bool = True,
+    ) -> StoredObject:
+        """
+        Add a generation that is there from ``created`` on (default: now); generations before and after it stay.
+
+        The generation's number is its time in microseconds.
+
+        :param keep: False for what is made anew after a restart
+        """
+        created = created or self.now()
+        with self.lock:
+            others = self._generations.get(name, [])
+            number = microseconds(created)
+            while any(one.generation == number for one in others):
+                number += 1
+            made = self._store(name, [*others, self._new(name, number, content, created, attributes)], number)
+            if keep and self._keeper:
+                self._keeper.save(made)
+            return made
+
+    def restore(self, stored: StoredObject) -> None:
+        """Put a generation back as it was."""
+        with self.lock:
+            self._store(stored.name, [*self._generations.get(stored.name, []), stored], stored.generation)
+
+    def replace(self, name: str, content: Content, attributes: Mapping[str, Any] | None = None) -> StoredObject:
+        """Store an object now, and forget its older generations: what an upload does."""
+        created = self.now()
+        with self.lock:
+            number = max(microseconds(created), self._last_generation + 1)
+            older = self._generations.get(name, [])
+            made = self._store(name, [self._new(name, number, content, created, attributes)], number)
+            if self._keeper:
+                self._keeper.save(made, older)
+            return made
+
+    def update(self, stored: StoredObject, attributes: Mapping[str, Any]) -> StoredObject:
+        """Change what the writer may choose of a generation; its metageneration grows by one."""
+        changed = replace(stored, attributes=attributes, metageneration=stored.metageneration + 1, updated=self.now())
+        with self.lock:
+            generations = self._generations[stored.name]
+            generations[generations.index(stored)] = changed
+            if self._keeper:
+                self._keeper.save(changed)
+        return changed
+
+    def delete(self, name: str) -> None:
+        """Remove an object with all its generations; nothing happens if there is none."""
+        with self.lock:
+            generations = self._generations.pop(name, None)
+            if not generations:
+                return
+            del self.names[bisect_left(self.names, name)]
+            if self._keeper:
+                self._keeper.delete(generations)
+
+    def _new(
+        self, name: str, number: int, content: Content, created: datetime, attributes: Mapping[str, Any] | None
+    ) -> StoredObject:
+        return StoredObject(self.name, name, number, content, created, created, attributes=attributes or {})
+
+    def _store(self, name: str, generations: list[StoredObject], number: int) -> StoredObject:
+        if name not in self._generations:
+            insort(self.names, name)
+        self._generations[name] = sorted(generations, key=lambda one: (one.created, one.generation))
+        self._last_generation = max(self._last_generation, number)
+        return next(one for one in generations if one.generation == number)

@@ -1,0 +1,224 @@
+"""What every request goes through: it is named, counted, and may meet a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus, unquote_to_bytes
+
+from starlette.responses import JSONResponse, Response
+
+from ayla_provider.local_cloud.api_errors import error_body
+from ayla_provider.local_cloud.customer import TOKEN_PATH
+from ayla_provider.local_cloud.identity import ACS_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from ayla_provider.local_cloud.clock import Clock
+    from ayla_provider.local_cloud.faults import Fault, Faults
+
+CORRUPT_UPLOAD = "ayla_provider.corrupt_upload"
+"""The key in a request's scope that tells where to flip a byte of an upload."""
+
+_STEPS = {
+    "/users/sign_in.json": "sign_in",
+    "/users/refresh_token.json": "refresh",
+    "/users/sign_out.json": "sign_out",
+    ACS_PATH: "acs",
+    TOKEN_PATH: "token",
+}
+
+
+@dataclass(frozen=True)
+class RequestRecord:
+    """
+    One request that was answered.
+
+    :param step: what it was for, see :data:`ayla_provider.local_cloud.faults.STEPS`
+    :param path: decoded
+    :param query: decoded
+    :param status: the answer's status; 0 if there was none
+    :param received: bytes of the request's body that were read
+    :param sent: bytes of the answer's body that were sent
+    :param fault: the kind of the fault that it met, if any
+    """
+
+    at: datetime
+    step: str
+    method: str
+    path: str
+    query: str
+    status: int
+    received: int
+    sent: int
+    fault: str | None = None
+
+
+class _CutError(Exception):
+    """Ends a connection in the middle of an answer: the server closes it when the application fails there."""
+
+
+def step_of(method: str, path: str, query: str) -> str:
+    """Name what a request is for, from its method and its path and query as they were sent."""
+    if path in _STEPS:
+        return _STEPS[path]
+    if path.startswith("/upload/"):
+        return "upload"
+    _, _, below = path.partition("/b/")
+    parts = below.split("/")
+    if len(parts) < 2:
+        return "bucket"
+    if method == "DELETE":
+        return "delete"
+    if len(parts) == 2 or not parts[2]:
+        return "list"
+    return "download" if "alt=media" in query.split("&") else "metadata"
+
+
+class Traffic:
+    """
+    The middleware around the whole application.
+
+    :param log: where records are appended, in the order in which requests end
+    """
+
+    def __init__(self, app: ASGIApp, *, clock: Clock, faults: Faults, log: list[RequestRecord]) -> None:
+        self._app = app
+        self._clock = clock
+        self._faults = faults
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http" or scope["path"].startswith("/_local/"):
+            await self._app(scope, receive, send)
+            return
+        raw_query = scope["query_string"].decode("latin-1")
+        raw_path = scope["raw_path"].decode("latin-1")
+        path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+        query = unquote_plus(raw_query)
+        method = scope["method"]
+        step = step_of(method, raw_path, raw_query)
+        fault = self._faults.next(step, method, f"{path}?{query}")
+        kind = str(fault.kind) if fault else None
+
+        def record() -> None:
+            numbers = (meter.status, meter.received, meter.sent)
+            self._log.append(RequestRecord(self._clock.wall(), step, method, path, query, *numbers, kind))
+
+        meter = _Meter(receive, send, fault, record)
+        try:
+            await self._answer(scope, step, fault, meter)
+        finally:
+            meter.end()
+
+    async def _answer(self, scope: Scope, step: str, fault: Fault | None, meter: _Meter) -> None:
+        if fault and isinstance(fault.kind, int):
+            # A client that is still sending would see a broken pipe and not the status.
+            while (await meter.receive()).get("more_body"):
+                pass
+            await _refusal(step, fault.kind, fault)(scope, meter.receive, meter.send)
+            return
+        if fault and fault.kind == "refused":
+            await meter.reset()
+            return
+        if fault and fault.kind == "slow":
+            await asyncio.sleep(fault.delay)
+        if fault and fault.kind == "corrupt" and step == "upload":
+            scope[CORRUPT_UPLOAD] = fault.after_bytes
+        await self._app(scope, meter.receive, meter.send)
+
+
+class _Meter:
+    """Counts the bytes of a request and of its answer, and spoils them."""
+
+    def __init__(self, receive: Receive, send: Send, fault: Fault | None, record: Callable[[], None]) -> None:
+        self._receive = receive
+        self._send = send
+        self._fault = fault
+        self._record: Callable[[], None] | None = record
+        self._reset = False
+        self.status = 0
+        self.received = 0
+        self.sent = 0
+
+    def end(self) -> None:
+        """Record the request, once."""
+        record, self._record = self._record, None
+        if record:
+            record()
+
+    async def receive(self) -> Message:
+        cut = self._fault.after_bytes if self._fault and self._fault.kind == "cut_request" else None
+        if cut is not None and self.received >= cut:
+            await self.reset()
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if cut is not None and message["type"] == "http.request":
+            # Whatever comes after it: the request isn't whole.
+            message = {**message, "body": message.get("body", b"")[: cut - self.received], "more_body": True}
+        self.received += len(message.get("body", b""))
+        return message
+
+    async def reset(self) -> None:
+        """End the connection at once, as a host does that knows nothing of it."""
+        transport = self._send.__self__.transport  # type: ignore[attr-defined]  # of uvicorn's cycle
+        # To linger for no time means: reset it, and forget what is still to be sent.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+        self._reset = True
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def send(self, message: Message) -> None:
+        if self._reset:
+            return
+        kind = self._fault.kind if self._fault else None
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if kind == "truncate" and self._fault:
+                message["headers"] = _shortened(message["headers"], self._fault.after_bytes)
+            await self._send(message)
+            return
+        body = bytes(message.get("body", b""))
+        if self._fault and kind in ("cut", "truncate"):
+            left = max(0, self._fault.after_bytes - self.sent)
+            if kind == "cut" and len(body) >= left:
+                await self._send({"type": "http.response.body", "body": body[:left], "more_body": True})
+                self.sent += left
+                raise _CutError
+            body = body[:left]
+        elif self._fault and kind == "corrupt" and 0 <= (at := self._fault.after_bytes - self.sent) < len(body):
+            body = flipped(body, at)
+        self.sent += len(body)
+        if not message.get("more_body"):
+            self.end()  # ahead of it, so that whoever has an answer finds it recorded
+        await self._send({**message, "body": body})
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    """Return bytes with one bit of the byte at a place flipped."""
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def _shortened(headers: list[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
+    return [
+        (name, str(min(int(value), length)).encode() if name == b"content-length" else value) for name, value in headers
+    ]
+
+
+def _refusal(step: str, status: int, fault: Fault) -> Response:
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    if fault.body is not None:
+        return Response(fault.body, status, headers, fault.content_type)
+    message = f"The local cloud was told to answer {status}."
+    if step in ("sign_in", "refresh", "sign_out", "acs"):
+        return JSONResponse({"error": message}, status, headers)
+    return JSONResponse(error_body(status, message), status, headers)

@@ -1,0 +1,228 @@
+"""Operators that bring the export home."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from ayla_provider._compat import stats
+from ayla_provider._interval import END, START, interval
+from ayla_provider.assets import event_extra, export_alias, export_asset
+from ayla_provider.domain.events import event_type_of
+from ayla_provider.domain.hours import ONE_HOUR, describe_hour
+from ayla_provider.domain.layout import Layout
+from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
+from ayla_provider.domain.text import files_text, size_text
+from ayla_provider.errors import AylaError
+from ayla_provider.hooks import AylaHook, airflow_errors, open_destination
+from ayla_provider.links import AylaDestinationLink, AylaManifestLink
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Context
+
+    from ayla_provider.cloud.archive import Archive, ArchiveReport, HourPlan
+
+
+class AylaExportToBucketOperator(BaseOperator):
+    """
+    Copies the hours of an interval into the customer's own bucket or folder, and commits each by a manifest.
+
+    Files are streamed from the vendor's credentials to the customer's, many at once, with bounded memory, and verified
+    from end to end by their CRC32C. What already stands there, proven, isn't moved again: a retry does the rest, and a
+    run after a success moves nothing. The manifest of an hour, written last, is the sign that the hour is complete.
+
+    Its XCom has counts and bytes: ``{"event_type", "start", "end", "destination", "hours": {state: count}, "files",
+    "bytes", "copied_files", "copied_bytes"}``.
+
+    :param event_type: in any spelling, for example ``datapoint_ack`` (templated)
+    :param destination: ``gs://bucket/prefix``, ``file:///folder``, ``s3://bucket/prefix``, ``abfs://container/prefix``,
+        or what else Airflow's ObjectStoragePath reaches (templated)
+    :param start: the first hour, ISO 8601 with an offset; by default the run's data interval or partition (templated)
+    :param end: the end of the last hour; by default that of the run's data interval, else an hour after ``start``
+        (templated)
+    :param destination_conn_id: a connection of the kind that the store's provider has; for ``gs://`` by default
+        ``google_cloud_default`` (templated)
+    :param ayla_conn_id: the id of an Airflow connection of type ``ayla`` (templated)
+    :param layout: ``partitioned`` (``event_type=.../date=.../hour=.../...``), or ``mirror``, the source's own names
+    :param max_workers: how many files are copied at once
+    :param dry_run: only say in the log what would be copied; write nothing
+    :param quiet_period: how old an hour's newest file must be for its manifest to call it landed
+    :param patience: how long after its end an hour without files may still get some
+    """
+
+    template_fields: Sequence[str] = (
+        "event_type",
+        "start",
+        "end",
+        "destination",
+        "destination_conn_id",
+        "ayla_conn_id",
+    )
+    ui_color = "#dcefdc"
+    operator_extra_links = (AylaDestinationLink(), AylaManifestLink())
+
+    report: ArchiveReport | None = None
+    """What the copy did, once it is done."""
+
+    def __init__(
+        self,
+        *,
+        event_type: str,
+        destination: str,
+        start: str | datetime = START,
+        end: str | datetime = END,
+        destination_conn_id: str | None = None,
+        ayla_conn_id: str = AylaHook.default_conn_name,
+        layout: str = Layout.PARTITIONED.value,
+        max_workers: int = 8,
+        dry_run: bool = False,
+        quiet_period: timedelta = QUIET_PERIOD,
+        patience: timedelta = PATIENCE,
+        outlets: Sequence[Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        announced = [] if "{{" in event_type else [export_alias(event_type)]
+        super().__init__(outlets=[*(outlets or []), *announced], **kwargs)
+        self.event_type = event_type
+        self.destination = destination
+        self.start = start
+        self.end = end
+        self.destination_conn_id = destination_conn_id
+        self.ayla_conn_id = ayla_conn_id
+        self.layout = Layout(layout)
+        self.max_workers = max_workers
+        # Not self.dry_run, which is a method of every operator.
+        self._is_dry_run = dry_run
+        self.quiet_period = quiet_period
+        self.patience = patience
+
+    @cached_property
+    def hook(self) -> AylaHook:
+        """The hook that reads the source."""
+        return AylaHook(self.ayla_conn_id)
+
+    @cached_property
+    def archive(self) -> Archive:
+        """The customer's archive."""
+        from ayla_provider.cloud.archive import Archive
+
+        destination = open_destination(self.destination, self.destination_conn_id)
+        return Archive(destination, layout=self.layout, max_workers=self.max_workers)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Copy what isn't there yet, commit, and announce."""
+        with airflow_errors(), self._failures_counted():
+            hours = interval(self.start, self.end)
+            event_type = event_type_of(self.event_type)
+            bounds: dict[str, Any] = {"quiet_period": self.quiet_period, "patience": self.patience}
+            result = {
+                "event_type": event_type,
+                "start": hours[0].isoformat(),
+                "end": (hours[-1] + ONE_HOUR).isoformat(),
+                "destination": self.destination,
+            }
+            if self._is_dry_run:
+                return result | self._told(self.archive.plan(self.hook.store, event_type, hours, **bounds))
+            run = _provenance(context)
+            self.report = report = self.archive.take_in(self.hook.store, event_type, hours, **bounds, written_by=run)
+        self._say(report)
+        self._measure(event_type, report)
+        self._announce(context, event_type, report, run)
+        return result | {
+            "hours": dict(sorted(report.hours.items())),
+            "files": report.files,
+            "bytes": report.bytes,
+            "copied_files": report.copied_files,
+            "copied_bytes": report.copied_bytes,
+        }
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """Return the copy's inputs and outputs, once it is done; None without Airflow's OpenLineage provider."""
+        from ayla_provider.lineage import copy_lineage
+
+        if self.report is None:
+            return None
+        return copy_lineage(self.hook.store, event_type_of(self.event_type), self.destination, self.report)
+
+    def on_kill(self) -> None:
+        """End the copies in progress; what is complete stays, what isn't leaves nothing."""
+        # Not made only to be stopped.
+        if archive := self.__dict__.get("archive"):
+            archive.stop()
+
+    def _say(self, report: ArchiveReport) -> None:
+        there = f"{files_text(report.files)} ({size_text(report.bytes)})"
+        if not report.copied_files and not report.manifests_written:
+            self.log.info("Nothing to do: the manifests prove that all is there, %s.", there)
+            return
+        self.log.info(
+            "Copied %s, %s in %.1f s; the destination now holds %s of these hours. Manifests written: %d.",
+            files_text(report.copied_files),
+            size_text(report.copied_bytes),
+            report.seconds,
+            there,
+            report.manifests_written,
+        )
+
+    def _told(self, plans: Sequence[HourPlan]) -> dict[str, Any]:
+        for plan in plans:
+            self.log.info(
+                "Dry run: %s %s is %s; %s of %s, %s, would be copied.",
+                plan.status.event_type,
+                describe_hour(plan.status.hour),
+                plan.status.state.value,
+                len(plan.to_copy),
+                files_text(len(plan.status.files)),
+                size_text(sum(file.size for file in plan.to_copy)),
+            )
+        return {
+            "dry_run": True,
+            "hours": dict(sorted(Counter(plan.status.state.value for plan in plans).items())),
+            "files": sum(len(plan.status.files) for plan in plans),
+            "bytes": sum(plan.status.size for plan in plans),
+            "files_to_copy": sum(len(plan.to_copy) for plan in plans),
+            "bytes_to_copy": sum(file.size for plan in plans for file in plan.to_copy),
+        }
+
+    def _measure(self, event_type: str, report: ArchiveReport) -> None:
+        # The event type stands in the name, since plain StatsD knows no tags.
+        name, tags = f"ayla_export.{event_type}", {"event_type": event_type}
+        stats.incr(f"{name}.files", report.copied_files, tags=tags)
+        stats.incr(f"{name}.bytes", report.copied_bytes, tags=tags)
+        if report.manifests:
+            newest = max(manifest.hour for manifest in report.manifests) + ONE_HOUR
+            stats.gauge(f"{name}.freshness_lag", (datetime.now(UTC) - newest).total_seconds(), tags=tags)
+
+    @contextlib.contextmanager
+    def _failures_counted(self) -> Iterator[None]:
+        try:
+            yield
+        except AylaError:
+            known = re.sub(r"\W+", "_", self.event_type).lower()
+            stats.incr(f"ayla_export.{known}.failures", tags={"event_type": known})
+            raise
+
+    def _announce(self, context: Context, event_type: str, report: ArchiveReport, run: dict[str, str]) -> None:
+        """Emit an asset event for each hour that this run committed, in this try or in an earlier one."""
+        asset, events = export_asset(self.destination, event_type), context["outlet_events"]
+        for manifest in report.manifests:
+            if {**manifest.written_by, "try_number": ""} == {**run, "try_number": ""}:
+                events[export_alias(event_type)].add(asset, extra=event_extra(manifest))
+
+
+def _provenance(context: Context) -> dict[str, str]:
+    ti = context["ti"]
+    return {
+        "dag_id": str(ti.dag_id),
+        "run_id": str(ti.run_id),
+        "task_id": str(ti.task_id),
+        "try_number": str(ti.try_number),
+    }

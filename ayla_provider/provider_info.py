@@ -1,0 +1,108 @@
+"""What Airflow discovers of this package, without importing anything else of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ayla_provider import __version__
+
+_TEXT = ["string", "null"]
+
+CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
+    "region": {
+        "label": "Region",
+        "description": "Where your OEM account lives. A host, if set, takes its place (dedicated tenants).",
+        "schema": {"type": _TEXT, "enum": ["us", "eu", "cn", "us-dev", "cn-dev"], "default": "us"},
+    },
+    "app_id": {
+        "label": "App ID",
+        "description": "Of an application without multi-factor authentication.",
+        "schema": {"type": _TEXT},
+    },
+    "app_secret": {
+        "label": "App secret",
+        "description": "The secret of that application.",
+        "schema": {"type": _TEXT, "format": "password"},
+    },
+    "oem_id": {
+        "label": "OEM ID",
+        "description": "The folder in the bucket under which your export stands.",
+        "schema": {"type": _TEXT},
+    },
+    "bucket": {
+        "label": "Bucket",
+        "description": "Ayla's bucket, without gs://. Ayla dashboard: OEM Profile, Data Export.",
+        "schema": {"type": _TEXT},
+    },
+    "acs_url": {
+        "label": "Credentials service URL",
+        "description": "The Ayla Credentials Service, https://.... Ayla dashboard: OEM Profile, Data Export.",
+        "schema": {"type": _TEXT},
+    },
+    "storage_endpoint": {
+        "label": "Storage endpoint",
+        "description": "Only if Cloud Storage is reached by another address than https://storage.googleapis.com.",
+        "schema": {"type": _TEXT},
+    },
+    "event_folders": {
+        "label": "Event folders",
+        "description": 'Only if a folder is spelt unlike its event type: JSON such as {"datapoint_ack": "DPA"}.',
+        "schema": {"type": _TEXT},
+    },
+    "proxy": {
+        "label": "Proxy",
+        "description": "Only if it isn't in HTTPS_PROXY: http://host:port or http://user:password@host:port, with "
+        "special characters percent-encoded. Hosts in NO_PROXY go without.",
+        "schema": {"type": _TEXT, "format": "password"},
+    },
+    "ca_file": {
+        "label": "CA file",
+        "description": "Only for a private CA that isn't in REQUESTS_CA_BUNDLE: the path of a PEM file, on each "
+        "machine that runs tasks. It takes the place of the public CAs.",
+        "schema": {"type": _TEXT},
+    },
+    "allow_http": {
+        "label": "Allow plain http",
+        "description": "For a test server of yours: secrets then travel in clear. Loopback needs no permission.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
+}
+"""The fields in a connection's extra, as Airflow's form shows them."""
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata: the entry point ``apache_airflow_provider``."""
+    return {
+        "package-name": "airflow-provider-ayla",
+        "name": "Ayla Networks",
+        "description": "The Ayla Networks data export: every hour of every event type, in your own bucket.",
+        "versions": [__version__],
+        "connection-types": [
+            {
+                "connection-type": "ayla",
+                "hook-class-name": "ayla_provider.hooks.AylaHook",
+                "hook-name": "Ayla Networks",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema"],
+                    "relabeling": {"login": "E-mail", "host": "User service"},
+                    "placeholders": {
+                        "login": "of an account with the role OEM::Admin",
+                        "host": "only for a dedicated tenant, user-field-....aylanetworks.com",
+                    },
+                },
+                "conn-fields": CONNECTION_FIELDS,
+            }
+        ],
+        "hooks": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.hooks"]}],
+        "sensors": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.sensors"]}],
+        "operators": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.operators"]}],
+        "triggers": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.triggers"]}],
+        "extra-links": ["ayla_provider.links.AylaDestinationLink", "ayla_provider.links.AylaManifestLink"],
+        "integrations": [
+            {
+                "integration-name": "Ayla Networks",
+                "external-doc-url": "https://docs.aylanetworks.com",
+                "tags": ["service"],
+            }
+        ],
+    }

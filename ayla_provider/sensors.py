@@ -1,0 +1,172 @@
+"""Sensors that wait for hours of the export."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from ayla_provider._compat import AirflowFailException, AirflowSkipException, conf
+from ayla_provider._interval import END, START, interval
+from ayla_provider.domain.events import event_type_of
+from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
+from ayla_provider.errors import AylaConfigError, AylaError
+from ayla_provider.hooks import AylaHook, airflow_errors
+from ayla_provider.triggers import AylaExportHourTrigger, waiting
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class AylaExportHourSensor(BaseSensorOperator):
+    """
+    Waits until the hours of an interval are settled: landed, or known to be empty.
+
+    An hour has landed when its newest file is older than ``quiet_period``. An hour without files is empty when
+    ``patience`` has passed since its end and the exporter is known to be alive; an exporter that seems stalled is
+    waited for until the sensor's ``timeout``. A passing fault doesn't end the wait, a refused sign-in ends it at once,
+    and neither ``soft_fail`` nor ``never_fail`` hides that.
+
+    Its XCom is the same in every mode: ``{"event_type", "start", "end", "hours": {state: count}, "files", "bytes",
+    "newest_file"}``.
+
+    :param event_type: in any spelling, for example ``datapoint_ack`` (templated)
+    :param start: the first hour, ISO 8601 with an offset; by default the run's data interval or partition (templated)
+    :param end: the end of the last hour; by default that of the run's data interval, else an hour after ``start``
+        (templated)
+    :param ayla_conn_id: the id of an Airflow connection of type ``ayla`` (templated)
+    :param quiet_period: how long no file must have come for an hour to count as landed
+    :param patience: how long an hour without files is waited for, from its end
+    :param on_empty: what to do if all hours are empty: ``succeed``, or ``skip`` what follows
+    :param deferrable: wait in the triggerer; by default as Airflow's ``[operators] default_deferrable`` says
+    """
+
+    template_fields: Sequence[str] = ("event_type", "start", "end", "ayla_conn_id")
+    ui_color = "#e6f1f8"
+
+    def __init__(
+        self,
+        *,
+        event_type: str,
+        start: str | datetime = START,
+        end: str | datetime = END,
+        ayla_conn_id: str = AylaHook.default_conn_name,
+        quiet_period: timedelta = QUIET_PERIOD,
+        patience: timedelta = PATIENCE,
+        on_empty: Literal["succeed", "skip"] = "succeed",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: float = 300,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        if on_empty not in ("succeed", "skip"):
+            raise AylaConfigError(f"on_empty is {on_empty!r}: expected 'succeed' or 'skip'")
+        self.event_type = event_type
+        self.start = start
+        self.end = end
+        self.ayla_conn_id = ayla_conn_id
+        self.quiet_period = quiet_period
+        self.patience = patience
+        self.on_empty = on_empty
+        self.deferrable = deferrable
+
+    @cached_property
+    def hook(self) -> AylaHook:
+        """The hook that looks."""
+        return AylaHook(self.ayla_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Wait here, or hand over to the triggerer."""
+        with _failures_stay_failures(), airflow_errors():
+            if self.deferrable:
+                self._defer()
+            return super().execute(context)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once; without any request while the hours can't be settled yet."""
+        from ayla_provider.cloud.wait import is_all_empty, look
+
+        with airflow_errors():
+            hours = interval(self.start, self.end)
+            earliest = hours[-1] + timedelta(hours=1) + self.quiet_period
+            if datetime.now(UTC) < earliest:
+                self.log.info("%s isn't looked for before %s UTC", self.event_type, f"{earliest:%Y-%m-%d %H:%M}")
+                return PokeReturnValue(False)
+            try:
+                seen = look(
+                    self.hook.store,
+                    event_type_of(self.event_type),
+                    hours,
+                    quiet_period=self.quiet_period,
+                    patience=self.patience,
+                )
+            except AylaError as error:
+                if not error.retryable:
+                    raise
+                self.log.warning("%s Looking again in %.0f s.", error, self.poke_interval)
+                return PokeReturnValue(False)
+        since = self._since(context)
+        until = (since + timedelta(seconds=self.timeout)).isoformat()
+        self.log.info("%s%s", seen.message, "" if seen.settled else waiting(since, until))
+        if seen.settled and is_all_empty(seen.result):
+            self._on_empty(seen.result)
+        return PokeReturnValue(seen.settled, seen.result if seen.settled else None)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the triggerer; a failure stays one, whatever ``soft_fail`` says."""
+        with _failures_stay_failures():
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Return what the trigger saw, or fail as it says."""
+        from ayla_provider.cloud.wait import is_all_empty
+
+        if event["status"] != "settled":
+            raise (AirflowFailException if event["fatal"] else RuntimeError)(event["message"])
+        result: dict[str, Any] = event["result"]
+        if is_all_empty(result):
+            self._on_empty(result)
+        return result
+
+    def _defer(self) -> NoReturn:
+        hours = interval(self.start, self.end)
+        self.defer(
+            trigger=AylaExportHourTrigger(
+                ayla_conn_id=self.ayla_conn_id,
+                event_type=event_type_of(self.event_type),
+                start=hours[0].isoformat(),
+                end=(hours[-1] + timedelta(hours=1)).isoformat(),
+                quiet_period=self.quiet_period.total_seconds(),
+                patience=self.patience.total_seconds(),
+                poke_interval=float(self.poke_interval),
+                until=(datetime.now(UTC) + timedelta(seconds=self.timeout)).isoformat(),
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout),
+        )
+        raise AssertionError("defer() returned")
+
+    def _on_empty(self, result: dict[str, Any]) -> None:
+        if self.on_empty == "skip":
+            raise AirflowSkipException(f"{result['event_type']}: no events from {result['start']} to {result['end']}")
+
+    def _since(self, context: Context) -> datetime:
+        first: datetime | None = None
+        if self.reschedule:
+            first = context["ti"].get_first_reschedule_date(context)
+        return first or context["ti"].start_date or datetime.now(UTC)
+
+
+@contextlib.contextmanager
+def _failures_stay_failures() -> Iterator[None]:
+    # soft_fail and never_fail turn every failure into a skip. A refused sign-in must be seen.
+    try:
+        yield
+    except AirflowSkipException as skip:
+        if isinstance(skip.__cause__, AirflowFailException):
+            raise skip.__cause__ from None
+        raise

@@ -1,0 +1,60 @@
+"""
+Every hour of every event type of the Ayla export, into your own bucket.
+
+One run per hour, one row per event type: in the grid a red square is one hour of one event type, and clearing it does
+that hour again. Needs a connection `ayla_default`, and:
+
+    airflow variables set ayla_export_destination gs://your-bucket/ayla
+    airflow pools set ayla_export 8 "Copies of the Ayla export at once"
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, TaskGroup
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.operators import AylaExportToBucketOperator
+from ayla_provider.sensors import AylaExportHourSensor
+
+# The first hour that you want. Ayla keeps twelve months; for a long history use `airflow backfill create` instead.
+START = datetime.fromisoformat(os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00"))
+
+with DAG(
+    dag_id="ayla_export_to_bucket",
+    doc_md=__doc__,
+    # Plain "@hourly" makes intervals of no width; this one says which hour a run is about.
+    schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+    start_date=START,
+    catchup=True,
+    # A stalled vendor keeps runs waiting for a day (below). Waits cost next to nothing, and with room for two days of
+    # them new hours start all the same; what works at once is limited by the pool.
+    max_active_runs=48,
+    default_args={
+        "retries": 4,
+        "retry_delay": timedelta(minutes=2),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=30),
+        "pool": "ayla_export",
+    },
+    tags=["ayla"],
+):
+    for event_type in EVENT_TYPES:
+        with TaskGroup(group_id=event_type):
+            # Looks first when the hour can have landed, 15 minutes after its end, then every 5 minutes.
+            wait = AylaExportHourSensor(
+                task_id="wait",
+                event_type=event_type,
+                deferrable=True,
+                poke_interval=timedelta(minutes=5).total_seconds(),
+                timeout=timedelta(hours=24).total_seconds(),
+            )
+            copy = AylaExportToBucketOperator(
+                task_id="copy",
+                event_type=event_type,
+                destination="{{ var.value.ayla_export_destination }}",
+            )
+            wait >> copy

@@ -1,0 +1,143 @@
+"""``make demo``: a local Ayla cloud, a real Airflow, and hours that land in a folder on disk."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ayla_provider.cloud.archive import Archive
+from ayla_provider.cloud.destination import FileDestination
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
+from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.text import size_text
+from ayla_provider.local_cloud import LocalCloud
+from demo.check import differences
+from demo.standalone import Standalone
+
+ROOT = Path(__file__).parent.parent
+HOME = ROOT / ".demo"
+BUCKET = HOME / "bucket"
+DAG = "ayla_export_to_bucket"
+MAX_LAG = timedelta(minutes=40)
+"""The demo's vendor is never later than this, so that the hours it is about are all there."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the demo.
+
+    :return: the exit status: 0, or 1 if an hour is missing or differs from its source
+    """
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--hours", type=int, default=6, help="how many past hours to bring home (6)")
+    parser.add_argument("--once", action="store_true", help="check the archive against the source, and exit")
+    arguments = parser.parse_args(argv)
+    if arguments.hours < 1:
+        parser.error("--hours: at least 1")
+    try:
+        with scene(arguments.hours) as (cloud, airflow, hours):
+            complete = bring_home(airflow, hours)
+            print(table(BUCKET, hours))
+            wrong = differences(cloud, BUCKET, hours)
+            print("\n".join(wrong) or "Every hour is equal to its source, byte for byte.")
+            if arguments.once:
+                return 0 if complete and not wrong else 1
+            stay(airflow)
+    except KeyboardInterrupt:
+        print("\nEnded; no process is left behind.")
+    return 0
+
+
+@contextlib.contextmanager
+def scene(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]:
+    """
+    Run a local cloud and an Airflow whose connections lead to it, from a clean start, as long as the context lasts.
+
+    :param hours: how many past hours the export is to be about
+    """
+    # The newest hour whose patience is over: whether it is empty is known by now.
+    end = hour_of(datetime.now(UTC) - PATIENCE)
+    wanted = hours_between(end - hours * ONE_HOUR, end)
+    airflow = Standalone(HOME / "airflow", ROOT / "dags")
+    airflow.stop()  # what an earlier demo may have left, if it was killed
+    shutil.rmtree(HOME, ignore_errors=True)
+    with LocalCloud(start=wanted[0], max_lag=MAX_LAG) as cloud:
+        airflow.connections = {"ayla_default": cloud.ayla_connection()}
+        airflow.environment = {
+            "AIRFLOW_VAR_AYLA_EXPORT_DESTINATION": f"file://{BUCKET}",
+            "AYLA_EXPORT_START": wanted[0].isoformat(),
+        }
+        print(f"A local Ayla cloud answers at {cloud.url}. Starting Airflow, half a minute or so ...", flush=True)
+        with airflow:
+            print(f"Airflow: {airflow.url}  (user {airflow.username}, password {airflow.password})", flush=True)
+            yield cloud, airflow, wanted
+
+
+def bring_home(airflow: Standalone, hours: Sequence[datetime]) -> bool:
+    """Let the sample DAG bring these hours home, and return whether it could."""
+    airflow.api("POST", "pools", json={"name": "ayla_export", "slots": 8, "description": "Copies at once"})
+    airflow.wait_for_dag(DAG)
+    airflow.unpause(DAG)
+    wanted = {hour.isoformat() for hour in hours}
+    last, deadline = "", time.monotonic() + 300 + 60 * len(hours)
+    while time.monotonic() < deadline:
+        runs = [run for run in airflow.dag_runs(DAG) if _hour(run["data_interval_start"]) in wanted]
+        ended = [run for run in runs if run["state"] in ("success", "failed")]
+        if len(ended) == len(hours):
+            return all(run["state"] == "success" for run in ended)
+        ids = {run["dag_run_id"] for run in runs}
+        tasks = [task for task in airflow.task_instances(DAG) if task["dag_run_id"] in ids]
+        copied = sum(task["state"] == "success" and task["task_id"].endswith(".copy") for task in tasks)
+        failed = sum(task["state"] == "failed" for task in tasks)
+        told = f"{copied} of {len(hours) * len(EVENT_TYPES)} copied" + (f", {failed} failed" if failed else "")
+        if told != last:
+            print(f"  {told}", flush=True)
+            last = told
+        time.sleep(2)
+    print(f"Not complete in time; look into {airflow.log_file} and into the UI.")
+    return False
+
+
+def stay(airflow: Standalone) -> None:
+    """Keep everything running, since the local cloud goes on exporting, until Ctrl-C."""
+    print(
+        f"The vendor goes on exporting: an hour's files come 15 to {MAX_LAG.seconds // 60} minutes after its end.\n"
+        f"Watch them arrive: {airflow.url}/dags/{DAG}\nThe archive: {BUCKET}\nCtrl-C ends it all.",
+        flush=True,
+    )
+    while True:
+        time.sleep(60)
+
+
+def table(bucket: Path, hours: Sequence[datetime]) -> str:
+    """Return the archive as event types by hours, from its manifests."""
+    archive = Archive(FileDestination(bucket))
+    width = max(map(len, EVENT_TYPES))
+    lines = [" " * width + "".join(f"{hour:%d %b %H:%M}".rjust(18) for hour in hours)]
+    for event_type in EVENT_TYPES:
+        cells = []
+        for hour in hours:
+            manifest = archive.manifest(event_type, hour)
+            if manifest is None:
+                cells.append("missing")
+            elif manifest.files:
+                cells.append(f"{manifest.state.value} {len(manifest.files)}/{size_text(manifest.size)}")
+            else:
+                cells.append(manifest.state.value)
+        lines.append(event_type.ljust(width) + "".join(cell.rjust(18) for cell in cells))
+    return "\n".join(lines) + "\n(state, files/bytes)"
+
+
+def _hour(time_: str) -> str:
+    return datetime.fromisoformat(time_).astimezone(UTC).isoformat()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What all tests share. Airflow reads its settings when it is first imported, so they stand here, ahead of that."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_HOME = Path(tempfile.mkdtemp(prefix="ayla-tests-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+# The DAGs of the project, and those that tests write.
+_FOLDERS = {"dags": Path(__file__).parent.parent / "dags", "scratch": _HOME / "scratch"}
+_FOLDERS["scratch"].mkdir()
+_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
+
+for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
+    del os.environ[_name]
+os.environ.update(
+    AIRFLOW_HOME=str(_HOME),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(
+        [{"name": name, "classpath": _BUNDLE, "kwargs": {"path": str(path)}} for name, path in _FOLDERS.items()]
+    ),
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+)
+
+import subprocess  # noqa: E402 - Airflow's home is set above
+import sys  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+from ayla_provider.domain.hours import ONE_HOUR  # noqa: E402
+from ayla_provider.local_cloud import LocalCloud  # noqa: E402
+from tests.fleet import HOUR, connect, put_hour  # noqa: E402
+
+# How long an example takes says nothing of whether it is right.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Airflow's own database: for variables outside of tasks, and for ``dag.test()``."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+
+
+@pytest.fixture
+def export(monkeypatch: pytest.MonkeyPatch, airflow_db: None) -> Iterator[LocalCloud]:
+    """A local cloud where datapoint and connection have a file in HOUR, and the connections that lead to it."""
+    with LocalCloud() as cloud:
+        put_hour(cloud, "Datapoint", data=b"datapoints of an hour\r\n")
+        put_hour(cloud, "Connection", data=b"connections of an hour\r\n")
+        put_hour(cloud, "Connection", HOUR + 2 * ONE_HOUR)
+        connect(monkeypatch, cloud)
+        yield cloud
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Waits that matter between processes alone are short, and nothing is remembered from one test to the next."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
+    monkeypatch.setattr("ayla_provider.cloud.guard._SETTLE", 0.01)
+    # Each test is a process of its own, as a task would be.
+    monkeypatch.setattr("ayla_provider.cloud.auth._PROVIDERS", {})
+
+
+@pytest.fixture
+def scratch_dags() -> Iterator[Path]:
+    """A folder for DAG files of a test's own, which Airflow reads."""
+    yield _FOLDERS["scratch"]
+    for file in _FOLDERS["scratch"].glob("*.py"):
+        file.unlink()

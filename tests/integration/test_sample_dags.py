@@ -1,0 +1,89 @@
+"""Every DAG in dags/, and the one in the README, run for real by ``dag.test()``."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.status import PATIENCE
+from ayla_provider.local_cloud import LocalCloud
+from demo.check import differences
+from tests.fleet import connect
+
+ROOT = Path(__file__).parents[2]
+HOUR = hour_of(datetime.now(UTC) - PATIENCE) - ONE_HOUR
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch, airflow_db: None, tmp_path: Path) -> Iterator[LocalCloud]:
+    """A fleet's export from two hours before HOUR until now."""
+    with LocalCloud(start=HOUR - 2 * ONE_HOUR, max_lag=timedelta(minutes=40)) as cloud:
+        connect(monkeypatch, cloud)
+        monkeypatch.setenv("AIRFLOW_VAR_AYLA_EXPORT_DESTINATION", f"file://{tmp_path}/archive")
+        monkeypatch.setenv("AYLA_EXPORT_START", (HOUR - 2 * ONE_HOUR).isoformat())
+        yield cloud
+
+
+def dags_of(folder: Path) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from airflow.dag_processing.dagbag import DagBag
+        except ImportError:  # Airflow 3.1
+            from airflow.models.dagbag import DagBag
+    bag = DagBag(dag_folder=str(folder))
+    assert bag.import_errors == {}
+    return dict(bag.dags)
+
+
+def run(dag: Any, hour: datetime = HOUR) -> Any:
+    # A run's logical date is the end of the interval that it is about, for dag.test() alone.
+    finished = dag.test(logical_date=hour + ONE_HOUR)
+    assert {ti.state for ti in finished.get_task_instances()} == {"success"}
+    return finished
+
+
+def test_every_sample_dag_is_read_without_errors_and_has_its_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AYLA_EXPORT_START", raising=False)
+    dags = dags_of(ROOT / "dags")
+    assert set(dags) == {path.stem for path in (ROOT / "dags").glob("*.py")}
+    export = dags["ayla_export_to_bucket"]
+    edges = {(task.task_id, *sorted(task.downstream_task_ids)) for task in export.tasks}
+    expected = {(f"{event_type}.wait", f"{event_type}.copy") for event_type in EVENT_TYPES}
+    assert edges == expected | {(f"{event_type}.copy",) for event_type in EVENT_TYPES}
+    assert export.max_active_runs >= 24 + 2, "a day of waiting runs must not keep new hours from starting"
+    assert {task.pool for task in export.tasks} == {"ayla_export"}
+    assert all(task.deferrable for task in export.tasks if task.task_id.endswith(".wait"))
+
+
+def test_the_sample_dag_brings_an_hour_to_a_folder(fleet: LocalCloud, tmp_path: Path) -> None:
+    run(dags_of(ROOT / "dags")["ayla_export_to_bucket"])
+    assert differences(fleet, tmp_path / "archive", [HOUR]) == []
+
+
+def test_the_sample_dag_brings_an_hour_to_a_bucket(fleet: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_AYLA_EXPORT_DESTINATION", f"gs://{fleet.customer.name}/ayla")
+    run(dags_of(ROOT / "dags")["ayla_export_to_bucket"])
+    stored = {name for name in fleet.customer.names if "/_manifests/" not in f"/{name}"}
+    expected = sum(len(answer.files) for answer in fleet.answer_key() if answer.hour == HOUR)
+    assert len(stored) == expected > 0
+    assert len(fleet.customer.names) == expected + len(EVENT_TYPES)
+
+
+def test_the_dag_in_the_readme_runs(fleet: LocalCloud, tmp_path: Path, scratch_dags: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    destination = tmp_path / "of-the-readme"
+    assert code.count("gs://your-bucket/ayla") == 1
+    (scratch_dags / "minimal.py").write_text(code.replace("gs://your-bucket/ayla", f"file://{destination}"))
+    (dag,) = dags_of(scratch_dags).values()
+    run(dag)
+    assert list(destination.glob("event_type=datapoint/*/*/*.csv"))
+    assert list(destination.glob("_manifests/event_type=datapoint/*/*.json"))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from tests.local_cloud.clients import object_url, sign_in
+
+if TYPE_CHECKING:
+    from ayla_provider.local_cloud import LocalCloud
+
+
+def call(cloud: LocalCloud, method: str, path: str, body: Any = None) -> Any:
+    answer = requests.request(method, f"{cloud.url}/_local/{path}", json=body, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_stats_and_requests_leave_themselves_out(cloud: LocalCloud) -> None:
+    sign_in(cloud)
+    sign_in(cloud, password="wrong")
+    stats = call(cloud, "GET", "stats")
+    assert (stats["sign_ins"], stats["refusals"], stats["failures"]) == (1, 1, 1)
+    assert stats["requests"] == {"sign_in": 2}
+    first, second = call(cloud, "GET", "requests")
+    assert (first["step"], first["method"], first["path"], first["query"]) == (
+        "sign_in",
+        "POST",
+        "/users/sign_in.json",
+        "",
+    )
+    assert (first["status"], second["status"]) == (200, 401)
+    assert first["received"] > 0
+    assert first["sent"] > 0
+    call(cloud, "DELETE", "requests")
+    assert call(cloud, "GET", "requests") == []
+
+
+def test_the_clock_is_set_stepped_and_released(cloud: LocalCloud) -> None:
+    assert call(cloud, "POST", "clock", {"advance": 3600})["now"] == "2024-05-09T13:00:00+00:00"
+    assert call(cloud, "POST", "clock", {"set": "2024-06-01T00:00:00+00:00"})["now"] == "2024-06-01T00:00:00+00:00"
+    call(cloud, "POST", "clock", {"real": 0})
+    assert abs(cloud.clock.wall() - cloud.clock.now() - timedelta(hours=1)) < timedelta(minutes=1)
+
+
+def test_faults_are_added_listed_and_forgotten(cloud: LocalCloud) -> None:
+    call(cloud, "POST", "faults", {"kind": 503, "step": "sign_in"})
+    assert sign_in(cloud).status_code == 503
+    (fault,) = call(cloud, "GET", "faults")
+    assert (fault["kind"], fault["fired"]) == (503, 1)
+    call(cloud, "DELETE", "faults")
+    assert call(cloud, "GET", "faults") == []
+
+
+def test_options_and_the_password_are_changed(cloud: LocalCloud) -> None:
+    options = call(cloud, "POST", "options", {"one_session": True, "storage_token_life": 60, "password": "new"})
+    assert (options["one_session"], options["storage_token_life"]) == (True, 60)
+    assert "password" not in options
+    assert cloud.account.password == "new"
+    assert cloud.options.storage_token_life == timedelta(minutes=1)
+
+
+def test_objects_are_put_and_removed(cloud: LocalCloud, vendor: requests.Session) -> None:
+    where = {"event_folder": "Datapoint", "folder_name": "2024-05-09 02:00:00", "file": "a.csv"}
+    data = base64.b64encode(b"one").decode()
+    resource = call(cloud, "POST", "objects", {**where, "data_base64": data, "created": "2024-05-09T11:00:00+00:00"})
+    assert resource["timeCreated"] == "2024-05-09T11:00:00.000Z"
+    url = object_url(cloud, cloud.vendor.name, resource["name"])
+    assert vendor.get(url).json()["size"] == "3"
+    assert call(cloud, "POST", "objects", {**where, "seed": 1, "size": 5_000_000})["size"] == "5000000"
+    call(cloud, "DELETE", "objects", where)
+    assert vendor.get(url).status_code == 404
+    call(cloud, "POST", "revoke", {"kinds": ["storage"]})
+    assert vendor.get(url).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("clock", {}),
+        ("clock", {"set": "noon"}),
+        ("faults", {"kind": "explode"}),
+        ("options", {"speed": 1}),
+        ("objects", {}),
+        ("revoke", {"kinds": ["x"]}),
+    ],
+)
+def test_what_cannot_be_read_is_refused(cloud: LocalCloud, path: str, body: Any) -> None:
+    answer = requests.post(f"{cloud.url}/_local/{path}", json=body, timeout=10)
+    assert (answer.status_code, bool(answer.json()["error"])) == (400, True)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "ayla_provider"
+
+# What costs a DAG file time, and what an operator needs only when it runs.
+HEAVY = {"google.cloud.storage", "google.auth", "google_crc32c", "requests", "urllib3", "ayla_provider.cloud.storage"}
+# What a DAG file or an operator loads anyway, of Airflow itself.
+OF_AIRFLOW = (
+    "from airflow.sdk import DAG, BaseHook, BaseOperator, BaseSensorOperator, PokeReturnValue, TaskGroup\n"
+    "from airflow.timetables.interval import CronDataIntervalTimetable\n"
+    "from airflow.triggers.base import BaseTrigger, TriggerEvent"
+)
+DAGS = sorted((ROOT / "dags").glob("*.py"))
+
+
+def modules_of(*packages: str) -> list[str]:
+    """The names of all modules of some packages of ours."""
+    files = [file for package in packages for file in (PACKAGE / package).rglob("*.py")]
+    parts = [file.relative_to(ROOT).with_suffix("").parts for file in files]
+    return sorted(".".join(part for part in parts if part != "__init__") for parts in parts)
+
+
+@pytest.fixture(scope="module")
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("airflow")
+
+
+def loaded_by(code: str, airflow_home: Path) -> set[str]:
+    """The modules that a fresh interpreter holds after some code."""
+    run = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint('LOADED', *sys.modules)"],
+        env=os.environ | {"AIRFLOW_HOME": str(airflow_home)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    (line,) = [line for line in run.stdout.splitlines() if line.startswith("LOADED ")]
+    return set(line.split()[1:])
+
+
+@pytest.fixture(scope="module")
+def loaded_by_airflow(airflow_home: Path) -> set[str]:
+    return loaded_by(OF_AIRFLOW, airflow_home)
+
+
+def of(loaded: set[str], *packages: str) -> set[str]:
+    return {name for name in loaded if name in packages or name.startswith(tuple(f"{name}." for name in packages))}
+
+
+@pytest.mark.parametrize("package", ["domain", "cloud", "local_cloud"])
+def test_a_package_below_airflow_loads_nothing_of_airflow(package: str, airflow_home: Path) -> None:
+    modules = modules_of(package)
+    assert len(modules) > 3
+    loaded = loaded_by("\n".join(f"import {name}" for name in modules), airflow_home)
+    assert set(modules) <= loaded
+    assert of(loaded, "airflow") == set()
+
+
+def test_the_domain_loads_no_client_and_nothing_above_it(airflow_home: Path) -> None:
+    loaded = loaded_by("\n".join(f"import {name}" for name in modules_of("domain")), airflow_home)
+    assert of(loaded, *HEAVY, "socket", "http") == set()
+    assert of(loaded, "ayla_provider") <= {"ayla_provider", "ayla_provider.errors", *modules_of("domain")}
+
+
+def test_the_client_does_not_need_the_local_cloud(airflow_home: Path) -> None:
+    loaded = loaded_by("\n".join(f"import {name}" for name in modules_of("cloud")), airflow_home)
+    assert of(loaded, "ayla_provider.local_cloud", "starlette", "uvicorn") == set()
+
+
+def test_what_airflow_discovers_loads_neither_airflow_nor_the_rest(airflow_home: Path) -> None:
+    loaded = loaded_by("import ayla_provider.provider_info", airflow_home)
+    assert of(loaded, "airflow") == set()
+    assert of(loaded, "ayla_provider") == {"ayla_provider", "ayla_provider.provider_info"}
+
+
+@pytest.mark.parametrize("module", ["sensors", "operators", "hooks", "triggers"])
+def test_what_a_dag_imports_loads_no_client(module: str, airflow_home: Path, loaded_by_airflow: set[str]) -> None:
+    loaded = loaded_by(f"import ayla_provider.{module}", airflow_home)
+    assert f"ayla_provider.{module}" in loaded
+    assert of(loaded - loaded_by_airflow, *HEAVY) == set()
+
+
+@pytest.mark.parametrize("dag", DAGS, ids=[dag.stem for dag in DAGS])
+def test_a_sample_dag_loads_no_client_when_it_is_parsed(
+    dag: Path, airflow_home: Path, loaded_by_airflow: set[str]
+) -> None:
+    loaded = loaded_by(f"import runpy\nrunpy.run_path({str(dag)!r})", airflow_home)
+    assert of(loaded, "ayla_provider")
+    assert of(loaded - loaded_by_airflow, *HEAVY) == set()
+
+
+def test_there_are_sample_dags() -> None:
+    assert DAGS
+
+
+def test_the_client_is_loaded_when_it_is_asked_for(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
+    # Else what the tests above look for could have got another name.
+    loaded = loaded_by("import ayla_provider.cloud.storage, ayla_provider.cloud.checksum", airflow_home)
+    assert loaded - loaded_by_airflow >= HEAVY
