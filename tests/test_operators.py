@@ -17,7 +17,7 @@ from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.operators import AylaExportToBucketOperator
 from tests.fleet import HOUR, connect, put_hour
 
-TI = SimpleNamespace(dag_id="a_dag", run_id="a_run", task_id="copy", try_number=2)
+TI = SimpleNamespace(dag_id="a_dag", run_id="a_run", task_id="copy", try_number=2, max_tries=4)
 CONTEXT: Any = {"ti": TI, "outlet_events": OutletEventAccessors()}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import threading
 import time
@@ -13,17 +12,23 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from ayla_provider.cloud.checksum import Crc32c
-from ayla_provider.cloud.destination import Destination, Stored, url_of
+from ayla_provider.cloud.destination import Destination, Stored
+from ayla_provider.cloud.records import Records
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.cloud.transfer import Transfer
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.hours import describe_hour
-from ayla_provider.domain.layout import ExportFile, Layout, destination_path, manifest_path
+from ayla_provider.domain.layout import ExportFile, Layout, destination_path
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.status import HourState, HourStatus
 from ayla_provider.domain.text import files_text, size_text
-from ayla_provider.errors import AylaError, AylaNotSettledError, AylaSignInRefused, AylaTransferError
+from ayla_provider.errors import (
+    AylaConflictError,
+    AylaError,
+    AylaNotSettledError,
+    AylaSignInRefused,
+    AylaTransferError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,9 @@ _PROGRESS_EVERY = 10.0
 
 _SHOWN = 5
 """How many failures an error tells in full."""
+
+_SAY_NOTHING_OF_THE_HOUR = (AylaSignInRefused, AylaNotSettledError, AylaConflictError)
+"""Failures that aren't noted: of the account, of the time, and of another run that is at it."""
 
 
 @dataclass(slots=True)
@@ -83,6 +91,7 @@ class Archive:
 
     def __init__(self, destination: Destination, *, layout: Layout = Layout.PARTITIONED, max_workers: int = 8) -> None:
         self.destination = destination
+        self.records = Records(destination)
         self._layout = layout
         self._max_workers = max_workers
         self._stop = threading.Event()
@@ -121,7 +130,7 @@ class Archive:
 
         :raises AylaDestinationError: if it can't be read
         """
-        return self._read_manifest(event_type, hour)[0]
+        return self.records.manifest(event_type, hour)[0]
 
     def take_in(
         self,
@@ -132,6 +141,7 @@ class Archive:
         quiet_period: timedelta,
         patience: timedelta,
         written_by: Mapping[str, str],
+        last_try: bool = False,
     ) -> ArchiveReport:
         """
         Copy what the source shows of some hours, and commit each hour that is complete.
@@ -141,18 +151,20 @@ class Archive:
 
         :param hours: consecutive hours, aware
         :param written_by: stands in the manifests, see :class:`~ayla_provider.domain.manifest.Manifest`
+        :param last_try: whether nobody tries again soon: a note is then left on each hour that can't be copied, see
+            :class:`~ayla_provider.domain.failure.Failure`. Where no try can succeed, one is left in any case
         :raises AylaNotSettledError: if an hour may still get files; those that are there were copied
         :raises AylaTransferError: if files couldn't be copied, naming them
         :raises AylaError: if it failed as a whole
         """
-        run = _Run(self, written_by)
+        run = _Run(self.records, written_by)
         statuses = store.status(event_type, hours, quiet_period=quiet_period, patience=patience)
         transfer = Transfer(store, self.destination, self._stop, run.progress.bytes_moved)
         with self._pool() as pool:
             in_progress = []
-            for looked in pool.map(self._look, statuses):
+            for status, looked in zip(statuses, pool.map(self._look, statuses), strict=True):
                 if isinstance(looked, AylaError):
-                    run.failures.append(looked)
+                    run.failed(status, looked)
                 else:
                     in_progress.append(looked)
             run.progress.expect(in_progress)
@@ -169,7 +181,8 @@ class Archive:
                 try:
                     run.copied(hour, file, *future.result())
                 except AylaError as error:
-                    run.failures.append(error)
+                    run.failed(hour.status, error)
+        run.note_failures(last_try=last_try)
         run.raise_failures()
         run.report.seconds = time.monotonic() - run.started
         return run.report
@@ -189,7 +202,7 @@ class Archive:
     def _look(self, status: HourStatus) -> _HourInProgress | AylaError:
         """Return what stands in the destination of an hour, or why that can't be seen."""
         try:
-            manifest, stored = self._read_manifest(status.event_type, status.hour)
+            manifest, stored = self.records.manifest(status.event_type, status.hour)
             return _HourInProgress(status, manifest, stored, self._standing(status))
         except AylaError as error:
             return error
@@ -223,40 +236,15 @@ class Archive:
         proven = hour.manifest is not None and entry in hour.manifest.files
         return entry if proven or self.destination.crc32c(stands) == file.crc32c else None
 
-    def _read_manifest(self, event_type: str, hour: datetime) -> tuple[Manifest | None, Stored | None]:
-        path = manifest_path(event_type, hour)
-        found = self.destination.read(path)
-        if found is None:
-            return None, None
-        content, stored = found
-        return manifests.loads(content, url_of(self.destination, path)), stored
-
-    def write_manifest(self, manifest: Manifest, replaces: Stored | None) -> None:
-        """
-        Commit an hour.
-
-        :param replaces: the stored manifest that this one follows, None if there was none
-        :raises AylaConflictError: if another run committed it in the meantime
-        """
-        content = manifest.dumps().encode()
-        self.destination.write(
-            manifest_path(manifest.event_type, manifest.hour),
-            io.BytesIO(content),
-            size=len(content),
-            crc32c=Crc32c(content).base64,
-            replaces=replaces,
-            content_type="application/json",
-        )
-
 
 class _Run:
     """The bookkeeping of one run over some hours."""
 
-    def __init__(self, archive: Archive, written_by: Mapping[str, str]) -> None:
-        self.archive = archive
+    def __init__(self, records: Records, written_by: Mapping[str, str]) -> None:
+        self.records = records
         self.written_by = written_by
         self.report = ArchiveReport()
-        self.failures: list[AylaError] = []
+        self.failures: list[tuple[HourStatus, AylaError]] = []
         self.progress = _Progress()
         self.started = time.monotonic()
 
@@ -274,7 +262,7 @@ class _Run:
         status, previous = hour.status, hour.manifest
         expired = previous is not None and bool(previous.files) and not status.files
         if not status.state.settled and not expired:
-            self.failures.append(_not_settled(status))
+            self.failed(status, _not_settled(status))
             return
         manifest = manifests.revise(
             previous,
@@ -287,9 +275,9 @@ class _Run:
         )
         if manifest is not previous:
             try:
-                self.archive.write_manifest(manifest, hour.manifest_stored)
+                self.records.write_manifest(manifest, hour.manifest_stored)
             except AylaError as error:
-                self.failures.append(error)
+                self.failed(status, error)
                 return
             self.report.manifests_written += 1
         log.info("%s%s", manifests.describe(manifest), "" if manifest is not previous else ", unchanged")
@@ -298,20 +286,36 @@ class _Run:
         self.report.files += len(manifest.files)
         self.report.bytes += manifest.size
 
+    def failed(self, status: HourStatus, error: AylaError) -> None:
+        self.failures.append((status, error))
+
+    def note_failures(self, *, last_try: bool) -> None:
+        """Leave a note on each hour that can't be copied, unless it only has to be waited for."""
+        first = {status.hour: (status, error) for status, error in reversed(self.failures)}
+        for status, error in first.values():
+            if isinstance(error, _SAY_NOTHING_OF_THE_HOUR) or (error.retryable and not last_try):
+                continue
+            try:
+                self.records.note_failure(status, error, datetime.now(UTC), self.written_by)
+            except AylaError as refused:
+                log.warning("No note of the failure is left: %s", refused)
+                return
+
     def raise_failures(self) -> None:
         if not self.failures:
             return
-        for error in self.failures:
+        errors = [error for _, error in self.failures]
+        for error in errors:
             if isinstance(error, AylaSignInRefused):
                 raise error
-        if len(self.failures) == 1:
-            raise self.failures[0]
-        kinds = {type(error) for error in self.failures}
+        if len(errors) == 1:
+            raise errors[0]
+        kinds = {type(error) for error in errors}
         kind = kinds.pop() if len(kinds) == 1 else AylaTransferError
-        told = "\n".join(f"- {error}" for error in self.failures[:_SHOWN])
-        more = len(self.failures) - _SHOWN
+        told = "\n".join(f"- {error}" for error in errors[:_SHOWN])
+        more = len(errors) - _SHOWN
         raise kind(
-            f"{len(self.failures)} failures; everything else arrived and isn't moved again:\n{told}"
+            f"{len(errors)} failures; everything else arrived and isn't moved again:\n{told}"
             + (f"\n- and {more} more" if more > 0 else "")
         )
 

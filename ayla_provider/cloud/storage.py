@@ -6,8 +6,9 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from google.api_core import exceptions as google_errors
@@ -21,7 +22,7 @@ from ayla_provider.cloud.settings import STORAGE_ENDPOINT, Network
 from ayla_provider.domain.events import EVENT_FOLDERS, event_type_of
 from ayla_provider.domain.hours import ONE_HOUR, FolderStyle, describe_hour, format_folder
 from ayla_provider.domain.layout import ExportFile, hour_text, parse_source, source_prefix, source_window
-from ayla_provider.domain.status import HourStatus, SignsOfLife, needs_life, settle
+from ayla_provider.domain.status import SHORTEST_RETENTION, HourStatus, SignsOfLife, needs_life, settle
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaUnavailable
 
 if TYPE_CHECKING:
@@ -182,22 +183,19 @@ class ExportStore:
         """
         Return the status of each of some consecutive hours.
 
-        One bounded listing; and only where an hour hangs between empty and overdue, a look for a sign of life,
-        one result per event type, until one is found.
+        One bounded listing; only where an hour hangs between empty and overdue a look for a sign of life, one result
+        per event type, until one is found; and only where it may have expired a look for the oldest object.
         """
         now = self.now()
         files = self.list_files(event_type, hours[0], hours[-1] + ONE_HOUR)
         life = SignsOfLife.of(files)
         filled = {file.hour for file in files}
-        in_doubt = [
-            hour
-            for hour in hours
-            if hour not in filled
-            and needs_life(hour, (), now=now, patience=patience)
-            and not life.after(hour, patience)
-        ]
+        bare = [hour for hour in hours if hour not in filled and needs_life(hour, (), now=now, patience=patience)]
+        in_doubt = [hour for hour in bare if not life.after(hour, patience)]
         if in_doubt:
             life = SignsOfLife.of([*files, *self.later_than(max(in_doubt), event_type)])
+        if bare and now - bare[0] > SHORTEST_RETENTION:
+            life = replace(life, oldest_hour=self._oldest_hour)
         return settle(event_type, hours, files, now=now, quiet_period=quiet_period, patience=patience, life=life)
 
     def later_than(self, hour: datetime, event_type: str) -> list[ExportFile]:
@@ -221,6 +219,15 @@ class ExportStore:
                 if found.hour > hour:
                     return [found]
         return []
+
+    @cached_property
+    def _oldest_hour(self) -> datetime | None:
+        """The oldest hour of which the source has a file, of any event type."""
+        oldest = []
+        for event_type, folder in (self._learnt or self.event_folders()).items():
+            prefix = source_prefix(self.oem_id, folder)
+            oldest.append(self._first_file(event_type, prefix, f"{event_type}: the look for the oldest object", prefix))
+        return min((file.hour for file in oldest if file), default=None)
 
     def _first_file(self, event_type: str, prefix: str, what: str, offset: str) -> ExportFile | None:
         # The first object is a file, but for placeholders of folders, which some tools make.

@@ -15,6 +15,9 @@ from ayla_provider.errors import AylaUnsafeNameError
 MANIFESTS = "_manifests"
 """The folder of the manifests, beside the event types: a glob over an event type reads CSV files only."""
 
+FAILURES = "_failures"
+"""The folder of the notes on hours that couldn't be copied."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
@@ -149,8 +152,17 @@ def parse_partitioned_path(path: str) -> tuple[str, datetime, FolderStyle, str] 
 
 def manifest_path(event_type: str, hour: datetime) -> str:
     """Return where the manifest of an hour stands, relative to the destination."""
+    return _beside(MANIFESTS, event_type, hour)
+
+
+def failure_path(event_type: str, hour: datetime) -> str:
+    """Return where the note on an hour that couldn't be copied stands, relative to the destination."""
+    return _beside(FAILURES, event_type, hour)
+
+
+def _beside(folder: str, event_type: str, hour: datetime) -> str:
     utc = hour.astimezone(UTC)
-    return f"{MANIFESTS}/event_type={event_type}/date={utc.date().isoformat()}/hour={utc.hour:02}.json"
+    return f"{folder}/event_type={event_type}/date={utc.date().isoformat()}/hour={utc.hour:02}.json"
 
 
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")

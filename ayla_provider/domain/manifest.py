@@ -64,10 +64,6 @@ class Manifest:
         """The bytes of all files."""
         return sum(file.size for file in self.files)
 
-    def proves(self, file: ExportFile) -> bool:
-        """Whether this very generation of a file was copied."""
-        return any(known.source == file.name and known.generation == file.generation for known in self.files)
-
     def dumps(self) -> str:
         """Return the manifest as JSON text: the inverse of :func:`loads`."""
         document = {
@@ -158,8 +154,10 @@ def revise(
     by_source = {file.source: file for file in previous.files} if previous else {}
     by_source.update((file.source, file) for file in copied)
     files = tuple(by_source[source] for source in sorted(by_source))
-    if files and state is HourState.EMPTY:
+    if files and state in (HourState.EMPTY, HourState.EXPIRED):
         state = HourState.LANDED
+    elif previous and state is HourState.EXPIRED:
+        state = previous.state
     if previous and previous.files == files:
         if previous.state is state:
             return previous

@@ -17,6 +17,13 @@ PATIENCE = timedelta(minutes=90)
 """How long after its end an hour without files is waited for: of 266 objects that Ayla published, 95 % came within
 49 minutes of their hour's end, 97 % within an hour."""
 
+SHORTEST_RETENTION = timedelta(days=30)
+"""Nothing younger than this is taken for expired: Ayla keeps an export for three to twelve months."""
+
+EXPIRY = timedelta(days=2)
+"""How much younger than the oldest object an hour may be and still have expired: files come up to 26 h late, and expire
+as late."""
+
 
 class HourState(StrEnum):
     """The state of one hour of one event type."""
@@ -33,11 +40,13 @@ class HourState(StrEnum):
     """No files, the patience over, and the exporter is known to be alive: there were no events."""
     OVERDUE = "overdue"
     """No files, the patience over, and no sign of life of the exporter since: it is stalled."""
+    EXPIRED = "expired"
+    """No files, and older than what the source still keeps: whether there were events can't be known any more."""
 
     @property
     def settled(self) -> bool:
         """Whether there is nothing left to wait for."""
-        return self in (HourState.LANDED, HourState.EMPTY)
+        return self in (HourState.LANDED, HourState.EMPTY, HourState.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ def hour_state(
     quiet_period: timedelta = QUIET_PERIOD,
     patience: timedelta = PATIENCE,
     alive: bool,
+    expired: bool = False,
 ) -> HourState:
     """
     Return the state of an hour.
@@ -72,6 +82,7 @@ def hour_state(
     :param now: aware
     :param alive: whether the exporter gave a sign of life since the hour's patience was over, see :class:`SignsOfLife`;
         it matters only where :func:`needs_life` says so
+    :param expired: whether the hour is older than what the source still keeps; it matters there only, too
     """
     end = hour + ONE_HOUR
     if now < end:
@@ -81,6 +92,8 @@ def hour_state(
         return HourState.LANDED if now - newest >= quiet_period else HourState.ARRIVING
     if now - end < patience:
         return HourState.PENDING
+    if expired:
+        return HourState.EXPIRED
     return HourState.EMPTY if alive else HourState.OVERDUE
 
 
@@ -91,10 +104,12 @@ def needs_life(hour: datetime, files: Collection[ExportFile], *, now: datetime, 
 
 @dataclass(frozen=True, slots=True)
 class SignsOfLife:
-    """What objects of any event type prove of the exporter: that it ran after an hour was due."""
+    """What objects of any event type prove of the exporter: that it ran after an hour was due, and what is kept."""
 
     newest_hour: datetime | None = None
     newest_created: datetime | None = None
+    oldest_hour: datetime | None = None
+    """Of all objects at the source; None where it wasn't asked, since nothing in question is old enough."""
 
     @classmethod
     def of(cls, files: Iterable[ExportFile]) -> SignsOfLife:
@@ -110,6 +125,10 @@ class SignsOfLife:
         return (self.newest_hour is not None and self.newest_hour > hour) or (
             self.newest_created is not None and self.newest_created >= hour + ONE_HOUR + patience
         )
+
+    def expired(self, hour: datetime) -> bool:
+        """Whether an hour without files is so old that they may have expired, or that there was no export yet."""
+        return self.oldest_hour is not None and hour < self.oldest_hour + EXPIRY
 
 
 def settle(
@@ -137,7 +156,13 @@ def settle(
             event_type,
             hour,
             hour_state(
-                hour, of_hour, now=now, quiet_period=quiet_period, patience=patience, alive=life.after(hour, patience)
+                hour,
+                of_hour,
+                now=now,
+                quiet_period=quiet_period,
+                patience=patience,
+                alive=life.after(hour, patience),
+                expired=life.expired(hour),
             ),
             tuple(sorted(of_hour, key=lambda file: file.name)),
         )

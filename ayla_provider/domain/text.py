@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-def files_text(count: int) -> str:
-    """Return a number of files: ``1 file``, ``2 files``."""
-    return "1 file" if count == 1 else f"{count:,} files"
+def files_text(count: int, kind: str = "") -> str:
+    """Return a number of files: ``1 file``, ``2 files``, ``3 new files``."""
+    return f"{count:,} {kind}{' ' if kind else ''}{'file' if count == 1 else 'files'}"
 
 
 def size_text(size: float) -> str:

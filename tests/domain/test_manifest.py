@@ -211,16 +211,11 @@ def test_an_empty_hour_that_got_a_file_is_landed_and_revised() -> None:
     assert (manifest.state, manifest.revision) == (HourState.LANDED, 2)
 
 
-def test_a_manifest_proves_this_generation_of_a_file_alone() -> None:
+def test_an_entry_states_what_was_copied_and_where_it_stands() -> None:
     name = "oem/Datapoint/2024-05-09 02:00:00/a.csv"
     file = ExportFile("datapoint", HOUR, FolderStyle.SPACE, "a.csv", name, 3, "AAAAAA==", 7, NOW)
     known = ManifestFile.of(file, "copies/a.csv")
     assert known == ManifestFile(name, 7, 3, "AAAAAA==", "2024-05-09T04:00:00+00:00", "copies/a.csv")
-    manifest = revise(None, "datapoint", HOUR, HourState.LANDED, [known], written_at=NOW, written_by=RUN)
-    assert manifest.proves(file)
-    assert not manifest.proves(replace(file, generation=8))
-    # The same file name in another folder of the same hour.
-    assert not manifest.proves(replace(file, name="oem/Datapoint/2024-05-09 02:15:00/a.csv"))
 
 
 def test_a_line_of_the_log_names_the_hour_and_its_totals() -> None:

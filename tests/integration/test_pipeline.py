@@ -230,8 +230,8 @@ def test_a_wrong_password_is_tried_once_or_twice_by_all_tasks_together_and_never
             waits = [task for task in tasks if task["task_id"].endswith(".wait")]
             assert len(waits) == HOURS * len(EVENT_TYPES)
             assert {task["state"] for task in waits} == {"failed"}
-            # Where a trigger fires before the scheduler has seen the deferral, some Airflows take the task for killed and
-            # try it again by themselves (apache/airflow#66374), and note so; what was refused is never tried again.
+            # Where a trigger fires before the scheduler has seen the deferral, some Airflows take the task for killed,
+            # note so, and try it again (apache/airflow#66374); by us what was refused is never tried again.
             mistaken = Counter(
                 (entry["run_id"], entry["task_id"])
                 for entry in running.airflow.pages("eventLogs", "event_logs", dag_id=dag, event="state mismatch")

@@ -1,4 +1,4 @@
-"""Operators that bring the export home."""
+"""The operator that copies hours into the customer's bucket."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class AylaExportToBucketOperator(BaseOperator):
     :param dry_run: only say in the log what would be copied; write nothing
     :param quiet_period: how old an hour's newest file must be for its manifest to call it landed
     :param patience: how long after its end an hour without files may still get some
+    :param reason: why the hours are copied, where that isn't plain: for the log, and for a ``map_index_template``
     """
 
     template_fields: Sequence[str] = (
@@ -86,6 +87,7 @@ class AylaExportToBucketOperator(BaseOperator):
         dry_run: bool = False,
         quiet_period: timedelta = QUIET_PERIOD,
         patience: timedelta = PATIENCE,
+        reason: str = "",
         outlets: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -103,6 +105,7 @@ class AylaExportToBucketOperator(BaseOperator):
         self._is_dry_run = dry_run
         self.quiet_period = quiet_period
         self.patience = patience
+        self.reason = reason
 
     @cached_property
     def hook(self) -> AylaHook:
@@ -119,6 +122,8 @@ class AylaExportToBucketOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Copy what isn't there yet, commit, and announce."""
+        if self.reason:
+            self.log.info("%s", self.reason)
         with airflow_errors(), self._failures_counted():
             hours = interval(self.start, self.end)
             event_type = event_type_of(self.event_type)
@@ -132,7 +137,10 @@ class AylaExportToBucketOperator(BaseOperator):
             if self._is_dry_run:
                 return result | self._told(self.archive.plan(self.hook.store, event_type, hours, **bounds))
             run = _provenance(context)
-            self.report = report = self.archive.take_in(self.hook.store, event_type, hours, **bounds, written_by=run)
+            last_try = context["ti"].try_number > context["ti"].max_tries
+            self.report = report = self.archive.take_in(
+                self.hook.store, event_type, hours, **bounds, written_by=run, last_try=last_try
+            )
         self._say(report)
         self._measure(event_type, report)
         self._announce(context, event_type, report, run)

@@ -1,0 +1,113 @@
+"""A note that an hour couldn't be copied: so that nothing tries it over and over, and nobody has to search for why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.status import HourStatus
+from ayla_provider.errors import AylaError
+
+FORMAT = "ayla-export-failure/1"
+
+_LONGEST = timedelta(days=7)
+
+
+def facts_of(status: HourStatus) -> str:
+    """Return a digest of the files, in their generations, that the source shows for an hour."""
+    shown = "\n".join(sorted(f"{file.generation} {file.name}" for file in status.files))
+    return hashlib.sha256(shown.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What the last task that couldn't copy an hour left for those that come after it."""
+
+    event_type: str
+    hour: datetime
+    """The hour's start, aware, UTC."""
+    facts: str
+    """What the source showed, see :func:`facts_of`."""
+    error: str
+    """The error's class."""
+    message: str
+    passing: bool
+    """Whether trying again later can succeed without anybody changing something."""
+    tasks: int
+    """How many tasks in a row failed, each after all its tries, while the source showed the same."""
+    failed_at: datetime
+    written_by: Mapping[str, str] = field(default_factory=dict)
+    """Which run: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
+
+    def is_to_be_left(self, facts: str, now: datetime) -> bool:
+        """
+        Whether a repair of the hour would only fail once more.
+
+        With new facts it is worth a try at once. With the same, never where only a person can help; otherwise after
+        2, 4, 8, ... hours, at last every seven days.
+        """
+        if facts != self.facts:
+            return False
+        pause = min(ONE_HOUR * 2 ** min(self.tasks, 10), _LONGEST)
+        return not self.passing or now < self.failed_at + pause
+
+    def dumps(self) -> str:
+        """Return the note as JSON text: the inverse of :func:`loads`."""
+        document = {
+            "format": FORMAT,
+            "event_type": self.event_type,
+            "hour": self.hour.isoformat(),
+            "error": self.error,
+            "message": self.message,
+            "passing": self.passing,
+            "tasks": self.tasks,
+            "failed_at": self.failed_at.isoformat(),
+            "written_by": dict(self.written_by),
+            "facts": self.facts,
+        }
+        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def loads(text: str | bytes) -> Failure | None:
+    """Return the note that a JSON text holds; None if it is none, which is as good as no note."""
+    try:
+        document: dict[str, Any] = json.loads(text)
+        if document["format"] != FORMAT:
+            return None
+        note = Failure(
+            event_type=str(document["event_type"]),
+            hour=datetime.fromisoformat(document["hour"]),
+            facts=str(document["facts"]),
+            error=str(document["error"]),
+            message=str(document["message"]),
+            passing=bool(document["passing"]),
+            tasks=max(1, int(document["tasks"])),
+            failed_at=datetime.fromisoformat(document["failed_at"]).astimezone(UTC),
+            written_by=dict(document["written_by"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return None
+    return note
+
+
+def note(
+    previous: Failure | None, status: HourStatus, error: AylaError, *, now: datetime, written_by: Mapping[str, str]
+) -> Failure:
+    """Return the note of a task that couldn't copy an hour, which follows the note of an earlier one."""
+    facts = facts_of(status)
+    return Failure(
+        event_type=status.event_type,
+        hour=status.hour,
+        facts=facts,
+        error=type(error).__name__,
+        message=str(error),
+        passing=error.retryable,
+        tasks=previous.tasks + 1 if previous and previous.facts == facts else 1,
+        failed_at=now,
+        written_by=written_by,
+    )

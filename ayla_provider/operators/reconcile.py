@@ -1,0 +1,163 @@
+"""The operator that finds out what an archive lacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from ayla_provider.domain.events import EVENT_TYPES, event_type_of
+from ayla_provider.domain.hours import ONE_HOUR, hour_of, parse_time
+from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
+from ayla_provider.errors import AylaConfigError
+from ayla_provider.hooks import AylaHook, airflow_errors, open_destination
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from ayla_provider.cloud.reconcile import Findings, Gap
+
+_MAP_LIMIT = 1024
+"""Airflow's default for ``[core] max_map_length``."""
+
+_XCOM_LIMIT = 48_000
+"""Bytes of JSON that the list of repairs may take, since some of Airflow's databases hold 64 KB in an XCom."""
+
+
+class AylaExportReconcileOperator(BaseOperator):
+    """
+    Compares source and archive over a lookback, and returns the hours that have to be repaired, newest first.
+
+    An hour is one of them if the source has settled and the archive has no manifest of it, or lacks a file, or holds
+    an older generation. What expired at the source, or was removed from the archive by a lifecycle rule, is no change.
+    An hour whose copy failed, and would only fail once more, is counted and left alone until the source shows
+    something new, see :class:`~ayla_provider.domain.failure.Failure`.
+
+    Its XCom is a list to expand a copy over, ``[{"event_type", "start", "end", "reason"}, ...]``; the XCom
+    ``summary`` has counts: ``{"start", "end", "hours": {state: count}, "repairs",
+    "postponed", "left_alone"}``. ::
+
+        reconcile = AylaExportReconcileOperator(task_id="reconcile", destination=...)
+        AylaExportToBucketOperator.partial(
+            task_id="repair", destination=..., map_index_template="{{ task.reason }}"
+        ).expand_kwargs(reconcile.output)
+
+    :param destination: the archive's URL, as the copying tasks have it (templated)
+    :param event_types: in any spelling; by default the five documented ones
+    :param lookback: how far back from now to compare; the cost grows with it, not with the history
+    :param not_before: the first hour that is wanted in the archive, ISO 8601 with an offset; by default there is no
+        such bound (templated)
+    :param destination_conn_id: as in :class:`AylaExportToBucketOperator` (templated)
+    :param ayla_conn_id: the id of an Airflow connection of type ``ayla`` (templated)
+    :param max_repairs: how many hours to return at most, 1 to 1,024; the rest is counted, and taken up by the next run
+    :param quiet_period: how old an hour's newest file must be; long enough for the export DAG to take it in itself
+    :param patience: how long after its end an hour without files is left to the export DAG
+    """
+
+    template_fields: Sequence[str] = ("destination", "not_before", "destination_conn_id", "ayla_conn_id")
+    ui_color = "#f6ecd9"
+
+    def __init__(
+        self,
+        *,
+        destination: str,
+        event_types: Sequence[str] = EVENT_TYPES,
+        lookback: timedelta = timedelta(hours=48),
+        not_before: str | datetime = "",
+        destination_conn_id: str | None = None,
+        ayla_conn_id: str = AylaHook.default_conn_name,
+        max_repairs: int = 200,
+        quiet_period: timedelta = QUIET_PERIOD + ONE_HOUR,
+        patience: timedelta = PATIENCE + ONE_HOUR,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 1 <= max_repairs <= _MAP_LIMIT:
+            raise AylaConfigError(f"max_repairs is {max_repairs}: Airflow maps a task over 1 to {_MAP_LIMIT:,} hours")
+        if lookback < ONE_HOUR:
+            raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
+        self.destination = destination
+        self.event_types = event_types
+        self.lookback = lookback
+        self.not_before = not_before
+        self.destination_conn_id = destination_conn_id
+        self.ayla_conn_id = ayla_conn_id
+        self.max_repairs = max_repairs
+        self.quiet_period = quiet_period
+        self.patience = patience
+
+    @cached_property
+    def hook(self) -> AylaHook:
+        """The hook that reads the source."""
+        return AylaHook(self.ayla_conn_id)
+
+    def execute(self, context: Context) -> list[dict[str, str]]:
+        """Compare, and return what a copy has to be expanded over."""
+        from ayla_provider.cloud.reconcile import reconcile
+        from ayla_provider.cloud.records import Records
+
+        with airflow_errors():
+            end = hour_of(datetime.now(UTC))
+            start = end - self.lookback
+            if self.not_before:
+                start = max(start, parse_time(self.not_before, "not_before"))
+            findings = reconcile(
+                self.hook.store,
+                Records(open_destination(self.destination, self.destination_conn_id)),
+                [event_type_of(name) for name in self.event_types],
+                hour_of(start),
+                end,
+                quiet_period=self.quiet_period,
+                patience=self.patience,
+            )
+        repairs = _repairs(findings.gaps[: self.max_repairs])
+        summary = {
+            "start": hour_of(start).isoformat(),
+            "end": end.isoformat(),
+            "hours": dict(sorted(findings.hours.items())),
+            "repairs": len(repairs),
+            "postponed": len(findings.gaps) - len(repairs),
+            "left_alone": findings.left_alone,
+        }
+        context["ti"].xcom_push("summary", summary)
+        self._say(findings, summary)
+        return repairs
+
+    def _say(self, findings: Findings, summary: dict[str, Any]) -> None:
+        states = ", ".join(f"{count} {state}" for state, count in summary["hours"].items()) or "none"
+        self.log.info("Hours from %s to %s: %s.", summary["start"], summary["end"], states)
+        for gap in findings.gaps[: summary["repairs"]]:
+            self.log.info("To repair: %s", _label(gap))
+        if summary["postponed"]:
+            self.log.warning("%d more hours have to wait for the next run.", summary["postponed"])
+        if summary["left_alone"]:
+            self.log.warning(
+                "%d hours can't be repaired as they stand, and are tried again when the source shows something new.",
+                summary["left_alone"],
+            )
+
+
+def _label(gap: Gap) -> str:
+    return f"{gap.event_type} {gap.hour:%Y-%m-%d %H:%M}: {gap.reason}"
+
+
+def _repairs(gaps: Sequence[Gap]) -> list[dict[str, str]]:
+    """Return the arguments of a copy for each gap, as many as an XCom holds."""
+    repairs: list[dict[str, str]] = []
+    size = 0
+    for gap in gaps:
+        repair = {
+            "event_type": gap.event_type,
+            "start": gap.hour.isoformat(),
+            "end": (gap.hour + ONE_HOUR).isoformat(),
+            "reason": _label(gap),
+        }
+        size += len(json.dumps(repair)) + 2
+        if size > _XCOM_LIMIT:
+            break
+        repairs.append(repair)
+    return repairs
