@@ -3,7 +3,9 @@ Finds the hours that the archive lacks, and repairs exactly those: late files, r
 
 Every hour the last two days are compared with the source, and once a week all that the source keeps. Each hour that
 lacks something becomes one mapped task, named after what it repairs. What is complete costs no copy; an hour that can't
-be repaired fails once, and is left alone until the source shows something new. Needs what `ayla_export_to_bucket` needs.
+be repaired fails once, and is left alone until the source shows something new.
+
+Needs what `ayla_export_to_bucket` needs: the connection, the variable and the pool.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def test_a_retry_announces_what_an_earlier_try_committed_and_another_run_doesnt(
     export: LocalCloud, tmp_path: Path
 ) -> None:
     def run(run_id: str, try_number: int) -> int:
-        ti = SimpleNamespace(dag_id="a_dag", run_id=run_id, task_id="copy", try_number=try_number)
+        ti = SimpleNamespace(dag_id="a_dag", run_id=run_id, task_id="copy", try_number=try_number, max_tries=4)
         context: Any = {"ti": ti, "outlet_events": OutletEventAccessors()}
         operator(tmp_path).execute(context)
         return len(announced(context)) if list(context["outlet_events"]) else 0

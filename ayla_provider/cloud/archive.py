@@ -182,7 +182,7 @@ class Archive:
                     run.copied(hour, file, *future.result())
                 except AylaError as error:
                     run.failed(hour.status, error)
-        run.note_failures(last_try=last_try)
+        run.note_failures(store.now(), last_try=last_try)
         run.raise_failures()
         run.report.seconds = time.monotonic() - run.started
         return run.report
@@ -289,14 +289,14 @@ class _Run:
     def failed(self, status: HourStatus, error: AylaError) -> None:
         self.failures.append((status, error))
 
-    def note_failures(self, *, last_try: bool) -> None:
+    def note_failures(self, now: datetime, *, last_try: bool) -> None:
         """Leave a note on each hour that can't be copied, unless it only has to be waited for."""
         first = {status.hour: (status, error) for status, error in reversed(self.failures)}
         for status, error in first.values():
             if isinstance(error, _SAY_NOTHING_OF_THE_HOUR) or (error.retryable and not last_try):
                 continue
             try:
-                self.records.note_failure(status, error, datetime.now(UTC), self.written_by)
+                self.records.note_failure(status, error, now, self.written_by)
             except AylaError as refused:
                 log.warning("No note of the failure is left: %s", refused)
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -193,10 +194,18 @@ class ExportStore:
         bare = [hour for hour in hours if hour not in filled and needs_life(hour, (), now=now, patience=patience)]
         in_doubt = [hour for hour in bare if not life.after(hour, patience)]
         if in_doubt:
-            life = SignsOfLife.of([*files, *self.later_than(max(in_doubt), event_type)])
+            life = SignsOfLife.of([*files, *self._sign_of_life(in_doubt, event_type)])
         if bare and now - bare[0] > SHORTEST_RETENTION:
             life = replace(life, oldest_hour=self._oldest_hour)
         return settle(event_type, hours, files, now=now, quiet_period=quiet_period, patience=patience, life=life)
+
+    def _sign_of_life(self, hours: Sequence[datetime], event_type: str) -> list[ExportFile]:
+        """Return an object later than the newest of these hours after which there is one; an empty list if none is."""
+        if found := self.later_than(hours[-1], event_type):
+            return found
+        # The exporter is stalled: by halves to the hour where it was alive last.
+        stalled = bisect_left(hours, True, hi=len(hours) - 1, key=lambda hour: not self.later_than(hour, event_type))
+        return self.later_than(hours[stalled - 1], event_type) if stalled else []
 
     def later_than(self, hour: datetime, event_type: str) -> list[ExportFile]:
         """

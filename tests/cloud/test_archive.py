@@ -17,7 +17,7 @@ from ayla_provider.cloud.auth import TokenProvider
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hours import hours_between
-from ayla_provider.domain.layout import Layout, manifest_path
+from ayla_provider.domain.layout import Layout, failure_path, manifest_path
 from ayla_provider.errors import (
     AylaConflictError,
     AylaDestinationError,
@@ -371,13 +371,17 @@ def test_an_unsafe_name_is_refused_and_named_while_the_rest_arrives(
     put(cloud, 2, unsafe, b"evil")
     put(cloud, 2, "good.csv", b"good")
     put(cloud, 3, "good.csv", b"good")
-    place = file_place(tmp_path / "deep" / "down" / "archive")
+    root = tmp_path / "deep" / "down" / "archive"
+    place = file_place(root)
     with pytest.raises(AylaUnsafeNameError) as refused:
         take_in(Archive(place.destination, layout=layout), store, 2, 3)
     assert repr(unsafe)[1:-1] in str(refused.value)
     standing = [one for one in tmp_path.rglob("*") if one.is_file()]
     assert sorted(one.read_bytes() for one in standing if one.suffix == ".csv") == [b"good", b"good"]
-    assert [one.name for one in standing if one.suffix == ".json"] == ["hour=03.json"]
+    records = {
+        str(one.relative_to(tmp_path / "deep" / "down" / "archive")) for one in standing if one.suffix == ".json"
+    }
+    assert records == {manifest_of(3), failure_path("datapoint", at(2))}
 
 
 def test_a_mirror_keeps_the_sources_names(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
@@ -438,6 +442,53 @@ def test_a_stopped_archive_leaves_no_manifest_and_nothing_half(
     with pytest.raises(AylaTransferError, match="stopped"):
         take_in(archive, store, 2)
     assert place.everything() == {}
+
+
+def failures(place: Place) -> dict[str, Any]:
+    notes = {path: json.loads(data) for path, data in place.everything().items() if path.startswith("_failures/")}
+    return {path.rpartition("=")[2]: note for path, note in notes.items()}
+
+
+def test_the_last_try_of_a_copy_leaves_a_note_that_says_why_and_counts(
+    cloud: LocalCloud, store: ExportStore, place: Place, archive: Archive
+) -> None:
+    for hour in (2, 3):
+        put(cloud, hour, "a.csv")
+    cloud.faults.add("corrupt", step="download", match="02:00:00/a.csv", times=None)
+    for last_try, tasks in ((False, None), (True, 1), (False, 1), (True, 2)):
+        with pytest.raises(AylaTransferError):
+            archive.take_in(store, "datapoint", [at(2), at(3)], **WAITS, written_by={"run_id": "r"}, last_try=last_try)
+        notes = failures(place)
+        assert set(notes) == ({"02.json"} if tasks else set())
+        if tasks:
+            assert notes["02.json"]["tasks"] == tasks
+    note = notes["02.json"]
+    assert (note["event_type"], note["hour"], note["passing"]) == ("datapoint", at(2).isoformat(), True)
+    assert (note["error"], note["written_by"]) == ("CorruptedError", {"run_id": "r"})
+    assert "02:00:00/a.csv" in note["message"]
+
+
+def test_no_note_is_left_where_an_hour_only_has_to_be_waited_for(
+    cloud: LocalCloud, store: ExportStore, place: Place, archive: Archive
+) -> None:
+    with pytest.raises(AylaNotSettledError):
+        archive.take_in(store, "datapoint", [at(11)], **WAITS, written_by={}, last_try=True)
+    assert place.everything() == {}
+
+
+def test_an_hour_older_than_all_that_the_source_keeps_is_expired_and_not_empty(
+    cloud: LocalCloud, store: ExportStore, place: Place, archive: Archive
+) -> None:
+    put(cloud, 2, "a.csv")
+    cloud.clock.set(at(12) + timedelta(days=40))
+    put(cloud, 9, "later.csv", folder="Location")
+    before = at(2) - timedelta(days=1)
+    report = archive.take_in(store, "datapoint", [before, at(2)], **WAITS, written_by={})
+    assert (report.hours, report.files) == ({"expired": 1, "landed": 1}, 1)
+    # What was known before it expired stays known.
+    cloud.delete_object("Datapoint", "2024-05-09 02:00:00", "a.csv")
+    report = archive.take_in(store, "datapoint", [before, at(2)], **WAITS, written_by={})
+    assert (report.hours, report.files, report.manifests_written) == ({"expired": 1, "landed": 1}, 1, 0)
 
 
 def test_many_files_are_copied_at_once(

@@ -199,6 +199,16 @@ def test_without_any_sign_of_life_an_hour_is_overdue(cloud: LocalCloud, store: E
     assert look(store, 4, 5, 6) == [HourState.LANDED, HourState.LANDED, HourState.OVERDUE]
 
 
+def test_hours_before_a_stall_are_empty_although_those_in_it_are_overdue(cloud: LocalCloud, store: ExportStore) -> None:
+    put(cloud, 1, "a.csv")
+    put(cloud, 5, "a.csv", folder="Location")
+    empty, overdue = HourState.EMPTY, HourState.OVERDUE
+    assert look(store, *range(2, 8)) == [empty, empty, empty, overdue, overdue, overdue]
+    assert look(store, *range(2, 8), event_type="location") == [empty, empty, empty, HourState.LANDED, overdue, overdue]
+    assert look(store, 5, 6, 7) == [overdue, overdue, overdue]
+    assert look(store, 4, 5) == [empty, overdue]
+
+
 @pytest.mark.parametrize("folder", ["2024-05-09 07:00:00", "2024-05-09-07:00:00", "2024-05-10-00:00:00"])
 def test_an_object_of_a_later_hour_in_either_style_is_a_sign_of_life(
     cloud: LocalCloud, store: ExportStore, folder: str
@@ -206,6 +216,31 @@ def test_an_object_of_a_later_hour_in_either_style_is_a_sign_of_life(
     cloud.put_object("Location", "2024-05-09-03:00:00", "earlier, but after it in a listing", b"x", at(5))
     cloud.put_object("Location", folder, "a.csv", b"x", at(9))
     assert look(store, 6) == [HourState.EMPTY]
+
+
+def test_an_hour_without_files_is_expired_where_the_source_keeps_nothing_of_its_time(
+    cloud: LocalCloud, store: ExportStore
+) -> None:
+    cloud.clock.set(at(12) + timedelta(days=60))
+    for folder, days in (("Datapoint", 29), ("Location", 10)):
+        time = at(2) + timedelta(days=days)
+        cloud.put_object(folder, f"{time:%Y-%m-%d %H:%M:%S}", "a.csv", b"x", time + timedelta(hours=2))
+
+    def state(days: int, hour: int) -> HourState:
+        (found,) = store.status("datapoint", [at(hour) + timedelta(days=days)], **WAITS)
+        return found.state
+
+    def looks_for_the_oldest() -> list[str]:
+        found = [one for one in listings(cloud) if one.get("startOffset") == one["prefix"]]
+        return [one["prefix"].split("/")[1] for one in found]
+
+    # Young enough to be kept in any case.
+    assert state(45, 0) is HourState.OVERDUE
+    assert looks_for_the_oldest() == []
+    # The oldest object is of the tenth day, and of another event type. Files expire up to two days out of order.
+    assert [state(9, 0), state(12, 1), state(12, 2)] == [HourState.EXPIRED, HourState.EXPIRED, HourState.EMPTY]
+    assert state(29, 2) is HourState.LANDED
+    assert looks_for_the_oldest() == ["Datapoint", "Location"], "once for all hours"
 
 
 def test_a_placeholder_does_not_hide_a_sign_of_life(cloud: LocalCloud, store: ExportStore) -> None:

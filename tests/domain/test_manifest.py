@@ -204,6 +204,13 @@ def test_an_hour_without_files_gets_a_manifest_too() -> None:
 
 def test_an_hour_whose_files_all_expired_is_not_called_empty() -> None:
     assert revised(revised(None, {"a": 1}), {}, HourState.EMPTY).state is HourState.LANDED
+    assert revised(revised(None, {"a": 1}), {}, HourState.EXPIRED).state is HourState.LANDED
+
+
+def test_an_hour_that_was_known_to_be_empty_stays_so_when_its_time_has_expired() -> None:
+    known = revised(None, {}, HourState.EMPTY)
+    assert revised(known, {}, HourState.EXPIRED) is known
+    assert revised(None, {}, HourState.EXPIRED).state is HourState.EXPIRED
 
 
 def test_an_empty_hour_that_got_a_file_is_landed_and_revised() -> None:

@@ -44,7 +44,9 @@ hours_around = st.integers(-3, 3).map(lambda n: HOUR + n * ONE_HOUR)
 files_around = st.lists(st.builds(made, moments, hour=hours_around, minute=st.integers(0, 59)), max_size=6)
 
 
-def by_the_rules(files: list[ExportFile], now: datetime, quiet: timedelta, patience: timedelta, *, alive: bool) -> str:
+def by_the_rules(
+    files: list[ExportFile], now: datetime, quiet: timedelta, patience: timedelta, *, alive: bool, expired: bool
+) -> str:
     """The table of the states as it is documented: is the hour over, are there files, is it quiet, is it late."""
     over = now >= END
     quiet_now = all(file.created + quiet <= now for file in files)
@@ -54,21 +56,22 @@ def by_the_rules(files: list[ExportFile], now: datetime, quiet: timedelta, patie
         "arriving": over and bool(files) and not quiet_now,
         "landed": over and bool(files) and quiet_now,
         "pending": over and not files and not late,
-        "empty": over and not files and late and alive,
-        "overdue": over and not files and late and not alive,
+        "empty": over and not files and late and alive and not expired,
+        "overdue": over and not files and late and not alive and not expired,
+        "expired": over and not files and late and expired,
     }
     (state,) = [state for state, holds in table.items() if holds]
     return state
 
 
-@given(listings, moments, periods, periods, st.booleans())
-@example([], END + 90 * MINUTE, QUIET_PERIOD, PATIENCE, True)
-@example([made(END)], END + 15 * MINUTE, QUIET_PERIOD, PATIENCE, False)
+@given(listings, moments, periods, periods, st.booleans(), st.booleans())
+@example([], END + 90 * MINUTE, QUIET_PERIOD, PATIENCE, True, False)
+@example([made(END)], END + 15 * MINUTE, QUIET_PERIOD, PATIENCE, False, True)
 def test_an_hour_has_the_one_state_that_the_rules_give(
-    files: list[ExportFile], now: datetime, quiet: timedelta, patience: timedelta, alive: bool
+    files: list[ExportFile], now: datetime, quiet: timedelta, patience: timedelta, alive: bool, expired: bool
 ) -> None:
-    state = hour_state(HOUR, files, now=now, quiet_period=quiet, patience=patience, alive=alive)
-    assert state == by_the_rules(files, now, quiet, patience, alive=alive)
+    state = hour_state(HOUR, files, now=now, quiet_period=quiet, patience=patience, alive=alive, expired=expired)
+    assert state == by_the_rules(files, now, quiet, patience, alive=alive, expired=expired)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +108,15 @@ def test_the_default_periods_are_as_documented() -> None:
     assert (timedelta(minutes=15), timedelta(minutes=90)) == (QUIET_PERIOD, PATIENCE)
 
 
-def test_only_landed_and_empty_hours_are_settled() -> None:
-    assert {state for state in HourState if state.settled} == {HourState.LANDED, HourState.EMPTY}
+def test_only_landed_empty_and_expired_hours_are_settled() -> None:
+    settled = {HourState.LANDED, HourState.EMPTY, HourState.EXPIRED}
+    assert {state for state in HourState if state.settled} == settled
+
+
+@pytest.mark.parametrize(("oldest", "expired"), [(None, False), (-48, False), (-47, True), (100, True), (-100, False)])
+def test_an_hour_is_expired_if_no_object_is_two_days_older(oldest: int | None, expired: bool) -> None:
+    life = SignsOfLife(oldest_hour=None if oldest is None else HOUR + oldest * ONE_HOUR)
+    assert life.expired(HOUR) is expired
 
 
 @given(files_around, moments, moments, periods, periods)
