@@ -88,11 +88,12 @@ class AylaExportToBucketOperator(BaseOperator):
         quiet_period: timedelta = QUIET_PERIOD,
         patience: timedelta = PATIENCE,
         reason: str = "",
-        outlets: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        announced = [] if "{{" in event_type else [export_alias(event_type)]
-        super().__init__(outlets=[*(outlets or []), *announced], **kwargs)
+        if "{{" not in event_type:
+            # Not an argument by name: Airflow would take its default for that of mapped tasks, too.
+            kwargs["outlets"] = [*(kwargs.get("outlets") or []), export_alias(event_type)]
+        super().__init__(**kwargs)
         self.event_type = event_type
         self.destination = destination
         self.start = start

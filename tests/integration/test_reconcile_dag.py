@@ -1,0 +1,86 @@
+"""The reconcile DAG under a real Airflow: beside the export DAG, after late files, with an hour that stays broken."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR
+from demo.check import differences
+from tests.integration.test_pipeline import DAG, DAGS, Scene
+
+pytestmark = pytest.mark.integration
+
+RECONCILE = "ayla_export_reconcile"
+
+
+def reconcile(scene: Scene) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """Run it, and return how it ended, its repairs by name with their states, and its summary."""
+    run = scene.airflow.trigger(RECONCILE)["dag_run_id"]
+    (over,) = [
+        one
+        for one in scene.airflow.wait_for_runs(RECONCILE, run_ids=[run], state=None, timeout=600)
+        if one["dag_run_id"] == run
+    ]
+    tasks = [task for task in scene.airflow.task_instances(RECONCILE, run) if task["map_index"] >= 0]
+    summary = scene.airflow.xcoms(RECONCILE, run, "reconcile")["summary"]
+    return over["state"], {task["rendered_map_index"]: task["state"] for task in tasks}, summary
+
+
+def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_copies(tmp_path: Path) -> None:
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    for dag in (DAG, RECONCILE):
+        # Runs that meet at one hour try again at once.
+        code = (DAGS / f"{dag}.py").read_text()
+        (folder / f"{dag}.py").write_text(code.replace("timedelta(minutes=2)", "timedelta(seconds=2)"))
+    scene = Scene(tmp_path, dags=folder)
+    broken, mended = scene.hours[1], scene.hours[0]
+    long_ago = datetime.now(UTC) - timedelta(hours=3)
+    with scene.running() as running:
+        running.cloud.put_object("Location", f"{broken:%Y-%m-%d %H:%M:%S}", "tab\tname.csv", b"x", long_ago)
+        for dag in (DAG, RECONCILE):
+            running.airflow.wait_for_dag(dag)
+        # All hours are missing, and both DAGs set to work on them.
+        running.airflow.unpause(RECONCILE)
+        running.airflow.unpause(DAG)
+        state, repairs, summary = reconcile(running)
+        running.airflow.wait_until("the export DAG", running.finished, timeout=600)
+        assert summary["repairs"] == len(repairs)
+        (gap,) = differences(running.cloud, running.bucket, running.hours)
+        assert gap == f"location {broken:%Y-%m-%d %H:%M}: no manifest"
+
+        # Now nothing but the hour that can't be copied lacks anything: it failed, and isn't tried again.
+        state, repairs, summary = reconcile(running)
+        assert (state, repairs, summary["left_alone"]) == ("success", {}, 1)
+
+        # A file that came late, and one that was replaced.
+        files = [answer for answer in running.cloud.answer_key() if answer.hour == mended and answer.files]
+        replaced = next(answer for answer in files if answer.event_type == "connection").files[0]
+        put = running.cloud.put_object
+        put("Datapoint", f"{mended:%Y-%m-%d %H:%M:%S}", "late.csv", b"late\r\n", mended + 5 * ONE_HOUR)
+        created = replaced.final.visible_at + timedelta(minutes=1)
+        put("Connection", f"{replaced.folder_time:%Y-%m-%d %H:%M:%S}", replaced.file_name, b"replaced\r\n", created)
+        state, repairs, summary = reconcile(running)
+        hour = f"{mended:%Y-%m-%d %H:%M}"
+        assert (state, repairs) == (
+            "success",
+            {f"datapoint {hour}: 1 new file, 4.0 h late": "success", f"connection {hour}: 1 replaced file": "success"},
+        )
+        assert summary["left_alone"] == 1
+        told = differences(running.cloud, running.bucket, [mended])
+        assert [one.split("'")[0] for one in told] == [f"datapoint {hour}: "], "the late file isn't in the answer key"
+        assert (running.bucket / f"event_type=datapoint/date={mended:%Y-%m-%d}").rglob("*late.csv")
+
+        # The same asset events as the export DAG's.
+        events = running.airflow.pages("assets/events", "asset_events", order_by="timestamp")
+        ours = [event["extra"] for event in events if event["source_dag_id"] == RECONCILE][-2:]
+        assert {(extra["event_type"], extra["hour"], extra["revision"]) for extra in ours} == {
+            ("datapoint", mended.isoformat(), 2),
+            ("connection", mended.isoformat(), 2),
+        }
+        assert {event["name"].rpartition("=")[2] for event in events} == set(EVENT_TYPES)
