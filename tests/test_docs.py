@@ -14,10 +14,11 @@ import pytest
 from ayla_provider import errors
 from ayla_provider.cloud.settings import REGIONS
 from ayla_provider.domain import manifest
+from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD, HourState
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud.faults import KINDS, STEPS
-from ayla_provider.operators import AylaExportToBucketOperator
+from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
 from ayla_provider.provider_info import CONNECTION_FIELDS
 from ayla_provider.sensors import AylaExportHourSensor
 
@@ -120,8 +121,18 @@ def test_each_argument_of_the_sensor_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", arguments_of(AylaExportToBucketOperator))
-def test_each_argument_of_the_operator_is_told(name: str) -> None:
+def test_each_argument_of_the_copy_is_told(name: str) -> None:
     assert mentions("docs/copy.md", name)
+
+
+@pytest.mark.parametrize("name", arguments_of(AylaExportReconcileOperator))
+def test_each_argument_of_the_comparison_is_told(name: str) -> None:
+    assert mentions("docs/reconcile.md", name)
+
+
+@pytest.mark.parametrize("state", Coverage)
+def test_each_state_of_the_report_is_told(state: Coverage) -> None:
+    assert mentions("docs/report.md", state.value)
 
 
 @pytest.mark.parametrize("state", HourState)
