@@ -60,5 +60,11 @@ class AylaNotSettledError(AylaError):
     """An hour isn't over, or still waited for: it can't be declared complete."""
 
 
+class AylaStalledError(AylaError):
+    """Ayla's exporter gives no sign of life. Looking again at once wouldn't change that."""
+
+    retryable = False
+
+
 class AylaDestinationError(AylaError):
     """The destination refused or broke off a read or a write."""

@@ -1,4 +1,4 @@
-"""Sensors that wait for hours of the export."""
+"""Sensors that wait for hours of the export, and for signs of life of the exporter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ayla_provider._compat import AirflowFailException, AirflowSkipException, co
 from ayla_provider._interval import END, START, interval
 from ayla_provider.domain.events import event_type_of
 from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
-from ayla_provider.errors import AylaConfigError, AylaError
+from ayla_provider.errors import AylaConfigError, AylaError, AylaStalledError
 from ayla_provider.hooks import AylaHook, airflow_errors
 from ayla_provider.triggers import AylaExportHourTrigger, waiting
 
@@ -109,7 +109,7 @@ class AylaExportHourSensor(BaseSensorOperator):
                     raise
                 self.log.warning("%s Looking again in %.0f s.", error, self.poke_interval)
                 return PokeReturnValue(False)
-        since = self._since(context)
+        since = _since(self, context)
         until = (since + timedelta(seconds=self.timeout)).isoformat()
         self.log.info("%s%s", seen.message, "" if seen.settled else waiting(since, until))
         if seen.settled and is_all_empty(seen.result):
@@ -154,11 +154,74 @@ class AylaExportHourSensor(BaseSensorOperator):
         if self.on_empty == "skip":
             raise AirflowSkipException(f"{result['event_type']}: no events from {result['start']} to {result['end']}")
 
-    def _since(self, context: Context) -> datetime:
-        first: datetime | None = None
-        if self.reschedule:
-            first = context["ti"].get_first_reschedule_date(context)
-        return first or context["ti"].start_date or datetime.now(UTC)
+
+class AylaExportAliveSensor(BaseSensorOperator):
+    """
+    Succeeds when Ayla's exporter shows a sign of life, of any event type: the hour that is due isn't overdue.
+
+    With ``timeout=0`` it looks once. When it gives up it fails for good, with a message for the alert. A passing fault
+    says nothing of the exporter: it is looked again, and in the end failed so that Airflow retries it. A refused
+    sign-in fails at once. ``soft_fail`` and ``never_fail`` hide neither of them.
+
+    :param ayla_conn_id: the id of an Airflow connection of type ``ayla`` (templated)
+    :param patience: how long after its end an hour without files is waited for, and how long nothing at all must have
+        come; more than the longest time in which no device of yours sends anything
+    """
+
+    template_fields: Sequence[str] = ("ayla_conn_id",)
+    ui_color = AylaExportHourSensor.ui_color
+
+    def __init__(
+        self,
+        *,
+        ayla_conn_id: str = AylaHook.default_conn_name,
+        patience: timedelta = PATIENCE,
+        poke_interval: float = 300,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.ayla_conn_id = ayla_conn_id
+        self.patience = patience
+
+    @cached_property
+    def hook(self) -> AylaHook:
+        """The hook that looks."""
+        return AylaHook(self.ayla_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Look until there is a sign of life."""
+        with _failures_stay_failures():
+            return super().execute(context)
+
+    def poke(self, context: Context) -> bool:
+        """Look once; give up here if no further look fits into the timeout, since Airflow's message wouldn't help."""
+        until = _since(self, context) + timedelta(seconds=self.timeout)
+        with airflow_errors():
+            problem = self._look()
+            if problem and datetime.now(UTC) + timedelta(seconds=self.poke_interval) > until:
+                raise problem
+        if problem:
+            again = f"Looking again in {self.poke_interval:.0f} s, until {until:%Y-%m-%d %H:%M} UTC."
+            self.log.warning("%s %s", problem, again)
+        return problem is None
+
+    def _look(self) -> AylaError | None:
+        from ayla_provider.cloud.alive import look_for_stall
+
+        try:
+            stall = look_for_stall(self.hook.store, self.patience)
+        except AylaError as error:
+            if not error.retryable:
+                raise
+            return error
+        return AylaStalledError(stall.message) if stall else None
+
+
+def _since(sensor: BaseSensorOperator, context: Context) -> datetime:
+    first: datetime | None = None
+    if sensor.reschedule:
+        first = context["ti"].get_first_reschedule_date(context)
+    return first or context["ti"].start_date or datetime.now(UTC)
 
 
 @contextlib.contextmanager

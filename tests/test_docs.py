@@ -20,7 +20,7 @@ from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud.faults import KINDS, STEPS
 from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
 from ayla_provider.provider_info import CONNECTION_FIELDS
-from ayla_provider.sensors import AylaExportHourSensor
+from ayla_provider.sensors import AylaExportAliveSensor, AylaExportHourSensor
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")), *sorted(ROOT.glob("docs/*.md"))]
@@ -118,6 +118,11 @@ def test_each_field_is_told_by_its_name_in_the_form(label: str) -> None:
 @pytest.mark.parametrize("name", arguments_of(AylaExportHourSensor))
 def test_each_argument_of_the_sensor_is_told(name: str) -> None:
     assert mentions("docs/wait.md", name)
+
+
+@pytest.mark.parametrize("name", arguments_of(AylaExportAliveSensor))
+def test_each_argument_of_the_alive_sensor_is_told(name: str) -> None:
+    assert mentions("docs/alerts.md", name)
 
 
 @pytest.mark.parametrize("name", arguments_of(AylaExportToBucketOperator))
