@@ -20,7 +20,7 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.operators import AylaExportToBucketOperator
 from ayla_provider.sensors import AylaExportHourSensor
 
-# The first hour that you want. Ayla keeps twelve months; for a long history use `airflow backfill create` instead.
+# The first hour that you want; for the months before see ayla_export_history.
 START = datetime.fromisoformat(os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00"))
 
 with DAG(
@@ -56,5 +56,7 @@ with DAG(
                 task_id="copy",
                 event_type=event_type,
                 destination="{{ var.value.ayla_export_destination }}",
+                # Where the first events of an asset meet, Airflow fails their tasks.
+                max_active_tis_per_dag=1,
             )
             wait >> copy

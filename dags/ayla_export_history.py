@@ -1,0 +1,66 @@
+"""
+The hours before `ayla_export_to_bucket` began, up to the twelve months that Ayla keeps: a first load, in days.
+
+One run per day, the oldest first, since the oldest hours are the next that Ayla deletes; one task per event type and
+day. Each hour gets its own manifest, as from the hourly DAG. It takes the connection and the Variable of
+`ayla_export_to_bucket`, and a pool of its own:
+
+    airflow pools set ayla_history 4 "Days of the Ayla history at once"
+    airflow dags unpause ayla_export_history
+
+`AYLA_EXPORT_START` ends it, as it begins the hourly DAG; `AYLA_HISTORY_START` begins it, 365 days earlier if it isn't
+set. Then it is done, and may stay unpaused.
+
+**How long:** a year is 1825 tasks. Each takes some seconds to start, a listing or two, and the transfer of its day's
+bytes, eight files at once. Fewer slots in the pool make it slower, also while it runs; pausing the DAG stops it after
+the days in progress. To make it faster, once some days are done, raise `max_active_tis_per_dag` and then the slots.
+
+**Again:** a day that failed, or was cleared, moves only what is missing. A day that Ayla no longer keeps costs its
+listings, and its hours get manifests without files; what is in the archive already stays there.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.operators import AylaExportToBucketOperator
+
+# The first hour of the hourly DAG, and the first hour that you want.
+END = datetime.fromisoformat(os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00"))
+START = datetime.fromisoformat(os.environ.get("AYLA_HISTORY_START", (END - timedelta(days=365)).isoformat()))
+
+with DAG(
+    dag_id="ayla_export_history",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    # Whole days; the tasks cut the first and the last one.
+    start_date=START.astimezone(UTC).replace(hour=0),
+    end_date=END - timedelta(hours=1),
+    catchup=True,
+    max_active_runs=4,
+    default_args={
+        "retries": 4,
+        "retry_delay": timedelta(minutes=2),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=30),
+        # Not that of the hourly DAG: an hour that lands now must not wait until a day of last year is done.
+        "pool": "ayla_history",
+        # Of an event type one day at a time: where the first events of an asset meet, Airflow fails their tasks.
+        "max_active_tis_per_dag": 1,
+    },
+    user_defined_macros={"history_start": START, "history_end": END},
+    tags=["ayla"],
+):
+    for event_type in EVENT_TYPES:
+        AylaExportToBucketOperator(
+            task_id=event_type,
+            event_type=event_type,
+            destination="{{ var.value.ayla_export_destination }}",
+            start="{{ [data_interval_start, history_start] | max }}",
+            end="{{ [data_interval_end, history_end] | min }}",
+        )
