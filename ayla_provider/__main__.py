@@ -1,4 +1,4 @@
-"""``python -m ayla_provider``: what an Airflow machine's shell can ask of a connection to Ayla."""
+"""``python -m ayla_provider``: what an Airflow machine's shell can ask of Ayla, and of the archive."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ayla_provider.check import Step
+    from ayla_provider.domain.report import Row
+    from ayla_provider.report import Report
 
 _CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
 """How Airflow's own commands say that they may look connections up in the metadata database."""
@@ -27,10 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
     Run a command.
 
     :param arguments: of the command line; default those of this process
-    :return: the exit status: 0 if all is well, 1 if not; wrong usage exits with 2
+    :return: the exit status: 0 if all is well, 1 if not, 2 if that can't be told; wrong usage exits with 2
     """
     parsed = _parser().parse_args(arguments)
-    status: int = parsed.run(parsed)
+    try:
+        status: int = parsed.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # ``| head`` has seen enough. What is left is flushed once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except KeyboardInterrupt:
+        return 130
     return status
 
 
@@ -55,7 +66,54 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print a list of steps with name, ok, detail, advice and seconds"
     )
     check.set_defaults(run=_check)
+    _add_report(commands)
     return parser
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = commands.add_parser(
+        "report",
+        help="compare the archive with the export hour by hour, and say what is missing",
+        description="Compares each event type and hour of the archive with Ayla's bucket: landed, late, empty, "
+        "waiting, overdue, missing, changed or expired. It changes nothing. Times are UTC: 2026-11-01, "
+        "2026-11-01T07:00, or a span before now such as 48h or 7d. Exit status: 0 nothing is missing, 1 an hour is "
+        "missing or changed, 2 it can't be seen, or wrong usage.",
+    )
+    report.add_argument(
+        "--conn", default="ayla_default", metavar="ID", help="the Airflow connection to Ayla (default: %(default)s)"
+    )
+    report.add_argument(
+        "--destination",
+        metavar="URL",
+        help="the archive, as the copying tasks have it (default: the Airflow Variable ayla_export_destination)",
+    )
+    report.add_argument(
+        "--destination-conn", metavar="ID", help="the Airflow connection of the archive (default: as the tasks have)"
+    )
+    report.add_argument(
+        "--event-type",
+        action="append",
+        metavar="NAME",
+        help="an event type, may be repeated (default: the five documented ones, and what else the export has)",
+    )
+    report.add_argument(
+        "--since", type=_moment, default="48h", metavar="TIME", help="the first hour (default: %(default)s)"
+    )
+    report.add_argument(
+        "--until", type=_moment, default="0h", metavar="TIME", help="the end of the last hour (default: now)"
+    )
+    report.add_argument("--json", action="store_true", help="print an object with exact bytes and seconds")
+    report.set_defaults(run=_report)
+
+
+def _moment(text: str) -> datetime:
+    from ayla_provider.errors import AylaConfigError
+    from ayla_provider.report import moment
+
+    try:
+        return moment(text, datetime.now(UTC))
+    except AylaConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -71,6 +129,55 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([asdict(step) for step in done], indent=1))
     return int(any(step.ok is False for step in done))
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from ayla_provider.domain.report import header
+    from ayla_provider.report import Report
+
+    report = Report(
+        conn_id=arguments.conn,
+        destination=arguments.destination,
+        destination_conn_id=arguments.destination_conn,
+        event_types=arguments.event_type,
+        since=arguments.since,
+        until=arguments.until,
+    )
+    stdout = sys.stdout
+    try:
+        with _inside_airflow():
+            report.open()
+            if arguments.json:
+                # Not as one text, which would take as much memory as a year's rows.
+                json.dump(report.document(_watched(report, shown=False)), stdout, indent=1)
+                print(file=stdout)
+            else:
+                print(f"{report.title}\n\n{header(report.width)}", file=stdout)
+                for row in _watched(report, shown=stdout.isatty()):
+                    print(row.line(report.width), file=stdout)
+                print(f"\n{report.summary.text()}", file=stdout)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of Airflow's connections, told to a person
+        print(f"error: {report.told(error)}", file=sys.stderr)
+        return 2
+    return 0 if report.summary.complete else 1
+
+
+def _watched(report: Report, *, shown: bool) -> Iterator[Row]:
+    """
+    Yield the rows, and tell a person who waits at a terminal how far it is.
+
+    :param shown: whether the rows themselves appear there, which says enough
+    """
+    if shown or not sys.stderr.isatty():
+        yield from report.rows()
+        return
+    for done, row in enumerate(report.rows()):
+        if done % 500 == 0:
+            print(f"\r{done:,} of {report.total:,} hours compared", end="", file=sys.stderr, flush=True)
+        yield row
+    print(f"\r{report.total:,} hours compared         ", file=sys.stderr)
 
 
 def _text(step: Step) -> str:

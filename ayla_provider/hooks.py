@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from ayla_provider.domain.hours import ONE_HOUR, hours_between, parse_time
-from ayla_provider.errors import AylaConfigError, AylaError
+from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaError
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -220,6 +220,7 @@ def open_destination(url: str, conn_id: str | None) -> Destination:
         ``s3://bucket/prefix``
     :param conn_id: of the kind that the store's provider has; for ``gs://`` by default ``google_cloud_default``
     :raises AylaConfigError: if the URL is malformed, or what it needs isn't installed
+    :raises AylaDestinationError: if the connection has no usable credentials
     """
     from ayla_provider.cloud.destination import FileDestination, GcsDestination, split_url
 
@@ -236,7 +237,14 @@ def open_destination(url: str, conn_id: str | None) -> Destination:
         raise AylaConfigError(
             f"destination {url!r} needs Airflow's Google provider: pip install 'airflow-provider-ayla[google]'"
         ) from None
-    client = GCSHook(gcp_conn_id=conn_id or GCSHook.default_conn_name).get_conn()
+    from google.auth.exceptions import GoogleAuthError
+
+    google = conn_id or GCSHook.default_conn_name
+    try:
+        client = GCSHook(gcp_conn_id=google).get_conn()
+    except GoogleAuthError as error:
+        # Not for good: on Google's machines they come from a service that can be out of reach for a moment.
+        raise AylaDestinationError(f"connection {google!r} has no usable credentials for {url!r}: {error}") from None
     return GcsDestination(client, bucket, path)
 
 

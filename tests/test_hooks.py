@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from ayla_provider.cloud.guard import SignInGuard
-from ayla_provider.errors import AylaConfigError
+from ayla_provider.errors import AylaConfigError, AylaDestinationError
 from ayla_provider.hooks import AylaHook, VariableMemory, open_destination
 from ayla_provider.local_cloud import LocalCloud
 from tests.fleet import HOUR, connect, put_hour
@@ -168,3 +168,15 @@ def test_a_declared_folder_that_isnt_there_doesnt_count_as_found(
         put_hour(cloud, "Datapiont")
         assert AylaHook().list_event_types() == {"datapoint": "Datapiont"}
         assert len(AylaHook().list_files("datapoint", HOUR)) == 1
+
+
+def test_a_google_connection_without_credentials_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, airflow_db: None
+) -> None:
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", "/nowhere")
+    monkeypatch.setenv("AIRFLOW_CONN_MY_GOOGLE", json.dumps({"conn_type": "google_cloud_platform"}))
+    with pytest.raises(AylaDestinationError, match=r"connection 'my_google' has no usable credentials for 'gs://b/a'"):
+        open_destination("gs://b/a", "my_google")

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
+from ayla_provider.domain.hours import ONE_HOUR, FolderStyle
+from ayla_provider.domain.layout import ExportFile
+from ayla_provider.domain.manifest import Manifest, ManifestFile
+from ayla_provider.domain.status import PATIENCE, HourState, HourStatus
+
+HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
+END = HOUR + ONE_HOUR
+SOON = timedelta(minutes=30)
+LATE = timedelta(hours=26.3)
+
+Files = Mapping[str, tuple[int, timedelta]]
+"""Name to generation, and how long after the hour's end that generation was created."""
+
+
+def shown(name: str, generation: int, lag: timedelta) -> ExportFile:
+    """A file at the source; every generation is a byte longer."""
+    created = END + lag
+    return ExportFile(
+        "datapoint", HOUR, FolderStyle.SPACE, name, f"oem/{name}", 10 + generation, "AAAAAA==", generation, created
+    )
+
+
+def covered(
+    source: Files, archive: Files | None, state: HourState | None = None, kept: HourState | None = None
+) -> HourCoverage:
+    """An hour of that source and that archive; None for an archive without a manifest of it."""
+    status = HourStatus(
+        "datapoint",
+        HOUR,
+        state or (HourState.LANDED if source else HourState.EMPTY),
+        tuple(shown(name, *facts) for name, facts in sorted(source.items())),
+    )
+    if archive is None:
+        return HourCoverage(status, None)
+    entries = tuple(ManifestFile.of(shown(name, *facts), f"copies/{name}") for name, facts in archive.items())
+    landed = kept or (HourState.LANDED if archive else HourState.EMPTY)
+    return HourCoverage(status, Manifest("datapoint", HOUR, landed, 1, entries, written_at="2024-05-09T05:00:00+00:00"))
+
+
+lags = st.sampled_from([SOON, PATIENCE, PATIENCE + timedelta.resolution, LATE]) | st.timedeltas(
+    timedelta(hours=-1), timedelta(days=3)
+)
+sources: st.SearchStrategy[Files] = st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(1, 3), lags))
+archives = st.none() | sources
+states = st.sampled_from(HourState)
+
+
+@given(sources, archives, states)
+def test_the_state_follows_from_source_and_archive(source: Files, archive: Files | None, at_source: HourState) -> None:
+    hour = covered(source, archive, at_source)
+    if archive is None:
+        expected = {
+            "landed": "missing",
+            "empty": "missing",
+            "overdue": "overdue",
+            "expired": "expired",
+            "open": "waiting",
+            "arriving": "waiting",
+            "pending": "waiting",
+        }[at_source]
+    elif any(name not in archive or archive[name][0] != source[name][0] for name in source):
+        expected = "changed"
+    elif not archive:
+        expected = "empty"
+    elif any(lag > PATIENCE for _, lag in [*source.values(), *archive.values()]):
+        expected = "late"
+    else:
+        expected = "landed"
+    assert hour.state == expected
+    assert hour.state.complete is (expected not in ("missing", "changed"))
+    settled = at_source in ("landed", "empty", "expired")
+    assert hour.needs_repair is (expected in ("missing", "changed") and settled)
+
+
+@given(sources, archives)
+def test_new_and_replaced_files_are_those_of_the_source_that_the_archive_lacks(
+    source: Files, archive: Files | None
+) -> None:
+    hour = covered(source, archive)
+    held = archive or {}
+    assert {file.file for file in hour.new_files} == source.keys() - held.keys()
+    assert {file.file for file in hour.replaced_files} == {
+        name for name in source.keys() & held.keys() if source[name][0] != held[name][0]
+    }
+    assert all(file.generation == source[file.file][0] for file in [*hour.new_files, *hour.replaced_files])
+
+
+@given(sources, archives)
+def test_files_bytes_and_lag_are_those_that_the_archive_has_or_would_have(source: Files, archive: Files | None) -> None:
+    hour = covered(source, archive)
+    after_a_copy = {**(archive or {}), **source}
+    assert hour.files == len(after_a_copy)
+    assert hour.bytes == sum(10 + generation for generation, _ in after_a_copy.values())
+    every = [lag for _, lag in [*source.values(), *(archive or {}).values()]]
+    assert hour.lag == max(every, default=None)
+
+
+@given(sources, sources)
+def test_a_file_that_has_expired_at_the_source_is_no_change(source: Files, gone: Files) -> None:
+    before = covered({**gone, **source}, {**gone, **source})
+    for state in (HourState.LANDED, HourState.EXPIRED):
+        after = covered(source, {**gone, **source}, state)
+        assert after.state == before.state
+        assert (after.files, after.bytes) == (before.files, before.bytes)
+        assert not after.needs_repair
+
+
+@given(sources, states)
+def test_what_was_copied_is_complete_and_a_copy_makes_it_so(source: Files, at_source: HourState) -> None:
+    hour = covered(source, source, at_source)
+    assert hour.state.complete
+    assert hour.new_files == hour.replaced_files == []
+
+
+def test_a_file_after_an_empty_hour_is_a_change_however_young_it_is() -> None:
+    late = {"a": (1, LATE)}
+    assert covered(late, {}).state is Coverage.CHANGED
+    assert covered(late, {}).needs_repair
+    arriving = covered(late, {}, HourState.ARRIVING)
+    assert arriving.state is Coverage.CHANGED
+    assert not arriving.needs_repair, "until it is settled, the hour isn't copied again"
+
+
+@pytest.mark.parametrize("at_source", HourState)
+def test_a_manifest_that_cant_be_read_is_missing(at_source: HourState) -> None:
+    status = covered({"a": (1, SOON)}, None, at_source).status
+    hour = HourCoverage(status, None, "gs://archive/x.json is no manifest")
+    assert hour.state is Coverage.MISSING
+    assert hour.needs_repair is at_source.settled
+    assert describe_gap(hour) == "its manifest can't be read"
+
+
+@pytest.mark.parametrize(
+    ("source", "archive", "told"),
+    [
+        ({}, None, "never copied, no events"),
+        ({"a": (1, SOON)}, None, "never copied, 1 file"),
+        ({"a": (1, SOON), "b": (1, SOON), "c": (1, SOON)}, None, "never copied, 3 files"),
+        ({"a": (1, SOON), "b": (1, LATE)}, None, "never copied, 2 files, 26.3 h late"),
+        ({"a": (1, SOON)}, {}, "1 new file"),
+        ({"a": (1, LATE)}, {}, "1 new file, 26.3 h late"),
+        ({"a": (1, LATE), "b": (1, SOON)}, {"a": (1, LATE)}, "1 new file"),
+        ({"a": (2, PATIENCE)}, {"a": (1, SOON)}, "1 replaced file"),
+        ({"a": (2, SOON), "b": (3, SOON)}, {"a": (1, SOON), "b": (1, SOON)}, "2 replaced files"),
+        ({"a": (2, SOON)}, {"a": (3, SOON)}, "1 replaced file"),
+        ({"a": (1, SOON), "b": (2, LATE)}, {"b": (1, SOON)}, "1 new file and 1 replaced file, 26.3 h late"),
+    ],
+)
+def test_what_an_hour_lacks_is_told_in_words(source: Files, archive: Files | None, told: str) -> None:
+    assert describe_gap(covered(source, archive)) == told
+
+
+@given(sources, archives)
+def test_how_late_is_told_exactly_where_a_lacking_file_is(source: Files, archive: Files | None) -> None:
+    hour = covered(source, archive)
+    if not hour.state.complete:
+        held = archive or {}
+        lacking = [facts for name, facts in source.items() if held.get(name, (None,))[0] != facts[0]]
+        late = any(lag > PATIENCE for _, lag in lacking)
+        assert describe_gap(hour).endswith(" h late") is late
+
+
+def test_the_states_are_all_there_is() -> None:
+    assert [state.value for state in Coverage if not state.complete] == ["missing", "changed"]
+    assert {state.value for state in Coverage} == {
+        "landed", "late", "empty", "waiting", "overdue", "missing", "changed", "expired",
+    }  # fmt: skip
