@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -71,6 +72,27 @@ def wait_for(driver: webdriver.Chrome, css: str, *, text: str = "", count: int =
     WebDriverWait(driver, _WAIT).until(shown, f"{css} with {text!r}")
 
 
+def click(driver: webdriver.Chrome, css: str, text: str = "") -> None:
+    """Click the first element that matches and holds a text, once it is there and lets itself be clicked."""
+
+    def clicked(_: webdriver.Chrome) -> bool:
+        with contextlib.suppress(Exception):
+            next(one for one in driver.find_elements(By.CSS_SELECTOR, css) if text in one.text).click()
+            return True
+        return False
+
+    WebDriverWait(driver, _WAIT).until(clicked, f"{css} with {text!r} to click")
+
+
+def open_clear_dialog(driver: webdriver.Chrome, airflow: Standalone, run_id: str, task_id: str) -> None:
+    """Open the page of a task of the sample DAG, and the dialog to clear it alone; it can be confirmed then."""
+    driver.get(f"{airflow.url}/dags/{DAG}/runs/{quote(run_id)}/tasks/{task_id}")
+    names = ("Press shift+c to clear", "Clear Task Instance")  # the latter in Airflow 3.1
+    click(driver, ", ".join(f"button[aria-label='{name}']" for name in names))
+    wait_for(driver, "[role=dialog]", text="Affected Tasks: 1")
+    wait_for(driver, "[role=dialog] tbody", text=task_id)
+
+
 def _program(*names: str) -> str:
     for name in names:
         if found := shutil.which(name):
@@ -86,6 +108,7 @@ def main() -> None:
         with browser(1000, 740) as driver:
             sign_in(driver, airflow)
             grid(driver, airflow, IMAGES / "grid.png")
+            clear(driver, airflow, IMAGES / "clear.png")
 
 
 def grid(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
@@ -99,6 +122,17 @@ def grid(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
     wait_for(driver, "body", text="copy")
     time.sleep(2)  # the panel slides
     driver.save_screenshot(str(image))
+
+
+def clear(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
+    """Take a picture of the dialog that clears a failed copy."""
+    run_id = airflow.dag_runs(DAG, state="success")[-1]["dag_run_id"]
+    copy = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/datapoint.copy"
+    airflow.api("PATCH", copy, json={"new_state": "failed"})
+    open_clear_dialog(driver, airflow, run_id, "datapoint.copy")
+    time.sleep(2)  # the dialog opens
+    dialogs = driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")
+    next(one for one in dialogs if "Affected Tasks" in one.text).screenshot(str(image))
 
 
 if __name__ == "__main__":

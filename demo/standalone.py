@@ -108,6 +108,30 @@ class Standalone(AirflowClient):
         """Return the API as another user sees it, one of ``users``."""
         return AirflowClient(url=self.url, username=username, password=self.password)
 
+    def command(self, *arguments: str, timeout: float = 180) -> str:
+        """
+        Run ``airflow`` with these arguments, as somebody does on the machine of the scheduler, and return its output.
+
+        :param arguments: such as ``"tasks", "clear", "my_dag", "--yes"``
+        :param timeout: seconds
+        :raises AirflowError: if it fails, with what it said
+        """
+        try:
+            done = subprocess.run(
+                [self.python, "-m", "airflow", *arguments],
+                cwd=self.home,
+                env=self._child_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=True,
+            )
+        except subprocess.CalledProcessError as error:
+            said = f"{error.stdout}{error.stderr}".strip()
+            raise AirflowError(f"airflow {' '.join(arguments)} ended with {error.returncode}\n{said}") from None
+        return done.stdout
+
     def start(self, timeout: float = 180) -> None:
         """
         Start Airflow and wait until all its parts are healthy. If that fails, or is interrupted, nothing is left.
