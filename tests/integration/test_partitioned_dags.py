@@ -10,7 +10,7 @@ import airflow.sdk
 import pytest
 
 from demo.check import differences
-from tests.integration.test_pipeline import DAGS, Scene
+from tests.integration.test_pipeline import DAGS, Scene, soon
 from tests.integration.test_sample_dags import dags_of
 
 EXPORT, TOTALS = "ayla_export_partitioned", "ayla_export_partitioned_totals"
@@ -80,12 +80,7 @@ class Partitions:
 @pytest.mark.integration
 @pytest.mark.skipif(not KNOWN, reason="this Airflow knows no partitions")
 def test_hours_land_by_their_partition_and_the_dag_behind_them_runs_once_for_each(tmp_path: Path) -> None:
-    folder = tmp_path / "dags"
-    folder.mkdir()
-    sample = (DAGS / f"{EXPORT}.py").read_text()
-    # A loaded machine makes Airflow try a wait again (apache/airflow#66374): soon, then.
-    assert sample.count("timedelta(minutes=2)") == 1
-    (folder / "sample.py").write_text(sample.replace("timedelta(minutes=2)", "timedelta(seconds=5)"))
+    folder = soon(tmp_path / "dags", EXPORT)
     (folder / "followers.py").write_text(FOLLOWERS)
     scene = Scene(tmp_path, dags=folder)
     # The last hour comes by itself, the one before by a backfill, the first by its key.

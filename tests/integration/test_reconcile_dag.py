@@ -11,7 +11,7 @@ import pytest
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hours import ONE_HOUR
 from demo.check import differences
-from tests.integration.test_pipeline import DAG, DAGS, Scene
+from tests.integration.test_pipeline import DAG, Scene, soon
 
 pytestmark = pytest.mark.integration
 
@@ -32,13 +32,7 @@ def reconcile(scene: Scene) -> tuple[str, dict[str, str], dict[str, Any]]:
 
 
 def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_copies(tmp_path: Path) -> None:
-    folder = tmp_path / "dags"
-    folder.mkdir()
-    for dag in (DAG, RECONCILE):
-        # Runs that meet at one hour try again at once.
-        code = (DAGS / f"{dag}.py").read_text()
-        (folder / f"{dag}.py").write_text(code.replace("timedelta(minutes=2)", "timedelta(seconds=2)"))
-    scene = Scene(tmp_path, dags=folder)
+    scene = Scene(tmp_path, dags=soon(tmp_path / "dags", DAG, RECONCILE))
     broken, mended = scene.hours[1], scene.hours[0]
     long_ago = datetime.now(UTC) - timedelta(hours=3)
     with scene.running() as running:
