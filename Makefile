@@ -6,15 +6,20 @@ CONSTRAINTS := constraints-dev.txt
 BIN := $(VENV)/bin
 HOURS ?= 6
 ONCE ?=
+DAYS ?= 30
+SEED ?= 1
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint $(CONSTRAINTS)
 
-.PHONY: help demo test test-oldest lint format screenshots clean
+.PHONY: help demo simulate test test-oldest lint format screenshots clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: $(VENV)/.demo ## Run the main job: a local Ayla cloud, a real Airflow (HOURS=6; ONCE=1 checks and exits)
 	@$(BIN)/python -m demo --hours $(HOURS) $(if $(ONCE),--once)
+
+simulate: $(VENV)/.demo ## Live through late files, crashes and faults, and compare with the answer key (DAYS=30 SEED=1)
+	@$(BIN)/python -m simulation --days $(DAYS) --seed $(SEED)
 
 test: $(VENV)/.test ## Run all tests (TESTS="-k wait" for some)
 	@$(BIN)/python -m pytest $(TESTS)

@@ -1,52 +1,84 @@
-"""Compares an archive on disk with what the local cloud's answer key says of its source."""
+"""Compares an archive with what the local cloud's answer key says of its source."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.destination import FileDestination
-from ayla_provider.domain.layout import MANIFESTS
+from ayla_provider.domain import manifest as manifests
+from ayla_provider.domain.layout import FAILURES, MANIFESTS, manifest_path
+from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.status import HourState
+from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.local_cloud.answers import HourAnswer
 
 
 def differences(cloud: LocalCloud, bucket: Path, hours: Sequence[datetime]) -> list[str]:
     """
-    Return what is missing, different, or too much in an archive; an empty list if it is the source, byte for byte.
+    Return what is missing, different, or too much in an archive on disk, over some hours of it.
 
     :param bucket: the folder of a ``file://`` destination
     :param hours: the hours that must be there
     """
-    archive = Archive(FileDestination(bucket))
-    found: list[str] = []
-    expected = set()
-    for answer in cloud.answer_key():
-        if answer.hour not in hours:
-            continue
-        where = f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M}"
-        manifest = archive.manifest(answer.event_type, answer.hour)
-        if manifest is None:
-            found.append(f"{where}: no manifest")
-            continue
-        entries = {entry.source: entry for entry in manifest.files}
-        for file in answer.files:
-            source = cloud.vendor.live(file.object_name)
-            entry = entries.pop(file.object_name, None)
-            if source is None or entry is None:
-                found.append(f"{where}: {file.object_name!r} is missing in the manifest")
-                continue
-            expected.add(bucket / entry.path)
-            copy = (bucket / entry.path).read_bytes() if (bucket / entry.path).exists() else None
-            if copy != b"".join(source.content.chunks(0, source.content.size)):
-                found.append(f"{where}: {entry.path} isn't what the source holds")
-            if (entry.generation, entry.crc32c) != (source.generation, source.content.crc32c):
-                found.append(f"{where}: the manifest states another generation or checksum for {entry.path}")
-        found.extend(f"{where}: {source!r} is in the manifest, but not in the source" for source in entries)
-    of_hours = {(f"date={hour:%Y-%m-%d}", f"hour={hour:%H}") for hour in hours}
+    dates = {(f"date={hour:%Y-%m-%d}", f"hour={hour:%H}") for hour in hours}
+    archive = {}
     for path in bucket.rglob("*"):
         parts = path.relative_to(bucket).parts
-        if path.is_file() and parts[0] != MANIFESTS and path not in expected and parts[1:3] in of_hours:
-            found.append(f"{path.relative_to(bucket)} has no source")
-    return found
+        if path.is_file() and (parts[0] == MANIFESTS or parts[1:3] in dates):
+            archive["/".join(parts)] = path.read_bytes()
+    wanted = {path for path in archive if not path.startswith(f"{MANIFESTS}/")}
+    wanted |= {manifest_path(answer.event_type, answer.hour) for answer in cloud.answer_key() if answer.hour in hours}
+    return compare(cloud, {path: archive[path] for path in archive.keys() & wanted}, hours)
+
+
+def compare(cloud: LocalCloud, archive: Mapping[str, bytes], hours: Sequence[datetime]) -> list[str]:
+    """
+    Return what is missing, different, or too much; an empty list if an archive is the source, byte for byte.
+
+    :param archive: all that stands there, by path; notes on failures are passed over
+    :param hours: the hours that must be there, and no other
+    """
+    found: list[str] = []
+    expected, wanted = set(), set(hours)
+    for answer in cloud.answer_key():
+        if answer.hour in wanted:
+            path = manifest_path(answer.event_type, answer.hour)
+            expected.add(path)
+            where = f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M}"
+            try:
+                manifest = manifests.loads(archive[path], path) if path in archive else None
+            except AylaError as error:
+                found.append(f"{where}: {error}")
+                continue
+            if manifest is None:
+                found.append(f"{where}: no manifest")
+                continue
+            expected.update(entry.path for entry in manifest.files)
+            found.extend(f"{where}: {told}" for told in _of_hour(cloud, answer, manifest, archive))
+    strays = archive.keys() - expected
+    return found + [f"{path} has no source" for path in sorted(strays) if not path.startswith(f"{FAILURES}/")]
+
+
+def _of_hour(cloud: LocalCloud, answer: HourAnswer, manifest: Manifest, archive: Mapping[str, bytes]) -> Iterator[str]:
+    if (manifest.event_type, manifest.hour) != (answer.event_type, answer.hour):
+        yield "the manifest is of another hour"
+    if manifest.state is not (HourState.LANDED if answer.files else HourState.EMPTY):
+        yield f"the manifest says {manifest.state.value}"
+    entries = {entry.source: entry for entry in manifest.files}
+    if not len(manifest.files) == len(entries) == len({entry.path for entry in manifest.files}):
+        yield "the manifest has a file twice"
+    for file in answer.files:
+        source = cloud.vendor.live(file.object_name)
+        entry = entries.pop(file.object_name, None)
+        if source is None or entry is None:
+            yield f"{file.object_name!r} is missing in the manifest"
+            continue
+        if archive.get(entry.path) != b"".join(source.content.chunks(0, source.content.size)):
+            yield f"{entry.path} isn't what the source holds"
+        facts = (source.generation, source.content.size, source.content.crc32c)
+        if (entry.generation, entry.size, entry.crc32c) != facts:
+            yield f"the manifest states another generation, size or checksum for {entry.path}"
+    for name in entries:
+        yield f"{name!r} is in the manifest, but not in the source"

@@ -1,0 +1,154 @@
+"""What Airflow's database holds of the sample DAGs, and what its scheduler makes of it: which tasks are due."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ayla_provider.cloud.reconcile import Gap
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from simulation.crew import Done
+from simulation.worker import Kind, Result, Task
+
+STEP = timedelta(minutes=15)
+"""From one look at an hour to the next; Airflow's sensor looks more often, which shows nothing more."""
+
+FIRST_LOOK = timedelta(minutes=15)
+GIVE_UP = timedelta(hours=24)
+"""The sensor's timeout."""
+
+TRIES = 5
+"""The first one and four retries."""
+
+LOOKBACK = timedelta(hours=48)
+SWEEP_EVERY = 8
+"""Hours between two reconciles of the last two days; Airflow's DAG has one every hour."""
+
+EXPORT, REPAIR, SWEEP, WEEKLY = "export", "repair", "reconcile", "reconcile_weekly"
+
+Cell = tuple[str, datetime]
+"""Event type and hour: one square of Airflow's grid."""
+
+
+@dataclass
+class _Copy:
+    files: int
+    failed: int = 0
+    """Tries so far."""
+
+
+class Customer:
+    """
+    One customer with the two sample DAGs, from a first hour to a last.
+
+    :param start: the first hour that is wanted
+    :param end: the end of the last one
+    """
+
+    def __init__(self, start: datetime, end: datetime) -> None:
+        self.start = start
+        self.end = end
+        self.waiting: set[Cell] = set()
+        self.copies: dict[tuple[str, Cell], _Copy] = {}
+        """The copies that are due, by DAG and hour."""
+        self.repaired: set[Cell] = set()
+        self.counts: Counter[str] = Counter()
+        self.bugs: list[str] = []
+        self._next_hour = start
+        self._sweeps: dict[str, int] = {}
+        """The sweeps that are due, and how often they failed."""
+        self.left_alone = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is waited for, and nothing to be done."""
+        return not self.waiting and not self.copies and not self._sweeps and self._next_hour >= self.end
+
+    def looks(self, now: datetime) -> list[Task]:
+        """Return the looks that are due, after starting the runs of the hours that are over, and ending old waits."""
+        while self._next_hour < self.end and self._next_hour + ONE_HOUR + FIRST_LOOK <= now:
+            self.waiting.update((event_type, self._next_hour) for event_type in EVENT_TYPES)
+            self._next_hour += ONE_HOUR
+        over = {cell for cell in self.waiting if now - cell[1] - ONE_HOUR > GIVE_UP}
+        self.counts["given up"] += len(over)
+        self.waiting -= over
+        # Long waits are looked at seldom, since a stall would otherwise cost more than all the rest.
+        seldom = not now.minute and now.hour % 3 == 0
+        due = [cell for cell in self.waiting if seldom or now - cell[1] < 4 * ONE_HOUR]
+        return [_task(Kind.LOOK, EXPORT, cell, now) for cell in sorted(due, key=_by_time)]
+
+    def copies_due(self, now: datetime) -> list[Task]:
+        """Return the copies that are due: new ones, and those that failed and are tried again."""
+        return [
+            _task(Kind.COPY, dag, cell, now, try_number=copy.failed + 1, files=copy.files)
+            for (dag, cell), copy in sorted(self.copies.items(), key=lambda known: _by_time(known[0][1]))
+        ]
+
+    def sweeps_due(self, now: datetime) -> list[Task]:
+        """Return the reconciles that are due."""
+        if now.minute == 45 and now.hour % SWEEP_EVERY == 0:
+            self._sweeps.setdefault(SWEEP, 0)
+        if (now.weekday(), now.hour, now.minute) == (6, 4, 15):
+            self._sweeps.setdefault(WEEKLY, 0)
+        return [self.sweep(dag, now) for dag in sorted(self._sweeps)]
+
+    def sweep(self, dag: str, now: datetime) -> Task:
+        """Return a reconcile: of the last two days, or of everything."""
+        end = min(hour_of(now), self.end)
+        start = max(self.start, end - LOOKBACK) if dag == SWEEP else self.start
+        return Task(Kind.RECONCILE, dag, "", start, end, now)
+
+    def take(self, done: Done) -> None:
+        """Note what became of some tasks."""
+        for task, result in done:
+            self.counts[task.kind.value] += 1
+            if result.bug:
+                what = f"{task.kind.value} of {task.event_type} {task.start:%Y-%m-%d %H:%M}"
+                self.bugs.append(f"{what}: {result.error}: {result.message}")
+            {Kind.LOOK: self._looked, Kind.COPY: self._copied, Kind.RECONCILE: self._swept}[task.kind](task, result)
+
+    def _looked(self, task: Task, result: Result) -> None:
+        if result.settled:
+            cell = (task.event_type, task.start)
+            self.waiting.discard(cell)
+            self.copies[EXPORT, cell] = _Copy(result.files)
+
+    def _copied(self, task: Task, result: Result) -> None:
+        key = task.dag, (task.event_type, task.start)
+        if not result.error:
+            self.counts["copied files"] += result.copied_files
+            if task.dag == REPAIR and result.manifests_written:
+                self.repaired.add(key[1])
+            self.copies.pop(key, None)
+            return
+        self.counts[f"copies {'killed' if result.error == 'killed' else 'failed'}"] += 1
+        if copy := self.copies.get(key):
+            copy.failed += 1
+            if copy.failed == TRIES or not result.retryable:
+                self.counts["red squares"] += 1
+                del self.copies[key]
+
+    def _swept(self, task: Task, result: Result) -> None:
+        if result.error:
+            self._sweeps[task.dag] = self._sweeps.get(task.dag, 0) + 1
+            if self._sweeps[task.dag] < TRIES:
+                return
+        self._sweeps.pop(task.dag, None)
+        self.left_alone = result.left_alone
+        self._repair(result.gaps)
+
+    def _repair(self, gaps: tuple[Gap, ...]) -> None:
+        for gap in gaps:
+            self.copies.setdefault((REPAIR, (gap.event_type, gap.hour)), _Copy(1))
+
+
+def _task(kind: Kind, dag: str, cell: Cell, now: datetime, *, try_number: int = 1, files: int = 0) -> Task:
+    event_type, hour = cell
+    last = try_number == TRIES
+    return Task(kind, dag, event_type, hour, hour + ONE_HOUR, now, try_number, last, files)
+
+
+def _by_time(cell: Cell) -> tuple[datetime, str]:
+    return cell[1], cell[0]

@@ -1,0 +1,155 @@
+"""Days of an export, lived through step by step, and what must be true at their end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR, hours_between
+from ayla_provider.domain.layout import FAILURES, MANIFESTS
+from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.text import size_text
+from ayla_provider.local_cloud.answers import HourAnswer
+from demo.check import compare
+from simulation.crew import Crew
+from simulation.customer import STEP, WEEKLY, Customer
+from simulation.mishaps import TOLD, Mishaps, plan
+from simulation.scene import Scene
+from simulation.worker import Kind, Task
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+LONGEST_LAG = timedelta(hours=28)
+"""After it, every file of an hour has come."""
+
+LAST_STEPS = 8
+"""After as many steps, each twice as long as the one before, a gap that is still there is one for good."""
+
+
+@dataclass
+class Life:
+    """
+    A vendor and a customer over some days, with mishaps, from a seed.
+
+    :param home: an empty folder
+    :param say: is told of each day
+    """
+
+    days: int
+    seed: int
+    home: Path
+    say: Callable[[str], None] = print
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.end = START + timedelta(days=self.days)
+        self.hours = hours_between(START, self.end)
+        self._all_there = self.end + LONGEST_LAG
+        self.now = START
+        self.scene = Scene(self.home, self.seed, START, self.end)
+        self.crew = Crew(lambda: self.scene.place)
+        self.customer = Customer(START, self.end)
+        self.mishaps = Mishaps(plan(self.seed, START, self.end), self.scene, self.crew)
+
+    def close(self) -> None:
+        """End all processes and the vendor."""
+        self.crew.kill()
+        self.scene.close()
+
+    def live(self) -> None:
+        """Go through all days, until the last file has come; then, unharmed, until reconcile finds nothing to do."""
+        while self.now < self._all_there:
+            self._step()
+            if self.now.hour == self.now.minute == 0:
+                copied, mishaps = self.customer.counts["copied files"], self.mishaps.happened.total()
+                self.say(f"{self.now:%Y-%m-%d}: {copied:,} files copied, {mishaps} mishaps, {self._seconds}")
+        for number in range(LAST_STEPS):
+            if self._nothing_to_repair():
+                return
+            self._step(2**number * ONE_HOUR)
+
+    def _step(self, step: timedelta = STEP) -> None:
+        self._set(self.now + step)
+        self._do(self.customer.looks(self.now))
+        self._do(self.customer.sweeps_due(self.now))
+        self._do(self.customer.copies_due(self.now))
+
+    def _set(self, now: datetime) -> None:
+        self.now = now
+        if self.mishaps.stalled_until and now >= self.mishaps.stalled_until:
+            self.mishaps.stalled_until = None
+        if not self.mishaps.stalled_until:
+            self.scene.cloud.clock.set(now)
+
+    def _do(self, tasks: list[Task]) -> None:
+        done = self.mishaps.run(tasks, self.now) if self.now < self._all_there else self.crew.run(tasks)
+        self.customer.take(done)
+
+    def _nothing_to_repair(self) -> bool:
+        """Reconcile everything, and return whether nothing was found and nothing is left alone."""
+        self._do([self.customer.sweep(WEEKLY, self.now)])
+        return self.customer.idle and not self.customer.left_alone
+
+    def differences(self) -> list[str]:
+        """Return what is wrong at the end; an empty list if archive and manifests equal the answer key."""
+        unfinished = () if self._nothing_to_repair() else (self._unfinished(),)
+        # What a killed process left unfinished on disk bears no name that anybody reads.
+        archive = {path: data for path, data in self.scene.archive().items() if not path.endswith(".partial")}
+        found = [*self.customer.bugs, *unfinished, *compare(self.scene.cloud, archive, self.hours)]
+        if refused := self.scene.refusals + self.scene.cloud.refusals:
+            found.append(f"{refused} sign-ins were refused: five in a row lock an account")
+        return found or self._again()
+
+    def _unfinished(self) -> str:
+        cells = sorted({cell for _, cell in self.customer.copies} | self.customer.waiting)
+        named = ", ".join(f"{event_type} {hour:%Y-%m-%d %H:%M}" for event_type, hour in cells[:5])
+        return f"{len(cells)} hours are never done with ({named}), {self.customer.left_alone} are left alone"
+
+    def _again(self) -> list[str]:
+        """Run every hour again, a day later: nothing may be moved, and nothing unfinished may be left."""
+        self._set(self.now + timedelta(hours=25))
+        for path in self.scene.folder.rglob("*.partial"):
+            os.utime(path, times=(time.time() - 25 * 3600,) * 2)
+        tasks = [Task(Kind.COPY, "again", name, START, self.end, self.now) for name in EVENT_TYPES]
+        done = self.crew.run(tasks)
+        moved = sum(result.copied_files + result.manifests_written for _, result in done)
+        found = [f"a run of all hours again failed: {result.message}" for _, result in done if result.error]
+        if moved:
+            found.append(f"a run of all hours again moved or committed {moved} files")
+        return found + compare(self.scene.cloud, self.scene.archive(), self.hours)
+
+    @property
+    def _seconds(self) -> str:
+        return f"{time.monotonic() - self.started:.0f} s"
+
+    def summary(self) -> list[str]:
+        """Return what was lived through, in a few lines."""
+        key = [answer for answer in self.scene.cloud.answer_key() if answer.hour < self.end]
+        late = sum(_lag(answer) > PATIENCE for answer in key)
+        replaced = sum(any(len(file.generations) > 1 for file in answer.files) for answer in key)
+        archive = self.scene.archive()
+        sizes = [len(data) for path, data in archive.items() if not path.startswith((MANIFESTS, FAILURES))]
+        notes = sum(path.startswith(FAILURES) for path in archive)
+        counts, mishaps = self.customer.counts, self.mishaps.happened
+        return [
+            f"{self.days} days, seed {self.seed}, an archive {'in a bucket' if self.scene.in_bucket else 'on disk'}: "
+            f"{len(key):,} hours, {len(sizes):,} files, {size_text(sum(sizes))}",
+            f"hours: {late} late, {replaced} replaced, {sum(not answer.files for answer in key)} without events, "
+            f"{counts['given up']} given up by the sensor, {len(self.customer.repaired)} repaired by reconcile",
+            f"tasks: {counts['look']:,} looks, {counts['reconcile']} reconciles, {counts['copy']:,} copies",
+            f"copies: {counts['copies killed']} tries killed, {counts['copies failed']} failed, "
+            f"{counts['red squares']} tasks failed after all their tries, {notes} notes on failures",
+            *(f"{mishaps[kind]:>4} x {told}" for kind, told in TOLD.items()),
+            f"wall time: {self._seconds}",
+        ]
+
+
+def _lag(answer: HourAnswer) -> timedelta:
+    """Return how long after an hour's end its last file came, at first."""
+    came = [file.generations[0].visible_at for file in answer.files]
+    return max(came, default=answer.hour) - answer.hour - ONE_HOUR

@@ -1,0 +1,225 @@
+"""A process that does the customer's tasks with the provider's own parts, as Airflow's workers would."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+from google.oauth2 import service_account
+
+from ayla_provider.cloud import auth, guard, transfer
+from ayla_provider.cloud.archive import Archive
+from ayla_provider.cloud.auth import TokenProvider
+from ayla_provider.cloud.destination import Destination, FileDestination, GcsDestination, split_url
+from ayla_provider.cloud.guard import SignInGuard
+from ayla_provider.cloud.reconcile import Gap, reconcile
+from ayla_provider.cloud.settings import AylaSettings
+from ayla_provider.cloud.storage import ExportStore
+from ayla_provider.cloud.wait import look
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR, hours_between
+from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
+from ayla_provider.errors import AylaError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything is."""
+
+    home: Path
+    """For lock files and logs."""
+    ayla: dict[str, Any]
+    """The Airflow connection to the vendor."""
+    url: str
+    """The archive's."""
+    key: dict[str, str]
+    """Of the service account that may write into the customer's bucket."""
+
+
+class Kind(Enum):
+    """What a task does."""
+
+    LOOK = "look"
+    """As the sensor, once."""
+    COPY = "copy"
+    """As the copying operator."""
+    RECONCILE = "reconcile"
+    """As the reconcile operator."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One try of a task of the customer's DAGs."""
+
+    kind: Kind
+    dag: str
+    event_type: str
+    """Empty for a reconcile, which is of all."""
+    start: datetime
+    end: datetime
+    """Exclusive."""
+    now: datetime
+    """What the clock shows."""
+    try_number: int = 1
+    last_try: bool = False
+    files: int = 0
+    """How many files the hour has, as far as is known before."""
+    disk: int | None = None
+    """Bytes of a file after which the disk refuses more; None if it takes all."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a try."""
+
+    error: str = ""
+    """The error's class, or ``killed``; empty if all is well."""
+    message: str = ""
+    retryable: bool = True
+    bug: bool = False
+    """Whether the error is none that the provider means to raise."""
+    settled: bool = False
+    files: int = 0
+    copied_files: int = 0
+    manifests_written: int = 0
+    gaps: tuple[Gap, ...] = ()
+    left_alone: int = 0
+
+
+KILLED = Result("killed", "its process ended")
+
+
+def work(pipe: Connection, place: Place) -> None:
+    """Do the tasks that come through a pipe, one after the other, until there is nobody at its other end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(filename=place.home / "workers.log", format="%(process)d %(name)s %(message)s")
+    logging.raiseExceptions = False  # the disk may be full
+    _make_waits_short(place.home / "locks")
+    worker = _Worker(place)
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            pipe.send(worker.do(pipe.recv()))
+
+
+class _Worker:
+    def __init__(self, place: Place) -> None:
+        settings = AylaSettings.from_fields(conn_id="simulation", port=None, **_without_type(place.ayla))
+        provider = TokenProvider(settings, SignInGuard("simulation", settings.fingerprint))
+        self._now = datetime.now(UTC)
+        self._store = ExportStore(
+            provider.credentials(),
+            settings.bucket,
+            settings.oem_id,
+            endpoint=settings.storage_endpoint,
+            now=lambda: self._now,
+        )
+        self._archive = Archive(_destination(place))
+
+    def do(self, task: Task) -> Result:
+        self._now = task.now
+        act = {Kind.LOOK: self._look, Kind.COPY: self._copy, Kind.RECONCILE: self._reconcile}[task.kind]
+        try:
+            with _full_after(task.disk):
+                return act(task)
+        except AylaError as error:
+            return Result(type(error).__name__, str(error), retryable=error.retryable)
+        except Exception as error:
+            logging.exception("a bug")
+            return Result(type(error).__name__, str(error), bug=True)
+
+    def _look(self, task: Task) -> Result:
+        hours = hours_between(task.start, task.end)
+        seen = look(self._store, task.event_type, hours, quiet_period=QUIET_PERIOD, patience=PATIENCE)
+        return Result(settled=seen.settled, files=seen.result["files"])
+
+    def _copy(self, task: Task) -> Result:
+        run = {"dag_id": task.dag, "run_id": f"{task.now:%Y-%m-%dT%H:%M}", "try_number": str(task.try_number)}
+        report = self._archive.take_in(
+            self._store,
+            task.event_type,
+            hours_between(task.start, task.end),
+            quiet_period=QUIET_PERIOD,
+            patience=PATIENCE,
+            written_by=run,
+            last_try=task.last_try,
+        )
+        return Result(copied_files=report.copied_files, manifests_written=report.manifests_written)
+
+    def _reconcile(self, task: Task) -> Result:
+        found = reconcile(
+            self._store,
+            self._archive.records,
+            EVENT_TYPES,
+            task.start,
+            task.end,
+            quiet_period=QUIET_PERIOD + ONE_HOUR,
+            patience=PATIENCE + ONE_HOUR,
+        )
+        return Result(gaps=tuple(found.gaps), left_alone=found.left_alone)
+
+
+def _without_type(connection: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in connection.items() if name != "conn_type"}
+
+
+def _destination(place: Place) -> Destination:
+    scheme, bucket, path = split_url(place.url)
+    if scheme == "file":
+        return FileDestination(path)
+    scope = "https://www.googleapis.com/auth/devstorage.read_write"
+    account = service_account.Credentials.from_service_account_info(place.key, scopes=[scope])  # type: ignore[no-untyped-call]
+    # google-auth would ask Google, in the background, for the regions that this account is allowed in.
+    account._is_regional_access_boundary_lookup_required = lambda: False
+    endpoint = {"api_endpoint": place.ayla["host"]}
+    return GcsDestination(storage.Client("-", credentials=account, client_options=endpoint), bucket, path)
+
+
+@contextlib.contextmanager
+def _full_after(size: int | None) -> Iterator[None]:
+    """Have the system break off what is written to a file after some bytes, as a full disk does."""
+    if size is None:
+        yield
+        return
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def _make_waits_short(locks: Path) -> None:
+    """Have the client try again as often as ever, but at once; and put its lock files aside."""
+    locks.mkdir(exist_ok=True)
+    tempfile.tempdir = str(locks)
+    os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+    at_once = SimpleNamespace(uniform=lambda low, high: 0.0)
+    short: list[tuple[object, str, object]] = [
+        (auth, "random", at_once),
+        (transfer, "random", at_once),
+        (auth, "_JUST_FETCHED", 0.05),
+        (guard, "_SETTLE", 0.01),
+        (guard, "_TRIAL", guard._TRIAL / 90),
+        (auth._PatientRetry, "get_backoff_time", lambda self: 0.0),
+        *((DEFAULT_RETRY, name, value) for name, value in _SHORT_RETRY.items()),
+    ]
+    for owner, name, value in short:
+        setattr(owner, name, value)
+
+
+_SHORT_RETRY = {"_initial": 0.01, "_maximum": 0.04, "_timeout": 0.2, "_deadline": 0.2}
+"""Seconds, of google-cloud-storage's own retries."""
