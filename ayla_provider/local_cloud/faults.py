@@ -27,7 +27,7 @@ class Fault:
 
     :param kind: an HTTP status such as 503, or ``slow`` (answer after ``delay``), ``refused`` (the connection is reset
         without an answer), ``cut`` (the connection ends after ``after_bytes`` of the answer's body), ``cut_request``
-        (the connection is reset after ``after_bytes`` of the request's body), ``corrupt`` (the byte at
+        (the connection is reset after ``after_bytes`` of the request's body, or at its end), ``corrupt`` (the byte at
         ``after_bytes`` is flipped; lengths and checksums stay), ``truncate`` (the body ends after ``after_bytes``,
         and its stated length agrees)
     :param step: one of :data:`STEPS`; None means any

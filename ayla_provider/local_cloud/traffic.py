@@ -145,6 +145,7 @@ class _Meter:
         self._fault = fault
         self._record: Callable[[], None] | None = record
         self._reset = False
+        self._body_over = False
         self.status = 0
         self.received = 0
         self.sent = 0
@@ -157,11 +158,12 @@ class _Meter:
 
     async def receive(self) -> Message:
         cut = self._fault.after_bytes if self._fault and self._fault.kind == "cut_request" else None
-        if cut is not None and self.received >= cut:
+        if cut is not None and (self.received >= cut or self._body_over):
             await self.reset()
             return {"type": "http.disconnect"}
         message = await self._receive()
         if cut is not None and message["type"] == "http.request":
+            self._body_over = not message.get("more_body")
             # Whatever comes after it: the request isn't whole.
             message = {**message, "body": message.get("body", b"")[: cut - self.received], "more_body": True}
         self.received += len(message.get("body", b""))

@@ -181,6 +181,16 @@ def test_of_an_upload_that_breaks_off_whole_quanta_are_kept(
     assert (broken.received, broken.status) == (after, 0)
 
 
+def test_a_request_that_is_shorter_than_its_cut_is_reset_at_its_end(
+    cloud: LocalCloud, customer: requests.Session
+) -> None:
+    cloud.faults.add("cut_request", step="upload", after_bytes=1000, times=None)
+    for data in (b"", b"short"):
+        with pytest.raises(requests.ConnectionError):
+            customer.post(upload_url(cloud, "media"), params={"name": "x"}, data=data, timeout=5)
+    assert cloud.customer.names == []
+
+
 @pytest.mark.parametrize("kind", ["media", "multipart"])
 def test_of_an_upload_in_one_request_that_breaks_off_nothing_is_kept(
     cloud: LocalCloud, customer: requests.Session, kind: str
