@@ -82,7 +82,8 @@ def scene(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]
 
 def bring_home(airflow: Standalone, hours: Sequence[datetime]) -> bool:
     """Let the sample DAG bring these hours home, and return whether it could."""
-    airflow.api("POST", "pools", json={"name": "ayla_export", "slots": 8, "description": "Copies at once"})
+    for name, slots in (("ayla_export", 8), ("ayla_history", 4)):
+        airflow.api("POST", "pools", json={"name": name, "slots": slots})
     airflow.wait_for_dag(DAG)
     airflow.unpause(DAG)
     wanted = {hour.isoformat() for hour in hours}

@@ -7,26 +7,36 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ayla_provider.domain.events import EVENT_FOLDERS
 from ayla_provider.local_cloud import LocalCloud, SeededContent
+from ayla_provider.local_cloud.contents import BytesContent
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
 MIB = 1024 * 1024
 
-COPY = """
-import json, resource, sys
+SCENE = """
+import json, re, sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from google.cloud import storage
 from google.oauth2 import service_account
+from ayla_provider.cloud import coverage
 from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.auth import TokenProvider
 from ayla_provider.cloud.destination import FileDestination, GcsDestination
 from ayla_provider.cloud.guard import SignInGuard
+from ayla_provider.cloud.reconcile import reconcile
 from ayla_provider.cloud.settings import AylaSettings
 from ayla_provider.cloud.storage import ExportStore
+from ayla_provider.domain.events import EVENT_TYPES
+
+def peak():
+    # Not what getrusage says, which counts the parent's memory at the start.
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 scene = json.loads(sys.stdin.read())
 connection = scene["connection"]
@@ -35,7 +45,15 @@ settings = AylaSettings.from_fields(
     extra=connection["extra"],
 )
 tokens = TokenProvider(settings, SignInGuard("x", settings.fingerprint))
-store = ExportStore(tokens.credentials(), settings.bucket, settings.oem_id, endpoint=settings.storage_endpoint)
+now = datetime.fromisoformat(scene["now"])
+store = ExportStore(
+    tokens.credentials(), settings.bucket, settings.oem_id, endpoint=settings.storage_endpoint, now=lambda: now
+)
+waits = {"quiet_period": timedelta(minutes=15), "patience": timedelta(minutes=90)}
+before = peak()
+"""
+
+COPY = """
 if scene["folder"]:
     destination = FileDestination(Path(scene["folder"]))
 else:
@@ -45,14 +63,31 @@ else:
     client = storage.Client("-", credentials, client_options={"api_endpoint": connection["host"]})
     destination = GcsDestination(client, scene["bucket"])
 hour = datetime.fromisoformat(scene["hour"])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-report = Archive(destination, max_workers=8).take_in(
-    store, "datapoint", [hour], quiet_period=timedelta(minutes=15), patience=timedelta(minutes=90), written_by={}
-)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-scale = 1 if sys.platform == "darwin" else 1024
-print(json.dumps({"bytes": report.copied_bytes, "grown": (after - before) * scale}))
+report = Archive(destination, max_workers=8).take_in(store, "datapoint", [hour], **waits, written_by={})
+print(json.dumps({"bytes": report.copied_bytes, "grown": peak() - before}))
 """
+
+SWEEP = """
+coverage._PROGRESS_EVERY = 0
+archive = Archive(FileDestination(Path(scene["folder"])))
+found = reconcile(store, archive.records, EVENT_TYPES, now - timedelta(days=366), now, **waits)
+print(json.dumps({"hours": found.hours, "gaps": len(found.gaps), "grown": peak() - before}))
+"""
+
+
+def run(program: str, cloud: LocalCloud, **scene: str) -> tuple[dict[str, Any], str]:
+    """Return what the program found, and its log."""
+    logged = "import logging\nlogging.basicConfig(level=logging.INFO)\n"
+    told = scene | {"connection": cloud.ayla_connection(), "now": cloud.clock.now().isoformat()}
+    done = subprocess.run(
+        [sys.executable, "-c", logged + SCENE + program],
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
 @pytest.mark.parametrize("kind", ["file", "gs"])
@@ -63,17 +98,33 @@ def test_memory_is_bounded_whatever_the_size_of_the_files(tmp_path: Path, kind: 
             cloud.put_object(
                 "Datapoint", f"{HOUR:%Y-%m-%d %H:%M:%S}", f"{number}.csv", content, HOUR + timedelta(hours=2)
             )
-        scene = {
-            "connection": cloud.ayla_connection(),
-            "key": cloud.service_account_key(),
-            "bucket": cloud.customer.name,
-            "folder": str(tmp_path) if kind == "file" else "",
-            "hour": HOUR.isoformat(),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", COPY], input=json.dumps(scene), capture_output=True, text=True, check=False
+        seen, _ = run(
+            COPY,
+            cloud,
+            key=cloud.service_account_key(),  # type: ignore[arg-type]
+            bucket=cloud.customer.name,
+            folder=str(tmp_path) if kind == "file" else "",
+            hour=HOUR.isoformat(),
         )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["bytes"] == 8 * 96 * MIB
     assert seen["grown"] < 200 * MIB
+
+
+def test_a_sweep_over_a_year_is_bounded_in_memory_and_requests_and_shows_progress(tmp_path: Path) -> None:
+    objects, year = 20_000, timedelta(days=366)
+    content = BytesContent(b"x")
+    with LocalCloud(now=HOUR) as cloud:
+        for folder in EVENT_FOLDERS.values():
+            for number in range(objects):
+                time = HOUR - year + number * (year / objects)
+                created = min(time + timedelta(minutes=80), HOUR - timedelta(minutes=20))
+                cloud.put_object(folder, f"{time:%Y-%m-%d %H:%M:%S}", "f.csv", content, created)
+        seen, log = run(SWEEP, cloud, folder=str(tmp_path))
+        listings = sum(request.step == "list" for request in cloud.requests)
+    hours = year // timedelta(hours=1) * len(EVENT_FOLDERS)
+    assert seen["hours"] == {"missing": hours}
+    assert seen["gaps"] == hours
+    assert f"Compared {hours} of {hours} hours, back to {HOUR - year:%Y-%m-%d %H}:00 UTC" in log
+    # What a page of 1,000 holds, beside a page that isn't full for each month and event type.
+    assert listings < objects * len(EVENT_FOLDERS) / 1000 * 1.5
+    assert seen["grown"] < 40 * MIB
