@@ -22,7 +22,7 @@ simulate: $(VENV)/.demo ## Live through late files, crashes and faults, and comp
 	@$(BIN)/python -m simulation --days $(DAYS) --seed $(SEED)
 
 test: $(VENV)/.test ## Run all tests (TESTS="-k wait" for some)
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-oldest: ## The same with the oldest Airflow that is supported
 	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt

@@ -139,7 +139,7 @@ def test_a_stall_is_one_alert_and_one_red_square_until_the_exporter_is_back(scen
     assert {run for run in others if run[0] == "success"} == {("success", "success", "skipped")}
     assert len(scene.alerts()) == 1
     stalled, following = [run for run in airflow.dag_runs(DAG) if run["dag_run_id"] != by_hand][:2]
-    assert datetime.fromisoformat(following["run_after"]) > datetime.fromisoformat(stalled["end_date"]) - TICK
+    assert datetime.fromisoformat(following["run_after"]) > datetime.fromisoformat(stalled["end_date"]) - 4 * TICK
 
 
 def test_the_next_stall_is_the_next_alert_and_ending_its_run_by_hand_gives_another(scene: Scene) -> None:
