@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -191,13 +190,9 @@ def compare(
     from ayla_provider.cloud.coverage import survey
 
     bounds = {"quiet_period": QUIET_PERIOD + _LEFT_TO_THE_EXPORT, "patience": PATIENCE + _LEFT_TO_THE_EXPORT}
-    with ThreadPoolExecutor(8, thread_name_prefix="ayla-notes") as pool:
-        while start < end:
-            until = min(end, start + _WINDOW)
-            found: list[Row] = []
-            for hours in survey(store, records, event_types, start, until, **bounds):
-                lacking = [hour.hour for hour in hours if not hour.state.complete]
-                notes = records.failures(hours[0].event_type, lacking, pool) if lacking else {}
-                found += [Row.of(hour, notes.get(hour.hour)) for hour in hours]
-            yield from sorted(found, key=lambda row: (row.hour, row.event_type))
-            start = until
+    while start < end:
+        until = min(end, start + _WINDOW)
+        surveyed = survey(store, records, event_types, start, until, **bounds)
+        found = [Row.of(hour) for hours in surveyed for hour in hours]
+        yield from sorted(found, key=lambda row: (row.hour, row.event_type))
+        start = until

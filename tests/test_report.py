@@ -21,6 +21,7 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.failure import Failure, note
 from ayla_provider.domain.hours import ONE_HOUR, hour_of
 from ayla_provider.domain.layout import manifest_path
+from ayla_provider.domain.manifest import revise
 from ayla_provider.domain.report import Row, Summary, lag_text
 from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD, HourState, HourStatus
 from ayla_provider.errors import AylaConfigError, AylaError
@@ -483,6 +484,7 @@ def test_a_row_is_one_line_that_begins_with_hour_event_type_and_state(row: Row) 
 def test_a_note_on_what_the_source_showed_once_is_not_told() -> None:
     status = HourStatus("datapoint", HOUR, HourState.LANDED)
     noted = note(None, status, AylaError("why"), now=NOW, written_by={})
-    row = Row.of(HourCoverage(status, None), noted)
-    assert row.failure is noted
-    assert Row.of(HourCoverage(status, None), replace(noted, facts="others")).failure is None
+    assert Row.of(HourCoverage(status, None, note=noted)).failure is noted
+    assert Row.of(HourCoverage(status, None, note=replace(noted, facts="others"))).failure is None
+    copied = revise(None, "datapoint", HOUR, HourState.LANDED, [], written_at=NOW, written_by={})
+    assert Row.of(HourCoverage(status, copied, note=noted)).failure is None

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ayla_provider.cloud.records import Records
@@ -42,7 +43,7 @@ def survey(
     Yield the hours of an interval, compared with the archive: month by month, the newest first, per event type.
 
     Each is a list of consecutive hours of one event type, and takes one bounded listing of the source, one listing of
-    the archive per day, and one small read per manifest.
+    the archive per day, and one small read per manifest; where something is lacking, one more listing per day.
 
     :param event_types: as :func:`~ayla_provider.domain.events.event_type_of` returns them
     :param start: aware, on the hour
@@ -57,7 +58,10 @@ def survey(
             for event_type in event_types:
                 manifests = records.manifests(event_type, window, pool)
                 statuses = store.status(event_type, window, quiet_period=quiet_period, patience=patience)
-                yield [_cover(status, manifests.get(status.hour)) for status in statuses]
+                covered = [_cover(status, manifests.get(status.hour)) for status in statuses]
+                lacking = [hour.hour for hour in covered if not hour.state.complete]
+                notes = records.failures(event_type, lacking, pool)
+                yield [replace(hour, note=notes.get(hour.hour)) for hour in covered]
                 done += len(window)
                 if time.monotonic() - said >= _PROGRESS_EVERY:
                     said = time.monotonic()

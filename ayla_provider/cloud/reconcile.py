@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,7 +12,6 @@ from ayla_provider.cloud.coverage import survey
 from ayla_provider.cloud.records import Records
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.domain.coverage import HourCoverage, describe_gap
-from ayla_provider.domain.failure import facts_of
 from ayla_provider.domain.hours import describe_hour
 
 log = logging.getLogger(__name__)
@@ -64,20 +62,16 @@ def reconcile(
     findings = Findings()
     now = store.now()
     bounds = {"quiet_period": quiet_period, "patience": patience}
-    with ThreadPoolExecutor(8, thread_name_prefix="ayla-notes") as pool:
-        for covered in survey(store, records, event_types, start, end, **bounds):
-            findings.hours.update(hour.state.value for hour in covered)
-            lacking = [hour for hour in covered if hour.needs_repair]
-            if not lacking:
+    for covered in survey(store, records, event_types, start, end, **bounds):
+        findings.hours.update(hour.state.value for hour in covered)
+        for hour in covered:
+            if not hour.needs_repair:
                 continue
-            notes = records.failures(lacking[0].event_type, [hour.hour for hour in lacking], pool)
-            for hour in lacking:
-                note = notes.get(hour.hour)
-                if note and note.is_to_be_left(facts_of(hour.status), now):
-                    _say_left_alone(hour, note.message, findings.left_alone)
-                    findings.left_alone += 1
-                else:
-                    findings.gaps.append(Gap(hour.event_type, hour.hour, describe_gap(hour)))
+            if hour.failure and hour.failure.is_to_be_left(now):
+                _say_left_alone(hour, hour.failure.message, findings.left_alone)
+                findings.left_alone += 1
+            else:
+                findings.gaps.append(Gap(hour.event_type, hour.hour, describe_gap(hour)))
     findings.gaps.sort(key=lambda gap: (gap.hour, gap.event_type), reverse=True)
     return findings
 

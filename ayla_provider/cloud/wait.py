@@ -30,11 +30,6 @@ class Look:
     message: str
     """For the log: what is there, and what is waited for."""
 
-    @property
-    def all_empty(self) -> bool:
-        """Whether it is settled that there were no events at all."""
-        return is_all_empty(self.result)
-
 
 def is_all_empty(result: dict[str, Any]) -> bool:
     """Whether a look's result says that every hour is empty."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from ayla_provider.domain.failure import Failure, facts_of
 from ayla_provider.domain.hours import ONE_HOUR
 from ayla_provider.domain.layout import ExportFile
 from ayla_provider.domain.manifest import Manifest
@@ -55,6 +56,8 @@ class HourCoverage:
     manifest: Manifest | None
     problem: str = ""
     """Why the manifest that stands there can't be read."""
+    note: Failure | None = None
+    """What the last task left that couldn't copy the hour, perhaps long ago."""
 
     @property
     def event_type(self) -> str:
@@ -101,6 +104,12 @@ class HourCoverage:
     def needs_repair(self) -> bool:
         """Whether a copy would complete the archive, now that the hour is settled at the source."""
         return not self.state.complete and self.status.state.settled
+
+    @property
+    def failure(self) -> Failure | None:
+        """The note, unless the hour was copied since, or the source shows something else than it did then."""
+        noted = self.note is not None and self.note.facts == facts_of(self.status)
+        return self.note if noted and not self.state.complete else None
 
     @property
     def files(self) -> int:

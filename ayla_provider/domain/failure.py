@@ -44,15 +44,12 @@ class Failure:
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Which run: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
 
-    def is_to_be_left(self, facts: str, now: datetime) -> bool:
+    def is_to_be_left(self, now: datetime) -> bool:
         """
-        Whether a repair of the hour would only fail once more.
+        Whether another copy would only fail once more, while the source shows what it showed.
 
-        With new facts it is worth a try at once. With the same, never where only a person can help; otherwise after
-        2, 4, 8, ... hours, at last every seven days.
+        Where only a person can help, always; otherwise for 2, 4, 8, ... hours, at last for seven days.
         """
-        if facts != self.facts:
-            return False
         pause = min(ONE_HOUR * 2 ** min(self.tasks, 10), _LONGEST)
         return not self.passing or now < self.failed_at + pause
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
-from ayla_provider.domain.failure import Failure, facts_of
+from ayla_provider.domain.failure import Failure
 from ayla_provider.domain.hours import describe_hour, format_folder
 from ayla_provider.domain.text import files_text, size_text
 
@@ -36,12 +36,10 @@ class Row:
     """Why the last copy of a missing or changed hour failed, if it did."""
 
     @classmethod
-    def of(cls, hour: HourCoverage, failure: Failure | None) -> Row:
-        """Return what is told of an hour, and of a note on it, unless that is about what the source showed once."""
-        if failure and failure.facts != facts_of(hour.status):
-            failure = None
+    def of(cls, hour: HourCoverage) -> Row:
+        """Return what is told of an hour."""
         gap = "" if hour.state.complete else ": ".join(filter(None, (describe_gap(hour), hour.problem)))
-        return cls(hour.hour, hour.event_type, hour.state, hour.files, hour.bytes, hour.lag, gap, failure)
+        return cls(hour.hour, hour.event_type, hour.state, hour.files, hour.bytes, hour.lag, gap, hour.failure)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it."""

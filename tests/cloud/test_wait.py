@@ -56,7 +56,7 @@ def test_landed_hours_are_settled_and_counted() -> None:
     shelf = Shelf(FOUR + PATIENCE, made(TWO, THREE + MINUTE), made(TWO, THREE, 5), made(THREE, FOUR, 7))
     found = look_at(shelf, TWO, THREE)
     assert found.settled
-    assert not found.all_empty
+    assert not is_all_empty(found.result)
     assert found.result == {
         "event_type": "datapoint",
         "start": "2024-05-09T02:00:00+00:00",
@@ -71,7 +71,7 @@ def test_landed_hours_are_settled_and_counted() -> None:
 def test_hours_without_events_are_settled_with_the_same_result() -> None:
     found = look_at(Shelf(FOUR + PATIENCE, alive=True), TWO, THREE)
     assert found.settled
-    assert found.all_empty
+    assert is_all_empty(found.result)
     assert found.result == {
         "event_type": "datapoint",
         "start": "2024-05-09T02:00:00+00:00",
@@ -86,7 +86,7 @@ def test_hours_without_events_are_settled_with_the_same_result() -> None:
 def test_an_interval_of_landed_and_empty_hours_is_settled_but_not_all_empty() -> None:
     found = look_at(Shelf(FOUR + PATIENCE, made(THREE, FOUR), alive=True), TWO, THREE)
     assert found.settled
-    assert not found.all_empty
+    assert not is_all_empty(found.result)
     assert found.result["hours"] == {"empty": 1, "landed": 1}
 
 
@@ -105,7 +105,7 @@ def test_one_hour_that_is_not_settled_keeps_the_interval_waiting(
     before = made(TWO - ONE_HOUR, TWO)
     found = look_at(Shelf(now, before, *files), TWO - ONE_HOUR, TWO)
     assert not found.settled
-    assert not found.all_empty
+    assert not is_all_empty(found.result)
     assert found.result["hours"] == {"landed": 1, state: 1}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
+from ayla_provider.domain.failure import note
 from ayla_provider.domain.hours import ONE_HOUR, FolderStyle
 from ayla_provider.domain.layout import ExportFile
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.status import PATIENCE, HourState, HourStatus
+from ayla_provider.errors import AylaError
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
 END = HOUR + ONE_HOUR
@@ -175,3 +178,14 @@ def test_the_states_are_all_there_is() -> None:
     assert {state.value for state in Coverage} == {
         "landed", "late", "empty", "waiting", "overdue", "missing", "changed", "expired",
     }  # fmt: skip
+
+
+def test_a_note_counts_while_the_hour_lacks_something_and_the_source_shows_the_same() -> None:
+    left = covered({"a": (1, SOON)}, None)
+    noted = note(None, left.status, AylaError("why"), now=HOUR, written_by={})
+    assert replace(left, note=noted).failure is noted
+    more = covered({"a": (1, SOON), "b": (1, SOON)}, None)
+    assert replace(more, note=noted).failure is None
+    copied = covered({"a": (1, SOON)}, {"a": (1, SOON)})
+    assert copied.state.complete
+    assert replace(copied, note=noted).failure is None

@@ -134,15 +134,10 @@ def test_tasks_are_counted_while_the_source_shows_the_same() -> None:
     assert noted(third, a=1, b=1).tasks == 1
 
 
-@given(made, texts, times)
-def test_new_facts_are_worth_a_try_at_once(failure: Failure, facts: str, now: datetime) -> None:
-    assert failure.is_to_be_left(facts, now) is False or facts == failure.facts
-
-
 @given(st.integers(1), st.timedeltas(timedelta(), timedelta(days=3650)))
 def test_where_only_a_person_can_help_it_is_left_for_good(tasks: int, later: timedelta) -> None:
     failure = Failure("datapoint", HOUR, "same", "AylaUnsafeNameError", "no path", False, tasks, NOW)
-    assert failure.is_to_be_left("same", NOW + later)
+    assert failure.is_to_be_left(NOW + later)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +147,6 @@ def test_where_only_a_person_can_help_it_is_left_for_good(tasks: int, later: tim
 def test_what_can_pass_is_left_ever_longer_and_a_week_at_most(tasks: int, hours: int) -> None:
     failure = Failure("datapoint", HOUR, "same", "AylaTransferError", "broke off", True, tasks, NOW)
     due = NOW + hours * ONE_HOUR
-    assert failure.is_to_be_left("same", NOW)
-    assert failure.is_to_be_left("same", due - TICK)
-    assert not failure.is_to_be_left("same", due)
-    assert not failure.is_to_be_left("other", NOW)
+    assert failure.is_to_be_left(NOW)
+    assert failure.is_to_be_left(due - TICK)
+    assert not failure.is_to_be_left(due)
