@@ -192,10 +192,14 @@ def test_all_hours_land_although_each_sign_in_ends_the_others_and_no_secret_show
     answers = [answer for answer in running.cloud.answer_key() if answer.hour in running.hours]
 
     assert watcher.triggers, "no row of a trigger was seen"
-    logs = "\n".join(path.read_text(errors="replace") for path in (tmp_path / "airflow").rglob("*.log"))
-    logs += lineage.read_text()
+    found = {path: path.read_text(errors="replace") for path in (tmp_path / "airflow").rglob("*.log")}
+    logs = "\n".join([*found.values(), lineage.read_text()])
     assert "Signed in at" in logs
-    assert "Task failed with exception" not in logs, "nothing of ours had to be retried"
+    # A task of an hour that landed meanwhile may have been ended with Airflow.
+    ids = {f"run_id={run['dag_run_id']}" for run in runs}
+    of_runs = [text for path, text in found.items() if ids & set(path.parts)]
+    assert len(of_runs) >= 2 * HOURS * len(EVENT_TYPES)
+    assert [text for text in of_runs if "Task failed with exception" in text] == [], "nothing of ours had to be retried"
     assert len(running.cloud.secrets) > 60
     for secret in running.cloud.secrets:
         assert secret not in logs
