@@ -6,8 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,14 +14,10 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ayla_provider.domain.events import EVENT_FOLDERS
-from ayla_provider.domain.hours import ONE_HOUR
-from ayla_provider.local_cloud import LocalCloud
 from demo.__main__ import DAG, ROOT, bring_home, scene
 from demo.standalone import Standalone
 
 IMAGES = ROOT / "docs" / "images"
-RECONCILE = "ayla_export_reconcile"
 _WAIT = 60.0
 """Seconds that a page gets to show what is waited for."""
 
@@ -108,12 +103,11 @@ def _program(*names: str) -> str:
 def main() -> None:
     """Take all pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with scene(hours=14) as (cloud, airflow, hours):
+    with scene(hours=14) as (_, airflow, hours):
         bring_home(airflow, hours)
         with browser(1000, 740) as driver:
             sign_in(driver, airflow)
             grid(driver, airflow, IMAGES / "grid.png")
-            repairs(driver, airflow, cloud, hours, IMAGES / "repairs.png")
             clear(driver, airflow, IMAGES / "clear.png")
 
 
@@ -125,28 +119,6 @@ def grid(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
         driver.find_element(By.CSS_SELECTOR, f"button[aria-label='{button}']").click()
     wait_for(driver, "body", text="copy")
     time.sleep(2)  # the panel slides
-    driver.save_screenshot(str(image))
-
-
-def repairs(
-    driver: webdriver.Chrome, airflow: Standalone, cloud: LocalCloud, hours: Sequence[datetime], image: Path
-) -> None:
-    """Take a picture of the repairs of some late files and a replaced one."""
-    some = [answer for answer in cloud.answer_key() if answer.hour in hours[:4] and answer.files]
-    for number, answer in enumerate(some[:5]):
-        file = answer.files[0]
-        name = file.file_name if number == 2 else "late.csv"
-        created = max(file.final.visible_at, answer.hour + 2 * ONE_HOUR) + (number + 2) * ONE_HOUR / 2
-        folder = f"{file.folder_time:%Y-%m-%d %H:%M:%S}"
-        cloud.put_object(EVENT_FOLDERS[answer.event_type], folder, name, b"late\r\n", created)
-    airflow.unpause(RECONCILE)
-    run_id = airflow.trigger(RECONCILE)["dag_run_id"]
-    airflow.wait_for_runs(RECONCILE, run_ids=[run_id])
-    # By schedule it may have run first.
-    found = {task["dag_run_id"] for task in airflow.task_instances(RECONCILE) if task["map_index"] >= 0}
-    driver.get(f"{airflow.url}/dags/{RECONCILE}/runs/{quote(found.pop())}/tasks/mapped/repair")
-    wait_for(driver, "body", text=" late")
-    time.sleep(2)
     driver.save_screenshot(str(image))
 
 
