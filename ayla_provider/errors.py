@@ -68,3 +68,19 @@ class AylaStalledError(AylaError):
 
 class AylaDestinationError(AylaError):
     """The destination refused or broke off a read or a write."""
+
+
+class AylaLayoutError(AylaError):
+    """A file's columns are of no known layout, or could be of several."""
+
+    retryable = False
+
+
+class AylaQuarantineError(AylaError):
+    """More lines of an hour can't be read than are put up with."""
+
+    retryable = False
+
+
+class AylaWarehouseError(AylaError):
+    """The warehouse refused or broke off a load, or can't be reached; the hour there is as it was."""

@@ -1,0 +1,163 @@
+"""The SQL that all warehouses share; what differs between them stands in their dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ayla_provider.domain.tables import Column, ColumnType, Table
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """
+    How a warehouse spells things.
+
+    :param types: its type for each of ours
+    :param quote: what stands around a name
+    :param day: the UTC day of a timestamp, as a date
+    :param seconds: the whole seconds from one timestamp to another
+    """
+
+    types: Mapping[ColumnType, str]
+    day: Callable[[str], str]
+    seconds: Callable[[str, str], str]
+    quote: str = '"'
+
+    def name(self, *parts: str) -> str:
+        """Return a qualified name, quoted."""
+        return ".".join(f"{self.quote}{part.replace(self.quote, self.quote * 2)}{self.quote}" for part in parts if part)
+
+    def names(self, columns: Iterable[Column | str]) -> str:
+        """Return a list of columns."""
+        return ", ".join(self.name(one if isinstance(one, str) else one.name) for one in columns)
+
+    def text(self, expression: str) -> str:
+        """Return an expression as text."""
+        return f"cast({expression} as {self.types[ColumnType.TEXT]})"
+
+    def definition(self, column: Column) -> str:
+        """Return a column as a statement that makes a table names it."""
+        return f"{self.name(column.name)} {self.types[column.type]}"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """
+    A view that an analyst wants.
+
+    :param name: without the prefix
+    :param select: what it is
+    """
+
+    name: str
+    description: str
+    select: str
+
+
+def literal(text: str) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def views_of(table: Table, relation: Callable[[str], str], dialect: Dialect) -> list[View]:
+    """
+    Return the views over a table; those that need a column which a privacy policy dropped are left out.
+
+    Each may use the ones before it.
+
+    :param relation: the qualified, quoted name of the table or view of a name without prefix
+    """
+    views = [_unique(table, relation(table.event_type), dialect)]
+    if table.event_type == "datapoint" and _has(table, "dsn", "property_name", "created_at", "updated_at"):
+        views.append(_latest_values(table, relation("datapoint"), dialect))
+    if table.event_type == "connection" and _has(table, "dsn", "event_time", "status"):
+        views.append(_online_sessions(relation("connection_unique"), dialect))
+    if table.event_type == "registration" and _has(table, "registered", "registered_at", "unregistered_at"):
+        views.append(_registrations_by_day(relation("registration_unique"), dialect))
+    return views
+
+
+def _has(table: Table, *names: str) -> bool:
+    return set(names) <= set(table.names)
+
+
+def _unique(table: Table, relation: str, dialect: Dialect) -> View:
+    """Return the table without the rows that two hours hold: no hour by itself holds one twice."""
+    about = f"{table.description} Each once, also where two hours of the export hold it."
+    name = f"{table.event_type}_unique"
+    if table.identity is None:
+        columns = dialect.names(table.data)
+        hour = dialect.name("folder_hour")
+        return View(name, about, f"select {columns}, min({hour}) as {hour} from {relation} group by {columns}")
+    identity, updated = dialect.name(table.identity), dialect.name("updated_at")
+    newest_first = ", ".join(
+        [
+            f"case when {updated} is null then 1 else 0 end",
+            *(f"{dialect.name(one)} desc" for one in ("updated_at", "folder_hour", "source_object")),
+        ]
+    )
+    return View(
+        name,
+        about,
+        f"select {dialect.names(table.columns)} from (select *, row_number() over (partition by {identity} "
+        f"order by {newest_first}) as standing from {relation}) as ranked where standing = 1 or {identity} is null",
+    )
+
+
+def _latest_values(table: Table, relation: str, dialect: Dialect) -> View:
+    values = ("val_int", "val_decimal", "val_float", "val_boolean", "val_string")
+    wanted = (
+        "oem_model",
+        "dsn",
+        "property_name",
+        "display_name",
+        "base_type",
+        "created_at",
+        *values,
+        "user_uuid",
+        "direction",
+    )
+    columns = dialect.names(name for name in wanted if name in table.names)
+    device, prop = dialect.name("dsn"), dialect.name("property_name")
+    latest_first = ", ".join(
+        f"{dialect.name(one)} desc" for one in ("created_at", "updated_at", "folder_hour", "source_object")
+    )
+    return View(
+        "latest_values",
+        "The latest value of each property of each device.",
+        f"select {columns} from (select *, row_number() over (partition by {device}, {prop} order by {latest_first}) "
+        f"as standing from {relation} where {dialect.name('created_at')} is not null) as ranked where standing = 1",
+    )
+
+
+def _online_sessions(unique: str, dialect: Dialect) -> View:
+    device, model, time = (dialect.name(name) for name in ("dsn", "oem_model", "event_time"))
+    status = f"lower({dialect.name('status')})"
+    per_device = f"over (partition by {device} order by {time}, {status})"
+    events = f"select *, {status} as state, lag({status}) {per_device} as state_before from {unique}"
+    changes = (
+        f"select *, lead({time}) over (partition by {device} order by {time}, state) as ended_at "
+        f"from ({events}) as events where state_before is null or state_before <> state"
+    )
+    return View(
+        "online_sessions",
+        "From when to when each device was online; offline_at is empty while it still is.",
+        f"select {device}, {model}, {time} as online_at, ended_at as offline_at, "
+        f"{dialect.seconds(time, 'ended_at')} as seconds from ({changes}) as changes where state = 'online'",
+    )
+
+
+def _registrations_by_day(unique: str, dialect: Dialect) -> View:
+    registered, model = dialect.name("registered"), dialect.name("oem_model")
+    on, off = dialect.name("registered_at"), dialect.name("unregistered_at")
+    happened = f"case when {registered} then coalesce({on}, {off}) else coalesce({off}, {on}) end"
+    return View(
+        "registrations_by_day",
+        "How many devices of each model were registered and given up on each day, UTC.",
+        f"select {dialect.day('happened_at')} as registration_day, {model}, "
+        f"sum(case when {registered} then 1 else 0 end) as registered, "
+        f"sum(case when {registered} then 0 else 1 end) as unregistered "
+        f"from (select *, {happened} as happened_at from {unique}) as events "
+        f"group by {dialect.day('happened_at')}, {model}",
+    )
