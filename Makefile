@@ -50,10 +50,10 @@ $(VENV)/.pip:
 
 $(VENV)/.demo: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing Airflow and the provider into $(VENV), for a minute or two ..."
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[warehouse]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the tests need into $(VENV), for a minute or two ..."
-	@$(PIP) --editable '.[google]' --group dev
+	@$(PIP) --editable '.[google,warehouse,postgres]' --group dev
 	@touch $@

@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(run=_check)
     _add_report(commands)
+    _add_inspect(commands)
     return parser
 
 
@@ -104,6 +105,22 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     report.add_argument("--json", action="store_true", help="print an object with exact bytes and seconds")
     report.set_defaults(run=_report)
+
+
+def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    inspect = commands.add_parser(
+        "inspect",
+        help="say which layout a CSV file has, and draft a declaration if none is known",
+        description="Looks at the first 256 KiB of a CSV file of the archive. IT PRINTS CONTENT OF ROWS, which can be "
+        "about persons: for your eyes, not for a log or a ticket. The event type is taken from the path, if it is that "
+        "of the archive, else every one is tried. Exit status: 0 the layout is known, 1 it isn't, 2 the file can't be "
+        "read, or wrong usage.",
+    )
+    inspect.add_argument("file", metavar="FILE", help="a CSV file on this machine")
+    inspect.add_argument("--event-type", metavar="NAME", help="its event type (default: from the path)")
+    inspect.add_argument("--layouts", metavar="FILE.json", help="a list of declared layouts, known besides")
+    inspect.add_argument("--json", action="store_true", help="print an object")
+    inspect.set_defaults(run=_inspect)
 
 
 def _moment(text: str) -> datetime:
@@ -162,6 +179,23 @@ def _report(arguments: argparse.Namespace) -> int:
         print(f"error: {report.told(error)}", file=sys.stderr)
         return 2
     return 0 if report.summary.complete else 1
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from ayla_provider.errors import AylaConfigError
+    from ayla_provider.inspection import look_into
+
+    try:
+        seen = look_into(arguments.file, event_type=arguments.event_type, layouts=arguments.layouts)
+    except AylaConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        print(json.dumps(seen.document(), indent=1))
+    else:
+        for line in seen.text():
+            print(line)
+    return 0 if seen.found else 1
 
 
 def _watched(report: Report, *, shown: bool) -> Iterator[Row]:

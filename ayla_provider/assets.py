@@ -43,3 +43,18 @@ def event_extra(manifest: Manifest) -> dict[str, Any]:
         "bytes": manifest.size,
         "revision": manifest.revision,
     }
+
+
+def layout_asset(archive: str, event_type: str) -> Asset:
+    """
+    Return the asset that the layouts of an event type's files are: it has an event when one is met for the first time.
+
+    :param archive: the destination's URL, as the copying task has it
+    :param event_type: in any spelling
+    """
+    return Asset(uri=f"{archive.rstrip('/')}/_layouts/event_type={event_type_of(event_type)}")
+
+
+def layout_alias() -> AssetAlias:
+    """Return the alias under which every task that types files announces a new layout, of whatever event type."""
+    return AssetAlias("ayla_export_layout")

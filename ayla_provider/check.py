@@ -16,7 +16,8 @@ from ayla_provider.cloud.storage import ExportStore, translated
 from ayla_provider.domain.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
 from ayla_provider.domain.hours import ONE_HOUR, FolderStyle, describe_hour, hour_of
-from ayla_provider.domain.shape import DATES, Shape, cells, fit, shape_of
+from ayla_provider.domain.recognition import fit
+from ayla_provider.domain.shape import Shape, shape_of
 from ayla_provider.errors import AylaAccessDenied, AylaError, AylaSignInRefused
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 SAMPLE = 64 * 1024
 """How many bytes of a file are read."""
+
+_ROWS = 50
+"""How many of its rows are looked at."""
 
 _LATEST = timedelta(hours=27)
 """Of 266 files that Ayla published, the latest came 26.3 hours after its hour."""
@@ -273,7 +277,7 @@ class _Check:
             data = blob.download_as_bytes(start=0, end=min(SAMPLE, sample.size) - 1, raw_download=True)
         if data.startswith(b"\x1f\x8b"):
             return _failed("packed with gzip, where plain CSV was expected", _COPIES)
-        return _judge(event_type, shape_of(data, whole=sample.size <= len(data)))
+        return _judge(event_type, shape_of(data, whole=sample.size <= len(data), rows=_ROWS))
 
 
 def _failed(detail: str, advice: str) -> Step:
@@ -290,13 +294,12 @@ def _age(age: timedelta) -> str:
 def _judge(event_type: str, shape: Shape) -> Step:
     """Compare a shape with the known layouts of an event type."""
     known = [layout for layout in COLUMN_LAYOUTS if layout.event_type == event_type]
-    styles = [style for style, pattern in DATES.items() if any(map(pattern.fullmatch, cells(shape.rows)))]
     said = [
         f"{len(shape.rows)} rows of {shape.columns} columns",
         "a header row" if shape.header else "no header row",
         f"{shape.line_ends} line ends",
         "quotes" if shape.quotes else "no quotes",
-        f"dates as {' and as '.join(styles)}" if styles else "no date of a known style",
+        f"dates as {' and as '.join(shape.dates)}" if shape.dates else "no date of a known style",
     ]
     said += [f"{shape.odd_rows} rows of another length"] if shape.odd_rows else []
     said += [] if shape.utf8 else ["not all of it UTF-8"]

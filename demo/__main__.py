@@ -1,4 +1,4 @@
-"""``make demo``: a local Ayla cloud, a real Airflow, and hours that land in a folder on disk."""
+"""``make demo``: a local Ayla cloud, a real Airflow, and hours that land in a folder and in a DuckDB file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
+
 from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.destination import FileDestination
 from ayla_provider.domain.events import EVENT_TYPES
@@ -18,13 +20,15 @@ from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
 from ayla_provider.domain.status import PATIENCE
 from ayla_provider.domain.text import size_text
 from ayla_provider.local_cloud import LocalCloud
-from demo.check import differences
+from demo.check import differences, not_loaded
 from demo.standalone import Standalone
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".demo"
 BUCKET = HOME / "bucket"
+WAREHOUSE = HOME / "ayla.duckdb"
 DAG = "ayla_export_to_bucket"
+LOADS = "ayla_export_to_duckdb"
 MAX_LAG = timedelta(minutes=40)
 """The demo's vendor is never later than this, so that the hours it is about are all there."""
 
@@ -46,9 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             complete = bring_home(airflow, hours)
             print(table(BUCKET, hours))
             wrong = differences(cloud, BUCKET, hours)
-            print("\n".join(wrong) or "Every hour is equal to its source, byte for byte.")
+            print("\n".join(wrong) or "Every hour is equal to its source, byte for byte.", flush=True)
+            loaded = load(airflow)
+            lacking = not_loaded(cloud, WAREHOUSE, hours)
+            print("\n".join(lacking) or "The tables hold every row of these hours, each once.")
+            print(told(WAREHOUSE), flush=True)
             if arguments.once:
-                return 0 if complete and not wrong else 1
+                return 0 if complete and loaded and not wrong and not lacking else 1
+            airflow.unpause(LOADS)
             stay(airflow)
     except KeyboardInterrupt:
         print("\nEnded; no process is left behind.")
@@ -72,6 +81,7 @@ def scene(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]
         airflow.connections = {"ayla_default": cloud.ayla_connection()}
         airflow.environment = {
             "AIRFLOW_VAR_AYLA_EXPORT_DESTINATION": f"file://{BUCKET}",
+            "AIRFLOW_VAR_AYLA_DUCKDB": str(WAREHOUSE),
             "AYLA_EXPORT_START": wanted[0].isoformat(),
         }
         print(f"A local Ayla cloud answers at {cloud.url}. Starting Airflow, half a minute or so ...", flush=True)
@@ -82,10 +92,11 @@ def scene(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]
 
 def bring_home(airflow: Standalone, hours: Sequence[datetime]) -> bool:
     """Let the sample DAG bring these hours home, and return whether it could."""
-    for name, slots in (("ayla_export", 8), ("ayla_history", 4)):
+    for name, slots in (("ayla_export", 8), ("ayla_history", 4), ("ayla_duckdb", 1)):
         airflow.api("POST", "pools", json={"name": name, "slots": slots})
-    airflow.wait_for_dag(DAG)
-    airflow.unpause(DAG)
+    for dag in (DAG, LOADS):
+        airflow.wait_for_dag(dag)
+        airflow.unpause(dag)
     wanted = {hour.isoformat() for hour in hours}
     last, deadline = "", time.monotonic() + 300 + 60 * len(hours)
     while time.monotonic() < deadline:
@@ -106,11 +117,39 @@ def bring_home(airflow: Standalone, hours: Sequence[datetime]) -> bool:
     return False
 
 
+def load(airflow: Standalone) -> bool:
+    """Let the sample DAG load what it hasn't loaded yet into the DuckDB file, and return whether it could."""
+    print("Loading what isn't in the tables yet ...", flush=True)
+    run = airflow.trigger(LOADS)["dag_run_id"]
+    (ended,) = airflow.wait_for_runs(LOADS, run_ids=[run], state=None, timeout=600)
+    # DuckDB lets in one process at a time: whoever asks the file waits until no task has it open.
+    airflow.pause(LOADS)
+    airflow.wait_until(
+        "the loads to end", lambda: True if not airflow.dag_runs(LOADS, state=["running"]) else None, timeout=300
+    )
+    return bool(ended["state"] == "success")
+
+
+def told(warehouse: Path) -> str:
+    """Return what the tables say: events per type and hour, and the devices with most datapoints."""
+    with duckdb.connect(str(warehouse), read_only=True) as duck:
+        per_hour = duck.sql(
+            "select event_type, strftime(timezone('UTC', folder_hour), '%d %b %H:%M') as hour, rows, duplicates, "
+            "quarantined from ayla_loads order by event_type, folder_hour"
+        )
+        active = duck.sql(
+            "select dsn, oem_model, count(*) as datapoints, count(distinct property_name) as properties "
+            "from ayla_datapoint_unique group by all order by datapoints desc, dsn limit 5"
+        )
+        return f"Events per type and hour:\n{per_hour}\nThe most active devices:\n{active}"
+
+
 def stay(airflow: Standalone) -> None:
     """Keep everything running, since the local cloud goes on exporting, until Ctrl-C."""
     print(
         f"The vendor goes on exporting: an hour's files come 15 to {MAX_LAG.seconds // 60} minutes after its end.\n"
-        f"Watch them arrive: {airflow.url}/dags/{DAG}\nThe archive: {BUCKET}\nCtrl-C ends it all.",
+        f"Watch them arrive: {airflow.url}/dags/{DAG}\nThe archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
+        "Ctrl-C ends it all.",
         flush=True,
     )
     while True:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+
+import duckdb
 
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.layout import FAILURES, MANIFESTS, manifest_path
@@ -59,6 +61,30 @@ def compare(cloud: LocalCloud, archive: Mapping[str, bytes], hours: Sequence[dat
             found.extend(f"{where}: {told}" for told in _of_hour(cloud, answer, manifest, archive))
     strays = archive.keys() - expected
     return found + [f"{path} has no source" for path in sorted(strays) if not path.startswith(f"{FAILURES}/")]
+
+
+def not_loaded(cloud: LocalCloud, warehouse: Path, hours: Sequence[datetime]) -> list[str]:
+    """
+    Return which hours a DuckDB file holds other than the source: rows, duplicates and malformed lines.
+
+    :param warehouse: a file that nobody has open
+    :param hours: the hours that must be there
+    """
+    with duckdb.connect(str(warehouse), read_only=True) as duck:
+        loads = duck.execute("select event_type, folder_hour, lines, rows, quarantined from ayla_loads").fetchall()
+    found = {(event_type, hour.astimezone(UTC)): counts for event_type, hour, *counts in loads}
+    wrong = []
+    for answer in cloud.answer_key():
+        if answer.hour in hours and answer.files:
+            lines = sum(file.final.rows for file in answer.files)
+            malformed = sum(file.final.malformed_rows for file in answer.files)
+            here = found.get((answer.event_type, answer.hour))
+            if here != [lines, answer.distinct_rows, malformed]:
+                wrong.append(
+                    f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M}: of {lines} lines {answer.distinct_rows} are "
+                    f"rows and {malformed} malformed; the table's lines, rows and malformed ones are {here}"
+                )
+    return wrong
 
 
 def _of_hour(cloud: LocalCloud, answer: HourAnswer, manifest: Manifest, archive: Mapping[str, bytes]) -> Iterator[str]:

@@ -65,6 +65,16 @@ class Destination(Protocol):
     def read(self, path: str) -> tuple[bytes, Stored] | None:
         """Return a small object's content and facts, None if there is none."""
 
+    def blocks(self, path: str) -> Iterator[bytes]:
+        """
+        Yield an object's content in blocks of some mebibytes, for one that may be large.
+
+        :raises AylaDestinationError: if there is none, or it can't be read to its end
+        """
+
+    def local(self, path: str) -> Path | None:
+        """Return where an object stands on this machine's disk, None if it doesn't. It may be read, not changed."""
+
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
     ) -> Stored:
@@ -135,6 +145,16 @@ class FileDestination:
                     return file.read(), self._facts(path, os.fstat(file.fileno()))
             except FileNotFoundError:
                 return None
+
+    def blocks(self, path: str) -> Iterator[bytes]:
+        """See :class:`Destination`."""
+        with _disk(self._place(path)), self._place(path).open("rb") as file:
+            while block := file.read(CHUNK):
+                yield block
+
+    def local(self, path: str) -> Path | None:
+        """See :class:`Destination`."""
+        return self._place(path)
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
@@ -223,6 +243,21 @@ class GcsDestination:
             if blob.generation is None:
                 blob.reload()
             return content, Stored(path, len(content), str(blob.generation), blob.crc32c)
+
+    def blocks(self, path: str) -> Iterator[bytes]:
+        """See :class:`Destination`."""
+        # Read in pieces, each with the client's own retries; whoever reads compares the checksum of the whole.
+        blob = self._bucket.blob(self._prefix + path)
+        with _bucket(f"{self.url}/{path}"), blob.open("rb", chunk_size=8 * CHUNK, raw_download=True) as file:
+            try:
+                while block := file.read(CHUNK):
+                    yield block
+            except google_errors.NotFound:
+                raise AylaDestinationError(f"{self.url}/{path}: there is no such object") from None
+
+    def local(self, path: str) -> Path | None:
+        """See :class:`Destination`."""
+        return None
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str

@@ -1,12 +1,14 @@
 """
 The columns of the export's CSV files, as Ayla documents them and as files that it published show them.
 
-The files have no header: a column is known by its place alone. A layout lists the names in the order of the file.
+The files seen have no header: a column is known by its place alone. A layout lists the names in the order of the file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from ayla_provider.domain.tables import Column, ColumnType
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class ColumnLayout:
     :param base64_strings: the columns that are base64 only in a row whose ``base_type`` is one of
         :data:`STRING_BASE_TYPES`
     :param identity: the column that identifies a row; None means that the whole row does
+    :param confirmed: whether files like this are documented as files or were seen
+    :param own: the columns that the canonical table doesn't have and that are loaded even so
     """
 
     event_type: str
@@ -29,6 +33,8 @@ class ColumnLayout:
     base64_columns: tuple[str, ...] = ()
     base64_strings: tuple[str, ...] = ()
     identity: str | None = None
+    confirmed: bool = True
+    own: tuple[Column, ...] = ()
 
 
 STRING_BASE_TYPES = ("string", "file", "message")
@@ -158,5 +164,134 @@ REGISTRATION_8 = ColumnLayout(
 )
 """As in raw files; some documents name the last two in the other order."""
 
-COLUMN_LAYOUTS = (DATAPOINT_22, DATAPOINT_17, DATAPOINT_ACK_24, CONNECTION_6, LOCATION_9, REGISTRATION_8)
-"""Every layout that was seen in raw files or is documented for them."""
+RESOURCE_TAGS = Column("resource_tags", ColumnType.TEXT, "The tags of the device.", personal=True)
+
+CONNECTION_8_2018 = ColumnLayout(
+    event_type="connection",
+    name="connection-8-2018",
+    columns=("oem_id", "oem_model", "dsn", "resource_tags", "event_type", "event_time", "user_uuid", "status"),
+    confirmed=False,
+    own=(RESOURCE_TAGS,),
+)
+"""
+As a document of 2018 lists the keys of a record; whether files ever looked like this isn't known.
+
+So are the other layouts of 2018. Their ``event_type`` is the same in all rows, and isn't loaded.
+"""
+
+DATAPOINT_17_2018 = ColumnLayout(
+    event_type="datapoint",
+    name="datapoint-17-2018",
+    columns=(
+        "oem_id",
+        "oem_model",
+        "dsn",
+        "property_name",
+        "display_name",
+        "base_type",
+        "resource_tags",
+        "event_type",
+        "id",
+        "created_at_from_device",
+        "updated_at",
+        "created_at",
+        "user_uuid",
+        "echo",
+        "closed",
+        "value",
+        "metadata",
+    ),
+    base64_columns=("metadata",),
+    base64_strings=("value",),
+    identity="id",
+    confirmed=False,
+    own=(RESOURCE_TAGS,),
+)
+"""``display_name`` is shown plain in the document."""
+
+DATAPOINT_ACK_21_2018 = ColumnLayout(
+    event_type="datapoint_ack",
+    name="datapoint_ack-21-2018",
+    columns=(
+        "ack_id",
+        "ack_message",
+        "ack_status",
+        "acked_at",
+        "base_type",
+        "closed",
+        "created_at_from_device",
+        "created_at",
+        "display_name",
+        "dsn",
+        "echo",
+        "event_type",
+        "id",
+        "metadata",
+        "oem_id",
+        "oem_model",
+        "property_name",
+        "resource_tags",
+        "updated_at",
+        "user_uuid",
+        "value",
+    ),
+    base64_columns=("metadata",),
+    base64_strings=("value",),
+    identity="id",
+    confirmed=False,
+    own=(RESOURCE_TAGS,),
+)
+"""In the order of the alphabet, nearly."""
+
+LOCATION_11_2018 = ColumnLayout(
+    event_type="location",
+    name="location-11-2018",
+    columns=(
+        "created_at",
+        "dsn",
+        "event_type",
+        "ip",
+        "lat",
+        "long",
+        "oem_id",
+        "oem_model",
+        "provider",
+        "resource_tags",
+        "user_uuid",
+    ),
+    confirmed=False,
+    own=(RESOURCE_TAGS,),
+)
+
+REGISTRATION_9_2018 = ColumnLayout(
+    event_type="registration",
+    name="registration-9-2018",
+    columns=(
+        "dsn",
+        "event_type",
+        "oem_id",
+        "oem_model",
+        "registered",
+        "registration_type",
+        "resource_tags",
+        "unregistered_at",
+        "user_uuid",
+    ),
+    confirmed=False,
+    own=(RESOURCE_TAGS,),
+)
+
+COLUMN_LAYOUTS = (
+    DATAPOINT_22,
+    DATAPOINT_17,
+    DATAPOINT_17_2018,
+    DATAPOINT_ACK_24,
+    DATAPOINT_ACK_21_2018,
+    CONNECTION_6,
+    CONNECTION_8_2018,
+    LOCATION_9,
+    LOCATION_11_2018,
+    REGISTRATION_8,
+    REGISTRATION_9_2018,
+)
+"""Every layout that was seen in raw files, or is documented in whatever way."""

@@ -1,18 +1,16 @@
-"""What a CSV file of the export looks like, without what it says; and which known layout it fits."""
+"""What a CSV file of the export looks like, without what it says."""
 
 from __future__ import annotations
 
-import binascii
-import csv
-import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ayla_provider.domain.columns import COLUMN_LAYOUTS, STRING_BASE_TYPES, ColumnLayout
+from ayla_provider.domain.columns import COLUMN_LAYOUTS
+from ayla_provider.domain.kinds import DATE, DATES, INTEGER, NULLS, NUMBER, UUID, guess
 
-ROWS = 50
+ROWS = 300
 """How many rows are looked at."""
 
 
@@ -21,6 +19,7 @@ class Shape:
     """What the first rows of a file look like, without what they say."""
 
     rows: list[list[str]] = field(repr=False)
+    """Those that have as many columns as most; without the header."""
     columns: int
     """How many most rows have."""
     odd_rows: int
@@ -29,98 +28,69 @@ class Shape:
     line_ends: str
     quotes: bool
     utf8: bool
+    names: tuple[str, ...] = field(default=(), repr=False)
+    """The cells of the header."""
+
+    @property
+    def dates(self) -> list[str]:
+        """The styles of the dates, each by an example."""
+        return [style for style, pattern in DATES.items() if any(map(pattern.fullmatch, cells(self.rows)))]
 
 
-DATES = {
-    "Wed Feb 05 12:08:26 UTC 2020": re.compile(r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \d{4}"),
-    "ISO 8601": re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?"),
-}
-"""Style of a date, by an example, and how it is recognised."""
-
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*")
-_FLAG = re.compile(r"true|false|t|f|0|1", re.IGNORECASE)
-_BASE_TYPE = re.compile("|".join((*STRING_BASE_TYPES, "integer", "decimal", "boolean", "float")))
-_PATTERNS = {
-    "base_type": ("a base type", _BASE_TYPE),
-    **dict.fromkeys(("echo", "closed", "discarded", "registered"), ("true or false", _FLAG)),
-    **dict.fromkeys(("lat", "long", "val_int", "val_decimal", "val_float"), ("a number", _NUMBER)),
-}
-
-
-def shape_of(data: bytes, *, whole: bool) -> Shape:
+def shape_of(data: bytes, *, whole: bool, rows: int = ROWS) -> Shape:
     """
     Return what the first rows of a file look like.
 
+    Cells are what stands between commas: quotes mean nothing, since taking a stray one for the start of a quoted cell
+    swallows the lines behind it.
+
     :param data: the beginning of the file, or all of it
     :param whole: whether it is all; otherwise the last line may be cut and is left out
+    :param rows: how many to look at
     """
     if not whole:
         data = data[: data.rfind(b"\n") + 1] or data
     crlf = data.count(b"\r\n")
     ends = {"CRLF": crlf, "LF": data.count(b"\n") - crlf, "CR": data.count(b"\r") - crlf}
     text = data.decode("utf-8-sig", "replace")
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-    except csv.Error:
-        rows = [line.split(",") for line in text.splitlines() if line]
-    rows = rows[: ROWS + 1]
-    names = {name for layout in COLUMN_LAYOUTS for name in layout.columns}
-    header = bool(rows) and 2 * sum(cell.strip().lower().replace(" ", "_") in names for cell in rows[0]) > len(rows[0])
-    rows = rows[1:] if header else rows[:ROWS]
-    columns = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
+    lines = [line.removesuffix("\r").split(",") for line in text.split("\n") if line.strip("\r")][: rows + 1]
+    # Nowhere but in the very first line.
+    names = tuple(lines[0]) if lines and text[0] not in "\r\n" and _is_header(lines[0], lines[1:]) else ()
+    found = lines[1:] if names else lines[:rows]
+    columns = Counter(map(len, found)).most_common(1)[0][0] if found else 0
     return Shape(
-        rows=[row for row in rows if len(row) == columns],
+        rows=[row for row in found if len(row) == columns],
         columns=columns,
-        odd_rows=sum(len(row) != columns for row in rows),
-        header=header,
+        odd_rows=sum(len(row) != columns for row in found),
+        header=bool(names),
         line_ends=" and ".join(kind for kind, count in ends.items() if count) or "no",
         quotes=re.search(r'(^|,)"', text, re.MULTILINE) is not None,
         utf8="\ufffd" not in text,
+        names=names,
     )
 
 
-def fit(known: list[ColumnLayout], shape: Shape) -> tuple[str, bool | None]:
-    """Return in words whether there is a known layout that the rows fit, and whether they do; None if none can say."""
-    if not known or not shape.rows:
-        return "no layout known" if shape.rows else "no rows", None
-    found = [(_misfits(layout, shape.rows), layout) for layout in known if len(layout.columns) == shape.columns]
-    if not found:
-        return f"an unknown layout of {shape.columns} columns", False
-    misfits, layout = min(found, key=lambda one: len(one[0]))
-    if misfits:
-        return f"as many columns as {layout.name}, but {', '.join(misfits)}", False
-    return f"fits {layout.name}", True
+_KNOWN = {name.replace("_", "") for layout in COLUMN_LAYOUTS for name in layout.columns}
+_NEVER_A_NAME = (DATE, UUID, INTEGER, NUMBER)
 
 
-def _misfits(layout: ColumnLayout, rows: list[list[str]]) -> list[str]:
-    """Name the columns that in most rows aren't what they should be; single rows may be malformed."""
-    found = []
-    for at, name in enumerate(layout.columns):
-        kind, is_kind = _kind_of(name, layout)
-        filled = [row[at] for row in rows if row[at] not in ("", "null")]
-        if 2 * sum(not is_kind(value) for value in filled) > len(filled):
-            found.append(f"column {at + 1} ({name}) isn't {kind}")
-    return found
+def squashed(name: str) -> str:
+    """Return the name of a column without what doesn't count in a header: case, spaces, hyphens and underscores."""
+    return re.sub(r"[\s_-]", "", name).lower()
 
 
-def _kind_of(name: str, layout: ColumnLayout) -> tuple[str, Callable[[str], object]]:
-    if name in layout.base64_columns:
-        return "base64", _is_base64
-    if name.endswith(("_at", "_from_device")) or name == "event_time":
-        return "a date", lambda value: any(pattern.fullmatch(value) for pattern in DATES.values())
-    if name.endswith("uuid"):
-        return "a UUID", _UUID.fullmatch
-    kind, pattern = _PATTERNS.get(name, ("text", re.compile(".*", re.DOTALL)))
-    return kind, pattern.fullmatch
-
-
-def _is_base64(value: str) -> bool:
-    try:
-        binascii.a2b_base64(value, strict_mode=True)
-    except ValueError:
+def _is_header(first: list[str], rest: list[list[str]]) -> bool:
+    """Whether the first row holds names: known ones, or such as stand above what is no name."""
+    if 2 * sum(squashed(cell) in _KNOWN for cell in first) > len(first):
+        return True
+    if len(set(first)) < len(first) or not all(_is_name(cell.strip()) for cell in first):
         return False
-    return True
+    below = ([row[at] for row in rest if len(row) == len(first)] for at in range(len(first)))
+    return any(guess(column) in _NEVER_A_NAME for column in below)
+
+
+def _is_name(cell: str) -> bool:
+    return cell[:1].isalpha() and cell not in NULLS and not any(kind.matches(cell) for kind in _NEVER_A_NAME)
 
 
 def cells(rows: list[list[str]]) -> Iterator[str]:

@@ -64,12 +64,12 @@ class Table:
     @property
     def data(self) -> tuple[Column, ...]:
         """The columns that come from the vendor's rows."""
-        return tuple(column for column in self.columns if column not in PROVENANCE)
+        return tuple(column for column in self.columns if column.name not in _PROVENANCE)
 
     def with_columns(self, more: tuple[Column, ...]) -> Table:
         """Return the table with further columns from the vendor's rows, ahead of the provenance."""
-        new = tuple(column for column in more if column.name not in self.names)
-        return replace(self, columns=(*self.data, *new, *PROVENANCE))
+        new = {column.name: column for column in more if column.name not in self.names}
+        return replace(self, columns=(*self.data, *new.values(), *PROVENANCE))
 
 
 TEXT, INTEGER, NUMBER = ColumnType.TEXT, ColumnType.INTEGER, ColumnType.NUMBER
@@ -81,6 +81,8 @@ PROVENANCE = (
     Column("source_generation", INTEGER, "The file's generation there; another one means that Ayla replaced it."),
 )
 """The last columns of every table: where a row comes from."""
+
+_PROVENANCE = {column.name for column in PROVENANCE}
 
 _OEM_ID = Column("oem_id", TEXT, "The OEM whose device it is.")
 _OEM_MODEL = Column("oem_model", TEXT, "The model of the device.")
@@ -183,3 +185,9 @@ TABLES = {
     )
 }
 """Event type to its table."""
+
+
+def table_like(event_type: str, columns: tuple[Column, ...], identity: str | None) -> Table:
+    """Return the table of an event type, which may be one that isn't documented, with these columns."""
+    known = TABLES.get(event_type)
+    return Table(event_type, known.description if known else f"A row for each {event_type} event.", columns, identity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -95,6 +96,20 @@ class ObjectStorageDestination:
                 return None
             content = self._store.read(key, 0, facts.size, facts.version) if facts.size else b""
             return content, _stored(path, facts)
+
+    def blocks(self, path: str) -> Iterator[bytes]:
+        """See :class:`~ayla_provider.cloud.destination.Destination`."""
+        key = self._prefix + path
+        with _errors(f"{self.url}/{path}"):
+            facts = self._store.find(key)
+            if facts is None:
+                raise AylaDestinationError(f"{self.url}/{path}: there is no such object")
+            for start in range(0, facts.size, PART):
+                yield self._store.read(key, start, min(start + PART, facts.size), facts.version)
+
+    def local(self, path: str) -> Path | None:
+        """See :class:`~ayla_provider.cloud.destination.Destination`."""
+        return None
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from ayla_provider._interval import MAP_LIMIT, XCOM_LIMIT
 from ayla_provider.domain.events import EVENT_TYPES, event_type_of
 from ayla_provider.domain.hours import ONE_HOUR, hour_of, parse_time
 from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ayla_provider.cloud.reconcile import Findings, Gap
-
-_MAP_LIMIT = 1024
-"""Airflow's default for ``[core] max_map_length``."""
-
-_XCOM_LIMIT = 48_000
-"""Bytes of JSON that the list of repairs may take, since some of Airflow's databases hold 64 KB in an XCom."""
 
 
 class AylaExportReconcileOperator(BaseOperator):
@@ -76,8 +71,8 @@ class AylaExportReconcileOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 1 <= max_repairs <= _MAP_LIMIT:
-            raise AylaConfigError(f"max_repairs is {max_repairs}: Airflow maps a task over 1 to {_MAP_LIMIT:,} hours")
+        if not 1 <= max_repairs <= MAP_LIMIT:
+            raise AylaConfigError(f"max_repairs is {max_repairs}: Airflow maps a task over 1 to {MAP_LIMIT:,} hours")
         if lookback < ONE_HOUR:
             raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
         self.destination = destination
@@ -157,7 +152,7 @@ def _repairs(gaps: Sequence[Gap]) -> list[dict[str, str]]:
             "reason": _label(gap),
         }
         size += len(json.dumps(repair)) + 2
-        if size > _XCOM_LIMIT:
+        if size > XCOM_LIMIT:
             break
         repairs.append(repair)
     return repairs

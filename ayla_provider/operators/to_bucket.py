@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from ayla_provider._compat import stats
-from ayla_provider._interval import END, START, interval
+from ayla_provider._interval import END, START, interval, provenance
 from ayla_provider.assets import event_extra, export_alias, export_asset
 from ayla_provider.domain.events import event_type_of
 from ayla_provider.domain.hours import ONE_HOUR, describe_hour
@@ -137,7 +137,7 @@ class AylaExportToBucketOperator(BaseOperator):
             }
             if self._is_dry_run:
                 return result | self._told(self.archive.plan(self.hook.store, event_type, hours, **bounds))
-            run = _provenance(context)
+            run = provenance(context)
             last_try = context["ti"].try_number > context["ti"].max_tries
             self.report = report = self.archive.take_in(
                 self.hook.store, event_type, hours, **bounds, written_by=run, last_try=last_try
@@ -225,13 +225,3 @@ class AylaExportToBucketOperator(BaseOperator):
         for manifest in report.manifests:
             if {**manifest.written_by, "try_number": ""} == {**run, "try_number": ""}:
                 events[export_alias(event_type)].add(asset, extra=event_extra(manifest))
-
-
-def _provenance(context: Context) -> dict[str, str]:
-    ti = context["ti"]
-    return {
-        "dag_id": str(ti.dag_id),
-        "run_id": str(ti.run_id),
-        "task_id": str(ti.task_id),
-        "try_number": str(ti.try_number),
-    }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
 
@@ -50,7 +50,21 @@ class Load:
     quarantined: int
     parquet: Path | None
     loaded_at: datetime
-    loaded_by: str = field(default="")
+    loaded_by: str = ""
+
+    def ledger_row(self) -> dict[str, Any]:
+        """Return the ledger's row: column to value."""
+        return {
+            "event_type": self.table.event_type,
+            "folder_hour": self.hour,
+            "version": self.version,
+            "rows": self.rows,
+            "lines": self.lines,
+            "duplicates": self.duplicates,
+            "quarantined": self.quarantined,
+            "loaded_at": self.loaded_at,
+            "loaded_by": self.loaded_by,
+        }
 
 
 class Warehouse(Protocol):

@@ -1,0 +1,178 @@
+"""What the operators have in common that load typed rows into a warehouse, and that find out what it lacks."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from ayla_provider._interval import MAP_LIMIT, XCOM_LIMIT, provenance
+from ayla_provider.domain.events import EVENT_TYPES, event_type_of
+from ayla_provider.domain.hours import ONE_HOUR, hour_of, parse_time
+from ayla_provider.errors import AylaConfigError
+from ayla_provider.hooks import airflow_errors, open_destination
+from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from ayla_provider.warehouse.plan import ToLoad
+    from ayla_provider.warehouse.target import Warehouse
+    from ayla_provider.warehouse.typed_archive import TypedHourReport
+
+
+class LoadOperator(AylaExportToParquetOperator):
+    """
+    Loads hours into a warehouse: each replaces what stands there of it, in one transaction.
+
+    The typed rows are made first where they aren't there yet, see :class:`AylaExportToParquetOperator`. An hour that is
+    loaded already, from the same files under the same policy, is left as it is, and the log says so.
+    """
+
+    ui_color = "#d9e6f6"
+
+    @abstractmethod
+    def warehouse(self) -> Warehouse:
+        """Return the warehouse that the arguments name."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Load each hour that isn't there yet, or not as it is now."""
+        from ayla_provider._interval import interval
+
+        with airflow_errors(), self.warehouse() as warehouse:
+            hours = interval(self.start, self.end)
+            versions = warehouse.loaded(event_type_of(self.event_type), hours[0], hours[-1] + ONE_HOUR)
+            run = provenance(context)
+            loaded_by = f"{run['dag_id']} {run['run_id']}"
+
+            def bring(report: TypedHourReport) -> bool:
+                if versions.get(report.manifest.hour) == report.manifest.version:
+                    return False
+                self._replace(warehouse, report, loaded_by)
+                return True
+
+            return self._each_hour(context, warehouse.name, bring)
+
+    def _replace(self, warehouse: Warehouse, report: TypedHourReport, loaded_by: str) -> None:
+        from ayla_provider.warehouse.target import Load
+
+        manifest = report.manifest
+        with self.typed.fetched(manifest) as parquet:
+            warehouse.prepare(manifest.table)
+            warehouse.replace(
+                Load(
+                    table=manifest.table,
+                    hour=manifest.hour,
+                    version=manifest.version,
+                    rows=manifest.rows,
+                    lines=manifest.lines,
+                    duplicates=manifest.duplicates,
+                    quarantined=manifest.quarantined,
+                    parquet=parquet,
+                    loaded_at=datetime.now(UTC),
+                    loaded_by=loaded_by,
+                )
+            )
+
+
+class PlanOperator(BaseOperator):
+    """
+    Compares the archive's manifests with what is loaded, and returns the hours that differ, the newest first.
+
+    Its XCom is a list to expand a load over, ``[{"event_type", "start", "end", "reason"}, ...]``: an item for each
+    hour or, where there are more than ``max_loads``, for the consecutive hours of a day. The XCom ``summary`` has counts:
+    ``{"start", "end", "hours", "loads", "postponed"}``, where ``hours`` are those that differ.
+
+    :param archive: the URL that the copy has as its destination (templated)
+    :param event_types: in any spelling; by default the five documented ones
+    :param lookback: how far back from now to compare; it costs one small read per hour and event type
+    :param since: the first hour to compare, in place of ``lookback``: for a first load of everything (templated)
+    :param archive_conn_id: as the copy has it in ``destination_conn_id`` (templated)
+    :param max_loads: how many loads to return at most, 1 to 1,024; the next run goes on with the rest
+    """
+
+    template_fields: Sequence[str] = ("archive", "since", "archive_conn_id")
+    ui_color = "#f6ecd9"
+
+    def __init__(
+        self,
+        *,
+        archive: str,
+        event_types: Sequence[str] = EVENT_TYPES,
+        lookback: timedelta = timedelta(days=7),
+        since: str | datetime = "",
+        archive_conn_id: str | None = None,
+        max_loads: int = 200,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 1 <= max_loads <= MAP_LIMIT:
+            raise AylaConfigError(f"max_loads is {max_loads}: Airflow maps a task over 1 to {MAP_LIMIT:,} items")
+        if lookback < ONE_HOUR:
+            raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
+        self.archive = archive
+        self.event_types = event_types
+        self.lookback = lookback
+        self.since = since
+        self.archive_conn_id = archive_conn_id
+        self.max_loads = max_loads
+
+    @abstractmethod
+    def warehouse(self) -> Warehouse:
+        """Return the warehouse that the arguments name."""
+
+    def execute(self, context: Context) -> list[dict[str, str]]:
+        """Compare, and return what a load has to be expanded over."""
+        from ayla_provider.cloud.records import Records
+        from ayla_provider.warehouse.plan import joined, to_load
+
+        with airflow_errors():
+            end = hour_of(datetime.now(UTC)) + ONE_HOUR
+            start = hour_of(parse_time(self.since, "since")) if self.since else end - self.lookback
+            event_types = [event_type_of(name) for name in self.event_types]
+            records = Records(open_destination(self.archive, self.archive_conn_id))
+            with self.warehouse() as warehouse:
+                found = to_load(records, warehouse.loaded, event_types, start, end)
+        hours = len(found)
+        items = _items(found if hours <= self.max_loads else joined(found))[: self.max_loads]
+        done = sum(_hours(item) for item in items)
+        summary = {
+            "start": start.isoformat(),
+            "end": end.isoformat(),
+            "hours": hours,
+            "loads": len(items),
+            "postponed": hours - done,
+        }
+        context["ti"].xcom_push("summary", summary)
+        self.log.info("%d hours from %s to %s differ from what is loaded.", hours, summary["start"], summary["end"])
+        for item in items:
+            self.log.info("To load: %s", item["reason"])
+        if summary["postponed"]:
+            self.log.warning("%d more hours have to wait for the next run.", summary["postponed"])
+        return items
+
+
+def _items(loads: Sequence[ToLoad]) -> list[dict[str, str]]:
+    """Return the arguments of a load for each, as many as an XCom holds."""
+    items: list[dict[str, str]] = []
+    size = 0
+    for one in loads:
+        item = {
+            "event_type": one.event_type,
+            "start": one.start.isoformat(),
+            "end": one.end.isoformat(),
+            "reason": one.label,
+        }
+        size += len(json.dumps(item)) + 2
+        if size > XCOM_LIMIT:
+            break
+        items.append(item)
+    return items
+
+
+def _hours(item: dict[str, str]) -> int:
+    return (datetime.fromisoformat(item["end"]) - datetime.fromisoformat(item["start"])) // ONE_HOUR

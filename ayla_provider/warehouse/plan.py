@@ -1,0 +1,94 @@
+"""What a warehouse lacks: the archive's manifests compared with what is loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ayla_provider.cloud.records import Records
+from ayla_provider.domain.hours import ONE_HOUR, describe_hour, hours_between
+from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.typed import same_files
+
+log = logging.getLogger(__name__)
+
+_READERS = 16
+"""How many manifests are read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToLoad:
+    """
+    Consecutive hours of an event type that are to be loaded.
+
+    :param end: of the last hour
+    """
+
+    event_type: str
+    start: datetime
+    end: datetime
+    reason: str
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        hours = (self.end - self.start) // ONE_HOUR
+        if hours == 1:
+            return f"{self.event_type} {self.start:%Y-%m-%d %H:%M}: {self.reason}"
+        return f"{self.event_type} {self.start:%Y-%m-%d %H:%M}, {hours} hours: {self.reason}"
+
+
+def to_load(
+    records: Records,
+    loaded: Callable[[str, datetime, datetime], Mapping[datetime, str]],
+    event_types: Sequence[str],
+    start: datetime,
+    end: datetime,
+) -> list[ToLoad]:
+    """
+    Return the hours that the archive holds and a warehouse doesn't, or not with the same files, the newest first.
+
+    An hour without files that was never loaded isn't one of them: there is nothing to load.
+
+    :param loaded: returns the versions of the hours between two that a warehouse holds of an event type
+    :param start: the first hour, aware
+    :param end: the end of the last one
+    :raises AylaError: if archive or warehouse can't be seen
+    """
+    found: list[ToLoad] = []
+    if start >= end:
+        return found
+    hours = hours_between(start, end)
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="ayla-plan") as pool:
+        for event_type in event_types:
+            versions = loaded(event_type, start, end)
+            for hour, manifest in records.manifests(event_type, hours, pool).items():
+                if not isinstance(manifest, Manifest):
+                    log.warning("%s %s is passed over: %s", event_type, describe_hour(hour), manifest)
+                    continue
+                version = versions.get(hour)
+                if version is None and manifest.files:
+                    found.append(ToLoad(event_type, hour, hour + ONE_HOUR, "not loaded"))
+                elif version is not None and not same_files(version, manifest):
+                    found.append(ToLoad(event_type, hour, hour + ONE_HOUR, "its files changed"))
+    return _newest_first(found)
+
+
+def joined(loads: Sequence[ToLoad]) -> list[ToLoad]:
+    """Return the same hours in fewer loads: consecutive ones of a day and an event type become one."""
+    whole: list[ToLoad] = []
+    for one in sorted(loads, key=lambda one: (one.event_type, one.start)):
+        last = whole[-1] if whole else one
+        follows = (last.event_type, last.end, last.reason) == (one.event_type, one.start, one.reason)
+        if follows and last.start.date() == one.start.date():
+            whole[-1] = replace(last, end=one.end)
+        else:
+            whole.append(one)
+    return _newest_first(whole)
+
+
+def _newest_first(loads: Sequence[ToLoad]) -> list[ToLoad]:
+    return sorted(loads, key=lambda one: (one.start, one.event_type), reverse=True)

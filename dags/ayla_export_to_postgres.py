@@ -1,0 +1,64 @@
+"""
+The archive's hours as typed tables in PostgreSQL, with views on top.
+
+Each copied hour wakes it, and so does the clock. What wakes it isn't what it loads: `plan` compares the archive's
+manifests with what is loaded, and returns the hours that differ; each becomes one mapped task, named after its hour. So
+nothing is lost with an event, and a file that was replaced is loaded again. Needs the connection and the Variable of
+`ayla_export_to_bucket`, and:
+
+    airflow connections add postgres_default --conn-uri postgresql://...
+    airflow pools set ayla_postgres 4 "Loads into PostgreSQL at once"
+
+To load all that the archive holds, the last week of which is compared otherwise:
+
+    airflow dags trigger ayla_export_to_postgres --conf '{"since": "2025-11-01T00:00:00+00:00"}'
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, AssetAny, Param
+from airflow.timetables.assets import AssetOrTimeSchedule
+from airflow.timetables.trigger import CronTriggerTimetable
+
+from ayla_provider.assets import export_alias
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.operators import AylaExportPostgresPlanOperator, AylaExportToPostgresOperator
+
+ARCHIVE = "{{ var.value.ayla_export_destination }}"
+SCHEMA = "ayla"
+
+with DAG(
+    dag_id="ayla_export_to_postgres",
+    doc_md=__doc__,
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("50 * * * *", timezone="UTC"),
+        assets=AssetAny(*(export_alias(event_type) for event_type in EVENT_TYPES)),
+    ),
+    start_date=datetime(2026, 11, 1, tzinfo=UTC),
+    catchup=False,
+    # A run that takes long delays the next one, which then finds what is left.
+    max_active_runs=1,
+    params={"since": Param("", type="string", description="The first hour to compare; empty: a week ago")},
+    default_args={
+        "retries": 4,
+        "retry_delay": timedelta(minutes=2),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=30),
+        "pool": "ayla_postgres",
+    },
+    tags=["ayla"],
+):
+    plan = AylaExportPostgresPlanOperator(
+        task_id="plan",
+        archive=ARCHIVE,
+        since="{{ params.since }}",
+        schema=SCHEMA,
+    )
+    AylaExportToPostgresOperator.partial(
+        task_id="load",
+        archive=ARCHIVE,
+        schema=SCHEMA,
+        map_index_template="{{ task.reason }}",
+    ).expand_kwargs(plan.output)
