@@ -8,9 +8,10 @@ HOURS ?= 6
 ONCE ?=
 DAYS ?= 30
 SEED ?= 1
+ROWS ?= 5000000
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint $(CONSTRAINTS)
 
-.PHONY: help demo simulate test test-oldest lint format screenshots clean
+.PHONY: help demo simulate test test-oldest lint format bench screenshots clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -36,6 +37,9 @@ format: $(VENV)/.test ## Put the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+bench: $(VENV)/.bench ## Measure how fast hours become tables, beside other tools (ROWS=5000000)
+	@$(BIN)/python -m benchmarks --rows $(ROWS)
+
 screenshots: $(VENV)/.test ## Take the pictures of README and docs anew (needs Chromium and its driver)
 	@$(BIN)/python -m demo.screenshots
 
@@ -56,4 +60,8 @@ $(VENV)/.demo: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the tests need into $(VENV), for a minute or two ..."
 	@$(PIP) --editable '.[google,warehouse,postgres]' --group dev
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	@$(PIP) --group bench
 	@touch $@

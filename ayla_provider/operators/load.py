@@ -84,8 +84,8 @@ class PlanOperator(BaseOperator):
     Compares the archive's manifests with what is loaded, and returns the hours that differ, the newest first.
 
     Its XCom is a list to expand a load over, ``[{"event_type", "start", "end", "reason"}, ...]``: an item for each
-    hour or, where there are more than ``max_loads``, for the consecutive hours of a day. The XCom ``summary`` has counts:
-    ``{"start", "end", "hours", "loads", "postponed"}``, where ``hours`` are those that differ.
+    hour or, where there are more than ``max_loads``, for the consecutive hours of a day. The XCom ``summary`` has
+    counts: ``{"start", "end", "hours", "loads", "postponed"}``, where ``hours`` are those that differ.
 
     :param archive: the URL that the copy has as its destination (templated)
     :param event_types: in any spelling; by default the five documented ones

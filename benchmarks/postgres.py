@@ -1,0 +1,149 @@
+r"""
+How fast an hour gets into PostgreSQL, beside ``psql \copy`` of the same rows into a table of the same definition.
+
+    python -m benchmarks.postgres "host=/run/postgresql dbname=postgres user=postgres" [--parquet FILE] [--rows 1000000]
+
+It makes two schemas of its own there, and drops them. The CSV file for ``psql`` is written ahead and isn't counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+
+from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table
+from ayla_provider.warehouse.postgres import PostgresWarehouse
+from ayla_provider.warehouse.postgres_tables import DIALECT
+from ayla_provider.warehouse.sql import literal
+from ayla_provider.warehouse.target import Load
+
+HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
+OURS, PEERS = "ayla_benchmark", "ayla_benchmark_psql"
+ROUNDS = 3
+
+_DUCKDB_TYPES = {
+    ColumnType.TEXT: "varchar",
+    ColumnType.INTEGER: "bigint",
+    ColumnType.NUMBER: "double",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.UUID: "varchar",
+    ColumnType.TIMESTAMP: "timestamptz",
+}
+# As long as they are in real exports; what isn't here stays empty.
+_VALUES = {
+    "oem_id": "'0000abcd'",
+    "oem_model": "'model-' || (i % 7)",
+    "dsn": "'AC000W' || lpad((i % 20000)::varchar, 9, '0')",
+    "property_name": "'prop_' || (i % 40)",
+    "display_name": "'Property ' || (i % 40)",
+    "display_name_raw": "base64(('Property ' || (i % 40))::blob)",
+    "base_type": "['integer', 'decimal', 'string', 'boolean'][1 + i % 4]",
+    "time_uuid": "uuid()",
+    "user_uuid": "case when i % 10 > 0 then md5((i % 15000)::varchar)::uuid end",
+    "echo": "false",
+    "discarded": "false",
+    "scope": "'user'",
+    "val_int": "case when i % 4 = 0 then i % 1000 end",
+    "val_decimal": "case when i % 4 = 1 then (i % 1000) / 7.0 end",
+    "val_boolean": "case when i % 4 = 3 then i % 8 = 3 end",
+    "val_string": """case when i % 4 = 2 then '{"state": ' || (i % 99) || '}' end""",
+    "value_raw": "i % 1000",
+    "direction": "'output'",
+    "folder_hour": f"timestamptz '{HOUR}'",
+    "source_object": "'datapoint/2026-03-01T10-00-00.csv'",
+    "source_generation": "1700000000000000",
+}
+
+
+def made_up(parquet: Path, table: Table, rows: int) -> None:
+    """Write made-up datapoints."""
+
+    def value(column: Column) -> str:
+        moment = f"timestamptz '{HOUR}' + to_microseconds((random() * 3.6e9)::bigint)"
+        made = _VALUES.get(column.name, moment if column.type is ColumnType.TIMESTAMP else "null")
+        return f"cast({made} as {_DUCKDB_TYPES[column.type]}) as {DIALECT.name(column.name)}"
+
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        select = f"select {', '.join(map(value, table.columns))} from range({rows}) made(i)"
+        connection.execute(f"copy ({select}) to {literal(str(parquet))} (format parquet, compression zstd)")
+
+
+def measure(parquet: Path, table: Table, dsn: str) -> list[dict[str, Any]]:
+    """
+    Load a Parquet file into empty tables, ours and the peer's in turn; the best round of each counts.
+
+    :param dsn: of a database where schemas may be made, as libpq writes it
+    """
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        csv = Path(folder, "rows.csv")
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute(f"copy (from read_parquet({literal(str(parquet))})) to {literal(str(csv))} (header false)")
+        rows = connection.execute(f"select count(*) from read_parquet({literal(str(parquet))})").fetchall()[0][0]
+        ours, peers = [], []
+        for _ in range(ROUNDS):
+            ours.append(rows / _seconds(dsn, OURS, table, _loader(dsn, table, parquet, rows)))
+            peers.append(rows / _seconds(dsn, PEERS, table, _psql(dsn, table, csv)))
+    ratio = round(max(ours) / max(peers), 3)
+    numbers = {"value": round(max(ours)), "unit": "rows/s", "peer": "psql \\copy", "peer_value": round(max(peers))}
+    return [{"name": f"postgres: replace an hour, {rows:,} rows", **numbers, "ratio": ratio}]
+
+
+def _warehouse(dsn: str, schema: str) -> PostgresWarehouse:
+    return PostgresWarehouse(lambda: psycopg.connect(dsn), schema=schema)
+
+
+def _loader(dsn: str, table: Table, parquet: Path, rows: int) -> Callable[[], object]:
+    def load() -> None:
+        with _warehouse(dsn, OURS) as warehouse:
+            warehouse.replace(Load(table, HOUR, "benchmark", rows, rows, 0, 0, parquet, datetime.now(UTC)))
+
+    return load
+
+
+def _psql(dsn: str, table: Table, csv: Path) -> Callable[[], object]:
+    relation = DIALECT.name(PEERS, f"ayla_{table.event_type}")
+    command = f"\\copy {relation} ({DIALECT.names(table.names)}) from '{csv}' (format csv)"
+    return lambda: subprocess.run(["psql", "-q", "-X", "-d", dsn, "-c", command], check=True)
+
+
+def _seconds(dsn: str, schema: str, table: Table, run: Callable[[], object]) -> float:
+    """Return how long a load takes into new tables; the server writes what it has pending before."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"drop schema if exists {schema} cascade")
+        with _warehouse(dsn, schema) as warehouse:
+            warehouse.prepare(table)
+        connection.execute("checkpoint")
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+        connection.execute(f"drop schema {schema} cascade")
+    return seconds
+
+
+def main() -> None:
+    """Print the measurement as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dsn")
+    parser.add_argument("--parquet", type=Path, help="typed rows of datapoints; made up without")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        parquet, table = given.parquet or Path(folder, "rows.parquet"), TABLES["datapoint"]
+        if not given.parquet:
+            made_up(parquet, table, given.rows)
+        print(json.dumps(measure(parquet, table, given.dsn), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""From the CSV file of an hour to typed rows: this package beside DuckDB's own scan, pandas and dlt."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from ayla_provider.cloud.destination import FileDestination
+from ayla_provider.domain.columns import COLUMN_LAYOUTS, DATAPOINT_22
+from ayla_provider.domain.manifest import ManifestFile
+from ayla_provider.domain.privacy import PrivacyPolicy
+from ayla_provider.warehouse.intake import take_in
+from ayla_provider.warehouse.quarantine import Quarantine
+from ayla_provider.warehouse.typed import duck, type_hour
+
+HOUR = datetime(2020, 2, 5, 12, tzinfo=UTC)
+_DATES = ("created_at_from_device", "updated_at", "created_at")
+_FLAGS = ("echo", "closed", "discarded", "val_boolean")
+
+
+def ours(file: Path, memory: str) -> int:
+    """Check, type, decode and deduplicate the file into Parquet, as an operator does; return the rows."""
+    # Known beforehand, as the archive's manifest knows it.
+    source, size = "oem/Datapoint/2020-02-05 12:00:00/f.csv", file.stat().st_size
+    facts = ManifestFile(source, 1, size, file.with_suffix(".crc32c").read_text(), "", file.name)
+    with tempfile.TemporaryDirectory(dir=file.parent) as name:
+        folder = Path(name)
+        with Quarantine(folder / "quarantine") as quarantine, duck(folder, memory) as connection:
+            taken = take_in(
+                FileDestination(file.parent),
+                facts,
+                folder / "good.csv",
+                event_type="datapoint",
+                layouts=COLUMN_LAYOUTS,
+                quarantine=quarantine,
+            )
+            typed = type_hour(
+                connection,
+                "datapoint",
+                HOUR,
+                [taken],
+                file.with_suffix(".parquet"),
+                quarantine=quarantine,
+                policy=PrivacyPolicy(),
+            )
+    return typed.rows
+
+
+def duckdb_scan(file: Path, memory: str) -> int:
+    """Let DuckDB type the columns while it reads them: nothing checked, decoded, deduplicated or written."""
+    types = dict.fromkeys(DATAPOINT_22.columns, "VARCHAR")
+    types |= dict.fromkeys(_DATES, "TIMESTAMP") | dict.fromkeys(_FLAGS, "BOOLEAN")
+    types |= {
+        "time_uuid": "UUID",
+        "user_uuid": "UUID",
+        "val_int": "BIGINT",
+        "val_decimal": "DOUBLE",
+        "val_float": "DOUBLE",
+    }
+    columns = ", ".join(f"'{name}': '{kind}'" for name, kind in types.items())
+    with duckdb.connect() as connection:
+        connection.execute(f"set memory_limit = '{memory}'; set enable_progress_bar = false")
+        rows, *_ = connection.execute(
+            f"select count(*), {', '.join(f'max({name})' for name in types)} from read_csv('{file}', auto_detect=false, "
+            f"header=false, delim=',', quote='', escape='', new_line='\\r\\n', columns={{{columns}}}, "
+            "timestampformat='%a %b %d %H:%M:%S UTC %Y', nullstr='')"
+        ).fetchone() or (0,)
+    return int(rows)
+
+
+def pandas(file: Path, memory: str) -> int:
+    """Type, decode and deduplicate with pandas, all in memory, into Parquet."""
+    import base64
+
+    import pandas as pd
+
+    names = list(DATAPOINT_22.columns)
+    frame = pd.read_csv(file, header=None, names=names, dtype=str, keep_default_na=False, quoting=3)
+    frame = frame.sort_values("updated_at").drop_duplicates("time_uuid", keep="last")
+    for name in _DATES:
+        frame[name] = pd.to_datetime(frame[name], format="%a %b %d %H:%M:%S UTC %Y", utc=True)
+    for name in ("val_int", "val_decimal", "val_float"):
+        frame[name] = pd.to_numeric(frame[name], errors="coerce")
+    for name in _FLAGS:
+        frame[name] = frame[name].map({"true": True, "1": True, "false": False, "0": False})
+    for name in DATAPOINT_22.base64_columns:
+        frame[f"{name}_raw"] = frame[name]
+        frame[name] = [base64.b64decode(text).decode() for text in frame[name]]
+    frame.to_parquet(file.with_suffix(".pandas.parquet"), compression="zstd")
+    return len(frame)
+
+
+def dlt(file: Path, memory: str) -> int:
+    """Load the file's text into DuckDB with dlt, which types, decodes and deduplicates nothing."""
+    os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
+    import dlt as library
+    import pyarrow as pa
+    import pyarrow.csv as reader
+
+    names = list(DATAPOINT_22.columns)
+
+    def tables() -> Iterable[pa.Table]:
+        options = reader.ReadOptions(column_names=names)
+        convert = reader.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+        for batch in reader.open_csv(file, options, reader.ParseOptions(quote_char=False), convert):
+            yield pa.Table.from_batches([batch])
+
+    folder = file.parent / "dlt"
+    pipeline = library.pipeline(
+        "bench",
+        pipelines_dir=str(folder),
+        destination=library.destinations.duckdb(str(file.with_suffix(".dlt.duckdb"))),
+        dataset_name="ayla",
+    )
+    pipeline.run(tables(), table_name="datapoint", write_disposition="replace", loader_file_format="parquet")
+    with duckdb.connect(str(file.with_suffix(".dlt.duckdb"))) as connection:
+        ((rows,),) = connection.execute("select count(*) from ayla.datapoint").fetchall()
+    return int(rows)
+
+
+ENGINES = {engine.__name__: engine for engine in (ours, duckdb_scan, pandas, dlt)}
+
+
+def main() -> None:
+    """Run one engine on one file, and print what it took: rows, seconds, and the peak of the memory in MB."""
+    engine, file, memory = sys.argv[1:]
+    start = time.perf_counter()
+    rows = ENGINES[engine](Path(file), memory)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"rows": rows, "seconds": seconds, "peak": peak}))
+
+
+if __name__ == "__main__":
+    main()
