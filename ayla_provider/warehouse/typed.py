@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MEMORY = "512MB"
 """What DuckDB may take by default; beyond it it works on disk."""
 
-PARQUET = "format parquet, compression zstd, compression_level 1, parquet_version v2"
+PARQUET = "format parquet, compression zstd, compression_level 1, parquet_version v2, dictionary_size_limit 4096"
 
 _BLOCK = 64
 """Bytes of SHA-256's block."""
