@@ -11,7 +11,7 @@ SEED ?= 1
 ROWS ?= 5000000
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint $(CONSTRAINTS)
 
-.PHONY: help demo simulate test test-oldest lint format bench screenshots clean
+.PHONY: help demo simulate test test-oldest test-doubles test-double lint format bench screenshots clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -27,6 +27,14 @@ test: $(VENV)/.test ## Run all tests (TESTS="-k wait" for some)
 
 test-oldest: ## The same with the oldest Airflow that is supported
 	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
+
+test-doubles: ## Run the tests of BigQuery and Snowflake against doubles of theirs, without Airflow
+	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/bigquery CONSTRAINTS=constraints-doubles.txt
+	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/snowflake CONSTRAINTS=constraints-doubles.txt
+
+# What tests/conftest.py prepares needs Airflow; and bqemulator's plugin for pytest needs Docker.
+test-double: $(VENV)/.double
+	@$(BIN)/python -m pytest --confcutdir tests/doubles -p no:bqemulator $(or $(TESTS),tests/doubles)
 
 lint: $(VENV)/.test ## Check style and types
 	@$(BIN)/ruff check .
@@ -44,7 +52,7 @@ screenshots: $(VENV)/.test ## Take the pictures of README and docs anew (needs C
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-oldest .demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-doubles .demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
@@ -64,4 +72,9 @@ $(VENV)/.test: $(VENV)/.demo
 
 $(VENV)/.bench: $(VENV)/.test
 	@$(PIP) --group bench
+	@touch $@
+
+$(VENV)/.double: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
+	@echo "Installing a double into $(VENV), for half a minute ..."
+	@$(PIP) --group doubles-$(notdir $(VENV))
 	@touch $@

@@ -84,3 +84,9 @@ class AylaQuarantineError(AylaError):
 
 class AylaWarehouseError(AylaError):
     """The warehouse refused or broke off a load, or can't be reached; the hour there is as it was."""
+
+
+class AylaTableError(AylaWarehouseError):
+    """A table stands in the warehouse with a column of another type than the rows have."""
+
+    retryable = False

@@ -44,6 +44,11 @@ class AylaExportToDuckDBOperator(_DuckDB, LoadOperator):
 
     template_fields = (*LoadOperator.template_fields, *_DuckDB.template_fields)
 
+    def warehouse(self) -> Warehouse:
+        from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(self.database, schema=self.schema, table_prefix=self.table_prefix, memory=self.memory)
+
 
 class AylaExportDuckDBPlanOperator(_DuckDB, PlanOperator):
     """
@@ -143,7 +148,7 @@ class _BigQuery(BaseOperator):
             from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
         except ImportError:
             raise _not_installed("Google", "bigquery") from None
-        hook = BigQueryHook(gcp_conn_id=self.gcp_conn_id, location=self.location or None)
+        hook = BigQueryHook(gcp_conn_id=self.gcp_conn_id, location=self.location or None, use_legacy_sql=False)
         return BigQueryWarehouse(
             lambda: hook.get_client(project_id=self.project or hook.project_id, location=self.location or None),
             dataset=self.dataset,

@@ -12,7 +12,7 @@ from typing import Any
 
 from ayla_provider.domain.hours import describe_hour
 from ayla_provider.domain.tables import Column, ColumnType, Table
-from ayla_provider.errors import AylaConfigError, AylaWarehouseError
+from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
 from ayla_provider.warehouse.sql import Dialect, literal, views_of
 from ayla_provider.warehouse.target import LEDGER, Load
 
@@ -141,7 +141,7 @@ class DuckDBWarehouse:
     def _refuse_other_type(self, relation: str, column: Column, there: Mapping[str, str]) -> None:
         found, wanted = there.get(column.name), DIALECT.types[column.type]
         if found not in (None, wanted):
-            raise AylaWarehouseError(
+            raise AylaTableError(
                 f"{self.name}: column {column.name} of {relation} is {found}, the rows have {wanted}: a privacy policy "
                 "or a declared layout was changed. Load into tables with another table_prefix, or drop the table and "
                 "load its hours again."

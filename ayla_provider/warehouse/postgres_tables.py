@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
-from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.errors import AylaTableError
 from ayla_provider.warehouse.sql import Dialect, View, literal
 
 DIALECT = Dialect(
@@ -72,7 +72,7 @@ def statements(table: Table, schema: str, name: str, found: Relation | None, key
 
     :param name: with the prefix
     :param key: the columns that identify a row or a load; only the first has to have an index
-    :raises AylaWarehouseError: if a column is of another type
+    :raises AylaTableError: if a column is of another type
     """
     quoted, there = DIALECT.name(schema, name), found or Relation()
     _check_types(table, schema, name, there)
@@ -98,7 +98,7 @@ def _check_types(table: Table, schema: str, name: str, there: Relation) -> None:
         if wanted.get(column, its_type) != its_type
     ]
     if other:
-        raise AylaWarehouseError(
+        raise AylaTableError(
             f"The table {schema}.{name} stands there with other columns: {', '.join(other)}. "
             "Use another table_prefix, or drop the table and load its hours again."
         )

@@ -17,16 +17,19 @@ class Dialect:
     :param quote: what stands around a name
     :param day: the UTC day of a timestamp, as a date
     :param seconds: the whole seconds from one timestamp to another
+    :param fold: a name as the warehouse takes it when nobody quotes it
     """
 
     types: Mapping[ColumnType, str]
     day: Callable[[str], str]
     seconds: Callable[[str, str], str]
     quote: str = '"'
+    fold: Callable[[str], str] = str
 
     def name(self, *parts: str) -> str:
         """Return a qualified name, quoted."""
-        return ".".join(f"{self.quote}{part.replace(self.quote, self.quote * 2)}{self.quote}" for part in parts if part)
+        quoted = (self.fold(part).replace(self.quote, self.quote * 2) for part in parts if part)
+        return ".".join(f"{self.quote}{part}{self.quote}" for part in quoted)
 
     def names(self, columns: Iterable[Column | str]) -> str:
         """Return a list of columns."""
@@ -120,8 +123,9 @@ def _latest_values(table: Table, relation: str, dialect: Dialect) -> View:
     )
     columns = dialect.names(name for name in wanted if name in table.names)
     device, prop = dialect.name("dsn"), dialect.name("property_name")
+    # By default some engines take what is empty for the greatest, others for the least.
     latest_first = ", ".join(
-        f"{dialect.name(one)} desc" for one in ("created_at", "updated_at", "folder_hour", "source_object")
+        f"{dialect.name(one)} desc nulls last" for one in ("created_at", "updated_at", "folder_hour", "source_object")
     )
     return View(
         "latest_values",

@@ -104,7 +104,7 @@ class Warehouse(Protocol):
 
         Nothing is ever dropped. It may be run by several tasks at once.
 
-        :raises AylaWarehouseError: if a column stands there with another type
+        :raises AylaTableError: if a column stands there with another type
         """
 
     def replace(self, load: Load) -> None:

@@ -1,0 +1,71 @@
+"""
+Sessions of fakesnow that note what they are told, and that fail on demand.
+
+What fakesnow 0.12 gets wrong or leaves out: ``alter session`` of a time zone or a time-out (it is always at UTC);
+``copy grants``; quotes in a table's comment; comments of columns; a ``copy`` into a temporary table by the names of
+columns; behind HTTP, an empty timestamp; locks, which is why sessions that change the same rows don't wait for each
+other; rights; the offset of a ``timestamp_tz``, of which it keeps the moment only. It reads the file with DuckDB, so it
+says nothing of how Snowflake reads Parquet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from snowflake.connector.errors import ProgrammingError
+
+LEFT_OUT = re.compile(r"^alter session set (timezone|timestamp_input_format|lock_timeout)\b")
+# What it doesn't parse, and what it does instead.
+SPELT_OTHERWISE = (
+    (" copy grants ", " "),
+    ("^create temporary table", "create table"),
+    (r"(?<=[a-z])''(?=[a-z])", " "),
+)
+
+
+@dataclass
+class Session:
+    """
+    A connection.
+
+    :param told: each statement, with its values
+    :param fails: a statement that matches is refused
+    """
+
+    connection: Any
+    told: list[tuple[str, Sequence[Any] | None]] = field(default_factory=list)
+    fails: str = ""
+    errno: int = 90_105
+    message: str = "Cannot perform operation."
+    closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.autocommit: Callable[[bool], None] = self.connection.autocommit
+
+    def close(self) -> None:
+        self.closed = True
+        # Left to the fixture: tests look into the tables afterwards.
+
+    def cursor(self) -> Cursor:
+        return Cursor(self)
+
+
+@dataclass
+class Cursor:
+    """A cursor of such a connection."""
+
+    session: Session
+
+    def execute(self, statement: str, values: Sequence[Any] | None = None) -> Any:
+        self.session.told.append((statement, values))
+        if self.session.fails and re.search(self.session.fails, statement):
+            raise ProgrammingError(self.session.message, errno=self.session.errno, sqlstate="42000")
+        cursor = self.session.connection.cursor()
+        if LEFT_OUT.match(statement):
+            return cursor
+        for theirs, instead in SPELT_OTHERWISE:
+            statement = re.sub(theirs, instead, statement)
+        return cursor.execute(statement, values)
