@@ -67,11 +67,12 @@ def duckdb_scan(file: Path, memory: str) -> int:
         "val_float": "DOUBLE",
     }
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in types.items())
+    every = ", ".join(f"max({name})" for name in types)
     with duckdb.connect() as connection:
         connection.execute(f"set memory_limit = '{memory}'; set enable_progress_bar = false")
         rows, *_ = connection.execute(
-            f"select count(*), {', '.join(f'max({name})' for name in types)} from read_csv('{file}', auto_detect=false, "
-            f"header=false, delim=',', quote='', escape='', new_line='\\r\\n', columns={{{columns}}}, "
+            f"select count(*), {every} from read_csv('{file}', auto_detect=false, header=false, "
+            f" delim=',', quote='', escape='', new_line='\\r\\n', columns={{{columns}}}, "
             "timestampformat='%a %b %d %H:%M:%S UTC %Y', nullstr='')"
         ).fetchone() or (0,)
     return int(rows)

@@ -45,6 +45,7 @@ class AylaExportToDuckDBOperator(_DuckDB, LoadOperator):
     template_fields = (*LoadOperator.template_fields, *_DuckDB.template_fields)
 
     def warehouse(self) -> Warehouse:
+        """Return the file, loaded within the operator's memory."""
         from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 
         return DuckDBWarehouse(self.database, schema=self.schema, table_prefix=self.table_prefix, memory=self.memory)
