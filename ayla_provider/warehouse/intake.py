@@ -8,6 +8,7 @@ isn't one.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 from array import array
@@ -107,7 +108,7 @@ def take_in(
     if local is not None:
         with contextlib.suppress(OSError, _NotAsItIsError):
             path.hardlink_to(local)
-            return _read(_blocks(path), file, path, None, event_type, layouts, quarantine)
+            return _as_it_is(file, path, event_type, layouts)
         # Not opened as it is: that would empty the archive's file.
         path.unlink(missing_ok=True)
     with path.open("xb") as good:
@@ -118,7 +119,7 @@ def _read(
     blocks: Iterable[bytes],
     file: ManifestFile,
     path: Path,
-    good: BinaryIO | None,
+    good: BinaryIO,
     event_type: str,
     layouts: Sequence[ColumnLayout],
     quarantine: Quarantine,
@@ -140,14 +141,60 @@ def _read(
     return taken
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(_STEP):
-            yield block
-
-
 class _NotAsItIsError(Exception):
     """Something of the file has to be left out or put right."""
+
+
+def _as_it_is(file: ManifestFile, path: Path, event_type: str, layouts: Sequence[ColumnLayout]) -> Taken:
+    """
+    Make sure that every line of a file is a row, without looking at lines.
+
+    :raises _NotAsItIsError: if one isn't, or may not be
+    """
+    taken = Taken(file.source, file.generation, path)
+    checksum, utf8 = Crc32c(), codecs.getincrementaldecoder("utf-8")()
+    row = structure = b""
+    with path.open("rb", buffering=0) as opened:
+        while block := opened.read(_STEP):
+            if not row:
+                row = _row_of(block, taken, event_type, layouts, whole=len(block) == file.size)
+            checksum.update(block)
+            structure += block.translate(None, _ALL_BUT_STRUCTURE)
+            rows = len(structure) // len(row)
+            if structure[: rows * len(row)] != row * rows or not _goes_on_in_utf8(utf8, block):
+                raise _NotAsItIsError
+            structure = structure[rows * len(row) :]
+            taken.good += rows
+    if structure or checksum.base64 != file.crc32c:
+        raise _NotAsItIsError
+    taken.lines = taken.good
+    return taken
+
+
+def _row_of(block: bytes, taken: Taken, event_type: str, layouts: Sequence[ColumnLayout], *, whole: bool) -> bytes:
+    """Recognise a file's layout, and return what is left of each row if only its structure is looked at."""
+    head = block[:HEAD]
+    shape = shape_of(head if whole else head[: head.rfind(b"\n") + 1], whole=whole and len(block) <= HEAD)
+    if head.startswith(_BOM) or shape.header or not shape.rows:
+        raise _NotAsItIsError
+    taken.recognised = recognise(event_type, shape, layouts, file=taken.source)
+    taken.line_end = _line_end(head)
+    return b"," * (len(taken.recognised.columns) - 1) + taken.line_end
+
+
+def _line_end(block: bytes) -> bytes:
+    return b"\r\n" if 2 * block.count(b"\r\n") > block.count(b"\n") else b"\n"
+
+
+def _goes_on_in_utf8(decoder: codecs.IncrementalDecoder, data: bytes) -> bool:
+    # A character that the block before began has to end here.
+    if data.isascii() and not decoder.getstate()[0]:
+        return True
+    try:
+        decoder.decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Reader:
@@ -157,7 +204,7 @@ class _Reader:
         event_type: str,
         layouts: Sequence[ColumnLayout],
         quarantine: Quarantine,
-        file: BinaryIO | None,
+        file: BinaryIO,
     ) -> None:
         self._taken = taken
         self._event_type = event_type
@@ -206,8 +253,7 @@ class _Reader:
         if structure != self._row * count or not _is_utf8(block):
             self._one_by_one(block)
             return
-        if self._file:
-            self._file.write(block)
+        self._file.write(block)
         self._line += count
         self._offset += len(block)
         self._taken.lines += count
@@ -218,16 +264,14 @@ class _Reader:
         if block.startswith(_BOM):
             block = block[len(_BOM) :]
             self._offset = len(_BOM)
-            self._alter()
         shape = shape_of(block[:HEAD], whole=whole and len(block) <= HEAD)
         if shape.rows:
             found = recognise(self._event_type, shape, self._layouts, file=self._taken.source)
             self._taken.recognised = found
             self._commas = len(found.columns) - 1
-        self._taken.line_end = b"\r\n" if 2 * block.count(b"\r\n") > block.count(b"\n") else b"\n"
+        self._taken.line_end = _line_end(block)
         self._row = b"," * self._commas + self._taken.line_end
         if shape.header:
-            self._alter()
             header, end, block = block.partition(b"\n")
             self._line = 1
             self._offset += len(header + end)
@@ -235,24 +279,18 @@ class _Reader:
         return block
 
     def _one_by_one(self, block: bytes) -> None:
-        file = self._alter()
         for line in io.BytesIO(block):
             self._line += 1
             self._taken.lines += 1
             row = line.removesuffix(b"\n").removesuffix(b"\r")
             reason = self._why_not(row)
             if reason is None:
-                file.write(row + self._taken.line_end)
+                self._file.write(row + self._taken.line_end)
                 self._taken.good += 1
             else:
                 self._quarantine.add(self._taken.source, self._taken.generation, self._line, self._offset, reason, row)
                 self._taken.removed.extend((self._line, len(line)))
             self._offset += len(line)
-
-    def _alter(self) -> BinaryIO:
-        if self._file is None:
-            raise _NotAsItIsError
-        return self._file
 
     def _why_not(self, row: bytes) -> str | None:
         columns = row.count(b",") + 1
