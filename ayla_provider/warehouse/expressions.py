@@ -11,7 +11,10 @@ from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table, table
 from ayla_provider.warehouse.sql import literal
 
 _JAVA_DATE = "'%a %b %d %H:%M:%S UTC %Y'"
-_ISO_DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?"
+_ISO_DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-](0\d|1[0-5]):?[0-5]\d))?)?"
+_TIMES = "timestamptz '0001-01-01T00:00:00Z' and timestamptz '9999-12-31T23:59:59.999999Z'"
+"""Those that every warehouse, and Python, knows."""
+
 _UUID = "[{0}]{{8}}(-[{0}]{{4}}){{3}}-[{0}]{{12}}"
 _INTEGER = r"\s*[+-]?\d+\s*"
 _NUMBER = r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*"
@@ -53,7 +56,7 @@ def _beside(found: Recognised, table: Table) -> Iterator[Column]:
         target = _canonical(name, found)
         if target is None or target in table.names:
             continue
-        if target == "value":
+        if target in found.layout.base64_strings:
             yield from (_ANYWHERE[column] for column in (*_NUMERIC.values(), "val_string", "value_raw"))
             continue
         known = own.get(name) or _ANYWHERE.get(name)
@@ -94,7 +97,7 @@ def typing_of(event_type: str, found: Recognised, table: Table) -> Typing:
             faults[f"{text} is not null and {_squashed(text)} not in {_spellings(event_type)}"] = (
                 f"{name} names another event type"
             )
-        elif target == "value":
+        elif target in found.layout.base64_strings:
             values |= _by_base_type(text)
             faults |= {
                 f"base_type = '{base_type}' and {text} is not null and {typed_name(column)} is null": (
@@ -108,15 +111,25 @@ def typing_of(event_type: str, found: Recognised, table: Table) -> Typing:
         else:
             values[target] = _typed(text, kinds[target])
             if kinds[target] is not ColumnType.TEXT:
-                faults[f"{text} is not null and {typed_name(target)} is null"] = f"{name} is no {kinds[target].value}"
+                right = f"{typed_name(target)} is not null"
+                if kinds[target] is ColumnType.TIMESTAMP:
+                    right = f"coalesce({typed_name(target)} between {_TIMES}, false)"
+                faults[f"{text} is not null and not {right}"] = f"{name} is no {kinds[target].value}"
     if "val_string" in found.columns:
         filled_values = [filled(name) for name in found.columns if name.startswith("val_")]
         values["value_raw"] = f"coalesce({', '.join(filled_values)})"
     for name in ("display_name", "metadata"):
         if name in found.columns:
             values.setdefault(_RAW[name], filled(name))
-    identity = f"lower({filled(found.layout.identity)})" if found.layout.identity else None
-    return Typing(values, faults, identity)
+    return Typing(values, faults, _identity(found, kinds))
+
+
+def _identity(found: Recognised, kinds: dict[str, ColumnType]) -> str | None:
+    name = found.layout.identity
+    if name is None:
+        return None
+    is_uuid = kinds[_canonical(name, found) or name] is ColumnType.UUID
+    return f"lower({filled(name)})" if is_uuid else filled(name)
 
 
 def typed_name(column: str) -> str:
@@ -141,10 +154,13 @@ def _typed(text: str, kind: ColumnType) -> str:
             f"when regexp_full_match({text}, '{_UUID.format('0-9a-fA-F')}') then lower({text}) end"
         )
     if kind is ColumnType.TIMESTAMP:
-        # In this order, since the first is what files were seen to have.
+        # In this order, since the first is what files were seen to have. Strptime also takes words such as infinity,
+        # and for a moment in 1900; a cast takes no space ahead of the zone.
+        java = f"case when contains({text}, ' UTC ') then try_strptime({text}, {_JAVA_DATE}) end"
+        iso = f"{text}[:11] || replace(replace({text}[12:], ' ', ''), 'UTC', 'Z')"
         return (
-            f"coalesce(make_timestamptz(epoch_us(try_strptime({text}, {_JAVA_DATE}))), "
-            f"case when regexp_full_match({text}, '{_ISO_DATE}') then try_cast({text} as timestamptz) end)"
+            f"coalesce(make_timestamptz(epoch_us({java})), "
+            f"case when regexp_full_match({text}, '{_ISO_DATE}') then try_cast({iso} as timestamptz) end)"
         )
     if kind is ColumnType.BOOLEAN:
         return f"case when length({text}) < 6 then try_cast({text} as boolean) end"

@@ -55,7 +55,10 @@ class Taken:
     good: int = 0
     """Those that are in :attr:`path`."""
     removed: array[int] = field(default_factory=lambda: array("q"))
-    """Number and length in bytes of each line that isn't, one after the other; a header is line 1."""
+    """Number and length in bytes of each line that isn't, one after the other; a header is line 1. Behind a negative
+    number stands by how many bytes that line, which is there, was longer: files can mix line ends."""
+    start: int = 0
+    """Where the first line begins, in bytes."""
 
     @property
     def known(self) -> Recognised:
@@ -72,7 +75,7 @@ class Taken:
         """Yield line, offset and text of each good line, as they were in the whole file."""
         removed = iter(zip(self.removed[::2], self.removed[1::2], strict=True))
         next_removed, length = next(removed, (0, 0))
-        line = offset = 0
+        line, offset = 0, self.start
         with self.path.open("rb") as file:
             for text in file:
                 line += 1
@@ -82,6 +85,9 @@ class Taken:
                     next_removed, length = next(removed, (0, 0))
                 yield line, offset, text[: -len(self.line_end)]
                 offset += len(text)
+                if line == -next_removed:
+                    offset += length
+                    next_removed, length = next(removed, (0, 0))
 
 
 def take_in(
@@ -153,7 +159,8 @@ def _as_it_is(file: ManifestFile, path: Path, event_type: str, layouts: Sequence
     """
     taken = Taken(file.source, file.generation, path)
     checksum, utf8 = Crc32c(), codecs.getincrementaldecoder("utf-8")()
-    row = structure = b""
+    row = structure = last = b""
+    ends = 0
     with path.open("rb", buffering=0) as opened:
         while block := opened.read(_STEP):
             if not row:
@@ -165,7 +172,11 @@ def _as_it_is(file: ManifestFile, path: Path, event_type: str, layouts: Sequence
                 raise _NotAsItIsError
             structure = structure[rows * len(row) :]
             taken.good += rows
-    if structure or checksum.base64 != file.crc32c:
+            # An end can lie across two blocks.
+            ends += block.count(taken.line_end) + (last + block[:1] == b"\r\n")
+            last = block[-1:]
+    # With CRLF a row's structure says nothing of what stands between the two.
+    if structure or ends != taken.good or checksum.base64 != file.crc32c:
         raise _NotAsItIsError
     taken.lines = taken.good
     return taken
@@ -175,7 +186,8 @@ def _row_of(block: bytes, taken: Taken, event_type: str, layouts: Sequence[Colum
     """Recognise a file's layout, and return what is left of each row if only its structure is looked at."""
     head = block[:HEAD]
     shape = shape_of(head if whole else head[: head.rfind(b"\n") + 1], whole=whole and len(block) <= HEAD)
-    if head.startswith(_BOM) or shape.header or not shape.rows:
+    # Of a single column the structure doesn't tell an empty line from a row.
+    if head.startswith(_BOM) or shape.header or not shape.rows or shape.columns < 2:
         raise _NotAsItIsError
     taken.recognised = recognise(event_type, shape, layouts, file=taken.source)
     taken.line_end = _line_end(head)
@@ -250,7 +262,11 @@ class _Reader:
             block = self._begin(block, whole=whole)
         structure = block.translate(None, _ALL_BUT_STRUCTURE)
         count = len(structure) // len(self._row)
-        if structure != self._row * count or not _is_utf8(block):
+        # With CRLF a row's structure says nothing of what stands between the two.
+        ends = block.count(self._taken.line_end)
+        # Of a single column it doesn't tell an empty line from a row, nor a row without an end from nothing.
+        odd = self._commas < 1 or self._is_marked(block) or ends != count or structure != self._row * count
+        if odd or not _is_utf8(block):
             self._one_by_one(block)
             return
         self._file.write(block)
@@ -263,8 +279,10 @@ class _Reader:
         """Recognise the layout, and return the block without what stands ahead of the rows."""
         if block.startswith(_BOM):
             block = block[len(_BOM) :]
-            self._offset = len(_BOM)
-        shape = shape_of(block[:HEAD], whole=whole and len(block) <= HEAD)
+            self._offset = self._taken.start = len(_BOM)
+        # The first row as a whole, be it longer.
+        head = block[: max(HEAD, block.find(b"\n") + 1)]
+        shape = shape_of(head, whole=whole and len(block) <= len(head))
         if shape.rows:
             found = recognise(self._event_type, shape, self._layouts, file=self._taken.source)
             self._taken.recognised = found
@@ -287,6 +305,9 @@ class _Reader:
             if reason is None:
                 self._file.write(row + self._taken.line_end)
                 self._taken.good += 1
+                longer = len(line) - len(row) - len(self._taken.line_end)
+                if longer:
+                    self._taken.removed.extend((-self._line, longer))
             else:
                 self._quarantine.add(self._taken.source, self._taken.generation, self._line, self._offset, reason, row)
                 self._taken.removed.extend((self._line, len(line)))
@@ -302,7 +323,13 @@ class _Reader:
             return "not UTF-8"
         if b"\0" in row or b"\r" in row:
             return "holds a NUL or a carriage return"
+        if self._is_marked(row):
+            return "begins with a byte order mark"
         return None
+
+    def _is_marked(self, lines: bytes) -> bool:
+        """Whether they begin with a second mark, which whoever reads the good lines would take for the file's."""
+        return not self._taken.good and lines.startswith(_BOM)
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.sql import literal
 
 if TYPE_CHECKING:
@@ -64,13 +65,29 @@ class Quarantine:
         self.reasons[reason] += 1
 
     def write_parquet(self, duck: Any, path: Path) -> None:
-        """Write what was gathered as a Parquet file, in the order of the lines."""
+        """
+        Write what was gathered as a Parquet file, in the order of the lines.
+
+        :raises AylaWarehouseError: if DuckDB fails
+        """
+        import duckdb
+
         self._file.flush()
+        try:
+            self._write(duck, path)
+        except duckdb.Error as error:
+            # Not DuckDB's own words, which can quote a row.
+            raise AylaWarehouseError(
+                f"DuckDB failed to write the {self.total:,} malformed lines ({type(error).__name__}). Nothing was "
+                "loaded. Raise the operator's memory; then clear the task."
+            ) from None
+
+    def _write(self, duck: Any, path: Path) -> None:
         columns = ", ".join(f"'{name}': '{kind}'" for name, kind in _COLUMNS.items())
         duck.execute(
             f"""copy (
                 select decode(unhex(source_object)) as source_object, source_generation, line, byte_offset,
-                    decode(unhex(reason)) as reason, unhex(row_bytes) as row_bytes
+                    decode(unhex(reason)) as reason, coalesce(unhex(row_bytes), ''::blob) as row_bytes
                 from read_csv($file, auto_detect=false, header=false, delim=',', quote='', escape='', new_line='\\n',
                     columns={{{columns}}}, max_line_size={16 * 1024 * 1024}, buffer_size={32 * 1024 * 1024})
                 order by source_object, line

@@ -321,10 +321,10 @@ def _line(one: Taken) -> str:
 def _csv(one: Taken) -> str:
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in one.known.columns)
     line_end = "\\r\\n" if one.line_end == b"\r\n" else "\\n"
-    # Nothing is left to guess, no text means null, and a line that can't be read is an error: there should be none.
+    # Nothing is left to guess, no text means null, since none holds a NUL, and a line that can't be read is an error.
     return (
         f"read_csv({literal(str(one.path))}, auto_detect=false, header=false, columns={{{columns}}}, delim=',', "
-        f"quote='', escape='', new_line='{line_end}', nullstr=chr(1), max_line_size={LONGEST}, strict_mode=false)"
+        f"quote='', escape='', new_line='{line_end}', nullstr=chr(0), max_line_size={LONGEST}, strict_mode=false)"
     )
 
 
