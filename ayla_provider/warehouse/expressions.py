@@ -138,8 +138,8 @@ def typed_name(column: str) -> str:
 
 
 def filled(name: str) -> str:
-    """Return the text of a cell, null if it is empty."""
-    return f"nullif(nullif({_name(name)}, ''), 'null')"
+    """Return the text of a cell; the reader makes null of an empty one."""
+    return _name(name)
 
 
 def _name(name: str) -> str:

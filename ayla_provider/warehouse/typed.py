@@ -24,7 +24,7 @@ from ayla_provider.domain.privacy import PrivacyPolicy, Treatment
 from ayla_provider.domain.recognition import Recognised
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError, AylaWarehouseError
-from ayla_provider.warehouse.expressions import Typing, table_of, typed_name, typing_of
+from ayla_provider.warehouse.expressions import Typing, filled, table_of, typed_name, typing_of
 from ayla_provider.warehouse.intake import HEAD, LONGEST, Taken, take_in
 from ayla_provider.warehouse.quarantine import Quarantine
 from ayla_provider.warehouse.sql import literal
@@ -194,14 +194,14 @@ class _Typist:
         # Else every expression is computed twice, once of them to filter by it; and the rows, of which DuckDB doesn't
         # know how many they are, are what a join holds in memory.
         run("set disabled_optimizers = 'filter_pushdown,build_side_probe_side,join_order'")
-        keys = " union all ".join(f'select "#key" from {self._lines_of(one)}' for one in self._files)
+        keys = " union all ".join(f'select "#key" from {self._lines_of(one, exact=False)}' for one in self._files)
         run(
             "create or replace temp table repeated as "
             f'select "#key" from ({keys or _NO_KEYS}) group by all having count(*) > 1'
         )
         run(
             'create or replace temp table candidates as select * exclude ("#bad", "#fault") '
-            f'from ({self._rows("semi join repeated")}) where not "#bad"'
+            f'from ({self._rows("semi join repeated", exact=True)}) where not "#bad"'
         )
         newest = "updated_at desc nulls last, " if "updated_at" in self._table.names else ""
         run(
@@ -240,7 +240,7 @@ class _Typist:
     def _find_faults(self, one: Taken, quarantine: Quarantine) -> None:
         """Quarantine the rows in which a cell isn't of its type: in their order, which leads to their places."""
         self._duck.execute("set preserve_insertion_order = true")
-        faults = self._duck.execute(f'select "#line", "#fault" from ({self._rows_of(one)}) where "#bad"')
+        faults = self._duck.execute(f'select "#line", "#fault" from ({self._rows_of(one, exact=True)}) where "#bad"')
         places = one.places()
         while some := faults.fetchmany(1000):
             for line, fault in some:
@@ -248,19 +248,20 @@ class _Typist:
                 number, offset = next((number, offset) for number, offset, text in places if text == row)
                 quarantine.add(one.source, one.generation, number, offset, fault, row)
 
-    def _rows(self, only: str = "") -> str:
+    def _rows(self, only: str = "", *, exact: bool = False) -> str:
         """
         Return what selects rows: typed, and with what tells them apart and what is wrong with them.
 
         :param only: a join that says which
+        :param exact: with each row's whole text, and the reason why it is malformed, which takes longer
         """
         if self._files:
-            return " union all ".join(self._rows_of(one, only) for one in self._files)
+            return " union all ".join(self._rows_of(one, only, exact=exact) for one in self._files)
         columns = [f'null::{_TYPES[column.type]} as "{column.name}"' for column in self._table.columns]
         internal = '\'\' as "#identity", \'\' as "#line", false as "#bad", \'\' as "#fault"'
         return f"select {', '.join(columns)}, {internal} where false"
 
-    def _rows_of(self, one: Taken, only: str = "") -> str:
+    def _rows_of(self, one: Taken, only: str = "", *, exact: bool = False) -> str:
         typing = self._typing(one)
         provenance = {
             "folder_hour": f"timestamptz {literal(self._hour.isoformat())}",
@@ -273,24 +274,41 @@ class _Typist:
             f'{typed_name(column.name) if column.name in values else "null"}::{_TYPES[column.type]} as "{column.name}"'
             for column in self._table.columns
         ]
-        bad = " or ".join(f"({fault})" for fault in typing.faults) or "false"
+        bad = " or ".join(f"coalesce({fault}, false)" for fault in typing.faults) or "false"
         reasons = [f"case when {fault} then {literal(reason)} end" for fault, reason in typing.faults.items()]
-        join = f'{only} using ("#key")' if only else ""
         return (
-            f'select {", ".join(columns)}, "#identity", {_line(one)} as "#line", {bad} as "#bad", '
-            f"concat_ws('; ', {', '.join([*reasons, 'null'])}) as \"#fault\" "
-            f"from (select *, {', '.join(typed)} from {self._lines_of(one)} {join})"
+            f'select {", ".join(columns)}, {typing.identity or "null::varchar"} as "#identity", "#line", '
+            f'{bad} as "#bad", concat_ws(\'; \', {", ".join([*reasons, "null"])}) as "#fault" '
+            f"from (select *, {', '.join(typed)} from {self._lines_of(one, only, exact=exact)})"
         )
 
-    def _lines_of(self, one: Taken) -> str:
+    def _lines_of(self, one: Taken, only: str = "", *, exact: bool) -> str:
         """
-        Return the text of a file's columns, what identifies each row, and a number for that.
+        Return the text of a file's columns, null where nothing or ``null`` stands, with a number that tells rows apart.
 
-        Rows without an identity share one: they count as repeated until they are looked at as a whole.
+        Rows without an identity share a number, as rows do that only differ in how they say nothing: they count as
+        repeated until they are looked at as a whole.
+
+        :param exact: with each row's whole text
         """
+        names = one.known.columns
         identity = self._typing(one).identity
-        key = f"hash({_line(one) if identity is None else identity})"
-        return f'(select *, {identity or "null::varchar"} as "#identity", {key} as "#key" from {_csv(one)})'
+        cells = {name: f"nullif(nullif(\"{name}\", ''), 'null')" if exact else f'"{name}"' for name in names}
+        join = f'{only} using ("#key")' if only else ""
+        if identity is None:
+            key = f"hash({', '.join(cells.values())})"
+        else:
+            name = str(one.known.layout.identity)
+            key = f"hash({identity.replace(filled(name), cells[name])})"
+        if not exact:
+            return f'(select *, null::varchar as "#line" from (select *, {key} as "#key" from {_csv(one)}) {join})'
+        # Nothing is quoted, so this is what stands in the file.
+        line = "concat_ws(',', " + ", ".join(f'"{name}"' for name in names) + ")"
+        columns = ", ".join(f'{cell} as "{name}"' for name, cell in cells.items())
+        return (
+            f'(select {columns}, {line} as "#line" '
+            f'from (select *, {key} as "#key" from {_csv(one, null="chr(1)")}) {join})'
+        )
 
     def _typing(self, one: Taken) -> Typing:
         return typing_of(self._event_type, one.known, self._table)
@@ -313,18 +331,18 @@ class _Typist:
             self._duck.execute(f"set variable {name} = $pad::blob", {"pad": bytes(byte ^ pad for byte in block)})
 
 
-def _line(one: Taken) -> str:
-    """Return the whole row: nothing is quoted, so this is what stands in the file."""
-    return "concat_ws(',', " + ", ".join(f'"{name}"' for name in one.known.columns) + ")"
+def _csv(one: Taken, null: str = "['', 'null']") -> str:
+    """
+    Return what reads a file.
 
-
-def _csv(one: Taken) -> str:
+    :param null: which text is read as null; one that doesn't occur keeps all as it is
+    """
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in one.known.columns)
     line_end = "\\r\\n" if one.line_end == b"\r\n" else "\\n"
-    # Nothing is left to guess, no text means null, since none holds a NUL, and a line that can't be read is an error.
+    # Nothing is left to guess, and a line that can't be read is an error: there should be none.
     return (
         f"read_csv({literal(str(one.path))}, auto_detect=false, header=false, columns={{{columns}}}, delim=',', "
-        f"quote='', escape='', new_line='{line_end}', nullstr=chr(0), max_line_size={LONGEST}, strict_mode=false)"
+        f"quote='', escape='', new_line='{line_end}', nullstr={null}, max_line_size={LONGEST}, strict_mode=false)"
     )
 
 
