@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES, event_type_of
 from ayla_provider.domain.hours import ONE_HOUR, describe_hour, hour_of
 from ayla_provider.domain.report import Row, Summary
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 
 VARIABLE = "ayla_export_destination"
 """The Airflow Variable from which the sample DAGs take the destination."""
-
-_WINDOW = timedelta(days=30)
-"""What is compared before any of it is told: as much as a survey looks at in one go."""
-
-_LEFT_TO_THE_EXPORT = ONE_HOUR
-"""How long an hour that settled may take until it is copied. The reconcile operator leaves it as long."""
 
 _SPAN = re.compile(r"(\d+)([hd])", re.ASCII)
 
@@ -187,11 +182,11 @@ def compare(
     :param end: aware, on the hour, exclusive
     :raises AylaError: if source or destination can't be seen
     """
-    from ayla_provider.cloud.coverage import survey
+    from ayla_provider.cloud.coverage import WINDOW, survey
 
-    bounds = {"quiet_period": QUIET_PERIOD + _LEFT_TO_THE_EXPORT, "patience": PATIENCE + _LEFT_TO_THE_EXPORT}
+    bounds = {"quiet_period": QUIET_PERIOD + LEFT_TO_THE_EXPORT, "patience": PATIENCE + LEFT_TO_THE_EXPORT}
     while start < end:
-        until = min(end, start + _WINDOW)
+        until = min(end, start + WINDOW)
         surveyed = survey(store, records, event_types, start, until, **bounds)
         found = [Row.of(hour) for hours in surveyed for hour in hours]
         yield from sorted(found, key=lambda row: (row.hour, row.event_type))

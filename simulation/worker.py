@@ -30,8 +30,9 @@ from ayla_provider.cloud.reconcile import Gap, reconcile
 from ayla_provider.cloud.settings import AylaSettings
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.cloud.wait import look
+from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hours_between
+from ayla_provider.domain.hours import hours_between
 from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
 from ayla_provider.errors import AylaError
 
@@ -166,8 +167,8 @@ class _Worker:
             EVENT_TYPES,
             task.start,
             task.end,
-            quiet_period=QUIET_PERIOD + ONE_HOUR,
-            patience=PATIENCE + ONE_HOUR,
+            quiet_period=QUIET_PERIOD + LEFT_TO_THE_EXPORT,
+            patience=PATIENCE + LEFT_TO_THE_EXPORT,
         )
         return Result(gaps=tuple(found.gaps), left_alone=found.left_alone)
 

@@ -19,7 +19,7 @@ from ayla_provider.errors import AylaError
 
 log = logging.getLogger(__name__)
 
-_WINDOW = timedelta(days=30)
+WINDOW = timedelta(days=30)
 """What is looked at, and held in memory, at once. Its listing fills several pages, so that hardly any is wasted."""
 
 _READERS = 16
@@ -54,7 +54,7 @@ def survey(
     done, said = 0, time.monotonic()
     with ThreadPoolExecutor(_READERS, thread_name_prefix="ayla-survey") as pool:
         while end > start:
-            window = hours_between(max(start, end - _WINDOW), end)
+            window = hours_between(max(start, end - WINDOW), end)
             for event_type in event_types:
                 manifests = records.manifests(event_type, window, pool)
                 statuses = store.status(event_type, window, quiet_period=quiet_period, patience=patience)

@@ -13,6 +13,9 @@ from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.status import PATIENCE, HourState, HourStatus
 from ayla_provider.domain.text import files_text
 
+LEFT_TO_THE_EXPORT = ONE_HOUR
+"""How long an hour that settled is left to the DAG that copies it, before anything else counts it as missing."""
+
 
 class Coverage(StrEnum):
     """What the archive has of one hour of one event type."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from ayla_provider._interval import MAP_LIMIT, XCOM_LIMIT
+from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES, event_type_of
 from ayla_provider.domain.hours import ONE_HOUR, hour_of, parse_time
 from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
@@ -66,8 +67,8 @@ class AylaExportReconcileOperator(BaseOperator):
         destination_conn_id: str | None = None,
         ayla_conn_id: str = AylaHook.default_conn_name,
         max_repairs: int = 200,
-        quiet_period: timedelta = QUIET_PERIOD + ONE_HOUR,
-        patience: timedelta = PATIENCE + ONE_HOUR,
+        quiet_period: timedelta = QUIET_PERIOD + LEFT_TO_THE_EXPORT,
+        patience: timedelta = PATIENCE + LEFT_TO_THE_EXPORT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
