@@ -11,7 +11,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ayla_provider"
 
 # What costs a DAG file time, and what an operator needs only when it runs.
-HEAVY = {"google.cloud.storage", "google.auth", "google_crc32c", "requests", "urllib3", "ayla_provider.cloud.storage"}
+HEAVY = {
+    "google.cloud.storage",
+    "google.cloud.bigquery",
+    "google.auth",
+    "google_crc32c",
+    "requests",
+    "urllib3",
+    "duckdb",
+    "psycopg",
+    "ayla_provider.cloud.storage",
+}
 # What a DAG file or an operator loads anyway, of Airflow itself.
 OF_AIRFLOW = (
     "from airflow.sdk import DAG, BaseHook, BaseOperator, BaseSensorOperator, PokeReturnValue, TaskGroup\n"
@@ -57,7 +67,7 @@ def of(loaded: set[str], *packages: str) -> set[str]:
     return {name for name in loaded if name in packages or name.startswith(tuple(f"{name}." for name in packages))}
 
 
-@pytest.mark.parametrize("package", ["domain", "cloud", "local_cloud"])
+@pytest.mark.parametrize("package", ["domain", "cloud", "warehouse", "local_cloud"])
 def test_a_package_below_airflow_loads_nothing_of_airflow(package: str, airflow_home: Path) -> None:
     modules = modules_of(package)
     assert len(modules) > 3
@@ -105,5 +115,8 @@ def test_there_are_sample_dags() -> None:
 
 def test_the_client_is_loaded_when_it_is_asked_for(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
     # Else what the tests above look for could have got another name.
-    loaded = loaded_by("import ayla_provider.cloud.storage, ayla_provider.cloud.checksum", airflow_home)
+    loaded = loaded_by(
+        "import ayla_provider.cloud.storage, ayla_provider.cloud.checksum, duckdb, psycopg, google.cloud.bigquery",
+        airflow_home,
+    )
     assert loaded - loaded_by_airflow >= HEAVY

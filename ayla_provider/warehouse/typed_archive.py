@@ -98,10 +98,12 @@ class TypedArchive:
             )
         version = typed.version_of(manifest, self._policy.fingerprint)
         standing = self._standing(event_type, hour)
-        if standing and standing.version == version and self._has_rows(standing):
+        # Seen before anything is made: whoever writes rows in the meantime wins, and this try ends.
+        rows = _stored(self._rows, typed.parquet_path(event_type, hour))
+        if standing and standing.version == version and self._has_rows(standing, rows):
             return TypedHourReport(standing, made=False)
         with tempfile.TemporaryDirectory(prefix="ayla-typed-") as folder:
-            return self._make(manifest, version, Path(folder), written_by)
+            return self._make(manifest, version, Path(folder), written_by, rows)
 
     def loaded(self, event_type: str, hours: Sequence[datetime]) -> dict[datetime, str]:
         """
@@ -143,13 +145,15 @@ class TypedArchive:
         found = self._rows.read(path)
         return typed.loads(found[0], url_of(self._rows, path)) if found else None
 
-    def _has_rows(self, manifest: TypedManifest) -> bool:
+    def _has_rows(self, manifest: TypedManifest, rows: Stored | None) -> bool:
         if not manifest.path:
             return True
-        stored = self._rows.folder(manifest.path.rpartition("/")[0]).get(manifest.path)
-        return stored is not None and stored.size == manifest.size
+        # Two tasks at once can leave the rows of one and the receipt of the other, which say the same in other bytes.
+        return rows is not None and rows.size == manifest.size and self._rows.crc32c(rows) == manifest.crc32c
 
-    def _make(self, archived: Manifest, version: str, folder: Path, written_by: Mapping[str, str]) -> TypedHourReport:
+    def _make(
+        self, archived: Manifest, version: str, folder: Path, written_by: Mapping[str, str], rows: Stored | None
+    ) -> TypedHourReport:
         event_type, hour = archived.event_type, archived.hour
         parquet = folder / "rows.parquet"
         with Quarantine(folder / "quarantine") as quarantine, duck(folder, self._memory) as connection:
@@ -186,7 +190,7 @@ class TypedArchive:
             written_by=written_by,
         )
         if path:
-            self._put(self._rows, path, parquet)
+            self._put(self._rows, path, parquet, rows)
         self._put_text(typed.typed_manifest_path(event_type, hour), manifest.dumps())
         news = self._news(event_type, hour, [one.recognised for one in taken if one.recognised])
         return TypedHourReport(manifest, made=True, news=news)
@@ -199,7 +203,7 @@ class TypedArchive:
         if not quarantine.total and _stored(self._archive, path) is None:
             return ""
         quarantine.write_parquet(connection, local)
-        self._put(self._archive, path, local)
+        self._put(self._archive, path, local, _stored(self._archive, path))
         return path if quarantine.total else ""
 
     def _refuse_too_many(self, event_type: str, hour: datetime, lines: int, quarantine: Quarantine, kept: str) -> None:
@@ -233,7 +237,7 @@ class TypedArchive:
         # Where nothing is known yet, a layout that was seen in real files is no news.
         return tuple(one for one in unknown if known or now[one].new_columns or not now[one].layout.confirmed)
 
-    def _put(self, destination: Destination, path: str, local: Path) -> None:
+    def _put(self, destination: Destination, path: str, local: Path, replaces: Stored | None) -> None:
         size, crc32c = _facts(local)
         with local.open("rb") as file:
             destination.write(
@@ -241,7 +245,7 @@ class TypedArchive:
                 file,
                 size=size,
                 crc32c=crc32c,
-                replaces=_stored(destination, path),
+                replaces=replaces,
                 content_type="application/vnd.apache.parquet",
             )
 
