@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
+import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import duckdb
 import pytest
+from airflow.sdk import BaseOperator
 
-from ayla_provider import errors
+from ayla_provider import errors, operators
 from ayla_provider.cloud.settings import REGIONS
-from ayla_provider.domain import manifest
+from ayla_provider.domain import manifest, typed
+from ayla_provider.domain.columns import RESOURCE_TAGS
 from ayla_provider.domain.coverage import Coverage
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.privacy import Treatment
 from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD, HourState
+from ayla_provider.domain.tables import TABLES, Table
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud.faults import KINDS, STEPS
+from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
 from ayla_provider.provider_info import CONNECTION_FIELDS
 from ayla_provider.sensors import AylaExportAliveSensor, AylaExportHourSensor
+from ayla_provider.warehouse.duckdb import DIALECT
+from ayla_provider.warehouse.sql import views_of
+from ayla_provider.warehouse.target import LEDGER
+from tests.test_load_operators import HOUR, load, plan
+from tests.warehouse.archive import archive_fleet, archive_hour
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")), *sorted(ROOT.glob("docs/*.md"))]
@@ -63,6 +79,19 @@ def blocks(language: str) -> list[Any]:
 def arguments_of(made: type) -> list[str]:
     parameters = inspect.signature(made).parameters.values()
     return [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def all_arguments_of(made: type) -> set[str]:
+    """Also those that the classes above it take for it, up to Airflow's own."""
+    ours = [one for one in made.__mro__ if issubclass(one, BaseOperator) and one.__module__.startswith("ayla_provider")]
+    return {name for one in ours for name in arguments_of(one)}
+
+
+TO_TABLES = [
+    one
+    for name, one in vars(operators).items()
+    if name in operators.__all__ and one not in (AylaExportToBucketOperator, AylaExportReconcileOperator)
+]
 
 
 def mentions(page: str, name: str) -> bool:
@@ -166,3 +195,107 @@ def test_each_error_is_told_and_whether_it_is_retried() -> None:
 @pytest.mark.parametrize("name", [*STEPS, *KINDS])
 def test_each_fault_of_the_local_cloud_is_told(name: str) -> None:
     assert mentions("docs/local-cloud.md", name)
+
+
+@pytest.mark.parametrize("made", TO_TABLES, ids=lambda made: made.__name__)
+def test_each_argument_of_the_operators_to_tables_is_told(made: type) -> None:
+    told = read("docs/warehouse.md")
+    assert mentions("docs/warehouse.md", made.__name__)
+    names = all_arguments_of(made)
+    assert len(names) > 5
+    assert {name for name in names if not re.search(rf"^\|.*`{name}`.*\|", told, re.MULTILINE)} == set()
+
+
+def test_no_argument_of_an_operator_to_tables_is_told_that_none_has() -> None:
+    sections = read("docs/warehouse.md").partition("## Arguments of a load")[2].partition("## Result")[0]
+    cells = [cell for row in re.findall(r"^\|.*$", sections, re.MULTILINE) for cell in row.split("|")[1:3]]
+    told = {name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)}
+    assert told == {name for made in TO_TABLES for name in all_arguments_of(made)}
+
+
+@pytest.mark.parametrize("table", [LEDGER, *TABLES.values()], ids=lambda table: table.event_type)
+def test_each_column_of_a_table_is_told_in_its_place(table: Table) -> None:
+    section = read("docs/tables.md").partition(f"## `ayla_{table.event_type}`\n")[2].partition("\n## ")[0]
+    assert table.description.partition(":")[0] in section
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \|$", section, re.MULTILINE)
+    assert rows == [(column.name, column.type.value, column.description) for column in table.columns]
+    if table.identity:
+        assert f"A row is identified by `{table.identity}`." in section
+
+
+@pytest.mark.parametrize("name", [view.name for table in TABLES.values() for view in views_of(table, str, DIALECT)])
+def test_each_view_is_told_and_has_a_query(name: str) -> None:
+    assert mentions("docs/tables.md", f"ayla_{name}")
+    queries = [block.values[0] for block in blocks("sql") if block.id.startswith("docs/tables.md")]
+    assert any(f"ayla_{name}" in query for query in queries)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an archive and a DuckDB file, of some made-up hours with a malformed line."""
+    root, fleet = tmp_path_factory.mktemp("loaded"), Fleet()
+    for hour in (HOUR - number * ONE_HOUR for number in range(6)):
+        for event_type in EVENT_TYPES:
+            archive_fleet(root / "archive", fleet, event_type, hour)
+    row = b"1a2b3c4d,LC-THERMO-2,LC000X%09d,Mon Feb 03 21:30:45 UTC 2020,,Online\r\n"
+    lines = b"".join(row % number for number in range(30)) + b"half,a row\r\n"
+    archive_hour(root / "archive", "connection", [lines], HOUR - timedelta(days=1))
+    for item in plan(root)[0]:
+        load(root, item)
+    return root
+
+
+QUERIED = ("README.md", *(f"docs/{name}.md" for name in ("warehouse", "tables", "duckdb", "parquet", "quarantine")))
+
+
+@pytest.mark.parametrize("query", [block for block in blocks("sql") if str(block.id).startswith(QUERIED)])
+def test_a_query_of_a_page_about_tables_runs_and_finds_rows(query: str, loaded: Path, tmp_path: Path) -> None:
+    shutil.copy(loaded / "ayla.duckdb", tmp_path)
+    with duckdb.connect(str(tmp_path / "ayla.duckdb")) as duck:
+        found = duck.execute(query.replace("/data/ayla", f"{loaded}/archive")).fetchall()
+    assert found
+    if not query.startswith("delete"):
+        assert any(value for row in found for value in row)
+
+
+def test_the_receipt_of_the_example_is_one() -> None:
+    (document,) = [block.values[0] for block in blocks("json") if block.id.startswith("docs/parquet.md")]
+    assert typed.loads(document, "the example").dumps() == document
+    example = json.loads(document)
+    fields = {*example, *(f"files[].{name}" for name in example["files"][0])} - {"files"}
+    assert {name for name in fields if not mentions("docs/parquet.md", name)} == set()
+
+
+def test_each_personal_column_and_each_treatment_is_told() -> None:
+    known = [*(column for table in TABLES.values() for column in table.columns), RESOURCE_TAGS]
+    personal = {column.name for column in known if column.personal}
+    section = read("docs/privacy.md").partition("## What can identify a person")[2].partition("\n## ")[0]
+    told = {
+        name for cell in re.findall(r"^\| (.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert personal <= told
+    assert told <= {column.name for column in known}
+    assert {one for one in Treatment if f"| `{one.value}` |" not in read("docs/privacy.md")} == set()
+
+
+def messages() -> list[str]:
+    """The texts of the package's code, with ... in place of what is put into them."""
+    found = []
+    for file in (ROOT / "ayla_provider").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [one.value if isinstance(one, ast.Constant) else "..." for one in node.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(re.sub(r"%[sd]", "...", node.value))
+    return found
+
+
+def test_each_message_about_tables_is_one_that_the_code_has() -> None:
+    section = read("docs/errors.md").partition("## From the archive to tables")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    told = [one for row in rows for one in re.findall(r"`([^`]+)`", row)]
+    assert len(told) > 25
+    patterns = {one: ".*".join(map(re.escape, re.split(r"\.\.\.", one))) for one in told}
+    known = messages()
+    assert [one for one, pattern in patterns.items() if not any(re.search(pattern, text) for text in known)] == []
