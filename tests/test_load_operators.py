@@ -184,6 +184,25 @@ def test_a_hash_without_a_key_is_refused_before_anything_is_read(tmp_path: Path)
         load(tmp_path, one_hour(), privacy={"dsn": "hash"})
 
 
+@pytest.mark.parametrize("name", ["user_uid", "DSN", "value"])
+def test_a_misspelt_column_of_a_policy_is_refused_rather_than_kept(tmp_path: Path, name: str) -> None:
+    archive_hour(tmp_path / "archive", "connection", [CONNECTION], HOUR)
+    with pytest.raises(AirflowFailException, match=f"no table has a column '{name}'"):
+        load(tmp_path, one_hour(), privacy={name: "drop"})
+
+
+def test_a_layout_declared_later_makes_the_rows_anew_when_the_load_is_cleared(tmp_path: Path) -> None:
+    archive_hour(tmp_path / "archive", "connection", [CONNECTION[:-2] + b",wifi\r\n"], HOUR)
+    load(tmp_path, one_hour())
+    columns = ["oem_id", "oem_model", "dsn", "event_time", "user_uuid", "status", "network"]
+    layout = {"event_type": "connection", "name": "connection-7", "columns": columns}
+    assert load(tmp_path, one_hour(), layouts=[layout])["unchanged"] == 0
+    assert ask(tmp_path, "select network, column_7 from ayla_connection") == [("wifi", None)]
+    assert load(tmp_path, one_hour(), layouts=[layout])["unchanged"] == 1
+    # Nobody declared anything for another event type.
+    assert plan(tmp_path)[0] == []
+
+
 def test_parquet_alone_needs_no_warehouse(tmp_path: Path) -> None:
     archive_hour(tmp_path / "archive", "connection", [CONNECTION], HOUR)
     arguments = {"task_id": "type", "archive": f"file://{tmp_path}/archive", "parquet": f"file://{tmp_path}/rows"}

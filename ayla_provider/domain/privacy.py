@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ayla_provider.domain.tables import PROVENANCE, Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
+
+PERSONAL = "It can identify a person."
+"""Stands in the description of such a column, as long as it is kept."""
 
 SHORTEST_KEY = 16
 """Characters."""
@@ -66,18 +70,28 @@ class PrivacyPolicy:
         """Return what becomes of a column."""
         return Treatment(self.treatments.get(column.part_of or column.name, Treatment.KEEP))
 
-    def table(self, table: Table) -> Table:
+    def refuse_unknown(self, columns: Collection[str]) -> None:
         """
-        Return a table as it is after the treatment.
+        Make sure that no column is misspelt, and so kept against somebody's will.
 
-        :raises AylaConfigError: if a column is named that the event type's table can't have
+        :param columns: that a table can have; one that only a file has is ``column_23``, by its place
+        :raises AylaConfigError: naming the first that is none of them
         """
+        for name in self.treatments:
+            if name not in columns and not _BY_PLACE.fullmatch(name):
+                raise AylaConfigError(
+                    f"privacy: no table has a column {name!r}. Correct its name; a column that a header names belongs "
+                    "into a layout of your own, see the argument layouts"
+                )
+
+    def table(self, table: Table) -> Table:
+        """Return a table as it is after the treatment."""
         kept = (column for column in table.columns if self.of(column) is not Treatment.DROP)
         return replace(table, columns=tuple(self._treated(column) for column in kept))
 
     def _treated(self, column: Column) -> Column:
         if self.of(column) is Treatment.KEEP:
-            return column
+            return replace(column, description=f"{column.description} {PERSONAL}") if column.personal else column
         return replace(column, type=ColumnType.TEXT, description=f"{column.description} Hashed.")
 
     @property
@@ -91,5 +105,6 @@ class PrivacyPolicy:
         return hmac.new(key, ("ayla-export-policy " + " ".join(ruled)).encode(), hashlib.sha256).hexdigest()[:8]
 
 
+_BY_PLACE = re.compile(r"column_\d+")
 _FIXED = {*(column.name for column in PROVENANCE), "time_uuid", "updated_at"}
 _PART_OF = {"display_name_raw": "display_name", "value_raw": "val_string", "metadata_raw": "metadata"}

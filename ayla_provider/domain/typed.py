@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ayla_provider.domain.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
 from ayla_provider.errors import AylaDestinationError
 
@@ -160,19 +162,34 @@ _PLAIN = (
 """The fields that JSON holds as they are."""
 
 
-def version_of(manifest: Manifest, policy: str = "") -> str:
+REVISION = 1
+"""Raised where the same files become other rows than before; hours that were loaded then count as changed."""
+
+
+def version_of(manifest: Manifest, recipe: str = "") -> str:
     """
     Return what names an hour's content: the same for the same files of the archive, treated alike.
 
-    :param policy: the privacy policy's fingerprint
+    :param recipe: see :func:`recipe_of`
     """
     facts = "\n".join(sorted(f"{file.source}\t{file.generation}\t{file.crc32c}" for file in manifest.files))
-    files = hashlib.sha256(facts.encode()).hexdigest()[:16] if manifest.files else "empty"
-    return f"{files}-{policy}" if policy else files
+    files = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.{REVISION}" if manifest.files else "empty"
+    return f"{files}-{recipe}" if recipe else files
+
+
+def recipe_of(event_type: str, policy: PrivacyPolicy, layouts: Iterable[ColumnLayout]) -> str:
+    """
+    Return what names how users want the files of an event type treated; empty if they said nothing about it.
+
+    :param layouts: those that files may have, of which the declared ones count
+    """
+    own = [layout for layout in layouts if layout.event_type == event_type and layout not in COLUMN_LAYOUTS]
+    declared = hashlib.sha256(repr(own).encode()).hexdigest()[:8] if own else ""
+    return "-".join(filter(None, (policy.fingerprint, declared)))
 
 
 def same_files(version: str, manifest: Manifest) -> bool:
-    """Whether a version is of the files that a manifest has, however they were treated."""
+    """Whether a version is of the files that a manifest has, however users wanted them treated."""
     return version.partition("-")[0] == version_of(manifest)
 
 

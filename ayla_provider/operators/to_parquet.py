@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from ayla_provider.domain.columns import ColumnLayout
     from ayla_provider.domain.privacy import PrivacyPolicy
     from ayla_provider.domain.typed import TypedManifest
     from ayla_provider.warehouse.typed_archive import TypedArchive, TypedHourReport
@@ -103,14 +104,12 @@ class AylaExportToParquetOperator(BaseOperator):
     @cached_property
     def typed(self) -> TypedArchive:
         """The typed rows of the archive."""
-        from ayla_provider.domain.columns import COLUMN_LAYOUTS
-        from ayla_provider.domain.declared import declared
         from ayla_provider.warehouse.typed_archive import TypedArchive
 
         return TypedArchive(
             open_destination(self.archive, self.archive_conn_id),
             open_destination(self.rows_url, self.archive_conn_id),
-            layouts=(*declared(list(self.layouts)), *COLUMN_LAYOUTS),
+            layouts=self._all_layouts,
             policy=self.policy,
             memory=self.memory,
             max_malformed=self.max_malformed,
@@ -124,9 +123,20 @@ class AylaExportToParquetOperator(BaseOperator):
         :raises AylaConfigError: if it isn't one, or its key is missing
         """
         from ayla_provider.domain.privacy import PrivacyPolicy
+        from ayla_provider.domain.tables import TABLES
 
         key = BaseHook.get_connection(self.privacy_conn_id).password if self.privacy_conn_id else None
-        return PrivacyPolicy(dict(self.privacy or {}), key or "")
+        policy = PrivacyPolicy(dict(self.privacy or {}), key or "")
+        in_tables = {name for table in TABLES.values() for name in table.names}
+        policy.refuse_unknown(in_tables | {column.name for layout in self._all_layouts for column in layout.own})
+        return policy
+
+    @cached_property
+    def _all_layouts(self) -> tuple[ColumnLayout, ...]:
+        from ayla_provider.domain.columns import COLUMN_LAYOUTS
+        from ayla_provider.domain.declared import declared
+
+        return (*declared(list(self.layouts)), *COLUMN_LAYOUTS)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the rows of each hour that lacks them."""

@@ -96,7 +96,7 @@ class TypedArchive:
                 f"{event_type} {describe_hour(hour)} has no manifest in {self._archive.url}: it isn't copied "
                 "yet, or not wholly. Run its copy first; a plan operator returns only hours that are there."
             )
-        version = typed.version_of(manifest, self._policy.fingerprint)
+        version = typed.version_of(manifest, typed.recipe_of(event_type, self._policy, self._layouts))
         standing = self._standing(event_type, hour)
         # Seen before anything is made: whoever writes rows in the meantime wins, and this try ends.
         rows = _stored(self._rows, typed.parquet_path(event_type, hour))
