@@ -154,9 +154,10 @@ class DuckDBWarehouse:
         return replace(table, columns=columns)
 
     def _columns(self, table: Table) -> dict[str, str]:
+        # As DuckDB itself finds names, whatever their case.
         found = self._duck.execute(
-            "select column_name, data_type from duckdb_columns() "
-            "where database_name = current_database() and schema_name = $schema and table_name = $name",
+            "select column_name, data_type from duckdb_columns() where database_name = current_database() "
+            "and lower(schema_name) = lower($schema) and lower(table_name) = lower($name)",
             {"schema": self._schema, "name": f"{self._prefix}{table.event_type}"},
         )
         return dict(found.fetchall())

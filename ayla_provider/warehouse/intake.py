@@ -176,7 +176,7 @@ def _as_it_is(file: ManifestFile, path: Path, event_type: str, layouts: Sequence
             ends += block.count(taken.line_end) + (last + block[:1] == b"\r\n")
             last = block[-1:]
     # With CRLF a row's structure says nothing of what stands between the two.
-    if structure or ends != taken.good or checksum.base64 != file.crc32c:
+    if structure or last != b"\n" or ends != taken.good or checksum.base64 != file.crc32c:
         raise _NotAsItIsError
     taken.lines = taken.good
     return taken
@@ -184,8 +184,11 @@ def _as_it_is(file: ManifestFile, path: Path, event_type: str, layouts: Sequence
 
 def _row_of(block: bytes, taken: Taken, event_type: str, layouts: Sequence[ColumnLayout], *, whole: bool) -> bytes:
     """Recognise a file's layout, and return what is left of each row if only its structure is looked at."""
-    head = block[:HEAD]
-    shape = shape_of(head if whole else head[: head.rfind(b"\n") + 1], whole=whole and len(block) <= HEAD)
+    # The first row as a whole, be it longer.
+    head = block[: max(HEAD, block.find(b"\n") + 1)]
+    if b"\n" not in head:
+        raise _NotAsItIsError
+    shape = shape_of(head, whole=whole and len(block) <= len(head))
     # Of a single column the structure doesn't tell an empty line from a row.
     if head.startswith(_BOM) or shape.header or not shape.rows or shape.columns < 2:
         raise _NotAsItIsError
@@ -264,9 +267,10 @@ class _Reader:
         count = len(structure) // len(self._row)
         # With CRLF a row's structure says nothing of what stands between the two.
         ends = block.count(self._taken.line_end)
-        # Of a single column it doesn't tell an empty line from a row, nor a row without an end from nothing.
-        odd = self._commas < 1 or self._is_marked(block) or ends != count or structure != self._row * count
-        if odd or not _is_utf8(block):
+        alike = structure == self._row * count and ends == count
+        # Nor does it tell a last word without an end from nothing, nor an empty line from a row of a single column.
+        alike = alike and block.endswith(b"\n") and self._commas > 0
+        if not alike or self._is_marked(block) or not _is_utf8(block):
             self._one_by_one(block)
             return
         self._file.write(block)

@@ -71,7 +71,9 @@ def views_of(table: Table, relation: Callable[[str], str], dialect: Dialect) -> 
 
     :param relation: the qualified, quoted name of the table or view of a name without prefix
     """
-    views = [_unique(table, relation(table.event_type), dialect)]
+    views = []
+    if table.identity is None or _has(table, table.identity):
+        views.append(_unique(table, relation(table.event_type), dialect))
     if table.event_type == "datapoint" and _has(table, "dsn", "property_name", "created_at", "updated_at"):
         views.append(_latest_values(table, relation("datapoint"), dialect))
     if table.event_type == "connection" and _has(table, "dsn", "event_time", "status"):
@@ -94,12 +96,10 @@ def _unique(table: Table, relation: str, dialect: Dialect) -> View:
         hour = dialect.name("folder_hour")
         return View(name, about, f"select {columns}, min({hour}) as {hour} from {relation} group by {columns}")
     identity, updated = dialect.name(table.identity), dialect.name("updated_at")
-    newest_first = ", ".join(
-        [
-            f"case when {updated} is null then 1 else 0 end",
-            *(f"{dialect.name(one)} desc" for one in ("updated_at", "folder_hour", "source_object")),
-        ]
-    )
+    order = [f"{dialect.name(one)} desc" for one in ("folder_hour", "source_object")]
+    if _has(table, "updated_at"):
+        order = [f"case when {updated} is null then 1 else 0 end", f"{updated} desc", *order]
+    newest_first = ", ".join(order)
     return View(
         name,
         about,

@@ -307,7 +307,7 @@ class _Typist:
         columns = ", ".join(f'{cell} as "{name}"' for name, cell in cells.items())
         return (
             f'(select {columns}, {line} as "#line" '
-            f'from (select *, {key} as "#key" from {_csv(one, null="chr(1)")}) {join})'
+            f'from (select *, {key} as "#key" from {_csv(one, null="chr(0)")}) {join})'
         )
 
     def _typing(self, one: Taken) -> Typing:

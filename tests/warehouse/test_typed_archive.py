@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ayla_provider.cloud.destination import FileDestination
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.typed import quarantine_path
+from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.typed import TypedManifest, quarantine_path
 from ayla_provider.local_cloud.fleet import CYCLE, Fleet
+from ayla_provider.warehouse import intake
 from ayla_provider.warehouse.typed_archive import TypedArchive
 from tests.warehouse import reference
-from tests.warehouse.archive import HOUR, archive_fleet
+from tests.warehouse.archive import HOUR, archive_fleet, archive_hour
+from tests.warehouse.odd_files import OddFiles
 
 HOURS = [HOUR + timedelta(hours=number) for number in range(CYCLE)]
 
@@ -53,13 +60,56 @@ def test_every_hour_is_what_the_answer_key_and_the_reference_say(
         if not manifest.files:
             assert made.path == ""
             continue
-        files = [(one.source, one.generation, (tmp_path / "archive" / one.path).read_bytes()) for one in manifest.files]
-        expected = reference.read(event_type, files)
-        rows = rows_of(tmp_path / "rows" / made.path)
-        names = [column.name for column in made.columns]
-        assert comparable(rows, names) == comparable([row | {"folder_hour": hour} for row in expected.rows], names)
-        kept = tmp_path / "archive" / quarantine_path(event_type, hour)
-        assert kept.exists() == bool(expected.malformed)
-        if expected.malformed:
-            found = [(row["source_object"], row["line"], row["row_bytes"]) for row in rows_of(kept)]
-            assert found == sorted(expected.malformed)
+        compare(tmp_path, manifest, made, reference.read(event_type, files_of(tmp_path, manifest)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), first=st.sampled_from(sorted(reference.LAYOUTS)), count=st.integers(1, 3))
+def test_odd_files_are_what_the_reference_says(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, first: str, count: int
+) -> None:
+    folder, random = tmp_path_factory.mktemp("odd"), Random(seed)
+    event_type = reference.LAYOUTS[first].event_type
+    same = [name for name, layout in reference.LAYOUTS.items() if layout.event_type == event_type]
+    names = [first, *(random.choice(same) for _ in range(count - 1))]
+    layouts = [replace(reference.LAYOUTS[name], header=random.random() < 0.3) for name in names]
+    makers = {name: OddFiles(reference.LAYOUTS[name], seed) for name in same}
+    files = []
+    for name, layout in zip(names, layouts, strict=True):
+        makers[name].layout = layout
+        files.append(makers[name].file(random.randrange(12)))
+    with pytest.MonkeyPatch.context() as patch:
+        # A file has many blocks, and more than its head.
+        patch.setattr(intake, "_STEP", random.choice([50, 1000, 10_000]))
+        patch.setattr(intake, "HEAD", random.choice([4000, 256 * 1024]))
+        manifest = archive_hour(folder / "archive", event_type, files)
+        archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"), max_malformed=1)
+        made = archive.ensure(event_type, HOUR, {}).manifest
+    assert [file.layout for file in made.files] == names
+    assert [file.header for file in made.files] == [layout.header for layout in layouts]
+    compare(folder, manifest, made, reference.read(event_type, files_of(folder, manifest), layouts))
+
+
+def files_of(folder: Path, manifest: Manifest) -> list[tuple[str, int, bytes]]:
+    return [(one.source, one.generation, (folder / "archive" / one.path).read_bytes()) for one in manifest.files]
+
+
+def compare(folder: Path, manifest: Manifest, made: TypedManifest, expected: reference.Expected) -> None:
+    """Hold the rows, the balance of every file, and the quarantine against the reference."""
+    event_type, hour = manifest.event_type, manifest.hour
+    for file in made.files:
+        assert (file.lines, file.loaded, file.duplicates, file.quarantined) == expected.balance(file.source)
+    rows = rows_of(folder / "rows" / made.path)
+    names = [column.name for column in made.columns]
+    assert comparable(rows, names) == comparable([row | {"folder_hour": hour} for row in expected.rows], names)
+    kept = folder / "archive" / quarantine_path(event_type, hour)
+    assert kept.exists() == bool(expected.malformed)
+    if not expected.malformed:
+        return
+    found = rows_of(kept)
+    places = [(row["source_object"], row["line"], row["byte_offset"], row["row_bytes"]) for row in found]
+    assert places == sorted(expected.malformed)
+    contents = {source: data for source, _, data in files_of(folder, manifest)}
+    for row in found:
+        assert row["reason"]
+        assert contents[row["source_object"]][row["byte_offset"] :].startswith(row["row_bytes"])

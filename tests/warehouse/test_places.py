@@ -1,0 +1,118 @@
+"""Archive and typed rows in object stores: read in blocks, written as a whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from ayla_provider.cloud.destination import Destination, FileDestination, GcsDestination
+from ayla_provider.domain.typed import quarantine_path
+from ayla_provider.errors import AylaDestinationError
+from ayla_provider.object_storage import object_storage_destination
+from ayla_provider.warehouse.typed_archive import TypedArchive
+from tests.warehouse import reference
+from tests.warehouse.archive import HOUR, archive_hour
+from tests.warehouse.odd_files import OddFiles
+from tests.warehouse.test_typed_archive import compare, files_of
+
+pytestmark = pytest.mark.filterwarnings(
+    # Of the stores' clients, about themselves.
+    "ignore::DeprecationWarning",
+    "ignore::ResourceWarning",
+    "ignore::airflow.exceptions.AirflowProviderDeprecationWarning",
+)
+
+
+def gcs(cloud: object) -> Destination:
+    from google.cloud import storage
+    from google.oauth2 import service_account
+
+    scope = "https://www.googleapis.com/auth/devstorage.read_write"
+    made = service_account.Credentials.from_service_account_info(cloud.service_account_key(), scopes=[scope])
+    made._is_regional_access_boundary_lookup_required = lambda: False
+    client = storage.Client("-", credentials=made, client_options={"api_endpoint": cloud.url})
+    return GcsDestination(client, cloud.customer.name, "ayla")
+
+
+@pytest.fixture(params=["gs", "s3"])
+def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> object:
+    """A bucket, as a destination."""
+    if request.param == "gs":
+        from ayla_provider.local_cloud import LocalCloud
+
+        with LocalCloud() as cloud:
+            yield gcs(cloud)
+        return
+    moto = pytest.importorskip("moto.server", reason="pip install 'moto[server,s3crc32c]'")
+    pytest.importorskip("s3fs")
+    import boto3
+
+    monkeypatch.setattr("airflow.sdk.io.store._STORE_CACHE", {})
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    extra = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
+    keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
+    name = f"bucket-{time.monotonic_ns()}"
+    boto3.client("s3", **extra, **keys).create_bucket(Bucket=name)
+    connection = {"conn_type": "aws", "login": "AKIAEXAMPLE", "password": "example", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_TEST", json.dumps(connection))
+    yield object_storage_destination(f"s3://{name}/ayla", "aws_test")
+    server.stop()
+
+
+def copy(source: Path, destination: Destination) -> None:
+    """Put into a bucket what stands in a folder."""
+    local = FileDestination(source)
+    for path in (str(one.relative_to(source)) for one in source.rglob("*") if one.is_file()):
+        stored = local.folder(path.rpartition("/")[0])[path]
+        destination.write(
+            path,
+            io.BytesIO((source / path).read_bytes()),
+            size=stored.size,
+            crc32c=local.crc32c(stored),
+            replaces=destination.folder(path.rpartition("/")[0]).get(path),
+            content_type="text/csv",
+        )
+
+
+def fetch(source: Destination, path: str, folder: Path) -> None:
+    """Bring an object of a bucket into a folder."""
+    found = source.read(path)
+    assert found
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_bytes(found[0])
+
+
+def test_an_hour_in_a_bucket_is_typed_there(tmp_path: Path, bucket: Destination) -> None:
+    files = [OddFiles(reference.LAYOUTS["datapoint-22"], seed).file(200) for seed in (1, 2)]
+    manifest = archive_hour(tmp_path / "archive", "datapoint", files)
+    copy(tmp_path / "archive", bucket)
+    archive = TypedArchive(bucket, bucket, max_malformed=1)
+    report = archive.ensure("datapoint", HOUR, {})
+    assert report.made
+    assert not archive.ensure("datapoint", HOUR, {}).made
+    fetch(bucket, report.manifest.path, tmp_path / "rows")
+    fetch(bucket, quarantine_path("datapoint", HOUR), tmp_path / "archive")
+    expected = reference.read("datapoint", files_of(tmp_path, manifest))
+    compare(tmp_path, manifest, report.manifest, expected)
+    with archive.fetched(report.manifest) as local:
+        assert local is not None
+        assert local.read_bytes() == (tmp_path / "rows" / report.manifest.path).read_bytes()
+
+    # The file is replaced by hand, and its manifest isn't: nothing is loaded from it.
+    changed = tmp_path / "archive" / manifest.files[0].path
+    changed.write_bytes(changed.read_bytes() + b"x")
+    copy(tmp_path / "archive", bucket)
+    again = archive_hour(tmp_path / "archive", "datapoint", files, generation=2, revision=2)
+    changed.write_bytes(files[0] + b"x")
+    copy(tmp_path / "archive", bucket)
+    with pytest.raises(AylaDestinationError, match=r"f0\.csv in the archive has .* its manifest says"):
+        archive.ensure("datapoint", HOUR, {})
+    assert again.revision == 2
+    assert archive.loaded("datapoint", [HOUR]) == {HOUR: report.manifest.version}

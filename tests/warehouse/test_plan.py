@@ -1,0 +1,81 @@
+"""Which hours a warehouse lacks."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayla_provider.cloud.destination import FileDestination
+from ayla_provider.cloud.records import Records
+from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.layout import manifest_path
+from ayla_provider.domain.privacy import PrivacyPolicy
+from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+from ayla_provider.warehouse.plan import ToLoad, joined, to_load
+from tests.warehouse.archive import HOUR, archive_hour
+from tests.warehouse.loading import archive_of, load
+from tests.warehouse.test_expressions import CONNECTION
+
+LOADS = st.lists(
+    st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 60), st.sampled_from(["not loaded", "its files changed"])),
+    unique_by=lambda one: one[:2],
+)
+
+
+def hours(loads: list[ToLoad]) -> set[tuple[str, datetime, str]]:
+    return {
+        (one.event_type, one.start + number * ONE_HOUR, one.reason)
+        for one in loads
+        for number in range((one.end - one.start) // ONE_HOUR)
+    }
+
+
+@given(LOADS)
+def test_joined_loads_are_the_same_hours_day_by_day_and_as_few_as_can_be(given: list[tuple[str, int, str]]) -> None:
+    loads = [ToLoad(kind, at, at + ONE_HOUR, why) for kind, number, why in given for at in [HOUR + number * ONE_HOUR]]
+    few = joined(loads)
+    assert hours(few) == hours(loads)
+    assert sum((one.end - one.start) // ONE_HOUR for one in few) == len(loads)
+    assert [one.start for one in few] == sorted((one.start for one in few), reverse=True)
+    ends = {(one.event_type, one.end, one.reason) for one in few}
+    for one in few:
+        assert one.start.date() == (one.end - ONE_HOUR).date()
+        assert one.start.hour == 0 or (one.event_type, one.start, one.reason) not in ends
+
+
+def test_a_plan_has_what_differs_and_nothing_else(tmp_path: Path) -> None:
+    at = [HOUR + number * ONE_HOUR for number in range(8)]
+    for hour in at[:5]:
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION], hour)
+    archive_hour(tmp_path / "archive", "connection", [], at[5])
+    archive_hour(tmp_path / "archive", "connection", [CONNECTION], at[6])
+    archive, records = archive_of(tmp_path), Records(FileDestination(tmp_path / "archive"))
+    with DuckDBWarehouse(tmp_path / "d") as warehouse:
+        load(warehouse, archive, "connection", [at[0], at[1], at[2], at[6]])
+        # Treated otherwise: the same files all the same.
+        load(warehouse, archive_of(tmp_path, PrivacyPolicy({"user_uuid": "drop"})), "connection", [at[3]])
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION, CONNECTION], at[1], revision=2)
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION], at[2], generation=2, revision=2)
+        archive_hour(tmp_path / "archive", "connection", [], at[6], revision=2)
+        found = to_load(records, warehouse.loaded, ["connection", "location"], HOUR, at[7] + ONE_HOUR)
+        assert [(one.start, one.reason) for one in found] == [
+            (at[6], "its files changed"),
+            (at[4], "not loaded"),
+            (at[2], "its files changed"),
+            (at[1], "its files changed"),
+        ]
+        load(warehouse, archive, "connection", [one.start for one in found])
+        assert to_load(records, warehouse.loaded, ["connection"], HOUR, at[7] + ONE_HOUR) == []
+        assert to_load(records, warehouse.loaded, ["connection"], HOUR, HOUR) == []
+
+
+def test_a_manifest_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    for number in range(3):
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION], HOUR + number * ONE_HOUR)
+    (tmp_path / "archive" / manifest_path("connection", HOUR + ONE_HOUR)).write_text("{")
+    records = Records(FileDestination(tmp_path / "archive"))
+    found = to_load(records, lambda *_: {}, ["connection"], HOUR, HOUR + timedelta(days=1))
+    assert [one.start for one in found] == [HOUR + 2 * ONE_HOUR, HOUR]
