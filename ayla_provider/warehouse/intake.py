@@ -159,8 +159,8 @@ def _as_it_is(file: ManifestFile, path: Path, event_type: str, layouts: Sequence
     """
     taken = Taken(file.source, file.generation, path)
     checksum, utf8 = Crc32c(), codecs.getincrementaldecoder("utf-8")()
-    row = structure = last = b""
-    ends = 0
+    row = structure = rest = b""
+    lines = 0
     with path.open("rb", buffering=0) as opened:
         while block := opened.read(_STEP):
             if not row:
@@ -172,11 +172,13 @@ def _as_it_is(file: ManifestFile, path: Path, event_type: str, layouts: Sequence
                 raise _NotAsItIsError
             structure = structure[rows * len(row) :]
             taken.good += rows
-            # An end can lie across two blocks.
-            ends += block.count(taken.line_end) + (last + block[:1] == b"\r\n")
-            last = block[-1:]
-    # With CRLF a row's structure says nothing of what stands between the two.
-    if structure or last != b"\n" or ends != taken.good or checksum.base64 != file.crc32c:
+            # With CRLF a row's structure says nothing of what stands between the two; a CR of its own ends a line here.
+            end = block.rfind(b"\n") + 1
+            lines += len(block[:end].splitlines())
+            if b"\r" in rest[:-1] or (rest[-1:] == b"\r" and block[:1] != b"\n"):
+                raise _NotAsItIsError
+            rest = block[end:]
+    if structure or rest or lines != taken.good or checksum.base64 != file.crc32c:
         raise _NotAsItIsError
     taken.lines = taken.good
     return taken
