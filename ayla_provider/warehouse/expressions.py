@@ -111,10 +111,10 @@ def typing_of(event_type: str, found: Recognised, table: Table) -> Typing:
         else:
             values[target] = _typed(text, kinds[target])
             if kinds[target] is not ColumnType.TEXT:
-                right = f"{typed_name(target)} is not null"
+                wrong = f"{typed_name(target)} is null"
                 if kinds[target] is ColumnType.TIMESTAMP:
-                    right = f"coalesce({typed_name(target)} between {_TIMES}, false)"
-                faults[f"{text} is not null and not {right}"] = f"{name} is no {kinds[target].value}"
+                    wrong = f"({wrong} or {typed_name(target)} not between {_TIMES})"
+                faults[f"{text} is not null and {wrong}"] = f"{name} is no {kinds[target].value}"
     if "val_string" in found.columns:
         filled_values = [filled(name) for name in found.columns if name.startswith("val_")]
         values["value_raw"] = f"coalesce({', '.join(filled_values)})"

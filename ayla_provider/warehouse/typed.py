@@ -201,7 +201,7 @@ class _Typist:
         )
         run(
             'create or replace temp table candidates as select * exclude ("#bad", "#fault") '
-            f'from ({self._rows("semi join repeated", exact=True)}) where not "#bad"'
+            f'from ({self._rows("semi join repeated", exact=True)}) where "#bad" is not true'
         )
         newest = "updated_at desc nulls last, " if "updated_at" in self._table.names else ""
         run(
@@ -212,7 +212,7 @@ class _Typist:
         self._hash_with(self._policy.key)
         columns = ", ".join(filter(None, map(self._treated, self._table.columns)))
         run(
-            f'copy (select {columns} from ({self._rows("anti join repeated")}) where not "#bad" '
+            f'copy (select {columns} from ({self._rows("anti join repeated")}) where "#bad" is not true '
             f"union all select {columns} from settled) to {literal(str(parquet))} ({PARQUET})"
         )
 
@@ -231,7 +231,7 @@ class _Typist:
     def sample(self, rows: int) -> list[dict[str, object]]:
         names = [column.name for column in self._table.data]
         columns = ", ".join(f'"{name}"' for name in names)
-        found = self._duck.execute(f'select {columns} from ({self._rows()}) where not "#bad" limit {rows:d}')
+        found = self._duck.execute(f'select {columns} from ({self._rows()}) where "#bad" is not true limit {rows:d}')
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
     def _by_source(self, relation: str) -> dict[str, int]:
@@ -274,7 +274,7 @@ class _Typist:
             f'{typed_name(column.name) if column.name in values else "null"}::{_TYPES[column.type]} as "{column.name}"'
             for column in self._table.columns
         ]
-        bad = " or ".join(f"coalesce({fault}, false)" for fault in typing.faults) or "false"
+        bad = " or ".join(f"({fault})" for fault in typing.faults) or "false"
         reasons = [f"case when {fault} then {literal(reason)} end" for fault, reason in typing.faults.items()]
         return (
             f'select {", ".join(columns)}, {typing.identity or "null::varchar"} as "#identity", "#line", '
