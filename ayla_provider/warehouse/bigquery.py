@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.sql import Dialect, View, views_of
+from ayla_provider.warehouse.sql import Dialect, View, as_it_stands, views_of
 from ayla_provider.warehouse.target import LEDGER, Load
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ class BigQueryWarehouse:
         again = Retry(predicate=if_exception_type(PreconditionFailed), initial=FIRST_WAIT, timeout=PATIENCE)
         with self._told(f"make the tables of {table.event_type}"):
             self._make_dataset()
-            for one in (LEDGER, table):
-                self._make_table(one)
-            for view in views_of(table, self._relation, DIALECT):
+            self._make_table(LEDGER)
+            standing = as_it_stands(table, self._make_table(table))
+            for view in views_of(standing, self._relation, DIALECT):
                 again(self._make_view)(view)
 
     def replace(self, load: Load) -> None:
@@ -187,7 +187,8 @@ class BigQueryWarehouse:
         new.encryption_configuration = self._key()
         return new
 
-    def _make_table(self, table: Table) -> None:
+    def _make_table(self, table: Table) -> list[str]:
+        """Make a table or add what it lacks, and return the names of the columns that stood there."""
         from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
@@ -218,6 +219,7 @@ class BigQueryWarehouse:
             # Unlike a new schema by the API, it can't undo what another task adds at the same time.
             query = f"alter table {self._relation(table.event_type)} {', '.join(missing)}"
             self._run(query, self._with_parameters(), "ayla_columns_")
+        return list(types)
 
     def _make_view(self, view: View) -> None:
         from google.api_core.exceptions import NotFound

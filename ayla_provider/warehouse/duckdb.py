@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,7 @@ from typing import Any
 from ayla_provider.domain.hours import describe_hour
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.sql import Dialect, literal, views_of
+from ayla_provider.warehouse.sql import Dialect, as_it_stands, literal, views_of
 from ayla_provider.warehouse.target import LEDGER, Load
 
 DIALECT = Dialect(
@@ -93,7 +92,7 @@ class DuckDBWarehouse:
             self._duck.execute(f"create schema if not exists {DIALECT.name(self._schema)}")
             grown = [self._grow(one) for one in (LEDGER, table)]
             if any(grown):
-                whole = self._whole(table)
+                whole = as_it_stands(table, self._columns(table))
                 for view in views_of(whole, self._relation, DIALECT):
                     self._duck.execute(f"create or replace view {self._relation(view.name)} as {view.select}")
                     self._duck.execute(f"comment on view {self._relation(view.name)} is {literal(view.description)}")
@@ -146,12 +145,6 @@ class DuckDBWarehouse:
                 "or a declared layout was changed. Load into tables with another table_prefix, or drop the table and "
                 "load its hours again."
             )
-
-    def _whole(self, table: Table) -> Table:
-        """Return a table with the columns that stand there, which is what views can name."""
-        there = self._columns(table)
-        columns = tuple(Column(name, ColumnType.TEXT, "") for name in there)
-        return replace(table, columns=columns)
 
     def _columns(self, table: Table) -> dict[str, str]:
         # As DuckDB itself finds names, whatever their case.

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.sql import Dialect, View, literal, views_of
+from ayla_provider.warehouse.sql import Dialect, View, as_it_stands, literal, views_of
 from ayla_provider.warehouse.target import LEDGER, Load
 
 DIALECT = Dialect(
@@ -105,8 +105,9 @@ class SnowflakeWarehouse:
     def prepare(self, table: Table) -> None:
         """Make tables and views, and add the columns that are missing."""
         with self._told(f"make the tables of {table.event_type}"):
-            for one in (_TURNS, LEDGER, table):
+            for one in (_TURNS, LEDGER):
                 self._make_table(one)
+            standing = as_it_stands(table, self._make_table(table))
             turns, event_type = self._relation(_TURNS.event_type), DIALECT.name("event_type")
             # Should two tasks do this at once, there are two rows, and each load changes both.
             self._run(
@@ -114,7 +115,7 @@ class SnowflakeWarehouse:
                 f"where not exists (select 1 from {turns} where {event_type} = %s)",
                 (table.event_type, table.event_type),
             )
-            for view in views_of(table, self._relation, DIALECT):
+            for view in views_of(standing, self._relation, DIALECT):
                 self._make_view(view)
 
     def replace(self, load: Load) -> None:
@@ -168,7 +169,8 @@ class SnowflakeWarehouse:
             raise
         return {name: kind for name, kind, *_ in rows}
 
-    def _make_table(self, table: Table) -> None:
+    def _make_table(self, table: Table) -> list[str]:
+        """Make a table or add what it lacks, and return the names of the columns that stood there."""
         relation = self._relation(table.event_type)
         there = self._columns_of(table)
         if not there:
@@ -184,6 +186,7 @@ class SnowflakeWarehouse:
                     f"{self.name}: column {column.name.upper()} of {relation} is {stands}, but {wanted} is needed for "
                     f"{table.event_type}. Rename the column or the table there, or choose another table_prefix."
                 )
+        return [name.lower() for name in there]
 
     def _make_view(self, view: View) -> None:
         name = (self._prefix + view.name).upper()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
 
@@ -61,6 +61,20 @@ class View:
 def literal(text: str) -> str:
     """Return a text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def as_it_stands(table: Table, there: Iterable[str]) -> Table:
+    """
+    Return a table with all columns that stand in the warehouse, which is what views are made over.
+
+    So they are the same for every task, whatever columns the hour of each has.
+
+    :param there: the names of the columns that stand there, in their order
+    """
+    # Their types don't matter to a view.
+    columns = {name: Column(name, ColumnType.TEXT, "") for name in there}
+    columns |= {column.name: column for column in table.columns if column.name not in columns}
+    return replace(table, columns=tuple(columns.values()))
 
 
 def views_of(table: Table, relation: Callable[[str], str], dialect: Dialect) -> list[View]:

@@ -153,6 +153,8 @@ def test_a_view_follows_the_columns_of_its_table(place: Place, tmp_path: Path) -
     wide = DATAPOINT.with_columns((Column("firmware", ColumnType.TEXT, "What the device's maker calls it."),))
     place.warehouse.prepare(wide)
     place.warehouse.replace(load(tmp_path, "datapoint", NOON, [{"time_uuid": "x", "firmware": "1.2"}], table=wide))
+    # Also when an hour follows whose files lack it.
+    place.warehouse.prepare(DATAPOINT)
     assert [row["firmware"] for row in place.rows("datapoint_unique")] == ["1.2"]
 
 
