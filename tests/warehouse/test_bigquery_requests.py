@@ -125,6 +125,16 @@ def test_a_missing_column_is_added_where_the_dataset_stands(service: Service) ->
     assert "`firmware`" in view["view"]["query"]
 
 
+def test_a_view_keeps_a_column_that_the_files_of_an_hour_lack(service: Service) -> None:
+    with warehouse(service) as target:
+        target.prepare(DATAPOINT)
+        table = next(thing for path, thing in service.things.items() if path.endswith("/tables/ayla_datapoint"))
+        table["schema"]["fields"].append({"name": "firmware", "type": "STRING", "mode": "NULLABLE"})
+        target.prepare(DATAPOINT)
+    (view,) = service.of("PATCH", "/tables/ayla_datapoint_unique")
+    assert "`firmware`" in view["view"]["query"]
+
+
 @pytest.mark.parametrize(("kind", "mode"), [("INTEGER", "NULLABLE"), ("STRING", "REPEATED")])
 def test_a_column_of_another_type_is_told(service: Service, kind: str, mode: str) -> None:
     there(service, ayla_datapoint={"schema": {"fields": [{"name": "DSN", "type": kind, "mode": mode}]}})
