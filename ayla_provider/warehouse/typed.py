@@ -1,8 +1,9 @@
 """
 An hour's good lines as one Parquet file: typed, decoded, each row once.
 
-Two scans of the text and none of a table of it: the first finds the few identities that stand there more than once,
-the second streams every other row straight into the Parquet file. So neither memory nor disk holds the hour's rows.
+The text is scanned, and no table of it is made: a first scan finds the few identities that stand there more than once,
+a second, if there are any, gets their rows, and a last one streams every other row straight into the Parquet file. So
+neither memory nor disk holds the hour's rows.
 """
 
 from __future__ import annotations
@@ -199,9 +200,13 @@ class _Typist:
             "create or replace temp table repeated as "
             f'select "#key" from ({keys or _NO_KEYS}) group by all having count(*) > 1'
         )
+        ((repeats,),) = run("select count(*) from repeated").fetchall()
+        # An hour without any takes one scan less.
+        rows = self._rows("semi join repeated", exact=True) if repeats else self._no_rows()
+        others = self._rows("anti join repeated" if repeats else "")
         run(
             'create or replace temp table candidates as select * exclude ("#bad", "#fault") '
-            f'from ({self._rows("semi join repeated", exact=True)}) where "#bad" is not true'
+            f'from ({rows}) where "#bad" is not true'
         )
         newest = "updated_at desc nulls last, " if "updated_at" in self._table.names else ""
         run(
@@ -212,8 +217,8 @@ class _Typist:
         self._hash_with(self._policy.key)
         columns = ", ".join(filter(None, map(self._treated, self._table.columns)))
         run(
-            f'copy (select {columns} from ({self._rows("anti join repeated")}) where "#bad" is not true '
-            f"union all select {columns} from settled) to {literal(str(parquet))} ({PARQUET})"
+            f'copy (select {columns} from ({others}) where "#bad" is not true union all '
+            f"select {columns} from settled) to {literal(str(parquet))} ({PARQUET})"
         )
 
     def balanced(self, parquet: Path, quarantine: Quarantine) -> TypedHour:
@@ -255,8 +260,9 @@ class _Typist:
         :param only: a join that says which
         :param exact: with each row's whole text, and the reason why it is malformed, which takes longer
         """
-        if self._files:
-            return " union all ".join(self._rows_of(one, only, exact=exact) for one in self._files)
+        return " union all ".join(self._rows_of(one, only, exact=exact) for one in self._files) or self._no_rows()
+
+    def _no_rows(self) -> str:
         columns = [f'null::{_TYPES[column.type]} as "{column.name}"' for column in self._table.columns]
         internal = '\'\' as "#identity", \'\' as "#line", false as "#bad", \'\' as "#fault"'
         return f"select {', '.join(columns)}, {internal} where false"
