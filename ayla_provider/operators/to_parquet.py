@@ -74,7 +74,7 @@ class AylaExportToParquetOperator(BaseOperator):
         privacy: Mapping[str, str] | None = None,
         privacy_conn_id: str | None = None,
         memory: str = "512MB",
-        max_malformed: float = 0.05,
+        max_malformed: float = 0.1,
         reason: str = "",
         **kwargs: Any,
     ) -> None:

@@ -36,7 +36,7 @@ from ayla_provider.warehouse.typed import MEMORY, FileBalance, duck, type_hour
 
 log = logging.getLogger(__name__)
 
-MAX_MALFORMED = 0.05
+MAX_MALFORMED = 0.1
 """The share of an hour's lines that may be malformed by default."""
 
 
