@@ -41,7 +41,9 @@ def event_extra(manifest: Manifest) -> dict[str, Any]:
         "state": manifest.state.value,
         "files": len(manifest.files),
         "bytes": manifest.size,
+        "lines": manifest.lines,
         "revision": manifest.revision,
+        "newest": manifest.newest,
     }
 
 

@@ -97,7 +97,13 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.sensors"]}],
         "operators": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.operators"]}],
         "triggers": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.triggers"]}],
-        "extra-links": ["ayla_provider.links.AylaDestinationLink", "ayla_provider.links.AylaManifestLink"],
+        "extra-links": [
+            "ayla_provider.links.AylaDestinationLink",
+            "ayla_provider.links.AylaManifestLink",
+            "ayla_provider.links.AylaParquetLink",
+            "ayla_provider.links.AylaQuarantineLink",
+            "ayla_provider.links.AylaTableLink",
+        ],
         "integrations": [
             {
                 "integration-name": "Ayla Networks",

@@ -88,13 +88,14 @@ class AylaExportHourSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; without any request while the hours can't be settled yet."""
-        from ayla_provider.cloud.wait import is_all_empty, look
+        from ayla_provider.cloud.wait import describe_interval, is_all_empty, look
 
         with airflow_errors():
             hours = interval(self.start, self.end)
             earliest = hours[-1] + timedelta(hours=1) + self.quiet_period
             if datetime.now(UTC) < earliest:
-                self.log.info("%s isn't looked for before %s UTC", self.event_type, f"{earliest:%Y-%m-%d %H:%M}")
+                what = describe_interval(event_type_of(self.event_type), hours)
+                self.log.info("%s isn't looked for before %s UTC", what, f"{earliest:%Y-%m-%d %H:%M}")
                 return PokeReturnValue(False)
             try:
                 seen = look(
@@ -133,17 +134,27 @@ class AylaExportHourSensor(BaseSensorOperator):
         return result
 
     def _defer(self) -> NoReturn:
+        from ayla_provider.cloud.wait import describe_interval
+
         hours = interval(self.start, self.end)
+        event_type = event_type_of(self.event_type)
+        until = datetime.now(UTC) + timedelta(seconds=self.timeout)
+        self.log.info(
+            "Waiting in the triggerer for %s, looking every %.0f s until %s UTC.",
+            describe_interval(event_type, hours),
+            self.poke_interval,
+            f"{until:%Y-%m-%d %H:%M}",
+        )
         self.defer(
             trigger=AylaExportHourTrigger(
                 ayla_conn_id=self.ayla_conn_id,
-                event_type=event_type_of(self.event_type),
+                event_type=event_type,
                 start=hours[0].isoformat(),
                 end=(hours[-1] + timedelta(hours=1)).isoformat(),
                 quiet_period=self.quiet_period.total_seconds(),
                 patience=self.patience.total_seconds(),
                 poke_interval=float(self.poke_interval),
-                until=(datetime.now(UTC) + timedelta(seconds=self.timeout)).isoformat(),
+                until=until.isoformat(),
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout),

@@ -79,10 +79,13 @@ class AylaExportHourTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look every ``poke_interval`` seconds; the first time when the hours can be settled at the earliest."""
+        from ayla_provider.cloud.wait import describe_interval
+
         end = datetime.fromisoformat(self.end)
         early = end + timedelta(seconds=self.quiet_period) - datetime.now(UTC)
         if early > timedelta(0):
-            self.log.info("%s isn't looked for before %s UTC", self.event_type, f"{datetime.now(UTC) + early:%H:%M}")
+            what = describe_interval(self.event_type, hours_between(datetime.fromisoformat(self.start), end))
+            self.log.info("%s isn't looked for before %s UTC", what, f"{datetime.now(UTC) + early:%Y-%m-%d %H:%M}")
             await asyncio.sleep(early.total_seconds())
         since = datetime.now(UTC)
         while True:

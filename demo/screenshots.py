@@ -6,18 +6,30 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from demo.__main__ import DAG, ROOT, bring_home, scene
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.layout import manifest_path
+from ayla_provider.local_cloud import LocalCloud
+from demo.__main__ import BUCKET, DAG, LOADS, ROOT, bring_home, load, scene
 from demo.standalone import Standalone
 
+REPAIRS = "ayla_export_reconcile"
 IMAGES = ROOT / "docs" / "images"
+_ELSEWHERE = """
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(arguments[0], arguments[1]);
+"""
+"""Says another folder: nobody's picture is to tell where it was taken."""
 _WAIT = 60.0
 """Seconds that a page gets to show what is waited for."""
 
@@ -102,13 +114,23 @@ def _program(*names: str) -> str:
 
 def main() -> None:
     """Take all pictures."""
+    from demo import screenshots_coverage, screenshots_form
+
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with scene(hours=14) as (_, airflow, hours):
+    with scene(hours=14) as (cloud, airflow, hours):
         bring_home(airflow, hours)
         with browser(1000, 740) as driver:
             sign_in(driver, airflow)
             grid(driver, airflow, IMAGES / "grid.png")
             clear(driver, airflow, IMAGES / "clear.png")
+            driver.set_window_size(1440, 640)
+            log(driver, airflow, IMAGES / "log.png")
+            driver.set_window_size(1700, 800)
+            loads(driver, airflow, IMAGES / "loads.png")
+            repairs(driver, cloud, airflow, hours, IMAGES / "repairs.png")
+            driver.set_window_size(1440, 900)
+            screenshots_form.take(airflow, driver, IMAGES)
+            screenshots_coverage.take(airflow, driver, IMAGES)
 
 
 def grid(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
@@ -131,6 +153,79 @@ def clear(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
     time.sleep(2)  # the dialog opens
     dialogs = driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")
     next(one for one in dialogs if "Affected Tasks" in one.text).screenshot(str(image))
+
+
+def log(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
+    """Take a picture of a copy's log."""
+    run_id = airflow.dag_runs(DAG, state="success")[-1]["dag_run_id"]
+    driver.get(f"{airflow.url}/dags/{DAG}/runs/{quote(run_id)}/tasks/connection.copy")
+    wait_for(driver, "body", text="Copied connection")
+    webdriver.ActionChains(driver).send_keys("w").perform()  # wraps the lines
+    time.sleep(2)  # the log scrolls to its end
+    driver.execute_script(_ELSEWHERE, f"file://{BUCKET}", "file:///data/ayla")
+    driver.save_screenshot(str(image))
+
+
+def loads(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
+    """Take a picture of the hours that a run of the DAG ``ayla_export_to_duckdb`` loads."""
+
+    def tasks(run: dict[str, Any]) -> int:
+        return len(airflow.task_instances(LOADS, run["dag_run_id"]))
+
+    load(airflow)
+    mapped(driver, airflow, LOADS, max(airflow.dag_runs(LOADS, state="success"), key=tasks), "load", image)
+
+
+def repairs(
+    driver: webdriver.Chrome, cloud: LocalCloud, airflow: Standalone, hours: Sequence[datetime], image: Path
+) -> None:
+    """Take a picture of what a run of the DAG ``ayla_export_reconcile`` repairs: late, replaced and lost hours."""
+    known = {
+        event_type: [
+            one for one in cloud.answer_key() if one.event_type == event_type and one.files and one.hour in hours
+        ]
+        for event_type in EVENT_TYPES
+    }
+    late, replaced, lost = known["datapoint"][1], known["location"][3].files[0], known["connection"][-2]
+    data = _content(cloud, late.files[0].object_name)
+    cloud.put_object(
+        "Datapoint", f"{late.hour:%Y-%m-%d %H:%M:%S}", "Datapoints-2.csv", data, late.hour + 6.4 * ONE_HOUR
+    )
+    cloud.put_object(
+        "Location",
+        f"{replaced.folder_time:%Y-%m-%d %H:%M:%S}",
+        replaced.file_name,
+        _content(cloud, replaced.object_name),
+        replaced.final.visible_at + ONE_HOUR,
+    )
+    (BUCKET / manifest_path("connection", lost.hour)).unlink()
+    airflow.wait_for_dag(REPAIRS)
+    # Its newest scheduled run starts with it, and is all that there is to see.
+    airflow.unpause(REPAIRS)
+    run = airflow.wait_until(
+        "the repairs", lambda: next(iter(airflow.dag_runs(REPAIRS, state="success")), None), timeout=300
+    )
+    mapped(driver, airflow, REPAIRS, run, "repair", image)
+
+
+def mapped(
+    driver: webdriver.Chrome, airflow: Standalone, dag: str, run: dict[str, Any], task: str, image: Path
+) -> None:
+    """Take a picture of the mapped instances of a task in a run that has ended."""
+    instances = airflow.task_instances(dag, run["dag_run_id"])
+    names = [one["rendered_map_index"] for one in instances if one["map_index"] >= 0]
+    driver.get(f"{airflow.url}/dags/{dag}/runs/{quote(run['dag_run_id'])}/tasks/{task}/mapped")
+    for name in names[:3]:
+        wait_for(driver, "body", text=name)
+    time.sleep(2)  # the grid beside it is drawn
+    driver.save_screenshot(str(image))
+
+
+def _content(cloud: LocalCloud, name: str) -> bytes:
+    source = cloud.vendor.live(name)
+    if source is None:
+        raise SystemExit(f"{name} isn't in the local cloud any more")
+    return b"".join(source.content.chunks(0, source.content.size))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,20 @@ def ask(folder: Path, query: str) -> list[tuple[Any, ...]]:
         return duck.execute(query).fetchall()
 
 
+def test_the_logs_say_which_hour_became_how_many_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive_hour(tmp_path / "archive", "connection", [CONNECTION * 2 + b"no,row\r\n"], HOUR)
+    (item,), _ = plan(tmp_path)
+    assert "Hours to load: 1." in capsys.readouterr().out
+    load(tmp_path, item, max_malformed=0.5)
+    log = capsys.readouterr().out
+    what = f"connection {HOUR:%Y-%m-%d %H:%M} UTC"
+    assert f"{what}: 3 lines = 1 loaded + 1 duplicate + 1 quarantined; " in log
+    assert f"into DuckDB file {tmp_path}/ayla.duckdb, in " in log
+    assert f"1 lines couldn't be read; they are kept in file://{tmp_path}/archive/_quarantine/" in log
+    plan(tmp_path)
+    assert "Nothing to load." in capsys.readouterr().out
+
+
 def test_the_plan_is_what_a_load_is_expanded_over_and_the_loads_leave_nothing_to_do(tmp_path: Path) -> None:
     fleet, hours = Fleet(), [HOUR + number * ONE_HOUR for number in range(6)]
     rows = {}
@@ -103,7 +117,7 @@ def test_an_hour_whose_files_changed_is_planned_and_replaced_as_a_whole(tmp_path
     load(tmp_path, one_hour())
     archive_hour(tmp_path / "archive", "connection", [CONNECTION], HOUR, generation=2, revision=2)
     (item,), _ = plan(tmp_path)
-    assert item["reason"] == f"connection {HOUR:%Y-%m-%d %H:%M}: its files changed"
+    assert item["reason"] == f"connection {HOUR:%Y-%m-%d %H:%M} UTC: its files changed"
     load(tmp_path, item)
     assert ask(tmp_path, "select status, source_generation from ayla_connection") == [("Online", 2)]
     assert ask(tmp_path, "select rows, lines from ayla_loads") == [(1, 1)]

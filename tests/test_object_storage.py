@@ -526,7 +526,7 @@ def test_hours_arrive_byte_for_byte_and_a_second_run_moves_nothing(place: Place,
 def test_without_a_manifest_what_stands_is_compared_by_its_content(place: Place, export: LocalCloud) -> None:
     (file,) = AylaHook().store.list_files("datapoint", HOUR, HOUR + ONE_HOUR)
     transfer = Transfer(AylaHook().store, place.destination, Event())
-    stored = transfer.copy(file, PATH, None)
+    stored, _ = transfer.copy(file, PATH, None)
     assert transfer.holds(stored, file)
     place.spoil(PATH, b"X" * file.size)
     (spoiled,) = place.destination.folder(PATH.rpartition("/")[0]).values()

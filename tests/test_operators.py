@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from ayla_provider._compat import AirflowFailException
 from ayla_provider.domain.hours import ONE_HOUR
 from ayla_provider.errors import AylaError, AylaNotSettledError
-from ayla_provider.links import AylaManifestLink
+from ayla_provider.links import AylaDestinationLink, AylaManifestLink
 from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.operators import AylaExportToBucketOperator
 from tests.fleet import HOUR, connect, put_hour
@@ -61,16 +62,28 @@ def test_an_hour_lands_with_its_manifest(export: LocalCloud, tmp_path: Path) -> 
 
 
 def test_a_run_after_success_moves_no_bytes_and_says_so(
-    export: LocalCloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    export: LocalCloud, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
+    what = f"datapoint {HOUR:%Y-%m-%d %H:%M} UTC"
     operator(tmp_path).execute(CONTEXT)
+    log = caplog.text + capsys.readouterr().out
+    caplog.clear()
+    newest = HOUR + timedelta(minutes=90)
+    assert f"Found {what}: landed, 1 file, 23 B, the newest of {newest:%Y-%m-%d %H:%M} UTC" in log
+    assert f"Committed {what}: landed, 1 file, 23 B, 1 line, revision 1" in log
+    assert f"Copied {what}: 1 file, 23 B, in " in log
+    assert f"manifests written: 1. In file://{tmp_path} now: 1 file, 23 B." in log
     before = files(tmp_path)
     seen = len(export.requests)
     result = operator(tmp_path).execute(CONTEXT)
     assert (result["files"], result["copied_files"], result["copied_bytes"]) == (1, 0, 0)
     assert "download" not in {request.step for request in export.requests[seen:]}
     assert files(tmp_path) == before
-    assert "Nothing to do" in capsys.readouterr().out
+    log = caplog.text + capsys.readouterr().out
+    assert f"Unchanged {what}: landed, 1 file" in log
+    assert f"Nothing to do for {what}: all is in file://{tmp_path}, 1 file, 23 B." in log
+    assert "Committed" not in log
 
 
 def test_it_copies_to_a_bucket_with_the_customers_google_connection(export: LocalCloud) -> None:
@@ -165,7 +178,9 @@ def test_each_hour_is_announced_as_an_asset_event(export: LocalCloud, tmp_path: 
             "state": "landed",
             "files": 1,
             "bytes": 23,
+            "lines": 1,
             "revision": 1,
+            "newest": (HOUR + timedelta(minutes=90)).isoformat(),
         },
         {
             "event_type": "datapoint",
@@ -173,7 +188,9 @@ def test_each_hour_is_announced_as_an_asset_event(export: LocalCloud, tmp_path: 
             "state": "empty",
             "files": 0,
             "bytes": 0,
+            "lines": 0,
             "revision": 1,
+            "newest": None,
         },
     ]
 
@@ -222,22 +239,23 @@ def test_without_the_openlineage_provider_there_is_no_lineage_and_no_error(
         (
             "gs://b/a",
             1,
-            "https://console.cloud.google.com/storage/browser/b/a",
+            f"https://console.cloud.google.com/storage/browser/b/a/{DAY}/hour={HOUR:%H}",
             f"https://console.cloud.google.com/storage/browser/_details/b/a/_manifests/{DAY}/hour={HOUR:%H}.json",
         ),
         (
             "gs://b",
-            24,
-            "https://console.cloud.google.com/storage/browser/b/",
+            48,
+            "https://console.cloud.google.com/storage/browser/b/event_type=datapoint",
             "https://console.cloud.google.com/storage/browser/b/_manifests/event_type=datapoint",
         ),
         (
             "s3://b/a b",
             1,
-            "https://s3.console.aws.amazon.com/s3/buckets/b?prefix=a%20b/",
+            f"https://s3.console.aws.amazon.com/s3/buckets/b?prefix=a%20b/{DAY}/hour={HOUR:%H}/",
             f"https://s3.console.aws.amazon.com/s3/object/b?prefix=a%20b/_manifests/{DAY}/hour={HOUR:%H}.json",
         ),
         ("file:///a", 1, "", ""),
+        ("abfs://a/b", 1, "", ""),
     ],
 )
 def test_links_lead_to_the_stores_console(destination: str, hours: int, console: str, manifest: str) -> None:
@@ -246,6 +264,17 @@ def test_links_lead_to_the_stores_console(destination: str, hours: int, console:
     assert links == {"Destination": console, "Manifest": manifest}
 
 
+def test_a_day_has_one_folder_and_copies_under_the_vendors_names_have_none() -> None:
+    day = HOUR.replace(hour=0)
+    made = operator("gs://b", start=day.isoformat(), end=(day + 24 * ONE_HOUR).isoformat())
+    console = "https://console.cloud.google.com/storage/browser/b"
+    assert AylaDestinationLink().get_link(made, ti_key=None) == f"{console}/{DAY}"  # type: ignore[arg-type]
+    assert AylaManifestLink().get_link(made, ti_key=None) == f"{console}/_manifests/{DAY}"  # type: ignore[arg-type]
+    mirror = operator("gs://b", layout="mirror")
+    assert AylaDestinationLink().get_link(mirror, ti_key=None) == f"{console}/"  # type: ignore[arg-type]
+
+
 def test_links_of_a_task_without_an_interval_are_empty_and_no_error() -> None:
     made = operator("gs://b", start="", end="")
     assert AylaManifestLink().get_link(made, ti_key=None) == ""  # type: ignore[arg-type]
+    assert AylaDestinationLink().get_link(made, ti_key=None) == ""  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def test_its_list_is_what_a_copy_is_expanded_over_and_the_copies_mend_all(export
         "event_type": "datapoint",
         "start": HOUR.isoformat(),
         "end": (HOUR + ONE_HOUR).isoformat(),
-        "reason": f"datapoint {HOUR:%Y-%m-%d %H:%M}: never copied, 1 file",
+        "reason": f"datapoint {HOUR:%Y-%m-%d %H:%M} UTC: never copied, 1 file",
     } in repairs
     hours = [repair["start"] for repair in repairs]
     assert hours == sorted(hours, reverse=True)
@@ -64,7 +64,7 @@ def test_its_list_is_what_a_copy_is_expanded_over_and_the_copies_mend_all(export
         copy(tmp_path, repair)
     put_hour(export, "Datapoint", file="late.csv")
     (repair,), summary = reconcile(tmp_path, event_types=["datapoint", "connection"])
-    assert repair["reason"] == f"datapoint {HOUR:%Y-%m-%d %H:%M}: 1 new file"
+    assert repair["reason"] == f"datapoint {HOUR:%Y-%m-%d %H:%M} UTC: 1 new file"
     assert (summary["repairs"], summary["hours"]["changed"]) == (1, 1)
     copy(tmp_path, repair)
     assert reconcile(tmp_path, event_types=["datapoint", "connection"])[0] == []

@@ -21,6 +21,7 @@ from ayla_provider import operators
 from ayla_provider._compat import AirflowFailException
 from ayla_provider.domain.hours import ONE_HOUR, hour_of
 from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.links import AylaTableLink
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.operators import (
@@ -223,8 +224,13 @@ def test_bigquery_is_reached_by_the_connection_and_makes_what_the_arguments_say(
         "table_prefix": "home_",
     }
     (item,), _ = run(AylaExportBigQueryPlanOperator(task_id="plan", **arguments))
-    result, _ = run(AylaExportToBigQueryOperator(task_id="load", **arguments, **item))
+    load = AylaExportToBigQueryOperator(task_id="load", **arguments, **item)
+    assert AylaTableLink().get_link(load, ti_key=None) == ""
+    result, _ = run(load)
     assert (result["rows"], result["unchanged"]) == (1, 0)
+    assert AylaTableLink().get_link(load, ti_key=None) == (
+        "https://console.cloud.google.com/bigquery?project=acme&d=iot&p=acme&t=home_connection&page=table"
+    )
     (dataset,) = google.of("POST", "/projects/acme/datasets")
     assert (dataset["datasetReference"]["datasetId"], dataset["location"]) == ("iot", "EU")
     assert dataset["defaultEncryptionConfiguration"] == {"kmsKeyName": KEY}

@@ -16,6 +16,7 @@ from ayla_provider.cloud.destination import Destination, Stored
 from ayla_provider.cloud.records import Records
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.cloud.transfer import Transfer
+from ayla_provider.cloud.wait import describe_found, describe_interval
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.hours import describe_hour
 from ayla_provider.domain.layout import ExportFile, Layout, destination_path
@@ -157,7 +158,7 @@ class Archive:
         :raises AylaTransferError: if files couldn't be copied, naming them
         :raises AylaError: if it failed as a whole
         """
-        run = _Run(self.records, written_by)
+        run = _Run(self.records, written_by, _Progress(describe_interval(event_type, hours)))
         statuses = store.status(event_type, hours, quiet_period=quiet_period, patience=patience)
         transfer = Transfer(store, self.destination, self._stop, run.progress.bytes_moved)
         with self._pool() as pool:
@@ -167,6 +168,7 @@ class Archive:
                     run.failed(status, looked)
                 else:
                     in_progress.append(looked)
+            log.info("Found %s", describe_found(event_type, statuses))
             run.progress.expect(in_progress)
             for hour in in_progress:
                 if not hour.status.files:
@@ -224,8 +226,8 @@ class Archive:
         if entry:
             return entry, False
         path = destination_path(file, self._layout)
-        transfer.copy(file, path, hour.standing.get(path))
-        return ManifestFile.of(file, path), True
+        _, lines = transfer.copy(file, path, hour.standing.get(path))
+        return ManifestFile.of(file, path, lines), True
 
     def _standing_entry(self, hour: _HourInProgress, file: ExportFile) -> ManifestFile | None:
         """Return the manifest's entry of a file that is proven to stand in the destination already."""
@@ -240,12 +242,12 @@ class Archive:
 class _Run:
     """The bookkeeping of one run over some hours."""
 
-    def __init__(self, records: Records, written_by: Mapping[str, str]) -> None:
+    def __init__(self, records: Records, written_by: Mapping[str, str], progress: _Progress) -> None:
         self.records = records
         self.written_by = written_by
         self.report = ArchiveReport()
         self.failures: list[tuple[HourStatus, AylaError]] = []
-        self.progress = _Progress()
+        self.progress = progress
         self.started = time.monotonic()
 
     def copied(self, hour: _HourInProgress, file: ExportFile, entry: ManifestFile, moved: bool) -> None:
@@ -280,7 +282,7 @@ class _Run:
                 self.failed(status, error)
                 return
             self.report.manifests_written += 1
-        log.info("%s%s", manifests.describe(manifest), "" if manifest is not previous else ", unchanged")
+        log.info("%s %s", "Unchanged" if manifest is previous else "Committed", manifests.describe(manifest))
         self.report.manifests.append(manifest)
         self.report.hours[manifest.state.value] += 1
         self.report.files += len(manifest.files)
@@ -323,7 +325,8 @@ class _Run:
 class _Progress:
     """Says in the log how far a long copy is. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._files = self._bytes = self._total_files = self._total_bytes = 0
         self._started = self._said = time.monotonic()
         self._lock = threading.Lock()
@@ -344,7 +347,8 @@ class _Progress:
                 return
             self._said = now
         log.info(
-            "%d of %s done, %s moved of the %s that the hours hold, %s/s",
+            "%s: %d of %s done, %s moved of %s, %s/s",
+            self._what,
             self._files,
             files_text(self._total_files),
             size_text(self._bytes),

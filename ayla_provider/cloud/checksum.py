@@ -1,4 +1,4 @@
-"""The CRC32C of Cloud Storage."""
+"""What is found out about bytes while they stream by: the CRC32C of Cloud Storage, and the number of lines."""
 
 from __future__ import annotations
 
@@ -21,3 +21,22 @@ class Crc32c:
     def base64(self) -> str:
         """The checksum of all that was added."""
         return base64.b64encode(self._checksum.digest()).decode()  # type: ignore[no-untyped-call]
+
+
+class Lines:
+    """A running count of lines: of the line ends, and of what stands behind the last one."""
+
+    def __init__(self) -> None:
+        self._ends = 0
+        self._unended = 0
+
+    def update(self, data: bytes) -> None:
+        """Add bytes."""
+        if data:
+            self._ends += data.count(b"\n")
+            self._unended = 0 if data.endswith(b"\n") else 1
+
+    @property
+    def count(self) -> int:
+        """The lines of all that was added."""
+        return self._ends + self._unended

@@ -13,7 +13,7 @@ import requests
 from google.auth.exceptions import GoogleAuthError
 from urllib3.exceptions import HTTPError
 
-from ayla_provider.cloud.checksum import Crc32c
+from ayla_provider.cloud.checksum import Crc32c, Lines
 from ayla_provider.cloud.destination import CHUNK, Destination, Stored
 from ayla_provider.cloud.storage import ExportStore, authorized_session, describe_file
 from ayla_provider.domain.layout import ExportFile
@@ -66,10 +66,16 @@ class ExportReader:
         self._response: requests.Response | None = None
         self._offset = 0
         self._checksum = Crc32c()
+        self._lines = Lines()
 
     def tell(self) -> int:
         """Return how many bytes were handed out."""
         return self._offset
+
+    @property
+    def lines(self) -> int | None:
+        """How many lines the whole has; None before all of it was handed out."""
+        return self._lines.count if self._offset == self._file.size else None
 
     def read(self, size: int = -1) -> bytes:
         """
@@ -84,6 +90,7 @@ class ExportReader:
         while wanted:
             block = self._block(min(wanted, CHUNK))
             self._checksum.update(block)
+            self._lines.update(block)
             self._offset += len(block)
             self._on_bytes(len(block))
             wanted -= len(block)
@@ -209,9 +216,11 @@ class Transfer:
         self._stop = stop
         self._on_bytes = on_bytes
 
-    def copy(self, file: ExportFile, path: str, replaces: Stored | None) -> Stored:
+    def copy(self, file: ExportFile, path: str, replaces: Stored | None) -> tuple[Stored, int | None]:
         """
         Copy a file as a whole or not at all; a copy that arrives corrupted is tried once more.
+
+        Returns what stands there now, and how many lines it has; None if somebody else put it there meanwhile.
 
         :param path: relative to the destination
         :param replaces: what stands there, None if nothing
@@ -223,10 +232,10 @@ class Transfer:
             log.warning("%s Trying once more.", error)
             return self._once(file, path, replaces)
 
-    def _once(self, file: ExportFile, path: str, replaces: Stored | None) -> Stored:
+    def _once(self, file: ExportFile, path: str, replaces: Stored | None) -> tuple[Stored, int | None]:
         reader = ExportReader(self._session, self._base + quote(file.name, safe=""), file, self._stop, self._on_bytes)
         try:
-            return self._destination.write(
+            stored = self._destination.write(
                 path,
                 cast("BinaryIO", reader),
                 size=file.size,
@@ -234,11 +243,12 @@ class Transfer:
                 replaces=replaces,
                 content_type="text/csv",
             )
+            return stored, reader.lines
         except AylaConflictError:
             # Also the answer to a write that went through, but whose answer got lost and which was then repeated.
             standing = self._destination.folder(path.rpartition("/")[0]).get(path)
             if standing and self.holds(standing, file):
-                return standing
+                return standing, reader.lines
             raise
         finally:
             reader.close()

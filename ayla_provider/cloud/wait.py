@@ -75,14 +75,27 @@ def describe_interval(event_type: str, hours: Sequence[datetime]) -> str:
     return f"{event_type} {describe_hour(hours[0])} to {describe_hour(hours[-1] + ONE_HOUR)} ({len(hours)} hours)"
 
 
+def describe_found(event_type: str, statuses: Sequence[HourStatus]) -> str:
+    """Return what the source shows of some hours, for a message."""
+    files = [file for status in statuses for file in status.files]
+    told = f"{files_text(len(files))}, {size_text(sum(file.size for file in files))}"
+    if files:
+        told += f", the newest of {max(file.created for file in files):%Y-%m-%d %H:%M} UTC"
+    states = Counter(status.state.value for status in statuses)
+    if len(statuses) > 1:
+        told = f"{', '.join(f'{count} {state}' for state, count in sorted(states.items()))}; {told}"
+    else:
+        told = f"{statuses[0].state.value}, {told}"
+    return f"{describe_interval(event_type, [status.hour for status in statuses])}: {told}"
+
+
 def _message(event_type: str, statuses: Sequence[HourStatus], quiet_period: timedelta, patience: timedelta) -> str:
     waiting = [status for status in statuses if not status.state.settled]
-    where = describe_interval(event_type, [status.hour for status in statuses])
     if not waiting:
-        files, size = sum(len(status.files) for status in statuses), sum(status.size for status in statuses)
-        states = Counter(status.state.value for status in statuses)
-        told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        return f"{where}: {told}; {files_text(files)}, {size_text(size)}"
+        return describe_found(event_type, statuses)
+    if len(statuses) == 1:
+        return f"{event_type} {_reason(statuses[0], quiet_period, patience)}"
+    where = describe_interval(event_type, [status.hour for status in statuses])
     named = "; ".join(_reason(status, quiet_period, patience) for status in waiting[:_NAMED])
     more = f"; and {len(waiting) - _NAMED} more hours" if len(waiting) > _NAMED else ""
     return f"{where}: {named}{more}"

@@ -35,11 +35,13 @@ class ManifestFile:
     """When the vendor created this generation, ISO 8601."""
     path: str
     """Where the copy stands, relative to the destination."""
+    lines: int | None = field(default=None, compare=False)
+    """Line ends, and one more if the last line has none; None if nobody counted. It makes no file another one."""
 
     @classmethod
-    def of(cls, file: ExportFile, path: str) -> ManifestFile:
-        """Return the entry of a file that was copied to a path."""
-        return cls(file.name, file.generation, file.size, file.crc32c, file.created.isoformat(), path)
+    def of(cls, file: ExportFile, path: str, lines: int | None = None) -> ManifestFile:
+        """Return the entry of a file that stands at a path, and whose lines were counted or not."""
+        return cls(file.name, file.generation, file.size, file.crc32c, file.created.isoformat(), path, lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,17 @@ class Manifest:
         """The bytes of all files."""
         return sum(file.size for file in self.files)
 
+    @property
+    def lines(self) -> int | None:
+        """The lines of all files; None if those of one aren't known."""
+        known = [file.lines for file in self.files if file.lines is not None]
+        return sum(known) if len(known) == len(self.files) else None
+
+    @property
+    def newest(self) -> str | None:
+        """When the vendor created the newest file, ISO 8601; None without files."""
+        return max((file.created for file in self.files), default=None)
+
     def dumps(self) -> str:
         """Return the manifest as JSON text: the inverse of :func:`loads`."""
         document = {
@@ -74,6 +87,7 @@ class Manifest:
             "revision": self.revision,
             "total_files": len(self.files),
             "total_bytes": self.size,
+            "total_lines": self.lines,
             "written_at": self.written_at,
             "written_by": dict(self.written_by),
             "files": [asdict(file) for file in self.files],
@@ -117,8 +131,10 @@ def _file(entry: Any) -> ManifestFile:
         crc32c=_typed(entry, "crc32c", str),
         created=_typed(entry, "created", str),
         path=_typed(entry, "path", str),
+        # Manifests of earlier versions don't have it.
+        lines=None if entry.get("lines") is None else _typed(entry, "lines", int),
     )
-    _require(file.size >= 0, "a size is negative")
+    _require(file.size >= 0 and (file.lines or 0) >= 0, "a size is negative")
     _require(not {"", ".", ".."} & set(file.path.split("/")), "a path leads out of the destination")
     return file
 
@@ -147,12 +163,18 @@ def revise(
     """
     Return the manifest of an hour whose files now stand in the destination; ``previous`` itself if nothing changed.
 
-    A file that the previous manifest holds and the source no longer shows has expired there: it stays.
+    A file that the previous manifest holds and the source no longer shows has expired there: it stays. That lines were
+    counted which weren't before is no change: nobody has to read the hour again for it.
 
     :param copied: every file that the source shows for the hour, each proven to stand in the destination
     """
     by_source = {file.source: file for file in previous.files} if previous else {}
-    by_source.update((file.source, file) for file in copied)
+    for file in copied:
+        known = by_source.get(file.source)
+        # What wasn't moved again wasn't counted again, either.
+        if file.lines is None and known and (known.size, known.crc32c) == (file.size, file.crc32c):
+            file = replace(file, lines=known.lines)
+        by_source[file.source] = file
     files = tuple(by_source[source] for source in sorted(by_source))
     if files and state in (HourState.EMPTY, HourState.EXPIRED):
         state = HourState.LANDED
@@ -161,7 +183,7 @@ def revise(
     if previous and previous.files == files:
         if previous.state is state:
             return previous
-        return replace(previous, state=state, written_at=written_at.isoformat(), written_by=written_by)
+        return replace(previous, state=state, files=files, written_at=written_at.isoformat(), written_by=written_by)
     return Manifest(
         event_type=event_type,
         hour=hour,
@@ -175,7 +197,8 @@ def revise(
 
 def describe(manifest: Manifest) -> str:
     """Return a line for the log."""
+    lines = "" if manifest.lines is None else f", {manifest.lines:,} line{'' if manifest.lines == 1 else 's'}"
     return (
         f"{manifest.event_type} {describe_hour(manifest.hour)}: {manifest.state.value}, "
-        f"{files_text(len(manifest.files))}, {size_text(manifest.size)}, revision {manifest.revision}"
+        f"{files_text(len(manifest.files))}, {size_text(manifest.size)}{lines}, revision {manifest.revision}"
     )

@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator
 
 from ayla_provider._interval import MAP_LIMIT, XCOM_LIMIT, provenance
 from ayla_provider.domain.events import EVENT_TYPES, event_type_of
-from ayla_provider.domain.hours import ONE_HOUR, hour_of, parse_time
+from ayla_provider.domain.hours import ONE_HOUR, describe_hour, hour_of, parse_time
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.hooks import airflow_errors, open_destination
 from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
@@ -148,7 +148,14 @@ class PlanOperator(BaseOperator):
             "postponed": hours - done,
         }
         context["ti"].xcom_push("summary", summary)
-        self.log.info("%d hours from %s to %s differ from what is loaded.", hours, summary["start"], summary["end"])
+        self.log.info(
+            "Compared %s with %s, from %s to %s. %s",
+            self.archive,
+            warehouse.name,
+            describe_hour(start),
+            describe_hour(end),
+            f"Hours to load: {hours}." if hours else "Nothing to load.",
+        )
         for item in items:
             self.log.info("To load: %s", item["reason"])
         if summary["postponed"]:

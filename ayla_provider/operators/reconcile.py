@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 from ayla_provider._interval import MAP_LIMIT, XCOM_LIMIT
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES, event_type_of
-from ayla_provider.domain.hours import ONE_HOUR, hour_of, parse_time
+from ayla_provider.domain.hours import ONE_HOUR, describe_hour, hour_of, parse_time
 from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.hooks import AylaHook, airflow_errors, open_destination
@@ -125,20 +125,27 @@ class AylaExportReconcileOperator(BaseOperator):
 
     def _say(self, findings: Findings, summary: dict[str, Any]) -> None:
         states = ", ".join(f"{count} {state}" for state, count in summary["hours"].items()) or "none"
-        self.log.info("Hours from %s to %s: %s.", summary["start"], summary["end"], states)
+        self.log.info(
+            "Compared Ayla with %s, from %s to %s: %s. %s",
+            self.destination,
+            describe_hour(datetime.fromisoformat(summary["start"])),
+            describe_hour(datetime.fromisoformat(summary["end"])),
+            states,
+            f"To repair: {len(findings.gaps)}." if findings.gaps else "Nothing to repair.",
+        )
         for gap in findings.gaps[: summary["repairs"]]:
             self.log.info("To repair: %s", _label(gap))
         if summary["postponed"]:
             self.log.warning("%d more hours have to wait for the next run.", summary["postponed"])
         if summary["left_alone"]:
             self.log.warning(
-                "%d hours can't be repaired as they stand, and are tried again when the source shows something new.",
+                "Hours that can't be repaired as they stand, and are tried again when Ayla shows something new: %d.",
                 summary["left_alone"],
             )
 
 
 def _label(gap: Gap) -> str:
-    return f"{gap.event_type} {gap.hour:%Y-%m-%d %H:%M}: {gap.reason}"
+    return f"{gap.event_type} {describe_hour(gap.hour)}: {gap.reason}"
 
 
 def _repairs(gaps: Sequence[Gap]) -> list[dict[str, str]]:

@@ -123,6 +123,8 @@ class AylaExportToBucketOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Copy what isn't there yet, commit, and announce."""
+        from ayla_provider.cloud.wait import describe_interval
+
         if self.reason:
             self.log.info("%s", self.reason)
         with airflow_errors(), self._failures_counted():
@@ -142,7 +144,7 @@ class AylaExportToBucketOperator(BaseOperator):
             self.report = report = self.archive.take_in(
                 self.hook.store, event_type, hours, **bounds, written_by=run, last_try=last_try
             )
-        self._say(report)
+        self._say(describe_interval(event_type, hours), report)
         self._measure(event_type, report)
         self._announce(context, event_type, report, run)
         return result | {
@@ -167,18 +169,20 @@ class AylaExportToBucketOperator(BaseOperator):
         if archive := self.__dict__.get("archive"):
             archive.stop()
 
-    def _say(self, report: ArchiveReport) -> None:
-        there = f"{files_text(report.files)} ({size_text(report.bytes)})"
+    def _say(self, what: str, report: ArchiveReport) -> None:
+        there = f"{files_text(report.files)}, {size_text(report.bytes)}"
         if not report.copied_files and not report.manifests_written:
-            self.log.info("Nothing to do: the manifests prove that all is there, %s.", there)
+            self.log.info("Nothing to do for %s: all is in %s, %s.", what, self.destination, there)
             return
         self.log.info(
-            "Copied %s, %s in %.1f s; the destination now holds %s of these hours. Manifests written: %d.",
+            "Copied %s: %s, %s, in %.1f s; manifests written: %d. In %s now: %s.",
+            what,
             files_text(report.copied_files),
             size_text(report.copied_bytes),
             report.seconds,
-            there,
             report.manifests_written,
+            self.destination,
+            there,
         )
 
     def _told(self, plans: Sequence[HourPlan]) -> dict[str, Any]:

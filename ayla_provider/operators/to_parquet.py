@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook, BaseOperator
+from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
 
 from ayla_provider._interval import END, START, interval, provenance
 from ayla_provider.assets import layout_alias, layout_asset
 from ayla_provider.domain.events import event_type_of
 from ayla_provider.domain.hours import ONE_HOUR, describe_hour
 from ayla_provider.domain.text import size_text
+from ayla_provider.errors import AylaQuarantineError
 from ayla_provider.hooks import airflow_errors, open_destination
+from ayla_provider.links import AylaParquetLink, AylaQuarantineLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +63,7 @@ class AylaExportToParquetOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("event_type", "archive", "start", "end", "archive_conn_id", "parquet")
     ui_color = "#e4e0f4"
+    operator_extra_links: tuple[BaseOperatorLink, ...] = (AylaParquetLink(), AylaQuarantineLink())
 
     def __init__(
         self,
@@ -93,6 +97,9 @@ class AylaExportToParquetOperator(BaseOperator):
         self.memory = memory
         self.max_malformed = max_malformed
         self.reason = reason
+        # For the links, which are made when the task ends.
+        self.parquet_paths: list[str] = []
+        self.quarantine_paths: list[str] = []
 
     @property
     def rows_url(self) -> str:
@@ -157,13 +164,14 @@ class AylaExportToParquetOperator(BaseOperator):
         written_by = provenance(context)
         counts: Counter[str] = Counter(hours=len(hours))
         for hour in hours:
-            report = self.typed.ensure(event_type, hour, written_by)
+            started = time.monotonic()
+            report = self._ensure(event_type, hour, written_by)
             self._warn(context, report)
             if not bring(report):
                 counts["unchanged"] += 1
                 self.log.info("%s %s: nothing to do, it is unchanged in %s.", event_type, describe_hour(hour), where)
                 continue
-            self._say(report.manifest, where)
+            self._say(report.manifest, where, time.monotonic() - started)
             counts.update(_counts(report.manifest))
         names = ("hours", "unchanged", "lines", "rows", "duplicates", "quarantined", "bytes")
         return {
@@ -172,22 +180,35 @@ class AylaExportToParquetOperator(BaseOperator):
             "end": (hours[-1] + ONE_HOUR).isoformat(),
         } | {name: counts[name] for name in names}
 
-    def _say(self, manifest: TypedManifest, where: str) -> None:
+    def _ensure(self, event_type: str, hour: datetime, written_by: Mapping[str, str]) -> TypedHourReport:
+        from ayla_provider.domain.typed import quarantine_path
+
+        try:
+            report = self.typed.ensure(event_type, hour, written_by)
+        except AylaQuarantineError:
+            self.quarantine_paths.append(quarantine_path(event_type, hour))
+            raise
+        self.parquet_paths += filter(None, [report.manifest.path])
+        self.quarantine_paths += filter(None, [report.manifest.quarantine])
+        return report
+
+    def _say(self, manifest: TypedManifest, where: str, seconds: float) -> None:
         self.log.info(
-            "%s %s, lines: %d = %d loaded + %d duplicate + %d quarantined; %s of Parquet, into %s.",
+            "%s %s: %s lines = %s loaded + %s duplicate + %s quarantined; %s of Parquet, into %s, in %.1f s.",
             manifest.event_type,
             describe_hour(manifest.hour),
-            manifest.lines,
-            manifest.rows,
-            manifest.duplicates,
-            manifest.quarantined,
+            f"{manifest.lines:,}",
+            f"{manifest.rows:,}",
+            f"{manifest.duplicates:,}",
+            f"{manifest.quarantined:,}",
             size_text(manifest.size),
             where,
+            seconds,
         )
         if manifest.quarantined:
             self.log.warning(
-                "%d lines couldn't be read; they are kept in %s/%s.",
-                manifest.quarantined,
+                "%s lines couldn't be read; they are kept in %s/%s.",
+                f"{manifest.quarantined:,}",
                 self.archive.rstrip("/"),
                 manifest.quarantine,
             )

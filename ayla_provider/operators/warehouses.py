@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.links import AylaTableLink
 from ayla_provider.operators.load import LoadOperator, PlanOperator
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class _BigQuery(BaseOperator):
         self.location = location
         self.kms_key = kms_key
         self.table_prefix = table_prefix
+        # For the link, which is made when the task ends.
+        self.project_of_tables = ""
 
     def warehouse(self) -> Warehouse:
         from ayla_provider.warehouse.bigquery import BigQueryWarehouse
@@ -150,8 +153,13 @@ class _BigQuery(BaseOperator):
         except ImportError:
             raise _not_installed("Google", "bigquery") from None
         hook = BigQueryHook(gcp_conn_id=self.gcp_conn_id, location=self.location or None, use_legacy_sql=False)
+
+        def client() -> Any:
+            self.project_of_tables = self.project or hook.project_id
+            return hook.get_client(project_id=self.project_of_tables, location=self.location or None)
+
         return BigQueryWarehouse(
-            lambda: hook.get_client(project_id=self.project or hook.project_id, location=self.location or None),
+            client,
             dataset=self.dataset,
             project=self.project,
             location=self.location,
@@ -175,6 +183,7 @@ class AylaExportToBigQueryOperator(_BigQuery, LoadOperator):
     """
 
     template_fields = (*LoadOperator.template_fields, *_BigQuery.template_fields)
+    operator_extra_links = (*LoadOperator.operator_extra_links, AylaTableLink())
 
 
 class AylaExportBigQueryPlanOperator(_BigQuery, PlanOperator):

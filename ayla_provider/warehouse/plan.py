@@ -37,8 +37,8 @@ class ToLoad:
         """For people."""
         hours = (self.end - self.start) // ONE_HOUR
         if hours == 1:
-            return f"{self.event_type} {self.start:%Y-%m-%d %H:%M}: {self.reason}"
-        return f"{self.event_type} {self.start:%Y-%m-%d %H:%M}, {hours} hours: {self.reason}"
+            return f"{self.event_type} {describe_hour(self.start)}: {self.reason}"
+        return f"{self.event_type} {describe_hour(self.start)}, {hours} hours: {self.reason}"
 
 
 def to_load(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ayla_provider.cloud import archive as archives
 from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.auth import TokenProvider
 from ayla_provider.cloud.storage import ExportStore
@@ -111,6 +113,9 @@ def test_a_fleets_hours_arrive_byte_for_byte_as_the_answer_key_says(
             expected_paths.add(file["path"])
         assert document["total_files"] == len(answer.files)
         assert document["total_bytes"] == sum(file.final.size for file in answer.files)
+        counted = [(file["lines"], len(list(io.BytesIO(everything[file["path"]])))) for file in document["files"]]
+        assert all(lines == expected for lines, expected in counted)
+        assert document["total_lines"] == sum(lines for lines, _ in counted)
     assert set(everything) == expected_paths
     files = [file for answer in answers.values() for file in answer.files]
     assert (report.files, report.copied_files, report.manifests_written) == (len(files), len(files), len(answers))
@@ -131,6 +136,23 @@ def test_a_second_run_moves_no_bytes_and_rewrites_no_manifest(
     assert (second.files, second.bytes, second.hours) == (first.files, first.bytes, first.hours)
 
 
+def test_a_long_copy_says_how_far_it_is(
+    cloud: LocalCloud,
+    store: ExportStore,
+    place: Place,
+    archive: Archive,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(archives, "_PROGRESS_EVERY", 0.0)
+    caplog.set_level("INFO")
+    put(cloud, 2, "a.csv", b"x" * 3_000_000)
+    take_in(archive, store, 2)
+    told = [message for message in caplog.messages if " done, " in message]
+    assert told[-1].startswith("datapoint 2024-05-09 02:00 UTC: 0 of 1 file done, 3.0 MB moved of 3.0 MB, ")
+    assert len(told) > 1
+
+
 def test_files_that_stand_there_without_a_manifest_are_verified_and_not_moved(
     cloud: LocalCloud, store: ExportStore, place: Place, archive: Archive
 ) -> None:
@@ -141,6 +163,9 @@ def test_files_that_stand_there_without_a_manifest_are_verified_and_not_moved(
     report = take_in(archive, store, 2)
     assert (report.files, report.copied_files) == (2, 1)
     assert place.everything()[path_of(2, "b.csv")] == b"right"
+    # Whose bytes didn't stream by, its lines weren't counted.
+    assert [file["lines"] for file in manifest(place, 2)["files"]] == [None, 1]
+    assert manifest(place, 2)["total_lines"] is None
 
 
 def test_a_copy_that_was_removed_or_cut_by_hand_is_made_again(
@@ -166,6 +191,7 @@ def test_a_new_generation_replaces_its_object_and_raises_the_revision(
     assert place.everything()[path_of(2)] == b"newer"
     document = manifest(place, 2)
     assert (document["revision"], document["total_bytes"]) == (2, 9)
+    assert [file["lines"] for file in document["files"]] == [1, 1], "of the one that wasn't moved, as it was known"
     assert document["files"][0]["generation"] == new.generation
 
 
@@ -178,6 +204,7 @@ def test_a_new_generation_of_the_same_bytes_moves_none_and_is_in_the_manifest(
     assert take_in(archive, store, 2).copied_files == 0
     document = manifest(place, 2)
     assert (document["revision"], document["files"][0]["generation"]) == (2, new.generation)
+    assert document["total_lines"] == 1
 
 
 def test_a_file_that_came_later_is_added(cloud: LocalCloud, store: ExportStore, place: Place, archive: Archive) -> None:

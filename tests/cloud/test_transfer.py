@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,10 @@ def transfer_of(store: ExportStore, place: Place, on_bytes: Callable[[int], None
     return Transfer(store, place.destination, threading.Event(), on_bytes)
 
 
+def lines_of(content: Content) -> int:
+    return len(list(io.BytesIO(bytes_of(content))))
+
+
 def downloads(cloud: LocalCloud) -> list[Any]:
     return requests_of(cloud, "download")
 
@@ -43,9 +48,10 @@ def downloads(cloud: LocalCloud) -> list[Any]:
 def test_a_copy_equals_its_source(cloud: LocalCloud, store: ExportStore, place: Place, size: int) -> None:
     content = SeededContent(1, size)
     file, moved = listed(cloud, store, content), []
-    stored = transfer_of(store, place, moved.append).copy(file, PATH, None)
+    stored, lines = transfer_of(store, place, moved.append).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert (stored.path, stored.size, place.destination.crc32c(stored)) == (PATH, size, file.crc32c)
+    assert lines == lines_of(content)
     assert sum(moved) == size
     assert len(downloads(cloud)) == (1 if size else 0)
 
@@ -65,7 +71,8 @@ def test_a_download_that_breaks_is_continued_where_it_was(
     content = SeededContent(2, 13 * CHUNK)
     file = listed(cloud, store, content)
     cloud.faults.add(how, step="download", after_bytes=cut)
-    transfer_of(store, place).copy(file, PATH, None)
+    _, lines = transfer_of(store, place).copy(file, PATH, None)
+    assert lines == lines_of(content)
     assert place.everything() == {PATH: bytes_of(content)}
     first, second = downloads(cloud)
     known = content.size - second.sent
@@ -135,7 +142,7 @@ def test_a_file_that_arrives_corrupted_always_is_an_error_and_not_stored(
 
 
 def test_a_failed_copy_leaves_what_stood_there(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
-    old = transfer_of(store, place).copy(listed(cloud, store, b"old"), PATH, None)
+    old, _ = transfer_of(store, place).copy(listed(cloud, store, b"old"), PATH, None)
     cloud.clock.set(at(13))
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "Datapoints.csv", b"new", at(12, 30))
     (file,) = store.list_files("datapoint", at(2), at(3))
@@ -279,9 +286,9 @@ def test_an_upload_whose_answer_is_lost_is_a_good_one(
     content = SeededContent(11, size)
     file = listed(cloud, store, content)
     cloud.faults.add("cut", step="upload", nth=nth)
-    stored = transfer_of(store, place).copy(file, PATH, None)
+    stored, lines = transfer_of(store, place).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
-    assert stored.crc32c == file.crc32c
+    assert (stored.crc32c, lines) == (file.crc32c, lines_of(content))
 
 
 def test_a_redirect_of_a_download_takes_the_token_nowhere(

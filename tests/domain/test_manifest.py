@@ -26,7 +26,7 @@ hours = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.jus
 )
 counts = st.integers(0, 2**63 - 1)
 paths = st.lists(texts.filter(lambda part: part not in ("", ".", "..") and "/" not in part), min_size=1).map("/".join)
-entries = st.builds(ManifestFile, texts, counts, counts, texts, texts, paths)
+entries = st.builds(ManifestFile, texts, counts, counts, texts, texts, paths, st.none() | counts)
 manifests = st.builds(
     Manifest,
     event_type=texts,
@@ -63,6 +63,18 @@ def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
     text = manifest.dumps()
     assert loads(text, WHERE) == manifest
     assert loads(text.encode(), WHERE) == manifest
+    assert [file.lines for file in loads(text, WHERE).files] == [file.lines for file in manifest.files]
+
+
+@given(manifests)
+def test_a_manifest_of_an_earlier_version_is_read_without_its_lines(manifest: Manifest) -> None:
+    document = json.loads(manifest.dumps())
+    for file in document["files"]:
+        del file["lines"]
+    del document["total_lines"]
+    earlier = loads(json.dumps(document), WHERE)
+    assert earlier == manifest
+    assert earlier.lines == (None if earlier.files else 0)
 
 
 def test_a_manifest_tells_other_programs_what_it_proves() -> None:
@@ -75,6 +87,7 @@ def test_a_manifest_tells_other_programs_what_it_proves() -> None:
         "revision": 1,
         "total_files": 2,
         "total_bytes": 23,
+        "total_lines": None,
         "written_at": "2024-05-09T04:00:00+00:00",
         "written_by": RUN,
         "files": [
@@ -85,6 +98,7 @@ def test_a_manifest_tells_other_programs_what_it_proves() -> None:
                 "crc32c": "AAAAAA==",
                 "created": "2024-05-09T04:00:00+00:00",
                 "path": f"copies/{name}",
+                "lines": None,
             }
             for name, generation in (("a", 1), ("b", 2))
         ],
@@ -173,6 +187,52 @@ def test_a_manifest_that_was_stored_meanwhile_is_revised_the_same(source: dict[s
     assert revised(stored, source) == stored
 
 
+counted = st.dictionaries(st.sampled_from("abcd"), st.tuples(st.integers(1, 2), st.none() | st.integers(0, 5)))
+
+
+@given(counted, states, counted, states)
+def test_what_was_counted_once_stays_known_and_is_no_change_by_itself(
+    before: dict[str, tuple[int, int | None]],
+    state_before: HourState,
+    now: dict[str, tuple[int, int | None]],
+    state: HourState,
+) -> None:
+    def take(previous: Manifest | None, source: dict[str, tuple[int, int | None]], state: HourState) -> Manifest:
+        copied = [replace(entry(name, generation), lines=lines) for name, (generation, lines) in source.items()]
+        return revise(previous, "datapoint", HOUR, state, copied, written_at=NOW, written_by=RUN)
+
+    first = take(None, before, state_before)
+    second = take(first, now, state)
+    # A generation of these has a size of its own, so that only the same one has the same bytes.
+    lines = {name: lines for name, (_, lines) in before.items()}
+    for name, (generation, counted_now) in now.items():
+        same = name in before and before[name][0] == generation
+        lines[name] = before[name][1] if same and counted_now is None else counted_now
+    changed = any(name not in before or before[name][0] != generation for name, (generation, _) in now.items())
+    assert second.revision == (2 if changed else 1)
+    if second is first:
+        assert {name: generation for name, (generation, _) in (before | now).items()} == generations(first)
+    else:
+        assert {file.source.removeprefix("oem/"): file.lines for file in second.files} == lines
+        total = None if None in lines.values() else sum(number for number in lines.values() if number)
+        assert second.lines == json.loads(second.dumps())["total_lines"] == total
+
+
+def test_a_new_generation_of_the_same_bytes_has_the_same_lines() -> None:
+    known = replace(entry("a"), lines=3)
+    first = revise(None, "datapoint", HOUR, HourState.LANDED, [known], written_at=NOW, written_by=RUN)
+    again = replace(known, generation=9, lines=None)
+    second = revise(first, "datapoint", HOUR, HourState.LANDED, [again], written_at=NOW, written_by=RUN)
+    assert (second.revision, second.lines) == (2, 3)
+
+
+def test_the_newest_file_is_told() -> None:
+    later = replace(entry("a"), created=(NOW + timedelta(microseconds=1)).isoformat())
+    manifest = revise(None, "datapoint", HOUR, HourState.LANDED, [later, entry("b")], written_at=NOW, written_by=RUN)
+    assert manifest.newest == later.created
+    assert revised(None, {}, HourState.EMPTY).newest is None
+
+
 def test_an_hour_that_landed_after_it_was_copied_says_so_without_a_new_revision() -> None:
     arriving = revised(None, {"a": 1}, HourState.ARRIVING)
     landed = revise(
@@ -187,6 +247,14 @@ def test_an_hour_that_landed_after_it_was_copied_says_so_without_a_new_revision(
     assert landed == replace(
         arriving, state=HourState.LANDED, written_at="2024-05-09T05:00:00+00:00", written_by={"dag_id": "later"}
     )
+
+
+def test_lines_that_became_known_are_told_where_the_manifest_is_written_anyway() -> None:
+    arriving = revised(None, {"a": 1}, HourState.ARRIVING)
+    copied = [replace(entry("a"), lines=3)]
+    landed = revise(arriving, "datapoint", HOUR, HourState.LANDED, copied, written_at=NOW, written_by=RUN)
+    assert (landed.revision, landed.lines) == (1, 3)
+    assert describe(landed) == "datapoint 2024-05-09 02:00 UTC: landed, 1 file, 11 B, 3 lines, revision 1"
 
 
 def test_a_late_file_and_a_new_generation_each_raise_the_revision() -> None:
@@ -223,6 +291,7 @@ def test_an_entry_states_what_was_copied_and_where_it_stands() -> None:
     file = ExportFile("datapoint", HOUR, FolderStyle.SPACE, "a.csv", name, 3, "AAAAAA==", 7, NOW)
     known = ManifestFile.of(file, "copies/a.csv")
     assert known == ManifestFile(name, 7, 3, "AAAAAA==", "2024-05-09T04:00:00+00:00", "copies/a.csv")
+    assert (known.lines, ManifestFile.of(file, "copies/a.csv", 2).lines) == (None, 2)
 
 
 def test_a_line_of_the_log_names_the_hour_and_its_totals() -> None:
@@ -242,6 +311,16 @@ def test_a_line_of_the_log_names_the_hour_and_its_totals() -> None:
         {"files": [{"source": "a", "generation": 1, "size": -1, "crc32c": "x", "created": "y", "path": "a"}]},
         {"files": [{"source": "a", "generation": 1, "size": 1, "crc32c": "x", "created": "y", "path": "../a"}]},
         {"files": [{"source": "a", "generation": 1, "size": 1, "crc32c": "x", "created": "y", "path": "/a"}]},
+        {
+            "files": [
+                {"source": "a", "generation": 1, "size": 1, "crc32c": "x", "created": "y", "path": "a", "lines": -1}
+            ]
+        },
+        {
+            "files": [
+                {"source": "a", "generation": 1, "size": 1, "crc32c": "x", "created": "y", "path": "a", "lines": "1"}
+            ]
+        },
         {"files": {}},
     ],
 )

@@ -163,7 +163,7 @@ def test_what_is_copied_is_loaded_what_is_replaced_is_loaded_again_and_what_cann
 def _all_that_is_copied_is_loaded(scene: Scene) -> None:
     scene.airflow.wait_until("the hours to land", scene.copied, timeout=300)
     answers = [answer for answer in scene.cloud.answer_key() if answer.hour in scene.hours]
-    wanted = {f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M}: not loaded" for answer in answers if answer.files}
+    wanted = {f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M} UTC: not loaded" for answer in answers if answer.files}
     for dag in LOADS:
         assert "asset_triggered" in {run["run_type"] for run in scene.airflow.dag_runs(dag)}, "no asset woke it"
         # An event can be lost between two runs: the next run finds what is left.
@@ -194,7 +194,7 @@ def _a_replaced_file_is_loaded_again(scene: Scene) -> None:
     for dag in LOADS:
         loads = scene.loads(dag)
         (changed,) = loads.keys() - before[dag]
-        assert changed == f"connection {hour:%Y-%m-%d %H:%M}: its files changed"
+        assert changed == f"connection {hour:%Y-%m-%d %H:%M} UTC: its files changed"
         assert loads[changed]["state"] == "success"
         (run,) = [run for run in scene.airflow.dag_runs(dag) if run["dag_run_id"] == loads[changed]["dag_run_id"]]
         assert run["run_type"] == "asset_triggered"
@@ -215,8 +215,8 @@ def _a_file_of_no_known_layout_is_a_red_task_of_its_hour(scene: Scene) -> None:
     scene.put("datapoint_ack", second, "odd.csv", b"LC000X000000001,odd,file\r\n", timedelta(seconds=1))
     for dag in LOADS:
         scene.airflow.unpause(dag)
-    red = f"datapoint_ack {second:%Y-%m-%d %H:%M}: its files changed"
-    changed = f"connection {first:%Y-%m-%d %H:%M}: its files changed"
+    red = f"datapoint_ack {second:%Y-%m-%d %H:%M} UTC: its files changed"
+    changed = f"connection {first:%Y-%m-%d %H:%M} UTC: its files changed"
 
     run = scene.load(DUCKDB, since=second.isoformat())["dag_run_id"]
     assert scene.airflow.xcoms(DUCKDB, run, "plan")["summary"]["start"] == second.isoformat()

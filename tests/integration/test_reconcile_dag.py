@@ -65,7 +65,10 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
         hour = f"{mended:%Y-%m-%d %H:%M}"
         assert (state, repairs) == (
             "success",
-            {f"datapoint {hour}: 1 new file, 4.0 h late": "success", f"connection {hour}: 1 replaced file": "success"},
+            {
+                f"datapoint {hour} UTC: 1 new file, 4.0 h late": "success",
+                f"connection {hour} UTC: 1 replaced file": "success",
+            },
         )
         assert summary["left_alone"] == 1
         # The answer key doesn't know of the late file, which is there and in the manifest.
