@@ -128,7 +128,8 @@ def main() -> None:
             driver.set_window_size(1700, 800)
             loads(driver, airflow, IMAGES / "loads.png")
             repairs(driver, cloud, airflow, hours, IMAGES / "repairs.png")
-            driver.set_window_size(1440, 900)
+        with browser() as driver:
+            sign_in(driver, airflow)
             screenshots_form.take(airflow, driver, IMAGES)
             screenshots_coverage.take(airflow, driver, IMAGES)
 

@@ -55,6 +55,7 @@ class Standalone(AirflowClient):
     :param users: name to role (``admin``, ``op``, ``user``, ``viewer``) of the users beside ``admin``
     :param password: the password of all users; a random one if None
     :param port: of the UI and the API; a free one if None
+    :param prefix: the path below which UI and API are, such as ``/airflow``, as behind a proxy
     :param parallelism: how many tasks run at once
     :param python: an interpreter whose environment has Airflow
     """
@@ -69,6 +70,7 @@ class Standalone(AirflowClient):
         users: Mapping[str, str] | None = None,
         password: str | None = None,
         port: int | None = None,
+        prefix: str = "",
         parallelism: int = 4,
         python: str = sys.executable,
     ) -> None:
@@ -79,6 +81,7 @@ class Standalone(AirflowClient):
         self.environment = dict(environment or {})
         self.users = {"admin": "admin", **(users or {})}
         self.port = port
+        self.prefix = prefix
         self.parallelism = parallelism
         self.python = python
         self.ports: list[int] = []
@@ -175,7 +178,7 @@ class Standalone(AirflowClient):
         self._write_passwords()
         api, worker_log, trigger_log = free_ports(3)
         self.ports = [self.port or api, worker_log, trigger_log]
-        self.url = f"http://127.0.0.1:{self.ports[0]}"
+        self.url = f"http://127.0.0.1:{self.ports[0]}{self.prefix}"
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 [self.python, "-m", "airflow", "standalone"],

@@ -93,6 +93,13 @@ def test_what_airflow_discovers_loads_neither_airflow_nor_the_rest(airflow_home:
     assert of(loaded, "ayla_provider") == {"ayla_provider", "ayla_provider.provider_info"}
 
 
+def test_the_plugin_that_workers_load_too_loads_no_server_and_no_client(airflow_home: Path) -> None:
+    of_airflow = loaded_by("import airflow.plugins_manager\nimport ayla_provider._compat", airflow_home)
+    loaded = loaded_by("import ayla_provider.plugin", airflow_home) - of_airflow
+    assert of(loaded, "ayla_provider") == {"ayla_provider.plugin"}
+    assert of(loaded, *HEAVY, "starlette", "fastapi", "uvicorn") == set()
+
+
 @pytest.mark.parametrize("module", ["sensors", "operators", "hooks", "triggers"])
 def test_what_a_dag_imports_loads_no_client(module: str, airflow_home: Path, loaded_by_airflow: set[str]) -> None:
     loaded = loaded_by(f"import ayla_provider.{module}", airflow_home)

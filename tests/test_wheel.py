@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_the_wheel_holds_every_module_and_that_it_is_typed(wheel: dict[str, bytes]) -> None:
     sources = [file for file in (ROOT / "ayla_provider").rglob("*") if file.is_file() and file.suffix != ".pyc"]
     expected = {str(file.relative_to(ROOT)) for file in sources}
-    assert "ayla_provider/py.typed" in expected
+    assert {"ayla_provider/py.typed", "ayla_provider/plugin/static/page.js"} <= expected
     assert {name for name in wheel if not name.startswith(f"{INFO}/")} == expected
 
 
@@ -48,8 +48,11 @@ def test_the_wheel_holds_the_licence(wheel: dict[str, bytes]) -> None:
     assert b"Apache License" in wheel[f"{INFO}/licenses/LICENSE"]
 
 
-def test_airflow_finds_the_provider_by_the_wheels_entry_point(wheel: dict[str, bytes]) -> None:
+def test_airflow_finds_the_provider_and_its_page_by_the_wheels_entry_points(wheel: dict[str, bytes]) -> None:
     assert wheel[f"{INFO}/entry_points.txt"].decode().split("\n") == [
+        "[airflow.plugins]",
+        "ayla_export = ayla_provider.plugin:AylaExportPlugin",
+        "",
         "[apache_airflow_provider]",
         "provider_info = ayla_provider.provider_info:get_provider_info",
         "",

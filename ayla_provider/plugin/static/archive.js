@@ -1,0 +1,175 @@
+// One archive: its totals, its heat map, and the hours of a day of it.
+
+import { clock, count, counted, moment, month, size, span, weekday } from "./format.js";
+import { FEW, Heatmap } from "./heatmap.js";
+import { DAY } from "./hours.js";
+import { newestComplete } from "./model.js";
+import { PROBLEMS } from "./states.js";
+import { dayFacts, days, hourFacts, pathOf, shades, totals } from "./views.js";
+
+const { createElement: h, memo, useCallback, useMemo } = globalThis.React;
+
+const urlOf = (path) => new URL(path, document.baseURI).pathname;
+
+/**
+ * @param {object} props
+ * @param {object} props.archive as model.js makes it
+ * @param {{range: {days?: number}, by: string, problems: boolean, day: number}} props.look how the user looks at it
+ * @param {string} props.zone
+ * @param {Set<string>} props.selected
+ * @param {boolean} props.selecting
+ * @param {object} props.act `show(facts, task)`, `open(task)`, `openDay(day)`, `select(cells, extend)`
+ */
+export const Archive = memo(function Archive({ archive, look, zone, selected, selecting, act }) {
+  const long = Boolean(look.range.days);
+  const daily = useMemo(() => long && archive.rows.map((row) => ({ ...row, cells: days(row) })), [archive, long]);
+  const opened = useMemo(() => long && look.day && ofDay(archive.rows, look.day), [archive, long, look.day]);
+  const grid = { archive, look, zone, selected, selecting, act };
+  return h(
+    "section",
+    { className: "ayla-archive", "aria-label": archive.destination ?? archive.id },
+    h(Title, { archive }),
+    h(Totals, { cells: archive.rows.flatMap((row) => row.cells) }),
+    h(Grid, { ...grid, rows: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
+    opened?.[0]?.cells.length > 0 &&
+      h(
+        "div",
+        { className: "ayla-day" },
+        h("h3", null, `The hours of ${weekday(look.day, "UTC")} (UTC)`),
+        h(Grid, { ...grid, rows: opened, daily: false, label: `Hours of ${weekday(look.day, "UTC")}` }),
+      ),
+  );
+});
+
+const ofDay = (rows, day) =>
+  rows.map((row) => ({ ...row, cells: row.cells.filter(({ hour }) => hour >= day && hour < day + DAY) }));
+
+function Title({ archive }) {
+  const { destination, dags, connections } = archive;
+  return h(
+    "header",
+    null,
+    h("h2", null, destination ?? `${dags.join(", ")}: nothing copied so far`),
+    h(
+      "p",
+      null,
+      "by ",
+      dags.map((dag, index) => [
+        index ? ", " : "",
+        h("a", { key: dag, href: urlOf(`dags/${encodeURIComponent(dag)}`) }, dag),
+      ]),
+      connections.length ? ` · connection ${connections.join(", ")}` : "",
+    ),
+  );
+}
+
+function Totals({ cells }) {
+  const sum = totals(cells);
+  const { landed = 0, empty = 0, waiting = 0 } = sum.states;
+  const figures = [
+    [count(landed), "hours landed"],
+    [count(empty), "empty"],
+    [count(waiting), "waiting"],
+    [count(sum.problems), sum.problems === 1 ? "problem" : "problems"],
+    [count(sum.files), "files"],
+    [size(sum.bytes), "in all"],
+    ...(sum.rows !== undefined ? [[count(sum.rows), "rows"]] : []),
+    ...(sum.lag !== undefined ? [[span(sum.lag), "worst lag"]] : []),
+  ];
+  return h(
+    "dl",
+    { className: "ayla-totals" },
+    figures.map(([value, name]) =>
+      h(
+        "div",
+        { key: name, className: /problem/.test(name) && sum.problems ? "ayla-bad" : undefined },
+        h("dt", null, name),
+        h("dd", null, value),
+      ),
+    ),
+  );
+}
+
+function Grid({ archive, rows, daily, look, zone, selected, selecting, act, label }) {
+  const shown = useMemo(() => (look.problems ? problemsOf(rows) : rows), [rows, look.problems]);
+  const columns = useMemo(
+    () => shown[0]?.cells.map((cell, c, cells) => columnOf(cell, cells[c - 1], cells.length <= FEW, daily, zone)) ?? [],
+    [shown, daily, zone],
+  );
+  const view = useMemo(
+    () => shown.map((row) => viewOf(row, archive, daily, look.by, zone)),
+    [shown, archive, daily, look.by, zone],
+  );
+
+  const facts = (cell) => [cell.eventType, ...(daily ? dayFacts(cell) : hourFacts(cell, zone))];
+  const onShow = useCallback(
+    (r, c) => act.show(facts(shown[r].cells[c]), shown[r].cells[c].task),
+    [shown, zone, daily, act],
+  );
+  const onOpen = useCallback(
+    (r, c) => {
+      const cell = shown[r].cells[c];
+      if (daily) act.openDay(cell.day);
+      else if (cell.task) act.open(pathOf(cell.task));
+      else return false;
+      return true;
+    },
+    [shown, daily, act],
+  );
+  const onSelect = useCallback(
+    ([r0, c0], [r1, c1], extend) => {
+      const [top, bottom, left, right] = [Math.min(r0, r1), Math.max(r0, r1), Math.min(c0, c1), Math.max(c0, c1)];
+      const cells = shown.slice(top, bottom + 1).flatMap((row) => row.cells.slice(left, right + 1));
+      act.select(daily ? cells.flatMap((day) => day.cells) : cells, extend);
+    },
+    [shown, daily, act],
+  );
+  const marked = useMemo(() => (daily ? daysSelected(shown, selected) : selected), [daily, shown, selected]);
+  if (!view.length || !columns.length) return h("p", { className: "ayla-quiet" }, "No problems in this range.");
+  return h(Heatmap, { label, columns, rows: view, selected: marked, selecting, onShow, onOpen, onSelect });
+}
+
+/** Rows and columns without a problem vanish. */
+function problemsOf(rows) {
+  const bad = (cell) => (cell.problems ?? PROBLEMS.has(cell.state)) || cell.failedSince;
+  const left = rows.filter((row) => row.cells.some(bad));
+  const columns = left[0]?.cells.map((_, c) => left.some((row) => bad(row.cells[c]))) ?? [];
+  return left.map((row) => ({ ...row, cells: row.cells.filter((_, c) => columns[c]) }));
+}
+
+function daysSelected(rows, selected) {
+  const whole = (day) => day.cells.length > 0 && day.cells.every(({ key }) => selected.has(key));
+  return new Set(rows.flatMap((row) => row.cells.filter(whole).map(({ key }) => key)));
+}
+
+function columnOf(cell, before, few, daily, zone) {
+  if (daily) {
+    const day = new Date(cell.day).getUTCDate();
+    const told = few || day === 1 || (day % 5 === 0 && day < 30);
+    return { key: cell.day, group: month(cell.day), text: told ? String(day) : "", edge: day === 1 && Boolean(before) };
+  }
+  const [group, text] = [weekday(cell.hour, zone), clock(cell.hour, zone)];
+  const told = few || Number(text.slice(0, 2)) % 3 === 0;
+  const edge = Boolean(before) && group !== weekday(before.hour, zone);
+  return { key: cell.hour, group, text: told ? text.replace(":00", "") : "", edge };
+}
+
+const gapsText = (gaps) => (gaps ? `, ${counted(gaps, "gap")}` : "");
+
+function viewOf(row, archive, daily, by, zone) {
+  const shade = shades(row.cells, by);
+  const newest = newestComplete(archive.rows.find((one) => one.eventType === row.eventType).cells);
+  return {
+    name: row.eventType,
+    note: newest.hour === undefined ? "" : `newest ${moment(newest.hour, zone)}${gapsText(newest.gaps)}`,
+    cells: row.cells.map((cell) => ({
+      key: cell.key,
+      state: cell.state,
+      sign: daily && cell.problems ? String(cell.problems) : undefined,
+      shade: shade(cell),
+      mark: Boolean(cell.failedSince),
+      label: [cell.eventType, ...(daily ? dayFacts(cell) : hourFacts(cell, zone))].join(", "),
+      href: !daily && cell.task ? urlOf(pathOf(cell.task)) : undefined,
+    })),
+  };
+}

@@ -1,0 +1,103 @@
+// The question before hours are done again, and what became of each.
+
+import { counted, hourText } from "./format.js";
+import { backfill, clear, plan } from "./retry.js";
+
+const { createElement: h, useEffect, useRef, useState } = globalThis.React;
+
+/**
+ * @param {object} props
+ * @param {object[]} props.cells the selected hours
+ * @param {(cell: object) => string | undefined} props.dagOf
+ * @param {string} props.zone
+ * @param {(again: boolean) => void} props.onClose whether something was cleared
+ */
+export function RetryDialog({ cells, dagOf, zone, onClose }) {
+  const dialog = useRef(null);
+  // What was asked stays, while the page behind goes on reading.
+  const [{ runs, underWay, never, without }] = useState(() => plan(cells, dagOf));
+  const [answers, setAnswers] = useState(new Map());
+  const [busy, setBusy] = useState(false);
+  useEffect(() => dialog.current.showModal(), []);
+
+  const hours = runs.flatMap((run) => run.cells.map((cell) => ({ ...cell, runKey: run })));
+  const days = runs.filter((run) => run.hours > 1);
+  const finished = answers.size === runs.length && runs.length > 0;
+  const close = () => onClose([...answers.values()].some(({ done }) => done));
+  const confirm = async () => {
+    setBusy(true);
+    await Promise.all(
+      runs.map(async (run) => {
+        const answer = await clear(run);
+        setAnswers((present) => new Map(present).set(run, answer));
+      }),
+    );
+    setBusy(false);
+  };
+  return h(
+    "dialog",
+    { ref: dialog, className: "ayla-dialog", "aria-labelledby": "ayla-retry", onClose: close },
+    h("h2", { id: "ayla-retry" }, "Retry these hours"),
+    runs.length > 0 &&
+      h(
+        "p",
+        null,
+        `${counted(hours.length, "hour")} in ${counted(runs.length, "run")} will be copied again, and waited for again where ` +
+          "the wait did not succeed. What comes after the copies runs, too. A copy moves only what the archive lacks.",
+      ),
+    days.length > 0 &&
+      h("p", null, `${counted(days.length, "run")} of these cover more than an hour, and run as a whole.`),
+    h(Hours, { hours, zone, answers }),
+    underWay.length > 0 && h("p", null, `${counted(underWay.length, "hour")} left out: being worked on already.`),
+    without.length > 0 &&
+      h("p", null, `${counted(without.length, "hour")} left out: no task of this range is about them.`),
+    never.length > 0 && h(Backfills, { never }),
+    h(
+      "footer",
+      null,
+      h(
+        "button",
+        { type: "button", onClick: () => dialog.current.close() },
+        finished || !runs.length ? "Close" : "Cancel",
+      ),
+      runs.length > 0 &&
+        !finished &&
+        h(
+          "button",
+          { type: "button", className: "ayla-primary", disabled: busy, onClick: confirm },
+          busy ? "Clearing…" : "Retry",
+        ),
+    ),
+  );
+}
+
+function Hours({ hours, zone, answers }) {
+  return h(
+    "ul",
+    { className: "ayla-answers", "aria-live": "polite" },
+    hours.map((cell) => {
+      const answer = answers.get(cell.runKey);
+      return h(
+        "li",
+        { key: cell.key },
+        h("b", null, cell.eventType),
+        ` ${hourText(cell.hour, zone)}`,
+        answer &&
+          h("span", { className: answer.done ? "ayla-good" : "ayla-bad" }, answer.done ? "✓ " : "× ", answer.text),
+      );
+    }),
+  );
+}
+
+function Backfills({ never }) {
+  return h(
+    "div",
+    null,
+    h(
+      "p",
+      null,
+      "Hours that never ran have no task to clear. A backfill makes their runs, on a machine with Airflow's settings:",
+    ),
+    h("pre", null, never.map(backfill).join("\n")),
+  );
+}

@@ -1,0 +1,45 @@
+// How figures and times read.
+
+import { HOUR, MINUTE } from "./hours.js";
+
+const number = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+
+export const count = (value) => number.format(value);
+export const counted = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
+
+export function size(bytes) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  for (; bytes >= 1000 && unit < units.length - 1; unit += 1) bytes /= 1000;
+  return `${short.format(bytes)} ${units[unit]}`;
+}
+
+export function span(milliseconds) {
+  const minutes = Math.round(milliseconds / MINUTE);
+  return minutes < 100 ? `${minutes} min` : `${short.format(milliseconds / HOUR)} h`;
+}
+
+const formats = new Map();
+
+/** Return parts of a time in a zone, as a format of the browser has them. */
+export function inZone(time, zone, options) {
+  const key = zone + JSON.stringify(options);
+  if (!formats.has(key))
+    formats.set(key, new Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", ...options }));
+  return formats.get(key).format(time);
+}
+
+export const clock = (time, zone) => inZone(time, zone, { hour: "2-digit", minute: "2-digit" });
+export const date = (time, zone) => inZone(time, zone, { day: "numeric", month: "short" });
+export const weekday = (time, zone) => inZone(time, zone, { weekday: "short", day: "numeric", month: "short" });
+export const month = (time) => inZone(time, "UTC", { month: "long" });
+export const moment = (time, zone) => `${date(time, zone)} ${clock(time, zone)}`;
+
+/** Return the hour in a zone and, if that is another, in UTC. */
+export function hourText(hour, zone) {
+  const text = (in_) => `${weekday(hour, in_)} ${clock(hour, in_)}–${clock(hour + HOUR, in_)}`;
+  return clock(hour, zone) === clock(hour, "UTC") && date(hour, zone) === date(hour, "UTC")
+    ? `${text("UTC")} UTC`
+    : `${text(zone)} ${zone} (${moment(hour, "UTC")} UTC)`;
+}

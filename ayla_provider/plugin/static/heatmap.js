@@ -1,0 +1,168 @@
+// A grid of cells that mouse, finger and keys can walk over, open and select.
+
+import { STATES } from "./states.js";
+
+const { createElement: h, memo, useLayoutEffect, useRef, useState } = globalThis.React;
+
+/** So few columns have wide cells, each with a text above it. */
+export const FEW = 16;
+
+/**
+ * @param {object} props
+ * @param {string} props.label what the grid is, for a screen reader
+ * @param {{key: number, group: string, text: string}[]} props.columns those that follow each other with the same group
+ *   have one head together
+ * @param {{name: string, note: string, cells: object[]}[]} props.rows a cell is `{key, state, shade, mark, label, href}`
+ * @param {Set<string>} props.selected keys
+ * @param {boolean} props.selecting whether a click selects, or opens
+ * @param {(row: number, column: number) => void} props.onShow
+ * @param {(row: number, column: number, link: boolean) => boolean} props.onOpen whether it was opened by this
+ * @param {(from: number[], to: number[]) => void} props.onSelect all between two corners
+ */
+export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, selecting, onShow, onOpen, onSelect }) {
+  const [at, setAt] = useState([0, columns.length - 1]);
+  const grid = useRef(null);
+  const anchor = useRef(null);
+  // The newest is what people come for.
+  useLayoutEffect(() => {
+    grid.current.parentNode.scrollLeft = grid.current.scrollWidth;
+  }, [columns.length]);
+  // Rows and columns may have become fewer.
+  const [row, column] = [Math.min(at[0], rows.length - 1), Math.min(at[1], columns.length - 1)];
+
+  const go = (r, c) => {
+    const to = [clamp(r, rows.length), clamp(c, columns.length)];
+    grid.current.querySelector(`[data-at="${to}"]`)?.focus();
+    return to;
+  };
+  const select = (to, extend) => {
+    onSelect(extend && anchor.current ? anchor.current : to, to, extend);
+    anchor.current = to;
+  };
+  const onKeyDown = (event) => {
+    const here = placeOf(event);
+    if (!here) return;
+    const [r, c] = here;
+    const moves = {
+      ArrowUp: [r - 1, c],
+      ArrowDown: [r + 1, c],
+      ArrowLeft: [r, c - 1],
+      ArrowRight: [r, c + 1],
+      Home: [event.ctrlKey ? 0 : r, 0],
+      End: [event.ctrlKey ? rows.length - 1 : r, columns.length - 1],
+    };
+    if (event.key in moves) {
+      const to = go(...moves[event.key]);
+      if (event.shiftKey) select(to, true);
+    } else if (event.key === " ") select(here, event.shiftKey);
+    else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
+      if (!onOpen(r, c)) return;
+    } else return;
+    event.preventDefault();
+  };
+  const onClick = (event) => {
+    const here = placeOf(event);
+    // With Ctrl the browser opens a link in a tab of its own.
+    if (!here || event.ctrlKey || event.metaKey) return;
+    if (selecting || event.shiftKey) select(here, event.shiftKey);
+    else if (!onOpen(...here)) return;
+    event.preventDefault();
+  };
+  const show = (event) => {
+    const here = placeOf(event);
+    if (!here) return;
+    if (event.type === "focus") setAt(here);
+    onShow(...here);
+  };
+  const density = columns.length > 60 ? "ayla-dense" : columns.length <= FEW ? "ayla-few" : undefined;
+  const events = { onKeyDown, onClick, onFocus: show, onMouseOver: show };
+  return h(
+    "div",
+    { className: "ayla-scroll" },
+    h(
+      "table",
+      { ref: grid, className: density, role: "grid", "aria-label": label, "aria-multiselectable": true, ...events },
+      h(Heads, { columns }),
+      h(
+        "tbody",
+        null,
+        rows.map((one, r) =>
+          h(
+            "tr",
+            { key: one.name },
+            h("th", { scope: "row" }, one.name, one.note && h("small", null, one.note)),
+            one.cells.map((cell, c) =>
+              h(Cell, {
+                key: c,
+                cell,
+                at: `${r},${c}`,
+                tab: r === row && c === column,
+                selected: selected.has(cell.key),
+                edge: columns[c].edge,
+              }),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
+});
+
+function Cell({ cell, at, tab, selected, edge }) {
+  const classes = [
+    "ayla-cell",
+    `ayla-${cell.state}`,
+    cell.shade && `ayla-shade-${cell.shade}`,
+    cell.mark && "ayla-marked",
+  ];
+  return h(
+    "td",
+    { role: "gridcell", "aria-selected": selected, className: edge ? "ayla-edge" : undefined },
+    h(
+      cell.href ? "a" : "span",
+      {
+        className: classes.filter(Boolean).join(" "),
+        href: cell.href,
+        tabIndex: tab ? 0 : -1,
+        "data-at": at,
+        "aria-label": cell.label,
+      },
+      cell.sign ?? STATES[cell.state].sign,
+    ),
+  );
+}
+
+const Heads = memo(function Heads({ columns }) {
+  const groups = [];
+  for (const { group } of columns) {
+    if (groups.at(-1)?.group === group) groups.at(-1).span += 1;
+    else groups.push({ group, span: 1 });
+  }
+  return h(
+    "thead",
+    null,
+    h(
+      "tr",
+      { className: "ayla-groups" },
+      h("th", null),
+      groups.map(({ group, span }, index) =>
+        h(
+          "th",
+          { key: index, colSpan: span, scope: "colgroup" },
+          h("span", null, span > 2 || columns.length <= FEW ? group : ""),
+        ),
+      ),
+    ),
+    h(
+      "tr",
+      null,
+      h("th", null),
+      columns.map(({ key, text, edge }) =>
+        h("th", { key, scope: "col", className: edge ? "ayla-edge" : undefined }, h("span", null, text)),
+      ),
+    ),
+  );
+});
+
+const clamp = (value, length) => Math.max(0, Math.min(length - 1, value));
+const placeOf = ({ target }) => target.closest?.("[data-at]")?.dataset.at.split(",").map(Number);

@@ -1,0 +1,198 @@
+// What the page shows, from what Airflow's API answered: no requests, no document, no clock of its own.
+
+import { HOUR, hoursIn, hoursOfRun } from "./hours.js";
+import { destinationOf, names } from "./names.js";
+import { DONE, isUnderWay, stateOf } from "./states.js";
+
+/**
+ * Return the archives, each with a row per event type and a cell per hour.
+ *
+ * @param {{assets: object[], events: object[], copies: object[], waits: object[], runs: object[]}} read
+ *   lists as the API has them; `copies` and `waits` are task instances, and a copy that isn't among them either succeeded
+ *   and has an event, or there is none
+ * @param {{from: number, now: number}} range milliseconds
+ */
+export function archives(read, { from, now }) {
+  const known = names(read);
+  const hours = hoursIn(from, now);
+  const groups = new Map();
+  const row = (task, eventType) => rowOf(groups, known, task, eventType);
+
+  for (const event of read.events) {
+    const hour = Date.parse(event.extra?.hour);
+    const destination = known.destinations.get(event.asset_id);
+    if (!destination || Number.isNaN(hour)) continue;
+    const task = { dag_id: event.source_dag_id, task_id: event.source_task_id, destination };
+    take(row(task, event.extra.event_type).events, hour, event);
+  }
+  for (const attempt of attempts(read, known)) {
+    const into = row(attempt.copy, attempt.eventType).attempts;
+    for (const hour of attempt.hours) {
+      if (!into.has(hour)) into.set(hour, []);
+      into.get(hour).push(attempt);
+    }
+  }
+  return [...groups.values()]
+    .map((group) => finished(group, hours, now, known))
+    .filter((group) => group.rows.length)
+    .sort((one, other) => one.id.localeCompare(other.id));
+}
+
+function rowOf(groups, known, task, eventType) {
+  const destination = task.destination ?? known.of(task).destination;
+  const id = destination ?? `dag:${task.dag_id}`;
+  if (!groups.has(id)) groups.set(id, { id, destination, dags: new Set(), connections: new Set(), rows: new Map() });
+  const group = groups.get(id);
+  if (task.dag_id) group.dags.add(task.dag_id);
+  const { connection } = known.of(task);
+  if (connection) group.connections.add(connection);
+  if (!group.rows.has(eventType)) group.rows.set(eventType, { eventType, events: new Map(), attempts: new Map() });
+  return group.rows.get(eventType);
+}
+
+/** Keep the newest event of an hour. */
+function take(events, hour, event) {
+  const present = events.get(hour);
+  const newer = present && (Date.parse(event.timestamp) - Date.parse(present.timestamp) || event.id - present.id);
+  if (!present || newer > 0) events.set(hour, event);
+}
+
+/** Yield what was done for hours, the newest first: copies, each with its wait, and the hours that it is about. */
+function* attempts(read, known) {
+  const runs = new Map(read.runs.map((run) => [`${run.dag_id}\n${run.dag_run_id}`, run]));
+  const waits = new Map();
+  for (const wait of read.waits) waits.set(`${wait.dag_id}\n${wait.dag_run_id}\n${known.of(wait).eventType}`, wait);
+
+  const found = [];
+  for (const copy of read.copies) {
+    const run = `${copy.dag_id}\n${copy.dag_run_id}`;
+    const { eventType } = known.of(copy);
+    const hours = known.hoursOf(copy) ?? hoursOfRun(runs.get(run));
+    // What is mapped over nothing stands for no hour.
+    if (copy.state === "removed" || !eventType || !hours.length) continue;
+    const at = Date.parse(copy.start_date ?? copy.run_after) || 0;
+    found.push({ copy, wait: waits.get(`${run}\n${eventType}`), eventType, hours, at });
+  }
+  yield* found.sort((one, other) => other.at - one.at);
+}
+
+/**
+ * Return the copies that no event proves and that are not among those that were read: they succeeded without an event, or
+ * are of another operator, or their run never had them.
+ *
+ * @returns {{dag: string, task: string, from: string, to: string}[]} the first and the last run_after for each task
+ */
+export function unproven(read) {
+  const known = names(read);
+  const proven = new Set(
+    read.events.map(({ asset_id, extra }) =>
+      [known.destinations.get(asset_id), extra?.event_type, Date.parse(extra?.hour)].join("\n"),
+    ),
+  );
+  const listed = new Set(
+    read.copies.map(({ dag_id, dag_run_id, task_id }) => [dag_id, dag_run_id, task_id].join("\n")),
+  );
+  const found = new Map();
+  for (const run of read.runs) {
+    for (const task of known.copiesOf(run.dag_id)) {
+      const { destination, eventType } = known.of({ dag_id: run.dag_id, task_id: task });
+      const isProven = hoursOfRun(run).every((hour) => proven.has([destination, eventType, hour].join("\n")));
+      if (isProven || listed.has([run.dag_id, run.dag_run_id, task].join("\n"))) continue;
+      const key = `${run.dag_id}\n${task}`;
+      const one = found.get(key) ?? { dag: run.dag_id, task, from: run.run_after, to: run.run_after };
+      if (run.run_after < one.from) one.from = run.run_after;
+      if (run.run_after > one.to) one.to = run.run_after;
+      found.set(key, one);
+    }
+  }
+  return [...found.values()];
+}
+
+function finished(group, hours, now, known) {
+  const window = new Set(hours);
+  const rows = [...group.rows.values()]
+    .filter(({ events, attempts }) => [...events.keys(), ...attempts.keys()].some((hour) => window.has(hour)))
+    .sort((one, other) => one.eventType.localeCompare(other.eventType))
+    .map(({ eventType, events, attempts }) => {
+      const first = Math.min(...events.keys(), ...attempts.keys());
+      const cells = hours.map((hour) =>
+        cellOf(eventType, hour, events.get(hour), attempts.get(hour) ?? [], now, first),
+      );
+      return { eventType, cells: cells.map((cell) => ({ ...cell, key: `${group.id}\n${eventType}\n${cell.hour}` })) };
+    });
+  const exports = known.dags.filter((dag) => group.dags.has(dag));
+  const dags = [...exports, ...[...group.dags].filter((dag) => !exports.includes(dag)).sort()];
+  return { ...group, dags, exports, connections: [...group.connections].sort(), rows, hours };
+}
+
+function cellOf(eventType, hour, event, attempts, now, first) {
+  const cell = { eventType, hour, ...stateOf(attempts, hour, now, first) };
+  // The attempt that does just this hour is the one to do again, rather than that of a whole day.
+  const size = ({ copy, hours }) => hours.length + (copy.map_index >= 0 ? 0.5 : 0);
+  const [own] = [...attempts].sort((one, other) => size(one) - size(other));
+  if (own) cell.again = { ...placeOf(own.copy), wait: own.wait?.task_id, hours: own.hours.length };
+  cell.underWay = attempts.some(({ copy }) => isUnderWay(copy));
+  if (cell.attempt) {
+    const { copy, wait } = cell.attempt;
+    cell.task = placeOf(wait && wait.state !== "success" && copy.state !== "failed" ? wait : copy);
+  }
+  delete cell.attempt;
+  return event ? landed(cell, event, attempts) : cell;
+}
+
+function landed(cell, event, attempts) {
+  const { extra } = event;
+  const files = Number(extra.files) || 0;
+  const end = cell.hour + HOUR;
+  const failed = attempts.find(
+    ({ copy }) => /failed/.test(copy.state) && Date.parse(copy.end_date) > Date.parse(event.timestamp),
+  );
+  const writer = {
+    dag: event.source_dag_id,
+    run: event.source_run_id,
+    task: event.source_task_id,
+    mapIndex: event.source_map_index,
+  };
+  const same = attempts.find(({ copy }) => isSame(placeOf(copy), writer));
+  return {
+    ...cell,
+    again: cell.again ?? { ...writer, hours: 1 },
+    state: files ? "landed" : "empty",
+    expired: extra.state === "expired",
+    files,
+    bytes: Number(extra.bytes) || 0,
+    rows: Number.isFinite(extra.lines) ? extra.lines : undefined,
+    lag: extra.newest ? Math.max(0, Date.parse(extra.newest) - end) : undefined,
+    revision: extra.revision,
+    failedSince: Boolean(failed),
+    task: failed ? placeOf(failed.copy) : { ...writer, tries: same?.copy.try_number },
+  };
+}
+
+const isSame = (one, other) => ["dag", "run", "task", "mapIndex"].every((name) => one[name] === other[name]);
+
+function placeOf({ dag_id, dag_run_id, task_id, map_index, try_number }) {
+  return { dag: dag_id, run: dag_run_id, task: task_id, mapIndex: map_index, tries: try_number };
+}
+
+/** Return the archives of which nothing is in the range, each with the time at which something was copied into it. */
+export function silent({ assets }, found) {
+  const shown = new Set(found.map(({ destination }) => destination));
+  const last = new Map();
+  for (const { uri, last_asset_event: event } of assets) {
+    const [destination, at] = [destinationOf(uri), Date.parse(event?.timestamp)];
+    if (!shown.has(destination) && at > (last.get(destination) ?? 0)) last.set(destination, at);
+  }
+  return [...last].map(([destination, at]) => ({ destination, at }));
+}
+
+/**
+ * Return the newest hour that is in the archive, undefined if none is, and how many hours before it, of those that were
+ * wanted, aren't.
+ */
+export function newestComplete(cells) {
+  const wanted = cells.filter(({ state }) => state !== "unasked");
+  const last = wanted.findLastIndex(({ state }) => DONE.has(state));
+  const gaps = wanted.slice(0, Math.max(last, 0)).filter(({ state }) => !DONE.has(state)).length;
+  return { hour: wanted[last]?.hour, gaps };
+}

@@ -1,0 +1,94 @@
+// The page "Ayla export": what a user chose to look at, what was read for it, and where it is shown.
+
+import { Archive } from "./archive.js";
+import { Bar, Details, Legend, Silent, Welcome } from "./parts.js";
+import { RetryDialog } from "./dialog.js";
+import { archives, silent } from "./model.js";
+import { PROBLEMS } from "./states.js";
+import { useKept, useLook, useReading, useZone } from "./state.js";
+
+const { createElement: h, useCallback, useMemo, useState } = globalThis.React;
+const { useNavigate } = globalThis.ReactRouterDOM;
+
+const style = document.createElement("link");
+style.rel = "stylesheet";
+style.href = new URL("style.css", import.meta.url).href;
+document.head.append(style);
+
+const NONE = new Set();
+
+function Page() {
+  const [look, change] = useLook();
+  const zone = useZone();
+  const reading = useReading(look);
+  const [shown, setShown] = useState();
+  const [selected, setSelected] = useKept("selected", NONE);
+  const [selecting, setSelecting] = useKept("selecting", false);
+  const [asking, setAsking] = useState(false);
+  const navigate = useNavigate();
+
+  const found = useMemo(() => reading.data && archives(reading.data, reading.data.range), [reading.data]);
+  const quiet = useMemo(() => (found ? silent(reading.data, found) : []), [found]);
+  const cells = useMemo(() => (found ?? []).flatMap((one) => one.rows.flatMap((row) => row.cells)), [found]);
+  const chosen = useMemo(() => cells.filter(({ key }) => selected.has(key)), [cells, selected]);
+
+  const select = useCallback((these, extend) => {
+    setSelecting(true);
+    setSelected((present) => {
+      const whole = these.every(({ key }) => present.has(key));
+      const next = new Set(present);
+      for (const { key } of these) whole && !extend ? next.delete(key) : next.add(key);
+      return next;
+    });
+  }, []);
+  const act = useMemo(
+    () => ({
+      show: (facts, task) => setShown({ facts, task }),
+      open: (path) => navigate(`/${path}`),
+      openDay: (day) => change({ day }),
+      select,
+    }),
+    [select],
+  );
+  const stop = () => {
+    setSelecting(false);
+    setSelected(NONE);
+  };
+  const close = (again) => {
+    setAsking(false);
+    if (!again) return;
+    stop();
+    reading.refresh();
+  };
+  const dagOf = (cell) => found.find((one) => cell.key.startsWith(`${one.id}\n`))?.exports[0];
+
+  return h(
+    "div",
+    { className: "ayla-page" },
+    h(Bar, {
+      look,
+      change,
+      zone,
+      reading,
+      selecting,
+      chosen: chosen.length,
+      onSelecting: () => (selecting ? stop() : setSelecting(true)),
+      onProblems: () =>
+        select(
+          cells.filter(({ state, failedSince }) => PROBLEMS.has(state) || failedSince),
+          true,
+        ),
+      onRetry: () => setAsking(true),
+    }),
+    reading.data?.blind &&
+      h("p", null, "Your user may not read Airflow's assets, which tell files, bytes, rows and lag of the hours."),
+    quiet.map((one) => h(Silent, { key: one.destination, ...one, zone })),
+    found?.length === 0 && !quiet.length && h(Welcome),
+    found?.map((archive) => h(Archive, { key: archive.id, archive, look, zone, selected, selecting, act })),
+    found?.length > 0 && h(Legend, { by: look.by }),
+    found?.length > 0 && h(Details, { shown, onOpen: act.open }),
+    asking && h(RetryDialog, { cells: chosen, dagOf, zone, onClose: close }),
+  );
+}
+
+globalThis["Ayla export"] = Page;

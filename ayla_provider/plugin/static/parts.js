@@ -1,0 +1,183 @@
+// The parts around the heat maps: choices, legend, details, and what to do first.
+
+import { inZone, moment } from "./format.js";
+import { RANGES } from "./state.js";
+import { STATES } from "./states.js";
+import { MEASURES, pathOf } from "./views.js";
+
+const { createElement: h, memo } = globalThis.React;
+
+const urlOf = (path) => new URL(path, document.baseURI).pathname;
+
+/** What is chosen and what was read, above all. */
+export function Bar({ look, change, zone, reading, selecting, chosen, onSelecting, onProblems, onRetry }) {
+  return h(
+    "div",
+    { className: "ayla-bar" },
+    h("h1", null, "Ayla export"),
+    h(
+      "div",
+      { className: "ayla-group", role: "group", "aria-label": "Range" },
+      Object.entries(RANGES).map(([name, { label }]) =>
+        h(
+          "button",
+          { key: name, type: "button", "aria-pressed": look.name === name, onClick: () => change({ name }) },
+          label,
+        ),
+      ),
+    ),
+    h(
+      "label",
+      null,
+      "Shade by ",
+      h(
+        "select",
+        { value: look.by, onChange: (event) => change({ by: event.target.value }) },
+        Object.entries(MEASURES).map(([value, { label }]) => h("option", { key: value, value }, label)),
+      ),
+    ),
+    h(
+      "label",
+      null,
+      h("input", {
+        type: "checkbox",
+        checked: look.problems,
+        onChange: (event) => change({ problems: event.target.checked }),
+      }),
+      " Problems only",
+    ),
+    h("button", { type: "button", "aria-pressed": selecting, onClick: onSelecting }, "Select"),
+    selecting && h("button", { type: "button", onClick: onProblems }, "Select all problems"),
+    selecting &&
+      h(
+        "button",
+        { type: "button", className: "ayla-primary", disabled: !chosen, onClick: onRetry },
+        `Retry these hours (${chosen})`,
+      ),
+    h(Reading, { ...reading, zone }),
+  );
+}
+
+function Reading({ data, error, progress, refresh, zone }) {
+  const at = data && inZone(data.at, zone, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const now = progress
+    ? progress.of > 12
+      ? `Reading ${progress.done} of ${progress.of}…`
+      : "Reading…"
+    : data
+      ? `Read at ${at}`
+      : "";
+  return h(
+    "div",
+    { className: "ayla-reading" },
+    h("span", null, now),
+    h("button", { type: "button", onClick: refresh, disabled: Boolean(progress), "aria-label": "Read again" }, "↻"),
+    error &&
+      h("p", { role: "alert", className: "ayla-bad" }, explain(error), data ? ` What you see was read at ${at}.` : ""),
+  );
+}
+
+function explain(error) {
+  if (error.status === 401) return "Your session in Airflow has ended: reload the page to sign in.";
+  if (error.status === 403)
+    return `Your user lacks a permission in Airflow, to read ${error.path.includes("taskInstances") ? "task instances" : "DAG runs"}.`;
+  return error.status ? error.message : "Airflow can't be reached.";
+}
+
+/** What colours and signs mean. */
+export const Legend = memo(function Legend({ by }) {
+  return h(
+    "ul",
+    { className: "ayla-legend", "aria-label": "Legend" },
+    Object.entries(STATES).map(([state, { sign, label, says }]) =>
+      h(
+        "li",
+        { key: state, title: says },
+        h("span", { className: `ayla-cell ayla-${state} ayla-shade-3`, "aria-hidden": true }, sign),
+        label,
+      ),
+    ),
+    h(
+      "li",
+      null,
+      h("span", { className: "ayla-cell ayla-landed ayla-shade-3 ayla-marked", "aria-hidden": true }),
+      "landed, a later run failed",
+    ),
+    h(
+      "li",
+      null,
+      "least ",
+      [1, 2, 3, 4, 5].map((shade) =>
+        h("span", { key: shade, className: `ayla-cell ayla-landed ayla-shade-${shade}`, "aria-hidden": true }),
+      ),
+      ` most ${MEASURES[by].label} of its event type`,
+    ),
+  );
+});
+
+/** What is known of the cell under the mouse, or with the focus. A screen reader hears it from the cell itself. */
+export function Details({ shown, onOpen }) {
+  const { facts = ["Point at a cell, or walk over the map with the arrow keys. Enter opens, Space selects."], task } =
+    shown ?? {};
+  const path = task && pathOf(task);
+  const open = (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    onOpen(path);
+  };
+  return h(
+    "p",
+    { className: "ayla-details", "aria-hidden": !path },
+    facts.map((fact, index) => h("span", { key: index }, fact)),
+    path && h("a", { href: urlOf(path), onClick: open }, "Task and log"),
+  );
+}
+
+/** An archive of which nothing is in the range: its DAG may be paused for long, or copy elsewhere now. */
+export function Silent({ destination, at, zone }) {
+  return h(
+    "p",
+    null,
+    h("b", null, destination),
+    `: no run in this range; the last copy was on ${moment(at, zone)}. Is its DAG paused, or does it copy elsewhere now?`,
+  );
+}
+
+/** What to do first, on an Airflow without any export. */
+export function Welcome() {
+  const to = (path, text) => h("a", { href: urlOf(path) }, text);
+  const code = (text) => h("code", null, text);
+  return h(
+    "section",
+    { className: "ayla-welcome" },
+    h("h2", null, "No hour of the Ayla export in this range yet"),
+    h("p", null, "With the sample DAG ", code("ayla_export_to_bucket"), ":"),
+    h(
+      "ol",
+      null,
+      h(
+        "li",
+        null,
+        "Create a ",
+        to("connections", "connection"),
+        " of type Ayla Networks, ",
+        code("ayla_default"),
+        ", and test it.",
+      ),
+      h(
+        "li",
+        null,
+        "Say where to copy to, in the ",
+        to("variables", "Variable"),
+        " ",
+        code("ayla_export_destination"),
+        ", such as ",
+        code("gs://your-bucket/ayla"),
+        ".",
+      ),
+      h("li", null, "Create the ", to("pools", "pool"), " ", code("ayla_export"), " with 8 slots."),
+      h("li", null, "Put the DAG into your DAGs folder, and ", to("dags", "unpause"), " it."),
+    ),
+    h("p", null, "Its hours appear here within a minute of its first runs."),
+  );
+}

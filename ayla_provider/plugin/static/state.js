@@ -1,0 +1,152 @@
+// What the page remembers: in the address what the user looks at, here what was read.
+
+import { read, readDay, unique } from "./api.js";
+import { MINUTE, startOf } from "./hours.js";
+
+const { useCallback, useEffect, useMemo, useRef, useState } = globalThis.React;
+const { useSearchParams } = globalThis.ReactRouterDOM;
+
+export const RANGES = {
+  "48h": { label: "48 hours", hours: 48 },
+  "14d": { label: "14 days", days: 14 },
+  "90d": { label: "90 days", days: 90 },
+};
+
+/** What outlives the page: Airflow mounts it anew at its first change of address, and when somebody comes back. */
+const memory = new Map();
+
+/** Keep a state as long as Airflow's own page stays. */
+export function useKept(name, initial) {
+  const [value, set] = useState(() => memory.get(name) ?? initial);
+  const keep = useCallback(
+    (next) =>
+      set((present) => {
+        const value = typeof next === "function" ? next(present) : next;
+        memory.set(name, value);
+        return value;
+      }),
+    [name],
+  );
+  return [value, keep];
+}
+
+/** Return what the user looks at, which stands in the address so that it can be shared, and how to change it. */
+export function useLook() {
+  const [params, setParams] = useSearchParams();
+  const text = params.toString();
+  const look = useMemo(() => {
+    const [name, day] = [params.get("range"), Date.parse(params.get("day"))];
+    const chosen = name in RANGES ? name : "48h";
+    const by = ["files", "bytes", "rows", "lag"].find((one) => one === params.get("by")) ?? "bytes";
+    return {
+      name: chosen,
+      range: RANGES[chosen],
+      by,
+      problems: params.has("problems"),
+      day: Number.isNaN(day) ? undefined : day,
+    };
+  }, [text]);
+  const change = useCallback(
+    ({ name, by, problems, day }) =>
+      setParams(
+        (present) => {
+          const next = new URLSearchParams(present);
+          if (name) next.set("range", name);
+          if (name) next.delete("day");
+          if (by) next.set("by", by);
+          if (problems !== undefined) problems ? next.set("problems", "1") : next.delete("problems");
+          if (day) next.set("day", new Date(day).toISOString().slice(0, 10));
+          return next;
+        },
+        { replace: true },
+      ),
+    [],
+  );
+  return [look, change];
+}
+
+/** Return the time zone that the user has chosen in Airflow. */
+export function useZone() {
+  const [zone, setZone] = useState(chosenZone);
+  useEffect(() => {
+    const look = () => setZone(chosenZone());
+    // The first comes from other tabs, the second is how Airflow's page tells itself.
+    const events = ["storage", "local-storage"];
+    for (const name of events) addEventListener(name, look);
+    return () => events.forEach((name) => removeEventListener(name, look));
+  }, []);
+  return zone;
+}
+
+function chosenZone() {
+  const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  try {
+    const stored = localStorage.getItem("timezone") ?? own;
+    const zone = stored.startsWith('"') ? JSON.parse(stored) : stored;
+    new Intl.DateTimeFormat("en", { timeZone: zone });
+    return zone;
+  } catch {
+    return own;
+  }
+}
+
+/** Read what the page shows: at once, every minute while somebody looks, and on demand. */
+export function useReading({ name, range, day }) {
+  const [data, setData] = useKept("data");
+  const [error, setError] = useState();
+  const [progress, setProgress] = useState();
+  const latest = useRef(data);
+  const abort = useRef();
+
+  const refresh = useCallback(async () => {
+    abort.current?.abort();
+    const controller = new AbortController();
+    abort.current = controller;
+    const now = Date.now();
+    const asked = { from: startOf(range, now), now, whole: Boolean(range.hours), name };
+    const before = latest.current?.range.name === name ? latest.current : undefined;
+    const told = { done: 0, of: 0 };
+    const tick = (done, of) => {
+      told.done += done;
+      told.of += of;
+      setProgress({ ...told });
+    };
+    tick(0, 0);
+    try {
+      latest.current = { ...(await read(asked, { before, tick, signal: controller.signal })), range: asked };
+      setData(latest.current);
+      setError(undefined);
+    } catch (failure) {
+      if (controller.signal.aborted) return;
+      setError(failure);
+    }
+    setProgress(undefined);
+  }, [name]);
+
+  useEffect(() => {
+    const fresh = () => latest.current?.range.name === name && Date.now() - latest.current.at < MINUTE;
+    const due = () => document.visibilityState === "visible" && !fresh() && refresh();
+    due();
+    const timer = setInterval(due, MINUTE);
+    document.addEventListener("visibilitychange", due);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("visibilitychange", due);
+      abort.current?.abort();
+    };
+  }, [refresh]);
+  // What was read of another range says nothing of this one.
+  return { data: useDay(data?.range.name === name ? data : undefined, day, setError), error, progress, refresh };
+}
+
+/** Add to what was read of days the copies of one of them that succeeded: their tries, and what to clear. */
+function useDay(data, day, fail) {
+  const [copies, setCopies] = useState([]);
+  useEffect(() => {
+    if (!data?.range.whole && data && day) readDay(day).then(setCopies, fail);
+  }, [data, day]);
+  return useMemo(
+    () => data && (data.range.whole ? data : { ...data, copies: unique([...data.copies, ...copies]) }),
+    [data, copies],
+  );
+}

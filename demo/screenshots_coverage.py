@@ -1,0 +1,70 @@
+"""The pictures of the coverage page, with months of a made-up export in it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo.screenshots import click, wait_for
+from demo.standalone import Standalone
+
+if TYPE_CHECKING:
+    from selenium import webdriver
+
+PAGE = "plugin/ayla-export"
+MADE_UP = Path(__file__).parent / "made_up_export.js"
+
+
+@contextlib.contextmanager
+def made_up_export(driver: webdriver.Chrome, names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """
+    Answer what pages ask of Airflow's API by ``fetch``, as the coverage page does, from a made-up export.
+
+    :param names: other ones for those that stand in it
+    """
+    source = MADE_UP.read_text()
+    for name, other in (names or {}).items():
+        source = source.replace(name, other)
+    added = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+    try:
+        yield
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def open_page(driver: webdriver.Chrome, airflow: Standalone, query: str = "") -> None:
+    """Open the coverage page, and wait until it has read what it shows."""
+    driver.get(f"{airflow.url}/{PAGE}{query}")
+    wait_for(driver, ".ayla-reading", text="Read at")
+
+
+def take(airflow: Standalone, driver: webdriver.Chrome, folder: Path) -> None:
+    """
+    Take pictures of the page in its ranges, themes and widths.
+
+    :param driver: signed in
+    """
+    size = driver.get_window_size()
+    with made_up_export(driver):
+        for name, query, theme, width, height in (
+            ("48h", "", "light", 1280, 720),
+            ("90d", "?range=90d&by=rows", "light", 1280, 960),
+            ("dark", "?by=lag", "dark", 1280, 720),
+            ("narrow", "", "light", 520, 900),
+        ):
+            pointed = ".ayla-failed"
+            driver.set_window_size(width, height)
+            driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
+            open_page(driver, airflow, query)
+            if name == "90d":
+                click(driver, ".ayla-overdue[data-at]")
+                wait_for(driver, ".ayla-day h3", text="The hours of")
+                pointed = ".ayla-day .ayla-overdue"
+            driver.execute_script(f"document.querySelector('{pointed}[data-at]').focus({{preventScroll: true}})")
+            time.sleep(1)  # the navigation has animations
+            driver.save_screenshot(str(folder / f"coverage-{name}.png"))
+    driver.execute_script("localStorage.removeItem('theme')")
+    driver.set_window_size(size["width"], size["height"])

@@ -1,0 +1,57 @@
+"""The page's own modules in a browser, without Airflow: they are pure but for the few that draw and fetch."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.screenshots import browser
+
+STATIC = Path(__file__).parents[2] / "ayla_provider" / "plugin" / "static"
+RUN = """
+const [code, args, done] = arguments;
+const names = ["api", "format", "hours", "model", "names", "retry", "states", "views"];
+Promise.all(names.map((name) => import(`/${name}.js`)))
+  .then((modules) => new Function("page", "args", code)(Object.assign({}, ...modules), args))
+  .then((value) => done({ value }), (error) => done({ error: String(error.stack) }));
+"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a word."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def page() -> Iterator[Callable[..., Any]]:
+    """A function that runs JavaScript in which ``page`` is all that the modules export, and ``args`` its arguments."""
+    if not shutil.which("chromedriver"):
+        pytest.skip("Chromium and its driver aren't installed")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(STATIC)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with browser() as driver:
+            # Where an hour isn't one in UTC.
+            driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
+            driver.get(f"http://127.0.0.1:{server.server_port}/hours.js")
+
+            def run(code: str, *args: object) -> Any:
+                answer = driver.execute_async_script(RUN, code, args)
+                assert "error" not in answer, answer["error"]
+                return answer.get("value")
+
+            yield run
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

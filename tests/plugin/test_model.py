@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.plugin.answers import (
+    DAG,
+    DESTINATION,
+    HOUR,
+    NOW,
+    Json,
+    Read,
+    asset,
+    event,
+    hour,
+    millis,
+    read,
+    run,
+    task,
+    told,
+)
+
+Page = Callable[..., Any]
+SOME = settings(max_examples=40)
+
+
+def archives(page: Page, answers: Read, hours: int = 48) -> list[Json]:
+    result: list[Json] = page(
+        "return page.archives(args[0], {from: args[1], now: args[2]}).map((one) => ({...one, dags: [...one.dags]}))",
+        answers,
+        millis(hour(hours - 1)),
+        millis(NOW),
+    )
+    return result
+
+
+def cells(page: Page, answers: Read, hours: int = 48) -> dict[tuple[str, int], Json]:
+    """The cells by event type, and by how many hours ago their hours are."""
+    rows = [row for archive in archives(page, answers, hours) for row in archive["rows"]]
+    return {(row["eventType"], hours - 1 - column): cell for row in rows for column, cell in enumerate(row["cells"])}
+
+
+def attempt(ago: int, copy: str | None, wait: str | None = None, **of: Json) -> Read:
+    """What the API says of an hour of datapoints for which a task ran, and perhaps its wait."""
+    one = run(hour(ago))
+    began = {"start_date": (hour(ago) + HOUR).isoformat()}
+    waits = [task(one, "datapoint.wait", wait, **{**began, **of.get("wait_", {})})] if wait else []
+    first = run(hour(47))
+    return read(
+        runs=[first, one],
+        # Another hour tells what the task is about.
+        copies=[
+            task(first, "datapoint.copy", "success", **told("datapoint")),
+            task(one, "datapoint.copy", copy, **of.get("copy_", {})),
+        ],
+        waits=waits,
+    )
+
+
+LONG = {"wait_": {"end_date": NOW.isoformat()}}
+SHORT = {"wait_": {"start_date": (NOW - timedelta(minutes=1)).isoformat(), "end_date": NOW.isoformat()}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "ago", "state"),
+    [
+        pytest.param(attempt(1, None, "deferred"), 1, "waiting", id="soon after its end"),
+        pytest.param(attempt(1, None, "up_for_retry"), 1, "late", id="tried again"),
+        pytest.param(attempt(2, "running", None, copy_={"try_number": 2}), 2, "late", id="copied again"),
+        pytest.param(attempt(3, None, "deferred"), 3, "late", id="90 minutes after its end"),
+        pytest.param(attempt(8, None, "deferred"), 8, "overdue", id="six hours after its end"),
+        pytest.param(attempt(30, "queued"), 30, "late", id="copied long after its end"),
+        pytest.param(attempt(30, None, "running", **SHORT), 30, "late", id="an old hour that was just begun"),
+        pytest.param(attempt(26, "upstream_failed", "failed", **LONG), 26, "overdue", id="the wait timed out"),
+        pytest.param(attempt(26, "upstream_failed", "failed", **SHORT), 26, "failed", id="the wait was refused"),
+        pytest.param(attempt(5, "failed"), 5, "failed", id="the copy failed"),
+        pytest.param(attempt(5, "success"), 5, "landed", id="without an event"),
+        pytest.param(attempt(5, "skipped", "skipped"), 5, "empty", id="skipped since it is empty"),
+        pytest.param(attempt(5, "removed"), 5, "never", id="a task that is no more"),
+        pytest.param(attempt(5, "failed"), 0, "waiting", id="not over"),
+        pytest.param(attempt(5, "failed"), 1, "waiting", id="no run yet"),
+        pytest.param(attempt(5, "failed"), 4, "never", id="no run"),
+        pytest.param(attempt(5, "failed"), 46, "never", id="after the first hour"),
+    ],
+)
+def test_an_hour_without_an_event_is_what_its_tasks_say(page: Page, answers: Read, ago: int, state: str) -> None:
+    assert cells(page, answers)["datapoint", ago]["state"] == state
+
+
+def test_hours_before_the_first_one_were_not_asked_for(page: Page) -> None:
+    found = cells(page, read(events=[event("datapoint", hour(10))]))
+    assert [found["datapoint", ago]["state"] for ago in (11, 10, 9)] == ["unasked", "landed", "never"]
+
+
+states = st.sampled_from(
+    ["success", "failed", "upstream_failed", "skipped", "running", "queued", "deferred", "up_for_retry", None]
+)
+
+
+@SOME
+@given(st.integers(0, 47), states, states, st.integers(0, 3))
+def test_an_event_wins_over_whatever_the_tasks_say(
+    page: Page, ago: int, copy: str | None, wait: str | None, files: int
+) -> None:
+    answers = attempt(ago, copy, wait)
+    answers["events"] = [event("datapoint", hour(ago), files=files, state="landed" if files else "empty")]
+    cell = cells(page, answers)["datapoint", ago]
+    assert (cell["state"], cell["files"]) == ("landed" if files else "empty", files)
+
+
+def test_the_newest_event_of_an_hour_counts(page: Page) -> None:
+    late = NOW - timedelta(minutes=1)
+    events = [
+        event("datapoint", hour(5), at=late, files=3, revision=2, lines=7, newest=(hour(4) + HOUR).isoformat()),
+        event("datapoint", hour(5), files=2),
+    ]
+    for order in (events, events[::-1]):
+        cell = cells(page, read(events=order))["datapoint", 5]
+        assert (cell["files"], cell["revision"], cell["rows"], cell["lag"]) == (3, 2, 7, 3_600_000)
+
+
+def test_a_landed_hour_whose_later_run_failed_has_landed_and_is_marked(page: Page) -> None:
+    for end, marked in ((NOW, True), (hour(5), False)):
+        answers = attempt(5, "failed", copy_={"end_date": end.isoformat()})
+        answers["events"] = [event("datapoint", hour(5))]
+        cell = cells(page, answers)["datapoint", 5]
+        assert (cell["state"], cell["failedSince"]) == ("landed", marked)
+
+
+def test_a_failed_hour_that_was_repaired_since_has_landed(page: Page) -> None:
+    answers = attempt(5, "failed")
+    repair = event("datapoint", hour(5), at=NOW)
+    repair |= {"source_dag_id": "reconcile", "source_task_id": "repair", "source_map_index": 3}
+    answers["events"] = [repair]
+    cell = cells(page, answers)["datapoint", 5]
+    assert (cell["state"], cell["failedSince"]) == ("landed", False)
+    assert (cell["task"]["dag"], cell["task"]["mapIndex"]) == ("reconcile", 3)
+
+
+@pytest.mark.parametrize("key", ["2026-11-20T07:00:00", "2026-11-20T08:00:00+01:00"])
+def test_a_run_is_about_its_partition(page: Page, key: str) -> None:
+    one = run(hour(5), key=key)
+    answers = read(runs=[one], copies=[task(one, "copy", "failed", **told("datapoint"))])
+    found = {ago for (_, ago), cell in cells(page, answers).items() if cell["state"] == "failed"}
+    assert found == {5}
+
+
+def test_a_run_without_an_interval_of_some_width_is_about_no_hour(page: Page) -> None:
+    sweep = run(hour(5) + timedelta(minutes=40), length=timedelta(0))
+    answers = read(runs=[sweep], copies=[task(sweep, "copy", "failed", **told("datapoint"))])
+    assert archives(page, answers) == []
+
+
+def test_a_run_of_a_day_is_about_its_hours_and_only_those_that_its_task_names(page: Page) -> None:
+    day = run(hour(36), length=24 * HOUR)
+    whole = task(day, "datapoint", "failed", **told("datapoint"))
+    cut = task(day, "location", "failed", **told("location"))
+    cut["rendered_fields"] |= {"start": hour(30).isoformat(), "end": hour(28).isoformat()}
+    found = cells(page, read(runs=[day], copies=[whole, cut]))
+    assert {ago for (kind, ago), one in found.items() if (kind, one["state"]) == ("datapoint", "failed")} == set(
+        range(13, 37)
+    )
+    assert {ago for (kind, ago), one in found.items() if (kind, one["state"]) == ("location", "failed")} == {29, 30}
+
+
+def test_archives_are_told_apart_and_dags_of_one_meet_in_it(page: Page) -> None:
+    one, two, three = (run(hour(3), dag=dag) for dag in ("one", "two", "three"))
+    answers = read(
+        assets=[asset(1, "datapoint"), asset(2, "datapoint", "s3://other"), asset(3, "x", f"{DESTINATION}/_layouts")],
+        events=[event("datapoint", hour(4)), event("datapoint", hour(4), asset=2), event("x", hour(4), asset=3)],
+        runs=[one, two, three],
+        copies=[
+            task(one, "copy", "failed", **told("datapoint")),
+            task(two, "copy", "failed", **told("location", connection="other")),
+            task(three, "copy", "failed", **told("datapoint", "s3://other/")),
+        ],
+    )
+    ours, theirs = archives(page, answers)
+    assert (ours["destination"], ours["dags"]) == (DESTINATION, ["export", "one", "two"])
+    assert ours["connections"] == ["ayla_default", "other"]
+    assert [row["eventType"] for row in ours["rows"]] == ["datapoint", "location"]
+    assert (theirs["destination"], theirs["dags"]) == ("s3://other", ["export", "three"])
+
+
+def test_an_archive_of_which_nothing_is_in_the_range_is_not_forgotten(page: Page) -> None:
+    long_ago = {"last_asset_event": {"id": 1, "timestamp": hour(400).isoformat()}}
+    never: Json = {"last_asset_event": None}
+    answers = read(
+        assets=[asset(1, "datapoint"), asset(2, "datapoint", "s3://old") | long_ago, asset(3, "x", "s3://new") | never],
+        events=[event("datapoint", hour(4))],
+    )
+    found = page("return page.silent(args[0], args[1])", answers, archives(page, answers))
+    assert found == [{"destination": "s3://old", "at": millis(hour(400))}]
+
+
+def test_a_task_that_has_not_begun_is_known_by_its_name(page: Page) -> None:
+    one = run(hour(3))
+    waits = [task(one, "datapoint_ack.wait", "deferred"), task(one, "datapoint.wait", "failed")]
+    copies = [task(one, "datapoint_ack.copy", None), task(one, "datapoint.copy", "upstream_failed")]
+    found = cells(page, read(runs=[one], copies=copies, waits=waits))
+    assert found["datapoint_ack", 3]["state"] == "late"
+    assert found["datapoint", 3]["state"] == "failed"
+    assert found["datapoint", 3]["task"]["task"] == "datapoint.wait"
+
+
+outcomes = st.lists(st.sampled_from(["landed", "empty", "failed", "never", "two"]), min_size=1, max_size=40)
+
+
+def made(kinds: list[str]) -> Read:
+    answers = read(runs=[], copies=[], events=[])
+    for ago, kind in enumerate(kinds, 1):
+        one = run(hour(ago))
+        if kind in ("landed", "empty", "two"):
+            answers["events"].append(event("datapoint", hour(ago), files=2 if kind != "empty" else 0, bytes=10 * ago))
+        if kind == "two":
+            answers["events"].append(event("datapoint", hour(ago), at=NOW, files=3, lines=ago))
+        if kind != "never":
+            answers["runs"].append(one)
+            state = "failed" if kind == "failed" else "success"
+            answers["copies"].append(task(one, "datapoint.copy", state, **told("datapoint")))
+    return answers
+
+
+@SOME
+@given(outcomes, st.randoms(use_true_random=False))
+def test_any_order_of_the_answers_gives_the_same_map(page: Page, kinds: list[str], chance: random.Random) -> None:
+    answers = made(kinds)
+    shuffled = {name: chance.sample(items, len(items)) for name, items in answers.items()}
+    assert archives(page, shuffled) == archives(page, answers)
+
+
+@SOME
+@given(outcomes)
+def test_the_totals_of_days_are_those_of_their_hours(page: Page, kinds: list[str]) -> None:
+    code = """
+        const [archive] = page.archives(args[0], {from: args[1], now: args[2]});
+        if (!archive) return undefined;
+        const [row] = archive.rows;
+        const days = page.days(row);
+        return [page.totals(row.cells), days, days.map((day) => page.totals(day.cells))];
+    """
+    found = page(code, made(kinds), millis(hour(47)), millis(NOW))
+    if found is None:
+        assert set(kinds) == {"never"}
+        return
+    whole, days, of_days = found
+    for name in ("hours", "problems", "done", "files", "bytes"):
+        assert whole[name] == sum(day[name] for day in days) == sum(day[name] for day in of_days)
+    for state, count in whole["states"].items():
+        assert count == sum(day["states"].get(state, 0) for day in days)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "ago", "gaps"),
+    [
+        # The newest first; the last is the first hour that was wanted.
+        (["landed", "landed", "empty", "landed"], 1, 0),
+        (["landed", "failed", "landed", "landed"], 1, 1),
+        (["failed", "failed", "empty", "landed"], 3, 0),
+        (["failed", "failed"], None, 0),
+    ],
+)
+def test_the_newest_complete_hour_and_what_is_missing_before_it(
+    page: Page, kinds: list[str], ago: int | None, gaps: int
+) -> None:
+    code = "return page.newestComplete(page.archives(args[0], {from: args[1], now: args[2]})[0].rows[0].cells)"
+    found = page(code, made(kinds), millis(hour(47)), millis(NOW))
+    assert (found.get("hour"), found["gaps"]) == (None if ago is None else millis(hour(ago)), gaps)
+
+
+def test_a_shade_tells_where_a_figure_is_between_the_least_and_the_most_of_its_row(page: Page) -> None:
+    row = [{"state": "landed", "files": files} for files in (1, 2, 3, 6)]
+    row += [{"state": "empty", "files": 0}, {"state": "failed"}]
+    assert page("return args[0].map(page.shades(args[0], 'files'))", row) == [1, 2, 3, 5, 0, 0]
+    assert page("return args[0].map(page.shades(args[0], 'rows'))", row) == [0] * 6
+    assert page("return args[0].slice(0, 1).map(page.shades(args[0].slice(0, 1), 'files'))", row) == [3]
+
+
+def test_copies_that_nothing_proves_are_found(page: Page) -> None:
+    runs = [run(hour(ago)) for ago in (2, 3, 4, 5)]
+    answers = read(
+        runs=runs,
+        events=[event("datapoint", hour(2))],
+        copies=[task(runs[3], "datapoint.copy", "failed", **told("datapoint"))],
+    )
+    assert page("return page.unproven(args[0])", answers) == [
+        {"dag": DAG, "task": "datapoint.copy", "from": runs[2]["run_after"], "to": runs[1]["run_after"]}
+    ]
+
+
+def test_times_are_told_in_the_users_zone_and_in_utc(page: Page) -> None:
+    text = "return page.hourText(args[0], args[1])"
+    start = millis(datetime.fromisoformat("2026-11-20T20:00:00+00:00"))
+    assert page(text, start, "UTC") == "Fri 20 Nov 20:00\u201321:00 UTC"
+    kolkata = page(text, start, "Asia/Kolkata")
+    assert kolkata == "Sat 21 Nov 01:30\u201302:30 Asia/Kolkata (20 Nov 20:00 UTC)"

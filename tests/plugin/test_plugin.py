@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ayla_provider import __version__
+from ayla_provider.plugin import PREFIX, AylaExportPlugin, StaticPage, bundle_url
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path"),
+    [
+        ("http://airflow.example", ""),
+        ("http://airflow.example/", ""),
+        ("https://example.com/tools/airflow", "/tools/airflow"),
+        ("https://example.com/tools/airflow/", "/tools/airflow"),
+        ("", ""),
+    ],
+)
+def test_the_page_is_looked_for_below_the_path_of_airflow(
+    monkeypatch: pytest.MonkeyPatch, base_url: str, path: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    assert bundle_url() == f"{path}/ayla-export/{__version__}/page.js"
+
+
+def get(path: str) -> tuple[int, dict[str, str], bytes]:
+    """Ask for a file as the API server's mount does."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()  # whoever asks stays until there is an answer
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": f"{PREFIX}/{path}", "root_path": PREFIX, "headers": []}
+
+    async def ask() -> None:
+        try:
+            await StaticPage()(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has a status
+            sent.append({"status": error.status_code, "headers": []})  # type: ignore[attr-defined]
+
+    asyncio.run(ask())
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent)
+
+
+def test_the_pages_files_are_served_and_nothing_else() -> None:
+    status, headers, body = get("page.js")
+    assert (status, b'globalThis["Ayla export"]' in body) == (200, True)
+    assert headers["content-type"].startswith("text/javascript")
+    assert get("style.css")[1]["content-type"].startswith("text/css")
+    assert [get(path)[0] for path in ("", "../__init__.py", "%2e%2e/__init__.py", "none.js")] == [404] * 4
+
+
+def test_the_component_is_found_by_the_name_in_the_navigation() -> None:
+    (app,) = AylaExportPlugin.react_apps
+    assert f'globalThis["{app["name"]}"]' in get("page.js")[2].decode()
