@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -60,17 +61,31 @@ def check(conn_id: str) -> Iterator[Step]:
     :param conn_id: the id of an Airflow connection of type ``ayla``
     """
     this = _Check(conn_id)
-    going_on = True
-    for name, look in this.chain():
-        step = this.timed(name, look) if going_on else Step(name, None)
-        # An unexpected folder among the expected ones doesn't hinder what follows.
-        going_on = going_on and (step.ok is True or bool(this.folders))
-        yield step
+    yield from this.reach()
+    going_on = bool(this.folders)
     event_types = [*EVENT_TYPES, *sorted(this.folders.keys() - set(EVENT_TYPES))]
     for kind, look_at in (("newest", this.newest), ("file", this.file)):
         for event_type in event_types:
             name = f"{kind} {event_type}"
             yield this.timed(name, partial(look_at, event_type)) if going_on else Step(name, None)
+
+
+def answer(conn_id: str) -> tuple[bool, str]:
+    """
+    Return whether event folders can be listed, and in a few sentences what was found, or failed and what to do.
+
+    :param conn_id: the id of an Airflow connection of type ``ayla``, which the answer leaves out: Airflow tests a
+        connection under an id made up anew
+    """
+    this = _Check(conn_id)
+    *_, last = [step for step in this.reach() if step.ok is not None]
+    if this.folders:
+        return True, f"Signed in, got a storage token, listed {this.where}: {last.detail}. {last.advice}".strip()
+    # Airflow shows the answer for five seconds: without the address of a request, which the other words say.
+    detail = re.sub(r"GET https?://\S+: ", "", last.detail.replace(f"connection {conn_id!r}: ", "")).rstrip(".")
+    # A field that is missing or malformed is all that can be wrong with a connection that is being tested.
+    advice = "Correct this field of the connection." if last.name == "connection" else last.advice
+    return False, f"{last.name[0].upper()}{last.name[1:]}: {detail}. {advice}"
 
 
 class _Check:
@@ -100,6 +115,20 @@ class _Check:
             ("event folders", self.event_folders),
         ]
 
+    def reach(self) -> Iterator[Step]:
+        """Go through the chain, up to the first link that doesn't hold."""
+        going_on = True
+        for name, look in self.chain():
+            step = self.timed(name, look) if going_on else Step(name, None)
+            # An unexpected folder among the expected ones doesn't hinder what follows.
+            going_on = going_on and (step.ok is True or bool(self.folders))
+            yield step
+
+    @property
+    def where(self) -> str:
+        """The folder of the export in Ayla's bucket."""
+        return f"gs://{self._store.bucket}/{self._store.oem_id}/"
+
     def timed(self, name: str, look: Callable[[], Step]) -> Step:
         """Return what came of a step, under its name, with its time and without a secret."""
         begun = time.monotonic()
@@ -121,17 +150,21 @@ class _Check:
 
     def _advice(self, name: str, error: Exception) -> str:
         if isinstance(error, AylaSignInRefused):
+            from ayla_provider.hooks import SIGN_IN_VARIABLE
+
+            variable = SIGN_IN_VARIABLE.format(fingerprint=self._settings.fingerprint)
             return (
-                "Correct e-mail and password, app_id and app_secret, or the host in the connection. A changed "
-                "connection is tried at once, an unchanged one isn't for 30 minutes: five refusals lock the account."
+                "Correct the connection: a changed one is tried at once. An unchanged one isn't for 30 minutes, since "
+                "five refusals in a row lock the account for everybody. Was it mended at Ayla instead? Delete the "
+                f"Airflow Variable {variable}, then check again."
             )
         return {
             "connection": f"Define the connection {self._conn_id!r} in the Airflow UI, in a secrets backend, or as "
             f"AIRFLOW_CONN_{self._conn_id.upper()}, with conn_type ayla and the fields that are named here.",
             "user service": "Check host or region in the connection, and that this machine reaches it (proxy, "
             "firewall); then check again.",
-            "credentials service": f"Check acs_url in the connection against {_DASHBOARD}, and that this machine "
-            "reaches it (proxy, firewall); then check again.",
+            "credentials service": f"Compare credentials service URL (acs_url) in the connection with {_DASHBOARD}, "
+            "and see that this machine reaches it (proxy, firewall); then check again.",
             "bucket": f"Compare bucket and oem_id in the connection with {_DASHBOARD}."
             if isinstance(error, AylaAccessDenied)
             else "Check that this machine reaches Cloud Storage (proxy, firewall); then check again.",
@@ -149,7 +182,7 @@ class _Check:
 
     def user_service(self) -> Step:
         settings = self._settings
-        self._store = self._hook.store
+        self._store = self._hook.fresh_store()
         self._credentials = self._store.credentials
         try:
             self._credentials.refresh(None)
@@ -171,9 +204,8 @@ class _Check:
             return Step("", True, said)
         if self._refused is None:
             return Step("", True, f"{said}, not {ROLE}, but it got a token", f"Ayla's documents ask for {ROLE}.")
-        why = f": {self._refused}" if isinstance(self._refused, AylaAccessDenied) else ""
         return _failed(
-            f"{said}, {ROLE} is needed{why}",
+            f"{said}, {ROLE} is needed",
             f"Ask an administrator of your OEM to give the account the role {ROLE}, or use another account.",
         )
 
@@ -185,20 +217,18 @@ class _Check:
         return Step("", True, f"{self._settings.acs_url} gave a token that is good for {left:.0f} minutes")
 
     def bucket(self) -> Step:
-        where = f"gs://{self._store.bucket}/{self._store.oem_id}/"
-        with translated(f"a listing below {where}"):
+        with translated(f"a listing below {self.where}"):
             blobs = self._store.client.list_blobs(
                 self._store.bucket, prefix=f"{self._store.oem_id}/", fields="items(name)", max_results=1
             )
             self._anything = bool(list(blobs))
-        return Step("", True, f"{where} may be listed")
+        return Step("", True, f"{self.where} may be listed")
 
     def oem_prefix(self) -> Step:
-        where = f"gs://{self._store.bucket}/{self._store.oem_id}/"
         if self._anything:
-            return Step("", True, f"something stands below {where}")
+            return Step("", True, f"something stands below {self.where}")
         return _failed(
-            f"nothing stands below {where}",
+            f"nothing stands below {self.where}",
             f"Compare oem_id and bucket in the connection with {_DASHBOARD}, and see there that the data export is "
             "switched on. The first files come about an hour after it was.",
         )
@@ -207,7 +237,7 @@ class _Check:
         self.folders = self._store.event_folders()
         if not self.folders:
             return _failed(
-                f"objects, but no folder stand below gs://{self._store.bucket}/{self._store.oem_id}/",
+                f"objects, but no folder stand below {self.where}",
                 f"Compare oem_id and bucket in the connection with {_DASHBOARD}.",
             )
         known = [folder for event_type, folder in self.folders.items() if event_type in EVENT_FOLDERS]

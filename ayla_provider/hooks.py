@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import storage
 
+    from ayla_provider.cloud.auth import TokenProvider
     from ayla_provider.cloud.destination import Destination
     from ayla_provider.cloud.settings import AylaSettings
     from ayla_provider.cloud.storage import ExportStore
@@ -96,11 +97,24 @@ class AylaHook(BaseHook):
     @cached_property
     def store(self) -> ExportStore:
         """The export as it stands in the vendor's bucket."""
+        return self._open(self.get_credentials())
+
+    def fresh_store(self) -> ExportStore:
+        """
+        Return the same, but with a sign-in of its own, which knows nothing of earlier ones of this process.
+
+        A server runs for weeks: by what it knows, a check would call a connection good that isn't any more.
+
+        :raises AylaConfigError: if the connection's fields are incomplete
+        """
+        return self._open(self._token_provider().credentials())
+
+    def _open(self, credentials: Credentials) -> ExportStore:
         from ayla_provider.cloud.storage import ExportStore
 
         settings = self.settings
         return ExportStore(
-            self.get_credentials(),
+            credentials,
             settings.bucket,
             settings.oem_id,
             endpoint=settings.storage_endpoint,
@@ -125,16 +139,17 @@ class AylaHook(BaseHook):
 
         :raises AylaConfigError: if the connection's fields are incomplete
         """
-        from ayla_provider.cloud.auth import TokenProvider, shared_provider
+        from ayla_provider.cloud.auth import shared_provider
+
+        return shared_provider(self.settings, self._token_provider).credentials()
+
+    def _token_provider(self) -> TokenProvider:
+        from ayla_provider.cloud.auth import TokenProvider
         from ayla_provider.cloud.guard import SignInGuard
 
         settings = self.settings
-
-        def make() -> TokenProvider:
-            guard = SignInGuard(self.ayla_conn_id, settings.fingerprint, VariableMemory(settings.fingerprint))
-            return TokenProvider(settings, guard, _mask)
-
-        return shared_provider(settings, make).credentials()
+        guard = SignInGuard(self.ayla_conn_id, settings.fingerprint, VariableMemory(settings.fingerprint))
+        return TokenProvider(settings, guard, _mask)
 
     def list_event_types(self) -> dict[str, str]:
         """
@@ -159,21 +174,10 @@ class AylaHook(BaseHook):
         return self.store.list_files(event_type, start, start + ONE_HOUR)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Sign in, get a storage token, list one page; return whether it worked, and what failed and what to do."""
-        try:
-            settings = self.settings
-            event_types = self.list_event_types()
-        except AylaError as error:
-            return False, str(error)
-        except Exception as error:  # noqa: BLE001 - shown to a person who can't see a traceback
-            return False, f"{type(error).__name__}: {error}"
-        where = f"gs://{settings.bucket}/{settings.oem_id}/"
-        if not event_types:
-            return False, (
-                f"Signed in and got a storage token, but {where} shows no event folder. Check oem_id and bucket in the "
-                "connection (Ayla dashboard: OEM Profile, Data Export), and that the data export is switched on."
-            )
-        return True, f"Signed in, got a storage token, and found below {where}: {', '.join(event_types.values())}."
+        """Sign in, get a token, list the event folders; return whether it worked, and what failed and what to do."""
+        from ayla_provider.check import answer
+
+        return answer(self.ayla_conn_id)
 
 
 class VariableMemory:

@@ -16,27 +16,27 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "app_id": {
         "label": "App ID",
-        "description": "Of an application without multi-factor authentication.",
+        "description": "Required. Of an application without multi-factor authentication.",
         "schema": {"type": _TEXT},
     },
     "app_secret": {
         "label": "App secret",
-        "description": "The secret of that application.",
+        "description": "Required. The secret of that application.",
         "schema": {"type": _TEXT, "format": "password"},
     },
     "oem_id": {
         "label": "OEM ID",
-        "description": "The folder in the bucket under which your export stands.",
+        "description": "Required. The folder in the bucket under which your export stands.",
         "schema": {"type": _TEXT},
     },
     "bucket": {
         "label": "Bucket",
-        "description": "Ayla's bucket, without gs://. Ayla dashboard: OEM Profile, Data Export.",
+        "description": "Required. Ayla's bucket, without gs://. Ayla dashboard: OEM Profile, Data Export.",
         "schema": {"type": _TEXT},
     },
     "acs_url": {
         "label": "Credentials service URL",
-        "description": "The Ayla Credentials Service, https://.... Ayla dashboard: OEM Profile, Data Export.",
+        "description": "Required. The Ayla Credentials Service, https://.... Ayla dashboard: OEM Profile, Data Export.",
         "schema": {"type": _TEXT},
     },
     "storage_endpoint": {
@@ -84,9 +84,13 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Ayla Networks",
                 "ui-field-behaviour": {
                     "hidden-fields": ["schema"],
-                    "relabeling": {"login": "E-mail", "host": "User service"},
+                    # Airflow 3.1 needs a label where there is a placeholder.
+                    "relabeling": {"login": "E-mail", "host": "User service", "password": "Password", "port": "Port"},
                     "placeholders": {
-                        "login": "of an account with the role OEM::Admin",
+                        "login": "required: an account with the role OEM::Admin",
+                        "password": "required",
+                        # apache/airflow#73298
+                        "port": "443, for Airflow 3.3.1 and 3.3.2 to test the connection",
                         "host": "only for a dedicated tenant, user-field-....aylanetworks.com",
                     },
                 },

@@ -147,9 +147,14 @@ def test_people_read_a_line_for_each_step_and_what_to_do_below_it(
     [
         ({"password": None, "app_id": None}, "connection", "password, app_id are missing", "Define the connection"),
         ({"acs_url": "http://acs.example.com/"}, "connection", "plain http", "Define the connection"),
-        ({"password": "wrong-password"}, "user service", "password of .* is wrong", "Correct e-mail and password"),
-        ({"app_id": "wrong-app"}, "user service", "404.*app_id or app_secret are unknown", "app_id and app_secret"),
-        ({"app_secret": "wrong-secret"}, "user service", "app_id or app_secret are unknown", "app_id and app_secret"),
+        (
+            {"password": "wrong-password"},
+            "user service",
+            "password of .* is wrong",
+            "lock the account for.*Variable ayla_sign_in_",
+        ),
+        ({"app_id": "wrong-app"}, "user service", "404.*app_id or app_secret are unknown", "Correct the connection"),
+        ({"app_secret": "wrong-secret"}, "user service", "app_id or app_secret are unknown", "Correct the connection"),
         ({"host": "http://127.0.0.1:1"}, "user service", "no answer from http://127.0.0.1:1", "host or region"),
         ({"acs_url": "http://127.0.0.1:1/x"}, "credentials service", "no answer from http://127.0.0.1:1/x", "acs_url"),
         ({"bucket": "another-bucket"}, "bucket", "gs://another-bucket/", "bucket and oem_id"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from datetime import timedelta
 
 import pytest
@@ -63,33 +64,61 @@ def test_an_hour_that_is_none_is_refused_before_any_request(export: LocalCloud, 
 def test_the_test_button_says_what_it_found(export: LocalCloud) -> None:
     worked, said = AylaHook().test_connection()
     assert worked
-    assert "Connection, Datapoint" in said
+    assert f"gs://{export.vendor.name}/{export.oem_id}/: found 'Connection', 'Datapoint'" in said
+    assert "missing: Datapoint Ack, Location, Registration" in said
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"password": "wrong"}, "e-mail or password of export@example.com is wrong"),
-        ({"app_secret": "wrong"}, "app_id or app_secret"),
-        ({"bucket": "another-bucket"}, "check oem_id and bucket|no such bucket"),
-        ({"oem_id": "another"}, "check oem_id and bucket"),
-        ({"acs_url": "http://127.0.0.1:1/x"}, "no answer from http://127.0.0.1:1/x"),
-        ({"oem_id": ""}, "oem_id is missing"),
-        ({"password": None, "app_id": None}, "password, app_id are missing"),
-        ({"region": "mars", "host": None}, "region is 'mars'"),
-        ({"acs_url": "http://acs.example.com/"}, "plain http"),
+        (
+            {"password": "wrong-password"},
+            "User service.*password of export@example.com is wrong.*lock the account",
+        ),
+        ({"app_secret": "wrong"}, "User service.*app_id or app_secret"),
+        ({"bucket": "another-bucket"}, "Bucket.*gs://another-bucket/.*Compare bucket and oem_id"),
+        ({"oem_id": "another"}, "Bucket.*/another/.*Compare bucket and oem_id"),
+        ({"acs_url": "http://127.0.0.1:1/x"}, r"Credentials service.*no answer from http://127.0.0.1:1/x.*\(acs_url\)"),
+        ({"oem_id": ""}, "^Connection: oem_id is missing"),
+        ({"password": None, "app_id": None}, "^Connection: password, app_id are missing"),
+        ({"region": "mars", "host": None}, "^Connection: region is 'mars'"),
+        ({"acs_url": "http://acs.example.com/"}, "^Connection: acs_url is plain http"),
     ],
 )
 def test_the_test_button_says_which_step_failed_and_what_to_do(
     export: LocalCloud, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], said: str
 ) -> None:
-    import re
-
     monkeypatch.setattr("urllib3.util.retry.Retry.DEFAULT_BACKOFF_MAX", 0.01)
     connect(monkeypatch, export, **changes)
     worked, message = AylaHook().test_connection()
     assert not worked
     assert re.search(said, message), message
+    assert "ayla_default" not in message, "Airflow tests a connection under an id made up anew"
+
+
+def test_the_test_button_asks_ayla_each_time(export: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib3.util.retry.Retry.DEFAULT_BACKOFF_MAX", 0.01)
+    assert AylaHook().test_connection()[0]
+    assert AylaHook().list_files("datapoint", HOUR), "this process has a token"
+    export.faults.add("refused", step="acs", times=None)
+    worked, said = AylaHook().test_connection()
+    assert not worked
+    assert said.startswith("Credentials service: ")
+
+
+def test_the_test_button_tries_again_what_was_mended_at_ayla_once_the_variable_is_deleted(export: LocalCloud) -> None:
+    from airflow.models.variable import Variable
+
+    export.account.mfa = True
+    _, said = AylaHook().test_connection()
+    assert "second factor (MFA)" in said
+    export.account.mfa = False
+    worked, again = AylaHook().test_connection()
+    assert not worked
+    assert "it isn't tried again before" in again
+    (name,) = re.findall(r"Variable (\w+)", again)
+    Variable.delete(name)
+    assert AylaHook().test_connection()[0]
 
 
 def test_an_empty_export_isnt_mistaken_for_a_good_connection(monkeypatch: pytest.MonkeyPatch, airflow_db: None) -> None:
@@ -97,7 +126,8 @@ def test_an_empty_export_isnt_mistaken_for_a_good_connection(monkeypatch: pytest
         connect(monkeypatch, cloud)
         worked, said = AylaHook().test_connection()
     assert not worked
-    assert "shows no event folder" in said
+    assert said.startswith("OEM prefix: nothing stands below gs://")
+    assert "data export is switched on" in said
 
 
 def test_a_refusal_is_remembered_in_an_airflow_variable_without_a_secret(
