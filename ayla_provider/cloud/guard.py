@@ -105,6 +105,8 @@ class SignInGuard:
             self._memories.insert(0, memory)
         self._own: _Record | None = None
         """What this process knows of itself, for when every memory fails."""
+        self._is_kept = False
+        """Whether a memory has taken it; where a person then deletes it there, it is to be forgotten."""
 
     def sign_in(self, attempt: Callable[[], T]) -> T:
         """
@@ -174,7 +176,8 @@ class SignInGuard:
 
     def _read(self) -> _Record | None:
         """Return the newest record that anybody has of these credentials."""
-        known = [self._own] if self._own else []
+        known = []
+        believe_own = not self._is_kept
         for memory in self._memories:
             try:
                 text = memory.read()
@@ -184,18 +187,22 @@ class SignInGuard:
                     known.append(record)
             except Exception as error:  # noqa: BLE001 - whatever a store raises, a sign-in must stay possible
                 log.warning("The record of sign-ins can't be read (%s).", type(error).__name__)
+                believe_own = True
+        if self._own and believe_own:
+            known.append(self._own)
         return min(known, key=lambda record: record.age, default=None)
 
     def _write(self, outcome: str, *, reason: str = "", by: str = "") -> bool:
         """Return whether other machines can see it."""
         record = _Record(self.conn_id, self.fingerprint, outcome, datetime.now(UTC).isoformat(), reason, by)
-        self._own = record
+        self._own, self._is_kept = record, False
         for memory in self._memories:
             try:
                 memory.write(json.dumps(asdict(record)))
             except Exception as error:  # noqa: BLE001 - as above
                 log.warning("The record of sign-ins can't be written (%s).", type(error).__name__)
             else:
+                self._is_kept = True
                 return memory is not self._memories[-1]
         return False
 

@@ -135,6 +135,20 @@ def test_the_password_of_another_connection_is_not_held_against_this_one(cloud: 
     assert cloud.refusals == 1
 
 
+def test_a_record_that_a_person_deletes_is_forgotten_by_processes_that_go_on(
+    cloud: LocalCloud, memory: FileMemory
+) -> None:
+    provider = provider_of(settings_of(cloud, password="wrong"), memory)
+    for _ in range(2):
+        with pytest.raises(AylaSignInRefused):
+            provider(None, None)
+    assert cloud.refusals == 1
+    memory.path.unlink()
+    with pytest.raises(AylaSignInRefused):
+        provider(None, None)
+    assert cloud.refusals == 2
+
+
 @pytest.mark.parametrize(("minutes", "refusals"), [(29, 1), (31, 2)])
 def test_a_refusal_is_forgotten_after_half_an_hour(
     cloud: LocalCloud, memory: FileMemory, minutes: int, refusals: int
