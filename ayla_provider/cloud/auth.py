@@ -44,6 +44,12 @@ _LONGEST_WAIT = 120.0
 _KILLED_TRIES = 6
 """How often a session that another sign-in has ended at once is replaced."""
 
+_KILLED_WAIT = 1.0
+"""Seconds at most until the first of them; each further one waits longer by as much."""
+
+_BACKOFF = 0.5
+"""Seconds from which the waits between the tries of a request double."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Session:
@@ -123,7 +129,7 @@ class TokenProvider:
                 return token
             if self.role != ROLE:
                 break
-            delay = random.uniform(0.2, 1.0) * attempt  # noqa: S311 - spreads processes, protects nothing
+            delay = _KILLED_WAIT * random.uniform(0.2, 1.0) * attempt  # noqa: S311 - spreads processes, protects nothing
             log.info("Another sign-in of this account ended the session at once; trying again in %.1f s.", delay)
             time.sleep(delay)
         raise AylaAccessDenied(
@@ -223,12 +229,12 @@ class TokenProvider:
         value, expiration = body.get("tokenValue"), body.get("expirationTime")
         try:
             expires = datetime.fromisoformat(str(expiration))
-        except ValueError:
+            expires = expires.replace(tzinfo=UTC) if expires.tzinfo is None else expires.astimezone(UTC)
+        except (ValueError, OverflowError):
             expires = None
         if not _is_token(value) or expires is None:
             raise _no_service("credentials service", response, "acs_url")
         self._on_secret(value)
-        expires = expires.replace(tzinfo=UTC) if expires.tzinfo is None else expires.astimezone(UTC)
         left = expires - datetime.now(UTC)
         if left < _MINIMUM_LIFE:
             raise AylaUnavailable(
@@ -307,8 +313,8 @@ def _http_session(settings: AylaSettings) -> requests.Session:
             redirect=0,
             status_forcelist=_PASSING,
             allowed_methods=None,
-            backoff_factor=0.5,
-            backoff_jitter=0.5,
+            backoff_factor=_BACKOFF,
+            backoff_jitter=_BACKOFF,
             raise_on_status=False,
         )
         mount(session, settings.network, prefix, max_retries=retry)
@@ -323,7 +329,7 @@ def _json(response: requests.Response) -> Mapping[str, Any]:
     """Return the body as a mapping, an empty one if it is none: 429 and others may carry a page instead."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter where it is nested without end
         return {}
     return body if isinstance(body, Mapping) else {}
 

@@ -19,7 +19,7 @@ from requests import RequestException
 
 from ayla_provider.cloud.checksum import Crc32c
 from ayla_provider.cloud.upload import GcsUploader
-from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError
+from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError, AylaUnsafeNameError
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -183,7 +183,7 @@ class FileDestination:
                 with _folder_lock(place.parent):
                     standing = self._facts(path, place.stat()) if place.exists() else None
                     if standing != replaces:
-                        raise _conflict(str(place))
+                        raise _folded(place, path) or _conflict(str(place))
                     partial.replace(place)
                     return self._facts(path, place.stat())
             finally:
@@ -287,6 +287,18 @@ class GcsDestination:
         return Stored(blob.name.removeprefix(self._prefix), blob.size, str(blob.generation), blob.crc32c)
 
 
+def _folded(place: Path, path: str) -> AylaUnsafeNameError | None:
+    """Return the error of a disk on which a name stands for another that differs in case; None if that isn't it."""
+    name = PurePosixPath(path).name
+    if not place.exists() or name in {one.name for one in place.parent.iterdir()}:
+        return None
+    return AylaUnsafeNameError(
+        f"{place}: this disk takes {name!r} for another file of the folder, whose name differs in upper and lower case "
+        "or in Unicode alone; that one is left as it stands. Take a destination that keeps them apart, or ask Ayla "
+        "support to rename one of them."
+    )
+
+
 def _conflict(where: str) -> AylaConflictError:
     return AylaConflictError(
         f"{where} was written by someone else in the meantime, most likely by another run of the same hour; it is left "
@@ -327,6 +339,12 @@ def _bucket(where: str) -> Iterator[None]:
             "read, create and replace objects there (the role Storage Object User has it all)."
         ) from None
     except google_errors.NotFound as error:
-        raise AylaDestinationError(f"{where}: there is no such bucket (404: {error.message})") from None
+        raise AylaDestinationError(
+            f"{where}: there is no such bucket, or an upload that was begun is gone (404: {error.message}). Check the "
+            "bucket's name in the destination; an upload is begun anew by the task's next try."
+        ) from None
     except (google_errors.GoogleAPIError, GoogleAuthError, RequestException, ValueError) as error:
-        raise AylaDestinationError(f"{where}: Cloud Storage failed ({type(error).__name__}: {error})"[:600]) from None
+        failed = f"{where}: Cloud Storage failed ({type(error).__name__}: {error}"[:600]
+        raise AylaDestinationError(
+            f"{failed}). This usually passes: the task's retries will try later. If it stays, check the connection."
+        ) from None

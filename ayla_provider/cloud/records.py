@@ -116,11 +116,17 @@ class Records:
 
     def _write(self, path: str, text: str, replaces: Stored | None) -> None:
         content = text.encode()
-        self._destination.write(
-            path,
-            io.BytesIO(content),
-            size=len(content),
-            crc32c=Crc32c(content).base64,
-            replaces=replaces,
-            content_type="application/json",
-        )
+        try:
+            self._destination.write(
+                path,
+                io.BytesIO(content),
+                size=len(content),
+                crc32c=Crc32c(content).base64,
+                replaces=replaces,
+                content_type="application/json",
+            )
+        except AylaConflictError:
+            # Also the answer to a write that went through, but whose answer got lost and which was then repeated.
+            standing = self._destination.read(path)
+            if standing is None or standing[0] != content:
+                raise

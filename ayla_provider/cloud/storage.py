@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions as google_errors
 from google.auth.exceptions import GoogleAuthError
@@ -33,6 +33,14 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS = 64
 """How many connections a session keeps open for its threads."""
+
+TIMEOUT = (10, 60)
+"""Seconds to connect, and to wait for an answer."""
+
+_MOST_PAGES = 10_000
+"""Of a thousand objects each: more than any interval has."""
+
+PASSES = "This usually passes: the task's retries will try later."
 
 _FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
@@ -111,9 +119,15 @@ class ExportStore:
         prefix = f"{self.oem_id}/"
         with translated(f"the list of event folders below gs://{self.bucket}/{prefix}"):
             listing = self.client.list_blobs(
-                self.bucket, prefix=prefix, delimiter="/", fields="prefixes,nextPageToken", page_size=1000
+                self.bucket,
+                prefix=prefix,
+                delimiter="/",
+                fields="prefixes,nextPageToken",
+                page_size=1000,
+                timeout=TIMEOUT,
             )
-            folders = sorted(name for page in listing.pages for name in page.prefixes)
+            pages = _pages(listing, f"the list of event folders below gs://{self.bucket}/{prefix}")
+            folders = sorted({name for page in pages for name in page.prefixes})
         declared = {folder: event_type for event_type, folder in self._overrides.items()}
         found: dict[str, str] = {}
         for folder in (name[len(prefix) : -1] for name in folders):
@@ -251,9 +265,14 @@ class ExportStore:
     ) -> _Listing:
         listing = _Listing()
         with translated(what):
-            for blob in self.client.list_blobs(
-                self.bucket, prefix=prefix, fields=_FIELDS, max_results=max_results, **bounds
-            ):
+            listed = self.client.list_blobs(
+                self.bucket, prefix=prefix, fields=_FIELDS, max_results=max_results, timeout=TIMEOUT, **bounds
+            )
+            last = ""
+            for blob in (blob for page in _pages(listed, what) for blob in page):
+                if blob.name <= last:
+                    raise AylaUnavailable(f"{what}: {blob.name!r} is listed after {last!r}, out of order. {PASSES}")
+                last = blob.name
                 parsed = parse_source(blob.name, prefix)
                 if parsed:
                     listing.files.append(_file(event_type, parsed, blob, what))
@@ -269,6 +288,14 @@ class _Listing:
     """Names of objects that are no file in a dated folder."""
 
 
+def _pages(listing: Any, what: str) -> Iterator[Any]:
+    """Yield the pages of a listing; one that has no end is none."""
+    for number, page in enumerate(listing.pages):
+        if number >= _MOST_PAGES:
+            raise AylaUnavailable(f"{what}: there is no end to it after {_MOST_PAGES} pages. {PASSES}")
+        yield page
+
+
 def describe_file(file: ExportFile) -> str:
     """Return event type, folder and object of a file, for messages."""
     return f"{file.event_type}, folder {format_folder(file.folder_time, file.style)}, object {file.name!r}"
@@ -276,8 +303,11 @@ def describe_file(file: ExportFile) -> str:
 
 def _file(event_type: str, parsed: tuple[datetime, FolderStyle, str], blob: storage.Blob, what: str) -> ExportFile:
     facts = (blob.size, blob.crc32c, blob.generation, blob.time_created)
-    if any(fact is None for fact in facts):
-        raise AylaUnavailable(f"{what}: the entry of {blob.name!r} lacks size, crc32c, generation or timeCreated")
+    if any(fact is None for fact in facts) or blob.size < 0 or blob.generation < 0 or not isinstance(blob.crc32c, str):
+        raise AylaUnavailable(
+            f"{what}: the entry of {blob.name!r} lacks size, crc32c, generation or timeCreated, or has an impossible "
+            f"one. {PASSES}"
+        )
     folder_time, style, file = parsed
     return ExportFile(event_type, folder_time, style, file, blob.name, *facts)
 
@@ -302,15 +332,14 @@ def translated(what: str) -> Iterator[None]:
         raise AylaAccessDenied(
             f"{what}: there is no such bucket or object (404: {_reason(error)}). Check bucket in the connection."
         ) from None
-    except google_errors.GoogleAPICallError as error:
-        raise AylaUnavailable(
-            f"{what}: Cloud Storage answered {error.code} ({_reason(error)}), also when asked again. This usually "
-            "passes: the task's retries will try later."
-        ) from None
     except (google_errors.GoogleAPIError, GoogleAuthError, RequestException) as error:
-        raise AylaUnavailable(f"{what}: no answer from Cloud Storage ({_reason(error)})") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:  # what the library makes of a malformed answer
-        raise AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({_reason(error)})") from None
+        # Where it was asked again until the time was over, the error of that holds the last one.
+        code = getattr(getattr(error, "cause", None) or error, "code", None)
+        told = f"Cloud Storage answered {int(code)}" if code else "no answer from Cloud Storage"
+        raise AylaUnavailable(f"{what}: {told} ({_reason(error)}), also when asked again. {PASSES}") from None
+    # What the library makes of a malformed answer.
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({_reason(error)}). {PASSES}") from None
 
 
 def _reason(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from ayla_provider.cloud.checksum import Crc32c, Lines
 from ayla_provider.cloud.destination import CHUNK, Destination, Stored
-from ayla_provider.cloud.storage import ExportStore, authorized_session, describe_file
+from ayla_provider.cloud.storage import PASSES, ExportStore, authorized_session, describe_file
 from ayla_provider.domain.layout import ExportFile
 from ayla_provider.errors import (
     AylaAccessDenied,
@@ -30,6 +30,9 @@ _TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for the next bytes."""
 
 _TRIES_WITHOUT_PROGRESS = 6
+
+_BACKOFF = 0.5
+"""Seconds from which the waits between them double."""
 
 _PASSING = (401, 408, 429, 500, 502, 503, 504)
 
@@ -118,9 +121,12 @@ class ExportReader:
         problem = ""
         for attempt in range(_TRIES_WITHOUT_PROGRESS):
             if self._stop.is_set():
-                raise AylaTransferError(f"{describe_file(self._file)}: stopped at byte {self._offset}")
+                raise AylaTransferError(
+                    f"{describe_file(self._file)}: stopped at byte {self._offset}, since the task was ended; nothing "
+                    "of it was stored. The next try does what is left; clear the task if it has none."
+                )
             if attempt:
-                delay = min(0.5 * 2**attempt, 20.0) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads, protects nothing
+                delay = min(_BACKOFF * 2**attempt, 20.0) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads, protects nothing
                 log.info("%s: %s at byte %d, continuing in %.1f s", self._file.name, problem, self._offset, delay)
                 self._stop.wait(delay)
             try:
@@ -188,7 +194,7 @@ class ExportReader:
                 f"{what}: Cloud Storage refuses the download (403). Ayla's token reads below <oem_id>/ alone: check "
                 "oem_id and bucket in the connection."
             )
-        raise AylaUnavailable(f"{what}: Cloud Storage answered {status} {response.reason} to the download")
+        raise AylaUnavailable(f"{what}: Cloud Storage answered {status} {response.reason} to the download. {PASSES}")
 
 
 class _PassingError(Exception):

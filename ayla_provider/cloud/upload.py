@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from google.api_core import exceptions as google_errors
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -102,6 +102,7 @@ class GcsUploader:
                 data=body,
                 headers={"Content-Type": f"multipart/related; boundary={boundary}"},
                 timeout=_TIMEOUT,
+                allow_redirects=False,
             )
             return _uploaded(response)
 
@@ -127,10 +128,14 @@ class GcsUploader:
             json=dict(metadata),
             headers={"X-Upload-Content-Length": str(size), "X-Upload-Content-Type": metadata["contentType"]},
             timeout=_TIMEOUT,
+            allow_redirects=False,
         )
         if response.status_code not in (200, 201) or "Location" not in response.headers:
             raise google_errors.from_http_response(response)  # type: ignore[no-untyped-call]
-        return str(response.headers["Location"])
+        location = str(response.headers["Location"])
+        if not _is_of(self._url, location):
+            raise ValueError("the upload is to be continued at another host, which isn't sent the credentials")
+        return location
 
     def _tried(self, function: Callable[[], T]) -> T:
         return self._retry(function)()
@@ -170,12 +175,14 @@ class _Upload:
         """Let the service forget what it has kept; a courtesy, since it does so after a week by itself."""
         # There is an error already, which says more than one of this would.
         with contextlib.suppress(Exception):
-            self._session.delete(self._url, timeout=5)
+            self._session.delete(self._url, timeout=5, allow_redirects=False)
 
     def _put(self, piece: memoryview, content_range: str) -> requests.Response:
         # requests sends whatever is a buffer, which its type hints don't know.
         data = cast("bytes", piece)
-        return self._session.put(self._url, data=data, headers={"Content-Range": content_range}, timeout=_TIMEOUT)
+        return self._session.put(
+            self._url, data=data, headers={"Content-Range": content_range}, timeout=_TIMEOUT, allow_redirects=False
+        )
 
     def _advance(self, response: requests.Response) -> None:
         stated = response.headers.get("Range")
@@ -185,6 +192,13 @@ class _Upload:
             raise ValueError(f"the upload stands at byte {kept} by the service, at {self._kept} by the client")
         self._piece = self._piece[kept - self._kept :]
         self._kept = kept
+
+
+def _is_of(url: str, location: str) -> bool:
+    """Whether a session's URL is one of the service that gave it."""
+    service, session = urlsplit(url), urlsplit(location)
+    of_google = session.scheme == "https" and (session.hostname or "").endswith(".googleapis.com")
+    return (service.scheme, service.netloc) == (session.scheme, session.netloc) or of_google
 
 
 def _read(stream: BinaryIO, size: int) -> bytes | bytearray:
@@ -205,5 +219,8 @@ def _read(stream: BinaryIO, size: int) -> bytes | bytearray:
 def _uploaded(response: requests.Response) -> Uploaded:
     if response.status_code not in (200, 201):
         raise google_errors.from_http_response(response)  # type: ignore[no-untyped-call]
-    stated = response.json()
-    return Uploaded(int(stated["size"]), stated["crc32c"], int(stated["generation"]))
+    try:
+        stated = response.json()
+        return Uploaded(int(stated["size"]), str(stated["crc32c"]), int(stated["generation"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the answer to the upload isn't that of an object: {error!r}") from None

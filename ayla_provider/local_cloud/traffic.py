@@ -146,6 +146,7 @@ class _Meter:
         self._record: Callable[[], None] | None = record
         self._reset = False
         self._body_over = False
+        self._length: int | None = None
         self.status = 0
         self.received = 0
         self.sent = 0
@@ -187,6 +188,7 @@ class _Meter:
             self.status = message["status"]
             if kind == "truncate" and self._fault:
                 message["headers"] = _shortened(message["headers"], self._fault.after_bytes)
+            self._length = next((int(value) for name, value in message["headers"] if name == b"content-length"), None)
             await self._send(message)
             return
         body = bytes(message.get("body", b""))
@@ -200,8 +202,9 @@ class _Meter:
         elif self._fault and kind == "corrupt" and 0 <= (at := self._fault.after_bytes - self.sent) < len(body):
             body = flipped(body, at)
         self.sent += len(body)
-        if not message.get("more_body"):
-            self.end()  # ahead of it, so that whoever has an answer finds it recorded
+        # Ahead of the last bytes, so that whoever has an answer finds it recorded; an empty message may follow them.
+        if not message.get("more_body") or self.sent == self._length:
+            self.end()
         await self._send({**message, "body": body})
 
 

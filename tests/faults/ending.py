@@ -1,0 +1,108 @@
+"""The task in a process of its own, which can be ended by signals, or meet a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import tempfile
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from ayla_provider.cloud import auth, guard
+from tests.faults.scene import GENEROUS, Try, context, operator_of, shorten
+
+# Not forked from pytest's own process, which has threads.
+_PROCESSES = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True)
+class _Order:
+    environment: dict[str, str]
+    """The connections."""
+    url: str
+    disk: int | None
+    """Bytes of a file after which the disk refuses more."""
+
+
+class Nursery:
+    """A process that has done the task once, and forks a process for each further try from what it then holds."""
+
+    def __init__(self, environment: dict[str, str], url: str, locks: str) -> None:
+        self._pipe, other = _PROCESSES.Pipe()
+        first = _Order(environment, url, None)
+        self._process: BaseProcess = _PROCESSES.Process(target=_tend, args=(other, first, locks), daemon=True)
+        self._process.start()
+        other.close()
+        assert self._pipe.recv() == ("r", "")
+
+    def task(self, environment: dict[str, str], url: str, disk: int | None = None) -> Task:
+        """Start a try of the task, as Airflow's task runner has it."""
+        self._pipe.send(_Order(environment, url, disk))
+        return Task(self._pipe, self._pipe.recv())
+
+    def end(self) -> None:
+        self._pipe.close()
+        self._process.join(10)
+        self._process.kill()
+
+
+class Task:
+    """A try that runs in a process of its own."""
+
+    def __init__(self, pipe: Connection, pid: int) -> None:
+        self._pipe = pipe
+        self._pid = pid
+
+    def signal(self, number: int) -> None:
+        os.kill(self._pid, number)
+
+    def result(self) -> tuple[str, str]:
+        """Return a letter of the table and the message; ``killed`` if the process ended without a word."""
+        if not self._pipe.poll(60):
+            self.signal(signal.SIGKILL)
+        found: tuple[str, str] | None = self._pipe.recv()
+        if found is None:
+            return "killed", ""
+        assert self._pipe.recv() is None
+        return found
+
+
+def _tend(pipe: Connection, first: _Order, locks: str) -> None:
+    tempfile.tempdir = locks
+    shorten(setattr, GENEROUS)
+    guard._SETTLE, guard._TRIAL = 0.01, timedelta(seconds=1)
+    pipe.send(_run(first))
+    auth._PROVIDERS.clear()
+    with contextlib.suppress(EOFError):
+        while True:
+            order = pipe.recv()
+            pid = os.fork()
+            if pid == 0:
+                pipe.send(os.getpid())
+                pipe.send(_run(order))
+                os._exit(0)
+            os.waitpid(pid, 0)
+            pipe.send(None)
+
+
+def _run(order: _Order) -> tuple[str, str]:
+    for stream in (1, 2):  # where what pytest keeps of them would be a file on the full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    os.environ.update(order.environment)
+    operator = operator_of(order.url)
+    # As Airflow's task runner does.
+    signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
+    error: BaseException | None = None
+    try:
+        if order.disk is not None:
+            operator.hook.store.event_folders()  # Airflow's own database is on another disk
+            resource.setrlimit(resource.RLIMIT_FSIZE, (order.disk, resource.RLIM_INFINITY))
+        operator.execute(context())
+    except Exception as raised:  # noqa: BLE001 - an outcome like any other
+        error = raised
+    return Try(error, "").outcome, str(error or "")

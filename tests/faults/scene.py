@@ -1,0 +1,254 @@
+"""An hour with a small and a large file, copied by the operator into the customer's bucket, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import Event, Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk._shared.secrets_masker import _secrets_masker
+from airflow.sdk.execution_time.context import OutletEventAccessors
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from ayla_provider._compat import AirflowFailException
+from ayla_provider.cloud import auth, destination, storage, transfer, upload
+from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.layout import manifest_path
+from ayla_provider.errors import AylaError
+from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.local_cloud.contents import SeededContent
+from ayla_provider.operators import AylaExportToBucketOperator
+from tests.cloud.conftest import bytes_of
+from tests.faults.gate import Gate
+from tests.fleet import HOUR, connect
+
+QUARTER = 256 * 1024
+SIZE = 2 * QUARTER + QUARTER // 2
+"""Bytes of the large file, which is uploaded in three pieces."""
+
+FILES = {"a-small.csv": SeededContent("small", 1000), "b-large.csv": SeededContent("large", SIZE)}
+FOLDER = f"event_type=datapoint/date={HOUR:%Y-%m-%d}/hour={HOUR:%H}"
+SOURCE = {f"{FOLDER}/{HOUR:%Y%m%dT%H}0000Z-{name}": bytes_of(content) for name, content in FILES.items()}
+"""What must stand in the archive, by path."""
+MANIFEST = manifest_path("datapoint", HOUR)
+
+GENEROUS = 10.0
+PATIENCE = 0.4
+"""Seconds that a client waits for an answer: where none is to be late, and where one is."""
+
+_ADVICE = re.compile(
+    r"retries will|next try|[Cc]heck |Change the|[Cc]lear the task|needs to|report it|clock right|again", re.DOTALL
+)
+
+
+def shorten(put: Callable[[Any, str, Any], None], patience: float) -> None:
+    """
+    Lower the constants that set how long is waited and how large a piece is; nothing else is changed.
+
+    :param put: sets an attribute
+    :param patience: seconds that a client waits for an answer
+    """
+    timeout = (patience, patience)
+    for module, name, value in (
+        (auth, "TIMEOUT", timeout),
+        (auth, "_BACKOFF", 0.05),
+        (auth, "_KILLED_WAIT", 0.01),
+        (auth, "_JUST_FETCHED", 0.0),
+        (storage, "TIMEOUT", timeout),
+        (transfer, "_TIMEOUT", timeout),
+        (transfer, "_BACKOFF", 0.01),
+        (transfer, "CHUNK", QUARTER // 4),
+        (destination, "CHUNK", QUARTER // 4),
+        (upload, "_TIMEOUT", timeout),
+        (upload, "AT_ONCE", QUARTER),
+        (upload, "PIECE", QUARTER),
+    ):
+        put(module, name, value)
+    # google-cloud-storage's own.
+    for name, seconds in {"_initial": 0.02, "_maximum": 0.05, "_timeout": 0.5, "_deadline": 0.5}.items():
+        put(DEFAULT_RETRY, name, seconds)
+
+
+def put_files(cloud: LocalCloud) -> None:
+    for name, content in FILES.items():
+        cloud.put_object("Datapoint", f"{HOUR:%Y-%m-%d %H:%M:%S}", name, content, HOUR + 2 * ONE_HOUR)
+
+
+def operator_of(url: str) -> AylaExportToBucketOperator:
+    # One after the other, so that the n-th request is always the same one.
+    return AylaExportToBucketOperator(
+        task_id="copy",
+        event_type="datapoint",
+        start=HOUR.isoformat(),
+        end=(HOUR + ONE_HOUR).isoformat(),
+        destination=url,
+        max_workers=1,
+    )
+
+
+def context() -> Any:
+    ti = SimpleNamespace(dag_id="a_dag", run_id="a_run", task_id="copy", try_number=1, max_tries=4)
+    return {"ti": ti, "outlet_events": OutletEventAccessors()}
+
+
+@dataclass
+class Try:
+    """What came of one try of the task."""
+
+    error: BaseException | None
+    told: str
+    """The exception with all that belongs to it, and the log."""
+
+    @property
+    def outcome(self) -> str:
+        """A letter of the table, or what it is instead."""
+        if self.error is None:
+            return "r"
+        if isinstance(self.error, AylaError):
+            return "t" if self.error.retryable else f"not for Airflow: {self.error!r}"
+        if isinstance(self.error, AirflowFailException) and isinstance(self.error.__cause__, AylaError):
+            return "x"
+        return f"none of ours: {self.error!r}"
+
+
+class Scene:
+    """A cell's own folder in the customer's bucket, with an account of its own: nothing is known of the cell before."""
+
+    def __init__(
+        self,
+        cloud: LocalCloud,
+        gate: Gate,
+        name: str,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        self.cloud = cloud
+        self.gate = gate
+        self.url = f"gs://{cloud.customer.name}/{name}"
+        self._prefix = name
+        self._monkeypatch = monkeypatch
+        self.put = monkeypatch.setattr
+        self._caplog = caplog
+        self._capsys = capsys
+        cloud.faults.clear()
+        cloud.requests.clear()
+        gate.open()
+        cloud.account.email, cloud.account.password = f"{name}@example.com", f"first-password-{name}"
+        self._signed_in = cloud.sign_ins
+        self.connect()
+        caplog.set_level("INFO")
+        # What Airflow masks grows with each token of each cell, and its pattern is compiled anew with each.
+        _secrets_masker().reset_masker()
+
+    def connect(self) -> None:
+        """Let the connections lead through the gate."""
+        connect(self._monkeypatch, self.cloud)
+        connection = json.loads(json.dumps(self.cloud.ayla_connection()).replace(self.cloud.url, self.gate.url))
+        self._monkeypatch.setenv("AIRFLOW_CONN_AYLA_DEFAULT", json.dumps(connection))
+        self._monkeypatch.setenv("STORAGE_EMULATOR_HOST", self.gate.url)
+
+    def change_password(self) -> None:
+        """Mend a connection whose sign-in was refused, as its message says."""
+        self.cloud.account.password += "-changed"
+        self.connect()
+
+    def run(self) -> Try:
+        """Run the task once, in a process of its own as it were."""
+        auth._PROVIDERS.clear()
+        self._caplog.clear()
+        self._capsys.readouterr()
+        error: BaseException | None = None
+        try:
+            operator_of(self.url).execute(context())
+        except Exception as raised:  # noqa: BLE001 - an outcome like any other
+            error = raised
+        told = "".join(traceback.format_exception(error)) if error else ""
+        captured = self._capsys.readouterr()
+        return Try(error, told + self._caplog.text + captured.out + captured.err)
+
+    @contextlib.contextmanager
+    def when(self, fired: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
+        """Do something once, from another thread, when something has happened."""
+        over = Event()
+
+        def watch() -> None:
+            while not over.is_set():
+                if fired():
+                    act()
+                    return
+                over.wait(0.005)
+
+        thread = Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def settle(self) -> None:
+        """Wait until the cloud has answered what clients no longer wait for."""
+        fired = sum(fault.fired for fault in self.cloud.faults.all())
+        deadline = time.monotonic() + 10
+        while sum(one.fault is not None for one in list(self.cloud.requests)) < fired and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    @property
+    def sign_ins(self) -> int:
+        """Sign-ins that succeeded, since the beginning of the cell."""
+        return self.cloud.sign_ins - self._signed_in
+
+    def asked(self, step: str, text: str = "") -> list[Any]:
+        return [one for one in list(self.cloud.requests) if one.step == step and text in one.path]
+
+    def archive(self) -> dict[str, bytes]:
+        """What stands in the bucket, but for notes on failures."""
+        prefix = f"{self._prefix}/"
+        names = [name for name in list(self.cloud.customer.names) if name.startswith(prefix)]
+        found = {name.removeprefix(prefix): self.cloud.customer.live(name) for name in names}
+        return {path: bytes_of(one.content) for path, one in found.items() if one and not path.startswith("_failures/")}
+
+
+def check_nothing_half(archive: dict[str, bytes]) -> None:
+    """Make sure that what has a final name is whole, and that a manifest stands only where all is."""
+    files = {path: data for path, data in archive.items() if path != MANIFEST}
+    assert files.items() <= SOURCE.items()
+    if MANIFEST in archive:
+        check_complete(archive)
+
+
+def check_complete(archive: dict[str, bytes]) -> None:
+    """Make sure that the archive is the source, byte for byte, with a manifest of just that."""
+    assert set(archive) == {*SOURCE, MANIFEST}
+    manifest = json.loads(archive[MANIFEST])
+    assert {entry["path"]: entry["size"] for entry in manifest["files"]} == {
+        path: len(data) for path, data in SOURCE.items()
+    }
+    assert {path: data for path, data in archive.items() if path != MANIFEST} == SOURCE
+
+
+def check_told(error: BaseException, step: str) -> None:
+    """Make sure that a message names what failed, and says what to do."""
+    message = str(error)
+    assert _ADVICE.search(message), f"doesn't say what to do: {message}"
+    if step in ("sign-in", "acs"):  # which are of no hour
+        assert "http://127.0.0.1:" in message or "127.0.0.1:" in message, message
+        return
+    assert "datapoint" in message, message
+    assert f"{HOUR:%Y-%m-%d}" in message, message
+    if not step.startswith(("list", "page", "manifest")):
+        assert "b-large.csv" in message, message
+
+
+def check_secret(told: str, cloud: LocalCloud) -> None:
+    """Make sure that no password, key or token shows."""
+    assert [secret for secret in cloud.secrets if secret in told] == []

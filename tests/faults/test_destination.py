@@ -1,0 +1,17 @@
+"""Each fault at each step from the upload to the manifest, at the wire."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults import table
+from tests.faults.living import live_through
+from tests.faults.scene import Scene
+from tests.faults.table import Cell
+
+CELLS = [cell for cell in table.WIRE if cell.step.startswith(("upload", "manifest"))]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_fault_at_the_destination(cell: Cell, scene: Scene) -> None:
+    live_through(cell, scene)
