@@ -45,7 +45,7 @@ format: $(VENV)/.test ## Put the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.bench ## Measure how fast hours become tables, beside other tools (ROWS=5000000)
+bench: $(VENV)/.bench ## Measure copies, detection, parsing, typing and loading, beside other tools (ROWS=5000000)
 	@$(BIN)/python -m benchmarks --rows $(ROWS)
 
 screenshots: $(VENV)/.test ## Take the pictures of README and docs anew (needs Chromium and its driver)

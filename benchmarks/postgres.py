@@ -9,14 +9,12 @@ It makes two schemas of its own there, and drops them. The CSV file for ``psql``
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import psycopg
@@ -26,6 +24,7 @@ from ayla_provider.warehouse.postgres import PostgresWarehouse
 from ayla_provider.warehouse.postgres_tables import DIALECT
 from ayla_provider.warehouse.sql import literal
 from ayla_provider.warehouse.target import Load
+from benchmarks.results import Result, compared, told
 
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
 OURS, PEERS = "ayla_benchmark", "ayla_benchmark_psql"
@@ -79,7 +78,7 @@ def made_up(parquet: Path, table: Table, rows: int) -> None:
         connection.execute(f"copy ({select}) to {literal(str(parquet))} (format parquet, compression zstd)")
 
 
-def measure(parquet: Path, table: Table, dsn: str) -> list[dict[str, Any]]:
+def measure(parquet: Path, table: Table, dsn: str) -> list[Result]:
     """
     Load a Parquet file into empty tables, ours and the peer's in turn; the best round of each counts.
 
@@ -94,9 +93,7 @@ def measure(parquet: Path, table: Table, dsn: str) -> list[dict[str, Any]]:
         for _ in range(ROUNDS):
             ours.append(rows / _seconds(dsn, OURS, table, _loader(dsn, table, parquet, rows)))
             peers.append(rows / _seconds(dsn, PEERS, table, _psql(dsn, table, csv)))
-    ratio = round(max(ours) / max(peers), 3)
-    numbers = {"value": round(max(ours)), "unit": "rows/s", "peer": "psql \\copy", "peer_value": round(max(peers))}
-    return [{"name": f"postgres: replace an hour, {rows:,} rows", **numbers, "ratio": ratio}]
+    return compared(f"PostgreSQL: replace an hour, {rows:,} rows", "rows/s", ours, {"psql \\copy": peers}, max)
 
 
 def _warehouse(dsn: str, schema: str) -> PostgresWarehouse:
@@ -132,7 +129,7 @@ def _seconds(dsn: str, schema: str, table: Table, run: Callable[[], object]) -> 
 
 
 def main() -> None:
-    """Print the measurement as JSON."""
+    """Print the measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dsn")
     parser.add_argument("--parquet", type=Path, help="typed rows of datapoints; made up without")
@@ -142,7 +139,7 @@ def main() -> None:
         parquet, table = given.parquet or Path(folder, "rows.parquet"), TABLES["datapoint"]
         if not given.parquet:
             made_up(parquet, table, given.rows)
-        print(json.dumps(measure(parquet, table, given.dsn), indent=2))
+        print(told(measure(parquet, table, given.dsn)))
 
 
 if __name__ == "__main__":

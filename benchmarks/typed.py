@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,10 +22,55 @@ from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.warehouse.intake import take_in
 from ayla_provider.warehouse.quarantine import Quarantine
 from ayla_provider.warehouse.typed import duck, type_hour
+from benchmarks.results import Result, compared
+from benchmarks.rows import make_file
 
+MEMORY = "512MB"
 HOUR = datetime(2020, 2, 5, 12, tzinfo=UTC)
 _DATES = ("created_at_from_device", "updated_at", "created_at")
 _FLAGS = ("echo", "closed", "discarded", "val_boolean")
+
+_PEERS = {
+    "duckdb_scan": "DuckDB's typed scan alone",
+    "pandas": "pandas: typed, decoded, deduplicated",
+    "dlt": "dlt: text into DuckDB, not typed",
+}
+
+
+def measure(rows: int, rounds: int) -> list[Result]:
+    """Type an hour of datapoints with each engine in turn."""
+    speed: dict[str, list[float]] = {engine: [] for engine in ENGINES}
+    peak: dict[str, list[float]] = {engine: [] for engine in ENGINES}
+    with tempfile.TemporaryDirectory(prefix="ayla-bench-") as name:
+        file = Path(name) / "hour.csv"
+        lines = make_file(file, rows)
+        print(f"  an hour of {lines:,} lines, {file.stat().st_size / 1e6:,.0f} MB", flush=True)
+        for number in range(rounds):
+            # The slow peers once: their ratios are far from any limit.
+            for engine in ENGINES if number == 0 else ("ours", "duckdb_scan"):
+                took = _run(engine, file)
+                speed[engine].append(lines / took["seconds"])
+                peak[engine].append(took["peak"])
+    what = f"an hour of {lines:,} lines to typed, deduplicated Parquet"
+    return [
+        *compared(what, "lines/s", speed["ours"], {told: speed[peer] for peer, told in _PEERS.items()}),
+        *compared(
+            f"{what}: peak memory, memory={MEMORY}",
+            "MB",
+            peak["ours"],
+            {told: peak[peer] for peer, told in _PEERS.items()},
+            max,
+        ),
+    ]
+
+
+def _run(engine: str, file: Path) -> dict[str, float]:
+    """Measure an engine in a process of its own, so that its memory is known."""
+    command = [sys.executable, "-m", "benchmarks.typed", engine, str(file), MEMORY]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    took: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    print(f"  {engine}: {took['rows']:,} rows in {took['seconds']:.1f} s, {took['peak']:,.0f} MB", flush=True)
+    return took
 
 
 def ours(file: Path, memory: str) -> int:

@@ -1,0 +1,180 @@
+"""From bucket to bucket with two credentials: this package beside rclone, and the way of Airflow's own operators."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TextIO, cast
+
+from benchmarks import bare
+from benchmarks.results import Result, compared
+from benchmarks.store import FOLDER, OEM, READ_TOKEN, SOURCE, TARGET, WRITE_TOKEN
+
+HOUR = datetime(2026, 11, 1, 7, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    What is copied.
+
+    :param delay: seconds until any request is answered
+    :param workers: how many are copied at once, by each engine
+    """
+
+    objects: int
+    size: int
+    delay: float
+    workers: int
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        size = f"{self.size // 2**20} MiB" if self.size >= 2**20 else f"{self.size // 2**10} KiB"
+        return f"copy {self.objects:,} x {size}, {self.delay * 1000:.0f} ms a request, {self.workers} at once"
+
+
+CASES = (
+    Case(1000, 100 * 2**10, 0, 16),
+    Case(1000, 100 * 2**10, 0.04, 64),
+    Case(4, 256 * 2**20, 0, 4),
+    Case(4, 256 * 2**20, 0.04, 4),
+)
+
+_PEERS = {
+    "rclone": "rclone",
+    "stock": "one after the other through a temporary file",
+    "limit": "the loopback, with nothing around it",
+}
+
+
+def measure(rounds: int) -> list[Result]:
+    """Copy each case with each engine in turn."""
+    results = []
+    for case in CASES:
+        speed, peak = defaultdict(list), defaultdict(list)
+        for number in range(rounds):
+            # The slow one once: its ratio is far from any limit.
+            for engine in ("ours", *_PEERS):
+                if engine == "stock" and number:
+                    continue
+                took = _run(engine, case)
+                amount = case.objects if case.size < 2**20 else case.objects * case.size / 1e6
+                speed[engine].append(amount / took["seconds"])
+                peak[engine].append(took["peak"])
+        unit = "objects/s" if case.size < 2**20 else "MB/s"
+        results += compared(case.name, unit, speed["ours"], {told: speed[peer] for peer, told in _PEERS.items()})
+        results += compared(f"{case.name}: peak memory", "MB", peak["ours"], {"rclone": peak["rclone"]}, max)
+    return results
+
+
+def _run(engine: str, case: Case) -> dict[str, float]:
+    """Measure an engine in a process of its own, against buckets in another."""
+    with _store(case) as url:
+        command = [sys.executable, "-m", "benchmarks.copying", engine, url, str(case.workers)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    took: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    print(f"  {case.name}: {engine} {took['seconds']:.2f} s, {took['peak']:,.0f} MB", flush=True)
+    return took
+
+
+@contextmanager
+def _store(case: Case) -> Iterator[str]:
+    options = [f"--objects={case.objects}", f"--size={case.size}", f"--delay={case.delay}"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.store", *options], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield cast("TextIO", process.stdout).readline().strip()
+        finally:
+            process.kill()
+
+
+def ours(url: str, workers: int) -> None:
+    """Copy the hour with its manifest, as the operator does."""
+    from google.oauth2.credentials import Credentials
+
+    from ayla_provider.cloud.archive import Archive
+    from ayla_provider.cloud.destination import GcsDestination
+    from ayla_provider.cloud.storage import ExportStore, storage_client
+
+    source = ExportStore(Credentials(token=READ_TOKEN), SOURCE, OEM, endpoint=url)
+    target = GcsDestination(storage_client(Credentials(token=WRITE_TOKEN), url), TARGET, "ayla")
+    Archive(target, max_workers=workers).take_in(
+        source,
+        "datapoint",
+        [HOUR],
+        quiet_period=timedelta(minutes=15),
+        patience=timedelta(minutes=90),
+        written_by={},
+    )
+
+
+def rclone(url: str, workers: int) -> None:
+    """Copy the folder, from one remote to another."""
+    remote = f":gcs,endpoint='{url}/storage/v1/',no_check_bucket=true,access_token="
+    program = Path(sys.executable).with_name("rclone")
+    subprocess.run(
+        [
+            *(program, "copy", f"{remote}{READ_TOKEN}:{SOURCE}/{FOLDER[:-1]}", f"{remote}{WRITE_TOKEN}:{TARGET}/ayla"),
+            *("--transfers", str(workers), "--checkers", str(workers), "--stats", "0"),
+        ],
+        check=True,
+        env={**os.environ, "RCLONE_CONFIG": os.devnull},
+    )
+
+
+def stock(url: str, workers: int) -> None:
+    """Download each object to a temporary file and upload it from there, as Airflow's operators do."""
+    from google.oauth2.credentials import Credentials
+
+    from ayla_provider.cloud.storage import storage_client
+
+    source = storage_client(Credentials(token=READ_TOKEN), url).bucket(SOURCE)
+    target = storage_client(Credentials(token=WRITE_TOKEN), url).bucket(TARGET)
+    for blob in source.client.list_blobs(source, prefix=FOLDER):
+        with tempfile.NamedTemporaryFile() as file:
+            source.blob(blob.name).download_to_filename(file.name)
+            target.blob(f"ayla/{blob.name}").upload_from_filename(file.name)
+
+
+def limit(url: str, workers: int) -> None:
+    """Copy with nothing around it."""
+    asyncio.run(bare.copy(url, workers))
+
+
+ENGINES: dict[str, Callable[[str, int], None]] = {engine.__name__: engine for engine in (ours, rclone, stock, limit)}
+
+
+def main() -> None:
+    """Run one engine, and print what it took: seconds, and the peak of the memory in MB."""
+    engine, url, workers = sys.argv[1:]
+    if engine in ("ours", "stock"):
+        # A worker has it in memory before it copies.
+        importlib.import_module("ayla_provider.cloud.archive")
+    start = time.perf_counter()
+    ENGINES[engine](url, int(workers))
+    seconds = time.perf_counter() - start
+    if engine == "rclone":
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    else:
+        # Not what getrusage says, which counts the parent's memory at the start.
+        peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+    print(json.dumps({"seconds": seconds, "peak": peak / 1024}))
+
+
+if __name__ == "__main__":
+    main()

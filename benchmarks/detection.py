@@ -1,0 +1,106 @@
+"""How the hours that landed are found in an export of a year: requests and time, beside a list of everything."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ayla_provider.cloud.archive import Archive
+from ayla_provider.cloud.auth import TokenProvider
+from ayla_provider.cloud.destination import FileDestination
+from ayla_provider.cloud.guard import SignInGuard
+from ayla_provider.cloud.reconcile import reconcile
+from ayla_provider.cloud.settings import AylaSettings
+from ayla_provider.cloud.storage import ExportStore
+from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.local_cloud.contents import BytesContent
+from benchmarks.results import Result, compared
+
+NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
+NEWEST = datetime(2026, 11, 1, 11, tzinfo=UTC)
+YEAR = timedelta(days=365)
+OBJECTS = 100_000
+"""Of each event type."""
+
+_WAITS = {"quiet_period": timedelta(minutes=15), "patience": timedelta(minutes=90)}
+
+
+def measure(rounds: int) -> list[Result]:
+    """Look for the newest hour, and compare two days with an archive that has them."""
+    with tempfile.TemporaryDirectory(prefix="ayla-bench-") as folder, LocalCloud(now=NOW) as cloud:
+        _fill(cloud)
+        archive = Archive(FileDestination(Path(folder)))
+        two_days = [NEWEST - number * ONE_HOUR for number in reversed(range(48))]
+        for event_type in EVENT_TYPES:
+            archive.take_in(_store(cloud), event_type, two_days, **_WAITS, written_by={})
+
+        def poke() -> None:
+            store = _store(cloud)
+            for event_type in EVENT_TYPES:
+                store.status(event_type, [NEWEST], **_WAITS)
+
+        def compare() -> None:
+            found = reconcile(_store(cloud), archive.records, EVENT_TYPES, two_days[0], NEWEST + ONE_HOUR, **_WAITS)
+            if found.gaps:
+                raise RuntimeError(f"the archive has all, and {len(found.gaps)} gaps were found")
+
+        def list_all() -> None:
+            store = _store(cloud)
+            for _ in store.client.list_blobs(store.bucket, prefix=f"{store.oem_id}/"):
+                pass
+
+        results = []
+        everything = _measured(cloud, list_all, 1)
+        for name, what in (("a poke of the five event types", poke), ("a reconcile of 48 hours", compare)):
+            seconds, requests = _measured(cloud, what, rounds)
+            title = f"{name}, {OBJECTS:,} objects each"
+            results += compared(title, "s", [seconds], {"a list of everything": [everything[0]]})
+            results += compared(f"{title}: requests", "", [requests], {"a list of everything": [everything[1]]})
+    return results
+
+
+def _measured(cloud: LocalCloud, what: Callable[[], None], rounds: int) -> tuple[float, float]:
+    """Return the median of seconds, and of requests without those of the sign-in."""
+    seconds, requests = [], []
+    for _ in range(rounds):
+        before, start = _lists(cloud), time.perf_counter()
+        what()
+        seconds.append(time.perf_counter() - start)
+        requests.append(_lists(cloud) - before)
+    return statistics.median(seconds), statistics.median(requests)
+
+
+def _lists(cloud: LocalCloud) -> int:
+    return sum(request.step == "list" for request in cloud.requests)
+
+
+def _fill(cloud: LocalCloud) -> None:
+    content = BytesContent(b"x\r\n")
+    for folder in EVENT_FOLDERS.values():
+        for number in range(OBJECTS):
+            hour = NEWEST - number * (YEAR / OBJECTS)
+            hour = hour.replace(minute=0, second=0, microsecond=0)
+            created = min(hour + timedelta(minutes=80), NOW - timedelta(minutes=20))
+            cloud.put_object(folder, f"{hour:%Y-%m-%d %H:%M:%S}", f"{number:06}.csv", content, created)
+
+
+def _store(cloud: LocalCloud) -> ExportStore:
+    connection = cloud.ayla_connection()
+    settings = AylaSettings.from_fields(
+        conn_id="bench",
+        login=connection["login"],
+        password=connection["password"],
+        host=connection["host"],
+        port=None,
+        extra=connection["extra"],
+    )
+    tokens = TokenProvider(settings, SignInGuard("bench", settings.fingerprint))
+    return ExportStore(
+        tokens.credentials(), settings.bucket, settings.oem_id, endpoint=settings.storage_endpoint, now=lambda: NOW
+    )

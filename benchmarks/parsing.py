@@ -1,0 +1,64 @@
+"""What a DAG file costs the DAG processor each time that it reads it, beyond Airflow itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.results import Result, compared
+
+DAGS = Path(__file__).parent.parent / "dags"
+
+# What any DAG file imports isn't this package's.
+_PROGRAM = """
+import runpy, sys, time
+import airflow.sdk, airflow.timetables.assets, airflow.timetables.interval, airflow.timetables.trigger
+import airflow.providers.standard.operators.empty
+start = time.perf_counter()
+runpy.run_path(sys.argv[1])
+print(1000 * (time.perf_counter() - start))
+"""
+
+_PEER = """
+from datetime import UTC, datetime
+from airflow.providers.google.cloud.sensors.gcs import GCSObjectsWithPrefixExistenceSensor
+from airflow.providers.google.cloud.transfers.gcs_to_gcs import GCSToGCSOperator
+from airflow.sdk import DAG
+
+with DAG(dag_id="peer", schedule="@hourly", start_date=datetime(2026, 11, 1, tzinfo=UTC)):
+    for event_type in ("connection", "datapoint", "datapoint_ack", "location", "registration"):
+        wait = GCSObjectsWithPrefixExistenceSensor(task_id=f"wait_{event_type}", bucket="a", prefix=event_type)
+        wait >> GCSToGCSOperator(
+            task_id=f"copy_{event_type}", source_bucket="a", source_object=event_type, destination_bucket="b"
+        )
+"""
+
+
+def measure(rounds: int) -> list[Result]:
+    """Read each sample DAG, and one of the same shape with operators of the Google provider."""
+    results = []
+    with tempfile.TemporaryDirectory(prefix="ayla-bench-") as home:
+        peer, imports = Path(home, "peer.py"), Path(home, "imports.py")
+        peer.write_text(_PEER)
+        imports.write_text("import ayla_provider.operators, ayla_provider.sensors\n")
+        beside = {"a DAG of the Google provider's operators": [_parsed(peer, home) for _ in range(rounds)]}
+        files = {"the provider's operators and sensors imported": imports}
+        files |= {f"{file.stem} read": file for file in sorted(DAGS.glob("*.py"))}
+        for name, file in files.items():
+            results += compared(name, "ms", [_parsed(file, home) for _ in range(rounds)], beside)
+    return results
+
+
+def _parsed(file: Path, home: str) -> float:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _PROGRAM, str(file)],
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "AIRFLOW_HOME": home},
+    )
+    return float(done.stdout.splitlines()[-1])
