@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+PASSES = "This usually passes: the task's retries will try later."
+"""What there is to do about most of what a network or a service does."""
+
 
 class AylaError(Exception):
     """

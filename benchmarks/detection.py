@@ -10,17 +10,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.auth import TokenProvider
 from ayla_provider.cloud.destination import FileDestination
-from ayla_provider.cloud.guard import SignInGuard
 from ayla_provider.cloud.reconcile import reconcile
-from ayla_provider.cloud.settings import AylaSettings
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.hours import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
 from benchmarks.results import Result, compared
+from tests.cloud.conftest import provider_of, settings_of, store_of
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 NEWEST = datetime(2026, 11, 1, 11, tzinfo=UTC)
@@ -84,23 +82,10 @@ def _fill(cloud: LocalCloud) -> None:
     content = BytesContent(b"x\r\n")
     for folder in EVENT_FOLDERS.values():
         for number in range(OBJECTS):
-            hour = NEWEST - number * (YEAR / OBJECTS)
-            hour = hour.replace(minute=0, second=0, microsecond=0)
+            hour = hour_of(NEWEST - number * (YEAR / OBJECTS))
             created = min(hour + timedelta(minutes=80), NOW - timedelta(minutes=20))
             cloud.put_object(folder, f"{hour:%Y-%m-%d %H:%M:%S}", f"{number:06}.csv", content, created)
 
 
 def _store(cloud: LocalCloud) -> ExportStore:
-    connection = cloud.ayla_connection()
-    settings = AylaSettings.from_fields(
-        conn_id="bench",
-        login=connection["login"],
-        password=connection["password"],
-        host=connection["host"],
-        port=None,
-        extra=connection["extra"],
-    )
-    tokens = TokenProvider(settings, SignInGuard("bench", settings.fingerprint))
-    return ExportStore(
-        tokens.credentials(), settings.bucket, settings.oem_id, endpoint=settings.storage_endpoint, now=lambda: NOW
-    )
+    return store_of(cloud, provider_of(settings_of(cloud)))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import google_crc32c
+from ayla_provider.cloud.checksum import Crc32c
 
 SOURCE, TARGET = "ayla-export", "customer-archive"
 READ_TOKEN, WRITE_TOKEN = "token-of-the-source", "token-of-the-target"
@@ -30,11 +30,6 @@ CREATED = "2026-11-01T08:20:00.000Z"
 
 _BLOCK = 1024 * 1024
 _PAGE = 1000
-
-
-def crc32c_text(value: int) -> str:
-    """Return a CRC32C as Cloud Storage writes it."""
-    return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
 @dataclass
@@ -58,11 +53,11 @@ class Store:
 
     def __post_init__(self) -> None:
         self.block = bytes(range(256)) * (_BLOCK // 256)
-        crc, md5 = 0, hashlib.md5(usedforsecurity=False)
+        crc, md5 = Crc32c(), hashlib.md5(usedforsecurity=False)
         for piece in self.pieces(0):
-            crc = google_crc32c.extend(crc, bytes(piece))
+            crc.update(bytes(piece))
             md5.update(piece)
-        self.facts = {"crc32c": crc32c_text(crc), "md5Hash": base64.b64encode(md5.digest()).decode()}
+        self.facts = {"crc32c": crc.base64, "md5Hash": base64.b64encode(md5.digest()).decode()}
         self.names = [f"{FOLDER}{number:05}.csv" for number in range(self.objects)]
         self.known = frozenset(self.names)
 
@@ -96,10 +91,10 @@ class Store:
             "mediaLink": f"{self.url}/download/storage/v1/{path}?generation={generation}&alt=media",
         }
 
-    def keep(self, name: str, size: int, crc: int) -> dict[str, str]:
+    def keep(self, name: str, size: int, crc: Crc32c) -> dict[str, str]:
         """Note an object of the target, and return its resource."""
         generation = int(self.stored.get(name, {}).get("generation", "1")) + 1
-        self.stored[name] = self.resource(TARGET, name, size, generation) | {"crc32c": crc32c_text(crc)}
+        self.stored[name] = self.resource(TARGET, name, size, generation) | {"crc32c": crc.base64}
         return self.stored[name]
 
     def listing(self, bucket: str, query: dict[str, str]) -> dict[str, object]:
@@ -133,7 +128,7 @@ class Upload:
 
     name: str
     size: int = 0
-    crc: int = 0
+    crc: Crc32c = field(default_factory=Crc32c)
 
 
 class Body:
@@ -294,7 +289,7 @@ class Connection(asyncio.Protocol):
             _, metadata, content, _ = b"".join(whole).split(b"--" + boundary)
             document = json.loads(metadata.partition(b"\r\n\r\n")[2])
             data = content.partition(b"\r\n\r\n")[2][:-2]
-            stored = self._store.keep(document["name"], len(data), google_crc32c.value(data))
+            stored = self._store.keep(document["name"], len(data), Crc32c(data))
             self._send(200, json.dumps(stored).encode(), {})
 
         self._answer = answer
@@ -319,7 +314,7 @@ class Connection(asyncio.Protocol):
 
         def take(data: bytes) -> None:
             upload.size += len(data)
-            upload.crc = google_crc32c.extend(upload.crc, data)
+            upload.crc.update(data)
 
         def answer() -> None:
             if total in ("", str(upload.size)):

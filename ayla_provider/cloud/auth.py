@@ -19,7 +19,7 @@ from urllib3.util.retry import Retry
 from ayla_provider.cloud.guard import SignInGuard
 from ayla_provider.cloud.network import cause, mount
 from ayla_provider.cloud.settings import AylaSettings, Network
-from ayla_provider.errors import AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
+from ayla_provider.errors import PASSES, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -372,7 +372,7 @@ def _vendor_message(response: requests.Response, secrets: Sequence[str]) -> str:
 def _unavailable(what: str, response: requests.Response) -> AylaError:
     return AylaUnavailable(
         f"{what}: {_address(response)} answered {response.status_code} {response.reason}, also when asked again. "
-        "This usually passes: the task's retries will try later."
+        f"{PASSES}"
     )
 
 

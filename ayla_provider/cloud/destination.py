@@ -19,7 +19,7 @@ from requests import RequestException
 
 from ayla_provider.cloud.checksum import Crc32c
 from ayla_provider.cloud.upload import GcsUploader
-from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError, AylaUnsafeNameError
+from ayla_provider.errors import PASSES, AylaConfigError, AylaConflictError, AylaDestinationError, AylaUnsafeNameError
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -345,6 +345,4 @@ def _bucket(where: str) -> Iterator[None]:
         ) from None
     except (google_errors.GoogleAPIError, GoogleAuthError, RequestException, ValueError) as error:
         failed = f"{where}: Cloud Storage failed ({type(error).__name__}: {error}"[:600]
-        raise AylaDestinationError(
-            f"{failed}). This usually passes: the task's retries will try later. If it stays, check the connection."
-        ) from None
+        raise AylaDestinationError(f"{failed}). {PASSES} If it stays, check the connection.") from None

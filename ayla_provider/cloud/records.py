@@ -69,7 +69,7 @@ class Records:
         :param replaces: the stored manifest that this one follows, None if there was none
         :raises AylaConflictError: if another run committed it in the meantime
         """
-        self._write(manifest_path(manifest.event_type, manifest.hour), manifest.dumps(), replaces)
+        write_json(self._destination, manifest_path(manifest.event_type, manifest.hour), manifest.dumps(), replaces)
 
     def failures(self, event_type: str, hours: Sequence[datetime], pool: Executor) -> dict[datetime, Failure]:
         """
@@ -94,7 +94,7 @@ class Records:
         content, stored = self._destination.read(path) or (b"", None)
         made = failures.note(failures.loads(content), status, error, now=now, written_by=written_by)
         try:
-            self._write(path, made.dumps(), stored)
+            write_json(self._destination, path, made.dumps(), stored)
         except AylaConflictError:
             log.info("%s was written by another run in the meantime, and is left so.", path)
 
@@ -114,19 +114,27 @@ class Records:
             there.update(listing)
         return [(hour, path) for hour, path in paths if path in there]
 
-    def _write(self, path: str, text: str, replaces: Stored | None) -> None:
-        content = text.encode()
-        try:
-            self._destination.write(
-                path,
-                io.BytesIO(content),
-                size=len(content),
-                crc32c=Crc32c(content).base64,
-                replaces=replaces,
-                content_type="application/json",
-            )
-        except AylaConflictError:
-            # Also the answer to a write that went through, but whose answer got lost and which was then repeated.
-            standing = self._destination.read(path)
-            if standing is None or standing[0] != content:
-                raise
+
+def write_json(destination: Destination, path: str, text: str, replaces: Stored | None) -> None:
+    """
+    Write a small JSON file.
+
+    :param replaces: what stands there, None if nothing
+    :raises AylaConflictError: if something else stands there
+    :raises AylaDestinationError: if the destination doesn't take it
+    """
+    content = text.encode()
+    try:
+        destination.write(
+            path,
+            io.BytesIO(content),
+            size=len(content),
+            crc32c=Crc32c(content).base64,
+            replaces=replaces,
+            content_type="application/json",
+        )
+    except AylaConflictError:
+        # Also the answer to a write that went through, but whose answer got lost and which was then repeated.
+        standing = destination.read(path)
+        if standing is None or standing[0] != content:
+            raise

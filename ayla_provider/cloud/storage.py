@@ -24,7 +24,7 @@ from ayla_provider.domain.events import EVENT_FOLDERS, event_type_of
 from ayla_provider.domain.hours import ONE_HOUR, FolderStyle, describe_hour, format_folder
 from ayla_provider.domain.layout import ExportFile, hour_text, parse_source, source_prefix, source_window
 from ayla_provider.domain.status import SHORTEST_RETENTION, HourStatus, SignsOfLife, needs_life, settle
-from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaUnavailable
+from ayla_provider.errors import PASSES, AylaAccessDenied, AylaConfigError, AylaUnavailable
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -39,8 +39,6 @@ TIMEOUT = (10, 60)
 
 _MOST_PAGES = 10_000
 """Of a thousand objects each: more than any interval has."""
-
-PASSES = "This usually passes: the task's retries will try later."
 
 _FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
@@ -117,7 +115,8 @@ class ExportStore:
         :raises AylaConfigError: if two folders mean one event type and ``event_folders`` doesn't say which to take
         """
         prefix = f"{self.oem_id}/"
-        with translated(f"the list of event folders below gs://{self.bucket}/{prefix}"):
+        what = f"the list of event folders below gs://{self.bucket}/{prefix}"
+        with translated(what):
             listing = self.client.list_blobs(
                 self.bucket,
                 prefix=prefix,
@@ -126,8 +125,7 @@ class ExportStore:
                 page_size=1000,
                 timeout=TIMEOUT,
             )
-            pages = _pages(listing, f"the list of event folders below gs://{self.bucket}/{prefix}")
-            folders = sorted({name for page in pages for name in page.prefixes})
+            folders = sorted({name for page in _pages(listing, what) for name in page.prefixes})
         declared = {folder: event_type for event_type, folder in self._overrides.items()}
         found: dict[str, str] = {}
         for folder in (name[len(prefix) : -1] for name in folders):

@@ -15,9 +15,10 @@ from urllib3.exceptions import HTTPError
 
 from ayla_provider.cloud.checksum import Crc32c, Lines
 from ayla_provider.cloud.destination import CHUNK, Destination, Stored
-from ayla_provider.cloud.storage import PASSES, ExportStore, authorized_session, describe_file
+from ayla_provider.cloud.storage import ExportStore, authorized_session, describe_file
 from ayla_provider.domain.layout import ExportFile
 from ayla_provider.errors import (
+    PASSES,
     AylaAccessDenied,
     AylaConflictError,
     AylaTransferError,

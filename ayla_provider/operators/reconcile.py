@@ -101,18 +101,19 @@ class AylaExportReconcileOperator(BaseOperator):
             start = end - self.lookback
             if self.not_before:
                 start = max(start, parse_time(self.not_before, "not_before"))
+            start = hour_of(start)
             findings = reconcile(
                 self.hook.store,
                 Records(open_destination(self.destination, self.destination_conn_id)),
                 [event_type_of(name) for name in self.event_types],
-                hour_of(start),
+                start,
                 end,
                 quiet_period=self.quiet_period,
                 patience=self.patience,
             )
         repairs = _repairs(findings.gaps[: self.max_repairs])
         summary = {
-            "start": hour_of(start).isoformat(),
+            "start": start.isoformat(),
             "end": end.isoformat(),
             "hours": dict(sorted(findings.hours.items())),
             "repairs": len(repairs),
@@ -120,16 +121,16 @@ class AylaExportReconcileOperator(BaseOperator):
             "left_alone": findings.left_alone,
         }
         context["ti"].xcom_push("summary", summary)
-        self._say(findings, summary)
+        self._say(findings, start, end, summary)
         return repairs
 
-    def _say(self, findings: Findings, summary: dict[str, Any]) -> None:
+    def _say(self, findings: Findings, start: datetime, end: datetime, summary: dict[str, Any]) -> None:
         states = ", ".join(f"{count} {state}" for state, count in summary["hours"].items()) or "none"
         self.log.info(
             "Compared Ayla with %s, from %s to %s: %s. %s",
             self.destination,
-            describe_hour(datetime.fromisoformat(summary["start"])),
-            describe_hour(datetime.fromisoformat(summary["end"])),
+            describe_hour(start),
+            describe_hour(end),
             states,
             f"To repair: {len(findings.gaps)}." if findings.gaps else "Nothing to repair.",
         )

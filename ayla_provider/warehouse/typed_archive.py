@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 
 from ayla_provider.cloud.checksum import Crc32c
 from ayla_provider.cloud.destination import CHUNK, Destination, Stored, url_of
-from ayla_provider.cloud.records import Records
+from ayla_provider.cloud.records import Records, write_json
 from ayla_provider.domain import typed
 from ayla_provider.domain.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.hours import describe_hour
@@ -231,7 +230,7 @@ class TypedArchive:
             return ()
         document = json.dumps(known | dict.fromkeys(unknown, hour.isoformat()), indent=1) + "\n"
         try:
-            _write(self._rows, path, document.encode(), stored)
+            write_json(self._rows, path, document, stored)
         except AylaConflictError:
             log.info("%s was written by another task in the meantime; the next hour looks again.", path)
         # Where nothing is known yet, a layout that was seen in real files is no news.
@@ -251,18 +250,7 @@ class TypedArchive:
 
     def _put_text(self, path: str, text: str) -> None:
         found = self._rows.read(path)
-        _write(self._rows, path, text.encode(), found[1] if found else None)
-
-
-def _write(destination: Destination, path: str, content: bytes, replaces: Stored | None) -> None:
-    destination.write(
-        path,
-        io.BytesIO(content),
-        size=len(content),
-        crc32c=Crc32c(content).base64,
-        replaces=replaces,
-        content_type="application/json",
-    )
+        write_json(self._rows, path, text, found[1] if found else None)
 
 
 def _stored(destination: Destination, path: str) -> Stored | None:

@@ -23,14 +23,13 @@ from ayla_provider.local_cloud import LocalCloud
 from demo.screenshots import browser, click, sign_in, wait_for
 from demo.screenshots_coverage import made_up_export, open_page
 from demo.standalone import Standalone
+from tests.integration.sample import DAG, put_failing_soon
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not shutil.which("chromedriver"), reason="Chromium and its driver aren't installed"),
 ]
 
-ROOT = Path(__file__).parents[2]
-DAG = "ayla_export_to_bucket"
 END = hour_of(datetime.now(UTC) - PATIENCE)
 HOURS = hours_between(END - 4 * ONE_HOUR, END)
 BROKEN = HOURS[1]
@@ -64,11 +63,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("coverage")
-    sample = (ROOT / "dags" / f"{DAG}.py").read_text()
-    once = sample.replace('task_id="copy",', 'task_id="copy", retries=0,')
-    assert once.count("retries=0") == 1
-    (folder / "dags").mkdir()
-    (folder / "dags" / "sample.py").write_text(once.replace("timedelta(minutes=2)", "timedelta(seconds=2)"))
+    put_failing_soon(folder / "dags")
     with LocalCloud(start=HOURS[0], max_lag=timedelta(minutes=40)) as cloud:
         files = {each.hour: each.files for each in cloud.answer_key() if each.event_type == "datapoint"}
         cloud.faults.add("corrupt", step="download", match=files[BROKEN][-1].object_name, times=None)

@@ -24,11 +24,11 @@ from demo.check import differences
 from demo.client import AirflowError
 from demo.screenshots import browser, click, open_clear_dialog, sign_in
 from demo.standalone import Standalone
+from tests.integration.sample import DAG, put_failing_soon
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
-DAG = "ayla_export_to_bucket"
 END = hour_of(datetime.now(UTC) - PATIENCE)
 HOURS = hours_between(END - 7 * ONE_HOUR, END)
 PAST, BY_UI, BY_CLI, BY_API, BETWEEN = HOURS[:2], HOURS[2], HOURS[3], HOURS[4], HOURS[5:]
@@ -118,13 +118,7 @@ class Repair:
 @pytest.fixture(scope="module")
 def repair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repair]:
     folder = tmp_path_factory.mktemp("repair")
-    sample = (ROOT / "dags" / f"{DAG}.py").read_text()
-    # A copy fails at its first try. The waits keep their retries, which some Airflows need (apache/airflow#66374).
-    once = sample.replace('task_id="copy",', 'task_id="copy", retries=0,')
-    soon = once.replace("timedelta(minutes=2)", "timedelta(seconds=2)")
-    assert soon.count("retries=0") == soon.count("timedelta(seconds=2)") == 1
-    (folder / "dags").mkdir()
-    (folder / "dags" / "sample.py").write_text(soon)
+    put_failing_soon(folder / "dags")
     cloud = LocalCloud(start=HOURS[0], max_lag=timedelta(minutes=40))
     cloud.fleet.place = lambda hour: TWO_FOLDERS  # type: ignore[method-assign]  # two files of datapoints in each hour
     with cloud:

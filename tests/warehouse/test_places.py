@@ -116,3 +116,18 @@ def test_an_hour_in_a_bucket_is_typed_there(tmp_path: Path, bucket: Destination)
         archive.ensure("datapoint", HOUR, {})
     assert again.revision == 2
     assert archive.loaded("datapoint", [HOUR]) == {HOUR: report.manifest.version}
+
+
+def test_a_receipt_that_was_written_but_whose_answer_is_lost_is_a_good_one(tmp_path: Path) -> None:
+    from ayla_provider.local_cloud import LocalCloud
+
+    archive_hour(tmp_path / "archive", "datapoint", [OddFiles(reference.LAYOUTS["datapoint-22"], 1).file(50)])
+    with LocalCloud() as cloud:
+        bucket = gcs(cloud)
+        copy(tmp_path / "archive", bucket)
+        # The uploads are those of the malformed lines, the rows, and the receipt.
+        fault = cloud.faults.add("cut", step="upload", nth=3)
+        archive = TypedArchive(bucket, bucket, max_malformed=1)
+        assert archive.ensure("datapoint", HOUR, {}).made
+        assert fault.fired == 1
+        assert not archive.ensure("datapoint", HOUR, {}).made
