@@ -17,6 +17,9 @@ Json = dict[str, Any]
 _PAGE = 100
 """Airflow's ``[api] maximum_page_limit``: a larger limit is cut down to it without a word."""
 
+_PAUSES = (0.5, 1, 2, 4)
+"""Seconds before another try, where SQLite was locked (500: Airflow has undone what it began) or the token is old."""
+
 _SHOWN = {"timestamp", "level", "event", "error_detail"}
 _LEFT_OUT = {"dag_id", "run_id", "task_id", "map_index", "try_number", "ti", "ti_id", "filename", "lineno", "logger"}
 """Fields of a log message that only say which task and which line of code it is of."""
@@ -90,18 +93,21 @@ class AirflowClient:
         :param json: the body
         :param params: the query; a list gives a parameter several times
         :param timeout: seconds
-        :raises AirflowApiError: if the answer's status is 400 or more
+        :raises AirflowApiError: if the answer's status is 400 or more; if it is 500, after further tries
         :raises requests.RequestException: if there is no answer
         """
         path = f"/api/v2/{path.lstrip('/')}"
-        for attempt in (1, 2):
+        for pause in (*_PAUSES, None):
             headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
             answer = self._session.request(
                 method, self.url + path, json=json, params=params, headers=headers, timeout=timeout
             )
-            if answer.status_code != 401 or attempt == 2:
+            if answer.status_code == 401:
+                self._token = ""  # Airflow was restarted with other keys
+            elif answer.status_code != 500:
                 break
-            self._token = ""  # Airflow was restarted with other keys
+            if pause is not None:
+                time.sleep(pause)
         return _parsed(answer, method, path)
 
     def pages(self, path: str, key: str, **params: Any) -> list[Json]:

@@ -134,12 +134,12 @@ def test_a_stall_is_one_alert_and_one_red_square_until_the_exporter_is_back(scen
 
     # It is back: the run ends, that by hand and the next by schedule are green, and none has piled up behind it.
     scene.write()
-    ended, *others = scene.wait_for_end(3)
+    ended, *others = scene.wait_for_end(4)
     assert ended == ("success", "failed", "success")
     assert {run for run in others if run[0] == "success"} == {("success", "success", "skipped")}
     assert len(scene.alerts()) == 1
-    stalled, following = [run for run in airflow.dag_runs(DAG) if run["dag_run_id"] != by_hand][:2]
-    assert datetime.fromisoformat(following["run_after"]) > datetime.fromisoformat(stalled["end_date"]) - 4 * TICK
+    stalled, *following = [run for run in airflow.dag_runs(DAG) if run["dag_run_id"] != by_hand]
+    assert sum(run["run_after"] < stalled["end_date"] for run in following) <= 1
 
 
 def test_the_next_stall_is_the_next_alert_and_ending_its_run_by_hand_gives_another(scene: Scene) -> None:
