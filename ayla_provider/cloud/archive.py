@@ -87,7 +87,7 @@ class Archive:
     A customer's archive of an export.
 
     :param layout: how the copies' paths are made
-    :param max_workers: how many files are copied at once; each takes up to some 16 MiB of memory
+    :param max_workers: how many files are copied at once; each takes up to some 18 MiB of memory
     """
 
     def __init__(self, destination: Destination, *, layout: Layout = Layout.PARTITIONED, max_workers: int = 8) -> None:

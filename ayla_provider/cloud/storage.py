@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions as google_errors
 from google.auth.exceptions import GoogleAuthError
-from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 from requests import RequestException
 
-from ayla_provider.cloud.network import mount
+from ayla_provider.cloud.session import authorized_session
 from ayla_provider.cloud.settings import STORAGE_ENDPOINT, Network
 from ayla_provider.domain.events import EVENT_FOLDERS, event_type_of
 from ayla_provider.domain.hours import ONE_HOUR, FolderStyle, describe_hour, format_folder
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 64
-"""How many connections a session keeps open for its threads."""
-
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer."""
 
@@ -43,26 +39,13 @@ _MOST_PAGES = 10_000
 _FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
 
-def authorized_session(credentials: Credentials, network: Network | None = None) -> AuthorizedSession:
-    """
-    Return an HTTP session for Cloud Storage that refuses redirects and serves many threads.
-
-    :param network: proxy and CAs, where they aren't as the environment says
-    """
-    session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
-    session.max_redirects = 0
-    for prefix in ("https://", "http://"):
-        mount(session, network or Network(), prefix, pool_connections=4, pool_maxsize=CONNECTIONS)
-    return session
-
-
 def storage_client(credentials: Credentials, endpoint: str, network: Network | None = None) -> storage.Client:
     """
     Return a google-cloud-storage client with these credentials.
 
     :param endpoint: Cloud Storage's URL; stated always, so that ``STORAGE_EMULATOR_HOST``, which may be meant for
         another bucket, doesn't catch the vendor's
-    :param network: see :func:`authorized_session`
+    :param network: see :func:`~ayla_provider.cloud.session.authorized_session`
     """
     # The library asks for each bucket's metadata in the background, which a downscoped token is refused.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")

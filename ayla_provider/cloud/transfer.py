@@ -15,7 +15,8 @@ from urllib3.exceptions import HTTPError
 
 from ayla_provider.cloud.checksum import Crc32c, Lines
 from ayla_provider.cloud.destination import CHUNK, Destination, Stored
-from ayla_provider.cloud.storage import ExportStore, authorized_session, describe_file
+from ayla_provider.cloud.session import authorized_session
+from ayla_provider.cloud.storage import ExportStore, describe_file
 from ayla_provider.domain.layout import ExportFile
 from ayla_provider.errors import (
     PASSES,

@@ -2,8 +2,8 @@
 Uploads to Cloud Storage that continue where they were broken off.
 
 google-cloud-storage sends a broken piece again, but gives up when the service has kept only a part of it; and it holds
-several copies of each piece in memory. So this speaks the JSON API's two upload protocols itself, over the session of a
-google-cloud-storage client, with that library's own judgement of what to try again.
+several copies of each piece in memory. So this speaks the JSON API's two upload protocols itself, with the credentials
+of a google-cloud-storage client and that library's own judgement of what to try again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from google.api_core import exceptions as google_errors
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
-from ayla_provider.cloud.storage import CONNECTIONS
+from ayla_provider.cloud.session import CONNECTIONS, authorized_session
 
 if TYPE_CHECKING:
     import requests
@@ -33,8 +33,8 @@ T = TypeVar("T")
 AT_ONCE = 4 * 1024 * 1024
 """Bytes up to which a file is sent in one request, with its metadata; larger ones are sent in pieces."""
 
-PIECE = 8 * 1024 * 1024
-"""Bytes of a piece; all but the last must be a multiple of 256 KiB."""
+PIECE = 16 * 1024 * 1024
+"""Bytes of a piece, which an upload keeps in memory; all but the last must be a multiple of 256 KiB."""
 
 _READ = 1024 * 1024
 _TIMEOUT = (10, 120)
@@ -56,12 +56,12 @@ class GcsUploader:
     """
     Uploads to one bucket. Thread-safe.
 
-    :param client: a google-cloud-storage client; its session and endpoint are used
+    :param client: a google-cloud-storage client; its credentials and endpoint are used
     :param retry: what is tried again, and for how long
     """
 
     def __init__(self, client: storage.Client, bucket: str, retry: Retry = DEFAULT_RETRY) -> None:
-        self._session = client._http
+        self._session = authorized_session(client._credentials)
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._url = f"{client.api_endpoint}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
@@ -82,24 +82,27 @@ class GcsUploader:
         metadata = {"name": name, "crc32c": crc32c, "contentType": content_type}
         parameters = {"ifGenerationMatch": str(if_generation_match), "fields": _FIELDS}
         if size <= AT_ONCE:
-            return self._at_once(metadata, parameters, _read(stream, size))
+            return self._at_once(metadata, parameters, stream, size)
         return self._in_pieces(metadata, parameters, stream, size)
 
     def _at_once(
-        self, metadata: Mapping[str, str], parameters: Mapping[str, str], content: bytes | bytearray
+        self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
     ) -> Uploaded:
         boundary = secrets.token_hex(16)
         head = (
             f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(metadata)}\r\n"
             f"--{boundary}\r\nContent-Type: {metadata['contentType']}\r\n\r\n"
-        )
-        body = b"".join((head.encode(), content, f"\r\n--{boundary}--\r\n".encode()))
+        ).encode()
+        tail = f"\r\n--{boundary}--\r\n".encode()
+        body = memoryview(bytearray(len(head) + size + len(tail)))
+        body[: len(head)], body[len(head) + size :] = head, tail
+        _fill(body[len(head) : len(head) + size], stream)
 
         def send() -> Uploaded:
             response = self._session.post(
                 self._url,
                 params={**parameters, "uploadType": "multipart"},
-                data=body,
+                data=_sendable(body),
                 headers={"Content-Type": f"multipart/related; boundary={boundary}"},
                 timeout=_TIMEOUT,
                 allow_redirects=False,
@@ -151,7 +154,8 @@ class _Upload:
         self._size = size
         self._kept = 0
         """Bytes that the service is known to have."""
-        self._piece = memoryview(b"")
+        self._buffer = memoryview(bytearray(min(PIECE, size)))
+        self._piece = self._buffer[:0]
         """What follows them, as far as it was read."""
         self._in_doubt = False
 
@@ -161,7 +165,9 @@ class _Upload:
             response = self._put(memoryview(b""), f"bytes */{self._size}")
         else:
             if not self._piece:
-                self._piece = memoryview(_read(self._stream, min(PIECE, self._size - self._kept)))
+                piece = self._buffer[: self._size - self._kept]
+                _fill(piece, self._stream)
+                self._piece = piece
             end = self._kept + len(self._piece)
             self._in_doubt = True
             response = self._put(self._piece, f"bytes {self._kept}-{end - 1}/{self._size}")
@@ -178,10 +184,12 @@ class _Upload:
             self._session.delete(self._url, timeout=5, allow_redirects=False)
 
     def _put(self, piece: memoryview, content_range: str) -> requests.Response:
-        # requests sends whatever is a buffer, which its type hints don't know.
-        data = cast("bytes", piece)
         return self._session.put(
-            self._url, data=data, headers={"Content-Range": content_range}, timeout=_TIMEOUT, allow_redirects=False
+            self._url,
+            data=_sendable(piece),
+            headers={"Content-Range": content_range},
+            timeout=_TIMEOUT,
+            allow_redirects=False,
         )
 
     def _advance(self, response: requests.Response) -> None:
@@ -201,19 +209,19 @@ def _is_of(url: str, location: str) -> bool:
     return (service.scheme, service.netloc) == (session.scheme, session.netloc) or of_google
 
 
-def _read(stream: BinaryIO, size: int) -> bytes | bytearray:
-    content = stream.read(min(size, _READ))
-    if len(content) == size:
-        return content
-    whole = bytearray(size)
+def _sendable(buffer: memoryview) -> bytes:
+    # requests sends whatever is a buffer, which its type hints don't know.
+    return cast("bytes", buffer)
+
+
+def _fill(buffer: memoryview, stream: BinaryIO) -> None:
     filled = 0
-    while content:
-        whole[filled : filled + len(content)] = content
+    while filled < len(buffer):
+        content = stream.read(min(len(buffer) - filled, _READ))
+        if not content:
+            raise ValueError(f"the stream ended after {filled} bytes, {len(buffer)} were expected")
+        buffer[filled : filled + len(content)] = content
         filled += len(content)
-        content = stream.read(min(size - filled, _READ)) if filled < size else b""
-    if filled < size:
-        raise ValueError(f"the stream ended after {filled} bytes, {size} were expected")
-    return whole
 
 
 def _uploaded(response: requests.Response) -> Uploaded:

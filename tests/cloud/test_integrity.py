@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 from google.cloud import storage
 
-from ayla_provider.cloud.storage import ExportStore, authorized_session
+from ayla_provider.cloud.session import authorized_session
+from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.cloud.transfer import CorruptedError, ExportReader
 from ayla_provider.local_cloud import Fault, LocalCloud
 from tests.cloud.conftest import at

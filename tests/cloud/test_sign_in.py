@@ -13,8 +13,9 @@ import pytest
 import trustme
 
 from ayla_provider.cloud import auth
+from ayla_provider.cloud.session import authorized_session
 from ayla_provider.cloud.settings import AylaSettings
-from ayla_provider.cloud.storage import ExportStore, authorized_session
+from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
 from tests.cloud.conftest import Answering, provider_of, requests_of, settings_of

@@ -23,7 +23,8 @@ from ayla_provider.cloud import storage as source
 from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.checksum import Crc32c
 from ayla_provider.cloud.destination import FileDestination, GcsDestination
-from ayla_provider.cloud.storage import ExportStore, authorized_session
+from ayla_provider.cloud.session import authorized_session
+from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.domain.layout import Layout
 from ayla_provider.errors import AylaDestinationError, AylaError, AylaUnavailable, AylaUnsafeNameError
 from ayla_provider.local_cloud import LocalCloud
