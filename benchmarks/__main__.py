@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ayla_provider.domain.tables import TABLES
-from benchmarks import copying, detection, parsing, postgres, results, typed
+from benchmarks import backfill, copying, detection, parsing, postgres, results, typed
 from benchmarks.results import Result
 from tests.warehouse.postgres_server import USER, binaries, running
 
@@ -26,6 +26,7 @@ def main() -> None:
     given = parser.parse_args()
     parts: dict[str, Callable[[], list[Result]]] = {
         "copying": lambda: copying.measure(given.rounds),
+        "backfill": backfill.measure,
         "detection": lambda: detection.measure(given.rounds),
         "parsing": lambda: parsing.measure(given.rounds),
         "typed": lambda: typed.measure(given.rows, given.rounds),

@@ -9,7 +9,8 @@ import pytest
 
 from ayla_provider.local_cloud import LocalCloud, listing
 from tests.faults.gate import Gate
-from tests.faults.scene import GENEROUS, Scene, put_files, shorten
+from tests.faults.hour import put_files
+from tests.faults.scene import GENEROUS, Scene, shorten
 
 
 @pytest.fixture(scope="module")

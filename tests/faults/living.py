@@ -10,21 +10,18 @@ from typing import Any
 from ayla_provider.local_cloud import Fault
 from ayla_provider.local_cloud.contents import BytesContent
 from ayla_provider.local_cloud.objects import StoredObject
-from tests.faults.scene import (
+from tests.faults.hour import (
     FILES,
-    GENEROUS,
     MANIFEST,
-    PATIENCE,
     QUARTER,
     SIZE,
     SOURCE,
-    Scene,
     check_complete,
     check_nothing_half,
     check_secret,
     check_told,
-    shorten,
 )
+from tests.faults.scene import GENEROUS, PATIENCE, Scene, shorten
 from tests.faults.table import Cell
 
 KINDS: dict[str, Any] = {"reset": "refused", "truncated": "cut", "shortened": "truncate", "corrupted": "corrupt"}

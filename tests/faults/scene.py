@@ -1,10 +1,9 @@
-"""An hour with a small and a large file, copied by the operator into the customer's bucket, and what came of it."""
+"""The hour, copied by the operator into the customer's bucket, and what came of it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,32 +20,17 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from ayla_provider._compat import AirflowFailException
 from ayla_provider.cloud import auth, destination, storage, transfer, upload
 from ayla_provider.domain.hours import ONE_HOUR
-from ayla_provider.domain.layout import manifest_path
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.local_cloud.contents import SeededContent
 from ayla_provider.operators import AylaExportToBucketOperator
 from tests.cloud.conftest import bytes_of
 from tests.faults.gate import Gate
+from tests.faults.hour import QUARTER
 from tests.fleet import HOUR, connect
-
-QUARTER = 256 * 1024
-SIZE = 2 * QUARTER + QUARTER // 2
-"""Bytes of the large file, which is uploaded in three pieces."""
-
-FILES = {"a-small.csv": SeededContent("small", 1000), "b-large.csv": SeededContent("large", SIZE)}
-FOLDER = f"event_type=datapoint/date={HOUR:%Y-%m-%d}/hour={HOUR:%H}"
-SOURCE = {f"{FOLDER}/{HOUR:%Y%m%dT%H}0000Z-{name}": bytes_of(content) for name, content in FILES.items()}
-"""What must stand in the archive, by path."""
-MANIFEST = manifest_path("datapoint", HOUR)
 
 GENEROUS = 10.0
 PATIENCE = 0.4
 """Seconds that a client waits for an answer: where none is to be late, and where one is."""
-
-_ADVICE = re.compile(
-    r"retries will|next try|[Cc]heck |Change the|[Cc]lear the task|needs to|report it|clock right|again", re.DOTALL
-)
 
 
 def shorten(put: Callable[[Any, str, Any], None], patience: float) -> None:
@@ -75,11 +59,6 @@ def shorten(put: Callable[[Any, str, Any], None], patience: float) -> None:
     # google-cloud-storage's own.
     for name, seconds in {"_initial": 0.02, "_maximum": 0.05, "_timeout": 0.5, "_deadline": 0.5}.items():
         put(DEFAULT_RETRY, name, seconds)
-
-
-def put_files(cloud: LocalCloud) -> None:
-    for name, content in FILES.items():
-        cloud.put_object("Datapoint", f"{HOUR:%Y-%m-%d %H:%M:%S}", name, content, HOUR + 2 * ONE_HOUR)
 
 
 def operator_of(url: str) -> AylaExportToBucketOperator:
@@ -216,39 +195,3 @@ class Scene:
         names = [name for name in list(self.cloud.customer.names) if name.startswith(prefix)]
         found = {name.removeprefix(prefix): self.cloud.customer.live(name) for name in names}
         return {path: bytes_of(one.content) for path, one in found.items() if one and not path.startswith("_failures/")}
-
-
-def check_nothing_half(archive: dict[str, bytes]) -> None:
-    """Make sure that what has a final name is whole, and that a manifest stands only where all is."""
-    files = {path: data for path, data in archive.items() if path != MANIFEST}
-    assert files.items() <= SOURCE.items()
-    if MANIFEST in archive:
-        check_complete(archive)
-
-
-def check_complete(archive: dict[str, bytes]) -> None:
-    """Make sure that the archive is the source, byte for byte, with a manifest of just that."""
-    assert set(archive) == {*SOURCE, MANIFEST}
-    manifest = json.loads(archive[MANIFEST])
-    assert {entry["path"]: entry["size"] for entry in manifest["files"]} == {
-        path: len(data) for path, data in SOURCE.items()
-    }
-    assert {path: data for path, data in archive.items() if path != MANIFEST} == SOURCE
-
-
-def check_told(error: BaseException, step: str) -> None:
-    """Make sure that a message names what failed, and says what to do."""
-    message = str(error)
-    assert _ADVICE.search(message), f"doesn't say what to do: {message}"
-    if step in ("sign-in", "acs"):  # which are of no hour
-        assert "http://127.0.0.1:" in message or "127.0.0.1:" in message, message
-        return
-    assert "datapoint" in message, message
-    assert f"{HOUR:%Y-%m-%d}" in message, message
-    if not step.startswith(("list", "page", "manifest")):
-        assert "b-large.csv" in message, message
-
-
-def check_secret(told: str, cloud: LocalCloud) -> None:
-    """Make sure that no password, key or token shows."""
-    assert [secret for secret in cloud.secrets if secret in told] == []

@@ -56,7 +56,7 @@ disk-full      ..   ..   ..   ..    .. .. ..     t. t. t.     t.
 
 NONE = {
     "corrupted": "TLS breaks the connection, which is 'reset'; answers that are wrong from the start are in "
-    "test_hostile.py. A request that opens an upload has no content yet",
+    "test_credentials.py. A request that opens an upload has no content yet",
     "checksum": "checksums are stated by the listing, and by the bucket's last answer to an upload",
     "expired": "before the sign-in there is no token; and one that stays expired is 401",
     "SIGTERM": "a process ends once",

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from ayla_provider.local_cloud import LocalCloud
-from tests.faults.scene import Scene, check_complete, check_nothing_half
+from tests.faults.hour import check_complete, check_nothing_half
+from tests.faults.scene import Scene
 
 TEN = timedelta(minutes=10)
 

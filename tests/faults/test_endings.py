@@ -12,16 +12,9 @@ import pytest
 
 from tests.faults import table
 from tests.faults.ending import Nursery
+from tests.faults.hour import MANIFEST, SIZE, SOURCE, check_complete, check_nothing_half, check_secret
 from tests.faults.living import fault_of
-from tests.faults.scene import (
-    MANIFEST,
-    SIZE,
-    SOURCE,
-    Scene,
-    check_complete,
-    check_nothing_half,
-    check_secret,
-)
+from tests.faults.scene import Scene
 from tests.faults.table import Cell
 
 SIGNALS = [cell for cell in table.ENDINGS if cell.fault.startswith("SIG")]

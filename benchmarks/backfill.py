@@ -1,0 +1,174 @@
+"""What users wait for: a past that is brought home through a real Airflow, from nothing to complete."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
+from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
+from ayla_provider.domain.layout import MANIFESTS
+from ayla_provider.domain.status import PATIENCE
+from ayla_provider.local_cloud import LocalCloud
+from benchmarks.results import Result
+from demo.standalone import Standalone
+
+DAYS = 30
+HOURS = 6
+"""Of the ways that take a task or more for each hour: a month of them would take hours."""
+
+_DAGS = Path(__file__).parent.parent / "dags"
+_HISTORY, _HOURLY, _STOCK, _NOTHING = "ayla_export_history", "ayla_export_to_bucket", "stock", "nothing"
+
+# As in the Google provider's documentation: list, download each object to a file, upload each file. Its connection
+# takes no token of Ayla's, so it reads what was put into a bucket of the customer's before. It neither waits for an
+# hour nor verifies, commits or resumes one.
+_PEERS = f"""
+import os
+from datetime import datetime
+
+from airflow.providers.google.cloud.operators.gcs import GCSListObjectsOperator
+from airflow.providers.google.cloud.transfers.gcs_to_local import GCSToLocalFilesystemOperator
+from airflow.providers.google.cloud.transfers.local_to_gcs import LocalFilesystemToGCSOperator
+from airflow.sdk import DAG, TaskGroup, task
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+hourly = {{
+    "schedule": CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+    "start_date": datetime.fromisoformat(os.environ["AYLA_EXPORT_START"]),
+    "end_date": datetime.fromisoformat(os.environ["AYLA_BENCH_LAST"]),
+    "catchup": True,
+    "max_active_runs": 48,
+    "default_args": {{"pool": "ayla_export"}},
+}}
+
+
+def local(name):
+    return os.path.join(os.environ["AYLA_BENCH_FOLDER"], name.replace("/", "_"))
+
+
+with DAG("{_STOCK}", **hourly):
+    for number, folder in enumerate({list(EVENT_FOLDERS.values())}):
+        with TaskGroup(f"type_{{number}}"):
+            prefix = "export/" + folder + "/{{{{ data_interval_start.strftime('%Y-%m-%d %H:') }}}}"
+            bucket = os.environ["AYLA_BENCH_BUCKET"]
+            names = GCSListObjectsOperator(task_id="list", bucket=bucket, prefix=prefix).output
+            download = GCSToLocalFilesystemOperator.partial(task_id="download", bucket=bucket).expand_kwargs(
+                names.map(lambda name: {{"object_name": name, "filename": local(name)}})
+            )
+            upload = LocalFilesystemToGCSOperator.partial(task_id="upload", bucket=bucket).expand_kwargs(
+                names.map(lambda name: {{"src": local(name), "dst": "stock/" + name}})
+            )
+            download >> upload
+
+with DAG("{_NOTHING}", **hourly):
+    for number in range({len(EVENT_TYPES)}):
+
+        @task(task_id=f"first_{{number}}")
+        def first(): ...
+
+        @task(task_id=f"second_{{number}}")
+        def second(): ...
+
+        first() >> second()
+"""
+
+
+def measure() -> list[Result]:
+    """Backfill a month in days, and some hours one by one; then the same hours with other operators, and with none."""
+    end = hour_of(datetime.now(UTC) - PATIENCE)
+    hours = hours_between(end - HOURS * ONE_HOUR, end)
+    month = hours_between(hours[0] - timedelta(days=DAYS), hours[0])
+    with (
+        tempfile.TemporaryDirectory(prefix="ayla-bench-") as name,
+        LocalCloud(start=month[0], max_lag=timedelta(minutes=40)) as cloud,
+    ):
+        wanted = _put_within_reach(cloud, hours)
+        with _airflow(Path(name), cloud, month[0], hours) as airflow:
+            for pool, slots in (("ayla_export", 8), ("ayla_history", 8)):
+                airflow.api("POST", "pools", json={"name": pool, "slots": slots})
+            for dag in (_HISTORY, _HOURLY, _STOCK, _NOTHING):
+                airflow.wait_for_dag(dag)
+            nothing = _seconds(airflow, _NOTHING, HOURS)
+            stock = _seconds(airflow, _STOCK, HOURS)
+            _check(cloud, "stock/", wanted)
+            hourly = _seconds(airflow, _HOURLY, HOURS)
+            _check(cloud, f"ayla/{MANIFESTS}/", HOURS * len(EVENT_TYPES))
+            daily = _seconds(airflow, _HISTORY, len({hour.date() for hour in month}))
+            _check(cloud, f"ayla/{MANIFESTS}/", (HOURS + len(month)) * len(EVENT_TYPES))
+    few, many = HOURS * len(EVENT_TYPES), len(month) * len(EVENT_TYPES)
+    of_google = "list, download, upload with the Google provider's operators, an hour a run"
+    types = f"{len(EVENT_TYPES)} event types"
+    return [
+        Result(
+            f"backfill of {DAYS} days x {types}, a day a task", round(daily), "s", of_google, round(stock / few * many)
+        ),
+        Result(f"backfill of {HOURS} hours x {types}, an hour a task", round(hourly), "s", of_google, round(stock)),
+        Result(f"the same {HOURS} hours", round(hourly), "s", "as many tasks that do nothing", round(nothing)),
+    ]
+
+
+def _put_within_reach(cloud: LocalCloud, hours: list[datetime]) -> int:
+    """Put the files of some hours where an ordinary Google connection can read them; return how many."""
+    files = [file for answer in cloud.answer_key() if answer.hour in hours for file in answer.files]
+    for file in files:
+        stored = cloud.vendor.live(file.object_name)
+        if stored is None:
+            raise RuntimeError(f"{file.object_name} isn't there yet")
+        cloud.customer.put(f"export/{file.object_name.partition('/')[2]}", stored.content)
+    return len(files)
+
+
+def _airflow(folder: Path, cloud: LocalCloud, start: datetime, hours: list[datetime]) -> Standalone:
+    first, last = hours[0].isoformat(), hours[-1].isoformat()
+    dags = folder / "dags"
+    dags.mkdir()
+    (folder / "files").mkdir()
+    (dags / "peers.py").write_text(_PEERS)
+    for dag in (_HISTORY, _HOURLY):
+        code = (_DAGS / f"{dag}.py").read_text()
+        if dag == _HOURLY:
+            code = code.replace("catchup=True", f"catchup=True, end_date=datetime.fromisoformat('{last}')")
+        (dags / f"{dag}.py").write_text(code)
+    return Standalone(
+        folder / "airflow",
+        dags,
+        connections={"ayla_default": cloud.ayla_connection(), "google_cloud_default": cloud.google_connection()},
+        environment={
+            "AIRFLOW_VAR_AYLA_EXPORT_DESTINATION": f"gs://{cloud.customer.name}/ayla",
+            "STORAGE_EMULATOR_HOST": cloud.url,
+            "AYLA_HISTORY_START": start.isoformat(),
+            "AYLA_EXPORT_START": first,
+            "AYLA_BENCH_LAST": last,
+            "AYLA_BENCH_FOLDER": str(folder / "files"),
+            "AYLA_BENCH_BUCKET": cloud.customer.name,
+        },
+        parallelism=8,
+    )
+
+
+def _seconds(airflow: Standalone, dag: str, runs: int) -> float:
+    """Let a DAG do its first runs, and return how long that takes."""
+    started = time.monotonic()
+    airflow.unpause(dag)
+
+    def over() -> bool | None:
+        first = airflow.dag_runs(dag)[:runs]
+        if any(run["state"] == "failed" for run in first):
+            raise RuntimeError(f"a run of {dag} failed: {json.dumps(first)}")
+        return (len(first) == runs and all(run["state"] == "success" for run in first)) or None
+
+    airflow.wait_until(f"{runs} runs of {dag}", over, timeout=3600, interval=0.5)
+    took = time.monotonic() - started
+    airflow.pause(dag)
+    print(f"  {dag}: {took:.1f} s", flush=True)
+    return took
+
+
+def _check(cloud: LocalCloud, prefix: str, wanted: int) -> None:
+    found = sum(name.startswith(prefix) for name in list(cloud.customer.names))
+    if found != wanted:
+        raise RuntimeError(f"{found} objects below {prefix}, {wanted} were expected")
