@@ -39,7 +39,9 @@ def main() -> None:
             measured += measure()
     print(results.told(measured))
     if not given.only:
-        results.write(measured, [f"python -m benchmarks --rows {given.rows} --rounds {given.rounds}", "make bench"])
+        told = [part.HOW for part in (copying, backfill, detection, parsing, typed, postgres)]
+        command = f"python -m benchmarks --rows {given.rows} --rounds {given.rounds}"
+        results.write(measured, dict(item for how in told for item in how.items()), ["make bench", command])
 
 
 def into_postgres() -> list[Result]:

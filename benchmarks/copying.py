@@ -60,6 +60,17 @@ _PEERS = {
     "limit": "the loopback, with nothing around it",
 }
 
+HOW = {
+    _PEERS[
+        "rclone"
+    ]: "`rclone copy :gcs,access_token=...:source/folder :gcs,access_token=...:target/ayla --transfers N "
+    "--checkers N --stats 0`, with as many at once as ours",
+    _PEERS["stock"]: "google-cloud-storage's `download_to_filename` and `upload_from_filename`, as Airflow's operators "
+    "call them, once",
+    _PEERS["limit"]: "the same requests in one event loop, with no library and no check of what arrives: what the "
+    "benchmark's server lets through",
+}
+
 
 def measure(rounds: int) -> list[Result]:
     """Copy each case with each engine in turn."""

@@ -64,6 +64,10 @@ _VALUES = {
 }
 
 
+PEER = "psql \\copy"
+HOW = {PEER: "the same rows from a CSV file into the same table, without a transaction that replaces the hour before"}
+
+
 def made_up(parquet: Path, table: Table, rows: int) -> None:
     """Write made-up datapoints."""
 
@@ -93,7 +97,7 @@ def measure(parquet: Path, table: Table, dsn: str) -> list[Result]:
         for _ in range(ROUNDS):
             ours.append(rows / _seconds(dsn, OURS, table, _loader(dsn, table, parquet, rows)))
             peers.append(rows / _seconds(dsn, PEERS, table, _psql(dsn, table, csv)))
-    return compared(f"PostgreSQL: replace an hour, {rows:,} rows", "rows/s", ours, {"psql \\copy": peers}, max)
+    return compared(f"PostgreSQL: replace an hour, {rows:,} rows", "rows/s", ours, {PEER: peers}, max)
 
 
 def _warehouse(dsn: str, schema: str) -> PostgresWarehouse:

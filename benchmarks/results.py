@@ -60,10 +60,11 @@ def told(results: Sequence[Result]) -> str:
     )
 
 
-def write(results: Sequence[Result], commands: Sequence[str]) -> None:
+def write(results: Sequence[Result], how: Mapping[str, str], commands: Sequence[str]) -> None:
     """
     Write all that was measured beside this file.
 
+    :param how: peer to how it was run, in Markdown
     :param commands: what to type to measure it again
     """
     JSON.write_text(json.dumps([asdict(one) | {"ratio": one.ratio} for one in results], indent=1) + "\n")
@@ -81,6 +82,8 @@ Medians of several rounds, ours and the peer's in turn. Compare ratios: both fig
 |---|---:|---|---|---:|---:|
 """
         + "\n".join(rows)
+        + "\n\nWhat stands beside:\n\n"
+        + "\n".join(f"- **{peer}**: {told}" for peer, told in how.items() if any(one.peer == peer for one in results))
         + "\n\nTo measure again:\n\n```bash\n"
         + "\n".join(commands)
         + "\n```\n"

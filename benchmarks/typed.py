@@ -36,6 +36,13 @@ _PEERS = {
     "dlt": "dlt: text into DuckDB, not typed",
 }
 
+HOW = {
+    _PEERS["duckdb_scan"]: "`select count(*), max(...) from read_csv(...)` with types: nothing is checked, decoded, "
+    "deduplicated or written",
+    _PEERS["pandas"]: "`read_csv`, `drop_duplicates`, `to_datetime`, `to_numeric`, `to_parquet`, once",
+    _PEERS["dlt"]: "a pipeline of Arrow tables into DuckDB, all columns as text, once",
+}
+
 
 def measure(rows: int, rounds: int) -> list[Result]:
     """Type an hour of datapoints with each engine in turn."""
