@@ -131,7 +131,7 @@ class AirflowClient:
 
     # DAGs and their runs
 
-    def wait_for_dag(self, dag_id: str, timeout: float = 90) -> Json:
+    def wait_for_dag(self, dag_id: str, timeout: float = 180) -> Json:
         """
         Wait until Airflow has read a DAG, and return it.
 
@@ -355,7 +355,7 @@ class AirflowClient:
         """
         Ask again and again until there is an answer, and return it.
 
-        An error of the server (5xx) counts as no answer: SQLite locks under load.
+        An error of the server (5xx), and one that takes too long, counts as no answer: SQLite locks under load.
 
         :param what: what is waited for, for the error: "waited 90 s for ..."
         :param probe: returns None while there is nothing
@@ -372,6 +372,8 @@ class AirflowClient:
             except AirflowApiError as error:
                 if error.status < 500:
                     raise
+                found, last = None, f"\n{error}"
+            except requests.Timeout as error:
                 found, last = None, f"\n{error}"
             if found is not None:
                 return found

@@ -125,7 +125,7 @@ class Scene:
             task = self.airflow.api("GET", copy)
             return (task["state"], task["try_number"]) == ("success", tries + 1) or None
 
-        self.airflow.wait_until(f"{event_type} to be copied again", again, timeout=120)
+        self.airflow.wait_until(f"{event_type} to be copied again", again, timeout=300)
 
 
 def _hour(run: Json) -> datetime:
@@ -161,7 +161,7 @@ def test_what_is_copied_is_loaded_what_is_replaced_is_loaded_again_and_what_cann
 
 
 def _all_that_is_copied_is_loaded(scene: Scene) -> None:
-    scene.airflow.wait_until("the hours to land", scene.copied, timeout=300)
+    scene.airflow.wait_until("the hours to land", scene.copied, timeout=600)
     answers = [answer for answer in scene.cloud.answer_key() if answer.hour in scene.hours]
     wanted = {f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M} UTC: not loaded" for answer in answers if answer.files}
     for dag in LOADS:
@@ -188,7 +188,7 @@ def _a_replaced_file_is_loaded_again(scene: Scene) -> None:
     lines = scene.replace("connection", hour, 1, b",one more column")
     for dag in LOADS:
         scene.airflow.wait_until(
-            f"{dag} to be woken", lambda dag=dag: scene.loads(dag).keys() - before[dag] or None, timeout=120
+            f"{dag} to be woken", lambda dag=dag: scene.loads(dag).keys() - before[dag] or None, timeout=300
         )
     scene.idle()
     for dag in LOADS:

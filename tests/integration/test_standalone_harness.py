@@ -138,7 +138,7 @@ def test_nothing_is_left_when_it_stops(airflow: Standalone) -> None:
         running = airflow.task_instances("harness", run, task_id="sleep", state="running")
         return bool(running and _runs("sleep 600")) or None
 
-    airflow.wait_until("the task to sleep", sleeps, timeout=60)
+    airflow.wait_until("the task to sleep", sleeps, timeout=180)
     airflow.stop()
     assert airflow.pids == []
     assert all(port_is_free(port) for port in airflow.ports)
