@@ -8,10 +8,11 @@ HOURS ?= 6
 ONCE ?=
 DAYS ?= 30
 SEED ?= 1
+MINUTES ?= 60
 ROWS ?= 5000000
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint $(CONSTRAINTS)
 
-.PHONY: help demo simulate test test-oldest test-doubles test-double lint format bench screenshots clean
+.PHONY: help demo simulate soak test test-oldest test-doubles test-double lint format bench screenshots clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -21,6 +22,9 @@ demo: $(VENV)/.demo ## Run the main job: a local Ayla cloud, a real Airflow (HOU
 
 simulate: $(VENV)/.demo ## Live through late files, crashes and faults, and compare with the answer key (DAYS=30 SEED=1)
 	@$(BIN)/python -m simulation --days $(DAYS) --seed $(SEED)
+
+soak: $(VENV)/.demo ## Live through weeks in the same processes; nothing may grow or be left (MINUTES=60)
+	@$(BIN)/python -m simulation.soak --minutes $(MINUTES)
 
 test: $(VENV)/.test ## Run all tests (TESTS="-k wait" for some)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)

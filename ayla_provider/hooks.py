@@ -48,6 +48,9 @@ class AylaHook(BaseHook):
     conn_type = "ayla"
     hook_name = "Ayla Networks"
 
+    _masks_tokens = True
+    """Whether Airflow's masker is told of tokens, too; of the connection's own secrets it is in any case."""
+
     def __init__(self, ayla_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ayla_conn_id = ayla_conn_id
@@ -149,7 +152,7 @@ class AylaHook(BaseHook):
 
         settings = self.settings
         guard = SignInGuard(self.ayla_conn_id, settings.fingerprint, VariableMemory(settings.fingerprint))
-        return TokenProvider(settings, guard, _mask)
+        return TokenProvider(settings, guard, _mask) if self._masks_tokens else TokenProvider(settings, guard)
 
     def list_event_types(self) -> dict[str, str]:
         """

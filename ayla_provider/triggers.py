@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from ayla_provider.cloud.wait import Look
 
 
+class _TriggererHook(AylaHook):
+    # Airflow empties its masker after each task, but never in a triggerer, and keeps every expression that it made of
+    # all the secrets: with an hourly token of a thousand characters that is half a gigabyte after two weeks. No message
+    # has a token in it.
+    _masks_tokens = False
+
+
 class AylaExportHourTrigger(BaseTrigger):
     """
     Fires once when the hours of an interval are settled, or when nothing but a person can mend what is wrong.
@@ -75,7 +82,7 @@ class AylaExportHourTrigger(BaseTrigger):
     @cached_property
     def hook(self) -> AylaHook:
         """The hook, kept for as long as the wait lasts, and with it the token."""
-        return AylaHook(self.ayla_conn_id)
+        return _TriggererHook(self.ayla_conn_id)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look every ``poke_interval`` seconds; the first time when the hours can be settled at the earliest."""
@@ -110,13 +117,18 @@ class AylaExportHourTrigger(BaseTrigger):
     def _look(self) -> Look:
         from ayla_provider.cloud.wait import look
 
-        return look(
-            self.hook.store,
-            self.event_type,
-            hours_between(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end)),
-            quiet_period=timedelta(seconds=self.quiet_period),
-            patience=timedelta(seconds=self.patience),
-        )
+        store = self.hook.store
+        try:
+            return look(
+                store,
+                self.event_type,
+                hours_between(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end)),
+                quiet_period=timedelta(seconds=self.quiet_period),
+                patience=timedelta(seconds=self.patience),
+            )
+        finally:
+            # Kept until the next look, the connections of a thousand waits would be all the files a process may open.
+            store.client.close()
 
 
 def waiting(since: datetime, until: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,23 +38,31 @@ class Life:
 
     :param home: an empty folder
     :param say: is told of each day
+    :param start: the first hour
+    :param port: the vendor's; 0 chooses a free one
+    :param without: the kinds of mishaps that don't happen
+    :param hired: processes that live longer than this; None means some of its own
     """
 
-    days: int
+    days: float
     seed: int
     home: Path
     say: Callable[[str], None] = print
+    start: datetime = START
+    port: int = 0
+    without: Collection[str] = ()
+    hired: Crew | None = None
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.end = START + timedelta(days=self.days)
-        self.hours = hours_between(START, self.end)
+        self.end = self.start + timedelta(days=self.days)
+        self.hours = hours_between(self.start, self.end)
         self._all_there = self.end + LONGEST_LAG
-        self.now = START
-        self.scene = Scene(self.home, self.seed, START, self.end)
-        self.crew = Crew(lambda: self.scene.place)
-        self.customer = Customer(START, self.end)
-        self.mishaps = Mishaps(plan(self.seed, START, self.end), self.scene, self.crew)
+        self.now = self.start
+        self.scene = Scene(self.home, self.seed, self.start, self.end, self.port)
+        self.crew = self.hired or Crew(lambda: self.scene.place)
+        self.customer = Customer(self.start, self.end)
+        self.mishaps = Mishaps(plan(self.seed, self.start, self.end, self.without), self.scene, self.crew)
 
     def close(self) -> None:
         """End all processes and the vendor."""
@@ -115,7 +123,7 @@ class Life:
         self._set(self.now + timedelta(hours=25))
         for path in self.scene.folder.rglob("*.partial"):
             os.utime(path, times=(time.time() - 25 * 3600,) * 2)
-        tasks = [Task(Kind.COPY, "again", name, START, self.end, self.now) for name in EVENT_TYPES]
+        tasks = [Task(Kind.COPY, "again", name, self.start, self.end, self.now) for name in EVENT_TYPES]
         done = self.crew.run(tasks)
         moved = sum(result.copied_files + result.manifests_written for _, result in done)
         found = [f"a run of all hours again failed: {result.message}" for _, result in done if result.error]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -44,6 +44,9 @@ TOLD = {
 STALLS = (27, 3, 9)
 """Hours, one after the other. In the longest one some hours are waited for longer than the sensor does."""
 
+KILLING = ("killed", "customer restarted")
+"""Those that end processes of the customer."""
+
 _AT_COPIES = ("killed", "twice", "cut off")
 """Those that need a copy to befall."""
 
@@ -77,12 +80,14 @@ class Planned:
     """Draws all that the kind leaves open."""
 
 
-def plan(seed: int, start: datetime, end: datetime) -> list[Planned]:
-    """Return what happens between two times, the first one first."""
+def plan(seed: int, start: datetime, end: datetime, without: Collection[str] = ()) -> list[Planned]:
+    """Return what happens between two times, the first one first, but for some kinds."""
     rng = random.Random(f"mishaps/{seed}")  # noqa: S311 - made-up trouble
     days = (end - start) / timedelta(days=1)
     planned = []
     for kind, per_day in PER_DAY.items():
+        if kind in without:
+            continue
         last = end - min(STALLS[0] * ONE_HOUR, (end - start) / 2) if kind == "stalled" else end
         for _ in range(max(1, round(days * per_day))):
             at = start + ONE_HOUR + rng.random() * (last - start - ONE_HOUR)

@@ -26,16 +26,26 @@ class Scene:
     :param seed: of the export; an odd one has its archive in the customer's bucket, an even one on disk
     :param start: the first hour of the export
     :param end: the end of the last one that is wanted
+    :param port: the vendor's; 0 chooses a free one
     """
 
-    def __init__(self, home: Path, seed: int, start: datetime, end: datetime) -> None:
+    def __init__(self, home: Path, seed: int, start: datetime, end: datetime, port: int = 0) -> None:
         self.home = home
         self.in_bucket = seed % 2 == 1
         self.folder = home / "archive"
         self.refusals = 0
         """Sign-ins that the vendor refused before its last restart."""
-        self.cloud = LocalCloud(start=start, end=end + _BEYOND, now=start, seed=seed, rows=ROWS, data=home / "vendor")
+        self.requests = 0
+        """Those that it answered before."""
+        self.cloud = LocalCloud(
+            port=port, start=start, end=end + _BEYOND, now=start, seed=seed, rows=ROWS, data=home / "vendor"
+        )
         self.cloud.start()
+
+    @property
+    def port(self) -> int:
+        """Where the vendor listens."""
+        return int(self.cloud.url.rpartition(":")[2])
 
     @property
     def place(self) -> Place:
@@ -52,9 +62,9 @@ class Scene:
         """Stop the vendor and start it again: connections, tokens and faults are gone, objects aren't."""
         old = self.cloud
         self.refusals += old.refusals
+        self.requests += len(old.requests)
         old.stop()
-        port = int(old.url.rpartition(":")[2])
-        self.cloud = LocalCloud(port=port, now=old.clock.now(), data=self.home / "vendor")
+        self.cloud = LocalCloud(port=self.port, now=old.clock.now(), data=self.home / "vendor")
         self.cloud.start()
 
     def archive(self) -> dict[str, bytes]:

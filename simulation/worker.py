@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import resource
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -104,16 +105,40 @@ class Result:
 KILLED = Result("killed", "its process ended")
 
 
+class Doer(Protocol):
+    """Does tasks at one place."""
+
+    def do(self, task: Task) -> Result:
+        """Do a task, and return what became of it."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
 def work(pipe: Connection, place: Place) -> None:
-    """Do the tasks that come through a pipe, one after the other, until there is nobody at its other end."""
+    """Be a worker: see :func:`serve`."""
+    serve(pipe, place, _Worker)
+
+
+def serve(pipe: Connection, place: Place, make: Callable[[Place], Doer]) -> None:
+    """
+    Do the tasks that come through a pipe, one after the other, until there is nobody at its other end.
+
+    None instead of a task asks to let go of everything, and is answered; what follows it is the place to go on at.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(filename=place.home / "workers.log", format="%(process)d %(name)s %(message)s")
     logging.raiseExceptions = False  # the disk may be full
     _make_waits_short(place.home / "locks")
-    worker = _Worker(place)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            pipe.send(worker.do(pipe.recv()))
+            with contextlib.closing(make(place)) as doer:
+                while task := pipe.recv():
+                    pipe.send(doer.do(task))
+            del doer
+            gc.collect()
+            pipe.send(None)
+            place = pipe.recv()
 
 
 class _Worker:
@@ -141,6 +166,9 @@ class _Worker:
         except Exception as error:
             logging.exception("a bug")
             return Result(type(error).__name__, str(error), bug=True)
+
+    def close(self) -> None:
+        """Nothing needs to be ended: what it holds is freed with it."""
 
     def _look(self, task: Task) -> Result:
         hours = hours_between(task.start, task.end)

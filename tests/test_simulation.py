@@ -1,15 +1,24 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
 from ayla_provider.domain.layout import MANIFESTS
 from ayla_provider.domain.manifest import loads
 from simulation.__main__ import main, tell
-from simulation.life import Life
+from simulation.crew import Crew
+from simulation.growth import Sample, grown, sample, table
+from simulation.life import START, Life
 from simulation.mishaps import TOLD, plan
+from simulation.soak import Soak
+from simulation.worker import Kind, Place, Result, Task
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +88,48 @@ def test_a_seed_draws_the_same_mishaps_again_and_another_seed_others(life: Life)
         return [*plan(seed, life.hours[0], life.end)]
 
     assert drawn(5) == drawn(5) != drawn(6)
+
+
+def test_a_time_in_processes_that_go_on_leaves_nothing_and_holds_no_file_for_each_wait(tmp_path: Path) -> None:
+    soak = Soak(tmp_path, days=0.5)
+    soak.live(0, at_least=1)
+    assert soak.end() == []
+    assert soak.files > 20
+    assert soak.mishaps
+    assert soak.deployment.peaks.keys() == {"worker 1", "worker 2", "triggerer", "local cloud (a double)"}
+    # The exporter stalls for so long that most of the hours are waited for at once.
+    assert soak.deployment.peaks["triggerer"].files < 30
+
+
+def test_the_soak_notices_a_process_that_holds_more_and_more() -> None:
+    crew = Crew(lambda: Place(Path(), {}, "", {}), keep, size=1)
+    task = Task(Kind.COPY, "", "", START, START, START)
+    samples = []
+    for _ in range(8):
+        crew.run([task])
+        samples += [sample(pid) for pid in crew.pids]
+    told = "\n".join(grown("the worker", samples))
+    for number in ("memory", "open files", "threads"):
+        assert f"{number} grew from" in told
+    assert crew.end() == []
+
+
+def keep(pipe: Connection, place: Place) -> None:
+    """Be a worker that keeps what it copies, its file and its thread."""
+    kept: list[object] = []
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            kept += [os.urandom(3_000_000), os.fdopen(os.open(os.devnull, os.O_RDONLY))]
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+            pipe.send(Result())
+
+
+def test_what_comes_and_goes_is_no_growth() -> None:
+    waves = [Sample(memory=70_000_000 + 2_000_000 * (n % 3), files=10 + n % 3, threads=1 + n % 2) for n in range(24)]
+    warming = [Sample(memory=40_000_000, files=3, threads=1)] * 6
+    assert grown("it", warming + waves[:18]) == []
+    assert grown("it", waves) == []
+    assert "72.0" in "\n".join(table({"it": waves}, {"it": waves[0]}))
+    assert grown("it", [*waves[:-6], *(Sample(80_000_000, 10, 1) for _ in range(6))]) == [
+        "it: memory grew from 72.0 MB to 80.0 MB"
+    ]

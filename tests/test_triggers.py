@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk._shared.secrets_masker import redact
 from airflow.triggers.base import TriggerEvent
 
 from ayla_provider.domain.hours import ONE_HOUR
@@ -136,3 +138,36 @@ def test_many_waits_in_one_triggerer_share_one_sign_in(export: LocalCloud) -> No
 
     assert {event.payload["status"] for event in asyncio.run(run())} == {"settled"}
     assert export.sign_ins == 1
+
+
+def test_waits_hold_no_connections_between_two_looks(export: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    def open_files() -> int:
+        return len(list(Path("/dev/fd").iterdir()))
+
+    async def run() -> int:
+        before, logged = open_files(), ""
+        waits = [
+            asyncio.ensure_future(anext(trigger(start=HOUR + 5 * ONE_HOUR, poke_interval=60).run()))  # type: ignore[arg-type]
+            for _ in range(30)
+        ]
+        while logged.count("overdue") < len(waits):
+            await asyncio.sleep(0.1)
+            logged += capsys.readouterr().out
+        # The other ends, which are in this process, too, take a moment to notice.
+        for _ in range(100):
+            if open_files() - before < len(waits) // 2:
+                break
+            await asyncio.sleep(0.1)
+        held = open_files() - before
+        for wait in waits:
+            wait.cancel()
+        return held
+
+    assert asyncio.run(run()) < 15
+
+
+def test_airflows_masker_which_forgets_nothing_isnt_given_the_tokens_of_waits(export: LocalCloud) -> None:
+    assert fire(trigger())["status"] == "settled"
+    assert redact(export.account.password) == "***"
+    tokens = [secret for secret in export.secrets if redact(secret) == secret]
+    assert len([token for token in tokens if token.startswith("ya29.")]) == export.sign_ins == 1
