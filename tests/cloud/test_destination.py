@@ -25,6 +25,7 @@ from ayla_provider.cloud.destination import (
     split_url,
     url_of,
 )
+from ayla_provider.cloud.upload import PIECE
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError, AylaTransferError
 from ayla_provider.local_cloud import LocalCloud
 from tests.cloud.conftest import Place, gcs_place
@@ -66,7 +67,7 @@ class Failing(io.BytesIO):
         return super().read(size)
 
 
-SIZES = [0, 1, CHUNK, 8 * CHUNK, 8 * CHUNK + 1, 17 * CHUNK]
+SIZES = [0, 1, CHUNK, PIECE, PIECE + 1, 17 * CHUNK]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -149,7 +150,7 @@ def test_of_many_writers_at_once_one_wins(place: Place) -> None:
     assert place.everything() == {PATH: won[0]}
 
 
-@pytest.mark.parametrize("size", [10, 3 * CHUNK, 12 * CHUNK])
+@pytest.mark.parametrize("size", [10, 3 * CHUNK, 20 * CHUNK])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_stream_that_breaks_leaves_nothing(place: Place, size: int, share: float) -> None:
     with pytest.raises(AylaTransferError, match="the download broke"):

@@ -14,6 +14,7 @@ from ayla_provider.cloud.auth import TokenProvider
 from ayla_provider.cloud.destination import CHUNK
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.cloud.transfer import Transfer
+from ayla_provider.cloud.upload import PIECE
 from ayla_provider.domain.layout import ExportFile
 from ayla_provider.errors import AylaAccessDenied, AylaConflictError, AylaError, AylaTransferError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
@@ -22,7 +23,7 @@ from tests.cloud.conftest import Answering, Place, age, at, bytes_of, put, reque
 
 PATH = "hour/copy.csv"
 
-SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 8 * CHUNK, 8 * CHUNK + 1, 17 * CHUNK + 5]
+SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, PIECE, PIECE + 1, 17 * CHUNK + 5]
 
 
 def listed(cloud: LocalCloud, store: ExportStore, content: bytes | Content) -> ExportFile:
@@ -63,12 +64,12 @@ def test_a_name_is_asked_for_literally(cloud: LocalCloud, store: ExportStore, pl
     assert place.everything() == {PATH: b"data"}
 
 
-@pytest.mark.parametrize("cut", [0, 100, CHUNK, 2 * CHUNK + 77, 12 * CHUNK + 5])
+@pytest.mark.parametrize("cut", [0, 100, CHUNK, 2 * CHUNK + 77, 20 * CHUNK + 5])
 @pytest.mark.parametrize("how", ["cut", "truncate"])
 def test_a_download_that_breaks_is_continued_where_it_was(
     cloud: LocalCloud, store: ExportStore, place: Place, how: str, cut: int
 ) -> None:
-    content = SeededContent(2, 13 * CHUNK)
+    content = SeededContent(2, 21 * CHUNK)
     file = listed(cloud, store, content)
     cloud.faults.add(how, step="download", after_bytes=cut)
     _, lines = transfer_of(store, place).copy(file, PATH, None)
@@ -255,7 +256,7 @@ def test_a_download_is_continued_also_where_the_whole_is_sent_again(
 
 
 def test_a_stopped_copy_leaves_nothing(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
-    file, stop = listed(cloud, store, SeededContent(10, 12 * CHUNK)), threading.Event()
+    file, stop = listed(cloud, store, SeededContent(10, 20 * CHUNK)), threading.Event()
     transfer = Transfer(store, place.destination, stop, lambda size: stop.set())
     with pytest.raises(AylaTransferError, match="stopped at byte"):
         transfer.copy(file, PATH, None)
@@ -278,7 +279,7 @@ def test_somebody_elses_equal_content_is_as_good(cloud: LocalCloud, store: Expor
 
 
 @pytest.mark.parametrize("place", ["gcs"], indirect=True)
-@pytest.mark.parametrize("size", [10, 12 * CHUNK])
+@pytest.mark.parametrize("size", [10, 20 * CHUNK])
 @pytest.mark.parametrize("nth", [1, 2])
 def test_an_upload_whose_answer_is_lost_is_a_good_one(
     cloud: LocalCloud, store: ExportStore, place: Place, size: int, nth: int
