@@ -12,6 +12,8 @@ from benchmarks import backfill, copying, detection, parsing, postgres, results,
 from benchmarks.results import Result
 from tests.warehouse.postgres_server import USER, binaries, running
 
+PARTS = ("copying", "backfill", "detection", "parsing", "typed", "postgres")
+
 _POSTGRES_ROWS = 1_000_000
 
 
@@ -20,9 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the hour of datapoints (5000000)")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (3)")
-    parser.add_argument(
-        "--only", help="the one part to measure, of those that are named below; nothing is written then"
-    )
+    parser.add_argument("--only", choices=PARTS, help="the part to measure; the figures of the others stay as they are")
     given = parser.parse_args()
     parts: dict[str, Callable[[], list[Result]]] = {
         "copying": lambda: copying.measure(given.rounds),
@@ -38,10 +38,11 @@ def main() -> None:
             print(f"{name} ...", flush=True)
             measured += measure()
     print(results.told(measured))
-    if not given.only:
-        told = [part.HOW for part in (copying, backfill, detection, parsing, typed, postgres)]
-        command = f"python -m benchmarks --rows {given.rows} --rounds {given.rounds}"
-        results.write(measured, dict(item for how in told for item in how.items()), ["make bench", command])
+    told = [part.HOW for part in (copying, backfill, detection, parsing, typed, postgres)]
+    command = f"python -m benchmarks --rows {given.rows} --rounds {given.rounds}"
+    if given.only:
+        measured = results.merged(results.read(), measured)
+    results.write(measured, dict(item for how in told for item in how.items()), ["make bench", command])
 
 
 def into_postgres() -> list[Result]:

@@ -53,6 +53,19 @@ def _rounded(value: float) -> float:
     return round(value) if value >= 100 else round(value, 2)
 
 
+def merged(known: Sequence[Result], measured: Sequence[Result]) -> list[Result]:
+    """Return results with those that were measured anew in the place of their like."""
+    new = {(one.name, one.peer): one for one in measured}
+    kept = [new.pop((one.name, one.peer), one) for one in known]
+    return [*kept, *new.values()]
+
+
+def read() -> list[Result]:
+    """Return what was written last."""
+    entries = json.loads(JSON.read_text())
+    return [Result(**{name: value for name, value in entry.items() if name != "ratio"}) for entry in entries]
+
+
 def told(results: Sequence[Result]) -> str:
     """Return results for a terminal."""
     return "\n".join(
@@ -72,10 +85,11 @@ def write(results: Sequence[Result], how: Mapping[str, str], commands: Sequence[
         f"| {one.name} | {one.value:,} | {one.unit} | {one.peer} | {one.peer_value:,} | {one.ratio} |"
         for one in results
     ]
+    when = f"{datetime.now(UTC):%-d %B %Y}"
     MARKDOWN.write_text(
         f"""# What was measured
 
-With version {__version__} on {datetime.now(UTC):%-d %B %Y}: Python {platform.python_version()}, {os.cpu_count()} cores.
+With version {__version__}, lastly on {when}: Python {platform.python_version()}, {os.cpu_count()} cores.
 Medians of several rounds, ours and the peer's in turn. Compare ratios: both figures of one were taken in the same run.
 
 | | ours | | beside | | ratio |
