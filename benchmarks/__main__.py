@@ -12,7 +12,7 @@ from benchmarks import backfill, copying, detection, parsing, postgres, results,
 from benchmarks.results import Result
 from tests.warehouse.postgres_server import USER, binaries, running
 
-PARTS = ("copying", "backfill", "detection", "parsing", "typed", "postgres")
+PARTS = {part.__name__.rpartition(".")[2]: part for part in (copying, backfill, detection, parsing, typed, postgres)}
 
 _POSTGRES_ROWS = 1_000_000
 
@@ -38,11 +38,11 @@ def main() -> None:
             print(f"{name} ...", flush=True)
             measured += measure()
     print(results.told(measured))
-    told = [part.HOW for part in (copying, backfill, detection, parsing, typed, postgres)]
+    how = {peer: told for part in PARTS.values() for peer, told in part.HOW.items()}
     command = f"python -m benchmarks --rows {given.rows} --rounds {given.rounds}"
     if given.only:
         measured = results.merged(results.read(), measured)
-    results.write(measured, dict(item for how in told for item in how.items()), ["make bench", command])
+    results.write(measured, how, ["make bench", command])
 
 
 def into_postgres() -> list[Result]:
