@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy, should_bypass_proxies
 from urllib3.exceptions import HTTPError
 
+from ayla_provider.cloud.lean import LeanAdapter
 from ayla_provider.cloud.settings import Network
 from ayla_provider.errors import AylaConfigError, AylaError, AylaUnavailable
 
@@ -34,7 +34,7 @@ def mount(session: requests.Session, network: Network, prefix: str, **adapter: A
     session.mount(prefix, _NetworkAdapter(network, **adapter))
 
 
-class _NetworkAdapter(HTTPAdapter):
+class _NetworkAdapter(LeanAdapter):
     """
     Sends requests through the right proxy and with the right CAs, and says in plain words why one can't be sent.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode
 
 import requests
 from google.auth.transport.requests import AuthorizedSession
+from requests.structures import CaseInsensitiveDict
 
+from ayla_provider.cloud.lean import origin
 from ayla_provider.cloud.network import mount
 from ayla_provider.cloud.settings import Network
 
@@ -30,16 +32,16 @@ class _LeanSession(requests.Session):
 
     def __init__(self) -> None:
         super().__init__()
-        self._environment: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._headers = cast("dict[str, str]", dict(self.headers))
+        self._environment: dict[str, Mapping[str, Any]] = {}
 
     def request(  # type: ignore[override]  # less than requests takes: what Cloud Storage's API needs
         self,
         method: str,
         url: str,
         params: Mapping[str, str] | None = None,
-        data: bytes | str | None = None,
+        data: bytes | memoryview | None = None,
         headers: Mapping[str, str] | None = None,
-        json: object = None,
         timeout: Any = None,
         stream: bool = False,
         allow_redirects: bool = True,
@@ -52,13 +54,13 @@ class _LeanSession(requests.Session):
         :raises requests.RequestException: if there is no answer
         """
         prepared = requests.PreparedRequest()
-        prepared.prepare_method(method)
+        prepared.method = method
         prepared.url = f"{url}?{urlencode(params)}" if params else url
-        prepared.prepare_headers({**self.headers, **(headers or {})})
-        prepared.prepare_body(data, None, json)
-        response = self.get_adapter(prepared.url).send(
-            prepared, stream=stream, timeout=timeout, **self._environment_of(url)
-        )
+        prepared.headers = CaseInsensitiveDict({**self._headers, **(headers or {})})
+        if data is not None or method in ("POST", "PUT"):
+            prepared.body = cast("bytes", data)  # of all buffers, requests' type hints know bytes alone
+            prepared.headers["Content-Length"] = str(memoryview(data or b"").nbytes)
+        response = self.get_adapter(url).send(prepared, stream=stream, timeout=timeout, **self._environment_of(url))
         if not stream:
             _ = response.content  # so that the connection is free for the next
         if allow_redirects and response.is_redirect:
@@ -67,8 +69,7 @@ class _LeanSession(requests.Session):
         return response
 
     def _environment_of(self, url: str) -> Mapping[str, Any]:
-        parts = urlsplit(url)
-        host = (parts.scheme, parts.netloc)
+        host = origin(url)
         if host not in self._environment:
             found = self.merge_environment_settings(url, {}, None, None, None)
             self._environment[host] = {name: found[name] for name in ("proxies", "verify", "cert")}

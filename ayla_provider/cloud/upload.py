@@ -19,8 +19,8 @@ from urllib.parse import quote, urlsplit
 
 from google.api_core import exceptions as google_errors
 from google.cloud.storage.retry import DEFAULT_RETRY
-from requests.adapters import HTTPAdapter
 
+from ayla_provider.cloud.lean import LeanAdapter
 from ayla_provider.cloud.session import CONNECTIONS, authorized_session
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class GcsUploader:
     def __init__(self, client: storage.Client, bucket: str, retry: Retry = DEFAULT_RETRY) -> None:
         self._session = authorized_session(client._credentials)
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))
+            self._session.mount(scheme, LeanAdapter(pool_maxsize=CONNECTIONS))
         self._url = f"{client.api_endpoint}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
         self._retry = retry
 
@@ -99,7 +99,8 @@ class GcsUploader:
         _fill(body[len(head) : len(head) + size], stream)
 
         def send() -> Uploaded:
-            response = self._session.post(
+            response = self._session.request(
+                "POST",
                 self._url,
                 params={**parameters, "uploadType": "multipart"},
                 data=_sendable(body),
@@ -125,11 +126,16 @@ class GcsUploader:
         return stored
 
     def _open(self, metadata: Mapping[str, str], parameters: Mapping[str, str], size: int) -> str:
-        response = self._session.post(
+        response = self._session.request(
+            "POST",
             self._url,
             params={**parameters, "uploadType": "resumable"},
-            json=dict(metadata),
-            headers={"X-Upload-Content-Length": str(size), "X-Upload-Content-Type": metadata["contentType"]},
+            data=json.dumps(metadata).encode(),
+            headers={
+                "Content-Type": "application/json",
+                "X-Upload-Content-Length": str(size),
+                "X-Upload-Content-Type": metadata["contentType"],
+            },
             timeout=_TIMEOUT,
             allow_redirects=False,
         )
