@@ -97,7 +97,7 @@ def measure() -> list[Result]:
         LocalCloud(start=month[0], max_lag=timedelta(minutes=40)) as cloud,
     ):
         wanted = _put_within_reach(cloud, hours)
-        with _airflow(Path(name), cloud, month[0], hours) as airflow:
+        with _airflow(Path(name), cloud, month, hours) as airflow:
             for pool, slots in (("ayla_export", 8), ("ayla_history", 8)):
                 airflow.api("POST", "pools", json={"name": pool, "slots": slots})
             for dag in (_HISTORY, _HOURLY, _STOCK, _NOTHING):
@@ -129,7 +129,7 @@ def _put_within_reach(cloud: LocalCloud, hours: list[datetime]) -> int:
     return len(files)
 
 
-def _airflow(folder: Path, cloud: LocalCloud, start: datetime, hours: list[datetime]) -> Standalone:
+def _airflow(folder: Path, cloud: LocalCloud, month: list[datetime], hours: list[datetime]) -> Standalone:
     first, last = hours[0].isoformat(), hours[-1].isoformat()
     dags = folder / "dags"
     dags.mkdir()
@@ -139,6 +139,9 @@ def _airflow(folder: Path, cloud: LocalCloud, start: datetime, hours: list[datet
         code = (_DAGS / f"{dag}.py").read_text()
         if dag == _HOURLY:
             code = code.replace("catchup=True", f"catchup=True, end_date=datetime.fromisoformat('{last}')")
+        else:
+            # It would go on to where the hourly one begins.
+            code = code.replace('"AYLA_EXPORT_START"', '"AYLA_BENCH_MIDNIGHT"')
         (dags / f"{dag}.py").write_text(code)
     return Standalone(
         folder / "airflow",
@@ -147,7 +150,8 @@ def _airflow(folder: Path, cloud: LocalCloud, start: datetime, hours: list[datet
         environment={
             "AIRFLOW_VAR_AYLA_EXPORT_DESTINATION": f"gs://{cloud.customer.name}/ayla",
             "STORAGE_EMULATOR_HOST": cloud.url,
-            "AYLA_HISTORY_START": start.isoformat(),
+            "AYLA_HISTORY_START": month[0].isoformat(),
+            "AYLA_BENCH_MIDNIGHT": (month[-1] + ONE_HOUR).isoformat(),
             "AYLA_EXPORT_START": first,
             "AYLA_BENCH_LAST": last,
             "AYLA_BENCH_FOLDER": str(folder / "files"),
@@ -177,5 +181,5 @@ def _seconds(airflow: Standalone, dag: str, runs: int) -> float:
 
 def _check(cloud: LocalCloud, prefix: str, wanted: int) -> None:
     found = sum(name.startswith(prefix) for name in list(cloud.customer.names))
-    if found < wanted:
+    if found != wanted:
         raise RuntimeError(f"{found} objects below {prefix}, {wanted} were expected")
