@@ -16,11 +16,13 @@ from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaErro
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
-    from google.cloud import storage
 
     from ayla_provider.cloud.auth import TokenProvider
     from ayla_provider.cloud.destination import Destination
+    from ayla_provider.cloud.gcs_source import GcsSource
+    from ayla_provider.cloud.s3_source import S3Source
     from ayla_provider.cloud.settings import AylaSettings
+    from ayla_provider.cloud.source import Source
     from ayla_provider.cloud.storage import ExportStore
     from ayla_provider.domain.layout import ExportFile
 
@@ -40,7 +42,8 @@ class AylaHook(BaseHook):
     Nothing is read or requested before a method is called. The storage token is fetched and renewed as needed, also
     in the middle of a download; every secret that becomes known is masked in Airflow's logs.
 
-    :param ayla_conn_id: the id of an Airflow connection of type ``ayla``
+    :param ayla_conn_id: the id of an Airflow connection of type ``ayla``; of type ``aws`` for an export of the time
+        before it moved to Cloud Storage
     """
 
     conn_name_attr = "ayla_conn_id"
@@ -100,7 +103,7 @@ class AylaHook(BaseHook):
     @cached_property
     def store(self) -> ExportStore:
         """The export as it stands in the vendor's bucket."""
-        return self._open(self.get_credentials())
+        return self._open(self._s3_source() if self.in_s3 else self._gcs_source(self.get_credentials()))
 
     def fresh_store(self) -> ExportStore:
         """
@@ -110,31 +113,72 @@ class AylaHook(BaseHook):
 
         :raises AylaConfigError: if the connection's fields are incomplete
         """
-        return self._open(self._token_provider().credentials())
+        return self._open(self._s3_source() if self.in_s3 else self._gcs_source(self._token_provider().credentials()))
 
-    def _open(self, credentials: Credentials) -> ExportStore:
-        from ayla_provider.cloud.storage import ExportStore
+    @cached_property
+    def in_s3(self) -> bool:
+        """Whether the connection leads to Amazon S3, where the export lay before it moved to Cloud Storage."""
+        return bool(self.get_connection(self.ayla_conn_id).conn_type == "aws")
+
+    @property
+    def secrets(self) -> list[str]:
+        """All that must be shown to nobody, as far as it is known by now."""
+        known = vars(self)
+        if "settings" in known:
+            token = self.get_credentials().token
+            return [*self.settings.secrets, *([token] if token else [])]
+        password = self.get_connection(self.ayla_conn_id).password if known.get("in_s3") else None
+        return [password] if password else []
+
+    def _gcs_source(self, credentials: Credentials) -> GcsSource:
+        from ayla_provider.cloud.gcs_source import GcsSource
 
         settings = self.settings
-        return ExportStore(
-            credentials,
-            settings.bucket,
-            settings.oem_id,
-            endpoint=settings.storage_endpoint,
-            event_folders=settings.event_folders,
-            network=settings.network,
-        )
+        return GcsSource(credentials, settings.bucket, endpoint=settings.storage_endpoint, network=settings.network)
 
-    def get_conn(self) -> storage.Client:
+    def _s3_source(self) -> S3Source:
+        try:
+            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+        except ImportError:
+            raise AylaConfigError(
+                f"connection {self.ayla_conn_id!r} is of type aws, which needs Airflow's Amazon provider: pip install "
+                "'airflow-provider-ayla[amazon]'"
+            ) from None
+        from botocore.config import Config
+
+        from ayla_provider.cloud.s3_source import S3Source
+        from ayla_provider.cloud.session import CONNECTIONS
+
+        hook = S3Hook(aws_conn_id=self.ayla_conn_id)
+        bucket = hook.service_config.get("bucket_name")
+        if not bucket:
+            raise AylaConfigError(
+                f"connection {self.ayla_conn_id!r}: bucket_name is missing. Put it into the extra, as "
+                '{"service_config": {"s3": {"bucket_name": "..."}}}. The Ayla dashboard shows it under OEM Profile, '
+                "Data Export."
+            )
+        config = hook.config.merge(Config(max_pool_connections=CONNECTIONS))
+        return S3Source(hook.get_client_type(config=config), bucket)
+
+    def _open(self, source: Source) -> ExportStore:
+        from ayla_provider.cloud.storage import ExportStore
+
+        if self.in_s3:
+            # The bucket is the OEM's own.
+            return ExportStore(source, "")
+        return ExportStore(source, f"{self.settings.oem_id}/", event_folders=self.settings.event_folders)
+
+    def get_conn(self) -> Any:
         """
         Return a google-cloud-storage client that signs in, and fetches and renews its token, by itself.
 
         Ayla's token allows to list below ``<oem_id>/`` and to download from there, nothing else: use
-        ``client.bucket(...)`` (not ``get_bucket``), and list with a prefix.
+        ``client.bucket(...)`` (not ``get_bucket``), and list with a prefix. Of a connection to Amazon S3 it is boto3's
+        client.
 
         :raises AylaConfigError: if the connection's fields are incomplete
         """
-        return self.store.client
+        return self.store.source.client
 
     def get_credentials(self) -> Credentials:
         """

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ayla_provider.domain.layout import source_prefix
-
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -29,9 +27,9 @@ def copy_lineage(
     scheme, _, rest = destination.partition("://")
     bucket, _, prefix = rest.partition("/")
     name = "/".join(part for part in (prefix.strip("/"), f"event_type={event_type}") if part)
-    folder = source_prefix(store.oem_id, store.folder_of(event_type)).rstrip("/")
+    folder = store.prefix(store.folder_of(event_type)).rstrip("/")
     return OperatorLineage(
-        inputs=[InputDataset(namespace=f"gs://{store.bucket}", name=folder)],
+        inputs=[InputDataset(namespace=store.source.url, name=folder)],
         outputs=[
             OutputDataset(
                 namespace="file" if scheme == "file" else f"{scheme}://{bucket}",

@@ -135,10 +135,8 @@ class Report:
             text = str(error)
         else:
             text = f"unexpected: {type(error).__name__}. Check the connection of the destination."
-        if self._hook and "settings" in vars(self._hook):
-            token = self._hook.store.credentials.token
-            for secret in [*self._hook.settings.secrets, *([token] if token else [])]:
-                text = text.replace(secret, "***")
+        for secret in self._hook.secrets if self._hook else ():
+            text = text.replace(secret, "***")
         return " ".join(text.split())
 
 

@@ -128,7 +128,7 @@ class AylaExportHourTrigger(BaseTrigger):
             )
         finally:
             # Kept until the next look, the connections of a thousand waits would be all the files a process may open.
-            store.client.close()
+            store.source.client.close()
 
 
 def waiting(since: datetime, until: str) -> str:

@@ -120,9 +120,10 @@ def ours(url: str, workers: int) -> None:
 
     from ayla_provider.cloud.archive import Archive
     from ayla_provider.cloud.destination import GcsDestination
-    from ayla_provider.cloud.storage import ExportStore, storage_client
+    from ayla_provider.cloud.gcs_source import GcsSource, storage_client
+    from ayla_provider.cloud.storage import ExportStore
 
-    source = ExportStore(Credentials(token=READ_TOKEN), SOURCE, OEM, endpoint=url)
+    source = ExportStore(GcsSource(Credentials(token=READ_TOKEN), SOURCE, endpoint=url), f"{OEM}/")
     target = GcsDestination(storage_client(Credentials(token=WRITE_TOKEN), url), TARGET, "ayla")
     Archive(target, max_workers=workers).take_in(
         source,
@@ -152,7 +153,7 @@ def stock(url: str, workers: int) -> None:
     """Download each object to a temporary file and upload it from there, as Airflow's operators do."""
     from google.oauth2.credentials import Credentials
 
-    from ayla_provider.cloud.storage import storage_client
+    from ayla_provider.cloud.gcs_source import storage_client
 
     source = storage_client(Credentials(token=READ_TOKEN), url).bucket(SOURCE)
     target = storage_client(Credentials(token=WRITE_TOKEN), url).bucket(TARGET)

@@ -53,7 +53,7 @@ def measure(rounds: int) -> list[Result]:
 
         def list_all() -> None:
             store = _store(cloud)
-            for _ in store.client.list_blobs(store.bucket, prefix=f"{store.oem_id}/"):
+            for _ in store.source.objects(store.root, "everything"):
                 pass
 
         results = []

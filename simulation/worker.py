@@ -27,6 +27,7 @@ from ayla_provider.cloud import auth, guard, transfer
 from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.auth import TokenProvider
 from ayla_provider.cloud.destination import Destination, FileDestination, GcsDestination, split_url
+from ayla_provider.cloud.gcs_source import GcsSource
 from ayla_provider.cloud.guard import SignInGuard
 from ayla_provider.cloud.reconcile import Gap, reconcile
 from ayla_provider.cloud.settings import AylaSettings
@@ -154,13 +155,8 @@ class _Worker:
         settings = AylaSettings.from_fields(conn_id="simulation", port=None, **_without_type(place.ayla))
         provider = TokenProvider(settings, SignInGuard("simulation", settings.fingerprint))
         self._now = datetime.now(UTC)
-        self._store = ExportStore(
-            provider.credentials(),
-            settings.bucket,
-            settings.oem_id,
-            endpoint=settings.storage_endpoint,
-            now=lambda: self._now,
-        )
+        source = GcsSource(provider.credentials(), settings.bucket, endpoint=settings.storage_endpoint)
+        self._store = ExportStore(source, f"{settings.oem_id}/", now=lambda: self._now)
         self._archive = Archive(_destination(place))
 
     def do(self, task: Task) -> Result:

@@ -122,8 +122,6 @@ def test_there_are_sample_dags() -> None:
 
 def test_the_client_is_loaded_when_it_is_asked_for(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
     # Else what the tests above look for could have got another name.
-    loaded = loaded_by(
-        "import ayla_provider.cloud.storage, ayla_provider.cloud.checksum, duckdb, psycopg, google.cloud.bigquery",
-        airflow_home,
-    )
+    ours = "ayla_provider.cloud.gcs_source, ayla_provider.cloud.storage, ayla_provider.cloud.checksum"
+    loaded = loaded_by(f"import {ours}, duckdb, psycopg, google.cloud.bigquery", airflow_home)
     assert loaded - loaded_by_airflow >= HEAVY

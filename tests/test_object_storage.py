@@ -526,11 +526,11 @@ def test_hours_arrive_byte_for_byte_and_a_second_run_moves_nothing(place: Place,
 def test_without_a_manifest_what_stands_is_compared_by_its_content(place: Place, export: LocalCloud) -> None:
     (file,) = AylaHook().store.list_files("datapoint", HOUR, HOUR + ONE_HOUR)
     transfer = Transfer(AylaHook().store, place.destination, Event())
-    stored, _ = transfer.copy(file, PATH, None)
-    assert transfer.holds(stored, file)
+    stored = transfer.copy(file, PATH, None).stored
+    assert transfer.holds(stored, file.size, str(file.crc32c))
     place.spoil(PATH, b"X" * file.size)
     (spoiled,) = place.destination.folder(PATH.rpartition("/")[0]).values()
-    assert not transfer.holds(spoiled, file)
+    assert not transfer.holds(spoiled, file.size, str(file.crc32c))
 
 
 def test_memory_does_not_grow_with_the_object(s3: Place) -> None:

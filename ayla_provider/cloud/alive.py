@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ayla_provider.cloud.newest import NewestFiles
-from ayla_provider.cloud.storage import describe_file
+from ayla_provider.cloud.source import describe_file
 from ayla_provider.domain.hours import ONE_HOUR, hour_of
 from ayla_provider.domain.stall import Stall, due_hour, stall_of
 
@@ -50,8 +50,8 @@ def _newest(store: ExportStore, due: datetime) -> list[ExportFile]:
     files: list[ExportFile] = []
     for event_type, folder in store.event_folders().items():
         recent = store.list_files(event_type, due - _BACK, due + ONE_HOUR)
-        if not recent and (older := NewestFiles(store, folder).newest()):
-            hour = hour_of(max(one.time for one in older))
+        if not recent and (older := NewestFiles(store, event_type, folder).newest()):
+            hour = hour_of(max(one.folder_time for one in older))
             recent = store.list_files(event_type, hour, hour + ONE_HOUR)
         files += recent
     return files

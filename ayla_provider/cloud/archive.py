@@ -226,17 +226,21 @@ class Archive:
         if entry:
             return entry, False
         path = destination_path(file, self._layout)
-        _, lines = transfer.copy(file, path, hour.standing.get(path))
-        return ManifestFile.of(file, path, lines), True
+        copy = transfer.copy(file, path, hour.standing.get(path))
+        return ManifestFile.of(file, path, copy.crc32c, copy.lines), True
 
     def _standing_entry(self, hour: _HourInProgress, file: ExportFile) -> ManifestFile | None:
         """Return the manifest's entry of a file that is proven to stand in the destination already."""
         path = destination_path(file, self._layout)
-        entry, stands = ManifestFile.of(file, path), hour.standing.get(path)
+        stands = hour.standing.get(path)
         if stands is None or stands.size != file.size:
             return None
-        proven = hour.manifest is not None and entry in hour.manifest.files
-        return entry if proven or self.destination.crc32c(stands) == file.crc32c else None
+        for entry in hour.manifest.files if hour.manifest else ():
+            if entry.is_of(file, path):
+                return entry
+        if file.crc32c is None or self.destination.crc32c(stands) != file.crc32c:
+            return None
+        return ManifestFile.of(file, path, file.crc32c)
 
 
 class _Run:

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import TYPE_CHECKING
-
-from ayla_provider.cloud.storage import translated
-from ayla_provider.domain.layout import parse_source, source_prefix
 
 if TYPE_CHECKING:
     from ayla_provider.cloud.storage import ExportStore
-    from ayla_provider.domain.hours import FolderStyle
-
-
-@dataclass(frozen=True, slots=True)
-class SeenObject:
-    """An object in a dated folder."""
-
-    name: str
-    size: int
-    generation: int
-    time: datetime
-    style: FolderStyle
+    from ayla_provider.domain.layout import ExportFile
 
 
 @dataclass(slots=True)
@@ -34,15 +20,16 @@ class NewestFiles:
     """
 
     store: ExportStore
+    event_type: str
     folder: str
     requests: int = field(default=0, init=False)
 
     @property
     def prefix(self) -> str:
         """What the names of all objects in the folder begin with."""
-        return source_prefix(self.store.oem_id, self.folder)
+        return self.store.prefix(self.folder)
 
-    def newest(self) -> list[SeenObject]:
+    def newest(self) -> list[ExportFile]:
         """Return the files of the newest day or two; if all are empty, those of the week before as well."""
         today = self.store.now().astimezone(UTC).date()
         start, objects = today - timedelta(days=1), self._list(today - timedelta(days=1))
@@ -69,23 +56,18 @@ class NewestFiles:
     def _first(self, start: date, end: date) -> date | None:
         # More than one, since a folder's placeholder, which some tools make, is no file.
         objects = self._list(start, end, max_results=10)
-        return objects[0].time.date() if objects else None
+        return objects[0].folder_time.date() if objects else None
 
-    def _list(self, start: date, end: date | None = None, max_results: int | None = None) -> list[SeenObject]:
-        with translated(f"the list of gs://{self.store.bucket}/{self.prefix}"):
-            listing = self.store.client.list_blobs(
-                self.store.bucket,
-                prefix=self.prefix,
-                start_offset=f"{self.prefix}{start.isoformat()}",
-                # A colon sorts after the digits, so that without an end all dates are in.
-                end_offset=f"{self.prefix}{end.isoformat() if end else ':'}",
-                fields="items(name,size,generation),nextPageToken",
-                max_results=max_results,
-            )
-            found = [
-                SeenObject(blob.name, blob.size, blob.generation, *parsed[:2])
-                for blob in listing
-                if (parsed := parse_source(blob.name, self.prefix))
-            ]
-            self.requests += listing.page_number
-        return found
+    def _list(self, start: date, end: date | None = None, max_results: int | None = None) -> list[ExportFile]:
+        before = self.store.source.requests
+        found = self.store.listed(
+            self.event_type,
+            self.prefix,
+            f"the list of {self.store.source.url}/{self.prefix}",
+            start_offset=f"{self.prefix}{start.isoformat()}",
+            # A colon sorts after the digits, so that without an end all dates are in.
+            end_offset=f"{self.prefix}{end.isoformat() if end else ':'}",
+            max_results=max_results,
+        )
+        self.requests += self.store.source.requests - before
+        return found.files

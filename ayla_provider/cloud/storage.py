@@ -1,93 +1,60 @@
-"""The export as it stands in the vendor's bucket, within what a downscoped token may do."""
+"""The export as it stands in the vendor's bucket, whoever's cloud that is in."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from google.api_core import exceptions as google_errors
-from google.auth.exceptions import GoogleAuthError
-from google.cloud import storage
-from requests import RequestException
-
-from ayla_provider.cloud.session import authorized_session
-from ayla_provider.cloud.settings import STORAGE_ENDPOINT, Network
 from ayla_provider.domain.events import EVENT_FOLDERS, event_type_of
-from ayla_provider.domain.hours import ONE_HOUR, FolderStyle, describe_hour, format_folder
+from ayla_provider.domain.hours import ONE_HOUR, FolderStyle, describe_hour
 from ayla_provider.domain.layout import ExportFile, hour_text, parse_source, source_prefix, source_window
 from ayla_provider.domain.status import SHORTEST_RETENTION, HourStatus, SignsOfLife, needs_life, settle
-from ayla_provider.errors import PASSES, AylaAccessDenied, AylaConfigError, AylaUnavailable
+from ayla_provider.errors import PASSES, AylaConfigError, AylaUnavailable
 
 if TYPE_CHECKING:
-    from google.auth.credentials import Credentials
+    from ayla_provider.cloud.source import Source
 
 log = logging.getLogger(__name__)
-
-TIMEOUT = (10, 60)
-"""Seconds to connect, and to wait for an answer."""
-
-_MOST_PAGES = 10_000
-"""Of a thousand objects each: more than any interval has."""
-
-_FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
-
-
-def storage_client(credentials: Credentials, endpoint: str, network: Network | None = None) -> storage.Client:
-    """
-    Return a google-cloud-storage client with these credentials.
-
-    :param endpoint: Cloud Storage's URL; stated always, so that ``STORAGE_EMULATOR_HOST``, which may be meant for
-        another bucket, doesn't catch the vendor's
-    :param network: see :func:`~ayla_provider.cloud.session.authorized_session`
-    """
-    # The library asks for each bucket's metadata in the background, which a downscoped token is refused.
-    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-    return storage.Client(
-        project="-",
-        credentials=credentials,
-        client_options={"api_endpoint": endpoint},
-        _http=authorized_session(credentials, network),
-    )
 
 
 class ExportStore:
     """
-    One OEM's export in the vendor's bucket. Every listing is bounded by a prefix below ``<oem_id>/``.
+    One OEM's export in the vendor's bucket. Every listing is bounded by a prefix below its root.
 
-    :param credentials: the vendor's, such as :meth:`ayla_provider.cloud.auth.TokenProvider.credentials`
-    :param endpoint: Cloud Storage's URL
+    :param source: the bucket
+    :param root: the prefix of all event folders: ``<oem_id>/``, or nothing where the bucket is the OEM's own
     :param event_folders: event type to the spelling of its folder, where it was set by hand
-    :param network: proxy and CAs, where they aren't as the environment says
     :param now: the clock, aware
     """
 
     def __init__(
         self,
-        credentials: Credentials,
-        bucket: str,
-        oem_id: str,
+        source: Source,
+        root: str,
         *,
-        endpoint: str = STORAGE_ENDPOINT,
         event_folders: Mapping[str, str] | None = None,
-        network: Network | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.credentials = credentials
-        self.endpoint = endpoint
-        self.network = network
-        self.client = storage_client(credentials, endpoint, network)
-        self.bucket = bucket
-        self.oem_id = oem_id
-        self._overrides = dict(event_folders or {})
+        self.source = source
+        self.root = root
+        self.declared_folders = dict(event_folders or {})
+        """Event type to the spelling of its folder, where it was set by hand."""
         self._learnt: dict[str, str] = {}
         self.now = now
+
+    @property
+    def url(self) -> str:
+        """Of the folder of all event folders, such as ``gs://bucket/<oem_id>/``."""
+        return f"{self.source.url}/{self.root}"
+
+    def prefix(self, folder: str) -> str:
+        """Return what the names of all objects in an event folder begin with."""
+        return source_prefix(self.root, folder)
 
     def event_folders(self) -> dict[str, str]:
         """
@@ -97,33 +64,24 @@ class ExportStore:
 
         :raises AylaConfigError: if two folders mean one event type and ``event_folders`` doesn't say which to take
         """
-        prefix = f"{self.oem_id}/"
-        what = f"the list of event folders below gs://{self.bucket}/{prefix}"
-        with translated(what):
-            listing = self.client.list_blobs(
-                self.bucket,
-                prefix=prefix,
-                delimiter="/",
-                fields="prefixes,nextPageToken",
-                page_size=1000,
-                timeout=TIMEOUT,
-            )
-            folders = sorted({name for page in _pages(listing, what) for name in page.prefixes})
-        declared = {folder: event_type for event_type, folder in self._overrides.items()}
+        folders = self.source.folders(self.root, f"the list of event folders below {self.url}")
+        declared = {folder: event_type for event_type, folder in self.declared_folders.items()}
         found: dict[str, str] = {}
-        for folder in (name[len(prefix) : -1] for name in folders):
-            event_type = declared.get(folder) or self._event_type_of(f"{prefix}{folder}/", folder)
-            if event_type is None or (folder not in declared and event_type in self._overrides):
+        for folder in folders:
+            event_type = declared.get(folder) or self._event_type_of(self.prefix(folder), folder)
+            if event_type is None or (folder not in declared and event_type in self.declared_folders):
                 continue
             if event_type in found:
                 raise AylaConfigError(
-                    f"two folders below {prefix} mean event type {event_type}: {found[event_type]!r} and {folder!r}. "
+                    f"two folders below {self.url} mean event type {event_type}: {found[event_type]!r} and {folder!r}. "
                     "Say in the connection's event_folders which to take, as {\""
                     f'{event_type}": "{folder}"}}.'
                 )
             found[event_type] = folder
-        for event_type in self._overrides.keys() - found.keys():
-            log.warning("%r, declared in event_folders, isn't there (yet).", f"{prefix}{self._overrides[event_type]}/")
+        for event_type in self.declared_folders.keys() - found.keys():
+            log.warning(
+                "%r, declared in event_folders, isn't there (yet).", self.prefix(self.declared_folders[event_type])
+            )
         self._learnt = found
         return dict(found)
 
@@ -145,8 +103,8 @@ class ExportStore:
     def folder_of(self, event_type: str) -> str:
         """Return how the folder of an event type is spelt: as set, else as found, else as Ayla's exports spell it."""
         event_type = event_type_of(event_type)
-        if event_type in self._overrides:
-            return self._overrides[event_type]
+        if event_type in self.declared_folders:
+            return self.declared_folders[event_type]
         if event_type not in self._learnt:
             self.event_folders()
         return self._learnt.get(event_type) or EVENT_FOLDERS.get(event_type) or event_type
@@ -159,10 +117,10 @@ class ExportStore:
         :param end: aware, on the hour, exclusive
         """
         event_type = event_type_of(event_type)
-        prefix = source_prefix(self.oem_id, self.folder_of(event_type))
+        prefix = self.prefix(self.folder_of(event_type))
         start_offset, end_offset = source_window(prefix, start, end)
-        what = f"{event_type}, {describe_hour(start)} to {describe_hour(end)}: the list of gs://{self.bucket}/{prefix}"
-        found = self._list(event_type, prefix, what, start_offset=start_offset, end_offset=end_offset)
+        what = f"{event_type}, {describe_hour(start)} to {describe_hour(end)}: the list of {self.source.url}/{prefix}"
+        found = self.listed(event_type, prefix, what, start_offset=start_offset, end_offset=end_offset)
         strays = [name for name in found.others if not name.endswith("/")]
         if strays:
             log.warning(
@@ -213,7 +171,7 @@ class ExportStore:
         if first not in self._learnt:
             self.event_folders()
         for candidate in sorted(self._learnt, key=lambda known: known != first):
-            prefix = source_prefix(self.oem_id, self._learnt[candidate])
+            prefix = self.prefix(self._learnt[candidate])
             # Of the two styles the one with a space, which sorts first, is the one that exports are known to have.
             for offset in (hour_text(after, FolderStyle.SPACE), hour_text(after, FolderStyle.HYPHEN)):
                 what = f"{candidate}: the look for a sign of life after {describe_hour(hour)}"
@@ -229,101 +187,51 @@ class ExportStore:
         """The oldest hour of which the source has a file, of any event type."""
         oldest = []
         for event_type, folder in (self._learnt or self.event_folders()).items():
-            prefix = source_prefix(self.oem_id, folder)
+            prefix = self.prefix(folder)
             oldest.append(self._first_file(event_type, prefix, f"{event_type}: the look for the oldest object", prefix))
         return min((file.hour for file in oldest if file), default=None)
 
     def _first_file(self, event_type: str, prefix: str, what: str, offset: str) -> ExportFile | None:
         # The first object is a file, but for placeholders of folders, which some tools make.
         for results in (1, 100):
-            found = self._list(event_type, prefix, what, start_offset=offset, max_results=results)
+            found = self.listed(event_type, prefix, what, start_offset=offset, max_results=results)
             if found.files or not found.others:
                 return next(iter(found.files), None)
         return None
 
-    def _list(
+    def listed(
         self, event_type: str, prefix: str, what: str, *, max_results: int | None = None, **bounds: str
-    ) -> _Listing:
-        listing = _Listing()
-        with translated(what):
-            listed = self.client.list_blobs(
-                self.bucket, prefix=prefix, fields=_FIELDS, max_results=max_results, timeout=TIMEOUT, **bounds
-            )
-            last = ""
-            for blob in (blob for page in _pages(listed, what) for blob in page):
-                if blob.name <= last:
-                    raise AylaUnavailable(f"{what}: {blob.name!r} is listed after {last!r}, out of order. {PASSES}")
-                last = blob.name
-                parsed = parse_source(blob.name, prefix)
-                if parsed:
-                    listing.files.append(_file(event_type, parsed, blob, what))
-                else:
-                    listing.others.append(blob.name)
+    ) -> Listing:
+        """
+        Return what a listing of an event folder holds.
+
+        :param what: what is listed, for errors
+        :param max_results: where not all is wanted
+        :param bounds: ``start_offset``, ``end_offset``: see :meth:`~ayla_provider.cloud.source.Source.objects`
+        :raises AylaError: if it can't be listed
+        """
+        listing = Listing()
+        last = ""
+        for one in self.source.objects(prefix, what, max_results=max_results, **bounds):
+            if one.name <= last:
+                raise AylaUnavailable(f"{what}: {one.name!r} is listed after {last!r}, out of order. {PASSES}")
+            last = one.name
+            parsed = parse_source(one.name, prefix)
+            if parsed:
+                listing.files.append(
+                    ExportFile(
+                        event_type, *parsed, one.name, one.size, one.crc32c, one.generation, one.created, one.etag
+                    )
+                )
+            else:
+                listing.others.append(one.name)
         return listing
 
 
 @dataclass(slots=True)
-class _Listing:
+class Listing:
+    """The objects of an event folder, as far as they were asked for."""
+
     files: list[ExportFile] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     """Names of objects that are no file in a dated folder."""
-
-
-def _pages(listing: Any, what: str) -> Iterator[Any]:
-    """Yield the pages of a listing; one that has no end is none."""
-    for number, page in enumerate(listing.pages):
-        if number >= _MOST_PAGES:
-            raise AylaUnavailable(f"{what}: there is no end to it after {_MOST_PAGES} pages. {PASSES}")
-        yield page
-
-
-def describe_file(file: ExportFile) -> str:
-    """Return event type, folder and object of a file, for messages."""
-    return f"{file.event_type}, folder {format_folder(file.folder_time, file.style)}, object {file.name!r}"
-
-
-def _file(event_type: str, parsed: tuple[datetime, FolderStyle, str], blob: storage.Blob, what: str) -> ExportFile:
-    facts = (blob.size, blob.crc32c, blob.generation, blob.time_created)
-    if any(fact is None for fact in facts) or blob.size < 0 or blob.generation < 0 or not isinstance(blob.crc32c, str):
-        raise AylaUnavailable(
-            f"{what}: the entry of {blob.name!r} lacks size, crc32c, generation or timeCreated, or has an impossible "
-            f"one. {PASSES}"
-        )
-    folder_time, style, file = parsed
-    return ExportFile(event_type, folder_time, style, file, blob.name, *facts)
-
-
-@contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
-    """
-    Turn the errors of google-cloud-storage into errors that say what to do.
-
-    :param what: what was tried, for the message
-    :raises AylaAccessDenied: for 403 and a bucket that isn't there
-    :raises AylaUnavailable: for everything else
-    """
-    try:
-        yield
-    except google_errors.Forbidden as error:
-        raise AylaAccessDenied(
-            f"{what}: Cloud Storage refuses it (403: {_reason(error)}). Ayla's token reads below <oem_id>/ in Ayla's "
-            "bucket alone: check oem_id and bucket in the connection against the dashboard (OEM Profile, Data Export)."
-        ) from None
-    except google_errors.NotFound as error:
-        raise AylaAccessDenied(
-            f"{what}: there is no such bucket or object (404: {_reason(error)}). Check bucket in the connection."
-        ) from None
-    except (google_errors.GoogleAPIError, GoogleAuthError, RequestException) as error:
-        # Where it was asked again until the time was over, the error of that holds the last one.
-        code = getattr(getattr(error, "cause", None) or error, "code", None)
-        told = f"Cloud Storage answered {int(code)}" if code else "no answer from Cloud Storage"
-        raise AylaUnavailable(f"{what}: {told} ({_reason(error)}), also when asked again. {PASSES}") from None
-    # What the library makes of a malformed answer.
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({_reason(error)}). {PASSES}") from None
-
-
-def _reason(error: BaseException) -> str:
-    cause = getattr(error, "cause", None) or error
-    text = getattr(cause, "message", None) or str(cause)
-    return f"{type(cause).__name__}: {text}"[:300]

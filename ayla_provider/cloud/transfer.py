@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import random
+import shutil
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, cast
-from urllib.parse import quote
-
-import requests
-from google.auth.exceptions import GoogleAuthError
-from urllib3.exceptions import HTTPError
 
 from ayla_provider.cloud.checksum import Crc32c, Lines
 from ayla_provider.cloud.destination import CHUNK, Destination, Stored
-from ayla_provider.cloud.session import authorized_session
-from ayla_provider.cloud.storage import ExportStore, describe_file
+from ayla_provider.cloud.source import Download, PassingError, Source, describe_file
+from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.domain.layout import ExportFile
-from ayla_provider.errors import (
-    PASSES,
-    AylaAccessDenied,
-    AylaConflictError,
-    AylaTransferError,
-    AylaUnavailable,
-)
+from ayla_provider.errors import PASSES, AylaConflictError, AylaTransferError, AylaUnavailable
 
 log = logging.getLogger(__name__)
-
-_TIMEOUT = (10, 60)
-"""Seconds to connect, and to wait for the next bytes."""
 
 _TRIES_WITHOUT_PROGRESS = 6
 
 _BACKOFF = 0.5
 """Seconds from which the waits between them double."""
 
-_PASSING = (401, 408, 429, 500, 502, 503, 504)
+
+_IN_MEMORY = 16 * 1024 * 1024
+"""Bytes up to which a file waits in memory for its checksum to be known, and not on disk."""
 
 
 class CorruptedError(AylaTransferError):
@@ -57,20 +50,21 @@ class ExportReader:
 
     def __init__(
         self,
-        session: requests.Session,
-        url: str,
+        source: Source,
         file: ExportFile,
         stop: threading.Event,
         on_bytes: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self._session = session
-        self._url = url
+        self._source = source
         self._file = file
         self._stop = stop
         self._on_bytes = on_bytes
-        self._response: requests.Response | None = None
+        self._download: Download | None = None
         self._offset = 0
         self._checksum = Crc32c()
+        # Where listings state no CRC32C there may be an MD5.
+        self._md5 = None if file.crc32c else hashlib.md5(usedforsecurity=False)
+        self._stated_md5: str | None = None
         self._lines = Lines()
 
     def tell(self) -> int:
@@ -95,6 +89,8 @@ class ExportReader:
         while wanted:
             block = self._block(min(wanted, CHUNK))
             self._checksum.update(block)
+            if self._md5:
+                self._md5.update(block)
             self._lines.update(block)
             self._offset += len(block)
             self._on_bytes(len(block))
@@ -107,16 +103,23 @@ class ExportReader:
 
     def close(self) -> None:
         """Free the connection."""
-        if self._response is not None:
-            self._response.close()
-            self._response = None
+        if self._download is not None:
+            self._download.close()
+            self._download = None
+
+    @property
+    def crc32c(self) -> str:
+        """The base64 CRC32C of what was handed out."""
+        return self._checksum.base64
 
     def _verify(self) -> None:
-        found = self._checksum.base64
-        if found != self._file.crc32c:
+        name, found, stated = "crc32c", self.crc32c, self._file.crc32c
+        if self._md5 and self._stated_md5:
+            name, found, stated = "MD5", self._md5.hexdigest(), self._stated_md5
+        if stated and found != stated:
             raise CorruptedError(
-                f"{describe_file(self._file)}: the bytes that arrived have crc32c {found}, the listing states "
-                f"{self._file.crc32c}; nothing was stored. If it happens again, report it to Ayla support."
+                f"{describe_file(self._file)}: the bytes that arrived have {name} {found}, the vendor's bucket states "
+                f"{stated}; nothing was stored. If it happens again, report it to Ayla support."
             )
 
     def _block(self, size: int) -> bytes:
@@ -132,15 +135,13 @@ class ExportReader:
                 log.info("%s: %s at byte %d, continuing in %.1f s", self._file.name, problem, self._offset, delay)
                 self._stop.wait(delay)
             try:
-                if self._response is None:
-                    self._response = self._open()
-                block = self._response.raw.read(size, decode_content=False)
-                if block:
-                    return cast("bytes", block)
+                if self._download is None:
+                    self._download = self._source.open(self._file, self._offset)
+                    self._stated_md5 = self._download.md5
+                if block := self._download.read(size):
+                    return block
                 problem = "the answer ended early"
-            except (requests.RequestException, HTTPError, OSError, GoogleAuthError) as error:
-                problem = f"{type(error).__name__}: {error}"[:200]
-            except _PassingError as passing:
+            except PassingError as passing:
                 problem = str(passing)
             self.close()
         raise AylaUnavailable(
@@ -149,58 +150,33 @@ class ExportReader:
             "try again."
         )
 
-    def _open(self) -> requests.Response:
-        # Accept-Encoding: gzip keeps Cloud Storage from unpacking what is stored packed: the checksum is of that.
-        headers = {"Accept-Encoding": "gzip"}
-        if self._offset:
-            headers["Range"] = f"bytes={self._offset}-"
-        response = self._session.get(
-            self._url,
-            params={"alt": "media", "generation": str(self._file.generation)},
-            headers=headers,
-            stream=True,
-            timeout=_TIMEOUT,
-        )
-        try:
-            self._check(response)
-        except BaseException:
-            response.close()
-            raise
-        return response
 
-    def _check(self, response: requests.Response) -> None:
-        status = response.status_code
-        if status == 206 and self._offset:
-            if not response.headers.get("Content-Range", "").startswith(f"bytes {self._offset}-"):
-                raise _PassingError("the answer starts at another byte than asked for")
-            return
-        if status == 200:
-            # The whole object again, from a server without ranges: pass over what is known.
-            known = self._offset
-            while known:
-                passed = response.raw.read(min(CHUNK, known), decode_content=False)
-                if not passed:
-                    raise _PassingError("the answer ended early")
-                known -= len(passed)
-            return
-        if status in _PASSING:
-            raise _PassingError(f"Cloud Storage answered {status} {response.reason}")
-        what = describe_file(self._file)
-        if status == 404:
-            raise AylaTransferError(
-                f"{what}: generation {self._file.generation} vanished or was replaced after it was listed. The task's "
-                "next try lists the hour again and takes what stands there then."
-            )
-        if status == 403:
-            raise AylaAccessDenied(
-                f"{what}: Cloud Storage refuses the download (403). Ayla's token reads below <oem_id>/ alone: check "
-                "oem_id and bucket in the connection."
-            )
-        raise AylaUnavailable(f"{what}: Cloud Storage answered {status} {response.reason} to the download. {PASSES}")
+def first_bytes(source: Source, file: ExportFile, size: int) -> bytes:
+    """
+    Return the first bytes of a file, unchecked.
+
+    :raises AylaError: if they can't be read
+    """
+    size = min(size, file.size)
+    data = b""
+    try:
+        with contextlib.closing(source.open(file, 0, size)) as download:
+            while len(data) < size and (block := download.read(size - len(data))):
+                data += block
+    except PassingError as error:
+        raise AylaUnavailable(f"{describe_file(file)}: its first bytes can't be read ({error}). {PASSES}") from None
+    return data
 
 
-class _PassingError(Exception):
-    """An answer that may be better next time."""
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What stands in the destination after a copy."""
+
+    stored: Stored
+    crc32c: str
+    """Base64, of its content."""
+    lines: int | None
+    """How many lines it has; None if somebody else put it there meanwhile."""
 
 
 class Transfer:
@@ -218,17 +194,14 @@ class Transfer:
         stop: threading.Event,
         on_bytes: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self._base = f"{store.endpoint}/download/storage/v1/b/{quote(store.bucket, safe='')}/o/"
-        self._session = authorized_session(store.credentials, store.network)
+        self._source = store.source
         self._destination = destination
         self._stop = stop
         self._on_bytes = on_bytes
 
-    def copy(self, file: ExportFile, path: str, replaces: Stored | None) -> tuple[Stored, int | None]:
+    def copy(self, file: ExportFile, path: str, replaces: Stored | None) -> Copy:
         """
         Copy a file as a whole or not at all; a copy that arrives corrupted is tried once more.
-
-        Returns what stands there now, and how many lines it has; None if somebody else put it there meanwhile.
 
         :param path: relative to the destination
         :param replaces: what stands there, None if nothing
@@ -240,27 +213,39 @@ class Transfer:
             log.warning("%s Trying once more.", error)
             return self._once(file, path, replaces)
 
-    def _once(self, file: ExportFile, path: str, replaces: Stored | None) -> tuple[Stored, int | None]:
-        reader = ExportReader(self._session, self._base + quote(file.name, safe=""), file, self._stop, self._on_bytes)
-        try:
-            stored = self._destination.write(
-                path,
-                cast("BinaryIO", reader),
-                size=file.size,
-                crc32c=file.crc32c,
-                replaces=replaces,
-                content_type="text/csv",
-            )
-            return stored, reader.lines
-        except AylaConflictError:
-            # Also the answer to a write that went through, but whose answer got lost and which was then repeated.
-            standing = self._destination.folder(path.rpartition("/")[0]).get(path)
-            if standing and self.holds(standing, file):
-                return standing, reader.lines
-            raise
-        finally:
-            reader.close()
+    def _once(self, file: ExportFile, path: str, replaces: Stored | None) -> Copy:
+        reader = ExportReader(self._source, file, self._stop, self._on_bytes)
+        with contextlib.closing(reader), _with_checksum(reader, file) as (stream, crc32c):
+            if file.crc32c is None and replaces and self.holds(replaces, file.size, crc32c):
+                return Copy(replaces, crc32c, reader.lines)
+            try:
+                stored = self._destination.write(
+                    path, stream, size=file.size, crc32c=crc32c, replaces=replaces, content_type="text/csv"
+                )
+            except AylaConflictError:
+                # Also the answer to a write that went through, but whose answer got lost and which was then repeated.
+                standing = self._destination.folder(path.rpartition("/")[0]).get(path)
+                if standing is None or not self.holds(standing, file.size, crc32c):
+                    raise
+                stored = standing
+            return Copy(stored, crc32c, reader.lines)
 
-    def holds(self, standing: Stored, file: ExportFile) -> bool:
-        """Whether what stands in the destination has a file's content."""
-        return standing.size == file.size and self._destination.crc32c(standing) == file.crc32c
+    def holds(self, standing: Stored, size: int, crc32c: str) -> bool:
+        """Whether what stands in the destination is some content."""
+        return standing.size == size and self._destination.crc32c(standing) == crc32c
+
+
+@contextlib.contextmanager
+def _with_checksum(reader: ExportReader, file: ExportFile) -> Iterator[tuple[BinaryIO, str]]:
+    """
+    Give a file's content and its checksum, which a destination wants to know before the first byte.
+
+    Where the listing doesn't state it, the file is read first, and waits in memory or on disk.
+    """
+    if file.crc32c is not None:
+        yield cast("BinaryIO", reader), file.crc32c
+        return
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
+        shutil.copyfileobj(cast("BinaryIO", reader), spool, CHUNK)
+        spool.seek(0)
+        yield cast("BinaryIO", spool), reader.crc32c

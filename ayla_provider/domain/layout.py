@@ -34,11 +34,13 @@ class ExportFile:
     """The object's whole name in the vendor's bucket."""
     size: int
     """Bytes."""
-    crc32c: str
-    """Base64 of the big-endian CRC32C, as Cloud Storage states it."""
+    crc32c: str | None
+    """Base64 of the big-endian CRC32C, as Cloud Storage states it; None where listings don't."""
     generation: int
     created: datetime
     """When this generation was created: aware, UTC."""
+    etag: str = ""
+    """What a request for this content names, where generations can't be asked for."""
 
     @property
     def hour(self) -> datetime:
@@ -56,13 +58,15 @@ class Layout(StrEnum):
     """The object's own name: ``<oem_id>/Datapoint/2024-05-09 02:00:00/Datapoints.csv``."""
 
 
-def source_prefix(oem_id: str, folder: str) -> str:
+def source_prefix(root: str, folder: str) -> str:
     """
     Return the prefix that all objects of an event folder share.
 
     It ends with a slash, since ``Datapoint`` is also how ``Datapoint Ack`` begins.
+
+    :param root: what stands before the event folders: ``<oem_id>/`` or nothing
     """
-    return f"{oem_id}/{folder}/"
+    return f"{root}{folder}/"
 
 
 def source_window(prefix: str, start: datetime, end: datetime) -> tuple[str, str]:

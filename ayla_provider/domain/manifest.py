@@ -39,9 +39,18 @@ class ManifestFile:
     """Line ends, and one more if the last line has none; None if nobody counted. It makes no file another one."""
 
     @classmethod
-    def of(cls, file: ExportFile, path: str, lines: int | None = None) -> ManifestFile:
-        """Return the entry of a file that stands at a path, and whose lines were counted or not."""
-        return cls(file.name, file.generation, file.size, file.crc32c, file.created.isoformat(), path, lines)
+    def of(cls, file: ExportFile, path: str, crc32c: str, lines: int | None = None) -> ManifestFile:
+        """
+        Return the entry of a file that stands at a path.
+
+        :param crc32c: of what stands there
+        :param lines: None if nobody counted them
+        """
+        return cls(file.name, file.generation, file.size, crc32c, file.created.isoformat(), path, lines)
+
+    def is_of(self, file: ExportFile, path: str) -> bool:
+        """Whether this is the entry of a file, in the very generation, at a path."""
+        return self == ManifestFile.of(file, path, file.crc32c or self.crc32c)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +177,15 @@ def revise(
 
     :param copied: every file that the source shows for the hour, each proven to stand in the destination
     """
-    by_source = {file.source: file for file in previous.files} if previous else {}
+    copied, before = list(copied), previous.files if previous else ()
+    # An export that moved from one bucket to another may show a file in both: one copy stands for both.
+    paths = {file.path: file.source for file in copied}
+    by_source = {file.source: file for file in before if paths.get(file.path, file.source) == file.source}
+    by_content = {(file.path, file.size, file.crc32c): file.lines for file in before}
     for file in copied:
-        known = by_source.get(file.source)
         # What wasn't moved again wasn't counted again, either.
-        if file.lines is None and known and (known.size, known.crc32c) == (file.size, file.crc32c):
-            file = replace(file, lines=known.lines)
+        if file.lines is None:
+            file = replace(file, lines=by_content.get((file.path, file.size, file.crc32c)))
         by_source[file.source] = file
     files = tuple(by_source[source] for source in sorted(by_source))
     if files and state in (HourState.EMPTY, HourState.EXPIRED):

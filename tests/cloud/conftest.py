@@ -25,6 +25,7 @@ from ayla_provider.cloud import auth, guard, transfer
 from ayla_provider.cloud.archive import Archive, ArchiveReport
 from ayla_provider.cloud.auth import TokenProvider
 from ayla_provider.cloud.destination import Destination, FileDestination, GcsDestination
+from ayla_provider.cloud.gcs_source import GcsSource
 from ayla_provider.cloud.guard import SignInGuard
 from ayla_provider.cloud.settings import AylaSettings
 from ayla_provider.cloud.storage import ExportStore
@@ -105,16 +106,22 @@ def provider(cloud: LocalCloud) -> TokenProvider:
 @pytest.fixture
 def store(cloud: LocalCloud, provider: TokenProvider) -> Iterator[ExportStore]:
     made = store_of(cloud, provider)
-    with closing(made.client):
+    with closing(client_of(made)):
         yield made
 
 
 def store_of(cloud: LocalCloud, provider: TokenProvider, **arguments: Any) -> ExportStore:
-    return ExportStore(
-        provider.credentials(),
-        **{"bucket": cloud.vendor.name, "oem_id": cloud.oem_id, "endpoint": cloud.url, "now": cloud.clock.now}
-        | arguments,
-    )
+    of_source = {"bucket": cloud.vendor.name, "endpoint": cloud.url}
+    of_source |= {name: arguments.pop(name) for name in ("bucket", "endpoint", "network") if name in arguments}
+    source = GcsSource(provider.credentials(), **of_source)
+    root = f"{arguments.pop('oem_id', cloud.oem_id)}/"
+    return ExportStore(source, root, **{"now": cloud.clock.now} | arguments)
+
+
+def client_of(store: ExportStore) -> storage.Client:
+    """Return the google-cloud-storage client of a store's source."""
+    assert isinstance(store.source, GcsSource)
+    return store.source.client
 
 
 def age(provider: TokenProvider) -> None:

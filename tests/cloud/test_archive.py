@@ -35,6 +35,7 @@ from tests.cloud.conftest import (
     Place,
     at,
     bytes_of,
+    client_of,
     file_place,
     provider_of,
     put,
@@ -336,7 +337,7 @@ def test_a_refused_sign_in_is_told_as_such(
 ) -> None:
     put(cloud, 2, "a.csv")
     store = store_of(cloud, provider_of(settings_of(cloud, password="wrong")))
-    with closing(store.client):
+    with closing(client_of(store)):
         for _ in range(3):
             with pytest.raises(AylaSignInRefused):
                 take_in(archive, store, 2)

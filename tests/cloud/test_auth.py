@@ -18,7 +18,7 @@ from ayla_provider.cloud.auth import TokenProvider
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.errors import AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
-from tests.cloud.conftest import Answering, age, provider_of, requests_of, settings_of
+from tests.cloud.conftest import Answering, age, client_of, provider_of, requests_of, settings_of, store_of
 
 THREADS = 16
 
@@ -83,7 +83,7 @@ def test_many_threads_on_a_stale_token_make_one_request_for_a_new_one(
 ) -> None:
     store.event_folders()
     age(provider)
-    store.credentials.expiry = datetime.now(UTC).replace(tzinfo=None)
+    client_of(store)._credentials.expiry = datetime.now(UTC).replace(tzinfo=None)
     list_in_threads(store)
     assert len(requests_of(cloud, "acs")) == 2
     assert {one.status for one in requests_of(cloud, "list")} == {200}
@@ -383,14 +383,14 @@ def test_no_secret_stands_in_an_error_or_a_log(cloud: LocalCloud, caplog: pytest
     settings = settings_of(cloud)
     secrets = [settings.password, settings.app_secret]
     provider = provider_of(settings, on_secret=secrets.append)
-    store = ExportStore(provider.credentials(), settings.bucket, settings.oem_id, endpoint=cloud.url)
+    store = store_of(cloud, provider)
     told = [repr(settings)]
     for _ in range(2):
         try:
             store.event_folders()
         except AylaError as error:
             told += [str(error), repr(error), *traceback.format_exception(error)]
-    store.client.close()
+    client_of(store).close()
     assert (len(told) > 1) == (scene != "nothing")
     told += [repr(provider._session), repr(provider._token)]
     ours = [one for one in caplog.records if one.name.startswith("ayla_provider")]

@@ -10,11 +10,10 @@ from datetime import timedelta
 import pytest
 from google.cloud import storage
 
-from ayla_provider.cloud.session import authorized_session
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.cloud.transfer import CorruptedError, ExportReader
 from ayla_provider.local_cloud import Fault, LocalCloud
-from tests.cloud.conftest import at
+from tests.cloud.conftest import at, client_of
 
 MIB = 1024 * 1024
 CONTENT = bytes(range(256)) * (4 * MIB // 256)
@@ -52,7 +51,7 @@ def test_what_the_library_lets_pass_a_copy_notices(
 ) -> None:
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", CONTENT, at(3, 30))
     (file,) = store.list_files("datapoint", at(2), at(2) + timedelta(hours=1))
-    blob = store.client.bucket(store.bucket).blob(file.name)
+    blob = client_of(store).bucket(cloud.vendor.name).blob(file.name)
 
     # If this fails one day, the library has learnt it, and the reader's own checksum has one reason less.
     corrupt(cloud, how)
@@ -61,8 +60,7 @@ def test_what_the_library_lets_pass_a_copy_notices(
     assert taken_as_good != CONTENT
 
     corrupt(cloud, how)
-    url = f"{store.endpoint}/download/storage/v1/b/{store.bucket}/o/{file.name.replace('/', '%2F').replace(' ', '%20')}"
-    reader = ExportReader(authorized_session(store.credentials), url, file, threading.Event())
+    reader = ExportReader(store.source, file, threading.Event())
     with pytest.raises(CorruptedError, match=r"a\.csv"):  # noqa: PT012 - whichever piece it is
         while reader.read(MIB):
             pass

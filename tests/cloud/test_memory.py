@@ -28,6 +28,7 @@ from ayla_provider.cloud import coverage
 from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.auth import TokenProvider
 from ayla_provider.cloud.destination import FileDestination, GcsDestination
+from ayla_provider.cloud.gcs_source import GcsSource
 from ayla_provider.cloud.guard import SignInGuard
 from ayla_provider.cloud.reconcile import reconcile
 from ayla_provider.cloud.settings import AylaSettings
@@ -46,9 +47,8 @@ settings = AylaSettings.from_fields(
 )
 tokens = TokenProvider(settings, SignInGuard("x", settings.fingerprint))
 now = datetime.fromisoformat(scene["now"])
-store = ExportStore(
-    tokens.credentials(), settings.bucket, settings.oem_id, endpoint=settings.storage_endpoint, now=lambda: now
-)
+source = GcsSource(tokens.credentials(), settings.bucket, endpoint=settings.storage_endpoint)
+store = ExportStore(source, f"{settings.oem_id}/", now=lambda: now)
 waits = {"quiet_period": timedelta(minutes=15), "patience": timedelta(minutes=90)}
 before = peak()
 """

@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from ayla_provider.cloud import auth
+from ayla_provider.cloud.gcs_source import GcsSource
 from ayla_provider.cloud.session import authorized_session
 from ayla_provider.cloud.settings import AylaSettings
 from ayla_provider.cloud.storage import ExportStore
@@ -69,15 +70,14 @@ def seen() -> Iterator[Seen]:
 
 def look(settings: AylaSettings) -> dict[str, str]:
     """Go through all that a connection leads to: user service, ACS, Cloud Storage."""
-    store = ExportStore(
+    source = GcsSource(
         provider_of(settings).credentials(),
         settings.bucket,
-        settings.oem_id,
         endpoint=settings.storage_endpoint,
         network=settings.network,
     )
-    with closing(store.client):
-        return store.event_folders()
+    with closing(source.client):
+        return ExportStore(source, f"{settings.oem_id}/").event_folders()
 
 
 def told(settings: AylaSettings, kind: type[AylaError] = AylaUnavailable) -> str:
@@ -286,15 +286,14 @@ def test_storage_alone_behind_a_proxy_that_refuses_is_told_at_once(
     settings = settings_of(tls_cloud, ca_file=ca_file)
     seen.wanted = WANTED
     behind = settings_of(tls_cloud, ca_file=ca_file, **by_connection(seen, "agent:wrong")).network
-    store = ExportStore(
+    source = GcsSource(
         provider_of(settings).credentials(),
         settings.bucket,
-        settings.oem_id,
         endpoint=settings.storage_endpoint,
         network=behind,
     )
-    with closing(store.client), pytest.raises(AylaConfigError, match="407"):
-        store.event_folders()
+    with closing(source.client), pytest.raises(AylaConfigError, match="407"):
+        ExportStore(source, f"{settings.oem_id}/").event_folders()
     assert len(seen.asked) == 1
 
 

@@ -17,7 +17,7 @@ from ayla_provider.domain.status import HourState
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import crc32c_of
-from tests.cloud.conftest import WAITS, Answering, at, put, requests_of, store_of
+from tests.cloud.conftest import WAITS, Answering, at, client_of, put, requests_of, store_of
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +152,7 @@ def test_two_folders_of_one_event_type_are_an_error_that_says_how_to_choose(
     with pytest.raises(AylaConfigError, match=r"'Datapoint Ack' and 'DatapointAck'.*event_folders"):
         store.list_files("datapoint_ack", at(2), at(3))
     chosen = store_of(cloud, provider, event_folders={"datapoint_ack": "DatapointAck"})
-    with closing(chosen.client):
+    with closing(client_of(chosen)):
         assert [file.name for file in chosen.list_files("datapoint_ack", at(2), at(3))] == [name]
 
 
@@ -263,7 +263,7 @@ def test_an_hour_goes_from_open_over_pending_and_arriving_to_landed(cloud: Local
 
 def test_a_bucket_that_is_refused_is_told_with_what_to_check(cloud: LocalCloud, provider: TokenProvider) -> None:
     store = store_of(cloud, provider, oem_id="someone-else")
-    with closing(store.client), pytest.raises(AylaAccessDenied, match=r"403.*check oem_id and bucket"):
+    with closing(client_of(store)), pytest.raises(AylaAccessDenied, match=r"403.*check oem_id and bucket"):
         store.event_folders()
 
 
@@ -317,7 +317,7 @@ def test_a_redirect_of_a_listing_takes_the_token_nowhere(
     other = answering(200)
     server = answering(307, Location=f"{other.url}PATH")
     store = store_of(cloud, provider, endpoint=server.url)
-    with closing(store.client), pytest.raises(AylaUnavailable):
+    with closing(client_of(store)), pytest.raises(AylaUnavailable):
         store.event_folders()
     assert server.received
     assert other.received == []

@@ -19,7 +19,7 @@ from ayla_provider.domain.layout import ExportFile
 from ayla_provider.errors import AylaAccessDenied, AylaConflictError, AylaError, AylaTransferError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import Content, SeededContent
-from tests.cloud.conftest import Answering, Place, age, at, bytes_of, put, requests_of, store_of
+from tests.cloud.conftest import Answering, Place, age, at, bytes_of, client_of, put, requests_of, store_of
 
 PATH = "hour/copy.csv"
 
@@ -49,10 +49,11 @@ def downloads(cloud: LocalCloud) -> list[Any]:
 def test_a_copy_equals_its_source(cloud: LocalCloud, store: ExportStore, place: Place, size: int) -> None:
     content = SeededContent(1, size)
     file, moved = listed(cloud, store, content), []
-    stored, lines = transfer_of(store, place, moved.append).copy(file, PATH, None)
+    copy = transfer_of(store, place, moved.append).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
+    stored = copy.stored
     assert (stored.path, stored.size, place.destination.crc32c(stored)) == (PATH, size, file.crc32c)
-    assert lines == lines_of(content)
+    assert (copy.crc32c, copy.lines) == (file.crc32c, lines_of(content))
     assert sum(moved) == size
     assert len(downloads(cloud)) == (1 if size else 0)
 
@@ -72,7 +73,7 @@ def test_a_download_that_breaks_is_continued_where_it_was(
     content = SeededContent(2, 21 * CHUNK)
     file = listed(cloud, store, content)
     cloud.faults.add(how, step="download", after_bytes=cut)
-    _, lines = transfer_of(store, place).copy(file, PATH, None)
+    lines = transfer_of(store, place).copy(file, PATH, None).lines
     assert lines == lines_of(content)
     assert place.everything() == {PATH: bytes_of(content)}
     first, second = downloads(cloud)
@@ -143,7 +144,7 @@ def test_a_file_that_arrives_corrupted_always_is_an_error_and_not_stored(
 
 
 def test_a_failed_copy_leaves_what_stood_there(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
-    old, _ = transfer_of(store, place).copy(listed(cloud, store, b"old"), PATH, None)
+    old = transfer_of(store, place).copy(listed(cloud, store, b"old"), PATH, None).stored
     cloud.clock.set(at(13))
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "Datapoints.csv", b"new", at(12, 30))
     (file,) = store.list_files("datapoint", at(2), at(3))
@@ -287,9 +288,9 @@ def test_an_upload_whose_answer_is_lost_is_a_good_one(
     content = SeededContent(11, size)
     file = listed(cloud, store, content)
     cloud.faults.add("cut", step="upload", nth=nth)
-    stored, lines = transfer_of(store, place).copy(file, PATH, None)
+    copy = transfer_of(store, place).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
-    assert (stored.crc32c, lines) == (file.crc32c, lines_of(content))
+    assert (copy.stored.crc32c, copy.lines) == (file.crc32c, lines_of(content))
 
 
 def test_a_redirect_of_a_download_takes_the_token_nowhere(
@@ -303,7 +304,7 @@ def test_a_redirect_of_a_download_takes_the_token_nowhere(
     other = answering(200)
     server = answering(302, Location=f"{other.url}PATH")
     redirected = store_of(cloud, provider, endpoint=server.url)
-    with closing(redirected.client), pytest.raises(AylaUnavailable):
+    with closing(client_of(redirected)), pytest.raises(AylaUnavailable):
         transfer_of(redirected, place).copy(file, PATH, None)
     assert server.received
     assert other.received == []

@@ -56,13 +56,13 @@ def file_named(name: str, *, folder_time: datetime = TWO, style: FolderStyle = F
 
 @given(folder_times, styles, names.filter(lambda name: not name.endswith("/")), st.sampled_from(EVENT_TYPES))
 def test_an_object_is_found_in_its_folder(time: datetime, style: FolderStyle, name: str, event_type: str) -> None:
-    prefix = source_prefix(OEM, EVENT_FOLDERS[event_type])
+    prefix = source_prefix(f"{OEM}/", EVENT_FOLDERS[event_type])
     assert parse_source(f"{prefix}{format_folder(time, style)}/{name}", prefix) == (time, style, name)
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
 def test_no_event_type_is_taken_for_another_whose_name_begins_the_same(event_type: str) -> None:
-    prefix = source_prefix(OEM, EVENT_FOLDERS[event_type])
+    prefix = source_prefix(f"{OEM}/", EVENT_FOLDERS[event_type])
     for folder in [*EVENT_FOLDERS.values(), "Datapoint2", "Location History"]:
         name = f"{OEM}/{folder}/2024-05-09 02:00:00/file.csv"
         is_its_own = event_type_of(folder) == event_type
@@ -85,7 +85,7 @@ def test_no_event_type_is_taken_for_another_whose_name_begins_the_same(event_typ
     ],
 )
 def test_an_object_in_no_dated_folder_is_no_file(below: str) -> None:
-    prefix = source_prefix(OEM, "Datapoint")
+    prefix = source_prefix(f"{OEM}/", "Datapoint")
     assert parse_source(prefix + below, prefix) is None
 
 
@@ -93,7 +93,7 @@ def test_an_object_in_no_dated_folder_is_no_file(below: str) -> None:
 def test_a_listing_window_holds_every_folder_of_its_interval(
     start: datetime, count: int, style: FolderStyle, seconds: int, data: st.DataObject
 ) -> None:
-    prefix = source_prefix(OEM, "Datapoint")
+    prefix = source_prefix(f"{OEM}/", "Datapoint")
     hour = start + data.draw(st.integers(0, count - 1)) * ONE_HOUR
     name = f"{prefix}{format_folder(hour + timedelta(seconds=seconds), style)}/{data.draw(names)}"
     first, last = source_window(prefix, start, start + count * ONE_HOUR)
@@ -105,7 +105,7 @@ def test_a_listing_window_holds_every_folder_of_its_interval(
 def test_a_listing_window_holds_nothing_of_other_dates(
     start: datetime, count: int, style: FolderStyle, seconds: int, data: st.DataObject
 ) -> None:
-    prefix = source_prefix(OEM, "Datapoint")
+    prefix = source_prefix(f"{OEM}/", "Datapoint")
     end = start + count * ONE_HOUR
     before = start - timedelta(seconds=seconds)
     after = end - timedelta(seconds=1) + timedelta(seconds=seconds)
@@ -124,7 +124,7 @@ def test_a_listing_window_of_one_hour_leaves_out_its_neighbours_with_a_space(hou
 
 
 def test_a_listing_window_stays_within_its_event_type() -> None:
-    first, last = source_window(source_prefix(OEM, "Datapoint"), datetime.min.replace(year=1000, tzinfo=UTC), TWO)
+    first, last = source_window(source_prefix(f"{OEM}/", "Datapoint"), datetime.min.replace(year=1000, tzinfo=UTC), TWO)
     assert not first <= f"{OEM}/Datapoint Ack/2024-05-09 01:00:00/a.csv" < last
 
 

@@ -289,9 +289,9 @@ def test_an_empty_hour_that_got_a_file_is_landed_and_revised() -> None:
 def test_an_entry_states_what_was_copied_and_where_it_stands() -> None:
     name = "oem/Datapoint/2024-05-09 02:00:00/a.csv"
     file = ExportFile("datapoint", HOUR, FolderStyle.SPACE, "a.csv", name, 3, "AAAAAA==", 7, NOW)
-    known = ManifestFile.of(file, "copies/a.csv")
+    known = ManifestFile.of(file, "copies/a.csv", "AAAAAA==")
     assert known == ManifestFile(name, 7, 3, "AAAAAA==", "2024-05-09T04:00:00+00:00", "copies/a.csv")
-    assert (known.lines, ManifestFile.of(file, "copies/a.csv", 2).lines) == (None, 2)
+    assert (known.lines, ManifestFile.of(file, "copies/a.csv", "AAAAAA==", 2).lines) == (None, 2)
 
 
 def test_a_line_of_the_log_names_the_hour_and_its_totals() -> None:

@@ -13,7 +13,7 @@ from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
-from tests.cloud.conftest import NOW, WAITS, at, provider_of, settings_of, store_of
+from tests.cloud.conftest import NOW, WAITS, at, client_of, provider_of, settings_of, store_of
 
 LONG = settings(
     max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -35,7 +35,7 @@ def cloud() -> Iterator[LocalCloud]:
 def store(cloud: LocalCloud) -> Iterator[ExportStore]:
     cloud.faults.clear()
     made = store_of(cloud, provider_of(settings_of(cloud)))
-    with closing(made.client):
+    with closing(client_of(made)):
         yield made
 
 

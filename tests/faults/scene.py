@@ -18,7 +18,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from ayla_provider._compat import AirflowFailException
-from ayla_provider.cloud import auth, destination, storage, transfer, upload
+from ayla_provider.cloud import auth, destination, gcs_source, transfer, upload
 from ayla_provider.domain.hours import ONE_HOUR
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
@@ -46,8 +46,7 @@ def shorten(put: Callable[[Any, str, Any], None], patience: float) -> None:
         (auth, "_BACKOFF", 0.05),
         (auth, "_KILLED_WAIT", 0.01),
         (auth, "_JUST_FETCHED", 0.0),
-        (storage, "TIMEOUT", timeout),
-        (transfer, "_TIMEOUT", timeout),
+        (gcs_source, "TIMEOUT", timeout),
         (transfer, "_BACKOFF", 0.01),
         (transfer, "CHUNK", QUARTER // 4),
         (destination, "CHUNK", QUARTER // 4),

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ayla_provider.cloud import auth
-from ayla_provider.cloud import storage as source
+from ayla_provider.cloud import auth, gcs_source
 from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.destination import FileDestination
 from ayla_provider.cloud.storage import ExportStore
@@ -57,7 +56,7 @@ SLOT = {"name": PREFIX + "a.csv", "crc32c": "AAAAAA==", "generation": "1", "time
 def test_a_listing_of_any_content_is_read_or_told(
     cloud: LocalCloud, store: ExportStore, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr(source, "_MOST_PAGES", 20)
+    monkeypatch.setattr(gcs_source, "MOST_PAGES", 20)
     cloud.faults.clear()
     cloud.requests.clear()
     match = rf"{cloud.vendor.name}/o\?.*"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+from moto.server import ThreadedMotoServer
 
 from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.destination import FileDestination
@@ -45,9 +50,9 @@ def history() -> Any:
     return dags_of(ROOT / "dags")["ayla_export_history"]
 
 
-def tried() -> Any:
+def tried(dag_id: str = "ayla_export_history") -> Any:
     """The DAG as dag.test() takes it, which holds the end of a run's interval, and not its start, against end_date."""
-    dag = history()
+    dag = dags_of(ROOT / "dags")[dag_id]
     dag.end_date = None
     for task in dag.tasks:
         task.end_date = None
@@ -141,3 +146,55 @@ def test_first_and_last_day_may_be_parts_of_days(
     run(tried(), HOURS[-1])
     assert committed(tmp_path) == {(each, hour) for each in EVENT_TYPES for hour in HOURS[5:8]}
     assert differences(cloud, tmp_path, HOURS[5:8]) == []
+
+
+@pytest.fixture
+def s3(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The files of DAY in a bucket of Amazon S3's kind, as they lay there before the export moved."""
+    keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url, name = f"http://{host}:{port}", "us-dev-data-export-1a2b3c4d"
+    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
+    client.create_bucket(Bucket=name)
+    stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[name]
+    for answer in cloud.answer_key():
+        for file in answer.files if answer.hour in HOURS else ():
+            found = cloud.vendor.live(file.object_name)
+            assert found
+            key = file.object_name.partition("/")[2]
+            client.put_object(Bucket=name, Key=key, Body=b"".join(found.content.chunks(0, found.content.size)))
+            stored.keys[key].last_modified = answer.hour + ONE_HOUR
+    login, password = keys.values()
+    extra = {"region_name": "us-east-1", "endpoint_url": url, "service_config": {"s3": {"bucket_name": name}}}
+    connection = {"conn_type": "aws", "login": login, "password": password, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_AYLA_S3", json.dumps(connection))
+    monkeypatch.setenv("AYLA_S3_START", DAY.isoformat())
+    monkeypatch.setenv("AYLA_S3_END", (DAY + ONE_DAY).isoformat())
+    yield stored
+    server.stop()
+
+
+def test_the_days_before_the_export_moved_come_from_s3_and_go_on_where_they_failed(
+    s3: Any, cloud: LocalCloud, tmp_path: Path
+) -> None:
+    dag = "ayla_export_history_s3"
+    assert runs_of(dags_of(ROOT / "dags")[dag]) == [DAY]
+    spoiled = {one: one._etag for key, one in s3.keys.items() if f"{DAY:%Y-%m-%d} 0" in key}
+    for one in spoiled:
+        one._etag = "0" * 32  # which its content hasn't
+    failed = tried(dag).test(logical_date=DAY + ONE_DAY)
+    assert {ti.state for ti in failed.get_task_instances()} == {"failed"}
+    there = committed(tmp_path)
+    assert {(each, hour) for each in EVENT_TYPES for hour in HOURS if hour.hour >= 10} <= there
+    assert len(there) < len(EVENT_TYPES) * len(HOURS)
+
+    for one, etag in spoiled.items():
+        one._etag = etag
+    run(tried(dag), HOURS[-1])
+    assert committed(tmp_path) == {(each, hour) for each in EVENT_TYPES for hour in HOURS}
+    # What Cloud Storage shows of these hours is all there: nothing of it is moved.
+    run(tried(), HOURS[-1])
+    assert downloads(cloud) == []
+    assert differences(cloud, tmp_path, HOURS) == []
