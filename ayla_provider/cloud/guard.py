@@ -55,7 +55,11 @@ class MachineMemory:
     """A file that the processes of this user on this machine share: for where there is nothing wider."""
 
     def __init__(self, name: str) -> None:
-        self._file = _folder() / f"{name}.json"
+        self._name = name
+
+    @property
+    def _file(self) -> Path:
+        return _folder() / f"{self._name}.json"
 
     def read(self) -> str | None:
         """Return the text, None if there is none yet."""
@@ -219,12 +223,11 @@ def _machine_lock(name: str) -> Iterator[None]:
     except ImportError:  # not on Windows, where Airflow doesn't run either
         yield
         return
-    folder = _folder()
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(folder / f"{name}.lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+        _folder().mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(_folder() / f"{name}.lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        log.warning("No lock file in %s (%s); going on without it.", folder, error.strerror)
+        log.warning("No lock file (%s: %s); going on without it.", error.strerror, error.filename)
         yield
         return
     try:

@@ -323,6 +323,15 @@ def test_without_a_folder_for_its_lock_a_sign_in_is_still_possible(
     assert provider_of(settings_of(cloud))(None, None)[0]
 
 
+def test_without_any_folder_that_can_be_written_a_sign_in_is_still_possible(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose root is read-only."""
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
+    assert provider_of(settings_of(cloud))(None, None)[0]
+
+
 def _task(todo: dict[str, Any], start: Any, outcomes: Any) -> None:
     settings = AylaSettings.from_fields(**todo["connection"])
     record = SignInGuard("ayla_test", settings.fingerprint, FileMemory(Path(todo["memory"])))
