@@ -172,11 +172,11 @@ def _report(arguments: argparse.Namespace) -> int:
                 print(f"{report.title}\n\n{header(report.width)}", file=stdout)
                 for row in _watched(report, shown=stdout.isatty()):
                     print(row.line(report.width), file=stdout)
-                print(f"\n{report.summary.text()}", file=stdout)
+                print(f"\n{report.name}\n{report.summary.text()}", file=stdout)
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - of Airflow's connections, told to a person
-        print(f"error: {report.told(error)}", file=sys.stderr)
+        print(f"error: {report.name}: {report.told(error)}", file=sys.stderr)
         return 2
     return 0 if report.summary.complete else 1
 

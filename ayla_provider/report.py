@@ -53,7 +53,7 @@ class Report:
     ) -> None:
         self.conn_id = conn_id
         self.destination = destination or ""
-        self._destination_conn_id = destination_conn_id
+        self.destination_conn_id = destination_conn_id
         self._event_types = event_types
         self.since = since
         self.until = until
@@ -80,7 +80,7 @@ class Report:
                 "over isn't compared."
             )
         self.destination = self.destination or _variable()
-        self._records = Records(open_destination(self.destination, self._destination_conn_id))
+        self._records = Records(open_destination(self.destination, self.destination_conn_id))
         names = self._event_types or [*EVENT_TYPES, *sorted(self._hook.list_event_types())]
         self.summary = Summary(list(dict.fromkeys(map(event_type_of, names))))
 
@@ -100,9 +100,14 @@ class Report:
         return max(map(len, ["event type", *self.event_types]))
 
     @property
+    def name(self) -> str:
+        """Which archive is compared, and with what, for people: of several OEMs each has a report of its own."""
+        return " and ".join(filter(None, [self.conn_id, self.destination]))
+
+    @property
     def title(self) -> str:
         """What is compared, for people."""
-        return f"{self.conn_id} and {self.destination}, {describe_hour(self.since)} to {describe_hour(self.until)}"
+        return f"{self.name}, {describe_hour(self.since)} to {describe_hour(self.until)}"
 
     def rows(self) -> Iterator[Row]:
         """
@@ -123,6 +128,7 @@ class Report:
         return {
             "conn": self.conn_id,
             "destination": self.destination,
+            "destination_conn": self.destination_conn_id,
             "since": self.since.isoformat(),
             "until": self.until.isoformat(),
             "hours": [row.document() for row in rows],

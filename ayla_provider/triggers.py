@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -24,6 +25,16 @@ class _TriggererHook(AylaHook):
     # all the secrets: with an hourly token of a thousand characters that is half a gigabyte after two weeks. No message
     # has a token in it.
     _masks_tokens = False
+
+
+@cache
+def _threads(ayla_conn_id: str) -> ThreadPoolExecutor:
+    """
+    Return the threads in which a connection's waits look, of which there are as many as Python thinks fit.
+
+    A cloud that doesn't answer keeps all of them for a minute a look: the waits of another connection have their own.
+    """
+    return ThreadPoolExecutor(thread_name_prefix=f"ayla-wait-{ayla_conn_id}")
 
 
 class AylaExportHourTrigger(BaseTrigger):
@@ -98,7 +109,8 @@ class AylaExportHourTrigger(BaseTrigger):
         while True:
             try:
                 # Not asyncio.to_thread: from there Airflow 3.1's connections and variables can't reach the triggerer.
-                seen = await sync_to_async(self._look, thread_sensitive=False)()
+                look = sync_to_async(self._look, thread_sensitive=False, executor=_threads(self.ayla_conn_id))
+                seen = await look()
             except AylaError as error:
                 if not error.retryable:
                     yield _failed(error, fatal=True)

@@ -113,8 +113,9 @@ def test_each_hour_has_its_state_and_what_it_lacks(cloud: LocalCloud, capsys: py
 
 def test_json_has_the_names_that_are_documented(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(capsys, *put_one_of_each(cloud))
-    assert list(run.document) == ["conn", "destination", "since", "until", "hours", "summary"]
-    assert (run.document["conn"], run.document["destination"]) == ("ayla_default", ARCHIVE)
+    whose = {"conn": "ayla_default", "destination": ARCHIVE, "destination_conn": None}
+    assert list(run.document) == [*whose, "since", "until", "hours", "summary"]
+    assert {name: run.document[name] for name in whose} == whose
     assert (run.document["since"], run.document["until"]) == (iso(HOUR), iso(after(6)))
     verdict = run.summary.pop("verdict")
     assert verdict.startswith("2 hours are missing and 1 hour has changed at Ayla since the copy: the reconcile DAG")
@@ -152,14 +153,15 @@ def test_people_read_a_line_for_each_hour_and_the_verdict(
         f"{at[5]}  datapoint   missing      1       1 B   30 min  never copied, 1 file",
         "",
     ]
-    assert lines[10:15] == [
+    assert lines[10:16] == [
+        f"ayla_default and {ARCHIVE}",
         "6 hours: 1 landed, 1 late, 1 empty, 2 missing, 1 changed",
         "5 files, 1.0 kB",
         "newest hour in the archive:",
         f"  datapoint  {at[2]} UTC",
         "",
     ]
-    assert lines[15].startswith("2 hours are missing and 1 hour has changed at Ayla since the copy: ")
+    assert lines[16].startswith("2 hours are missing and 1 hour has changed at Ayla since the copy: ")
     assert not any(secret in out + err for secret in cloud.secrets)
 
 

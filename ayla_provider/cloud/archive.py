@@ -81,6 +81,10 @@ class _HourInProgress:
     standing: Mapping[str, Stored]
     done: list[ManifestFile] = field(default_factory=list)
 
+    def refuse_other(self, store: ExportStore) -> None:
+        if self.manifest:
+            self.manifest.refuse_other(store.url)
+
 
 class Archive:
     """
@@ -121,6 +125,7 @@ class Archive:
             hour = self._look(status)
             if isinstance(hour, AylaError):
                 raise hour
+            hour.refuse_other(store)
             to_copy = tuple(file for file in status.files if self._standing_entry(hour, file) is None)
             plans.append(HourPlan(status, hour.manifest, to_copy))
         return plans
@@ -158,7 +163,7 @@ class Archive:
         :raises AylaTransferError: if files couldn't be copied, naming them
         :raises AylaError: if it failed as a whole
         """
-        run = _Run(self.records, written_by, _Progress(describe_interval(event_type, hours)))
+        run = _Run(self.records, store.url, written_by, _Progress(describe_interval(event_type, hours)))
         statuses = store.status(event_type, hours, quiet_period=quiet_period, patience=patience)
         transfer = Transfer(store, self.destination, self._stop, run.progress.bytes_moved)
         with self._pool() as pool:
@@ -167,6 +172,7 @@ class Archive:
                 if isinstance(looked, AylaError):
                     run.failed(status, looked)
                 else:
+                    looked.refuse_other(store)
                     in_progress.append(looked)
             log.info("Found %s", describe_found(event_type, statuses))
             run.progress.expect(in_progress)
@@ -246,8 +252,9 @@ class Archive:
 class _Run:
     """The bookkeeping of one run over some hours."""
 
-    def __init__(self, records: Records, written_by: Mapping[str, str], progress: _Progress) -> None:
+    def __init__(self, records: Records, export: str, written_by: Mapping[str, str], progress: _Progress) -> None:
         self.records = records
+        self.export = export
         self.written_by = written_by
         self.report = ArchiveReport()
         self.failures: list[tuple[HourStatus, AylaError]] = []
@@ -278,6 +285,7 @@ class _Run:
             hour.done,
             written_at=datetime.now(UTC),
             written_by=self.written_by,
+            export=self.export,
         )
         if manifest is not previous:
             try:

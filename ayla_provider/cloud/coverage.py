@@ -57,6 +57,9 @@ def survey(
             window = hours_between(max(start, end - WINDOW), end)
             for event_type in event_types:
                 manifests = records.manifests(event_type, window, pool)
+                for manifest in manifests.values():
+                    if isinstance(manifest, Manifest):
+                        manifest.refuse_other(store.url)
                 statuses = store.status(event_type, window, quiet_period=quiet_period, patience=patience)
                 covered = [_cover(status, manifests.get(status.hour)) for status in statuses]
                 lacking = [hour.hour for hour in covered if not hour.state.complete]

@@ -12,7 +12,7 @@ from ayla_provider.domain.hours import describe_hour
 from ayla_provider.domain.layout import ExportFile
 from ayla_provider.domain.status import HourState
 from ayla_provider.domain.text import files_text, size_text
-from ayla_provider.errors import AylaDestinationError
+from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
 T = TypeVar("T")
 
@@ -69,6 +69,8 @@ class Manifest:
     """ISO 8601, UTC."""
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Which run wrote it: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
+    export: str = ""
+    """The URL of the OEM's export, see :attr:`~ayla_provider.cloud.storage.ExportStore.url`; empty if nobody knows."""
 
     @property
     def size(self) -> int:
@@ -86,10 +88,27 @@ class Manifest:
         """When the vendor created the newest file, ISO 8601; None without files."""
         return max((file.created for file in self.files), default=None)
 
+    def refuse_other(self, export: str) -> None:
+        """
+        Let an archive be that of one OEM: of another one's hour nothing is to be touched, nor taken for its own.
+
+        An OEM's export may move to another bucket, and to another cloud.
+
+        :param export: the URL of the export that the hour is compared with
+        :raises AylaConfigError: if this is the manifest of another OEM's hour
+        """
+        known, asked = _oem_of(self.export), _oem_of(export)
+        if self.export and known[0] == asked[0] and known != asked:
+            raise AylaConfigError(
+                f"{self.event_type} {describe_hour(self.hour)}: the destination is the archive of the export "
+                f"{self.export}, and the connection leads to {export}. Give each OEM a destination of its own."
+            )
+
     def dumps(self) -> str:
         """Return the manifest as JSON text: the inverse of :func:`loads`."""
         document = {
             "format": FORMAT,
+            "export": self.export,
             "event_type": self.event_type,
             "hour": self.hour.isoformat(),
             "state": self.state.value,
@@ -122,6 +141,8 @@ def loads(text: str | bytes, where: str) -> Manifest:
             files=tuple(_file(entry) for entry in _typed(document, "files", list)),
             written_at=_typed(document, "written_at", str),
             written_by=_typed(document, "written_by", dict),
+            # Manifests of earlier versions don't have it.
+            export=_typed({"export": "", **document}, "export", str),
         )
         _require(manifest.hour.tzinfo is not None, "its hour has no time zone")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -154,6 +175,11 @@ def _typed(document: Any, name: str, kind: type[T]) -> T:
     return cast("T", value)
 
 
+def _oem_of(export: str) -> tuple[str, str]:
+    """Return the cloud, and what in it is one OEM's alone: a folder of Ayla's bucket, or in S3 the bucket."""
+    return export.partition(":")[0], export.rstrip("/").rpartition("/")[2]
+
+
 def _require(holds: bool, otherwise: str) -> None:
     if not holds:
         raise ValueError(otherwise)
@@ -168,6 +194,7 @@ def revise(
     *,
     written_at: datetime,
     written_by: Mapping[str, str],
+    export: str = "",
 ) -> Manifest:
     """
     Return the manifest of an hour whose files now stand in the destination; ``previous`` itself if nothing changed.
@@ -176,6 +203,7 @@ def revise(
     counted which weren't before is no change: nobody has to read the hour again for it.
 
     :param copied: every file that the source shows for the hour, each proven to stand in the destination
+    :param export: the URL of the export
     """
     copied, before = list(copied), previous.files if previous else ()
     # An export that moved from one bucket to another may show a file in both: one copy stands for both.
@@ -195,7 +223,14 @@ def revise(
     if previous and previous.files == files:
         if previous.state is state:
             return previous
-        return replace(previous, state=state, files=files, written_at=written_at.isoformat(), written_by=written_by)
+        return replace(
+            previous,
+            state=state,
+            files=files,
+            written_at=written_at.isoformat(),
+            written_by=written_by,
+            export=export,
+        )
     return Manifest(
         event_type=event_type,
         hour=hour,
@@ -204,6 +239,7 @@ def revise(
         files=files,
         written_at=written_at.isoformat(),
         written_by=written_by,
+        export=export,
     )
 
 

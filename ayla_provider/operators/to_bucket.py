@@ -207,12 +207,15 @@ class AylaExportToBucketOperator(BaseOperator):
 
     def _measure(self, event_type: str, report: ArchiveReport) -> None:
         # The event type stands in the name, since plain StatsD knows no tags.
-        name, tags = f"ayla_export.{event_type}", {"event_type": event_type}
+        name, tags = f"ayla_export.{event_type}", self._tags(event_type)
         stats.incr(f"{name}.files", report.copied_files, tags=tags)
         stats.incr(f"{name}.bytes", report.copied_bytes, tags=tags)
         if report.manifests:
             newest = max(manifest.hour for manifest in report.manifests) + ONE_HOUR
             stats.gauge(f"{name}.freshness_lag", (datetime.now(UTC) - newest).total_seconds(), tags=tags)
+
+    def _tags(self, event_type: str) -> dict[str, str]:
+        return {"event_type": event_type, "ayla_conn_id": self.ayla_conn_id}
 
     @contextlib.contextmanager
     def _failures_counted(self) -> Iterator[None]:
@@ -220,7 +223,7 @@ class AylaExportToBucketOperator(BaseOperator):
             yield
         except AylaError:
             known = re.sub(r"\W+", "_", self.event_type).lower()
-            stats.incr(f"ayla_export.{known}.failures", tags={"event_type": known})
+            stats.incr(f"ayla_export.{known}.failures", tags=self._tags(known))
             raise
 
     def _announce(self, context: Context, event_type: str, report: ArchiveReport, run: dict[str, str]) -> None:

@@ -81,6 +81,7 @@ def test_a_manifest_tells_other_programs_what_it_proves() -> None:
     document = json.loads(revised(None, {"a": 1, "b": 2}).dumps())
     assert document == {
         "format": "ayla-export-manifest/1",
+        "export": "",
         "event_type": "datapoint",
         "hour": "2024-05-09T02:00:00+00:00",
         "state": "landed",

@@ -188,6 +188,29 @@ def test_archives_are_told_apart_and_dags_of_one_meet_in_it(page: Page) -> None:
     assert (theirs["destination"], theirs["dags"]) == ("s3://other", ["export", "three"])
 
 
+def test_each_hour_tells_whose_archive_it_is_of(page: Page) -> None:
+    one, two, three = (run(hour(3), dag=dag) for dag in ("acme", "globex", "new"))
+    answers = read(
+        assets=[asset(1, "datapoint"), asset(2, "datapoint", "s3://globex")],
+        runs=[one, two, three],
+        copies=[
+            task(one, "copy", "failed", **told("datapoint", connection="ayla_acme")),
+            task(two, "copy", "failed", **told("datapoint", "s3://globex", "ayla_globex")),
+            task(three, "datapoint.copy", "failed"),
+        ],
+    )
+    found = archives(page, answers)
+    names = [DESTINATION, "new: nothing copied so far", "s3://globex"]
+    assert sorted(archive["label"] for archive in found) == sorted(names)
+    assert {archive["label"]: archive["connections"] for archive in found} == {
+        DESTINATION: ["ayla_acme"],
+        "new: nothing copied so far": [],
+        "s3://globex": ["ayla_globex"],
+    }
+    for archive in found:
+        assert {cell["archive"] for row in archive["rows"] for cell in row["cells"]} == {archive["label"]}
+
+
 def test_an_archive_of_which_nothing_is_in_the_range_is_not_forgotten(page: Page) -> None:
     long_ago = {"last_asset_event": {"id": 1, "timestamp": hour(400).isoformat()}}
     never: Json = {"last_asset_event": None}

@@ -14,20 +14,21 @@ const urlOf = (path) => new URL(path, document.baseURI).pathname;
 /**
  * @param {object} props
  * @param {object} props.archive as model.js makes it
+ * @param {boolean} props.several whether the page shows others, too
  * @param {{range: {days?: number}, by: string, problems: boolean, day: number}} props.look how the user looks at it
  * @param {string} props.zone
  * @param {Set<string>} props.selected
  * @param {boolean} props.selecting
  * @param {object} props.act `show(facts, task)`, `open(task)`, `openDay(day)`, `select(cells, extend)`
  */
-export const Archive = memo(function Archive({ archive, look, zone, selected, selecting, act }) {
+export const Archive = memo(function Archive({ archive, several, look, zone, selected, selecting, act }) {
   const long = Boolean(look.range.days);
   const daily = useMemo(() => long && archive.rows.map((row) => ({ ...row, cells: days(row) })), [archive, long]);
   const opened = useMemo(() => long && look.day && ofDay(archive.rows, look.day), [archive, long, look.day]);
-  const grid = { archive, look, zone, selected, selecting, act };
+  const grid = { archive, several, look, zone, selected, selecting, act };
   return h(
     "section",
-    { className: "ayla-archive", "aria-label": archive.destination ?? archive.id },
+    { className: "ayla-archive", "aria-label": archive.label },
     h(Title, { archive }),
     h(Totals, { cells: archive.rows.flatMap((row) => row.cells) }),
     h(Grid, { ...grid, rows: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
@@ -45,11 +46,11 @@ const ofDay = (rows, day) =>
   rows.map((row) => ({ ...row, cells: row.cells.filter(({ hour }) => hour >= day && hour < day + DAY) }));
 
 function Title({ archive }) {
-  const { destination, dags, connections } = archive;
+  const { label, dags, connections } = archive;
   return h(
     "header",
     null,
-    h("h2", null, destination ?? `${dags.join(", ")}: nothing copied so far`),
+    h("h2", null, label),
     h(
       "p",
       null,
@@ -90,7 +91,7 @@ function Totals({ cells }) {
   );
 }
 
-function Grid({ archive, rows, daily, look, zone, selected, selecting, act, label }) {
+function Grid({ archive, several, rows, daily, look, zone, selected, selecting, act, label }) {
   const shown = useMemo(() => (look.problems ? problemsOf(rows) : rows), [rows, look.problems]);
   const columns = useMemo(
     () => shown[0]?.cells.map((cell, c, cells) => columnOf(cell, cells[c - 1], cells.length <= FEW, daily, zone)) ?? [],
@@ -101,10 +102,11 @@ function Grid({ archive, rows, daily, look, zone, selected, selecting, act, labe
     [shown, archive, daily, look.by, zone],
   );
 
-  const facts = (cell) => [cell.eventType, ...(daily ? dayFacts(cell) : hourFacts(cell, zone))];
+  const whose = several ? [archive.label] : [];
+  const facts = (cell) => [...whose, cell.eventType, ...(daily ? dayFacts(cell) : hourFacts(cell, zone))];
   const onShow = useCallback(
     (r, c) => act.show(facts(shown[r].cells[c]), shown[r].cells[c].task),
-    [shown, zone, daily, act],
+    [shown, several, zone, daily, act],
   );
   const onOpen = useCallback(
     (r, c) => {

@@ -21,6 +21,7 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
   useEffect(() => dialog.current.showModal(), []);
 
   const hours = runs.flatMap((run) => run.cells.map((cell) => ({ ...cell, runKey: run })));
+  const archives = [...new Set(hours.map(({ archive }) => archive))];
   const days = runs.filter((run) => run.hours > 1);
   const finished = answers.size === runs.length && runs.length > 0;
   const close = () => onClose([...answers.values()].some(({ done }) => done));
@@ -47,7 +48,9 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
       ),
     days.length > 0 &&
       h("p", null, `${counted(days.length, "run")} of these cover more than an hour, and run as a whole.`),
-    h(Hours, { hours, zone, answers }),
+    archives.map((one) =>
+      h(Hours, { key: one, archive: one, hours: hours.filter(({ archive }) => archive === one), zone, answers }),
+    ),
     underWay.length > 0 && h("p", null, `${counted(underWay.length, "hour")} left out: being worked on already.`),
     without.length > 0 &&
       h("p", null, `${counted(without.length, "hour")} left out: no task of this range is about them.`),
@@ -71,21 +74,24 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
   );
 }
 
-function Hours({ hours, zone, answers }) {
+/** The hours of one archive: with those of several it must be plain whose are done again. */
+function Hours({ archive, hours, zone, answers }) {
+  const line = (cell) => {
+    const answer = answers.get(cell.runKey);
+    return h(
+      "li",
+      { key: cell.key },
+      h("b", null, cell.eventType),
+      ` ${hourText(cell.hour, zone)}`,
+      answer &&
+        h("span", { className: answer.done ? "ayla-good" : "ayla-bad" }, answer.done ? "✓ " : "× ", answer.text),
+    );
+  };
   return h(
-    "ul",
-    { className: "ayla-answers", "aria-live": "polite" },
-    hours.map((cell) => {
-      const answer = answers.get(cell.runKey);
-      return h(
-        "li",
-        { key: cell.key },
-        h("b", null, cell.eventType),
-        ` ${hourText(cell.hour, zone)}`,
-        answer &&
-          h("span", { className: answer.done ? "ayla-good" : "ayla-bad" }, answer.done ? "✓ " : "× ", answer.text),
-      );
-    }),
+    "section",
+    { "aria-label": archive },
+    h("h3", null, archive),
+    h("ul", { className: "ayla-answers", "aria-live": "polite" }, hours.map(line)),
   );
 }
 

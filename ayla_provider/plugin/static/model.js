@@ -35,8 +35,12 @@ export function archives(read, { from, now }) {
   return [...groups.values()]
     .map((group) => finished(group, hours, now, known))
     .filter((group) => group.rows.length)
-    .sort((one, other) => one.id.localeCompare(other.id));
+    .sort(byDag);
 }
+
+/** By its main DAG, which an archive has before anything is copied into it: it then keeps its place on the page. */
+const byDag = (one, other) =>
+  (one.dags[0] ?? "").localeCompare(other.dags[0] ?? "") || one.id.localeCompare(other.id);
 
 function rowOf(groups, known, task, eventType) {
   const destination = task.destination ?? known.of(task).destination;
@@ -110,6 +114,9 @@ export function unproven(read) {
 
 function finished(group, hours, now, known) {
   const window = new Set(hours);
+  const exports = known.dags.filter((dag) => group.dags.has(dag));
+  const dags = [...exports, ...[...group.dags].filter((dag) => !exports.includes(dag)).sort()];
+  const label = group.destination ?? `${dags.join(", ")}: nothing copied so far`;
   const rows = [...group.rows.values()]
     .filter(({ events, attempts }) => [...events.keys(), ...attempts.keys()].some((hour) => window.has(hour)))
     .sort((one, other) => one.eventType.localeCompare(other.eventType))
@@ -118,11 +125,10 @@ function finished(group, hours, now, known) {
       const cells = hours.map((hour) =>
         cellOf(eventType, hour, events.get(hour), attempts.get(hour) ?? [], now, first),
       );
-      return { eventType, cells: cells.map((cell) => ({ ...cell, key: `${group.id}\n${eventType}\n${cell.hour}` })) };
+      const keyOf = ({ hour }) => `${group.id}\n${eventType}\n${hour}`;
+      return { eventType, cells: cells.map((cell) => ({ ...cell, archive: label, key: keyOf(cell) })) };
     });
-  const exports = known.dags.filter((dag) => group.dags.has(dag));
-  const dags = [...exports, ...[...group.dags].filter((dag) => !exports.includes(dag)).sort()];
-  return { ...group, dags, exports, connections: [...group.connections].sort(), rows, hours };
+  return { ...group, label, dags, exports, connections: [...group.connections].sort(), rows, hours };
 }
 
 function cellOf(eventType, hour, event, attempts, now, first) {

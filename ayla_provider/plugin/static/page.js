@@ -84,7 +84,9 @@ function Page() {
       h("p", null, "Your user may not read Airflow's assets, which tell files, bytes, rows and lag of the hours."),
     quiet.map((one) => h(Silent, { key: one.destination, ...one, zone })),
     found?.length === 0 && !quiet.length && h(Welcome),
-    found?.map((archive) => h(Archive, { key: archive.id, archive, look, zone, selected, selecting, act })),
+    found?.map((archive) =>
+      h(Archive, { key: archive.id, archive, several: found.length > 1, look, zone, selected, selecting, act }),
+    ),
     found?.length > 0 && h(Legend, { by: look.by }),
     found?.length > 0 && h(Details, { shown, onOpen: act.open }),
     asking && h(RetryDialog, { cells: chosen, dagOf, zone, onClose: close }),
