@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 CONSTRAINTS := constraints-dev.txt
 BIN := $(VENV)/bin
+# Azure's emulator. Newer ones want a newer Node.js than Debian's.
+AZURITE := azurite@3.33.0
 HOURS ?= 6
 ONCE ?=
 DAYS ?= 30
@@ -26,7 +28,7 @@ simulate: $(VENV)/.demo ## Live through late files, crashes and faults, and comp
 soak: $(VENV)/.demo ## Live through weeks in the same processes; nothing may grow or be left (MINUTES=60)
 	@$(BIN)/python -m simulation.soak --minutes $(MINUTES)
 
-test: $(VENV)/.test ## Run all tests (TESTS="-k wait" for some)
+test: $(VENV)/.test $(if $(shell command -v npm),.azurite/$(AZURITE)) ## Run all tests (TESTS="-k wait" for some)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-oldest: ## The same with the oldest Airflow that is supported
@@ -56,7 +58,7 @@ screenshots: $(VENV)/.test ## Take the pictures of README and docs anew (needs C
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-oldest .venv-doubles .demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-doubles .azurite .demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
@@ -72,6 +74,13 @@ $(VENV)/.demo: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the tests need into $(VENV), for a minute or two ..."
 	@$(PIP) --editable '.[google,warehouse,postgres]' --group dev
+	@touch $@
+
+# Without npm the tests that need it are skipped.
+.azurite/$(AZURITE):
+	@echo "Installing Azure's emulator into .azurite, for half a minute ..."
+	@mkdir -p .azurite
+	@npm install --prefix .azurite --silent --ignore-scripts --no-audit --no-fund --no-package-lock $(AZURITE)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

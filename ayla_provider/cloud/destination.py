@@ -29,6 +29,9 @@ CHUNK = 1024 * 1024
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
 
+_KEPT = re.compile(r"retention policy|object retention|hold is removed")
+"""What Cloud Storage says of an object that it keeps. A hold has no reason of its own, but that of a missing right."""
+
 _ABANDONED = 24 * 3600.0
 """Seconds after which a partial file is taken for that of a process that was killed."""
 
@@ -183,7 +186,7 @@ class FileDestination:
                 with _folder_lock(place.parent):
                     standing = self._facts(path, place.stat()) if place.exists() else None
                     if standing != replaces:
-                        raise _folded(place, path) or _conflict(str(place))
+                        raise _folded(place, path) or conflict(str(place))
                     partial.replace(place)
                     return self._facts(path, place.stat())
             finally:
@@ -274,8 +277,13 @@ class GcsDestination:
                     if_generation_match=int(replaces.version) if replaces else 0,
                     content_type=content_type,
                 )
-            except google_errors.PreconditionFailed:
-                raise _conflict(where) from None
+            except google_errors.PreconditionFailed as error:
+                if any(one.get("reason") == "orgPolicyConstraintFailed" for one in error.errors):
+                    raise AylaDestinationError(
+                        f"{where}: a policy of your organization refuses it (412: {error.message}). Mend the bucket, "
+                        "for example by a default key of Cloud KMS, and clear the task."
+                    ) from None
+                raise conflict(where) from None
         if (stored.crc32c, stored.size) != (crc32c, size):
             raise AylaDestinationError(
                 f"{where}: the bucket answers that it holds {stored.size} bytes with crc32c {stored.crc32c}; {size} "
@@ -299,10 +307,20 @@ def _folded(place: Path, path: str) -> AylaUnsafeNameError | None:
     )
 
 
-def _conflict(where: str) -> AylaConflictError:
+def conflict(where: str) -> AylaConflictError:
+    """Return the error of a write that found something else there."""
     return AylaConflictError(
         f"{where} was written by someone else in the meantime, most likely by another run of the same hour; it is left "
         "as it stands. The task's next try compares it with the source again."
+    )
+
+
+def kept(where: str, told: object) -> AylaDestinationError:
+    """Return the error of a store that keeps what stands there from being replaced."""
+    return AylaDestinationError(
+        f"{where} may not be replaced ({told}); it is left as it stands, and the hour isn't complete. Manifests, and "
+        "copies of what Ayla replaced, must be replaceable: let the bucket keep versions, in place of a retention "
+        "policy, a hold or a lease, then clear the task."
     )
 
 
@@ -334,6 +352,8 @@ def _bucket(where: str) -> Iterator[None]:
     try:
         yield
     except google_errors.Forbidden as error:
+        if _KEPT.search(error.message):
+            raise kept(where, f"403: {error.message}") from None
         raise AylaDestinationError(
             f"{where}: the bucket refuses it (403: {error.message}). The Google connection's account needs to list, "
             "read, create and replace objects there (the role Storage Object User has it all)."

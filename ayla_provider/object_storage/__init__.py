@@ -9,15 +9,24 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from airflow.sdk import ObjectStoragePath
-from airflow.sdk.io import has_fs
+from airflow.sdk.io import get_fs, has_fs
 
 from ayla_provider.cloud.checksum import Crc32c
-from ayla_provider.cloud.destination import CHUNK, Destination, Stored
-from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError, AylaError
-from ayla_provider.object_storage.azure import AzureStore
+from ayla_provider.cloud.destination import CHUNK, Destination, Stored, conflict, kept
+from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaError
+from ayla_provider.object_storage.azure import AzureStore, account_of
 from ayla_provider.object_storage.fsspec import AnyStore
-from ayla_provider.object_storage.s3 import S3Store
-from ayla_provider.object_storage.stores import PART, ChangedError, Facts, Store, Upload, content_crc32c, version_of
+from ayla_provider.object_storage.s3 import S3Store, extra_args_of
+from ayla_provider.object_storage.stores import (
+    PART,
+    ChangedError,
+    Facts,
+    KeptError,
+    Store,
+    Upload,
+    content_crc32c,
+    version_of,
+)
 
 _PROVIDERS = {
     "s3": "apache-airflow-providers-amazon[s3fs]",
@@ -34,11 +43,15 @@ def object_storage_destination(url: str, conn_id: str | None) -> Destination:
     :param url: ``s3://bucket/prefix``, ``abfs://container/prefix``, or of another scheme that a provider knows
     :param conn_id: of the kind that the scheme's provider has (AWS, Azure); None for what the machine itself may do
     :raises AylaConfigError: if the URL is malformed, or what it needs isn't installed
+    :raises AylaDestinationError: if the connection has no usable credentials
     """
     scheme, bucket, prefix = _split(url)
+    root = f"{scheme}://{bucket}"
     install = f"pip install '{_PROVIDERS[scheme]}'" if scheme in _PROVIDERS else "install the one that does"
     try:
-        fs = ObjectStoragePath(f"{scheme}://{bucket}", conn_id=conn_id).fs
+        account = account_of(conn_id) if scheme in ("abfs", "abfss") else {}
+        # ObjectStoragePath takes options, and doesn't hand them on.
+        fs = get_fs(scheme, conn_id, account) if account else ObjectStoragePath(root, conn_id=conn_id).fs
     except ImportError as error:
         raise AylaConfigError(f"destination {url!r} needs what isn't installed ({error}): {install}") from None
     except ValueError as error:
@@ -47,7 +60,12 @@ def object_storage_destination(url: str, conn_id: str | None) -> Destination:
         raise AylaConfigError(
             f"destination {url!r}: no installed Airflow provider knows {scheme}://; {install}"
         ) from None
-    return ObjectStorageDestination(_store_of(fs, bucket), f"{scheme}://{bucket}", prefix)
+    except Exception as error:
+        # AWS's roles are taken on already here, and botocore needn't be installed.
+        if not type(error).__module__.startswith("botocore"):
+            raise
+        raise AylaDestinationError(f"connection {conn_id!r} has no usable credentials for {url!r}: {error}") from None
+    return ObjectStorageDestination(_store_of(fs, bucket, conn_id), root, prefix)
 
 
 def _split(url: str) -> tuple[str, str, str]:
@@ -151,12 +169,19 @@ class ObjectStorageDestination:
 
     def _verify(self, key: str, facts: Facts, size: int, crc32c: str) -> None:
         found = facts.crc32c or (crc32c if self._store.checked else content_crc32c(self._store, key, facts))
-        if (facts.size, found) != (size, crc32c):
-            self._store.remove(key)
-            raise AylaDestinationError(
-                f"{self.url}: the store holds {facts.size} bytes with crc32c {found} of {key!r}, {size} bytes with "
-                f"{crc32c} were sent; they are removed. The task's next try sends them again."
-            )
+        if (facts.size, found) == (size, crc32c):
+            return
+        became = "they are removed"
+        try:
+            self._store.remove(key, facts.version)
+        except ChangedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each store's client raises errors of its own
+            became = f"they can't be removed ({error})"
+        raise AylaDestinationError(
+            f"{self.url}: the store holds {facts.size} bytes with crc32c {found} of {key!r}, {size} bytes with "
+            f"{crc32c} were sent; {became}. The task's next try sends them again."
+        )
 
 
 def _stored(path: str, facts: Facts) -> Stored:
@@ -183,10 +208,9 @@ def _errors(where: str) -> Iterator[None]:
     except AylaError:
         raise
     except ChangedError:
-        raise AylaConflictError(
-            f"{where} was written by someone else in the meantime, most likely by another run of the same hour; it is "
-            "left as it stands. The task's next try compares it with the source again."
-        ) from None
+        raise conflict(where) from None
+    except KeptError as error:
+        raise kept(where, error) from None
     except PermissionError as error:
         raise AylaDestinationError(
             f"{where}: the store refuses it ({error}). The connection's account needs to list, read, write and delete "
@@ -198,10 +222,10 @@ def _errors(where: str) -> Iterator[None]:
         raise AylaDestinationError(f"{where}: the store failed ({type(error).__name__}: {error})"[:600]) from error
 
 
-def _store_of(fs: Any, bucket: str) -> Store:
+def _store_of(fs: Any, bucket: str, conn_id: str | None) -> Store:
     protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
     if "s3" in protocols:
-        return S3Store(fs, bucket)
+        return S3Store(fs, bucket, extra_args_of(conn_id))
     if "abfs" in protocols:
         return AzureStore(fs, bucket)
     return AnyStore(fs, bucket)

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
+from airflow.sdk import BaseHook
 from fsspec.asyn import sync
 
-from ayla_provider.object_storage.stores import ChangedError, Facts, Upload
+from ayla_provider.object_storage.stores import ChangedError, Facts, KeptError, Upload
+
+# Another writer's commit throws away the blocks of all others.
+_CHANGED = ("ConditionNotMet", "BlobAlreadyExists", "BlobNotFound", "InvalidBlockList")
+_KEPT = ("BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold", "LeaseIdMissing")
+
+
+def account_of(conn_id: str | None) -> dict[str, str]:
+    """
+    Return what adlfs has to be told of a connection's account.
+
+    Airflow's hooks find it in the connection's URL or login, its file system looks for it in the extra alone.
+    """
+    if conn_id is None:
+        return {}
+    connection = BaseHook.get_connection(conn_id)
+    where = connection.host or ""
+    if "." not in where and not (connection.conn_type == "adls" and where):
+        where = connection.login or ""
+    host = (urlsplit(where if "://" in where else f"https://{where}").hostname or "").replace(".dfs.", ".blob.")
+    found = {"account_name": host.partition(".")[0], "account_host": host if "." in host else ""}
+    stated = {name.removeprefix(f"extra__{connection.conn_type}__") for name in connection.extra_dejson}
+    # What is stated in the extra goes first there, and here.
+    return {name: value for name, value in found.items() if value and not {name, "account_name"} & stated}
 
 
 class AzureStore:
@@ -22,6 +48,10 @@ class AzureStore:
     def __init__(self, fs: Any, container: str) -> None:
         self._fs = fs
         self._container = container
+        # Each request, with its headers, would stand in the task's log.
+        requests = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
+        if requests.level == logging.NOTSET:
+            requests.setLevel(logging.WARNING)
 
     def call(self, method: str, key: str, **arguments: Any) -> Any:
         from azure.core.exceptions import HttpResponseError
@@ -37,9 +67,10 @@ class AzureStore:
         code = getattr(error, "error_code", None) or ""
         code = str(getattr(code, "value", code))
         told = str(error.message).splitlines()[0] if error.message else code
-        # Another writer's commit throws away the blocks of all others.
-        if conditional and (error.status_code in (409, 412) or code in ("InvalidBlockList", "BlobNotFound")):
+        if conditional and code in _CHANGED:
             return ChangedError()
+        if code in _KEPT:
+            return KeptError(f"{code}: {told}")
         if error.status_code == 404:
             return FileNotFoundError(f"{code}: {told}")
         return PermissionError(f"{code}: {told}") if error.status_code == 403 else OSError(f"{code}: {told}")
@@ -52,9 +83,11 @@ class AzureStore:
         async def walk() -> dict[str, Facts]:
             container = self._fs.service_client.get_container_client(self._container)
             found = {}
-            async for one in container.walk_blobs(name_starts_with=prefix, delimiter="/"):
+            async for one in container.walk_blobs(name_starts_with=prefix, include=["metadata"], delimiter="/"):
                 # Folders come too: as prefixes, and from hierarchical accounts as blobs of their own.
-                if (name := one.name.removeprefix(prefix)) and hasattr(one, "size") and not name.endswith("/"):
+                if not hasattr(one, "size") or "hdi_isfolder" in (one.metadata or {}):
+                    continue
+                if name := one.name.removeprefix(prefix):
                     found[name] = Facts(one.size, one.etag.strip('"'))
             return found
 
@@ -79,8 +112,8 @@ class AzureStore:
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         return AzureUpload(self, key, content_type)
 
-    def remove(self, key: str) -> None:
-        self.call("delete_blob", key)
+    def remove(self, key: str, version: str) -> None:
+        self.call("delete_blob", key, **self.only_if(version))
 
     @staticmethod
     def only_if(version: str | None) -> dict[str, Any]:

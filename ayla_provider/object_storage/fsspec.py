@@ -48,7 +48,7 @@ class AnyStore:
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         return AnyUpload(self, key, size, crc32c)
 
-    def remove(self, key: str) -> None:
+    def remove(self, key: str, version: str) -> None:
         self.fs.rm_file(self.name(key))
 
     @staticmethod
@@ -87,4 +87,4 @@ class AnyUpload:
     def abort(self) -> None:
         with contextlib.suppress(Exception):
             self._file.close()
-        self._store.remove(self._draft)
+        self._store.remove(self._draft, "")

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fsspec.asyn import sync
 
 from ayla_provider.cloud.checksum import Crc32c
+from ayla_provider.errors import AylaConfigError
 from ayla_provider.object_storage.stores import PART, ChangedError, Facts, Upload
+
+_EXTRA_ARGS = (
+    *("ServerSideEncryption", "SSEKMSKeyId", "SSEKMSEncryptionContext", "BucketKeyEnabled"),
+    *("StorageClass", "ACL", "Tagging", "Metadata"),
+)
+_TO_BE_RESTORED = ("GLACIER", "DEEP_ARCHIVE")
+
+
+def extra_args_of(conn_id: str | None) -> dict[str, Any]:
+    """
+    Return what an AWS connection wants to be said of each new object, under the name that Airflow's S3Hook has for it.
+
+    :raises AylaConfigError: for what S3 doesn't know, which would be passed over, or an archive can't stand
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    given = S3Hook(aws_conn_id=conn_id).service_config.get("extra_args", {})
+    if not isinstance(given, dict) or not set(given) <= set(_EXTRA_ARGS):
+        named = sorted(set(given) - set(_EXTRA_ARGS)) if isinstance(given, dict) else given
+        raise AylaConfigError(
+            f"connection {conn_id!r}: extra_args of s3 is to be an object with some of {', '.join(_EXTRA_ARGS)}; "
+            f"it has {named!r}"
+        )
+    if given.get("StorageClass") in _TO_BE_RESTORED:
+        raise AylaConfigError(
+            f"connection {conn_id!r}: what is stored as {given['StorageClass']} can't be read at once, as manifests "
+            "must be. Take another StorageClass, and let a lifecycle rule of the bucket move copies that are old"
+        )
+    return given
 
 
 class S3Store:
@@ -20,9 +51,10 @@ class S3Store:
 
     checked = False
 
-    def __init__(self, fs: Any, bucket: str) -> None:
+    def __init__(self, fs: Any, bucket: str, extra_args: Mapping[str, Any]) -> None:
         self._fs = fs
         self.bucket = bucket
+        self.extra_args = extra_args
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         try:
@@ -64,8 +96,8 @@ class S3Store:
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         return S3Upload(self, key, size, crc32c, content_type)
 
-    def remove(self, key: str) -> None:
-        self.call("delete_object", Key=key)
+    def remove(self, key: str, version: str) -> None:
+        self.call("delete_object", Key=key, IfMatch=f'"{version}"')
 
 
 class S3Upload:
@@ -86,6 +118,7 @@ class S3Upload:
         if not self._created:
             self._created = self._store.call(
                 "create_multipart_upload",
+                **self._store.extra_args,
                 Key=self._key,
                 ContentType=self._content_type,
                 ChecksumAlgorithm="CRC32C",
@@ -100,7 +133,7 @@ class S3Upload:
         condition = {"IfMatch": f'"{seen}"'} if seen else {"IfNoneMatch": "*"}
         stated = {"ChecksumCRC32C": self._crc32c}
         if self._whole:
-            what = {"Key": self._key, "Body": self._data, "ContentType": self._content_type}
+            what = {**self._store.extra_args, "Key": self._key, "Body": self._data, "ContentType": self._content_type}
             answer = self._store.call("put_object", **what, ChecksumAlgorithm="CRC32C", **stated, **condition)
         else:
             # A store that doesn't know checksums of whole objects says so by silence, and would refuse to be told one.

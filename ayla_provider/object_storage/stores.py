@@ -54,12 +54,20 @@ class Store(Protocol):
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         """Begin an object."""
 
-    def remove(self, key: str) -> None:
-        """Remove an object."""
+    def remove(self, key: str, version: str) -> None:
+        """
+        Remove one version of an object.
+
+        :raises ChangedError: if the store found that something else stands there
+        """
 
 
 class ChangedError(Exception):
     """Something else stands there than was seen."""
+
+
+class KeptError(Exception):
+    """The store keeps an object from being replaced or removed."""
 
 
 def version_of(facts: Facts | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import resource
 import signal
@@ -15,6 +16,7 @@ from threading import Barrier
 import pytest
 from google.cloud import storage
 
+from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.checksum import Crc32c
 from ayla_provider.cloud.destination import (
     CHUNK,
@@ -25,10 +27,12 @@ from ayla_provider.cloud.destination import (
     split_url,
     url_of,
 )
+from ayla_provider.cloud.storage import ExportStore
 from ayla_provider.cloud.upload import PIECE
+from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError, AylaTransferError
 from ayla_provider.local_cloud import LocalCloud
-from tests.cloud.conftest import Place, gcs_place
+from tests.cloud.conftest import Place, at, gcs_place, put, take_in
 
 PATH = "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv"
 
@@ -307,3 +311,62 @@ def test_a_fault_of_an_upload_that_stays_is_told(cloud: LocalCloud, customer: st
     cloud.faults.add(503, step="upload", times=None)
     with pytest.raises(AylaDestinationError, match=r"Datapoints\.csv.*503"):
         write(gcs_place(cloud, customer).destination, b"data")
+
+
+@pytest.mark.parametrize("size", [10, 20 * CHUNK])
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("retentionPolicyNotMet", "Object 'a' is subject to bucket's retention policy or object retention and ..."),
+        ("forbidden", "Object 'a' is under active Temporary hold and cannot be overwritten until hold is removed."),
+    ],
+)
+def test_an_object_that_a_policy_or_a_hold_keeps_is_left_and_told(
+    cloud: LocalCloud, customer: storage.Client, size: int, reason: str, message: str
+) -> None:
+    place = gcs_place(cloud, customer)
+    first = write(place.destination, b"old")
+    # An upload in pieces is refused at its last one.
+    refuse(cloud, 403, reason, message, nth=1 if size < CHUNK else 3)
+    with pytest.raises(AylaDestinationError, match=r"Datapoints\.csv may not be replaced.*keep versions"):
+        write(place.destination, bytes(size), replaces=first)
+    assert place.everything() == {PATH: b"old"}
+    write(place.destination, b"another", path="a/late.csv")
+
+
+def test_what_an_organization_forbids_is_not_told_as_another_run(cloud: LocalCloud, customer: storage.Client) -> None:
+    refuse(cloud, 412, "orgPolicyConstraintFailed", "Request violates an OrgPolicy constraint.")
+    with pytest.raises(AylaDestinationError, match=r"a policy of your organization refuses it \(412.*Cloud KMS"):
+        write(gcs_place(cloud, customer).destination, b"data")
+
+
+def refuse(cloud: LocalCloud, status: int, reason: str, message: str, *, nth: int = 1) -> None:
+    """Let the bucket answer the n-th request of an upload from now on in Google's words."""
+    error = {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}
+    body, kind = json.dumps({"error": error}), "application/json"
+    cloud.faults.add(status, step="upload", nth=nth, body=body, content_type=kind)
+
+
+def test_a_late_file_whose_manifest_may_not_be_replaced_yet_is_not_lost(
+    cloud: LocalCloud, customer: storage.Client, store: ExportStore
+) -> None:
+    place = gcs_place(cloud, customer)
+    archive = Archive(place.destination)
+    put(cloud, 2, "one.csv")
+    take_in(archive, store, 2)
+    put(cloud, 2, "late.csv", b"late\r\n")
+    # The second upload is the manifest's.
+    refuse(cloud, 403, "retentionPolicyNotMet", "Object 'a' is subject to bucket's retention policy ...", nth=2)
+    with pytest.raises(AylaDestinationError, match=r"hour=02\.json may not be replaced"):
+        take_in(archive, store, 2)
+    assert b"late\r\n" in place.everything().values()
+    assert [file.size for file in files_of(archive)] == [5]
+    report = take_in(archive, store, 2)
+    assert (report.copied_files, report.manifests_written) == (0, 1)
+    assert sorted(file.size for file in files_of(archive)) == [5, 6]
+
+
+def files_of(archive: Archive) -> tuple[ManifestFile, ...]:
+    manifest = archive.manifest("datapoint", at(2))
+    assert manifest
+    return manifest.files

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Callable
+from contextlib import closing, suppress
+from urllib.parse import parse_qs
 
 import pytest
 from google.api_core import exceptions as google_errors
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from ayla_provider.cloud.checksum import Crc32c
 from ayla_provider.cloud.upload import AT_ONCE, PIECE, GcsUploader, Uploaded
 from ayla_provider.local_cloud import LocalCloud, SeededContent
-from tests.cloud.conftest import bytes_of, requests_of
+from tests.cloud.conftest import Answering, bytes_of, requests_of
 
 KIB = 1024
 QUARTER = 256 * KIB
@@ -127,3 +132,18 @@ def test_an_upload_that_is_given_up_is_cancelled(cloud: LocalCloud, customer: st
         )
     assert sent(cloud)[-1][0] == "DELETE"
     assert stored(cloud) is None
+
+
+@pytest.mark.parametrize("size", [1, AT_ONCE + 1])
+def test_nothing_is_said_that_a_bucket_has_a_default_for(answering: Callable[..., Answering], size: int) -> None:
+    """Neither key nor storage class, nor an ACL, which a bucket with uniform access would refuse."""
+    bucket = answering(200, {"size": size, "crc32c": "", "generation": 1}, Location="http://127.0.0.1:9/")
+    with closing(storage.Client("-", AnonymousCredentials(), client_options={"api_endpoint": bucket.url})) as client:
+        uploader = GcsUploader(client, "bucket")
+        facts = {"size": size, "crc32c": "AAAAAA==", "if_generation_match": 0, "content_type": "text/csv"}
+        with suppress(ValueError):  # an upload in pieces isn't continued at another host
+            uploader.upload(NAME, io.BytesIO(bytes(size)), **facts)
+    ((line, _, body),) = bucket.received
+    stated = json.loads(next(part for part in body.split(b"\r\n") if part.startswith(b"{")))
+    assert stated == {"name": NAME, "crc32c": "AAAAAA==", "contentType": "text/csv"}
+    assert set(parse_qs(line.partition("?")[2])) == {"uploadType", "ifGenerationMatch", "fields"}
