@@ -1,53 +1,34 @@
-"""docker-compose.yaml, as far as it can be looked at without containers."""
+"""
+docker-compose.yaml, as far as it can be looked at without running it.
+
+Its commands, health checks and the order of start run in tests/integration/test_celery.py.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from importlib import resources
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from airflow.configuration import conf
-from cryptography.fernet import Fernet
 
 from ayla_provider.cloud.settings import AylaSettings
-from ayla_provider.hooks import open_destination
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.__main__ import _parser
+from tests import compose
+from tests.compose import ROOT, SECRETS, TEXT, command_of, health_check_of
 
-ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docker-compose.yaml").read_text()
-VARIABLE = re.compile(r"(?<!\$)\$\{([^}]*)\}")
-OF_THE_IMAGE = {"/usr/bin/dumb-init", "/entrypoint", "/bin/bash", "curl", "pg_isready", "chown"}
-AIRFLOW = ("init", "ayla-cloud", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
-
-
-def resolved(text: str) -> Any:
-    """Return the file as Compose reads it when no variable is set."""
-    filled = VARIABLE.sub(lambda match: match[1].partition(":-")[2], text)
-    return yaml.safe_load(filled)
-
-
-FILE = resolved(TEXT)
-SERVICES: dict[str, dict[str, Any]] = FILE["services"]
+SERVICES = compose.services()
+AIRFLOW = [name for name, service in SERVICES.items() if "AIRFLOW__CORE__EXECUTOR" in service["environment"]]
 
 
 def words(service: str) -> list[str]:
-    """Return all words of a service's entrypoint, command and health check, as a shell would get them."""
-    found: list[str] = []
+    """Return all words of a service's command and health check."""
     one = SERVICES[service]
-    for part in (one.get("entrypoint", []), one.get("command", []), one.get("healthcheck", {}).get("test", [])):
-        found += part if isinstance(part, list) else part.split()
-    return [word.replace("$$", "$") for word in found]
+    return " ".join([*command_of(one), *(health_check_of(one) if "healthcheck" in one else [])]).split()
 
 
 def test_it_is_valid_by_the_official_schema() -> None:
@@ -57,23 +38,43 @@ def test_it_is_valid_by_the_official_schema() -> None:
     schema = json.loads((resources.files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text())
     validator = jsonschema.validators.validator_for(schema)(schema)
     assert [error.message for error in validator.iter_errors(yaml.safe_load(TEXT))] == []
-    assert [error.message for error in validator.iter_errors(FILE)] == []
+    assert [error.message for error in validator.iter_errors({"services": SERVICES})] == []
     assert list(validator.iter_errors({"services": {"a": {"imagee": "b"}}}))
 
 
-def test_every_variable_has_a_default() -> None:
-    code = "\n".join(line for line in TEXT.splitlines() if not line.lstrip().startswith("#"))
-    variables = VARIABLE.findall(code)
-    assert len(variables) > 8
-    assert [one for one in variables if not re.fullmatch(r"[A-Z_]+:-[^$}]+", one)] == []
-    assert not re.search(r"(?<!\$)\$(?![\${])", code)  # else Compose would look for a variable
+def test_it_has_the_parts_of_a_deployment() -> None:
+    once = {"init", "volumes"}
+    parts = {"apiserver", "scheduler", "dag-processor", "triggerer", "worker"}
+    assert set(SERVICES) == {"postgres", "redis", "ayla-cloud"} | once | {f"airflow-{part}" for part in parts}
+    for name, service in SERVICES.items():
+        assert service["restart"] == ("no" if name in once else "unless-stopped")
+        assert ("healthcheck" in service) == (name not in once)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_without_a_secret_it_does_not_start(secret: str) -> None:
+    with pytest.raises(KeyError, match=secret):
+        compose.services({name: value for name, value in SECRETS.items() if name != secret})
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    holders = re.findall(r"^ *\w*(?:PASSWORD|SECRET|_KEY|CLI_AUTH|BROKER_URL|ALCHEMY_CONN): .*", TEXT, re.MULTILINE)
+    assert len(holders) >= len(SECRETS)
+    assert [line for line in holders if ":?see docs/docker-compose.md}" not in line] == []
 
 
 def test_a_variable_has_one_default() -> None:
-    defaults: dict[str, set[str]] = {}
-    for one in VARIABLE.findall(TEXT):
-        defaults.setdefault(one.partition(":-")[0], set()).add(one.partition(":-")[2])
-    assert {name: values for name, values in defaults.items() if len(values) > 1} == {}
+    found = compose.VARIABLE.findall(TEXT)
+    assert len({name for name, *_ in found}) == len(set(found)) > 10
+    code = "\n".join(line for line in TEXT.splitlines() if not line.lstrip().startswith("#"))
+    assert "${" not in compose.VARIABLE.sub("", code)
+    assert not re.search(r"(?<!\$)\$(?![\${])", code)  # else Compose would look for a variable
+
+
+def test_the_lines_of_the_page_make_all_secrets() -> None:
+    page = (ROOT / "docs" / "docker-compose.md").read_text()
+    lines = re.findall(r"^```bash\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[0]
+    assert set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", lines)) == set(SECRETS)
 
 
 @pytest.mark.parametrize("service", AIRFLOW)
@@ -83,65 +84,41 @@ def test_its_options_are_options_of_airflow(service: str) -> None:
     known = conf.configuration_description
     for option in options:
         _, section, key = option.lower().split("__")
-        assert key in known.get(section, {"options": {}})["options"], option
-        assert "deprecat" not in (known[section]["options"][key]["description"] or "").lower()[:60]
+        if not section.startswith("celery"):  # of a provider
+            assert key in known.get(section, {"options": {}})["options"], option
+            assert "deprecat" not in (known[section]["options"][key]["description"] or "").lower()[:60]
 
 
 def test_all_of_airflow_shares_its_settings() -> None:
     kinds = [{k: v for k, v in SERVICES[one]["environment"].items() if k.startswith("AIRFLOW")} for one in AIRFLOW]
     assert all(kind == kinds[0] for kind in kinds)
-    assert {SERVICES[one]["image"] for one in AIRFLOW} == {"apache/airflow:3.3.2"}
+    images = {SERVICES[one]["image"] for one in (*AIRFLOW, "ayla-cloud", "volumes")}
+    assert images == {"apache/airflow:3.3.2"}
 
 
-def test_the_keys_are_good_ones_and_say_what_they_are() -> None:
-    environment = SERVICES["airflow-apiserver"]["environment"]
-    Fernet(environment["AIRFLOW__CORE__FERNET_KEY"])
-    jwt = environment["AIRFLOW__API_AUTH__JWT_SECRET"]
-    assert len(jwt) >= 64  # what HS512 asks for
-    for value in (
-        jwt,
-        environment["AIRFLOW__API__SECRET_KEY"],
-        SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"],
-    ):
-        assert value.startswith("development-only")
-
-
-def test_the_connection_is_the_local_clouds_by_the_services_name() -> None:
-    connection = json.loads(SERVICES["airflow-scheduler"]["environment"]["AIRFLOW_CONN_AYLA_DEFAULT"])
-    assert connection.pop("conn_type") == "ayla"
-    settings = AylaSettings.from_fields(conn_id="ayla_default", port=None, **connection)
-    script = next(word for word in words("ayla-cloud") if "--port" in word)
-    port = script.partition("--port ")[2].split()[0]
-    base = f"http://ayla-cloud:{port}"
-    assert (settings.user_url, settings.storage_endpoint) == (base, base)
-    with LocalCloud() as cloud:
-        made = json.loads(json.dumps(cloud.ayla_connection()).replace(cloud.url, base))
-    made.pop("conn_type")
-    made["extra"].pop("region")  # the host goes before it
-    assert connection["extra"].pop("allow_http") is True
-    assert connection == made
-
-
-def test_the_local_cloud_gets_arguments_that_it_knows() -> None:
-    script = words("ayla-cloud")
-    command = next(word for word in script if "local_cloud" in word).split()
-    at = command.index("ayla_provider.local_cloud")
-    arguments = [
-        word.strip('"').replace("$AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00") for word in command[at + 1 :]
-    ]
-    parsed = _parser().parse_args(arguments)
-    assert (parsed.host, str(parsed.port)) == ("0.0.0.0", "8099")
-    assert "('localhost', 8099)" in script[-1]
+def test_your_own_ayla_and_bucket_go_before_the_local_cloud() -> None:
+    own = {
+        "AIRFLOW_CONN_AYLA_DEFAULT": '{"conn_type": "ayla"}',
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": "google-cloud-platform://",
+        "AYLA_EXPORT_DESTINATION": "gs://your-bucket/ayla",
+        "STORAGE_EMULATOR_HOST": "",
+    }
+    environment = compose.services(SECRETS | own)["airflow-worker"]["environment"]
+    assert environment.pop("AIRFLOW_VAR_AYLA_EXPORT_DESTINATION") == own.pop("AYLA_EXPORT_DESTINATION")
+    assert own.items() <= environment.items()
+    assert not own.keys() & SERVICES["airflow-worker"]["environment"].keys() - {"STORAGE_EMULATOR_HOST"}
 
 
 def test_hosts_and_ports_are_those_of_the_services() -> None:
-    environment = SERVICES["airflow-scheduler"]["environment"]
+    environment = SERVICES["airflow-worker"]["environment"]
     database = urlsplit(environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
     postgres = SERVICES["postgres"]["environment"]
     assert (database.hostname, database.port) == ("postgres", 5432)
-    assert (database.username, database.password, database.path[1:]) == tuple(
+    assert [database.username, database.password, database.path[1:]] == [
         postgres[f"POSTGRES_{name}"] for name in ("USER", "PASSWORD", "DB")
-    )
+    ]
+    broker = urlsplit(environment["AIRFLOW__CELERY__BROKER_URL"])
+    assert (broker.hostname, broker.port, broker.password) == ("redis", 6379, words("redis")[2])
     execution = urlsplit(environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"])
     assert (execution.hostname, str(execution.port)) == ("airflow-apiserver", conf.get("api", "port"))
     (published,) = SERVICES["airflow-apiserver"]["ports"]
@@ -151,6 +128,23 @@ def test_hosts_and_ports_are_those_of_the_services() -> None:
     health = next(word for word in words("airflow-scheduler") if word.startswith("http"))
     assert str(urlsplit(health).port) == conf.get("scheduler", "scheduler_health_check_server_port")
     assert [name for name, one in SERVICES.items() if "ports" in one] == ["airflow-apiserver"]
+
+
+def test_the_local_cloud_answers_where_its_name_says() -> None:
+    command = " ".join(command_of(SERVICES["ayla-cloud"])).partition("local_cloud ")[2]
+    parsed = _parser().parse_args(command.replace('"$AYLA_EXPORT_HOURS"', "8").split())
+    assert parsed.host == SERVICES["ayla-cloud"]["hostname"] == "ayla-cloud"
+    base = f"http://{parsed.host}:{parsed.port}"
+    assert SERVICES["airflow-worker"]["environment"]["STORAGE_EMULATOR_HOST"] == base
+    assert f"{base}/_local/stats" in words("ayla-cloud")
+    with LocalCloud() as cloud:
+        made = json.loads(json.dumps(cloud.ayla_connection()).replace(cloud.url, base))
+        bucket = cloud.customer.name
+    made.pop("conn_type")
+    made["extra"]["allow_http"] = True  # as the init service does
+    settings = AylaSettings.from_fields(conn_id="ayla_default", port=None, **made)
+    assert (settings.user_url, settings.storage_endpoint) == (base, base)
+    assert SERVICES["airflow-worker"]["environment"]["AIRFLOW_VAR_AYLA_EXPORT_DESTINATION"] == f"gs://{bucket}/ayla"
 
 
 def test_who_is_waited_for_is_there_and_can_be_waited_for() -> None:
@@ -163,67 +157,22 @@ def test_who_is_waited_for_is_there_and_can_be_waited_for() -> None:
                 assert SERVICES[other]["restart"] == "no"
 
 
-def test_volumes_are_declared_and_folders_are_there() -> None:
-    used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert {name for name in used if not name.startswith(".")} == set(FILE["volumes"])
-    assert all((ROOT / name).is_dir() for name in used if name.startswith("."))
+def test_volumes_are_declared_and_given_to_airflows_user() -> None:
+    mounts = [volume.split(":")[:2] for service in SERVICES.values() for volume in service.get("volumes", [])]
+    names = {name for name, _ in mounts if not name.startswith(".")}
+    assert names == set(yaml.safe_load(TEXT)["volumes"])
+    assert all((ROOT / name).is_dir() for name, _ in mounts if name.startswith("."))
+    of_airflow = {place for name, place in mounts if name in names - {"broker", "database"}}
+    assert of_airflow == {word for word in words("volumes") if word.startswith("/opt")}
 
 
-@pytest.mark.parametrize("service", AIRFLOW)
-def test_the_programs_of_its_commands_are_there(service: str) -> None:
-    one = SERVICES[service]
-    command = one["command"]
-    if isinstance(command, str):
-        run = subprocess.run(
-            [sys.executable, "-m", "airflow", command, "--help"], capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, run.stderr
-    for script in [word for word in words(service) if " " in word and not word.startswith("import ")]:
-        assert subprocess.run(["bash", "-n", "-c", script], check=False).returncode == 0
-        for module in re.findall(r"python -m ([\w.]+)", script):
-            assert importlib.util.find_spec(module)
-    for program in (one["entrypoint"][0], one.get("healthcheck", {}).get("test", ["", "python"])[1].split()[0]):
-        assert program in OF_THE_IMAGE or program == "airflow" or shutil.which(program), program
-
-
-def test_the_subcommands_of_airflow_are_those_of_its_command_line() -> None:
-    script = SERVICES["init"]["command"][0]
-    checks = " ".join(word for service in AIRFLOW for word in words(service) if word.startswith("airflow "))
-    commands = re.findall(r"^airflow (\w+) (\w+)", script, re.MULTILINE) + re.findall(r"airflow (\w+) (\w+)", checks)
-    assert set(commands) == {("db", "migrate"), ("pools", "set"), ("variables", "set"), ("jobs", "check")}
-    for group, command in set(commands):
-        run = subprocess.run(
-            [sys.executable, "-m", "airflow", group, command, "--help"], capture_output=True, check=False
-        )
-        assert run.returncode == 0
-
-
-def test_the_init_step_leaves_what_the_others_read(tmp_path: Path) -> None:
-    script = SERVICES["init"]["command"][0].replace("$$", "$")
-    program = script.partition("<<'END'\n")[2].partition("\nEND")[0]
-    environment = {k: str(v) for k, v in SERVICES["init"]["environment"].items() if k.startswith("AYLA")}
-    for _ in range(2):
-        subprocess.run(
-            [sys.executable, "-c", program], env=os.environ | environment | {"AYLA_SHARED": str(tmp_path)}, check=True
-        )
-    assert json.loads((tmp_path / "passwords.json").read_text()) == {"admin": "admin"}
-    parsed = _parser().parse_args(["--start", (tmp_path / "export_start").read_text()])
-    assert parsed.start.minute == 0
-    users = SERVICES["airflow-apiserver"]["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
-    assert users.partition(":")[0] == "admin"
-    assert "/opt/ayla/shared/export_start" in SERVICES["airflow-scheduler"]["entrypoint"][-2]
-
-
-def test_the_archive_is_where_the_variable_says() -> None:
-    destination = open_destination(SERVICES["init"]["environment"]["AYLA_EXPORT_DESTINATION"], None)
-    assert destination.url == "file:///archive"
-    assert "archive:/archive" in SERVICES["airflow-scheduler"]["volumes"]
-
-
-def test_the_names_are_those_that_the_sample_dag_uses() -> None:
-    dag = (ROOT / "dags/ayla_export_to_bucket.py").read_text()
-    script = SERVICES["init"]["command"][0]
-    for name in ("ayla_export_destination", "ayla_export"):
-        assert name in dag
-        assert f"set {name} " in script
-    assert "AYLA_EXPORT_START" in dag
+def test_the_names_are_those_that_the_sample_dags_use() -> None:
+    dags = "".join(path.read_text() for path in (ROOT / "dags").glob("*.py"))
+    script = command_of(SERVICES["init"])[-1]
+    for pool in ("ayla_export", "ayla_history"):
+        assert f'"{pool}"' in dags
+        assert f'"{pool}": {{"slots"' in script
+    assert "var.value.ayla_export_destination" in dags
+    assert "AIRFLOW_VAR_AYLA_EXPORT_DESTINATION" in SERVICES["airflow-worker"]["environment"]
+    assert "AYLA_EXPORT_START" in dags
+    assert "AYLA_EXPORT_START" in " ".join(SERVICES["airflow-worker"]["entrypoint"])
