@@ -12,9 +12,22 @@ DAYS ?= 30
 SEED ?= 1
 MINUTES ?= 60
 ROWS ?= 5000000
+# The tests in which Airflow's version counts; docker-compose.yaml has the newest one.
+OF_AIRFLOW := $(filter-out $(patsubst %,tests/test_%.py,compose dbt docs simulation wheel workflows),$(wildcard tests/test_*.py)) \
+  tests/object_storage/test_azure.py tests/object_storage/test_aws_connections.py \
+  tests/integration --ignore tests/integration/test_celery.py
+# What is given to users is built and checked in an environment of its own, without Airflow.
+RELEASE := .venv-release/bin
+# The newest commit's time, so that the same commit makes the same files; without git hatchling takes a time of its own.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+# The version that test-wheel installs, and what with.
+AIRFLOW ?= 3.3
+CONSTRAINTS_3.1 := constraints-oldest.txt
+CONSTRAINTS_3.2 := constraints-3.2.txt
+CONSTRAINTS_3.3 := constraints-dev.txt
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint $(CONSTRAINTS)
 
-.PHONY: help demo simulate soak test test-oldest test-doubles test-double lint format bench screenshots clean
+.PHONY: help demo simulate soak test test-oldest test-doubles test-double test-wheel dist docs release lint format bench screenshots clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -31,8 +44,8 @@ soak: $(VENV)/.demo ## Live through weeks in the same processes; nothing may gro
 test: $(VENV)/.test $(if $(shell command -v npm),.azurite/$(AZURITE)) ## Run all tests (TESTS="-k wait" for some)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-test-oldest: ## The same with the oldest Airflow that is supported
-	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
+test-oldest: ## Run those that know Airflow with the oldest one that is supported (TESTS=tests for all)
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt TESTS="$(or $(TESTS),$(OF_AIRFLOW))"
 
 test-doubles: ## Run the tests of BigQuery and Snowflake against doubles of theirs, without Airflow
 	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/bigquery CONSTRAINTS=constraints-doubles.txt
@@ -41,6 +54,22 @@ test-doubles: ## Run the tests of BigQuery and Snowflake against doubles of thei
 # What tests/conftest.py prepares needs Airflow; and bqemulator's plugin for pytest needs Docker.
 test-double: $(VENV)/.double
 	@$(BIN)/python -m pytest --confcutdir tests/doubles -p no:bqemulator $(or $(TESTS),tests/doubles)
+
+test-wheel: dist ## Install the wheel into an empty Airflow, and test it there (AIRFLOW=3.1, 3.2, 3.3; TESTS=tests for all)
+	@.ci/test-wheel $(CONSTRAINTS_$(AIRFLOW)) $(TESTS)
+
+dist: release ## Build sdist and wheel into dist/, the same bytes each time, and check them
+	@rm -rf dist
+	@$(RELEASE)/validate-pyproject pyproject.toml
+	@$(if $(SOURCE_DATE_EPOCH),SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)) $(RELEASE)/python -m build --no-isolation --outdir dist .
+	@$(RELEASE)/twine check --strict dist/*
+	@$(RELEASE)/check-wheel-contents dist
+
+docs: release ## Build the site of the documents into site/; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(RELEASE)/mkdocs build --strict
+
+release:
+	@$(MAKE) --no-print-directory VENV=.venv-release CONSTRAINTS=constraints-release.txt .venv-release/.release
 
 lint: $(VENV)/.test ## Check style and types
 	@$(BIN)/ruff check .
@@ -58,7 +87,7 @@ screenshots: $(VENV)/.test ## Take the pictures of README and docs anew (needs C
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-oldest .venv-doubles .azurite .demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-doubles .venv-release .azurite .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
@@ -90,4 +119,9 @@ $(VENV)/.bench: $(VENV)/.test
 $(VENV)/.double: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing a double into $(VENV), for half a minute ..."
 	@$(PIP) --group doubles-$(notdir $(VENV))
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
+	@echo "Installing what builds packages and documents into $(VENV), for a few seconds ..."
+	@$(PIP) --group dist --group docs
 	@touch $@

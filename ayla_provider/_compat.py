@@ -13,8 +13,9 @@ except ImportError:  # Airflow 3.1
     )
 
 try:
-    from airflow.sdk.observability import stats
+    # On 3.2 its functions stand in the class alone, not beside it.
+    from airflow.sdk.observability.stats import Stats as stats  # noqa: N813 - used like a module
 except ImportError:  # Airflow 3.1
-    from airflow.stats import Stats as stats  # type: ignore[no-redef]  # noqa: N813 - a class there, a module here
+    from airflow.stats import Stats as stats  # noqa: N813 - used like a module
 
 __all__ = ["AirflowFailException", "AirflowSkipException", "conf", "stats"]
