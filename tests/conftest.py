@@ -49,6 +49,17 @@ def airflow_db() -> None:
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
 
 
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """A server that speaks S3, at this address."""
+    moto = pytest.importorskip("moto.server", reason="pip install 'moto[server,s3crc32c]'")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
 @pytest.fixture
 def export(monkeypatch: pytest.MonkeyPatch, airflow_db: None) -> Iterator[LocalCloud]:
     """A local cloud where datapoint and connection have a file in HOUR, and the connections that lead to it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,6 @@ import boto3
 import duckdb
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
-from moto.server import ThreadedMotoServer
 
 from ayla_provider._compat import AirflowFailException
 from ayla_provider.check import check
@@ -49,29 +47,20 @@ TI = SimpleNamespace(
 CONTEXT: Any = {"ti": TI, "outlet_events": OutletEventAccessors()}
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(url: str, monkeypatch: pytest.MonkeyPatch, airflow_db: None) -> str:
+def bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch, airflow_db: None) -> str:
     name = f"us-dev-data-export-{time.monotonic_ns()}"
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS)
+    client = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **KEYS)
     client.create_bucket(Bucket=name)
     for folder in EVENT_FOLDERS.values():
         client.put_object(Bucket=name, Key=f"{folder}/{HOUR:%Y-%m-%d %H:%M:%S}/Events.csv", Body=ROW)
         client.put_object(Bucket=name, Key=f"{folder}/{HOUR + ONE_HOUR:%Y-%m-%d %H:%M:%S}/Events.csv", Body=ROW)
-    connect(monkeypatch, url, name)
+    connect(monkeypatch, s3_url, name)
     return name
 
 
-def connect(monkeypatch: pytest.MonkeyPatch, url: str, bucket: str | None, **more: Any) -> None:
-    extra: dict[str, Any] = {"region_name": "us-east-1", "endpoint_url": url} | more
+def connect(monkeypatch: pytest.MonkeyPatch, s3_url: str, bucket: str | None, **more: Any) -> None:
+    extra: dict[str, Any] = {"region_name": "us-east-1", "endpoint_url": s3_url} | more
     if bucket:
         extra["service_config"] = {"s3": {"bucket_name": bucket}}
     login, password = KEYS.values()
@@ -122,9 +111,9 @@ def test_hook_sensor_operator_and_reconcile_take_a_connection_to_s3_as_one_to_ay
 
 
 def test_the_connections_own_settings_hold_and_there_is_a_connection_for_each_thread(
-    monkeypatch: pytest.MonkeyPatch, url: str, airflow_db: None
+    monkeypatch: pytest.MonkeyPatch, s3_url: str, airflow_db: None
 ) -> None:
-    connect(monkeypatch, url, "a-bucket", config_kwargs={"connect_timeout": 7, "proxies": {"https": "http://p:1"}})
+    connect(monkeypatch, s3_url, "a-bucket", config_kwargs={"connect_timeout": 7, "proxies": {"https": "http://p:1"}})
     config = AylaHook("ayla_s3").get_conn().meta.config
     assert (config.connect_timeout, config.proxies) == (7, {"https": "http://p:1"})
     assert config.max_pool_connections >= 32
@@ -140,9 +129,9 @@ def test_check_goes_from_the_connection_to_a_file(bucket: str) -> None:
 
 @pytest.mark.parametrize(("name", "said"), [(None, "bucket_name is missing"), ("none-of-that-name", "no such bucket")])
 def test_a_wrong_bucket_fails_for_good_and_is_told(
-    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, airflow_db: None, name: str | None, said: str
+    s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, airflow_db: None, name: str | None, said: str
 ) -> None:
-    connect(monkeypatch, url, name)
+    connect(monkeypatch, s3_url, name)
     with pytest.raises(AirflowFailException, match=said):
         operator(tmp_path).execute(CONTEXT)
     failed = [step for step in check("ayla_s3") if step.ok is False]
@@ -151,11 +140,11 @@ def test_a_wrong_bucket_fails_for_good_and_is_told(
 
 
 def test_an_export_that_moved_to_cloud_storage_is_one_series_of_hours(
-    bucket: str, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bucket: str, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     hours = [HOUR + number * ONE_HOUR for number in range(4)]
     moved, new = ROW.replace(b"000000001", b"000000002"), ROW.replace(b"000000001", b"000000003")
-    s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS)
+    s3 = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **KEYS)
     key = f"Connection/{hours[1]:%Y-%m-%d %H:%M:%S}/Events.csv"
     s3.put_object(Bucket=bucket, Key=key, Body=moved)
 

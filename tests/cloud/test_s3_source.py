@@ -16,7 +16,6 @@ import boto3
 import pytest
 import requests
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from ayla_provider.cloud.archive import Archive, ArchiveReport
 from ayla_provider.cloud.checksum import Crc32c
@@ -31,15 +30,6 @@ from tests.cloud.conftest import WAITS, Answering
 HOUR = hour_of(datetime.now(UTC)) - timedelta(days=2)
 KEYS = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
 QUICK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=5)
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 def client_at(url: str, **keys: str) -> Any:
@@ -85,8 +75,8 @@ class Passing:
 
 
 @pytest.fixture
-def passing(url: str) -> Iterator[Passing]:
-    way = Passing(url)
+def passing(s3_url: str) -> Iterator[Passing]:
+    way = Passing(s3_url)
     thread = Thread(target=way.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     yield way
@@ -96,8 +86,8 @@ def passing(url: str) -> Iterator[Passing]:
 
 
 @pytest.fixture
-def source(url: str) -> S3Source:
-    made = S3Source(client_at(url), f"us-dev-data-export-{time.monotonic_ns()}")
+def source(s3_url: str) -> S3Source:
+    made = S3Source(client_at(s3_url), f"us-dev-data-export-{time.monotonic_ns()}")
     made.client.create_bucket(Bucket=made.bucket)
     return made
 
@@ -162,7 +152,7 @@ def test_hours_are_told_apart_as_in_cloud_storage(source: S3Source, store: Expor
 
 
 def test_an_hour_among_a_hundred_thousand_objects_takes_one_request(
-    url: str, source: S3Source, store: ExportStore
+    s3_url: str, source: S3Source, store: ExportStore
 ) -> None:
     from moto.core import DEFAULT_ACCOUNT_ID
     from moto.s3.models import s3_backends
@@ -191,19 +181,19 @@ def test_an_hour_among_a_hundred_thousand_objects_takes_one_request(
     ],
 )
 def test_wrong_keys_are_told_with_where_to_find_the_right_ones(
-    url: str, source: S3Source, wrong: dict[str, str], said: str
+    s3_url: str, source: S3Source, wrong: dict[str, str], said: str
 ) -> None:
-    iam = boto3.client("iam", endpoint_url=url, region_name="us-east-1", **KEYS)
+    iam = boto3.client("iam", endpoint_url=s3_url, region_name="us-east-1", **KEYS)
     name = f"oem-{time.monotonic_ns()}"
     iam.create_user(UserName=name)
     made = iam.create_access_key(UserName=name)["AccessKey"]
     keys = {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]} | wrong
-    requests.post(f"{url}/moto-api/reset-auth", data="0", timeout=10)
+    requests.post(f"{s3_url}/moto-api/reset-auth", data="0", timeout=10)
     try:
         with pytest.raises(AylaAccessDenied) as refused:
-            ExportStore(S3Source(client_at(url, **keys), source.bucket), "").event_folders()
+            ExportStore(S3Source(client_at(s3_url, **keys), source.bucket), "").event_folders()
     finally:
-        requests.post(f"{url}/moto-api/reset-auth", data="10000000", timeout=10)
+        requests.post(f"{s3_url}/moto-api/reset-auth", data="10000000", timeout=10)
     assert said in str(refused.value)
     assert "OEM Profile, Data Export" in str(refused.value)
     assert keys["aws_secret_access_key"] not in str(refused.value)
@@ -293,6 +283,6 @@ def test_a_try_after_a_lost_manifest_leaves_what_stands(source: S3Source, store:
     assert (tmp_path / entry.path).stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_a_bucket_that_is_not_there_is_told(url: str) -> None:
+def test_a_bucket_that_is_not_there_is_told(s3_url: str) -> None:
     with pytest.raises(AylaAccessDenied, match=r"no such bucket.*Check bucket_name"):
-        ExportStore(S3Source(client_at(url), "none-of-that-name"), "").event_folders()
+        ExportStore(S3Source(client_at(s3_url), "none-of-that-name"), "").event_folders()

@@ -12,7 +12,6 @@ import boto3
 import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
-from moto.server import ThreadedMotoServer
 
 from ayla_provider.cloud.archive import Archive
 from ayla_provider.cloud.destination import FileDestination
@@ -149,14 +148,11 @@ def test_first_and_last_day_may_be_parts_of_days(
 
 
 @pytest.fixture
-def s3(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def s3(cloud: LocalCloud, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The files of DAY in a bucket of Amazon S3's kind, as they lay there before the export moved."""
     keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url, name = f"http://{host}:{port}", "us-dev-data-export-1a2b3c4d"
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
+    name = "us-dev-data-export-1a2b3c4d"
+    client = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **keys)
     client.create_bucket(Bucket=name)
     stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[name]
     for answer in cloud.answer_key():
@@ -167,13 +163,12 @@ def s3(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             client.put_object(Bucket=name, Key=key, Body=b"".join(found.content.chunks(0, found.content.size)))
             stored.keys[key].last_modified = answer.hour + ONE_HOUR
     login, password = keys.values()
-    extra = {"region_name": "us-east-1", "endpoint_url": url, "service_config": {"s3": {"bucket_name": name}}}
+    extra = {"region_name": "us-east-1", "endpoint_url": s3_url, "service_config": {"s3": {"bucket_name": name}}}
     connection = {"conn_type": "aws", "login": login, "password": password, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_AYLA_S3", json.dumps(connection))
     monkeypatch.setenv("AYLA_S3_START", DAY.isoformat())
     monkeypatch.setenv("AYLA_S3_END", (DAY + ONE_DAY).isoformat())
-    yield stored
-    server.stop()
+    return stored
 
 
 def test_the_days_before_the_export_moved_come_from_s3_and_go_on_where_they_failed(

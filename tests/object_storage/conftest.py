@@ -49,17 +49,6 @@ class Place:
     kind: str
 
 
-@pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    moto = pytest.importorskip("moto.server", reason="pip install 'moto[server,s3crc32c]'")
-    pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 def answers(port: int) -> bool:
     with socket.socket() as attempt:
         return attempt.connect_ex(("127.0.0.1", port)) == 0

@@ -47,23 +47,17 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> o
         with LocalCloud() as cloud:
             yield gcs(cloud)
         return
-    moto = pytest.importorskip("moto.server", reason="pip install 'moto[server,s3crc32c]'")
-    pytest.importorskip("s3fs")
     import boto3
 
     monkeypatch.setattr("airflow.sdk.io.store._STORE_CACHE", {})
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    extra = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
+    extra = {"endpoint_url": request.getfixturevalue("s3_url"), "region_name": "us-east-1"}
     keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
     name = f"bucket-{time.monotonic_ns()}"
     boto3.client("s3", **extra, **keys).create_bucket(Bucket=name)
     connection = {"conn_type": "aws", "login": "AKIAEXAMPLE", "password": "example", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_TEST", json.dumps(connection))
     yield object_storage_destination(f"s3://{name}/ayla", "aws_test")
-    server.stop()
 
 
 def copy(source: Path, destination: Destination) -> None:
