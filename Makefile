@@ -12,10 +12,10 @@ DAYS ?= 30
 SEED ?= 1
 MINUTES ?= 60
 ROWS ?= 5000000
-# The tests in which Airflow's version counts; docker-compose.yaml has the newest one.
-OF_AIRFLOW := $(filter-out $(patsubst %,tests/test_%.py,compose dbt docs simulation wheel workflows),$(wildcard tests/test_*.py)) \
+# The tests in which Airflow's version counts, the longest first; docker-compose.yaml has the newest one.
+OF_AIRFLOW := tests/integration --ignore tests/integration/test_celery.py \
   tests/object_storage/test_azure.py tests/object_storage/test_aws_connections.py \
-  tests/integration --ignore tests/integration/test_celery.py
+  $(filter-out $(patsubst %,tests/test_%.py,compose dbt docs simulation wheel workflows),$(wildcard tests/test_*.py))
 # What is given to users is built and checked in an environment of its own, without Airflow.
 RELEASE := .venv-release/bin
 # The newest commit's time, so that the same commit makes the same files; without git hatchling takes a time of its own.
