@@ -149,16 +149,17 @@ def test_first_and_last_day_may_be_parts_of_days(
 
 @pytest.fixture
 def s3(cloud: LocalCloud, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The files of DAY in a bucket of Amazon S3's kind, as they lay there before the export moved."""
+    """The files of DAY, and of some hours after it, in S3, as they lay there before the export moved."""
     keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
     name = "us-dev-data-export-1a2b3c4d"
     client = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **keys)
     client.create_bucket(Bucket=name)
     stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[name]
     for answer in cloud.answer_key():
-        for file in answer.files if answer.hour in HOURS else ():
+        for file in answer.files:
             found = cloud.vendor.live(file.object_name)
-            assert found
+            if found is None:  # it is still to come
+                continue
             key = file.object_name.partition("/")[2]
             client.put_object(Bucket=name, Key=key, Body=b"".join(found.content.chunks(0, found.content.size)))
             stored.keys[key].last_modified = answer.hour + ONE_HOUR
