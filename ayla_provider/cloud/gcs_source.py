@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from ayla_provider.cloud.session import authorized_session
 from ayla_provider.cloud.settings import STORAGE_ENDPOINT, Network
-from ayla_provider.cloud.source import MOST_PAGES, PassingError, SourceObject, byte_range, describe_file
+from ayla_provider.cloud.source import MOST_PAGES, PassingError, SourceObject, broken_off, byte_range, describe_file
 from ayla_provider.errors import PASSES, AylaAccessDenied, AylaTransferError, AylaUnavailable
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ TIMEOUT = (10, 60)
 
 _FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 _PASSING = (401, 408, 429, 500, 502, 503, 504)
+_BROKEN = (RequestException, HTTPError, OSError, GoogleAuthError)
 _BLOCK = 1024 * 1024
 
 
@@ -74,7 +74,6 @@ class GcsSource:
         self.bucket = bucket
         self.url = f"gs://{bucket}"
         self.requests = 0
-        self._network = network
         self._base = f"{endpoint}/download/storage/v1/b/{quote(bucket, safe='')}/o/"
 
     def objects(
@@ -123,8 +122,9 @@ class GcsSource:
         headers = {"Accept-Encoding": "gzip"}
         if asked := byte_range(offset, end):
             headers["Range"] = asked
-        with _broken_off():
-            response = self._session.get(
+        with broken_off(*_BROKEN):
+            # The client's own session, so that to close the client closes all.
+            response = self.client._http.get(
                 self._base + quote(file.name, safe=""),
                 params={"alt": "media", "generation": str(file.generation)},
                 headers=headers,
@@ -138,10 +138,6 @@ class GcsSource:
                 raise
         return _GcsDownload(response)
 
-    @cached_property
-    def _session(self) -> requests.Session:
-        return authorized_session(self.credentials, self._network)
-
 
 class _GcsDownload:
     md5: str | None = None
@@ -150,19 +146,11 @@ class _GcsDownload:
         self._response = response
 
     def read(self, size: int) -> bytes:
-        with _broken_off():
+        with broken_off(*_BROKEN):
             return cast("bytes", self._response.raw.read(size, decode_content=False))
 
     def close(self) -> None:
         self._response.close()
-
-
-@contextlib.contextmanager
-def _broken_off() -> Iterator[None]:
-    try:
-        yield
-    except (RequestException, HTTPError, OSError, GoogleAuthError) as error:
-        raise PassingError(f"{type(error).__name__}: {error}"[:200]) from error
 
 
 def _check(response: requests.Response, file: ExportFile, offset: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from ayla_provider.cloud.source import MOST_PAGES, PassingError, SourceObject, byte_range, describe_file
+from ayla_provider.cloud.source import MOST_PAGES, PassingError, SourceObject, broken_off, byte_range, describe_file
 from ayla_provider.errors import PASSES, AylaAccessDenied, AylaConfigError, AylaTransferError, AylaUnavailable
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken")
 _REGION = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
 _PASSING = ("408", "429", "500", "502", "503", "504", "RequestTimeout", "SlowDown", "InternalError")
+_BROKEN = (BotoCoreError, HTTPError, OSError)
 
 
 class S3Source:
@@ -72,7 +73,7 @@ class S3Source:
         """See :class:`~ayla_provider.cloud.source.Source`."""
         asked = byte_range(offset, end)
         part = {"Range": asked} if asked else {}
-        with _broken_off(), _opened(file):
+        with broken_off(*_BROKEN), _opened(file):
             return _S3Download(
                 self.client.get_object(Bucket=self.bucket, Key=file.name, IfMatch=f'"{file.etag}"', **part)
             )
@@ -87,7 +88,7 @@ class _S3Download:
         self.md5: str | None = etag if re.fullmatch("[0-9a-f]{32}", etag) and not by_key else None
 
     def read(self, size: int) -> bytes:
-        with _broken_off():
+        with broken_off(*_BROKEN):
             return cast("bytes", self._body.read(size))
 
     def close(self) -> None:
@@ -107,14 +108,6 @@ def _object(entry: Mapping[str, Any], what: str) -> SourceObject:
             f"{what}: the entry of {entry.get('Key')!r} lacks Size, ETag or LastModified, or has an impossible one. "
             f"{PASSES}"
         ) from None
-
-
-@contextlib.contextmanager
-def _broken_off() -> Iterator[None]:
-    try:
-        yield
-    except (BotoCoreError, HTTPError, OSError) as error:
-        raise PassingError(f"{type(error).__name__}: {error}"[:200]) from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,19 @@ class SourceObject:
 
 class PassingError(Exception):
     """An answer that may be better next time."""
+
+
+@contextlib.contextmanager
+def broken_off(*kinds: type[Exception]) -> Iterator[None]:
+    """
+    Turn the errors by which a store's library tells of a broken connection into one.
+
+    :raises PassingError: for any of these kinds
+    """
+    try:
+        yield
+    except kinds as error:
+        raise PassingError(f"{type(error).__name__}: {error}"[:200]) from error
 
 
 class Download(Protocol):
