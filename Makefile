@@ -2,7 +2,7 @@
 PYTHON ?= python3
 # Other ones for the oldest Airflow that is supported: see test-oldest.
 VENV := .venv
-CONSTRAINTS := constraints-dev.txt
+CONSTRAINTS := constraints/dev.txt
 BIN := $(VENV)/bin
 # Azure's emulator. Newer ones want a newer Node.js than Debian's.
 AZURITE := azurite@3.33.0
@@ -14,7 +14,7 @@ MINUTES ?= 60
 ROWS ?= 5000000
 # The tests in which Airflow's version counts, the longest first; docker-compose.yaml has the newest one.
 OF_AIRFLOW := tests/integration --ignore tests/integration/test_celery.py \
-  tests/object_storage/test_azure.py tests/object_storage/test_aws_connections.py \
+  tests/destinations/test_azure.py tests/destinations/test_aws_connections.py \
   $(filter-out $(patsubst %,tests/test_%.py,compose dbt docs simulation wheel workflows),$(wildcard tests/test_*.py))
 # What is given to users is built and checked in an environment of its own, without Airflow.
 RELEASE := .venv-release/bin
@@ -22,9 +22,9 @@ RELEASE := .venv-release/bin
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 # The version that test-wheel installs, and what with.
 AIRFLOW ?= 3.3
-CONSTRAINTS_3.1 := constraints-oldest.txt
-CONSTRAINTS_3.2 := constraints-3.2.txt
-CONSTRAINTS_3.3 := constraints-dev.txt
+CONSTRAINTS_3.1 := constraints/oldest.txt
+CONSTRAINTS_3.2 := constraints/3.2.txt
+CONSTRAINTS_3.3 := constraints/dev.txt
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint $(CONSTRAINTS)
 
 .PHONY: help demo simulate soak test test-oldest test-doubles test-double test-wheel dist docs release lint format bench screenshots clean
@@ -45,11 +45,11 @@ test: $(VENV)/.test $(if $(shell command -v npm),.azurite/$(AZURITE)) ## Run all
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-oldest: ## Run those that know Airflow with the oldest one that is supported (TESTS=tests for all)
-	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt TESTS="$(or $(TESTS),$(OF_AIRFLOW))"
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints/oldest.txt TESTS="$(or $(TESTS),$(OF_AIRFLOW))"
 
 test-doubles: ## Run the tests of BigQuery and Snowflake against doubles of theirs, without Airflow
-	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/bigquery CONSTRAINTS=constraints-doubles.txt
-	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/snowflake CONSTRAINTS=constraints-doubles.txt
+	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/bigquery CONSTRAINTS=constraints/doubles.txt
+	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/snowflake CONSTRAINTS=constraints/doubles.txt
 
 # What tests/conftest.py prepares needs Airflow; and bqemulator's plugin for pytest needs Docker.
 test-double: $(VENV)/.double
@@ -69,7 +69,7 @@ docs: release ## Build the site of the documents into site/; a warning is an err
 	@NO_MKDOCS_2_WARNING=1 $(RELEASE)/mkdocs build --strict
 
 release:
-	@$(MAKE) --no-print-directory VENV=.venv-release CONSTRAINTS=constraints-release.txt .venv-release/.release
+	@$(MAKE) --no-print-directory VENV=.venv-release CONSTRAINTS=constraints/release.txt .venv-release/.release
 
 lint: $(VENV)/.test ## Check style and types
 	@$(BIN)/ruff check .

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from ayla_provider.domain.hours import ONE_HOUR, hours_between, parse_time
-from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaError
+from ayla_provider._airflow.sign_in_variable import VariableMemory
+from ayla_provider.domain.hour import ONE_HOUR, hours_between, parse_time
+from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-    from ayla_provider.cloud.auth import TokenProvider
-    from ayla_provider.cloud.destination import Destination
-    from ayla_provider.cloud.gcs_source import GcsSource
-    from ayla_provider.cloud.s3_source import S3Source
-    from ayla_provider.cloud.settings import AylaSettings
-    from ayla_provider.cloud.source import Source
-    from ayla_provider.cloud.storage import ExportStore
-    from ayla_provider.domain.layout import ExportFile
-
-SIGN_IN_VARIABLE = "ayla_sign_in_{fingerprint:.12}"
-"""
-The Airflow Variable that remembers how the last sign-in with some credentials ended.
-
-It is named by their fingerprint and not by the connection, since Airflow tests a connection under an id made up anew.
-It holds no secret; deleting it is harmless, and makes a refusal forgotten.
-"""
+    from ayla_provider.domain.paths import ExportFile
+    from ayla_provider.source.auth import TokenProvider
+    from ayla_provider.source.bucket import Source
+    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.gcs import GcsSource
+    from ayla_provider.source.s3 import S3Source
+    from ayla_provider.source.settings import AylaSettings
 
 
 class AylaHook(BaseHook):
@@ -61,14 +50,14 @@ class AylaHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form's fields, for Airflow 3.1; newer versions read the provider's metadata."""
-        from ayla_provider._form import widgets
+        from ayla_provider._airflow.form import widgets
 
         return widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return how the form looks, for Airflow 3.1; newer versions read the provider's metadata."""
-        from ayla_provider._form import behaviour
+        from ayla_provider._airflow.form import behaviour
 
         return behaviour()
 
@@ -79,7 +68,7 @@ class AylaHook(BaseHook):
 
         :raises AylaConfigError: naming the field that is missing or malformed
         """
-        from ayla_provider.cloud.settings import AylaSettings
+        from ayla_provider.source.settings import AylaSettings
 
         connection = self.get_connection(self.ayla_conn_id)
         try:
@@ -131,7 +120,7 @@ class AylaHook(BaseHook):
         return [password] if password else []
 
     def _gcs_source(self, credentials: Credentials) -> GcsSource:
-        from ayla_provider.cloud.gcs_source import GcsSource
+        from ayla_provider.source.gcs import GcsSource
 
         settings = self.settings
         return GcsSource(credentials, settings.bucket, endpoint=settings.storage_endpoint, network=settings.network)
@@ -146,8 +135,8 @@ class AylaHook(BaseHook):
             ) from None
         from botocore.config import Config
 
-        from ayla_provider.cloud.s3_source import S3Source
-        from ayla_provider.cloud.session import CONNECTIONS
+        from ayla_provider.source.s3 import S3Source
+        from ayla_provider.transport.session import CONNECTIONS
 
         hook = S3Hook(aws_conn_id=self.ayla_conn_id)
         bucket = hook.service_config.get("bucket_name")
@@ -161,7 +150,7 @@ class AylaHook(BaseHook):
         return S3Source(hook.get_client_type(config=config), bucket)
 
     def _open(self, source: Source) -> ExportStore:
-        from ayla_provider.cloud.storage import ExportStore
+        from ayla_provider.source.export import ExportStore
 
         if self.in_s3:
             # The bucket is the OEM's own.
@@ -186,13 +175,13 @@ class AylaHook(BaseHook):
 
         :raises AylaConfigError: if the connection's fields are incomplete
         """
-        from ayla_provider.cloud.auth import shared_provider
+        from ayla_provider.source.auth import shared_provider
 
         return shared_provider(self.settings, self._token_provider).credentials()
 
     def _token_provider(self) -> TokenProvider:
-        from ayla_provider.cloud.auth import TokenProvider
-        from ayla_provider.cloud.guard import SignInGuard
+        from ayla_provider.source.auth import TokenProvider
+        from ayla_provider.source.guard import SignInGuard
 
         settings = self.settings
         guard = SignInGuard(self.ayla_conn_id, settings.fingerprint, VariableMemory(settings.fingerprint))
@@ -222,97 +211,12 @@ class AylaHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Sign in, get a token, list the event folders; return whether it worked, and what failed and what to do."""
-        from ayla_provider.check import answer
+        from ayla_provider.source.check import answer
 
         return answer(self.ayla_conn_id)
-
-
-class VariableMemory:
-    """The record of sign-ins, in an Airflow Variable: shared by all processes and machines of a deployment."""
-
-    def __init__(self, fingerprint: str) -> None:
-        self.key = SIGN_IN_VARIABLE.format(fingerprint=fingerprint)
-
-    def read(self) -> str | None:
-        """Return the record, None if there is none."""
-        if _supervised():
-            from airflow.sdk import Variable
-
-            text = Variable.get(self.key, default=None)
-        else:
-            from airflow.models.variable import Variable as ServerVariable
-
-            text = ServerVariable.get(self.key, default_var=None)
-        return text if isinstance(text, str) else None
-
-    def write(self, text: str) -> None:
-        """Replace the record."""
-        about = "How the last sign-in to Ayla ended. Holds no secret."
-        if _supervised():
-            from airflow.sdk import Variable
-
-            Variable.set(self.key, text, description=about)
-        else:
-            from airflow.models.variable import Variable as ServerVariable
-
-            ServerVariable.set(self.key, text, description=about)
-
-
-def _supervised() -> bool:
-    """Whether this is a task or the triggerer, which reach Airflow through a supervisor; not a server or a CLI."""
-    return hasattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS")
-
-
-def open_destination(url: str, conn_id: str | None) -> Destination:
-    """
-    Return the destination that a URL names, with the credentials of an Airflow connection.
-
-    :param url: ``gs://bucket/prefix``, ``file:///folder``, or what Airflow's ObjectStoragePath reaches, such as
-        ``s3://bucket/prefix``
-    :param conn_id: of the kind that the store's provider has; for ``gs://`` by default ``google_cloud_default``
-    :raises AylaConfigError: if the URL is malformed, or what it needs isn't installed
-    :raises AylaDestinationError: if the connection has no usable credentials
-    """
-    from ayla_provider.cloud.destination import FileDestination, GcsDestination, split_url
-
-    if "://" in url and not url.startswith(("gs://", "file://")):
-        from ayla_provider.object_storage import object_storage_destination
-
-        return object_storage_destination(url, conn_id)
-    scheme, bucket, path = split_url(url)
-    if scheme == "file":
-        return FileDestination(path)
-    try:
-        from airflow.providers.google.cloud.hooks.gcs import GCSHook
-    except ImportError:
-        raise AylaConfigError(
-            f"destination {url!r} needs Airflow's Google provider: pip install 'airflow-provider-ayla[google]'"
-        ) from None
-    from google.auth.exceptions import GoogleAuthError
-
-    google = conn_id or GCSHook.default_conn_name
-    try:
-        client = GCSHook(gcp_conn_id=google).get_conn()
-    except GoogleAuthError as error:
-        # Not for good: on Google's machines they come from a service that can be out of reach for a moment.
-        raise AylaDestinationError(f"connection {google!r} has no usable credentials for {url!r}: {error}") from None
-    return GcsDestination(client, bucket, path)
 
 
 def _mask(secret: str) -> None:
     from airflow.sdk.log import mask_secret
 
     mask_secret(secret)
-
-
-@contextlib.contextmanager
-def airflow_errors() -> Iterator[None]:
-    """Let a task fail for good, without retries, on an error that no retry can mend."""
-    from ayla_provider._compat import AirflowFailException
-
-    try:
-        yield
-    except AylaError as error:
-        if error.retryable:
-            raise
-        raise AirflowFailException(f"{type(error).__name__}: {error}") from error

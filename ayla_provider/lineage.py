@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from ayla_provider.cloud.archive import ArchiveReport
-    from ayla_provider.cloud.storage import ExportStore
+    from ayla_provider.archive.archive import ArchiveReport
+    from ayla_provider.source.export import ExportStore
 
 
 def copy_lineage(

@@ -9,9 +9,9 @@ from urllib.parse import quote, urlencode
 
 from airflow.sdk import BaseOperatorLink
 
-from ayla_provider._interval import interval
+from ayla_provider._airflow.interval import interval
 from ayla_provider.domain.events import event_type_of
-from ayla_provider.domain.layout import MANIFESTS, Layout, manifest_path
+from ayla_provider.domain.paths import MANIFESTS, Layout, manifest_path
 from ayla_provider.errors import AylaError
 
 if TYPE_CHECKING:

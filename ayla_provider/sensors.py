@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from ayla_provider._compat import AirflowFailException, AirflowSkipException, conf
-from ayla_provider._interval import END, START, interval
+from ayla_provider._airflow.compat import AirflowFailException, AirflowSkipException, conf
+from ayla_provider._airflow.errors import airflow_errors
+from ayla_provider._airflow.interval import END, START, interval
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
 from ayla_provider.domain.events import event_type_of
-from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
 from ayla_provider.errors import AylaConfigError, AylaError, AylaStalledError
-from ayla_provider.hooks import AylaHook, airflow_errors
+from ayla_provider.hooks import AylaHook
 from ayla_provider.triggers import AylaExportHourTrigger, waiting
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class AylaExportHourSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; without any request while the hours can't be settled yet."""
-        from ayla_provider.cloud.wait import describe_interval, is_all_empty, look
+        from ayla_provider.source.wait import describe_interval, is_all_empty, look
 
         with airflow_errors():
             hours = interval(self.start, self.end)
@@ -124,7 +125,7 @@ class AylaExportHourSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Return what the trigger saw, or fail as it says."""
-        from ayla_provider.cloud.wait import is_all_empty
+        from ayla_provider.source.wait import is_all_empty
 
         if event["status"] != "settled":
             raise (AirflowFailException if event["fatal"] else RuntimeError)(event["message"])
@@ -134,7 +135,7 @@ class AylaExportHourSensor(BaseSensorOperator):
         return result
 
     def _defer(self) -> NoReturn:
-        from ayla_provider.cloud.wait import describe_interval
+        from ayla_provider.source.wait import describe_interval
 
         hours = interval(self.start, self.end)
         event_type = event_type_of(self.event_type)
@@ -217,7 +218,7 @@ class AylaExportAliveSensor(BaseSensorOperator):
         return problem is None
 
     def _look(self) -> AylaError | None:
-        from ayla_provider.cloud.alive import look_for_stall
+        from ayla_provider.source.alive import look_for_stall
 
         try:
             stall = look_for_stall(self.hook.store, self.patience)

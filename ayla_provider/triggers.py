@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from ayla_provider.domain.hours import hours_between
+from ayla_provider.domain.hour import hours_between
 from ayla_provider.errors import AylaError
 from ayla_provider.hooks import AylaHook
 
 if TYPE_CHECKING:
-    from ayla_provider.cloud.wait import Look
+    from ayla_provider.source.wait import Look
 
 
 class _TriggererHook(AylaHook):
@@ -97,7 +97,7 @@ class AylaExportHourTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look every ``poke_interval`` seconds; the first time when the hours can be settled at the earliest."""
-        from ayla_provider.cloud.wait import describe_interval
+        from ayla_provider.source.wait import describe_interval
 
         end = datetime.fromisoformat(self.end)
         early = end + timedelta(seconds=self.quiet_period) - datetime.now(UTC)
@@ -127,7 +127,7 @@ class AylaExportHourTrigger(BaseTrigger):
             await asyncio.sleep(self.poke_interval)
 
     def _look(self) -> Look:
-        from ayla_provider.cloud.wait import look
+        from ayla_provider.source.wait import look
 
         store = self.hook.store
         try:

@@ -8,13 +8,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
-from ayla_provider.domain.layout import MANIFESTS
-from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
+from ayla_provider.domain.paths import MANIFESTS
 from ayla_provider.local_cloud import LocalCloud
 from benchmarks.results import Result
-from demo.standalone import Standalone
+from harness.standalone import Standalone
 
 DAYS = 30
 HOURS = 6

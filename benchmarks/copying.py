@@ -118,10 +118,10 @@ def ours(url: str, workers: int) -> None:
     """Copy the hour with its manifest, as the operator does."""
     from google.oauth2.credentials import Credentials
 
-    from ayla_provider.cloud.archive import Archive
-    from ayla_provider.cloud.destination import GcsDestination
-    from ayla_provider.cloud.gcs_source import GcsSource, storage_client
-    from ayla_provider.cloud.storage import ExportStore
+    from ayla_provider.archive.archive import Archive
+    from ayla_provider.archive.gcs import GcsDestination
+    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.gcs import GcsSource, storage_client
 
     source = ExportStore(GcsSource(Credentials(token=READ_TOKEN), SOURCE, endpoint=url), f"{OEM}/")
     target = GcsDestination(storage_client(Credentials(token=WRITE_TOKEN), url), TARGET, "ayla")
@@ -153,7 +153,7 @@ def stock(url: str, workers: int) -> None:
     """Download each object to a temporary file and upload it from there, as Airflow's operators do."""
     from google.oauth2.credentials import Credentials
 
-    from ayla_provider.cloud.gcs_source import storage_client
+    from ayla_provider.source.gcs import storage_client
 
     source = storage_client(Credentials(token=READ_TOKEN), url).bucket(SOURCE)
     target = storage_client(Credentials(token=WRITE_TOKEN), url).bucket(TARGET)
@@ -176,7 +176,7 @@ def main() -> None:
     engine, url, workers = sys.argv[1:]
     if engine in ("ours", "stock"):
         # A worker has it in memory before it copies.
-        importlib.import_module("ayla_provider.cloud.archive")
+        importlib.import_module("ayla_provider.archive.archive")
     start = time.perf_counter()
     ENGINES[engine](url, int(workers))
     seconds = time.perf_counter() - start

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.destination import FileDestination
-from ayla_provider.cloud.reconcile import reconcile
-from ayla_provider.cloud.storage import ExportStore
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.reconcile import reconcile
 from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
+from ayla_provider.source.export import ExportStore
 from benchmarks.results import Result, compared
-from tests.cloud.conftest import provider_of, settings_of, store_of
+from tests.support.ayla import provider_of, settings_of, store_of
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 NEWEST = datetime(2026, 11, 1, 11, tzinfo=UTC)

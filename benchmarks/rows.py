@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from ayla_provider.cloud.checksum import Crc32c
+from ayla_provider.transport.checksum import Crc32c
 
 REPEATED = 100
 """One row of this many stands in the file twice."""

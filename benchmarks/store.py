@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ayla_provider.cloud.checksum import Crc32c
+from ayla_provider.transport.checksum import Crc32c
 
 SOURCE, TARGET = "ayla-export", "customer-archive"
 READ_TOKEN, WRITE_TOKEN = "token-of-the-source", "token-of-the-target"

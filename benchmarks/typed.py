@@ -15,13 +15,13 @@ from pathlib import Path
 
 import duckdb
 
-from ayla_provider.cloud.destination import FileDestination
-from ayla_provider.domain.columns import COLUMN_LAYOUTS, DATAPOINT_22
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, DATAPOINT_22
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy
-from ayla_provider.warehouse.intake import take_in
-from ayla_provider.warehouse.quarantine import Quarantine
-from ayla_provider.warehouse.typed import duck, type_hour
+from ayla_provider.rows.intake import take_in
+from ayla_provider.rows.parquet import duck, type_hour
+from ayla_provider.rows.quarantine import Quarantine
 from benchmarks.results import Result, compared
 from benchmarks.rows import make_file
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG
 
-from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.sensors import AylaExportAliveSensor
 
 if TYPE_CHECKING:

@@ -88,8 +88,8 @@ def totals() -> None:
 
         @task(retries=4)
         def add_up(destination: str, hour_text: str) -> dict[str, str | int]:
-            from ayla_provider.cloud.archive import Archive
-            from ayla_provider.hooks import open_destination
+            from ayla_provider.archive.archive import Archive
+            from ayla_provider.destinations import open_destination
 
             hour = datetime.fromisoformat(hour_text)
             archive = Archive(open_destination(destination, None))

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import duckdb
 
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.destination import FileDestination
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
-from ayla_provider.domain.status import PATIENCE
-from ayla_provider.domain.text import size_text
+from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
+from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud import LocalCloud
-from demo.check import differences, not_loaded
-from demo.standalone import Standalone
+from harness.check import differences, not_loaded
+from harness.standalone import Standalone
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".demo"

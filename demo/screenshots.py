@@ -17,11 +17,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR
-from ayla_provider.domain.layout import manifest_path
+from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from demo.__main__ import BUCKET, DAG, LOADS, ROOT, bring_home, load, scene
-from demo.standalone import Standalone
+from harness.standalone import Standalone
 
 REPAIRS = "ayla_export_reconcile"
 IMAGES = ROOT / "docs" / "images"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo.screenshots import click, wait_for
-from demo.standalone import Standalone
+from harness.standalone import Standalone
 
 if TYPE_CHECKING:
     from selenium import webdriver

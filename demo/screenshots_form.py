@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
     from selenium.webdriver.remote.webelement import WebElement
 
-    from demo.standalone import Standalone
+    from harness.standalone import Standalone
 
 _EXAMPLE = {
     "Connection ID": "ayla_default",

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ayla_provider.cloud.reconcile import Gap
+from ayla_provider.archive.reconcile import Gap
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from simulation.crew import Done
 from simulation.worker import Kind, Result, Task
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hours_between
-from ayla_provider.domain.layout import FAILURES, MANIFESTS
-from ayla_provider.domain.status import PATIENCE
-from ayla_provider.domain.text import size_text
+from ayla_provider.domain.hour import ONE_HOUR, hours_between
+from ayla_provider.domain.paths import FAILURES, MANIFESTS
+from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud.answers import HourAnswer
-from demo.check import compare
+from harness.check import compare
 from simulation.crew import Crew
 from simulation.customer import STEP, WEEKLY, Customer
 from simulation.mishaps import TOLD, Mishaps, plan

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud.cloud import CUSTOMER_BUCKET, VENDOR_BUCKET
 from ayla_provider.local_cloud.contents import BytesContent
 from ayla_provider.local_cloud.faults import Fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.local_cloud import LocalCloud
 from simulation.worker import Place
 

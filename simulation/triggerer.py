@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ayla_provider.domain.hours import ONE_HOUR
-from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
+from ayla_provider.domain.hour import ONE_HOUR
 from simulation.customer import GIVE_UP, Cell
 from simulation.worker import Place, Result, Task, serve
 
@@ -30,7 +30,7 @@ def watch(pipe: Connection, place: Place) -> None:
     # Airflow reads its settings when it is first imported, which is no earlier than here.
     os.environ["AIRFLOW_HOME"] = str(place.home / "airflow")
     from ayla_provider import hooks, triggers
-    from ayla_provider.cloud.guard import MachineMemory
+    from ayla_provider.source.guard import MachineMemory
 
     # Airflow's variables would need its database.
     hooks.VariableMemory = MachineMemory  # type: ignore[assignment, misc]

@@ -23,21 +23,23 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
 
-from ayla_provider.cloud import auth, guard, transfer
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.auth import TokenProvider
-from ayla_provider.cloud.destination import Destination, FileDestination, GcsDestination, split_url
-from ayla_provider.cloud.gcs_source import GcsSource
-from ayla_provider.cloud.guard import SignInGuard
-from ayla_provider.cloud.reconcile import Gap, reconcile
-from ayla_provider.cloud.settings import AylaSettings
-from ayla_provider.cloud.storage import ExportStore
-from ayla_provider.cloud.wait import look
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.destination import Destination, split_url
+from ayla_provider.archive.gcs import GcsDestination
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.reconcile import Gap, reconcile
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import hours_between
-from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
+from ayla_provider.domain.hour import hours_between
 from ayla_provider.errors import AylaError
+from ayla_provider.source import auth, guard, reader
+from ayla_provider.source.auth import TokenProvider
+from ayla_provider.source.export import ExportStore
+from ayla_provider.source.gcs import GcsSource
+from ayla_provider.source.guard import SignInGuard
+from ayla_provider.source.settings import AylaSettings
+from ayla_provider.source.wait import look
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def _make_waits_short(locks: Path) -> None:
     at_once = SimpleNamespace(uniform=lambda low, high: 0.0)
     short: list[tuple[object, str, object]] = [
         (auth, "random", at_once),
-        (transfer, "random", at_once),
+        (reader, "random", at_once),
         (auth, "_JUST_FETCHED", 0.05),
         (guard, "_SETTLE", 0.01),
         (guard, "_TRIAL", guard._TRIAL / 90),

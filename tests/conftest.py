@@ -34,9 +34,9 @@ from collections.abc import Iterator  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-from ayla_provider.domain.hours import ONE_HOUR  # noqa: E402
+from ayla_provider.domain.hour import ONE_HOUR  # noqa: E402
 from ayla_provider.local_cloud import LocalCloud  # noqa: E402
-from tests.fleet import HOUR, connect, put_hour  # noqa: E402
+from tests.support.fleet import HOUR, connect, put_hour  # noqa: E402
 
 # How long an example takes says nothing of whether it is right.
 settings.register_profile("project", deadline=None)
@@ -75,9 +75,9 @@ def export(monkeypatch: pytest.MonkeyPatch, airflow_db: None) -> Iterator[LocalC
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Waits that matter between processes alone are short, and nothing is remembered from one test to the next."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
-    monkeypatch.setattr("ayla_provider.cloud.guard._SETTLE", 0.01)
+    monkeypatch.setattr("ayla_provider.source.guard._SETTLE", 0.01)
     # Each test is a process of its own, as a task would be.
-    monkeypatch.setattr("ayla_provider.cloud.auth._PROVIDERS", {})
+    monkeypatch.setattr("ayla_provider.source.auth._PROVIDERS", {})
 
 
 @pytest.fixture

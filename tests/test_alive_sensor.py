@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from ayla_provider._compat import AirflowFailException
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider._airflow.compat import AirflowFailException
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.errors import AylaUnavailable
 from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.sensors import AylaExportAliveSensor
-from tests.fleet import connect, put_hour
+from tests.support.fleet import connect, put_hour
 
 NOW_HOUR = hour_of(datetime.now(UTC))
 LAST = NOW_HOUR - 6 * ONE_HOUR

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from ayla_provider.__main__ import main
-from ayla_provider.domain.columns import COLUMN_LAYOUTS
+from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.traffic import RequestRecord
-from tests.fleet import HOUR, connect, put_hour
+from tests.support.fleet import HOUR, connect, put_hour
 
 CHAIN = ["connection", "user service", "role", "credentials service", "bucket", "OEM prefix", "event folders"]
 NEWEST = [f"newest {event_type}" for event_type in EVENT_TYPES]
@@ -217,7 +217,7 @@ def test_a_refused_sign_in_is_told_again_but_not_tried_again(
     connect(monkeypatch, fleet, password="wrong-password")
     for _ in range(6):
         assert Run(capsys).named(False) == ["user service"]
-        monkeypatch.setattr("ayla_provider.cloud.auth._PROVIDERS", {})
+        monkeypatch.setattr("ayla_provider.source.auth._PROVIDERS", {})
     assert fleet.refusals == 1
 
 

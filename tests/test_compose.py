@@ -15,11 +15,11 @@ import pytest
 import yaml
 from airflow.configuration import conf
 
-from ayla_provider.cloud.settings import AylaSettings
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.__main__ import _parser
-from tests import compose
-from tests.compose import ROOT, SECRETS, TEXT, command_of, health_check_of
+from ayla_provider.source.settings import AylaSettings
+from tests.support import compose
+from tests.support.compose import ROOT, SECRETS, TEXT, command_of, health_check_of
 
 SERVICES = compose.services()
 AIRFLOW = [name for name, service in SERVICES.items() if "AIRFLOW__CORE__EXECUTOR" in service["environment"]]

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from ayla_provider.domain.tables import PROVENANCE, TABLES, Table
+from ayla_provider.warehouse.base import LEDGER
 from ayla_provider.warehouse.duckdb import DIALECT
 from ayla_provider.warehouse.sql import View, views_of
-from ayla_provider.warehouse.target import LEDGER
 
 SOURCES = Path(__file__).parents[1] / "dbt" / "models" / "sources.yml"
 VIEWS = [view for table in TABLES.values() for view in views_of(table, str, DIALECT)]

@@ -17,14 +17,14 @@ import pytest
 from airflow.sdk import BaseOperator
 
 from ayla_provider import errors, operators
-from ayla_provider.cloud.settings import REGIONS
-from ayla_provider.domain import manifest, typed
-from ayla_provider.domain.columns import RESOURCE_TAGS
+from ayla_provider.domain import manifest
+from ayla_provider.domain import typed_manifest as typed
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD, HourState
 from ayla_provider.domain.coverage import Coverage
+from ayla_provider.domain.csv.columns import RESOURCE_TAGS
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.privacy import Treatment
-from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD, HourState
 from ayla_provider.domain.tables import TABLES, Table
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud.faults import KINDS, STEPS
@@ -32,9 +32,10 @@ from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
 from ayla_provider.provider_info import CONNECTION_FIELDS
 from ayla_provider.sensors import AylaExportAliveSensor, AylaExportHourSensor
+from ayla_provider.source.settings import REGIONS
+from ayla_provider.warehouse.base import LEDGER
 from ayla_provider.warehouse.duckdb import DIALECT
 from ayla_provider.warehouse.sql import views_of
-from ayla_provider.warehouse.target import LEDGER
 from tests.test_load_operators import HOUR, load, plan
 from tests.warehouse.archive import archive_fleet, archive_hour
 

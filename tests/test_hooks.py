@@ -8,11 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-from ayla_provider.cloud.guard import SignInGuard
+from ayla_provider._airflow.sign_in_variable import VariableMemory
+from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
-from ayla_provider.hooks import AylaHook, VariableMemory, open_destination
+from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
-from tests.fleet import HOUR, connect, put_hour
+from ayla_provider.source.guard import SignInGuard
+from tests.support.fleet import HOUR, connect, put_hour
 
 
 def test_the_client_lists_and_downloads_in_a_users_own_code(export: LocalCloud) -> None:
@@ -139,7 +141,7 @@ def test_a_refusal_is_remembered_in_an_airflow_variable_without_a_secret(
         assert not worked
         assert "refused the sign-in" in said
         # As if each were a process of its own.
-        monkeypatch.setattr("ayla_provider.cloud.auth._PROVIDERS", {})
+        monkeypatch.setattr("ayla_provider.source.auth._PROVIDERS", {})
     assert export.refusals == 1
     text = VariableMemory(AylaHook().settings.fingerprint).read()
     assert text is not None

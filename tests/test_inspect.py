@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from ayla_provider.__main__ import main
-from ayla_provider.domain.columns import CONNECTION_6, DATAPOINT_17_2018, DATAPOINT_22
+from ayla_provider.domain.csv.columns import CONNECTION_6, DATAPOINT_17_2018, DATAPOINT_22
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, FolderStyle
-from ayla_provider.domain.layout import partitioned_path
+from ayla_provider.domain.hour import ONE_HOUR, FolderStyle
+from ayla_provider.domain.paths import partitioned_path
 from ayla_provider.local_cloud.fleet import Fleet
-from tests.made_rows import Rows, csv
+from tests.support.made_rows import Rows, csv
 
 ARCHIVED = partitioned_path("datapoint", datetime(2026, 3, 1, tzinfo=UTC), FolderStyle.SPACE, "Some file.csv")
 
@@ -92,7 +92,7 @@ def test_without_duckdb_all_else_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    monkeypatch.delitem(sys.modules, "ayla_provider.warehouse.typed", raising=False)
+    monkeypatch.delitem(sys.modules, "ayla_provider.rows.parquet", raising=False)
     run = Run(capsys, put(tmp_path, ARCHIVED, csv(Rows(DATAPOINT_22, 1, iso=False).rows(2))))
     assert run.status == 0
     assert "layout       datapoint-22, confirmed" in run.out

@@ -20,7 +20,7 @@ HEAVY = {
     "urllib3",
     "duckdb",
     "psycopg",
-    "ayla_provider.cloud.storage",
+    "ayla_provider.source.export",
 }
 # What a DAG file or an operator loads anyway, of Airflow itself.
 OF_AIRFLOW = (
@@ -67,10 +67,10 @@ def of(loaded: set[str], *packages: str) -> set[str]:
     return {name for name in loaded if name in packages or name.startswith(tuple(f"{name}." for name in packages))}
 
 
-@pytest.mark.parametrize("package", ["domain", "cloud", "warehouse", "local_cloud"])
+@pytest.mark.parametrize("package", ["domain", "transport", "source", "archive", "rows", "warehouse", "cli", "local_cloud"])
 def test_a_package_below_airflow_loads_nothing_of_airflow(package: str, airflow_home: Path) -> None:
     modules = modules_of(package)
-    assert len(modules) > 3
+    assert len(modules) > 1
     loaded = loaded_by("\n".join(f"import {name}" for name in modules), airflow_home)
     assert set(modules) <= loaded
     assert of(loaded, "airflow") == set()
@@ -83,7 +83,7 @@ def test_the_domain_loads_no_client_and_nothing_above_it(airflow_home: Path) -> 
 
 
 def test_the_client_does_not_need_the_local_cloud(airflow_home: Path) -> None:
-    loaded = loaded_by("\n".join(f"import {name}" for name in modules_of("cloud")), airflow_home)
+    loaded = loaded_by("\n".join(f"import {name}" for name in modules_of("transport", "source", "archive", "rows", "warehouse", "cli")), airflow_home)
     assert of(loaded, "ayla_provider.local_cloud", "starlette", "uvicorn") == set()
 
 
@@ -94,7 +94,7 @@ def test_what_airflow_discovers_loads_neither_airflow_nor_the_rest(airflow_home:
 
 
 def test_the_plugin_that_workers_load_too_loads_no_server_and_no_client(airflow_home: Path) -> None:
-    of_airflow = loaded_by("import airflow.plugins_manager\nimport ayla_provider._compat", airflow_home)
+    of_airflow = loaded_by("import airflow.plugins_manager\nimport ayla_provider._airflow.compat", airflow_home)
     loaded = loaded_by("import ayla_provider.plugin", airflow_home) - of_airflow
     assert of(loaded, "ayla_provider") == {"ayla_provider.plugin"}
     assert of(loaded, *HEAVY, "starlette", "fastapi", "uvicorn") == set()
@@ -122,6 +122,6 @@ def test_there_are_sample_dags() -> None:
 
 def test_the_client_is_loaded_when_it_is_asked_for(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
     # Else what the tests above look for could have got another name.
-    ours = "ayla_provider.cloud.gcs_source, ayla_provider.cloud.storage, ayla_provider.cloud.checksum"
+    ours = "ayla_provider.source.gcs, ayla_provider.source.export, ayla_provider.transport.checksum"
     loaded = loaded_by(f"import {ours}, duckdb, psycopg, google.cloud.bigquery", airflow_home)
     assert loaded - loaded_by_airflow >= HEAVY

@@ -11,10 +11,10 @@ import duckdb
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from ayla_provider._compat import AirflowFailException
+from ayla_provider._airflow.compat import AirflowFailException
 from ayla_provider.assets import layout_alias
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.errors import AylaConfigError, AylaNotSettledError
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.operators import (

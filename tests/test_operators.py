@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from ayla_provider._compat import AirflowFailException
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider._airflow.compat import AirflowFailException
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.errors import AylaError, AylaNotSettledError
 from ayla_provider.links import AylaDestinationLink, AylaManifestLink
 from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.operators import AylaExportToBucketOperator
-from tests.fleet import HOUR, connect, put_hour
+from tests.support.fleet import HOUR, connect, put_hour
 
 TI = SimpleNamespace(dag_id="a_dag", run_id="a_run", task_id="copy", try_number=2, max_tries=4)
 CONTEXT: Any = {"ti": TI, "outlet_events": OutletEventAccessors()}
@@ -133,7 +133,7 @@ def test_a_refused_sign_in_fails_for_good(export: LocalCloud, tmp_path: Path, mo
 def test_what_passes_can_be_retried_and_the_retry_does_only_the_rest(
     export: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ayla_provider.cloud.transfer._TRIES_WITHOUT_PROGRESS", 1)
+    monkeypatch.setattr("ayla_provider.source.reader._TRIES_WITHOUT_PROGRESS", 1)
     put_hour(export, "Datapoint", file="g.csv", data=b"more\r\n")
     export.faults.add(Fault(step="download", match="g.csv", kind="500", times=1))
     with pytest.raises(AylaError, match=r"g\.csv") as failure:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import ayla_provider
-from ayla_provider.cloud.settings import REGIONS, AylaSettings
 from ayla_provider.hooks import AylaHook
 from ayla_provider.provider_info import CONNECTION_FIELDS, get_provider_info
+from ayla_provider.source.settings import REGIONS, AylaSettings
 
 DISTRIBUTION = "airflow-provider-ayla"
 

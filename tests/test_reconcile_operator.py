@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from ayla_provider._compat import AirflowFailException
+from ayla_provider._airflow.compat import AirflowFailException
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
-from tests.fleet import HOUR, connect, put_hour
+from tests.support.fleet import HOUR, connect, put_hour
 
 
 class TaskInstance:

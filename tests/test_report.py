@@ -15,20 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayla_provider.__main__ import main
-from ayla_provider.cloud.archive import Archive
+from ayla_provider.archive.archive import Archive
+from ayla_provider.cli.report import moment
+from ayla_provider.cli.report_table import Row, Summary, lag_text
+from ayla_provider.destinations import open_destination
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD, HourState, HourStatus
 from ayla_provider.domain.coverage import Coverage, HourCoverage
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.failure import Failure, note
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
-from ayla_provider.domain.layout import manifest_path
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.domain.manifest import revise
-from ayla_provider.domain.report import Row, Summary, lag_text
-from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD, HourState, HourStatus
+from ayla_provider.domain.paths import manifest_path
 from ayla_provider.errors import AylaConfigError, AylaError
-from ayla_provider.hooks import AylaHook, open_destination
+from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.report import moment
-from tests.fleet import HOUR, connect, put_hour
+from tests.support.fleet import HOUR, connect, put_hour
 
 ARCHIVE = "gs://customer-archive/ayla"
 ROOT = Path(__file__).parents[1]

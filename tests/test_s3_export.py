@@ -14,10 +14,10 @@ import duckdb
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from ayla_provider._compat import AirflowFailException
-from ayla_provider.check import check
+from ayla_provider._airflow.compat import AirflowFailException
+from ayla_provider.cli.report import Report
 from ayla_provider.domain.events import EVENT_FOLDERS
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.operators import (
@@ -25,10 +25,10 @@ from ayla_provider.operators import (
     AylaExportToBucketOperator,
     AylaExportToDuckDBOperator,
 )
-from ayla_provider.report import Report
 from ayla_provider.sensors import AylaExportHourSensor
-from tests.fleet import connect as connect_to_cloud
-from tests.fleet import put_hour
+from ayla_provider.source.check import check
+from tests.support.fleet import connect as connect_to_cloud
+from tests.support.fleet import put_hour
 
 HOUR = hour_of(datetime.now(UTC)) - timedelta(days=2)
 KEYS = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "secret-of-the-oem"}

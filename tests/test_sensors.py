@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from ayla_provider._compat import AirflowFailException, AirflowSkipException
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider._airflow.compat import AirflowFailException, AirflowSkipException
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.sensors import AylaExportHourSensor
 from ayla_provider.triggers import AylaExportHourTrigger
-from tests.fleet import HOUR, connect, put_hour
+from tests.support.fleet import HOUR, connect, put_hour
 from tests.test_triggers import fire
 
 MODES = ("poke", "reschedule", "deferrable")
@@ -140,7 +140,7 @@ def test_an_hour_that_cant_have_landed_yet_costs_no_request(export: LocalCloud) 
     ],
 )
 def test_the_default_interval_is_the_runs_data_interval_or_partition(context: Any, hours: int) -> None:
-    from ayla_provider._interval import interval
+    from ayla_provider._airflow.interval import interval
 
     with DAG("a_dag", schedule=None):
         made = AylaExportHourSensor(task_id="wait", event_type="datapoint")

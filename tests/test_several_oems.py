@@ -14,19 +14,19 @@ from urllib.parse import urlsplit
 import pytest
 
 from ayla_provider.__main__ import main
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.reconcile import reconcile
+from ayla_provider.archive.records import Records
 from ayla_provider.assets import export_asset
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.destination import FileDestination
-from ayla_provider.cloud.reconcile import reconcile
-from ayla_provider.cloud.records import Records
-from ayla_provider.domain.hours import ONE_HOUR
-from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.errors import AylaConfigError, AylaSignInRefused
 from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.triggers import AylaExportHourTrigger
-from tests.fleet import HOUR, put_hour
-from tests.oems import clouds_of_oems
+from tests.support.fleet import HOUR, put_hour
+from tests.support.oems import clouds_of_oems
 
 BOUNDS = {"quiet_period": QUIET_PERIOD, "patience": PATIENCE}
 ACME, GLOBEX = "ayla_acme_us", "ayla_globex_eu"
@@ -47,7 +47,7 @@ def reconnect(monkeypatch: pytest.MonkeyPatch, conn_id: str, cloud: LocalCloud, 
 
 
 def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ayla_provider.cloud.auth._PROVIDERS", {})
+    monkeypatch.setattr("ayla_provider.source.auth._PROVIDERS", {})
 
 
 def copy(conn_id: str, root: Path, hour: Any = HOUR) -> None:

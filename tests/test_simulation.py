@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ayla_provider.domain.layout import MANIFESTS
 from ayla_provider.domain.manifest import loads
+from ayla_provider.domain.paths import MANIFESTS
 from simulation.__main__ import main, tell
 from simulation.crew import Crew
 from simulation.growth import Sample, grown, sample, table

@@ -10,10 +10,10 @@ import pytest
 from airflow.sdk._shared.secrets_masker import redact
 from airflow.triggers.base import TriggerEvent
 
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.triggers import AylaExportHourTrigger
-from tests.fleet import HOUR, connect, put_hour
+from tests.support.fleet import HOUR, connect, put_hour
 
 
 def trigger(

@@ -18,8 +18,8 @@ from airflow.sdk import DAG
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from ayla_provider import operators
-from ayla_provider._compat import AirflowFailException
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider._airflow.compat import AirflowFailException
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.links import AylaTableLink
 from ayla_provider.local_cloud import LocalCloud

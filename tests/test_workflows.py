@@ -82,7 +82,7 @@ def test_each_minor_of_airflow_and_each_python_that_is_claimed_is_tried() -> Non
     matrix = jobs("wheel.yml")["install"]["strategy"]["matrix"]
     pinned = {
         re.search(r"^apache-airflow==(\S+)$", (ROOT / name).read_text(), re.MULTILINE)[1]  # type: ignore[index]
-        for name in ("constraints-oldest.txt", "constraints-3.2.txt", "constraints-dev.txt")
+        for name in ("constraints/oldest.txt", "constraints/3.2.txt", "constraints/dev.txt")
     }
     assert set(matrix["airflow"]) == pinned
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]

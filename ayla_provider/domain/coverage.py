@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from ayla_provider.domain.arrival import PATIENCE, HourState, HourStatus
 from ayla_provider.domain.failure import Failure, facts_of
-from ayla_provider.domain.hours import ONE_HOUR
-from ayla_provider.domain.layout import ExportFile
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.manifest import Manifest
-from ayla_provider.domain.status import PATIENCE, HourState, HourStatus
-from ayla_provider.domain.text import files_text
+from ayla_provider.domain.paths import ExportFile
+from ayla_provider.domain.units import files_text
 
 LEFT_TO_THE_EXPORT = ONE_HOUR
 """How long an hour that settled is left to the DAG that copies it, before anything else counts it as missing."""

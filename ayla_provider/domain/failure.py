@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ayla_provider.domain.hours import ONE_HOUR
-from ayla_provider.domain.status import HourStatus
+from ayla_provider.domain.arrival import HourStatus
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.errors import AylaError
 
 FORMAT = "ayla-export-failure/1"

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from ayla_provider.domain.hours import describe_hour
-from ayla_provider.domain.layout import ExportFile
-from ayla_provider.domain.status import HourState
-from ayla_provider.domain.text import files_text, size_text
+from ayla_provider.domain.arrival import HourState
+from ayla_provider.domain.hour import describe_hour
+from ayla_provider.domain.paths import ExportFile
+from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Manifest:
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Which run wrote it: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
     export: str = ""
-    """The URL of the OEM's export, see :attr:`~ayla_provider.cloud.storage.ExportStore.url`; empty if nobody knows."""
+    """The URL of the OEM's export, see :attr:`~ayla_provider.source.export.ExportStore.url`; empty if nobody knows."""
 
     @property
     def size(self) -> int:

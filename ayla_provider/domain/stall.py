@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ayla_provider.domain.hours import ONE_HOUR, describe_hour, hour_of, hours_between
-from ayla_provider.domain.layout import ExportFile
-from ayla_provider.domain.status import HourState, SignsOfLife, hour_state
+from ayla_provider.domain.arrival import HourState, SignsOfLife, hour_state
+from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, hours_between
+from ayla_provider.domain.paths import ExportFile
 
 
 @dataclass(frozen=True, slots=True)

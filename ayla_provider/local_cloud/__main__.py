@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ayla_provider.domain.hours import hour_of
+from ayla_provider.domain.hour import hour_of
 from ayla_provider.local_cloud.cloud import LocalCloud
 from ayla_provider.local_cloud.identity import Options
 

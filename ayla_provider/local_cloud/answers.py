@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ayla_provider.domain.hours import hour_of
+from ayla_provider.domain.hour import hour_of
 from ayla_provider.local_cloud.contents import crc32c_of
 from ayla_provider.local_cloud.objects import microseconds
 from ayla_provider.local_cloud.rows import LAYOUTS

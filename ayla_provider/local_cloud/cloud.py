@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud.access import Access
 from ayla_provider.local_cloud.admin import Admin
 from ayla_provider.local_cloud.answers import HourAnswer, answer_of

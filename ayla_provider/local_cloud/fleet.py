@@ -10,7 +10,7 @@ from math import exp, log
 from typing import TYPE_CHECKING, Any
 
 from ayla_provider.domain.events import EVENT_FOLDERS
-from ayla_provider.domain.hours import ONE_HOUR, format_folder, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, format_folder, hour_of
 from ayla_provider.local_cloud.answers import FileAnswer, FleetFile, HourAnswer, answer_of, generation_of
 from ayla_provider.local_cloud.rows import make_fleet, make_lines
 

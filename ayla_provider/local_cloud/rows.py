@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ayla_provider.domain.columns import (
+from ayla_provider.domain.csv.columns import (
     CONNECTION_6,
     DATAPOINT_22,
     DATAPOINT_ACK_24,
@@ -18,7 +18,7 @@ from ayla_provider.domain.columns import (
     REGISTRATION_8,
     ColumnLayout,
 )
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

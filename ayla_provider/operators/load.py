@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from ayla_provider._interval import MAP_LIMIT, XCOM_LIMIT, provenance
+from ayla_provider._airflow.errors import airflow_errors
+from ayla_provider._airflow.interval import MAP_LIMIT, XCOM_LIMIT, provenance
+from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, event_type_of
-from ayla_provider.domain.hours import ONE_HOUR, describe_hour, hour_of, parse_time
+from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, parse_time
 from ayla_provider.errors import AylaConfigError
-from ayla_provider.hooks import airflow_errors, open_destination
 from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from ayla_provider.rows.typed_archive import TypedHourReport
+    from ayla_provider.warehouse.base import Warehouse
     from ayla_provider.warehouse.plan import ToLoad
-    from ayla_provider.warehouse.target import Warehouse
-    from ayla_provider.warehouse.typed_archive import TypedHourReport
 
 
 class LoadOperator(AylaExportToParquetOperator):
@@ -41,7 +42,7 @@ class LoadOperator(AylaExportToParquetOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load each hour that isn't there yet, or not as it is now."""
-        from ayla_provider._interval import interval
+        from ayla_provider._airflow.interval import interval
 
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.start, self.end)
@@ -58,7 +59,7 @@ class LoadOperator(AylaExportToParquetOperator):
             return self._each_hour(context, warehouse.name, bring)
 
     def _replace(self, warehouse: Warehouse, report: TypedHourReport, loaded_by: str) -> None:
-        from ayla_provider.warehouse.target import Load
+        from ayla_provider.warehouse.base import Load
 
         manifest = report.manifest
         with self.typed.fetched(manifest) as parquet:
@@ -127,7 +128,7 @@ class PlanOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Compare, and return what a load has to be expanded over."""
-        from ayla_provider.cloud.records import Records
+        from ayla_provider.archive.records import Records
         from ayla_provider.warehouse.plan import joined, to_load
 
         with airflow_errors():

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from ayla_provider._interval import MAP_LIMIT, XCOM_LIMIT
+from ayla_provider._airflow.errors import airflow_errors
+from ayla_provider._airflow.interval import MAP_LIMIT, XCOM_LIMIT
+from ayla_provider.destinations import open_destination
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES, event_type_of
-from ayla_provider.domain.hours import ONE_HOUR, describe_hour, hour_of, parse_time
-from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
+from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, parse_time
 from ayla_provider.errors import AylaConfigError
-from ayla_provider.hooks import AylaHook, airflow_errors, open_destination
+from ayla_provider.hooks import AylaHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from ayla_provider.cloud.reconcile import Findings, Gap
+    from ayla_provider.archive.reconcile import Findings, Gap
 
 
 class AylaExportReconcileOperator(BaseOperator):
@@ -93,8 +95,8 @@ class AylaExportReconcileOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Compare, and return what a copy has to be expanded over."""
-        from ayla_provider.cloud.reconcile import reconcile
-        from ayla_provider.cloud.records import Records
+        from ayla_provider.archive.reconcile import reconcile
+        from ayla_provider.archive.records import Records
 
         with airflow_errors():
             end = hour_of(datetime.now(UTC))

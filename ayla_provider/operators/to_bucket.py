@@ -12,23 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from ayla_provider._compat import stats
-from ayla_provider._interval import END, START, interval, provenance
+from ayla_provider._airflow.compat import stats
+from ayla_provider._airflow.errors import airflow_errors
+from ayla_provider._airflow.interval import END, START, interval, provenance
 from ayla_provider.assets import event_extra, export_alias, export_asset
+from ayla_provider.destinations import open_destination
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
 from ayla_provider.domain.events import event_type_of
-from ayla_provider.domain.hours import ONE_HOUR, describe_hour
-from ayla_provider.domain.layout import Layout
-from ayla_provider.domain.status import PATIENCE, QUIET_PERIOD
-from ayla_provider.domain.text import files_text, size_text
+from ayla_provider.domain.hour import ONE_HOUR, describe_hour
+from ayla_provider.domain.paths import Layout
+from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaError
-from ayla_provider.hooks import AylaHook, airflow_errors, open_destination
+from ayla_provider.hooks import AylaHook
 from ayla_provider.links import AylaDestinationLink, AylaManifestLink
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from ayla_provider.cloud.archive import Archive, ArchiveReport, HourPlan
+    from ayla_provider.archive.archive import Archive, ArchiveReport, HourPlan
 
 
 class AylaExportToBucketOperator(BaseOperator):
@@ -116,14 +118,14 @@ class AylaExportToBucketOperator(BaseOperator):
     @cached_property
     def archive(self) -> Archive:
         """The customer's archive."""
-        from ayla_provider.cloud.archive import Archive
+        from ayla_provider.archive.archive import Archive
 
         destination = open_destination(self.destination, self.destination_conn_id)
         return Archive(destination, layout=self.layout, max_workers=self.max_workers)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Copy what isn't there yet, commit, and announce."""
-        from ayla_provider.cloud.wait import describe_interval
+        from ayla_provider.source.wait import describe_interval
 
         if self.reason:
             self.log.info("%s", self.reason)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
 
-from ayla_provider._interval import END, START, interval, provenance
+from ayla_provider._airflow.errors import airflow_errors
+from ayla_provider._airflow.interval import END, START, interval, provenance
 from ayla_provider.assets import layout_alias, layout_asset
+from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import event_type_of
-from ayla_provider.domain.hours import ONE_HOUR, describe_hour
-from ayla_provider.domain.text import size_text
+from ayla_provider.domain.hour import ONE_HOUR, describe_hour
+from ayla_provider.domain.units import size_text
 from ayla_provider.errors import AylaQuarantineError
-from ayla_provider.hooks import airflow_errors, open_destination
 from ayla_provider.links import AylaParquetLink, AylaQuarantineLink
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from ayla_provider.domain.columns import ColumnLayout
+    from ayla_provider.domain.csv.columns import ColumnLayout
     from ayla_provider.domain.privacy import PrivacyPolicy
-    from ayla_provider.domain.typed import TypedManifest
-    from ayla_provider.warehouse.typed_archive import TypedArchive, TypedHourReport
+    from ayla_provider.domain.typed_manifest import TypedManifest
+    from ayla_provider.rows.typed_archive import TypedArchive, TypedHourReport
 
 
 class AylaExportToParquetOperator(BaseOperator):
@@ -53,7 +54,7 @@ class AylaExportToParquetOperator(BaseOperator):
     :param archive_conn_id: as the copy has it in ``destination_conn_id`` (templated)
     :param parquet: where the rows go, of the same kind as the archive; by default the folder ``parquet`` in it
         (templated)
-    :param layouts: layouts of your own, see :func:`~ayla_provider.domain.declared.declared`
+    :param layouts: layouts of your own, see :func:`~ayla_provider.domain.csv.declaration.declared`
     :param privacy: column to ``keep``, ``hash`` or ``drop``; what isn't named is kept
     :param privacy_conn_id: a connection whose password is the key of the hashes; needed where a column is hashed
     :param memory: what DuckDB may take, as it writes sizes; beyond it it works on disk
@@ -104,14 +105,14 @@ class AylaExportToParquetOperator(BaseOperator):
     @property
     def rows_url(self) -> str:
         """Where the typed rows go."""
-        from ayla_provider.domain.typed import PARQUET
+        from ayla_provider.domain.typed_manifest import PARQUET
 
         return self.parquet or f"{self.archive.rstrip('/')}/{PARQUET}"
 
     @cached_property
     def typed(self) -> TypedArchive:
         """The typed rows of the archive."""
-        from ayla_provider.warehouse.typed_archive import TypedArchive
+        from ayla_provider.rows.typed_archive import TypedArchive
 
         return TypedArchive(
             open_destination(self.archive, self.archive_conn_id),
@@ -140,8 +141,8 @@ class AylaExportToParquetOperator(BaseOperator):
 
     @cached_property
     def _all_layouts(self) -> tuple[ColumnLayout, ...]:
-        from ayla_provider.domain.columns import COLUMN_LAYOUTS
-        from ayla_provider.domain.declared import declared
+        from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
+        from ayla_provider.domain.csv.declaration import declared
 
         return (*declared(list(self.layouts)), *COLUMN_LAYOUTS)
 
@@ -181,7 +182,7 @@ class AylaExportToParquetOperator(BaseOperator):
         } | {name: counts[name] for name in names}
 
     def _ensure(self, event_type: str, hour: datetime, written_by: Mapping[str, str]) -> TypedHourReport:
-        from ayla_provider.domain.typed import quarantine_path
+        from ayla_provider.domain.typed_manifest import quarantine_path
 
         try:
             report = self.typed.ensure(event_type, hour, written_by)

@@ -12,7 +12,7 @@ from ayla_provider.links import AylaTableLink
 from ayla_provider.operators.load import LoadOperator, PlanOperator
 
 if TYPE_CHECKING:
-    from ayla_provider.warehouse.target import Warehouse
+    from ayla_provider.warehouse.base import Warehouse
 
 
 class _DuckDB(BaseOperator):

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from airflow.plugins_manager import AirflowPlugin
 
 from ayla_provider import __version__
-from ayla_provider._compat import conf
+from ayla_provider._airflow.compat import conf
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

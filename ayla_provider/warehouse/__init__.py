@@ -1,1 +1,1 @@
-"""One hour of files into typed, deduplicated rows, which replace the hour as a whole; nothing of Airflow."""
+"""Typed rows into a warehouse, which replaces an hour as a whole. No Airflow."""

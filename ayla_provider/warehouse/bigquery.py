@@ -17,8 +17,8 @@ from uuid import uuid4
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaTableError, AylaWarehouseError
+from ayla_provider.warehouse.base import LEDGER, Load
 from ayla_provider.warehouse.sql import Dialect, View, as_it_stands, views_of
-from ayla_provider.warehouse.target import LEDGER, Load
 
 if TYPE_CHECKING:
     from google.cloud import bigquery

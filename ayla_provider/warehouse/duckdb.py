@@ -9,11 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ayla_provider.domain.hours import describe_hour
+from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
+from ayla_provider.warehouse.base import LEDGER, Load
 from ayla_provider.warehouse.sql import Dialect, as_it_stands, literal, views_of
-from ayla_provider.warehouse.target import LEDGER, Load
 
 DIALECT = Dialect(
     types={
@@ -32,7 +32,7 @@ DIALECT = Dialect(
 
 class DuckDBWarehouse:
     """
-    See :class:`~ayla_provider.warehouse.target.Warehouse`.
+    See :class:`~ayla_provider.warehouse.base.Warehouse`.
 
     Only one process can have the file open, be it to read: give the tasks that load it a pool of one slot.
 
@@ -52,7 +52,7 @@ class DuckDBWarehouse:
         self._duck: Any = None
 
     def __enter__(self) -> DuckDBWarehouse:
-        """See :class:`~ayla_provider.warehouse.target.Warehouse`."""
+        """See :class:`~ayla_provider.warehouse.base.Warehouse`."""
         try:
             import duckdb
         except ImportError:
@@ -70,12 +70,12 @@ class DuckDBWarehouse:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """See :class:`~ayla_provider.warehouse.target.Warehouse`."""
+        """See :class:`~ayla_provider.warehouse.base.Warehouse`."""
         if self._duck is not None:
             self._duck.close()
 
     def loaded(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, str]:
-        """See :class:`~ayla_provider.warehouse.target.Warehouse`."""
+        """See :class:`~ayla_provider.warehouse.base.Warehouse`."""
         with self._told("reading what is loaded"):
             if not self._columns(LEDGER):
                 return {}
@@ -87,7 +87,7 @@ class DuckDBWarehouse:
         return {hour.astimezone(UTC): version for hour, version in found}
 
     def prepare(self, table: Table) -> None:
-        """See :class:`~ayla_provider.warehouse.target.Warehouse`."""
+        """See :class:`~ayla_provider.warehouse.base.Warehouse`."""
         with self._told(f"preparing the table of {table.event_type}"), self._transaction():
             self._duck.execute(f"create schema if not exists {DIALECT.name(self._schema)}")
             grown = [self._grow(one) for one in (LEDGER, table)]
@@ -98,7 +98,7 @@ class DuckDBWarehouse:
                     self._duck.execute(f"comment on view {self._relation(view.name)} is {literal(view.description)}")
 
     def replace(self, load: Load) -> None:
-        """See :class:`~ayla_provider.warehouse.target.Warehouse`."""
+        """See :class:`~ayla_provider.warehouse.base.Warehouse`."""
         table, event_type = self._relation(load.table.event_type), load.table.event_type
         hour = {"hour": load.hour}
         with self._told(f"loading {event_type} {describe_hour(load.hour)}"), self._transaction():

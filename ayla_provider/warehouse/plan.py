@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ayla_provider.cloud.records import Records
-from ayla_provider.domain.hours import ONE_HOUR, describe_hour, hours_between
+from ayla_provider.archive.records import Records
+from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hours_between
 from ayla_provider.domain.manifest import Manifest
-from ayla_provider.domain.typed import same_files
+from ayla_provider.domain.typed_manifest import same_files
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ import duckdb
 
 from ayla_provider.domain.tables import Table
 from ayla_provider.errors import AylaWarehouseError
-from ayla_provider.warehouse.csv_pipe import NULL, CsvPipe
+from ayla_provider.warehouse.base import LEDGER, Load
+from ayla_provider.warehouse.postgres_copy import NULL, CsvPipe
 from ayla_provider.warehouse.postgres_tables import (
     CATALOG,
     DIALECT,
@@ -27,7 +28,6 @@ from ayla_provider.warehouse.postgres_tables import (
     view_comment,
 )
 from ayla_provider.warehouse.sql import View, literal, views_of
-from ayla_provider.warehouse.target import LEDGER, Load
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ayla_provider.domain.arrival import PATIENCE, HourState, HourStatus
 from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
 from ayla_provider.domain.failure import note
-from ayla_provider.domain.hours import ONE_HOUR, FolderStyle
-from ayla_provider.domain.layout import ExportFile
+from ayla_provider.domain.hour import ONE_HOUR, FolderStyle
 from ayla_provider.domain.manifest import Manifest, ManifestFile
-from ayla_provider.domain.status import PATIENCE, HourState, HourStatus
+from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaError
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)

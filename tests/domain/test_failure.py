@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ayla_provider.domain.arrival import HourState, HourStatus
 from ayla_provider.domain.failure import Failure, facts_of, loads, note
-from ayla_provider.domain.hours import ONE_HOUR, FolderStyle
-from ayla_provider.domain.layout import ExportFile
-from ayla_provider.domain.status import HourState, HourStatus
+from ayla_provider.domain.hour import ONE_HOUR, FolderStyle
+from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaError, AylaTransferError, AylaUnsafeNameError
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayla_provider.domain.hours import ONE_HOUR, FolderStyle
-from ayla_provider.domain.layout import ExportFile
+from ayla_provider.domain.arrival import HourState
+from ayla_provider.domain.hour import ONE_HOUR, FolderStyle
 from ayla_provider.domain.manifest import Manifest, ManifestFile, describe, loads, revise
-from ayla_provider.domain.status import HourState
+from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaDestinationError
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayla_provider.domain.hours import ONE_HOUR, FolderStyle, format_folder
-from ayla_provider.domain.layout import ExportFile
+from ayla_provider.domain.arrival import PATIENCE, HourState, SignsOfLife, hour_state
+from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, format_folder
+from ayla_provider.domain.paths import ExportFile
 from ayla_provider.domain.stall import Stall, due_hour, stall_of
-from ayla_provider.domain.status import PATIENCE, HourState, SignsOfLife, hour_state
 
 NOON = datetime(2024, 5, 9, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

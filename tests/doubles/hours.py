@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ayla_provider.domain.tables import TABLES, ColumnType, Table
-from ayla_provider.warehouse.target import Load
+from ayla_provider.warehouse.base import Load
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ayla_provider.warehouse.base import Warehouse
 from ayla_provider.warehouse.bigquery import BigQueryWarehouse
 from ayla_provider.warehouse.snowflake import SnowflakeWarehouse
-from ayla_provider.warehouse.target import Warehouse
 
 if TYPE_CHECKING:
     from google.cloud import bigquery

@@ -13,7 +13,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from ayla_provider.cloud import auth, guard
+from ayla_provider.source import auth, guard
 from tests.faults.scene import GENEROUS, Try, context, operator_of, shorten
 
 # Not forked from pytest's own process, which has threads.

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.storage import ExportStore
+from ayla_provider.archive.archive import Archive
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
-from tests.cloud.conftest import NOW, WAITS, at, client_of, provider_of, settings_of, store_of
+from ayla_provider.source.export import ExportStore
+from tests.support.ayla import NOW, WAITS, at, client_of, provider_of, settings_of, store_of
 
 LONG = settings(
     max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 
-from ayla_provider.domain.hours import ONE_HOUR
-from ayla_provider.domain.layout import manifest_path
+from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import SeededContent
-from tests.cloud.conftest import bytes_of
-from tests.fleet import HOUR
+from tests.support.ayla import bytes_of
+from tests.support.fleet import HOUR
 
 QUARTER = 256 * 1024
 SIZE = 2 * QUARTER + QUARTER // 2

@@ -17,16 +17,19 @@ from airflow.sdk._shared.secrets_masker import _secrets_masker
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from ayla_provider._compat import AirflowFailException
-from ayla_provider.cloud import auth, destination, gcs_source, transfer, upload
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider._airflow.compat import AirflowFailException
+from ayla_provider.archive import gcs_upload as upload
+from ayla_provider.archive import local
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.operators import AylaExportToBucketOperator
-from tests.cloud.conftest import bytes_of
+from ayla_provider.source import auth, reader
+from ayla_provider.source import gcs as gcs_source
 from tests.faults.gate import Gate
 from tests.faults.hour import QUARTER
-from tests.fleet import HOUR, connect
+from tests.support.ayla import bytes_of
+from tests.support.fleet import HOUR, connect
 
 GENEROUS = 10.0
 PATIENCE = 0.4
@@ -47,9 +50,9 @@ def shorten(put: Callable[[Any, str, Any], None], patience: float) -> None:
         (auth, "_KILLED_WAIT", 0.01),
         (auth, "_JUST_FETCHED", 0.0),
         (gcs_source, "TIMEOUT", timeout),
-        (transfer, "_BACKOFF", 0.01),
-        (transfer, "CHUNK", QUARTER // 4),
-        (destination, "CHUNK", QUARTER // 4),
+        (reader, "_BACKOFF", 0.01),
+        (reader, "CHUNK", QUARTER // 4),
+        (local, "CHUNK", QUARTER // 4),
         (upload, "_TIMEOUT", timeout),
         (upload, "AT_ONCE", QUARTER),
         (upload, "PIECE", QUARTER),

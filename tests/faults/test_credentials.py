@@ -13,14 +13,14 @@ import trustme
 from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
-from ayla_provider.cloud.checksum import Crc32c
-from ayla_provider.cloud.destination import GcsDestination
-from ayla_provider.cloud.session import authorized_session
+from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.errors import AylaDestinationError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
-from tests.cloud import conftest as parts
-from tests.cloud.conftest import Answering
-from tests.cloud.test_sign_in import tls_of
+from ayla_provider.transport.checksum import Crc32c
+from ayla_provider.transport.session import authorized_session
+from tests.source.test_sign_in import tls_of
+from tests.support import ayla as parts
+from tests.support.ayla import Answering
 
 answering = parts.answering
 MIB = 1024 * 1024

@@ -11,16 +11,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ayla_provider.cloud import auth, gcs_source
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.destination import FileDestination
-from ayla_provider.cloud.storage import ExportStore
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.local import FileDestination
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
-from tests.cloud.conftest import provider_of, settings_of
+from ayla_provider.source import auth
+from ayla_provider.source import gcs as gcs_source
+from ayla_provider.source.export import ExportStore
 from tests.faults import hostile
 from tests.faults.hostile import JSON, LONG, take_in
-from tests.warehouse.test_expressions import CONNECTION, typed
+from tests.rows.test_expressions import CONNECTION, typed
+from tests.support.ayla import provider_of, settings_of
 
 cloud, store = hostile.cloud, hostile.store
 ACCOUNTS = count()

@@ -9,15 +9,15 @@ from pathlib import Path, PurePosixPath
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.destination import FileDestination
-from ayla_provider.cloud.storage import ExportStore
-from ayla_provider.domain.layout import Layout
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.paths import Layout
 from ayla_provider.errors import AylaUnsafeNameError
 from ayla_provider.local_cloud import LocalCloud
-from tests.cloud.conftest import put
+from ayla_provider.source.export import ExportStore
 from tests.faults import hostile
 from tests.faults.hostile import LONG, take_in
+from tests.support.ayla import put
 
 cloud, store = hostile.cloud, hostile.store
 

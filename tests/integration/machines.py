@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import psycopg
 
-from demo.client import AirflowClient, AirflowError
-from demo.processes import cleaned, end_processes_with, free_ports, processes_with
-from tests import compose
+from harness.client import AirflowClient, AirflowError
+from harness.processes import cleaned, end_processes_with, free_ports, processes_with
+from tests.support import compose
 from tests.warehouse import postgres_server
 
 _ALL, _MACHINE = "AYLA_TEST_MACHINES", "AYLA_TEST_MACHINE"

@@ -12,13 +12,13 @@ from typing import Any
 import psutil
 import pytest
 
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
-from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.faults import Fault
-from demo.check import differences
-from demo.standalone import Standalone
+from harness.check import differences
+from harness.standalone import Standalone
 
 pytestmark = pytest.mark.integration
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
-from demo.standalone import Standalone
-from tests.fleet import put_hour
+from harness.standalone import Standalone
+from tests.support.fleet import put_hour
 
 pytestmark = pytest.mark.integration
 

@@ -16,20 +16,20 @@ import requests
 from google.cloud import storage
 from google.oauth2.service_account import Credentials
 
-from ayla_provider.cloud.destination import GcsDestination
+from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.domain import manifest as manifests
-from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
-from ayla_provider.domain.layout import manifest_path
-from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.arrival import PATIENCE
+from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
+from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.cloud import VENDOR_BUCKET
 from ayla_provider.local_cloud.fleet import CYCLE
-from demo.check import compare
-from demo.processes import exit_on_signals
-from tests import compose
+from harness.check import compare
+from harness.processes import exit_on_signals
 from tests.integration.machines import Machines
 from tests.integration.test_airflow_faults import SOON
 from tests.integration.test_pipeline import soon
+from tests.support import compose
 from tests.warehouse import postgres_server
 
 pytestmark = pytest.mark.integration

@@ -18,14 +18,14 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_FOLDERS
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
-from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import Account, LocalCloud
 from ayla_provider.provider_info import CONNECTION_FIELDS, get_provider_info
 from demo.screenshots import browser, sign_in, wait_for
 from demo.screenshots_form import add, control, edit, fields, fill, press_test, save
-from demo.standalone import Standalone
+from harness.standalone import Standalone
 
 pytestmark = [
     pytest.mark.integration,

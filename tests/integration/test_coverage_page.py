@@ -14,15 +14,15 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.destination import FileDestination
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
-from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from demo.screenshots import browser, click, sign_in, wait_for
 from demo.screenshots_coverage import made_up_export, open_page
-from demo.standalone import Standalone
+from harness.standalone import Standalone
 from tests.integration.sample import DAG, put_failing_soon
 
 pytestmark = [

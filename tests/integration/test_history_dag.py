@@ -13,14 +13,14 @@ import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.destination import FileDestination
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hours_between
+from ayla_provider.domain.hour import ONE_HOUR, hours_between
 from ayla_provider.local_cloud import LocalCloud
-from demo.check import differences
-from tests.fleet import connect
+from harness.check import differences
 from tests.integration.test_sample_dags import ROOT, dags_of, run
+from tests.support.fleet import connect
 
 # Other dates make another version of the DAG, and of several versions in its database Airflow warns itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Multiple rows returned with uselist=False")

@@ -12,14 +12,14 @@ import duckdb
 import psycopg2
 import pytest
 
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_FOLDERS
-from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
-from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.fleet import CYCLE, MALFORMED, TWO_FOLDERS, Fleet
-from demo.check import not_loaded
-from demo.client import Json
-from demo.standalone import Standalone
+from harness.check import not_loaded
+from harness.client import Json
+from harness.standalone import Standalone
 from tests.integration.test_pipeline import DAG, Watcher, soon
 from tests.warehouse import postgres_server
 

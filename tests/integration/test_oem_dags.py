@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from ayla_provider.cloud.archive import Archive
-from ayla_provider.cloud.checksum import Crc32c
-from ayla_provider.cloud.destination import FileDestination
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.transport.checksum import Crc32c
 from tests.integration.test_sample_dags import HOUR, ROOT, dags_of
-from tests.oems import OEM_IDS, clouds_of_oems
+from tests.support.oems import OEM_IDS, clouds_of_oems
 
 FILE = ROOT / "dags" / "ayla_export_oem.py"
 

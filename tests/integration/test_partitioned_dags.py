@@ -9,7 +9,7 @@ from typing import Any
 import airflow.sdk
 import pytest
 
-from demo.check import differences
+from harness.check import differences
 from tests.integration.test_pipeline import DAGS, Scene, soon
 from tests.integration.test_sample_dags import dags_of
 

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
+from ayla_provider._airflow.sign_in_variable import SIGN_IN_VARIABLE
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
-from ayla_provider.domain.status import PATIENCE
-from ayla_provider.hooks import SIGN_IN_VARIABLE
+from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
-from demo.check import differences
-from demo.standalone import Standalone
+from harness.check import differences
+from harness.standalone import Standalone
 
 pytestmark = pytest.mark.integration
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR
-from demo.check import differences
+from ayla_provider.domain.hour import ONE_HOUR
+from harness.check import differences
 from tests.integration.test_pipeline import DAG, Scene, soon
 
 pytestmark = pytest.mark.integration

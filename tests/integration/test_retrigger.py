@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of, hours_between
-from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.fleet import TWO_FOLDERS
-from demo.check import differences
-from demo.client import AirflowError
 from demo.screenshots import browser, click, open_clear_dialog, sign_in
-from demo.standalone import Standalone
+from harness.check import differences
+from harness.client import AirflowError
+from harness.standalone import Standalone
 from tests.integration.sample import DAG, put_failing_soon
 
 pytestmark = pytest.mark.integration

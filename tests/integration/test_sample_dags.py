@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
-from ayla_provider.domain.status import PATIENCE
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
-from demo.check import differences
-from tests.fleet import connect
+from harness.check import differences
+from tests.support.fleet import connect
 
 ROOT = Path(__file__).parents[2]
 HOUR = hour_of(datetime.now(UTC) - PATIENCE) - ONE_HOUR

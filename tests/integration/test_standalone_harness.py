@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from demo.client import AirflowApiError, AirflowError
-from demo.processes import port_is_free
-from demo.standalone import Standalone
+from harness.client import AirflowApiError, AirflowError
+from harness.processes import port_is_free
+from harness.standalone import Standalone
 
 pytestmark = pytest.mark.integration
 
@@ -159,7 +159,7 @@ def test_nothing_is_left_when_the_program_around_it_is_ended(tmp_path: Path, num
         f"""
         import signal, sys, time
         from pathlib import Path
-        from demo.standalone import Standalone
+        from harness.standalone import Standalone
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
         with Standalone(Path({str(tmp_path)!r}), Path({str(tmp_path)!r})):
             time.sleep(600)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayla_provider.domain.columns import COLUMN_LAYOUTS
+from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hours import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.answers import HourAnswer
 from ayla_provider.local_cloud.contents import crc32c_of

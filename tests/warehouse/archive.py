@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ayla_provider.cloud.checksum import Crc32c
-from ayla_provider.cloud.destination import FileDestination, Stored
-from ayla_provider.cloud.records import Records
+from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.records import Records
+from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.events import EVENT_FOLDERS
-from ayla_provider.domain.hours import FolderStyle, format_folder
-from ayla_provider.domain.layout import partitioned_path
+from ayla_provider.domain.hour import FolderStyle, format_folder
 from ayla_provider.domain.manifest import Manifest, ManifestFile
-from ayla_provider.domain.status import HourState
+from ayla_provider.domain.paths import partitioned_path
 from ayla_provider.local_cloud.fleet import Fleet
+from ayla_provider.transport.checksum import Crc32c
 
 HOUR = datetime(2026, 11, 1, 7, tzinfo=UTC)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import duckdb
 
-from ayla_provider.cloud.destination import FileDestination
+from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.privacy import PrivacyPolicy
-from ayla_provider.domain.typed import TypedManifest
+from ayla_provider.domain.typed_manifest import TypedManifest
+from ayla_provider.rows.typed_archive import TypedArchive
+from ayla_provider.warehouse.base import Load
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
-from ayla_provider.warehouse.target import Load
-from ayla_provider.warehouse.typed_archive import TypedArchive
 
 LOADED_AT = datetime(2026, 11, 2, tzinfo=UTC)
 

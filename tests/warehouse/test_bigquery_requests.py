@@ -16,8 +16,8 @@ from google.cloud import bigquery as google_bigquery
 from ayla_provider.domain.tables import TABLES, Column, ColumnType
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse import bigquery
+from ayla_provider.warehouse.base import LEDGER, Load
 from ayla_provider.warehouse.bigquery import BigQueryWarehouse
-from ayla_provider.warehouse.target import LEDGER, Load
 from tests.warehouse.bigquery_service import Json, Service, serving
 
 DATAPOINT = TABLES["datapoint"]

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ayla_provider.domain.typed import quarantine_path, typed_manifest_path
+from ayla_provider.domain.typed_manifest import quarantine_path, typed_manifest_path
+from tests.rows.test_expressions import CONNECTION
+from tests.rows.test_typed_archive import rows_of
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.loading import everything
-from tests.warehouse.test_expressions import CONNECTION
-from tests.warehouse.test_typed_archive import rows_of
 
 Run = Callable[..., tuple[int, str]]
 
@@ -41,7 +41,7 @@ def watch(event, arguments):
         moment()
 
 import duckdb
-import ayla_provider.warehouse.duckdb, ayla_provider.warehouse.typed
+import ayla_provider.warehouse.duckdb, ayla_provider.rows.parquet
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 from tests.warehouse.loading import archive_of, load
 

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ayla_provider.domain.hours import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import TABLES, Column, ColumnType
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+from tests.rows.test_expressions import CONNECTION, datapoint
 from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.loading import LOADED_AT, archive_of, everything, load, load_of
 from tests.warehouse.odd_files import OddFiles
-from tests.warehouse.test_expressions import CONNECTION, datapoint
 
 NEXT = HOUR + ONE_HOUR
 

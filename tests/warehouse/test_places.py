@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from ayla_provider.cloud.destination import Destination, FileDestination, GcsDestination
-from ayla_provider.domain.typed import quarantine_path
+from ayla_provider.archive.destination import Destination
+from ayla_provider.archive.gcs import GcsDestination
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.destinations import object_storage_destination
+from ayla_provider.domain.typed_manifest import quarantine_path
 from ayla_provider.errors import AylaDestinationError
-from ayla_provider.object_storage import object_storage_destination
-from ayla_provider.warehouse.typed_archive import TypedArchive
+from ayla_provider.rows.typed_archive import TypedArchive
+from tests.rows.test_typed_archive import compare, files_of
 from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.odd_files import OddFiles
-from tests.warehouse.test_typed_archive import compare, files_of
 
 pytestmark = pytest.mark.filterwarnings(
     # Of the stores' clients, about themselves.

@@ -8,16 +8,16 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayla_provider.cloud.destination import FileDestination
-from ayla_provider.cloud.records import Records
-from ayla_provider.domain.hours import ONE_HOUR
-from ayla_provider.domain.layout import manifest_path
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.records import Records
+from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.paths import manifest_path
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 from ayla_provider.warehouse.plan import ToLoad, joined, to_load
+from tests.rows.test_expressions import CONNECTION
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.loading import archive_of, load
-from tests.warehouse.test_expressions import CONNECTION
 
 LOADS = st.lists(
     st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 60), st.sampled_from(["not loaded", "its files changed"])),

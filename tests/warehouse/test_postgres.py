@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, Table
 from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.warehouse.base import Load
 from ayla_provider.warehouse.postgres import PostgresWarehouse
 from ayla_provider.warehouse.postgres_tables import DIALECT
-from ayla_provider.warehouse.target import Load
 from tests.warehouse import postgres_server
 
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""What the operators, sensors and hooks need of Airflow, and share. Private."""

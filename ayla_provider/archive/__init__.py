@@ -1,0 +1,1 @@
+"""The customer's side: destinations, copies, manifests, and what an archive lacks. No Airflow."""

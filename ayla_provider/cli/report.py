@@ -1,0 +1,198 @@
+"""
+What the archive has of the export, hour by hour, for people and for programs.
+
+The command line is in :mod:`ayla_provider.__main__`. Nothing is changed, and nothing but small records is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ayla_provider.cli.report_table import Row, Summary
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
+from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
+from ayla_provider.domain.events import EVENT_TYPES, event_type_of
+from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of
+from ayla_provider.errors import AylaConfigError, AylaError
+
+if TYPE_CHECKING:
+    from ayla_provider.archive.records import Records
+    from ayla_provider.hooks import AylaHook
+    from ayla_provider.source.export import ExportStore
+
+VARIABLE = "ayla_export_destination"
+"""The Airflow Variable from which the sample DAGs take the destination."""
+
+_SPAN = re.compile(r"(\d+)([hd])", re.ASCII)
+
+
+class Report:
+    """
+    One comparison of an archive with its export.
+
+    :param conn_id: the id of an Airflow connection of type ``ayla``
+    :param destination: the archive's URL; by default what the Variable ``ayla_export_destination`` holds
+    :param destination_conn_id: as the copying tasks have it
+    :param event_types: in any spelling; by default the documented ones, and what else the bucket shows
+    :param since: the first hour, aware
+    :param until: the end of the last hour, aware; hours that aren't over are left out
+    """
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        destination: str | None,
+        destination_conn_id: str | None,
+        event_types: Sequence[str] | None,
+        since: datetime,
+        until: datetime,
+    ) -> None:
+        self.conn_id = conn_id
+        self.destination = destination or ""
+        self.destination_conn_id = destination_conn_id
+        self._event_types = event_types
+        self.since = since
+        self.until = until
+        self.summary = Summary([])
+        self._hook: AylaHook | None = None
+        self._store: ExportStore
+        self._records: Records
+
+    def open(self) -> None:
+        """
+        Look up the connections, sign in if need be, and learn the event types.
+
+        :raises AylaError: if that fails, or there is no hour to compare
+        """
+        from ayla_provider.archive.records import Records
+        from ayla_provider.destinations import open_destination
+        from ayla_provider.hooks import AylaHook
+
+        self._hook = AylaHook(self.conn_id)
+        self._store = self._hook.store
+        self.until = min(self.until, hour_of(self._store.now()))
+        if self.since >= self.until:
+            raise AylaConfigError(
+                f"no hour lies between {describe_hour(self.since)} and {describe_hour(self.until)}. An hour that isn't "
+                "over isn't compared."
+            )
+        self.destination = self.destination or _variable()
+        self._records = Records(open_destination(self.destination, self.destination_conn_id))
+        names = self._event_types or [*EVENT_TYPES, *sorted(self._hook.list_event_types())]
+        self.summary = Summary(list(dict.fromkeys(map(event_type_of, names))))
+
+    @property
+    def event_types(self) -> list[str]:
+        """Those that are compared."""
+        return list(self.summary.newest)
+
+    @property
+    def total(self) -> int:
+        """How many rows there are."""
+        return (self.until - self.since) // ONE_HOUR * len(self.event_types)
+
+    @property
+    def width(self) -> int:
+        """How wide the event types are in the table."""
+        return max(map(len, ["event type", *self.event_types]))
+
+    @property
+    def name(self) -> str:
+        """Which archive is compared, and with what, for people: of several OEMs each has a report of its own."""
+        return " and ".join(filter(None, [self.conn_id, self.destination]))
+
+    @property
+    def title(self) -> str:
+        """What is compared, for people."""
+        return f"{self.name}, {describe_hour(self.since)} to {describe_hour(self.until)}"
+
+    def rows(self) -> Iterator[Row]:
+        """
+        Yield each hour of each event type, the oldest first, and count it.
+
+        :raises AylaError: if source or destination can't be seen
+        """
+        for row in compare(self._store, self._records, self.event_types, self.since, self.until):
+            self.summary.add(row)
+            yield row
+
+    def document(self, rows: Iterable[Row]) -> dict[str, Any]:
+        """
+        Return all of it as JSON has it.
+
+        :param rows: all of :meth:`rows`
+        """
+        return {
+            "conn": self.conn_id,
+            "destination": self.destination,
+            "destination_conn": self.destination_conn_id,
+            "since": self.since.isoformat(),
+            "until": self.until.isoformat(),
+            "hours": [row.document() for row in rows],
+            "summary": self.summary.document(),
+        }
+
+    def told(self, error: Exception) -> str:
+        """Return what a person is told of an error: without a secret, and without what may hold one."""
+        if isinstance(error, AylaError) or type(error).__name__ == "AirflowNotFoundException":
+            text = str(error)
+        else:
+            text = f"unexpected: {type(error).__name__}. Check the connection of the destination."
+        for secret in self._hook.secrets if self._hook else ():
+            text = text.replace(secret, "***")
+        return " ".join(text.split())
+
+
+def _variable() -> str:
+    from airflow.models.variable import Variable
+
+    destination = Variable.get(VARIABLE, default_var=None)
+    if not destination:
+        raise AylaConfigError(f"no destination: give --destination, or set the Airflow Variable {VARIABLE}")
+    return str(destination)
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """
+    Return the start of the hour that a text means.
+
+    :param text: an ISO 8601 time or date, in UTC if it has no time zone; or a span before now, ``48h`` or ``7d``
+    :param now: aware
+    :raises AylaConfigError: if it is neither
+    """
+    span = _SPAN.fullmatch(text)
+    try:
+        if span:
+            return hour_of(now - int(span[1]) * (ONE_HOUR if span[2] == "h" else timedelta(days=1)))
+        time = datetime.fromisoformat(text)
+        return hour_of(time if time.tzinfo else time.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        raise AylaConfigError(
+            f"{text!r} is no time: write 2026-11-01 or 2026-11-01T07:00 (UTC), or a span before now, 48h or 7d"
+        ) from None
+
+
+def compare(
+    store: ExportStore, records: Records, event_types: Sequence[str], start: datetime, end: datetime
+) -> Iterator[Row]:
+    """
+    Yield each hour of each event type, the oldest first, as soon as its month is compared.
+
+    :param event_types: as :func:`~ayla_provider.domain.events.event_type_of` returns them
+    :param start: aware, on the hour
+    :param end: aware, on the hour, exclusive
+    :raises AylaError: if source or destination can't be seen
+    """
+    from ayla_provider.archive.coverage import WINDOW, survey
+
+    bounds = {"quiet_period": QUIET_PERIOD + LEFT_TO_THE_EXPORT, "patience": PATIENCE + LEFT_TO_THE_EXPORT}
+    while start < end:
+        until = min(end, start + WINDOW)
+        surveyed = survey(store, records, event_types, start, until, **bounds)
+        found = [Row.of(hour) for hours in surveyed for hour in hours]
+        yield from sorted(found, key=lambda row: (row.hour, row.event_type))
+        start = until

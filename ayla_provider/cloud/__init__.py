@@ -1,1 +1,0 @@
-"""A client of the Ayla cloud: sign-in, credentials service, storage, copy. Without Airflow."""

@@ -1,0 +1,1 @@
+"""From archived files to typed, deduplicated rows. No Airflow."""

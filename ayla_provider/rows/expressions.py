@@ -1,0 +1,204 @@
+"""How the text of a file's columns becomes the typed columns of the canonical table: in DuckDB's SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ayla_provider.domain.csv.columns import STRING_BASE_TYPES
+from ayla_provider.domain.csv.recognition import Recognised
+from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table, table_like
+from ayla_provider.warehouse.sql import literal
+
+_JAVA_DATE = "'%a %b %d %H:%M:%S UTC %Y'"
+_ISO_DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-](0\d|1[0-5]):?[0-5]\d))?)?"
+_TIMES = "timestamptz '0001-01-01T00:00:00Z' and timestamptz '9999-12-31T23:59:59.999999Z'"
+"""Those that every warehouse, and Python, knows."""
+
+_UUID = "[{0}]{{8}}(-[{0}]{{4}}){{3}}-[{0}]{{12}}"
+_INTEGER = r"\s*[+-]?\d+\s*"
+_NUMBER = r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*"
+_NUMERIC = {"integer": "val_int", "decimal": "val_decimal", "float": "val_float", "boolean": "val_boolean"}
+_ALSO = {"connection": ("connection", "connectivity")}
+"""What the records of an event type call it, beside its own name."""
+
+_RAW = {"display_name": "display_name_raw", "val_string": "value_raw", "metadata": "metadata_raw"}
+
+
+@dataclass(frozen=True, slots=True)
+class Typing:
+    """
+    How the rows of one file are typed.
+
+    :param values: column of the table to the expression that it is; the table's other columns are empty
+    :param faults: conditions of a malformed row, over the file's columns and the typed ones, see :func:`typed_name`;
+        and each one's reason in words
+    :param identity: the text that identifies a row; None where the whole row does
+    """
+
+    values: dict[str, str]
+    faults: dict[str, str]
+    identity: str | None
+
+
+def table_of(event_type: str, found: list[Recognised]) -> Table:
+    """Return the canonical table of files with these layouts, with the columns that they have beside its own."""
+    base = TABLES.get(event_type)
+    identity = next((one.layout.identity for one in found if one.layout.identity), None)
+    table = base or table_like(event_type, (), identity)
+    more = [column for one in found for column in _beside(one, table)]
+    return table.with_columns(tuple(more))
+
+
+def _beside(found: Recognised, table: Table) -> Iterator[Column]:
+    own = {column.name: column for column in found.layout.own}
+    for name in found.columns:
+        target = _canonical(name, found)
+        if target is None or target in table.names:
+            continue
+        if target in found.layout.base64_strings:
+            yield from (_ANYWHERE[column] for column in (*_NUMERIC.values(), "val_string", "value_raw"))
+            continue
+        known = own.get(name) or _ANYWHERE.get(name)
+        yield known or Column(target, ColumnType.TEXT, "A column that this provider doesn't know.", personal=True)
+        if name in found.layout.base64_columns:
+            yield Column(
+                f"{target}_raw", ColumnType.TEXT, f"{target} as it stands in the file: base64.", part_of=target
+            )
+
+
+_ANYWHERE = {column.name: column for table in TABLES.values() for column in table.data}
+
+
+def _canonical(name: str, found: Recognised) -> str | None:
+    """Return the column of the table that a column of the file becomes; None if it only repeats the event type."""
+    if name == "event_type":
+        return None
+    if name == "id" and found.layout.identity == "id" and found.layout.event_type in TABLES:
+        return "time_uuid"
+    return name
+
+
+def typing_of(event_type: str, found: Recognised, table: Table) -> Typing:
+    """
+    Return how the rows of a file are typed.
+
+    A cell is empty if nothing or ``null`` stands in it. One that is filled has to be of its column's type, else its
+    row is malformed; but what should be base64 and isn't only has no decoded value, since the raw one is kept.
+
+    :param table: see :func:`table_of`
+    """
+    kinds = {column.name: column.type for column in table.columns}
+    values: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    for name in found.columns:
+        target, text = _canonical(name, found), filled(name)
+        if target is None:
+            faults[f"{text} is not null and {_squashed(text)} not in {_spellings(event_type)}"] = (
+                f"{name} names another event type"
+            )
+        elif target in found.layout.base64_strings:
+            values |= _by_base_type(text)
+            faults |= {
+                f"base_type = '{base_type}' and {text} is not null and {typed_name(column)} is null": (
+                    f"value is no {base_type}"
+                )
+                for base_type, column in _NUMERIC.items()
+            }
+        elif name in found.layout.base64_columns:
+            values[target] = _decoded(text)
+            values.setdefault(_RAW.get(target, f"{target}_raw"), text)
+        else:
+            values[target] = _typed(text, kinds[target])
+            if kinds[target] is not ColumnType.TEXT:
+                wrong = f"{typed_name(target)} is null"
+                if kinds[target] is ColumnType.TIMESTAMP:
+                    wrong = f"({wrong} or {typed_name(target)} not between {_TIMES})"
+                faults[f"{text} is not null and {wrong}"] = f"{name} is no {kinds[target].value}"
+    if "val_string" in found.columns:
+        filled_values = [filled(name) for name in found.columns if name.startswith("val_")]
+        values["value_raw"] = f"coalesce({', '.join(filled_values)})"
+    for name in ("display_name", "metadata"):
+        if name in found.columns:
+            values.setdefault(_RAW[name], filled(name))
+    return Typing(values, faults, _identity(found, kinds))
+
+
+def _identity(found: Recognised, kinds: dict[str, ColumnType]) -> str | None:
+    name = found.layout.identity
+    if name is None:
+        return None
+    is_uuid = kinds[_canonical(name, found) or name] is ColumnType.UUID
+    return f"lower({filled(name)})" if is_uuid else filled(name)
+
+
+def typed_name(column: str) -> str:
+    """Return how a typed column is called beside the text that it comes from."""
+    return _name(f"={column}")
+
+
+def filled(name: str) -> str:
+    """Return the text of a cell; the reader makes null of an empty one."""
+    return _name(name)
+
+
+def _name(name: str) -> str:
+    return f'"{name}"'
+
+
+def _typed(text: str, kind: ColumnType) -> str:
+    if kind is ColumnType.UUID:
+        # Most are in small letters; regular expressions are what takes time here.
+        return (
+            f"case when regexp_full_match({text}, '{_UUID.format('0-9a-f')}') then {text} "
+            f"when regexp_full_match({text}, '{_UUID.format('0-9a-fA-F')}') then lower({text}) end"
+        )
+    if kind is ColumnType.TIMESTAMP:
+        # In this order, since the first is what files were seen to have. Strptime also takes words such as infinity,
+        # and for a moment in 1900; a cast takes no space ahead of the zone.
+        java = f"case when contains({text}, ' UTC ') then try_strptime({text}, {_JAVA_DATE}) end"
+        iso = f"{text}[:11] || replace(replace({text}[12:], ' ', ''), 'UTC', 'Z')"
+        return (
+            f"coalesce(make_timestamptz(epoch_us({java})), "
+            f"case when regexp_full_match({text}, '{_ISO_DATE}') then try_cast({iso} as timestamptz) end)"
+        )
+    if kind is ColumnType.BOOLEAN:
+        return f"case when length({text}) < 6 then try_cast({text} as boolean) end"
+    if kind is ColumnType.INTEGER:
+        return f"case when regexp_full_match({text}, '{_INTEGER}') then try_cast({text} as bigint) end"
+    if kind is ColumnType.NUMBER:
+        return (
+            f"case when regexp_full_match({text}, '{_NUMBER}') and isfinite(try_cast({text} as double)) "
+            f"then try_cast({text} as double) end"
+        )
+    return text
+
+
+def _decoded(text: str) -> str:
+    """Return the text that is meant; null if it isn't base64 of UTF-8, or holds a NUL, which PostgreSQL refuses."""
+    decoded = f"try(decode(from_base64({text})))"
+    return f"case when not contains({decoded}, chr(0)) then {decoded} end"
+
+
+def _by_base_type(text: str) -> dict[str, str]:
+    """Return the typed values of the layouts that have one column for the values of all base types."""
+    kinds = {"val_int": ColumnType.INTEGER, "val_boolean": ColumnType.BOOLEAN}
+    values = {}
+    for base_type, column in _NUMERIC.items():
+        kind = kinds.get(column, ColumnType.NUMBER)
+        # The number first: the text of one can be base64 of something, too.
+        value = f"coalesce({_typed(text, kind)}, {_typed(_decoded(text), kind)})"
+        values[column] = f"case when base_type = '{base_type}' then {value} end"
+    strings = ", ".join(map(literal, STRING_BASE_TYPES))
+    values["val_string"] = f"case when base_type in ({strings}) then {_decoded(text)} end"
+    values["value_raw"] = text
+    return values
+
+
+def _squashed(text: str) -> str:
+    return f"regexp_replace(lower({text}), '[ _-]', '', 'g')"
+
+
+def _spellings(event_type: str) -> str:
+    own = event_type.replace("_", "")
+    return f"({', '.join(map(literal, _ALSO.get(own, (own,))))})"

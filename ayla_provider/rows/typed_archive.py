@@ -1,0 +1,285 @@
+"""The typed rows in the customer's bucket: one Parquet file for each event type and hour, made from the archive."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.archive.records import Records, write_json
+from ayla_provider.domain import typed_manifest as typed
+from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
+from ayla_provider.domain.csv.recognition import Recognised
+from ayla_provider.domain.hour import describe_hour
+from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.privacy import PrivacyPolicy
+from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
+from ayla_provider.errors import (
+    AylaConflictError,
+    AylaDestinationError,
+    AylaNotSettledError,
+    AylaQuarantineError,
+)
+from ayla_provider.rows.intake import Taken, take_in
+from ayla_provider.rows.parquet import MEMORY, FileBalance, duck, type_hour
+from ayla_provider.rows.quarantine import Quarantine
+from ayla_provider.transport.checksum import CHUNK, Crc32c
+
+log = logging.getLogger(__name__)
+
+MAX_MALFORMED = 0.1
+"""The share of an hour's lines that may be malformed by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypedHourReport:
+    """What became of an hour."""
+
+    manifest: TypedManifest
+    made: bool
+    """Whether it was made now; else it stood there already."""
+    news: tuple[str, ...] = ()
+    """Layouts that no file of the event type had before, in words."""
+
+
+class TypedArchive:
+    """
+    The typed rows of an archive.
+
+    :param archive: the vendor's bytes, with their manifests
+    :param rows: where the typed rows go
+    :param layouts: those that files may have
+    :param memory: what DuckDB may take, as it writes sizes
+    :param max_malformed: the share of an hour's lines, 0 to 1, above which the hour isn't typed
+    """
+
+    def __init__(
+        self,
+        archive: Destination,
+        rows: Destination,
+        *,
+        layouts: Sequence[ColumnLayout] = COLUMN_LAYOUTS,
+        policy: PrivacyPolicy | None = None,
+        memory: str = MEMORY,
+        max_malformed: float = MAX_MALFORMED,
+    ) -> None:
+        self._archive = archive
+        self._rows = rows
+        self._layouts = layouts
+        self._policy = policy or PrivacyPolicy()
+        self._memory = memory
+        self._max_malformed = max_malformed
+
+    def ensure(self, event_type: str, hour: datetime, written_by: Mapping[str, str]) -> TypedHourReport:
+        """
+        Make an hour's typed rows, unless they stand there already.
+
+        :param hour: aware
+        :param written_by: stands in the receipt
+        :raises AylaNotSettledError: if the archive doesn't hold the hour yet
+        :raises AylaLayoutError: if a file fits no layout, or several
+        :raises AylaQuarantineError: if too many lines are malformed
+        :raises AylaError: if archive or rows can't be read or written
+        """
+        manifest, _ = Records(self._archive).manifest(event_type, hour)
+        if manifest is None:
+            raise AylaNotSettledError(
+                f"{event_type} {describe_hour(hour)} has no manifest in {self._archive.url}: it isn't copied "
+                "yet, or not wholly. Run its copy first; a plan operator returns only hours that are there."
+            )
+        version = typed.version_of(manifest, typed.recipe_of(event_type, self._policy, self._layouts))
+        standing = self._standing(event_type, hour)
+        # Seen before anything is made: whoever writes rows in the meantime wins, and this try ends.
+        rows = _stored(self._rows, typed.parquet_path(event_type, hour))
+        if standing and standing.version == version and self._has_rows(standing, rows):
+            return TypedHourReport(standing, made=False)
+        with tempfile.TemporaryDirectory(prefix="ayla-typed-") as folder:
+            return self._make(manifest, version, Path(folder), written_by, rows)
+
+    def loaded(self, event_type: str, hours: Sequence[datetime]) -> dict[datetime, str]:
+        """
+        Return the version of each hour whose rows stand there.
+
+        :raises AylaDestinationError: if it can't be seen
+        """
+        with ThreadPoolExecutor(8) as pool:
+            found = zip(hours, pool.map(lambda hour: self._standing(event_type, hour), hours), strict=True)
+            return {hour: manifest.version for hour, manifest in found if manifest}
+
+    @contextlib.contextmanager
+    def fetched(self, manifest: TypedManifest) -> Iterator[Path | None]:
+        """
+        Bring an hour's Parquet file to this machine's disk, for as long as the context lasts; None if there is none.
+
+        :raises AylaDestinationError: if it can't be read, or isn't what its receipt says
+        """
+        if not manifest.path or not manifest.rows:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="ayla-rows-") as folder:
+            path = Path(folder) / "rows.parquet"
+            checksum = Crc32c()
+            with path.open("wb") as file:
+                for block in self._rows.blocks(manifest.path):
+                    checksum.update(block)
+                    file.write(block)
+            if checksum.base64 != manifest.crc32c:
+                raise AylaDestinationError(
+                    f"{url_of(self._rows, manifest.path)} has crc32c {checksum.base64}, its receipt says "
+                    f"{manifest.crc32c}: another run may be at it right now. If it stays, remove the receipt "
+                    f"{typed.typed_manifest_path(manifest.event_type, manifest.hour)} and clear the task."
+                )
+            yield path
+
+    def _standing(self, event_type: str, hour: datetime) -> TypedManifest | None:
+        path = typed.typed_manifest_path(event_type, hour)
+        found = self._rows.read(path)
+        return typed.loads(found[0], url_of(self._rows, path)) if found else None
+
+    def _has_rows(self, manifest: TypedManifest, rows: Stored | None) -> bool:
+        if not manifest.path:
+            return True
+        # Two tasks at once can leave the rows of one and the receipt of the other, which say the same in other bytes.
+        return rows is not None and rows.size == manifest.size and self._rows.crc32c(rows) == manifest.crc32c
+
+    def _make(
+        self, archived: Manifest, version: str, folder: Path, written_by: Mapping[str, str], rows: Stored | None
+    ) -> TypedHourReport:
+        event_type, hour = archived.event_type, archived.hour
+        parquet = folder / "rows.parquet"
+        with Quarantine(folder / "quarantine") as quarantine, duck(folder, self._memory) as connection:
+            taken = [
+                take_in(
+                    self._archive,
+                    file,
+                    folder / f"{number}.csv",
+                    event_type=event_type,
+                    layouts=self._layouts,
+                    quarantine=quarantine,
+                )
+                for number, file in enumerate(archived.files)
+            ]
+            made = type_hour(connection, event_type, hour, taken, parquet, quarantine=quarantine, policy=self._policy)
+            kept = self._keep_quarantine(event_type, hour, quarantine, connection, folder / "quarantine.parquet")
+        lines = sum(one.lines for one in taken)
+        self._refuse_too_many(event_type, hour, lines, quarantine, kept)
+        path = typed.parquet_path(event_type, hour) if archived.files else ""
+        stored_size, crc32c = _facts(parquet)
+        manifest = TypedManifest(
+            event_type=event_type,
+            hour=hour,
+            version=version,
+            path=path,
+            size=stored_size if path else 0,
+            crc32c=crc32c if path else "",
+            columns=made.table.columns,
+            identity=made.table.identity,
+            files=tuple(_file(one, made.files[one.source]) for one in taken),
+            quarantine=kept,
+            privacy=dict(self._policy.treatments),
+            written_at=datetime.now(UTC).isoformat(),
+            written_by=written_by,
+        )
+        if path:
+            self._put(self._rows, path, parquet, rows)
+        self._put_text(typed.typed_manifest_path(event_type, hour), manifest.dumps())
+        news = self._news(event_type, hour, [one.recognised for one in taken if one.recognised])
+        return TypedHourReport(manifest, made=True, news=news)
+
+    def _keep_quarantine(
+        self, event_type: str, hour: datetime, quarantine: Quarantine, connection: Any, local: Path
+    ) -> str:
+        """Write the malformed lines beside the vendor's files, and return where; empty if there are none."""
+        path = typed.quarantine_path(event_type, hour)
+        if not quarantine.total and _stored(self._archive, path) is None:
+            return ""
+        quarantine.write_parquet(connection, local)
+        self._put(self._archive, path, local, _stored(self._archive, path))
+        return path if quarantine.total else ""
+
+    def _refuse_too_many(self, event_type: str, hour: datetime, lines: int, quarantine: Quarantine, kept: str) -> None:
+        if quarantine.total <= self._max_malformed * lines:
+            return
+        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in quarantine.reasons.most_common(5))
+        raise AylaQuarantineError(
+            f"{event_type} {describe_hour(hour)}: {quarantine.total:,} of {lines:,} lines are malformed, more "
+            f"than the {self._max_malformed:.1%} of max_malformed: {reasons}. They are kept in "
+            f"{url_of(self._archive, kept)}, and the hour isn't loaded. Look at them; then declare the layout that "
+            "the files have, or raise max_malformed."
+        )
+
+    def _news(self, event_type: str, hour: datetime, found: Sequence[Recognised]) -> tuple[str, ...]:
+        """Return which layouts are new, and remember them."""
+        path = typed.layouts_path(event_type)
+        content, stored = self._rows.read(path) or (b"{}", None)
+        try:
+            known: dict[str, str] = dict(json.loads(content))
+        except (ValueError, TypeError):
+            known = {}
+        now = {_described(one): one for one in found}
+        unknown = sorted(now.keys() - known.keys())
+        if not unknown:
+            return ()
+        document = json.dumps(known | dict.fromkeys(unknown, hour.isoformat()), indent=1) + "\n"
+        try:
+            write_json(self._rows, path, document, stored)
+        except AylaConflictError:
+            log.info("%s was written by another task in the meantime; the next hour looks again.", path)
+        # Where nothing is known yet, a layout that was seen in real files is no news.
+        return tuple(one for one in unknown if known or now[one].new_columns or not now[one].layout.confirmed)
+
+    def _put(self, destination: Destination, path: str, local: Path, replaces: Stored | None) -> None:
+        size, crc32c = _facts(local)
+        with local.open("rb") as file:
+            destination.write(
+                path,
+                file,
+                size=size,
+                crc32c=crc32c,
+                replaces=replaces,
+                content_type="application/vnd.apache.parquet",
+            )
+
+    def _put_text(self, path: str, text: str) -> None:
+        found = self._rows.read(path)
+        write_json(self._rows, path, text, found[1] if found else None)
+
+
+def _stored(destination: Destination, path: str) -> Stored | None:
+    return destination.folder(path.rpartition("/")[0]).get(path)
+
+
+def _facts(local: Path) -> tuple[int, str]:
+    checksum = Crc32c()
+    with local.open("rb") as file:
+        while block := file.read(CHUNK):
+            checksum.update(block)
+    return local.stat().st_size, checksum.base64
+
+
+def _file(one: Taken, balance: FileBalance) -> TypedFile:
+    found = one.recognised
+    return TypedFile(
+        source=one.source,
+        generation=one.generation,
+        layout=found.layout.name if found else "",
+        columns=found.columns if found else (),
+        header=found.header if found else False,
+        lines=one.lines,
+        loaded=balance.loaded,
+        duplicates=balance.duplicates,
+        quarantined=balance.quarantined,
+    )
+
+
+def _described(found: Recognised) -> str:
+    more = f" with new columns {', '.join(found.new_columns)}" if found.new_columns else ""
+    return f"{found.layout.name}{' with a header' if found.header else ''}{more}"

@@ -1,0 +1,1 @@
+"""The vendor's side: sign-in, credentials service, listing, reading. No Airflow."""

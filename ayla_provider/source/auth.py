@@ -1,0 +1,380 @@
+"""Sign-in to Ayla's user service, and storage tokens from the Ayla Credentials Service (ACS)."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeGuard
+
+import requests
+from google.oauth2.credentials import Credentials
+from urllib3.util.retry import Retry
+
+from ayla_provider.errors import PASSES, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
+from ayla_provider.source.guard import SignInGuard
+from ayla_provider.source.settings import AylaSettings, Network
+from ayla_provider.transport.network import cause, mount
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = (10, 60)
+"""Seconds to connect, and to wait for an answer."""
+
+ROLE = "OEM::Admin"
+"""The role that ACS gives tokens to (Ayla's page on the GCP export)."""
+
+_MINIMUM_LIFE = timedelta(seconds=240)
+"""A token with less left is none for google-auth, which wants 225 s."""
+
+_JUST_FETCHED = 5.0
+"""Seconds in which a second request for a new token gets the one that another thread has just fetched."""
+
+_PASSING = (408, 429, 500, 502, 503, 504)
+"""Answers that say nothing of the credentials and may be better when asked again."""
+
+_LONGEST_WAIT = 120.0
+"""Seconds that a Retry-After may ask for."""
+
+_KILLED_TRIES = 6
+"""How often a session that another sign-in has ended at once is replaced."""
+
+_KILLED_WAIT = 1.0
+"""Seconds at most until the first of them; each further one waits longer by as much."""
+
+_BACKOFF = 0.5
+"""Seconds from which the waits between the tries of a request double."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageToken:
+    """A bearer token for Cloud Storage, good for reading below ``<oem_id>/`` alone."""
+
+    value: str = field(repr=False)
+    expires: datetime
+    """Aware, UTC."""
+    fetched: float
+    """time.monotonic() when it was fetched."""
+
+
+class TokenProvider:
+    """
+    Hands out storage tokens, signing in when it must. Thread-safe; one provider per process and account is enough.
+
+    :param guard: decides whether a sign-in may be tried
+    :param on_secret: called with each secret as it becomes known, to have it masked
+    """
+
+    def __init__(
+        self, settings: AylaSettings, guard: SignInGuard, on_secret: Callable[[str], None] = lambda secret: None
+    ) -> None:
+        self._settings = settings
+        self._guard = guard
+        self._on_secret = on_secret
+        self._lock = threading.Lock()
+        self._session: _Session | None = None
+        self._token: StorageToken | None = None
+        self._http = _http_session(settings)
+
+    def __call__(self, request: object, scopes: Sequence[str] | None) -> tuple[str, datetime]:
+        """
+        Return a new token and its expiry (naive, UTC): the refresh handler of google-auth.
+
+        It is called ahead of the expiry and after a 401, by every thread that notices; one of them fetches.
+
+        :raises AylaError: if there is none to be had
+        """
+        seen = self._token
+        with self._lock:
+            token = self._token
+            fresh = token is not seen or (token is not None and time.monotonic() - token.fetched < _JUST_FETCHED)
+            if token is None or not fresh:
+                token = self._token = self._fetch()
+        return token.value, token.expires.replace(tzinfo=None)
+
+    def credentials(self) -> Credentials:
+        """Return google-auth credentials that refresh themselves through this provider."""
+        credentials = Credentials(token=None, refresh_handler=self)  # type: ignore[no-untyped-call]
+        if self._token:
+            credentials.token, credentials.expiry = self._token.value, self._token.expires.replace(tzinfo=None)
+        return credentials
+
+    @property
+    def role(self) -> str | None:
+        """The role of the account, once signed in."""
+        return self._session.role if self._session else None
+
+    def _fetch(self) -> StorageToken:
+        if self._session and (token := self._ask_acs()):
+            return token
+        if self._session:
+            self._refresh()
+            if self._session and (token := self._ask_acs()):
+                return token
+        for attempt in range(1, _KILLED_TRIES + 1):
+            token = self._guard.sign_in(self._sign_in_and_ask)
+            if token:
+                return token
+            if self.role != ROLE:
+                break
+            delay = _KILLED_WAIT * random.uniform(0.2, 1.0) * attempt  # noqa: S311 - spreads processes, protects nothing
+            log.info("Another sign-in of this account ended the session at once; trying again in %.1f s.", delay)
+            time.sleep(delay)
+        raise AylaAccessDenied(
+            f"Ayla's credentials service ({self._settings.acs_url}) refuses the token of a good sign-in "
+            f"(401, {attempt} times). The account's role is {self.role!r}; {ROLE!r} is needed. If the role is "
+            "right, check acs_url, and that nothing else signs in with this account over and over: each sign-in "
+            "can end the others."
+        )
+
+    def _sign_in_and_ask(self) -> StorageToken | None:
+        self._session = self._sign_in()
+        return self._ask_acs()
+
+    def _sign_in(self) -> _Session:
+        settings = self._settings
+        user = {
+            "email": settings.email,
+            "password": settings.password,
+            "application": {"app_id": settings.app_id, "app_secret": settings.app_secret},
+        }
+        response = self._request("POST", f"{settings.user_url}/users/sign_in.json", "sign-in", json={"user": user})
+        body = _json(response)
+        if _passes(response):
+            raise _unavailable("sign-in", response)
+        if not response.ok:
+            raise self._refusal(response)
+        if (body.get("is_mfa_enabled") or body.get("auth_code")) and not body.get("access_token"):
+            raise AylaSignInRefused(
+                f"Ayla asks {settings.email} for a second factor (MFA), which no pipeline can give: use an app_id "
+                "without MFA for this connection."
+            )
+        log.info("Signed in at %s as %s.", settings.user_url, body.get("role") or "an account without a role")
+        return self._session_of(body, response)
+
+    def _refusal(self, response: requests.Response) -> AylaError:
+        """Return what a sign-in's bad answer means: a refusal, or that there is no user service to refuse it."""
+        settings, status = self._settings, response.status_code
+        # A 401 counts as a refusal whatever comes with it, since five of them lock the account.
+        if status != 401 and not _says_why(response):
+            return _no_service("user service", response, "host (or region)")
+        said = _vendor_message(response, settings.secrets)
+        what = {
+            403: f"{settings.email} may not sign in to this application: check app_id, and that the account has the "
+            f"role {ROLE!r}",
+            404: "app_id or app_secret are unknown there",
+        }.get(status, f"the e-mail or password of {settings.email} is wrong, or the account is locked")
+        return AylaSignInRefused(
+            f"Ayla's user service ({settings.user_url}) refused the sign-in ({status}{said}): {what}. Change the "
+            "connection before clearing the task."
+        )
+
+    def _refresh(self) -> None:
+        """Renew the session by its refresh token; end it if that is refused."""
+        assert self._session  # noqa: S101 - for mypy
+        response = self._request(
+            "POST",
+            f"{self._settings.user_url}/users/refresh_token.json",
+            "refresh of the session",
+            json={"user": {"refresh_token": self._session.refresh_token}},
+        )
+        if response.ok:
+            role = self._session.role
+            self._session = self._session_of({"role": role, **_json(response)}, response)
+        elif _passes(response):
+            raise _unavailable("refresh of the session", response)
+        else:
+            log.info("The session can't be refreshed (%s); signing in anew.", response.status_code)
+            self._session = None
+
+    def _session_of(self, body: Mapping[str, Any], response: requests.Response) -> _Session:
+        access, refresh = body.get("access_token"), body.get("refresh_token") or ""
+        if not _is_token(access) or not (refresh == "" or _is_token(refresh)):
+            raise _no_service("user service", response, "host (or region)")
+        self._on_secret(access)
+        if refresh:
+            self._on_secret(refresh)
+        return _Session(access, refresh, str(body.get("role") or ""))
+
+    def _ask_acs(self) -> StorageToken | None:
+        """Return a storage token, None if ACS doesn't take the session's access token."""
+        assert self._session  # noqa: S101 - for mypy
+        response = self._request(
+            "GET",
+            self._settings.acs_url,
+            "credentials service",
+            headers={"Authorization": f"auth_token {self._session.access_token}"},
+        )
+        if response.status_code == 401:
+            return None
+        if response.status_code == 403 and not _is_page(response):
+            raise AylaAccessDenied(self._denial(_vendor_message(response, self._settings.secrets)))
+        if _passes(response):
+            raise _unavailable("credentials service", response)
+        if not response.ok:
+            raise _no_service("credentials service", response, "acs_url")
+        body = _json(response)
+        value, expiration = body.get("tokenValue"), body.get("expirationTime")
+        try:
+            expires = datetime.fromisoformat(str(expiration))
+            expires = expires.replace(tzinfo=UTC) if expires.tzinfo is None else expires.astimezone(UTC)
+        except (ValueError, OverflowError):
+            expires = None
+        if not _is_token(value) or expires is None:
+            raise _no_service("credentials service", response, "acs_url")
+        self._on_secret(value)
+        left = expires - datetime.now(UTC)
+        if left < _MINIMUM_LIFE:
+            raise AylaUnavailable(
+                f"Ayla's credentials service gave a token that is good until {expires:%Y-%m-%d %H:%M:%S} UTC, "
+                f"{left.total_seconds():.0f} s from now by this machine's clock. Is the clock right?"
+            )
+        return StorageToken(value, expires, time.monotonic())
+
+    def _denial(self, said: str) -> str:
+        role = self._session.role if self._session else ""
+        what = f"Ayla's credentials service ({self._settings.acs_url}) refuses {self._settings.email} (403{said}): "
+        if role == ROLE:
+            return (
+                f"{what}its role is {role!r}, as it should be. Check that acs_url is your OEM's, and that the data "
+                "export is switched on (Ayla dashboard: OEM Profile, Data Export); else ask Ayla support."
+            )
+        return f"{what}its role is {role!r}, {ROLE!r} is needed. Ask an administrator of your OEM."
+
+    def _request(self, method: str, url: str, what: str, **arguments: Any) -> requests.Response:
+        try:
+            # A redirect could take the password or token to another host.
+            response = self._http.request(method, url, timeout=TIMEOUT, allow_redirects=False, **arguments)
+        except requests.RequestException as error:
+            raise AylaUnavailable(
+                f"{what}: no answer from {url} ({cause(error)}). Check the address in the connection, and that "
+                "this machine reaches it."
+            ) from None
+        if response.is_redirect or response.is_permanent_redirect:
+            raise AylaUnavailable(
+                f"{what}: {url} redirects ({response.status_code}), which isn't followed with credentials. Put the "
+                "final address into the connection."
+            )
+        return response
+
+
+_PROVIDERS: dict[tuple[str, str, Network], TokenProvider] = {}
+_PROVIDERS_LOCK = threading.Lock()
+
+
+def shared_provider(settings: AylaSettings, make: Callable[[], TokenProvider]) -> TokenProvider:
+    """
+    Return this process's one token provider for an account, made by ``make`` if there is none yet.
+
+    A process that serves many tasks, such as Airflow's triggerer, then signs in once for all of them.
+    """
+    key = (settings.fingerprint, settings.acs_url, settings.network)
+    with _PROVIDERS_LOCK:
+        if key not in _PROVIDERS:
+            _PROVIDERS[key] = make()
+        return _PROVIDERS[key]
+
+
+class _PatientRetry(Retry):
+    """Honours Retry-After up to a limit; beyond it the task's own retry is the better wait."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        seconds = super().get_retry_after(response)
+        if seconds is not None and seconds > _LONGEST_WAIT:
+            raise AylaUnavailable(
+                f"Ayla answered {response.status} and asks to wait {seconds:.0f} s. This passes: the task's retries "
+                "will try later."
+            )
+        return seconds
+
+
+def _http_session(settings: AylaSettings) -> requests.Session:
+    # 408, 429 and 5xx pass, and none of them is a refusal. A sign-in whose answer was lost isn't repeated: it may
+    # have been refused, and counted. A proxy that refuses (other) isn't asked again: it may lock its own accounts.
+    session = requests.Session()
+    for prefix, reads in (("https://", 3), ("http://", 3), (f"{settings.user_url}/users/", 0)):
+        retry = _PatientRetry(
+            total=4,
+            connect=3,
+            read=reads,
+            other=0,
+            redirect=0,
+            status_forcelist=_PASSING,
+            allowed_methods=None,
+            backoff_factor=_BACKOFF,
+            backoff_jitter=_BACKOFF,
+            raise_on_status=False,
+        )
+        mount(session, settings.network, prefix, max_retries=retry)
+    return session
+
+
+def _passes(response: requests.Response) -> bool:
+    return response.status_code in _PASSING or response.status_code >= 500
+
+
+def _json(response: requests.Response) -> Mapping[str, Any]:
+    """Return the body as a mapping, an empty one if it is none: 429 and others may carry a page instead."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):  # the latter where it is nested without end
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+def _is_page(response: requests.Response) -> bool:
+    return "html" in response.headers.get("Content-Type", "") or response.content.lstrip()[:1] == b"<"
+
+
+def _says_why(response: requests.Response) -> bool:
+    """Whether an answer holds an error in Ayla's form, and not what any web server says of an unknown address."""
+    error = _json(response).get("error")
+    message = error.get("message") if isinstance(error, Mapping) else error
+    return isinstance(message, str) and message.strip().lower() not in ("", "not found")
+
+
+def _no_service(service: str, response: requests.Response, name: str) -> AylaError:
+    what = "a web page" if _is_page(response) else "something that isn't its answer"
+    return AylaUnavailable(
+        f"no {service} of Ayla answers at {_address(response)}: {response.status_code} came with {what}. Check {name} "
+        "in the connection: a tenant may have moved or been closed. If it is right, a proxy or firewall may answer in "
+        "the place of Ayla, or this passes and the task's retries will do."
+    )
+
+
+def _is_token(value: object) -> TypeGuard[str]:
+    # What can't stand in a header would be quoted by the error that says so.
+    return isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]+", value) is not None
+
+
+def _vendor_message(response: requests.Response, secrets: Sequence[str]) -> str:
+    error = _json(response).get("error")
+    message = error.get("message") if isinstance(error, Mapping) else error
+    if not isinstance(message, str) or not message.strip():
+        return ""
+    for secret in secrets:
+        message = message.replace(secret, "***")
+    return f', "{" ".join(message.split())[:200]}"'
+
+
+def _unavailable(what: str, response: requests.Response) -> AylaError:
+    return AylaUnavailable(
+        f"{what}: {_address(response)} answered {response.status_code} {response.reason}, also when asked again. "
+        f"{PASSES}"
+    )
+
+
+def _address(response: requests.Response) -> str:
+    return (response.url or "").split("?", 1)[0]

@@ -1,0 +1,158 @@
+"""One generation of one object of the export, read as a stream: resumed where it broke off, and verified."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from ayla_provider.domain.paths import ExportFile
+from ayla_provider.errors import PASSES, AylaTransferError, AylaUnavailable
+from ayla_provider.source.bucket import Download, PassingError, Source, describe_file
+from ayla_provider.transport.checksum import CHUNK, Crc32c, Lines
+
+log = logging.getLogger(__name__)
+
+_TRIES_WITHOUT_PROGRESS = 6
+
+_BACKOFF = 0.5
+"""Seconds from which the waits between them double."""
+
+
+class CorruptedError(AylaTransferError):
+    """What arrived isn't what the listing states."""
+
+
+class ExportReader:
+    """
+    A stream over one generation of one object, which continues where it was broken off.
+
+    It keeps a running checksum over all that it hands out, across interruptions, and raises before the last byte
+    if the whole isn't what the listing states: whoever reads it can't complete a wrong copy. (google-cloud-storage's
+    own check covers whole downloads alone, not resumed ones.)
+
+    :param stop: when set, the next read raises
+    :param on_bytes: called with the number of bytes of each block
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        file: ExportFile,
+        stop: threading.Event,
+        on_bytes: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self._source = source
+        self._file = file
+        self._stop = stop
+        self._on_bytes = on_bytes
+        self._download: Download | None = None
+        self._offset = 0
+        self._checksum = Crc32c()
+        # Where listings state no CRC32C there may be an MD5.
+        self._md5 = None if file.crc32c else hashlib.md5(usedforsecurity=False)
+        self._stated_md5: str | None = None
+        self._lines = Lines()
+
+    def tell(self) -> int:
+        """Return how many bytes were handed out."""
+        return self._offset
+
+    @property
+    def lines(self) -> int | None:
+        """How many lines the whole has; None before all of it was handed out."""
+        return self._lines.count if self._offset == self._file.size else None
+
+    def read(self, size: int = -1) -> bytes:
+        """
+        Return up to ``size`` bytes, fewer only at the end.
+
+        :raises AylaTransferError: if the object vanished, changed, or isn't what the listing states
+        :raises AylaUnavailable: if it can't be continued
+        """
+        left = self._file.size - self._offset
+        wanted = left if size < 0 else min(size, left)
+        blocks = []
+        while wanted:
+            block = self._block(min(wanted, CHUNK))
+            self._checksum.update(block)
+            if self._md5:
+                self._md5.update(block)
+            self._lines.update(block)
+            self._offset += len(block)
+            self._on_bytes(len(block))
+            wanted -= len(block)
+            blocks.append(block)
+        if self._offset == self._file.size:
+            self.close()
+            self._verify()
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+    def close(self) -> None:
+        """Free the connection."""
+        if self._download is not None:
+            self._download.close()
+            self._download = None
+
+    @property
+    def crc32c(self) -> str:
+        """The base64 CRC32C of what was handed out."""
+        return self._checksum.base64
+
+    def _verify(self) -> None:
+        name, found, stated = "crc32c", self.crc32c, self._file.crc32c
+        if self._md5 and self._stated_md5:
+            name, found, stated = "MD5", self._md5.hexdigest(), self._stated_md5
+        if stated and found != stated:
+            raise CorruptedError(
+                f"{describe_file(self._file)}: the bytes that arrived have {name} {found}, the vendor's bucket states "
+                f"{stated}; nothing was stored. If it happens again, report it to Ayla support."
+            )
+
+    def _block(self, size: int) -> bytes:
+        problem = ""
+        for attempt in range(_TRIES_WITHOUT_PROGRESS):
+            if self._stop.is_set():
+                raise AylaTransferError(
+                    f"{describe_file(self._file)}: stopped at byte {self._offset}, since the task was ended; nothing "
+                    "of it was stored. The next try does what is left; clear the task if it has none."
+                )
+            if attempt:
+                delay = min(_BACKOFF * 2**attempt, 20.0) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads, protects nothing
+                log.info("%s: %s at byte %d, continuing in %.1f s", self._file.name, problem, self._offset, delay)
+                self._stop.wait(delay)
+            try:
+                if self._download is None:
+                    self._download = self._source.open(self._file, self._offset)
+                    self._stated_md5 = self._download.md5
+                if block := self._download.read(size):
+                    return block
+                problem = "the answer ended early"
+            except PassingError as passing:
+                problem = str(passing)
+            self.close()
+        raise AylaUnavailable(
+            f"{describe_file(self._file)}: the download stopped at byte {self._offset} of {self._file.size} and can't "
+            f"be continued ({problem}, {_TRIES_WITHOUT_PROGRESS} tries). This usually passes: the task's retries will "
+            "try again."
+        )
+
+
+def first_bytes(source: Source, file: ExportFile, size: int) -> bytes:
+    """
+    Return the first bytes of a file, unchecked.
+
+    :raises AylaError: if they can't be read
+    """
+    size = min(size, file.size)
+    data = b""
+    try:
+        with contextlib.closing(source.open(file, 0, size)) as download:
+            while len(data) < size and (block := download.read(size - len(data))):
+                data += block
+    except PassingError as error:
+        raise AylaUnavailable(f"{describe_file(file)}: its first bytes can't be read ({error}). {PASSES}") from None
+    return data

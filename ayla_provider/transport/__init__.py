@@ -1,0 +1,1 @@
+"""How bytes travel: HTTP connections, and the checksums that are computed on the way. No Airflow."""

@@ -1,0 +1,45 @@
+"""What is found out about bytes while they stream by: the CRC32C of Cloud Storage, and the number of lines."""
+
+from __future__ import annotations
+
+import base64
+
+import google_crc32c
+
+CHUNK = 1024 * 1024
+"""Bytes that are read at a time."""
+
+
+class Crc32c:
+    """A running CRC32C, stated as Cloud Storage does: base64 of the big-endian value."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._checksum = google_crc32c.Checksum(data)  # type: ignore[no-untyped-call]
+
+    def update(self, data: bytes) -> None:
+        """Add bytes."""
+        self._checksum.update(data)  # type: ignore[no-untyped-call]
+
+    @property
+    def base64(self) -> str:
+        """The checksum of all that was added."""
+        return base64.b64encode(self._checksum.digest()).decode()  # type: ignore[no-untyped-call]
+
+
+class Lines:
+    """A running count of lines: of the line ends, and of what stands behind the last one."""
+
+    def __init__(self) -> None:
+        self._ends = 0
+        self._unended = 0
+
+    def update(self, data: bytes) -> None:
+        """Add bytes."""
+        if data:
+            self._ends += data.count(b"\n")
+            self._unended = 0 if data.endswith(b"\n") else 1
+
+    @property
+    def count(self) -> int:
+        """The lines of all that was added."""
+        return self._ends + self._unended

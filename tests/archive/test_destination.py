@@ -1,0 +1,366 @@
+"""What both kinds of destination promise, and what each does alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from google.cloud import storage
+
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.destination import Destination, Stored, split_url, url_of
+from ayla_provider.archive.gcs import GcsDestination
+from ayla_provider.archive.gcs_upload import PIECE
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.manifest import ManifestFile
+from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError, AylaTransferError
+from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.source.export import ExportStore
+from ayla_provider.transport.checksum import CHUNK, Crc32c
+from tests.support.ayla import Place, at, gcs_place, put, take_in
+
+PATH = "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv"
+
+
+def write(
+    destination: Destination,
+    data: bytes,
+    *,
+    path: str = PATH,
+    replaces: Stored | None = None,
+    crc32c: str | None = None,
+    size: int | None = None,
+    stream: io.BytesIO | None = None,
+) -> Stored:
+    return destination.write(
+        path,
+        stream or io.BytesIO(data),
+        size=len(data) if size is None else size,
+        crc32c=crc32c or Crc32c(data).base64,
+        replaces=replaces,
+        content_type="text/csv",
+    )
+
+
+class Failing(io.BytesIO):
+    """A stream that breaks at some byte, as the download does when what arrives is wrong."""
+
+    def __init__(self, data: bytes, breaks_at: int) -> None:
+        super().__init__(data)
+        self._breaks_at = breaks_at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = size if size is not None and size >= 0 else len(self.getvalue())
+        if self.tell() + wanted > self._breaks_at:
+            raise AylaTransferError("the download broke")
+        return super().read(size)
+
+
+SIZES = [0, 1, CHUNK, PIECE, PIECE + 1, 17 * CHUNK]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_written_stands_there_with_its_facts(place: Place, size: int) -> None:
+    data = os.urandom(CHUNK) * (size // CHUNK) + b"x" * (size % CHUNK)
+    stored = write(place.destination, data)
+    assert place.everything() == {PATH: data}
+    assert (stored.path, stored.size, place.destination.crc32c(stored)) == (PATH, size, Crc32c(data).base64)
+    assert place.destination.read(PATH) == (data, stored)
+    assert place.destination.folder(PATH.rpartition("/")[0]) == {PATH: stored}
+
+
+def test_what_is_not_there_is_no_error(place: Place) -> None:
+    assert place.destination.read(PATH) is None
+    assert place.destination.folder("event_type=datapoint") == {}
+
+
+def test_a_folder_is_what_stands_directly_in_it(place: Place) -> None:
+    for path in ("a/one.csv", "a/two.csv", "a/deeper/three.csv", "ab/four.csv", "five.csv"):
+        write(place.destination, path.encode(), path=path)
+    assert set(place.destination.folder("a")) == {"a/one.csv", "a/two.csv"}
+
+
+@pytest.mark.parametrize("name", ["with space.csv", "100%25.csv", "ünïcode-日.csv", "q?a=b#c&d.csv", "a+b.csv"])
+def test_names_are_taken_literally(place: Place, name: str) -> None:
+    path = f"folder of 2024-05-09 02:00:00/{name}"
+    stored = write(place.destination, b"data", path=path)
+    assert place.everything() == {path: b"data"}
+    assert place.destination.folder("folder of 2024-05-09 02:00:00") == {path: stored}
+    assert place.destination.read(path) == (b"data", stored)
+
+
+def test_an_object_is_replaced_by_who_has_seen_it(place: Place) -> None:
+    first = write(place.destination, b"old")
+    second = write(place.destination, b"newer", replaces=first)
+    assert second != first
+    assert place.everything() == {PATH: b"newer"}
+
+
+def test_an_object_is_not_replaced_by_who_has_not_seen_it(place: Place) -> None:
+    write(place.destination, b"theirs")
+    with pytest.raises(AylaConflictError, match=r"Datapoints\.csv"):
+        write(place.destination, b"ours")
+    assert place.everything() == {PATH: b"theirs"}
+
+
+def test_an_object_is_not_replaced_by_who_has_seen_an_older_one(place: Place) -> None:
+    first = write(place.destination, b"old")
+    write(place.destination, b"new", replaces=first)
+    with pytest.raises(AylaConflictError):
+        write(place.destination, b"ours", replaces=first)
+    assert place.everything() == {PATH: b"new"}
+
+
+def test_an_object_that_is_gone_is_not_replaced(place: Place, cloud: LocalCloud, tmp_path: Path) -> None:
+    first = write(place.destination, b"old")
+    cloud.customer.delete(f"ayla/archive/{PATH}")
+    (tmp_path / PATH).unlink(missing_ok=True)
+    with pytest.raises(AylaConflictError):
+        write(place.destination, b"new", replaces=first)
+    assert place.everything() == {}
+
+
+def test_of_many_writers_at_once_one_wins(place: Place) -> None:
+    writers = 8
+    together = Barrier(writers)
+    contents = [f"of writer {number}".encode() for number in range(writers)]
+
+    def one(content: bytes) -> bytes | None:
+        together.wait()
+        try:
+            write(place.destination, content)
+        except AylaConflictError:
+            return None
+        return content
+
+    with ThreadPoolExecutor(writers) as pool:
+        won = [content for content in pool.map(one, contents) if content]
+    assert len(won) == 1
+    assert place.everything() == {PATH: won[0]}
+
+
+@pytest.mark.parametrize("size", [10, 3 * CHUNK, 20 * CHUNK])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_stream_that_breaks_leaves_nothing(place: Place, size: int, share: float) -> None:
+    with pytest.raises(AylaTransferError, match="the download broke"):
+        write(place.destination, bytes(size), stream=Failing(bytes(size), int(size * share)))
+    assert place.everything() == {}
+
+
+def test_a_stream_that_breaks_leaves_what_stood_there(place: Place) -> None:
+    first = write(place.destination, b"old")
+    with pytest.raises(AylaTransferError):
+        write(place.destination, bytes(100), stream=Failing(bytes(100), 50), replaces=first)
+    assert place.everything() == {PATH: b"old"}
+    assert place.destination.read(PATH) == (b"old", first)
+
+
+@pytest.mark.parametrize("size", [10, 9 * CHUNK])
+def test_content_with_another_checksum_is_refused(place: Place, size: int) -> None:
+    with pytest.raises(AylaDestinationError):
+        write(place.destination, bytes(size), crc32c=Crc32c(b"something else").base64)
+    assert place.everything() == {}
+
+
+@pytest.mark.parametrize("size", [10, 8 * CHUNK - 3])
+def test_content_that_is_shorter_than_stated_is_refused(place: Place, size: int) -> None:
+    with pytest.raises((AylaDestinationError, ValueError)):
+        write(place.destination, bytes(size), size=size + 5)
+    assert place.everything() == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("gs://bucket", ("gs", "bucket", "")),
+        ("gs://bucket/", ("gs", "bucket", "")),
+        ("gs://bucket/a/b c/", ("gs", "bucket", "a/b c")),
+        ("gs://bucket/a%20b#c", ("gs", "bucket", "a%20b#c")),
+        ("file:///data/archive", ("file", "", "/data/archive")),
+        ("file://localhost/data", ("file", "", "/data")),
+        ("file:///data/a%20b", ("file", "", "/data/a b")),
+    ],
+)
+def test_a_url_is_split(url: str, parts: tuple[str, str, str]) -> None:
+    assert split_url(url) == parts
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "/data", "data", "s3://bucket/a", "gs://", "gs:///a", "file://data/archive", "file:data"),
+        *("gs://bucket/../other", "gs://bucket/./a", "file:///data/%2e%2e/etc", "gs://bucket/a?b=c"),
+    ],
+)
+def test_a_url_of_no_destination_is_refused_by_name(url: str) -> None:
+    with pytest.raises(AylaConfigError) as refused:
+        split_url(url)
+    assert repr(url) in str(refused.value)
+
+
+def test_an_objects_url_is_the_destinations_and_its_path(place: Place) -> None:
+    assert url_of(place.destination, "a/b") == f"{place.destination.url}/a/b"
+    assert split_url(place.destination.url)[0] in ("gs", "file")
+
+
+def test_a_folder_that_can_not_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    destination = FileDestination(tmp_path / "taken")
+    with pytest.raises(AylaDestinationError, match=r"taken.*Check that the folder exists"):
+        write(destination, b"data")
+    assert destination.folder("event_type=datapoint") == {}
+    assert (tmp_path / "taken").read_text() == "a file where the folder should be"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(AylaDestinationError, match="Permission denied"):
+        write(FileDestination(tmp_path), b"data")
+
+
+@pytest.fixture
+def _small_disk() -> Iterator[None]:
+    """Let no file grow beyond two chunks."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * CHUNK, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("_small_disk")
+def test_a_disk_that_takes_no_more_leaves_what_stood_there(tmp_path: Path) -> None:
+    destination = FileDestination(tmp_path)
+    first = write(destination, b"old")
+    with pytest.raises(AylaDestinationError, match=r"Datapoints\.csv.*has room"):
+        write(destination, bytes(4 * CHUNK), replaces=first)
+    assert [one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()] == [b"old"]
+
+
+def test_partial_files_are_no_objects_and_go_when_they_are_old(tmp_path: Path) -> None:
+    destination = FileDestination(tmp_path)
+    stored = write(destination, b"data", path="a/b.csv")
+    old, new = tmp_path / "a/.0123456789abcdef.partial", tmp_path / "a/.fedcba9876543210.partial"
+    for partial in (old, new):
+        partial.write_bytes(b"da")
+    os.utime(old, (time.time() - 25 * 3600,) * 2)
+    assert destination.folder("a") == {"a/b.csv": stored}
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("prefix", ["", "one", "one/two"])
+def test_a_bucket_is_written_below_the_prefix(cloud: LocalCloud, customer: storage.Client, prefix: str) -> None:
+    place = gcs_place(cloud, customer, prefix)
+    write(place.destination, b"data", path="a/b.csv")
+    assert list(cloud.customer.names) == [f"{prefix}/a/b.csv" if prefix else "a/b.csv"]
+    assert list(place.destination.folder("a")) == ["a/b.csv"]
+
+
+def test_a_bucket_that_may_not_be_written_is_told_with_the_role(cloud: LocalCloud, customer: storage.Client) -> None:
+    destination = GcsDestination(customer, cloud.vendor.name)
+    with pytest.raises(AylaDestinationError, match=r"403.*Storage Object User"):
+        write(destination, b"data")
+    with pytest.raises(AylaDestinationError, match="403"):
+        destination.folder("a")
+
+
+def test_a_bucket_that_is_not_there_is_told(cloud: LocalCloud, customer: storage.Client) -> None:
+    destination = GcsDestination(customer, "nobodys-bucket")
+    with pytest.raises(AylaDestinationError, match="no such bucket"):
+        write(destination, b"data")
+
+
+@pytest.mark.parametrize("size", [10, 20 * CHUNK])
+@pytest.mark.parametrize("fault", [{"kind": 503}, {"kind": 503, "nth": 2}, {"kind": 401}])
+def test_a_passing_fault_of_an_upload_is_gone_over(
+    cloud: LocalCloud, customer: storage.Client, size: int, fault: dict[str, int]
+) -> None:
+    place = gcs_place(cloud, customer)
+    cloud.faults.add(**fault, step="upload")
+    write(place.destination, bytes(size))
+    assert place.everything() == {PATH: bytes(size)}
+
+
+@pytest.mark.parametrize("size", [10, 20 * CHUNK])
+def test_an_upload_that_arrives_changed_is_refused(cloud: LocalCloud, customer: storage.Client, size: int) -> None:
+    place = gcs_place(cloud, customer)
+    cloud.faults.add("corrupt", step="upload", times=None, after_bytes=5)
+    with pytest.raises(AylaDestinationError):
+        write(place.destination, bytes(size))
+    assert place.everything() == {}
+
+
+def test_a_fault_of_an_upload_that_stays_is_told(cloud: LocalCloud, customer: storage.Client) -> None:
+    cloud.faults.add(503, step="upload", times=None)
+    with pytest.raises(AylaDestinationError, match=r"Datapoints\.csv.*503"):
+        write(gcs_place(cloud, customer).destination, b"data")
+
+
+@pytest.mark.parametrize("size", [10, 20 * CHUNK])
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("retentionPolicyNotMet", "Object 'a' is subject to bucket's retention policy or object retention and ..."),
+        ("forbidden", "Object 'a' is under active Temporary hold and cannot be overwritten until hold is removed."),
+    ],
+)
+def test_an_object_that_a_policy_or_a_hold_keeps_is_left_and_told(
+    cloud: LocalCloud, customer: storage.Client, size: int, reason: str, message: str
+) -> None:
+    place = gcs_place(cloud, customer)
+    first = write(place.destination, b"old")
+    # An upload in pieces is refused at its last one.
+    refuse(cloud, 403, reason, message, nth=1 if size < CHUNK else 3)
+    with pytest.raises(AylaDestinationError, match=r"Datapoints\.csv may not be replaced.*keep versions"):
+        write(place.destination, bytes(size), replaces=first)
+    assert place.everything() == {PATH: b"old"}
+    write(place.destination, b"another", path="a/late.csv")
+
+
+def test_what_an_organization_forbids_is_not_told_as_another_run(cloud: LocalCloud, customer: storage.Client) -> None:
+    refuse(cloud, 412, "orgPolicyConstraintFailed", "Request violates an OrgPolicy constraint.")
+    with pytest.raises(AylaDestinationError, match=r"a policy of your organization refuses it \(412.*Cloud KMS"):
+        write(gcs_place(cloud, customer).destination, b"data")
+
+
+def refuse(cloud: LocalCloud, status: int, reason: str, message: str, *, nth: int = 1) -> None:
+    """Let the bucket answer the n-th request of an upload from now on in Google's words."""
+    error = {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}
+    body, kind = json.dumps({"error": error}), "application/json"
+    cloud.faults.add(status, step="upload", nth=nth, body=body, content_type=kind)
+
+
+def test_a_late_file_whose_manifest_may_not_be_replaced_yet_is_not_lost(
+    cloud: LocalCloud, customer: storage.Client, store: ExportStore
+) -> None:
+    place = gcs_place(cloud, customer)
+    archive = Archive(place.destination)
+    put(cloud, 2, "one.csv")
+    take_in(archive, store, 2)
+    put(cloud, 2, "late.csv", b"late\r\n")
+    # The second upload is the manifest's.
+    refuse(cloud, 403, "retentionPolicyNotMet", "Object 'a' is subject to bucket's retention policy ...", nth=2)
+    with pytest.raises(AylaDestinationError, match=r"hour=02\.json may not be replaced"):
+        take_in(archive, store, 2)
+    assert b"late\r\n" in place.everything().values()
+    assert [file.size for file in files_of(archive)] == [5]
+    report = take_in(archive, store, 2)
+    assert (report.copied_files, report.manifests_written) == (0, 1)
+    assert sorted(file.size for file in files_of(archive)) == [5, 6]
+
+
+def files_of(archive: Archive) -> tuple[ManifestFile, ...]:
+    manifest = archive.manifest("datapoint", at(2))
+    assert manifest
+    return manifest.files

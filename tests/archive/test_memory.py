@@ -1,0 +1,131 @@
+"""Memory doesn't grow with the files: measured in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ayla_provider.domain.events import EVENT_FOLDERS
+from ayla_provider.local_cloud import LocalCloud, SeededContent
+from ayla_provider.local_cloud.contents import BytesContent
+
+HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
+MIB = 1024 * 1024
+
+SCENE = """
+import json, re, sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from google.cloud import storage
+from google.oauth2 import service_account
+from ayla_provider.archive import coverage
+from ayla_provider.archive.archive import Archive
+from ayla_provider.source.auth import TokenProvider
+from ayla_provider.archive.gcs import GcsDestination
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.source.gcs import GcsSource
+from ayla_provider.source.guard import SignInGuard
+from ayla_provider.archive.reconcile import reconcile
+from ayla_provider.source.settings import AylaSettings
+from ayla_provider.source.export import ExportStore
+from ayla_provider.domain.events import EVENT_TYPES
+
+def peak():
+    # Not what getrusage says, which counts the parent's memory at the start.
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+scene = json.loads(sys.stdin.read())
+connection = scene["connection"]
+settings = AylaSettings.from_fields(
+    conn_id="x", login=connection["login"], password=connection["password"], host=connection["host"], port=None,
+    extra=connection["extra"],
+)
+tokens = TokenProvider(settings, SignInGuard("x", settings.fingerprint))
+now = datetime.fromisoformat(scene["now"])
+source = GcsSource(tokens.credentials(), settings.bucket, endpoint=settings.storage_endpoint)
+store = ExportStore(source, f"{settings.oem_id}/", now=lambda: now)
+waits = {"quiet_period": timedelta(minutes=15), "patience": timedelta(minutes=90)}
+before = peak()
+"""
+
+COPY = """
+if scene["folder"]:
+    destination = FileDestination(Path(scene["folder"]))
+else:
+    credentials = service_account.Credentials.from_service_account_info(
+        scene["key"], scopes=["https://www.googleapis.com/auth/devstorage.read_write"]
+    )
+    client = storage.Client("-", credentials, client_options={"api_endpoint": connection["host"]})
+    destination = GcsDestination(client, scene["bucket"])
+hour = datetime.fromisoformat(scene["hour"])
+report = Archive(destination, max_workers=8).take_in(store, "datapoint", [hour], **waits, written_by={})
+print(json.dumps({"bytes": report.copied_bytes, "grown": peak() - before}))
+"""
+
+SWEEP = """
+coverage._PROGRESS_EVERY = 0
+archive = Archive(FileDestination(Path(scene["folder"])))
+found = reconcile(store, archive.records, EVENT_TYPES, now - timedelta(days=366), now, **waits)
+print(json.dumps({"hours": found.hours, "gaps": len(found.gaps), "grown": peak() - before}))
+"""
+
+
+def run(program: str, cloud: LocalCloud, **scene: str) -> tuple[dict[str, Any], str]:
+    """Return what the program found, and its log."""
+    logged = "import logging\nlogging.basicConfig(level=logging.INFO)\n"
+    told = scene | {"connection": cloud.ayla_connection(), "now": cloud.clock.now().isoformat()}
+    done = subprocess.run(
+        [sys.executable, "-c", logged + SCENE + program],
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.mark.parametrize("kind", ["file", "gs"])
+def test_memory_is_bounded_whatever_the_size_of_the_files(tmp_path: Path, kind: str) -> None:
+    with LocalCloud(now=HOUR + timedelta(hours=6)) as cloud:
+        for number in range(8):
+            content = SeededContent(number, 96 * MIB)
+            cloud.put_object(
+                "Datapoint", f"{HOUR:%Y-%m-%d %H:%M:%S}", f"{number}.csv", content, HOUR + timedelta(hours=2)
+            )
+        seen, _ = run(
+            COPY,
+            cloud,
+            key=cloud.service_account_key(),  # type: ignore[arg-type]
+            bucket=cloud.customer.name,
+            folder=str(tmp_path) if kind == "file" else "",
+            hour=HOUR.isoformat(),
+        )
+    assert seen["bytes"] == 8 * 96 * MIB
+    assert seen["grown"] < 200 * MIB
+
+
+def test_a_sweep_over_a_year_is_bounded_in_memory_and_requests_and_shows_progress(tmp_path: Path) -> None:
+    objects, year = 20_000, timedelta(days=366)
+    content = BytesContent(b"x")
+    with LocalCloud(now=HOUR) as cloud:
+        for folder in EVENT_FOLDERS.values():
+            for number in range(objects):
+                time = HOUR - year + number * (year / objects)
+                created = min(time + timedelta(minutes=80), HOUR - timedelta(minutes=20))
+                cloud.put_object(folder, f"{time:%Y-%m-%d %H:%M:%S}", "f.csv", content, created)
+        seen, log = run(SWEEP, cloud, folder=str(tmp_path))
+        listings = sum(request.step == "list" for request in cloud.requests)
+    hours = year // timedelta(hours=1) * len(EVENT_FOLDERS)
+    assert seen["hours"] == {"missing": hours}
+    assert seen["gaps"] == hours
+    assert f"Compared {hours} of {hours} hours, back to {HOUR - year:%Y-%m-%d %H}:00 UTC" in log
+    # What a page of 1,000 holds, beside a page that isn't full for each month and event type.
+    assert listings < objects * len(EVENT_FOLDERS) / 1000 * 1.5
+    assert seen["grown"] < 40 * MIB

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.reconcile import Findings, Gap, reconcile
+from ayla_provider.archive.records import Records
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hour import hours_between
+from ayla_provider.domain.paths import manifest_path
+from ayla_provider.errors import AylaTransferError, AylaUnsafeNameError
+from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.source.export import ExportStore
+from tests.support.ayla import WAITS, Place, at, put, requests_of, take_in
+
+Find = Callable[..., Findings]
+
+
+@pytest.fixture
+def archive(place: Place) -> Archive:
+    return Archive(place.destination)
+
+
+@pytest.fixture
+def find(store: ExportStore, place: Place) -> Find:
+    def find(start: datetime, end: datetime, *event_types: str) -> Findings:
+        return reconcile(store, Records(place.destination), event_types or ["datapoint"], start, end, **WAITS)
+
+    return find
+
+
+def told(findings: Findings) -> dict[int, str]:
+    return {gap.hour.hour: gap.reason for gap in findings.gaps}
+
+
+def test_each_way_to_lack_something_is_found_with_its_reason_newest_first(
+    cloud: LocalCloud, store: ExportStore, archive: Archive, find: Find
+) -> None:
+    for hour in range(1, 8):
+        put(cloud, hour, "a.csv")
+        put(cloud, hour, "b.csv")
+    put(cloud, 9, "sign of life.csv")
+    take_in(archive, store, *range(1, 7), 8)
+    put(cloud, 2, "c.csv", minute=30)
+    late = at(3) + timedelta(hours=1, minutes=174)
+    cloud.put_object("Datapoint", "2024-05-09 03:00:00", "late.csv", b"x", late)
+    cloud.put_object("Datapoint", "2024-05-09 04:00:00", "a.csv", b"other", at(5, 40))
+    cloud.put_object("Datapoint", "2024-05-09 05:00:00", "a.csv", b"other", at(6, 40))
+    cloud.put_object("Datapoint", "2024-05-09 05:00:00", "b.csv", b"other", at(6, 40))
+    cloud.put_object("Datapoint", "2024-05-09 05:00:00", "c.csv", b"new", at(6, 40))
+    findings = find(at(0), at(10))
+    assert told(findings) == {
+        9: "never copied, 1 file",
+        7: "never copied, 2 files",
+        5: "1 new file and 2 replaced files",
+        4: "1 replaced file",
+        3: "1 new file, 2.9 h late",
+        2: "1 new file",
+        0: "never copied, no events",
+    }
+    assert list(told(findings)) == sorted(told(findings), reverse=True)
+    assert findings.hours == {"missing": 3, "changed": 4, "landed": 2, "empty": 1}
+    # A copy of each mends it all, and nothing else is found.
+    for gap in findings.gaps:
+        take_in(archive, store, gap.hour.hour)
+    after = find(at(0), at(10))
+    assert after.gaps == []
+    assert after.hours == {"landed": 7, "late": 1, "empty": 2}
+
+
+def test_what_expired_at_the_source_or_was_removed_from_the_archive_is_no_change(
+    cloud: LocalCloud, store: ExportStore, place: Place, archive: Archive, find: Find
+) -> None:
+    for hour in (2, 3, 9):
+        put(cloud, hour, "a.csv")
+        put(cloud, hour, "b.csv")
+    take_in(archive, store, *range(10))
+    cloud.delete_object("Datapoint", "2024-05-09 02:00:00", "a.csv")
+    for file in ("a.csv", "b.csv"):
+        cloud.delete_object("Datapoint", "2024-05-09 03:00:00", file)
+    place.spoil("event_type=datapoint/date=2024-05-09/hour=09/20240509T090000Z-a.csv", b"")
+    assert find(at(0), at(10)).gaps == []
+
+
+@pytest.mark.parametrize(
+    ("now", "found"),
+    [
+        ((4, 39), {}),  # the file is there since 4:30, and others may follow
+        ((4, 46), {3: "never copied, 1 file"}),
+        ((5, 29), {3: "never copied, 1 file"}),  # of the hour after it nothing is known yet
+    ],
+)
+def test_hours_that_are_not_settled_are_left_to_their_own_dag(
+    cloud: LocalCloud, find: Find, now: tuple[int, int], found: dict[int, str]
+) -> None:
+    put(cloud, 3, "a.csv")
+    cloud.clock.set(at(*now))
+    assert told(find(at(3), at(5))) == found
+
+
+def test_a_stalled_vendors_hours_are_not_repaired(cloud: LocalCloud, find: Find) -> None:
+    put(cloud, 3, "a.csv")
+    findings = find(at(3), at(7))
+    assert told(findings) == {3: "never copied, 1 file"}
+    assert findings.hours == {"missing": 1, "overdue": 3}
+
+
+def test_an_hour_that_can_not_be_copied_is_left_alone_until_the_source_shows_something_new(
+    cloud: LocalCloud, store: ExportStore, archive: Archive, find: Find, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(cloud, 3, "tab\tname.csv")
+    assert told(find(at(3), at(4))) == {3: "never copied, 1 file"}
+    with pytest.raises(AylaUnsafeNameError):
+        take_in(archive, store, 3)
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING):
+            findings = find(at(3), at(4))
+        assert (findings.gaps, findings.left_alone) == ([], 1)
+        assert "holds a control character" in caplog.text
+    put(cloud, 3, "another.csv")
+    assert told(find(at(3), at(4))) == {3: "never copied, 2 files"}
+
+
+def test_an_hour_whose_copy_failed_for_a_passing_reason_is_tried_again_later(
+    cloud: LocalCloud, store: ExportStore, archive: Archive, find: Find
+) -> None:
+    put(cloud, 3, "a.csv")
+    cloud.faults.add("corrupt", step="download", match="a.csv", times=2)
+    with pytest.raises(AylaTransferError):
+        archive.take_in(store, "datapoint", [at(3)], **WAITS, written_by={}, last_try=True)
+    cloud.clock.set(at(13, 59))
+    assert (find(at(3), at(4)).gaps, find(at(3), at(4)).left_alone) == ([], 1)
+    cloud.clock.set(at(14))
+    assert told(find(at(3), at(4))) == {3: "never copied, 1 file"}
+    take_in(archive, store, 3)
+    assert (find(at(3), at(4)).gaps, find(at(3), at(4)).left_alone) == ([], 0)
+
+
+def test_a_manifest_that_can_not_be_read_is_found_and_hides_nothing(
+    cloud: LocalCloud, store: ExportStore, place: Place, archive: Archive, find: Find
+) -> None:
+    for hour in (3, 4):
+        put(cloud, hour, "a.csv")
+    take_in(archive, store, 3)
+    place.spoil(manifest_path("datapoint", at(3)), b"{")
+    assert told(find(at(3), at(5))) == {3: "its manifest can't be read", 4: "never copied, 1 file"}
+
+
+def test_event_types_are_found_each_with_its_own_hours(cloud: LocalCloud, find: Find) -> None:
+    put(cloud, 3, "a.csv", folder="Datapoint Ack")
+    put(cloud, 4, "a.csv", folder="Location")
+    findings = find(at(3), at(5), "datapoint_ack", "location")
+    assert findings.gaps == [
+        Gap("location", at(4), "never copied, 1 file"),
+        Gap("location", at(3), "never copied, no events"),
+        Gap("datapoint_ack", at(3), "never copied, 1 file"),
+    ]
+
+
+FLEET: dict[str, Any] = {"start": at(0) - timedelta(days=70), "end": at(0), "rows": 1, "seed": 3}
+
+
+@pytest.mark.parametrize("cloud", [FLEET], indirect=True)
+def test_the_cost_grows_with_the_lookback_and_not_with_the_history(
+    cloud: LocalCloud, store: ExportStore, find: Find
+) -> None:
+    def listings(days: int) -> list[str]:
+        before = len(requests_of(cloud, "list"))
+        findings = find(at(0) - timedelta(days=days), at(0), *EVENT_TYPES)
+        assert sum(findings.hours.values()) == days * 24 * len(EVENT_TYPES)
+        vendor = [one for one in requests_of(cloud, "list")[before:] if f"/b/{cloud.vendor.name}/" in one.path]
+        return [one.query for one in vendor]
+
+    listings(1)  # learns the event folders
+    files = {days: _files(cloud, days) for days in (2, 65)}
+    # One bounded listing of as few pages as its results fill; beside it a look or two for signs of life.
+    assert len([query for query in listings(2) if "maxResults=1&" not in f"{query}&"]) == len(EVENT_TYPES)
+    pages = [query for query in listings(65) if "maxResults=1&" not in f"{query}&"]
+    windows = 3
+    assert len(pages) <= windows * len(EVENT_TYPES) + files[65] // 1000
+    assert all("startOffset=" in query and "endOffset=" in query for query in pages)
+
+
+def _files(cloud: LocalCloud, days: int) -> int:
+    start = at(0) - timedelta(days=days)
+    hours = set(hours_between(start, at(0)))
+    return sum(len(answer.files) for answer in cloud.answer_key() if answer.hour in hours)

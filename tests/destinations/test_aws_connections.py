@@ -1,0 +1,131 @@
+"""Each kind of AWS connection, against a server that checks signatures and rights; with the rights of the docs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from ayla_provider.destinations import object_storage_destination
+from ayla_provider.errors import AylaDestinationError
+from ayla_provider.transport.checksum import CHUNK
+from tests.destinations.conftest import PATH, Breaking, Place, aws_client, quiet, write
+
+pytestmark = quiet
+
+ROLE, USER = (f"arn:aws:iam::123456789012:{what}" for what in ("role/archive", "user/airflow"))
+
+
+@pytest.fixture
+def place(s3: Place, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A bucket of which only the role ``archive`` has the rights, and those alone that the docs name."""
+    bucket, prefix = urlsplit(s3.destination.url).netloc, "ayla/archive"
+    actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+    rights = [("s3:ListBucket", bucket), (actions, f"{bucket}/{prefix}/*")]
+    policy = [{"Effect": "Allow", "Action": what, "Resource": f"arn:aws:s3:::{where}"} for what, where in rights]
+    trust = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": USER}}]
+    iam = aws_client(s3_url, "iam")
+    iam.create_role(RoleName="archive", AssumeRolePolicyDocument=document(trust))
+    iam.put_role_policy(RoleName="archive", PolicyName="archive", PolicyDocument=document(policy))
+    yield s3
+    iam.delete_role_policy(RoleName="archive", PolicyName="archive")
+    iam.delete_role(RoleName="archive")
+
+
+def document(statements: list[dict[str, Any]]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+@pytest.fixture
+def user(s3_url: str) -> Iterator[dict[str, str]]:
+    """The keys of a user who may take on the role, and nothing else."""
+    iam, name = aws_client(s3_url, "iam"), "airflow"
+    iam.create_user(UserName=name)
+    allowed = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": ROLE}]
+    iam.put_user_policy(UserName=name, PolicyName="take-on", PolicyDocument=document(allowed))
+    made = iam.create_access_key(UserName=name)["AccessKey"]
+    yield {"login": made["AccessKeyId"], "password": made["SecretAccessKey"]}
+    iam.delete_access_key(UserName=name, AccessKeyId=made["AccessKeyId"])
+    iam.delete_user_policy(UserName=name, PolicyName="take-on")
+    iam.delete_user(UserName=name)
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, url: str, user: dict[str, str], kind: str, folder: Path) -> str | None:
+    """Return the id of a connection of some kind, None for what the machine may do."""
+    connection: dict[str, Any] = user | {"conn_type": "aws"}
+    extra: dict[str, Any] = {"endpoint_url": url, "region_name": "us-east-1"}
+    given = aws_client(url, "sts").assume_role(RoleArn=ROLE, RoleSessionName="test")["Credentials"]
+    if kind == "role":
+        extra |= {"role_arn": ROLE, "service_config": {"sts": {"endpoint_url": url}}}
+    if kind == "session token":
+        connection |= {"login": given["AccessKeyId"], "password": given["SecretAccessKey"]}
+        extra |= {"aws_session_token": given["SessionToken"]}
+    if kind in ("role", "session token", "user"):
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_CHECKED", json.dumps(connection | {"extra": extra}))
+        return "aws_checked"
+    environment = {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": "us-east-1"}
+    if kind == "environment":
+        environment |= {"AWS_ACCESS_KEY_ID": given["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"]}
+        environment |= {"AWS_SESSION_TOKEN": given["SessionToken"]}
+    if kind == "workload identity":
+        (folder / "token").write_text("a token of the cluster")
+        environment |= {"AWS_ROLE_ARN": ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": str(folder / "token")}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return None
+
+
+def check_rights(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> None:
+    """Let the server check signature and rights of each request that follows a number of others."""
+    monkeypatch.setattr("moto.core.authorization.ActionAuthenticatorMixin.request_count", 0)
+    monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", after)
+
+
+@pytest.mark.parametrize("kind", ["role", "session token", "environment", "workload identity"])
+def test_the_rights_of_the_docs_suffice_with_each_kind_of_connection(
+    place: Place, s3_url: str, user: dict[str, str], kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    conn_id = connect(monkeypatch, s3_url, user, kind, tmp_path)
+    with monkeypatch.context() as checked:
+        # To take on a role with a token needs no signature, which moto doesn't know.
+        check_rights(checked, after=1 if kind == "workload identity" else 0)
+        destination = object_storage_destination(place.destination.url, conn_id)
+        first = write(destination, b"first")
+        assert destination.folder(PATH.rpartition("/")[0]) == {PATH: first}
+        data = os.urandom(9 * CHUNK)
+        second = write(destination, data, replaces=first)
+        assert destination.read(PATH) == (data, second)
+        with pytest.raises(Exception, match="the download broke"):
+            write(destination, data, path="a/other.csv", stream=Breaking(data, len(data) - 1))
+    assert (place.everything(), place.unfinished()) == ({PATH: data}, 0)
+
+
+def test_who_lacks_the_rights_is_told_which(
+    place: Place, s3_url: str, user: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    conn_id = connect(monkeypatch, s3_url, user, "user", tmp_path)
+    with monkeypatch.context() as checked:
+        check_rights(checked)
+        destination = object_storage_destination(place.destination.url, conn_id)
+        with pytest.raises(AylaDestinationError, match=r"Access Denied.*list, read, write and delete"):
+            destination.folder("a")
+        with pytest.raises(AylaDestinationError, match="the store refuses it"):
+            write(destination, b"data")
+    assert place.everything() == {}
+
+
+def test_a_role_that_can_not_be_taken_on_is_told(
+    place: Place, s3_url: str, user: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    conn_id = connect(monkeypatch, s3_url, user | {"password": "another"}, "role", tmp_path)
+    with monkeypatch.context() as checked:
+        check_rights(checked)
+        with pytest.raises(
+            AylaDestinationError, match=r"'aws_checked' has no usable credentials for 's3://.*AssumeRole"
+        ):
+            object_storage_destination(place.destination.url, conn_id)

@@ -1,0 +1,147 @@
+"""What is Azure's own: leases, policies, tiers, hierarchical accounts, and each kind of connection."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from ayla_provider.destinations import object_storage_destination
+from ayla_provider.errors import AylaDestinationError
+from ayla_provider.transport.checksum import CHUNK
+from tests.destinations.conftest import ACCOUNT, KEY, PATH, Place, connect_azure, quiet, write
+
+pytestmark = quiet
+
+
+def blob(abfs: Place, url: str, path: str = PATH) -> Any:
+    from azure.storage.blob import BlobServiceClient
+
+    container = urlsplit(abfs.destination.url).netloc
+    return BlobServiceClient(url, credential=KEY).get_blob_client(container, f"ayla/archive/{path}")
+
+
+@pytest.mark.parametrize("size", [10, 9 * CHUNK])
+def test_nothing_is_said_that_an_account_has_a_default_for(abfs: Place, azure_url: str, size: int) -> None:
+    write(abfs.destination, bytes(size))
+    facts = blob(abfs, azure_url).get_blob_properties()
+    assert (facts.blob_tier, facts.blob_tier_inferred, facts.encryption_scope) == ("Hot", True, None)
+    assert facts.content_settings.content_type == "text/csv"
+
+
+def test_metadata_of_a_blob_goes_with_it_when_it_is_replaced(abfs: Place, azure_url: str) -> None:
+    write(abfs.destination, b"old")
+    blob(abfs, azure_url).set_blob_metadata({"checked": "yes"})
+    (standing,) = abfs.destination.folder(PATH.rpartition("/")[0]).values()
+    write(abfs.destination, b"new", replaces=standing)
+    assert blob(abfs, azure_url).get_blob_properties().metadata == {}
+
+
+def test_a_blob_under_a_lease_is_left_and_told(abfs: Place, azure_url: str) -> None:
+    standing = write(abfs.destination, b"old")
+    blob(abfs, azure_url).acquire_lease()
+    with pytest.raises(AylaDestinationError, match=r"may not be replaced \(LeaseIdMissing.*keep versions"):
+        write(abfs.destination, b"new", replaces=standing)
+    assert abfs.everything() == {PATH: b"old"}
+
+
+def test_folders_of_a_hierarchical_account_are_no_objects(abfs: Place, azure_url: str) -> None:
+    """Such an account lists each folder twice: as a prefix, and as a blob that says so in its metadata."""
+    stored = write(abfs.destination, b"data", path="a/one.csv")
+    write(abfs.destination, b"data", path="a/deeper/two.csv")
+    for folder in ("a", "a/deeper"):
+        blob(abfs, azure_url, folder).upload_blob(b"", metadata={"hdi_isfolder": "true"})
+    assert abfs.destination.folder("a") == {"a/one.csv": stored}
+
+
+def test_requests_do_not_stand_in_the_log(abfs: Place, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        write(abfs.destination, b"data")
+    assert not [one for one in caplog.records if one.name.startswith("azure")]
+
+
+def test_a_token_for_the_container_alone_suffices(abfs: Place, azure_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+    rights = ContainerSasPermissions(read=True, write=True, delete=True, list=True)
+    container, until = urlsplit(abfs.destination.url).netloc, datetime.now(UTC) + timedelta(hours=1)
+    token = generate_container_sas(ACCOUNT, container, account_key=KEY, permission=rights, expiry=until)
+    text = f"BlobEndpoint={azure_url};SharedAccessSignature={token}"
+    connection = {"conn_type": "wasb", "extra": {"connection_string": text}}
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_TOKEN", json.dumps(connection))
+    destination = object_storage_destination(abfs.destination.url, "azure_token")
+    first = write(destination, b"first")
+    data = os.urandom(9 * CHUNK)
+    second = write(destination, data, replaces=first)
+    assert destination.folder(PATH.rpartition("/")[0]) == {PATH: second}
+    assert destination.read(PATH) == (data, second)
+
+
+@pytest.mark.parametrize(
+    ("connection", "account"),
+    [
+        ({"login": "acme", "password": KEY}, "acme.blob.core.windows.net"),
+        ({"host": "acme.blob.core.windows.net", "login": "acme", "password": KEY}, "acme.blob.core.windows.net"),
+        ({"host": "https://acme.blob.core.usgovcloudapi.net/", "password": KEY}, "acme.blob.core.usgovcloudapi.net"),
+        ({"login": "acme", "extra": {"sas_token": "sv=2024-11-04&sig=x"}}, "acme.blob.core.windows.net"),
+        ({"login": "acme"}, "acme.blob.core.windows.net"),
+        ({"login": "other", "password": KEY, "extra": {"account_name": "acme"}}, "acme.blob.core.windows.net"),
+        (
+            {"login": "acme", "extra": {"sas_token": "sig=x", "account_host": "acme.storage.example.com"}},
+            "acme.storage.example.com",
+        ),
+        (
+            {"host": "https://acme.blob.core.windows.net", "login": "id", "password": "x", "extra": {"tenant_id": "t"}},
+            "acme.blob.core.windows.net",
+        ),
+        (
+            {"conn_type": "adls", "host": "acme", "login": "id", "password": "x", "extra": {"tenant_id": "t"}},
+            "acme.blob.core.windows.net",
+        ),
+    ],
+)
+def test_the_account_is_found_where_airflows_hooks_find_it(
+    connection: dict[str, Any], account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("adlfs", reason="pip install apache-airflow-providers-microsoft-azure")
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_ACCOUNT", json.dumps({"conn_type": "wasb"} | connection))
+    destination: Any = object_storage_destination("abfs://container/a", "azure_account")
+    assert urlsplit(destination._store._fs.service_client.url).netloc == account
+
+
+@pytest.mark.parametrize("code", ["BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"])
+def test_a_blob_that_a_policy_keeps_is_told_as_such(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulator knows no such policies, so that this server answers as Azure does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(404, "BlobNotFound")
+
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(409, code) if "comp=blocklist" in self.path else self.answer(201)
+
+        def answer(self, status: int, code: str = "") -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.send_header("x-ms-error-code", code)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    pytest.importorskip("adlfs", reason="pip install apache-airflow-providers-microsoft-azure")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        connect_azure(monkeypatch, f"http://127.0.0.1:{server.server_address[1]}/{ACCOUNT}")
+        destination = object_storage_destination("abfs://container/ayla", "azure_test")
+        with pytest.raises(AylaDestinationError, match=rf"may not be replaced \({code}"):
+            write(destination, b"data")
+        server.shutdown()

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, DATAPOINT_17, DATAPOINT_17_2018, ColumnLayout
+from ayla_provider.domain.csv.declaration import declared
+from ayla_provider.domain.csv.recognition import Recognised, recognise
+from ayla_provider.domain.csv.sample import shape_of
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.tables import PROVENANCE
+from ayla_provider.errors import AylaLayoutError
+from ayla_provider.local_cloud.fleet import Fleet
+from tests.support.made_rows import Rows, csv
+
+FILE = "20260301T000000Z-Some.csv"
+LAYOUT = {layout.name: layout for layout in COLUMN_LAYOUTS}
+
+layouts = st.sampled_from(COLUMN_LAYOUTS)
+counts = st.integers(1, 40)
+seeds = st.integers(0, 10**6)
+ends = st.sampled_from(["\r\n", "\n"])
+nulls = st.sampled_from(["", "null"])
+
+
+def recognised(
+    event_type: str, data: bytes, known: tuple[ColumnLayout, ...] = COLUMN_LAYOUTS, *, whole: bool = True
+) -> Recognised:
+    return recognise(event_type, shape_of(data, whole=whole), known, file=FILE)
+
+
+def why_not(event_type: str, data: bytes, known: tuple[ColumnLayout, ...] = COLUMN_LAYOUTS) -> str:
+    with pytest.raises(AylaLayoutError) as error:
+        recognised(event_type, data, known)
+    return str(error.value)
+
+
+def spelt(name: str, rng: random.Random) -> str:
+    return rng.choice(
+        [name, name.upper(), name.replace("_", " "), name.replace("_", "-"), name.title().replace("_", "")]
+    )
+
+
+@given(layouts, seeds, counts, st.booleans(), ends, nulls, st.booleans())
+def test_rows_of_every_layout_are_recognised_from_one_row_on(
+    layout: ColumnLayout, seed: int, count: int, iso: bool, end: str, null: str, mark: bool
+) -> None:
+    data = csv(Rows(layout, seed, iso=iso, null=null).rows(count), end)
+    found = recognised(layout.event_type, b"\xef\xbb\xbf" * mark + data)
+    assert found == Recognised(layout, layout.columns, header=False, new_columns=())
+
+
+@given(layouts, seeds, counts, st.booleans(), ends, st.booleans())
+def test_a_header_names_the_columns_in_whatever_order(
+    layout: ColumnLayout, seed: int, count: int, iso: bool, end: str, mark: bool
+) -> None:
+    rng = random.Random(seed)
+    order = rng.sample(range(len(layout.columns)), len(layout.columns))
+    rows = [[row[at] for at in order] for row in Rows(layout, seed, iso=iso).rows(count)]
+    header = [spelt(layout.columns[at], rng) for at in order]
+    found = recognised(layout.event_type, b"\xef\xbb\xbf" * mark + csv([header, *rows], end))
+    assert found == Recognised(layout, tuple(layout.columns[at] for at in order), header=True, new_columns=())
+
+
+@given(layouts, seeds, st.integers(3, 40), st.data())
+def test_malformed_rows_are_passed_over(layout: ColumnLayout, seed: int, count: int, data: st.DataObject) -> None:
+    rows = Rows(layout, seed, iso=False).rows(count)
+    for _ in range((count - 1) // 2):
+        broken = data.draw(st.sampled_from(rows))
+        cut = data.draw(st.integers(1, len(layout.columns) - 1))
+        other = data.draw(
+            st.sampled_from([broken[:cut], [*broken, "one", "more"], ['"', *broken[1:]], ["x"] * len(broken)])
+        )
+        rows.insert(data.draw(st.integers(0, len(rows))), other)
+    assert recognised(layout.event_type, csv(rows)).layout == layout
+
+
+@given(layouts, seeds, counts, st.lists(st.sampled_from(["7", "", "text", "2020-02-05T12:08:26Z"]), min_size=1))
+def test_further_columns_behind_are_new_ones(layout: ColumnLayout, seed: int, count: int, more: list[str]) -> None:
+    rows = [[*row, *more] for row in Rows(layout, seed, iso=False).rows(count)]
+    width = len(layout.columns)
+    new = tuple(f"column_{width + number}" for number in range(1, len(more) + 1))
+    found = recognised(layout.event_type, csv(rows))
+    assert found == Recognised(layout, (*layout.columns, *new), header=False, new_columns=new)
+
+
+@given(layouts, seeds, st.integers(0, 5))
+def test_a_header_names_new_columns_wherever_they_are(layout: ColumnLayout, seed: int, at: int) -> None:
+    rows = Rows(layout, seed, iso=False).rows(4)
+    data = csv([[*row[:at], "7", "8", *row[at:]] for row in [["Firmware Version", "Größe %"], *rows][1:]])
+    header = [*layout.columns[:at], "Firmware Version", "%", *layout.columns[at:]]
+    found = recognised(layout.event_type, csv([header]) + data)
+    new = ("firmware_version", f"column_{at + 2}")
+    assert found.new_columns == new
+    assert found.columns == (*layout.columns[:at], *new, *layout.columns[at:])
+    assert found.layout == layout
+
+
+@pytest.mark.parametrize("name", [*(column.name for column in PROVENANCE), "value_raw", "dsn", "dsn "])
+def test_a_name_in_a_header_that_is_taken_gives_way(name: str) -> None:
+    layout = LAYOUT["datapoint-17"]
+    data = csv([[*layout.columns, name], *([*row, "7"] for row in Rows(layout, 1, iso=False).rows(3))])
+    assert recognised("datapoint", data).new_columns == ("column_18",)
+
+
+@given(seeds, counts, st.booleans())
+def test_two_layouts_of_as_many_columns_are_told_apart(seed: int, count: int, iso: bool) -> None:
+    for layout, other in ((DATAPOINT_17, DATAPOINT_17_2018), (DATAPOINT_17_2018, DATAPOINT_17)):
+        data = csv(Rows(layout, seed, iso=iso).rows(count))
+        assert recognised("datapoint", data).layout == layout
+        assert "isn't" in why_not("datapoint", data, (other,))
+
+
+@given(layouts, seeds, counts, st.data())
+def test_a_column_put_in_isnt_taken_for_the_one_that_stood_there(
+    layout: ColumnLayout, seed: int, count: int, data: st.DataObject
+) -> None:
+    # Behind the last column that can be told from the new one, it is as a new one at the end.
+    at = data.draw(st.integers(0, len(layout.columns) - 1))
+    rows = [[*row[:at], "{}", *row[at:]] for row in Rows(layout, seed, iso=False).rows(count)]
+    try:
+        found = recognised(layout.event_type, csv(rows))
+    except AylaLayoutError:
+        return
+    moved = layout.columns[at:]
+    assert found.layout == layout
+    assert not {"dsn", "base_type", "time_uuid", "id", "event_time", "status", "registered"} & set(moved[:-1])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ",,,,,",
+        "null,null,null,null,null,null",
+        "a,b,c,d,e,f",
+        "1,2,3,4,5,6",
+        "1a2b,LC,LC000X1,2020-02-05T12:08:26Z,,",
+        "1a2b,LC,,2020-02-05T12:08:26Z,,Online",
+        "1a2b,LC,LC000X1,,,Online",
+        "1a2b,2020-02-05T12:08:26Z,LC000X1,2020-02-05T12:08:26Z,,Online",
+    ],
+)
+def test_the_number_of_columns_alone_says_nothing(row: str) -> None:
+    assert "connection-6: " in why_not("connection", f"{row}\r\n".encode() * 5)
+
+
+def test_little_evidence_isnt_enough() -> None:
+    row = ["1a2b", "LC", "LC000X1", "", "1", "Dsn", "", ""]
+    assert "registration-8: too few of its columns are filled" in why_not("registration", csv([row] * 5))
+    row[3] = "8a9a021e-a648-47dd-8683-9a9a021ea648"
+    assert recognised("registration", csv([row])).layout.name == "registration-8"
+
+
+def test_half_the_rows_in_another_layout_arent_guessed_at() -> None:
+    one, other = (Rows(LAYOUT[name], 1, iso=False).rows(5) for name in ("datapoint-17", "datapoint-17-2018"))
+    assert "of no known layout" in why_not("datapoint", csv([*one, *other]))
+
+
+def test_an_event_type_that_is_another_than_the_folder_isnt_believed() -> None:
+    data = csv(Rows(LAYOUT["location-9"], 1, iso=False).rows(9))
+    for event_type in set(EVENT_TYPES) - {"location"}:
+        why_not(event_type, data)
+    rows = Rows(LAYOUT["location-11-2018"], 1, iso=False).rows(9)
+    assert "(event_type) isn't the event type" in why_not(
+        "location", csv([["connectivity" if cell == "location" else cell for cell in row] for row in rows])
+    )
+
+
+@given(layouts, seeds, st.booleans(), st.booleans())
+def test_the_error_says_what_was_found_and_what_to_do_but_no_value(
+    layout: ColumnLayout, seed: int, header: bool, quoted: bool
+) -> None:
+    rows = [row[::-1] for row in Rows(layout, seed, iso=False).rows(6)]
+    rows = [[f'"{cell}"' if quoted else cell for cell in row] for row in rows]
+    names = [["a secret name", *layout.columns[1:]]] if header else []
+    said = why_not(layout.event_type, csv([*names, *rows]))
+    told = "Online, Offline, input, output, true, false, string, " + ", ".join(
+        f"{one.name} {one.columns}" for one in COLUMN_LAYOUTS
+    )
+    for cell in {cell.strip('"').strip() for row in [*names, *rows] for cell in row}:
+        if len(cell) > 3 and cell not in told:
+            assert cell not in said
+    for part in (
+        layout.event_type,
+        FILE,
+        f"{len(layout.columns)} columns",
+        "inspect FILE",
+        "argument layouts",
+        "stays",
+    ):
+        assert part in said
+    for known in COLUMN_LAYOUTS:
+        assert (f"{known.name}: " in said) is (known.event_type == layout.event_type)
+    assert ("no header row" in said) is not header
+    assert ("quotes" in said) is quoted
+
+
+def test_an_event_type_without_a_layout_is_an_error_that_says_so() -> None:
+    assert "None is known of this event type" in why_not("activation", b"a,b\r\n")
+
+
+@pytest.mark.parametrize("data", [b"", b"\r\n\r\n", b"oem_id,oem_model,dsn,event_time,user_uuid,status\r\n"])
+def test_no_rows_are_the_callers_mistake(data: bytes) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        recognised("connection", data)
+
+
+def test_what_the_user_declared_wins_over_what_fits_too() -> None:
+    columns = [*DATAPOINT_17.columns[:-3], "value", "metadata", "way"]
+    own = declared([{"event_type": "datapoint", "name": "mine", "columns": columns}])
+    data = csv(Rows(DATAPOINT_17, 1, iso=False).rows(3))
+    assert recognised("datapoint", data, (*COLUMN_LAYOUTS, *own)).layout == own[0]
+    assert recognised("datapoint", data, (*own, *COLUMN_LAYOUTS)).columns[-1] == "way"
+
+
+def test_two_that_fit_are_an_error_that_names_them() -> None:
+    twin = replace(DATAPOINT_17, name="twin")
+    one, other = (replace(twin, name=name) for name in ("one", "other"))
+    said = why_not("datapoint", csv(Rows(DATAPOINT_17, 1, iso=False).rows(3)), (one, other, *COLUMN_LAYOUTS))
+    assert "fit one and other" in said
+
+
+def test_of_layouts_that_continue_each_other_the_longest_counts() -> None:
+    columns = [*DATAPOINT_17.columns, "firmware"]
+    longer = declared([{"event_type": "datapoint", "name": "longer", "columns": columns}])
+    rows = Rows(DATAPOINT_17, 1, iso=False).rows(3)
+    found = recognised("datapoint", csv([[*row, "1.2", "x"] for row in rows]), (*COLUMN_LAYOUTS, *longer))
+    assert (found.layout, found.new_columns) == (longer[0], ("column_19",))
+    # One that knows all columns is better than one that is declared for fewer.
+    shorter = declared([{"event_type": "datapoint", "name": "shorter", "columns": list(columns[:14])}])
+    assert recognised("datapoint", csv(rows), (*shorter, *COLUMN_LAYOUTS)).layout == DATAPOINT_17
+
+
+def test_a_header_with_names_of_ones_own_goes_with_a_declared_layout_of_that_order() -> None:
+    rows = Rows(LAYOUT["connection-6"], 1, iso=False).rows(3)
+    data = csv([["OEM", "Modell", "Serial", "Zeit", "user", "status"], *rows])
+    assert "the header lacks" in why_not("connection", data)
+    columns = ["oem_id", "oem_model", "dsn", "event_time", "user_uuid", "status"]
+    own = declared([{"event_type": "connection", "name": "mine", "columns": columns}])
+    assert recognised("connection", data, (*own, *COLUMN_LAYOUTS)) == Recognised(own[0], tuple(columns), True, ())
+    misplaced = data.replace(b"OEM,Modell", b"OEM_Model,OEM")
+    assert "the header lacks" in why_not("connection", misplaced, (*own, *COLUMN_LAYOUTS))
+
+
+def test_a_row_of_names_is_no_header_unless_it_comes_first() -> None:
+    layout = LAYOUT["connection-6"]
+    rows = Rows(layout, 1, iso=False).rows(5)
+    assert not recognised("connection", b"\r\n" + csv([list(layout.columns), *rows])).header
+    assert not recognised("connection", csv([*rows, list(layout.columns)])).header
+
+
+def test_a_quote_ends_no_row_and_begins_none() -> None:
+    layout = LAYOUT["registration-8"]
+    rows = Rows(layout, 1, iso=False).rows(40)
+    for row in rows[::7]:
+        row[1] = '"LC'
+    shape = shape_of(csv(rows), whole=True)
+    assert len(shape.rows) == 40
+    assert shape.odd_rows == 0
+    assert shape.quotes
+
+
+def test_of_the_beginning_of_a_file_the_cut_line_is_left_out() -> None:
+    layout = LAYOUT["datapoint-22"]
+    data = csv(Rows(layout, 1, iso=False).rows(2))[:-5]
+    assert len(shape_of(data, whole=False).rows) == 1
+    assert recognised("datapoint", data, whole=False).layout == layout
+
+
+@pytest.mark.parametrize("rows", [1, 3, 120])
+def test_the_local_clouds_files_are_recognised(rows: int) -> None:
+    fleet = Fleet(seed=rows, rows=rows)
+    seen = set()
+    for number in range(24):
+        for event_type in EVENT_TYPES:
+            for file in fleet.files(event_type, datetime(2026, 3, 1, tzinfo=UTC) + number * ONE_HOUR):
+                for data in filter(None, file.contents):
+                    found = recognised(event_type, data)
+                    assert (found.header, found.new_columns) == (False, ())
+                    seen.add(found.layout.name)
+    assert seen == {"datapoint-22", "datapoint_ack-24", "connection-6", "location-9", "registration-8"}

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES, event_type_of
+from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, format_folder
+from ayla_provider.domain.paths import (
+    MANIFESTS,
+    ExportFile,
+    Layout,
+    destination_path,
+    manifest_path,
+    parse_partitioned_path,
+    parse_source,
+    partitioned_path,
+    source_prefix,
+    source_window,
+)
+from ayla_provider.errors import AylaUnsafeNameError
+
+OEM = "0a1b2c3d"
+TWO = datetime(2024, 5, 9, 2, tzinfo=UTC)
+
+folder_times = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59), timezones=st.just(UTC)).map(  # noqa: DTZ001
+    lambda time: time.replace(microsecond=0)
+)
+# Years of four digits, and room for an interval before and after.
+hours = st.datetimes(datetime(1000, 2, 1), datetime(9999, 11, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+    lambda time: time.replace(minute=0, second=0, microsecond=0)
+)
+styles = st.sampled_from(FolderStyle)
+event_types = st.sampled_from([*EVENT_TYPES, "activation", "device_activation"])
+# What an object may be called: any text that UTF-8 can say, slashes among it.
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
+partitions = st.tuples(event_types, folder_times, styles, names)
+# Few of each, so that two of them are likely to differ in one thing alone, or in nothing.
+alike = st.tuples(
+    st.sampled_from(["datapoint", "datapoint_ack"]),
+    st.sampled_from([TWO, TWO + timedelta(seconds=1), TWO + ONE_HOUR]),
+    styles,
+    st.text("a/%2F", min_size=1, max_size=4),
+)
+UNSAFE = ["../a.csv", "a/../../b", "..", ".", "./a", "a//b", "/etc/passwd", "a/", "a\\..\\b", "a\x00b", "a\nb", "a\x7f"]
+
+
+def file_named(name: str, *, folder_time: datetime = TWO, style: FolderStyle = FolderStyle.SPACE) -> ExportFile:
+    whole = f"{OEM}/Datapoint/{format_folder(folder_time, style)}/{name}"
+    return ExportFile("datapoint", folder_time, style, name, whole, 3, "AAAAAA==", 1, folder_time + ONE_HOUR)
+
+
+@given(folder_times, styles, names.filter(lambda name: not name.endswith("/")), st.sampled_from(EVENT_TYPES))
+def test_an_object_is_found_in_its_folder(time: datetime, style: FolderStyle, name: str, event_type: str) -> None:
+    prefix = source_prefix(f"{OEM}/", EVENT_FOLDERS[event_type])
+    assert parse_source(f"{prefix}{format_folder(time, style)}/{name}", prefix) == (time, style, name)
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_no_event_type_is_taken_for_another_whose_name_begins_the_same(event_type: str) -> None:
+    prefix = source_prefix(f"{OEM}/", EVENT_FOLDERS[event_type])
+    for folder in [*EVENT_FOLDERS.values(), "Datapoint2", "Location History"]:
+        name = f"{OEM}/{folder}/2024-05-09 02:00:00/file.csv"
+        is_its_own = event_type_of(folder) == event_type
+        assert name.startswith(prefix) is is_its_own
+        assert (parse_source(name, prefix) is not None) is is_its_own
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        "",
+        "file.csv",
+        "2024-05-09 02:00:00",
+        "2024-05-09 02:00:00/",
+        "2024-05-09 02:00:00/sub/",
+        "2024-05-09 02:00:00x/file.csv",
+        "latest/file.csv",
+        "latest/2024-05-09 02:00:00/file.csv",
+        "/2024-05-09 02:00:00/file.csv",
+    ],
+)
+def test_an_object_in_no_dated_folder_is_no_file(below: str) -> None:
+    prefix = source_prefix(f"{OEM}/", "Datapoint")
+    assert parse_source(prefix + below, prefix) is None
+
+
+@given(hours, st.integers(1, 60), styles, st.integers(0, 3599), st.data())
+def test_a_listing_window_holds_every_folder_of_its_interval(
+    start: datetime, count: int, style: FolderStyle, seconds: int, data: st.DataObject
+) -> None:
+    prefix = source_prefix(f"{OEM}/", "Datapoint")
+    hour = start + data.draw(st.integers(0, count - 1)) * ONE_HOUR
+    name = f"{prefix}{format_folder(hour + timedelta(seconds=seconds), style)}/{data.draw(names)}"
+    first, last = source_window(prefix, start, start + count * ONE_HOUR)
+    # As Cloud Storage compares names.
+    assert first.encode() <= name.encode() < last.encode()
+
+
+@given(hours, st.integers(1, 60), styles, st.integers(1, 20 * 24 * 3600), st.data())
+def test_a_listing_window_holds_nothing_of_other_dates(
+    start: datetime, count: int, style: FolderStyle, seconds: int, data: st.DataObject
+) -> None:
+    prefix = source_prefix(f"{OEM}/", "Datapoint")
+    end = start + count * ONE_HOUR
+    before = start - timedelta(seconds=seconds)
+    after = end - timedelta(seconds=1) + timedelta(seconds=seconds)
+    window = [bound.encode() for bound in source_window(prefix, start, end)]
+    for time in (before, after):
+        name = f"{prefix}{format_folder(time, style)}/{data.draw(names)}".encode()
+        if not start.date() <= time.date() <= (end - ONE_HOUR).date():
+            assert not window[0] <= name < window[1]
+
+
+@pytest.mark.parametrize("hour", [TWO, datetime(2024, 5, 9, 23, tzinfo=UTC), datetime(2024, 12, 31, 23, tzinfo=UTC)])
+def test_a_listing_window_of_one_hour_leaves_out_its_neighbours_with_a_space(hour: datetime) -> None:
+    first, last = source_window("p/", hour, hour + ONE_HOUR)
+    assert not first <= f"p/{format_folder(hour - timedelta(seconds=1))}/a" < last
+    assert not first <= f"p/{format_folder(hour + ONE_HOUR, FolderStyle.HYPHEN)}/a" < last
+
+
+def test_a_listing_window_stays_within_its_event_type() -> None:
+    first, last = source_window(source_prefix(f"{OEM}/", "Datapoint"), datetime.min.replace(year=1000, tzinfo=UTC), TWO)
+    assert not first <= f"{OEM}/Datapoint Ack/2024-05-09 01:00:00/a.csv" < last
+
+
+@given(partitions)
+@example(("datapoint", datetime(1, 1, 1, tzinfo=UTC), FolderStyle.SPACE, "a.csv"))
+@example(("datapoint", datetime(999, 1, 1, tzinfo=UTC), FolderStyle.HYPHEN, "../../a b:c.csv"))
+def test_a_partitioned_path_is_read_as_it_was_written(partition: tuple[str, datetime, FolderStyle, str]) -> None:
+    assert parse_partitioned_path(partitioned_path(*partition)) == partition
+
+
+@given(alike, alike)
+@example(("location", TWO, FolderStyle.SPACE, "a/b"), ("location", TWO, FolderStyle.SPACE, "a%2Fb"))
+def test_two_files_never_share_a_partitioned_path(
+    one: tuple[str, datetime, FolderStyle, str], other: tuple[str, datetime, FolderStyle, str]
+) -> None:
+    assert (partitioned_path(*one) == partitioned_path(*other)) is (one == other)
+
+
+@given(partitions)
+def test_a_partitioned_path_is_plain_and_stays_in_its_hour(partition: tuple[str, datetime, FolderStyle, str]) -> None:
+    event_type, time, _, _ = partition
+    path = partitioned_path(*partition)
+    folder = f"event_type={event_type}/date={time.date().isoformat()}/hour={time.hour:02}"
+    assert str(PurePosixPath(path).parent) == folder
+    assert PurePosixPath(path).name not in (".", "..")
+    assert set(path) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~%=/")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "event_type=datapoint/date=2024-05-09/hour=02/",
+        "event_type=datapoint/date=2024-05-09/hour=02/a.csv",
+        "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-",
+        "event_type=datapoint/date=2024-05-09/hour=03/20240509T020000Z-a.csv",
+        "event_type=datapoint/date=2024-05-10/hour=02/20240509T020000Z-a.csv",
+        "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-a/b.csv",
+        "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-a b.csv",
+        "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-a%2fb.csv",
+        "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-%ff.csv",
+        "event_type=datapoint/date=2024-05-09/hour=02/20240509T020061Z-a.csv",
+        "event_type=Datapoint/date=2024-05-09/hour=02/20240509T020000Z-a.csv",
+        "/event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-a.csv",
+    ],
+)
+def test_a_path_that_would_be_written_otherwise_is_not_read(path: str) -> None:
+    assert parse_partitioned_path(path) is None
+
+
+def test_several_folders_of_an_hour_can_hold_the_same_file_name() -> None:
+    quarters = [TWO + n * timedelta(minutes=15) for n in range(4)]
+    files = [file_named("Datapoints.csv", folder_time=time, style=style) for time in quarters for style in FolderStyle]
+    assert {file.hour for file in files} == {TWO}
+    for layout in Layout:
+        assert len({destination_path(file, layout) for file in files}) == 8
+
+
+def test_the_default_path_is_as_documented() -> None:
+    path = "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv"
+    assert destination_path(file_named("Datapoints.csv"), Layout.PARTITIONED) == path
+
+
+def test_a_mirrored_path_is_the_objects_own_name() -> None:
+    file = file_named("sub/Data points.csv")
+    assert destination_path(file, Layout.MIRROR) == f"{OEM}/Datapoint/2024-05-09 02:00:00/sub/Data points.csv"
+
+
+@given(names, st.sampled_from(Layout))
+def test_no_name_leads_out_of_the_destination(name: str, layout: Layout) -> None:
+    try:
+        path = destination_path(file_named(name), layout)
+    except AylaUnsafeNameError as refused:
+        assert repr(f"{OEM}/Datapoint/2024-05-09 02:00:00/{name}") in str(refused)  # noqa: PT017 - or it is a path
+        return
+    assert not {"", ".", ".."} & set(path.split("/"))
+    assert "\\" not in path
+    assert not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in path)
+
+
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_name_that_could_lead_out_is_refused_and_named(name: str, layout: Layout) -> None:
+    with pytest.raises(AylaUnsafeNameError) as refused:
+        destination_path(file_named(name), layout)
+    assert repr(f"{OEM}/Datapoint/2024-05-09 02:00:00/{name}") in str(refused.value)
+    assert not refused.value.retryable
+
+
+@given(st.tuples(event_types, hours), st.tuples(event_types, hours))
+def test_every_hour_has_a_manifest_of_its_own_outside_the_event_types(
+    one: tuple[str, datetime], other: tuple[str, datetime]
+) -> None:
+    assert (manifest_path(*one) == manifest_path(*other)) is (one == other)
+    # A glob over an event type must read CSV files only.
+    assert PurePosixPath(manifest_path(*one)).parts[0] == MANIFESTS
+    assert not partitioned_path(*other, FolderStyle.SPACE, "a.csv").startswith(f"{MANIFESTS}/")
+
+
+def test_a_manifest_stands_under_its_utc_hour() -> None:
+    assert manifest_path("datapoint", TWO) == "_manifests/event_type=datapoint/date=2024-05-09/hour=02.json"

@@ -1,0 +1,206 @@
+"""Lines that aren't rows: where each stood, what becomes of the hour, and that nothing but the quarantine tells."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
+from ayla_provider.domain.privacy import PrivacyPolicy
+from ayla_provider.domain.typed_manifest import parquet_path, quarantine_path, typed_manifest_path
+from ayla_provider.errors import (
+    AylaDestinationError,
+    AylaError,
+    AylaLayoutError,
+    AylaNotSettledError,
+    AylaQuarantineError,
+    AylaWarehouseError,
+)
+from ayla_provider.rows import intake
+from ayla_provider.rows.parquet import duck, type_hour
+from ayla_provider.rows.quarantine import Quarantine
+from ayla_provider.rows.typed_archive import TypedArchive
+from tests.rows.test_expressions import CONNECTION, typed
+from tests.rows.test_typed_archive import rows_of
+from tests.warehouse import reference
+from tests.warehouse.archive import HOUR, archive_hour
+from tests.warehouse.odd_files import OddFiles
+
+BAD = CONNECTION.replace(b"2020", b"20x0")
+
+
+def quarantined(folder: Path) -> list[tuple[int, int, bytes]]:
+    found = rows_of(folder / "archive" / quarantine_path("connection", HOUR))
+    return [(row["line"], row["byte_offset"], row["row_bytes"]) for row in found]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param((CONNECTION + b"\n") * 9 + BAD + b"\n" + BAD, id="no last line end"),
+        pytest.param(b"\xef\xbb\xbf" + (CONNECTION + b"\n") * 9 + BAD, id="a byte order mark"),
+        pytest.param(((CONNECTION + b"\n") * 3 + CONNECTION + b"\r\n") * 3 + BAD + b"\n", id="mostly LF"),
+        pytest.param(((CONNECTION + b"\r\n") * 3 + CONNECTION + b"\n") * 3 + BAD + b"\r\n", id="mostly CRLF"),
+        pytest.param((CONNECTION + b"\n\n") * 9 + BAD + b"\n", id="empty lines"),
+        pytest.param((CONNECTION + b"\r\n") * 9 + CONNECTION[:-3] + b"\rx\n" + BAD + b"\r\n", id="a CR in a CRLF file"),
+        pytest.param((CONNECTION + b"\r\n") * 9 + BAD + b"\r\r\n" + BAD + b"\r\n", id="a CR ahead of CRLF"),
+        pytest.param(b"\xef\xbb\xbf" * 2 + BAD + b"\n" + (CONNECTION + b"\n") * 9 + BAD, id="two marks"),
+        pytest.param(
+            CONNECTION.replace(b"LC-", b"x" * 300_000) + b"\n" + (CONNECTION + b"\n") * 9 + BAD, id="a long first row"
+        ),
+        pytest.param((CONNECTION + b"\n") * 9 + b"\x01," + BAD[9:], id="a control character"),
+    ],
+)
+def test_a_line_that_is_left_out_is_found_again_by_its_place(tmp_path: Path, data: bytes) -> None:
+    made = typed(tmp_path, "connection", data)
+    found = quarantined(tmp_path)
+    assert made.quarantined == len(found)
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    for line, offset, row in found:
+        assert data[offset : offset + len(row)] == row
+        assert lines[line - 1].removesuffix(b"\r") == row
+    assert made.lines == made.rows + made.duplicates + made.quarantined == len(lines) - (not lines[-1])
+
+
+def test_a_file_of_nothing_but_empty_lines_has_no_rows(tmp_path: Path) -> None:
+    made = typed(tmp_path, "connection", b"\n\r\n", CONNECTION)
+    assert [(file.layout, file.lines, file.quarantined) for file in made.files] == [("", 2, 2), ("connection-6", 1, 0)]
+    assert quarantined(tmp_path) == [(1, 0, b""), (2, 1, b"")]
+
+
+@pytest.mark.parametrize("data", [b"", b"oem_id,oem_model,dsn,event_time,user_uuid,status", b"\xef\xbb\xbf"])
+def test_a_file_without_lines_is_loaded_as_that(tmp_path: Path, data: bytes) -> None:
+    made = typed(tmp_path, "connection", data)
+    assert (made.lines, made.rows, made.quarantine) == (0, 0, "")
+    assert rows_of(tmp_path / "rows" / made.path) == []
+
+
+def test_a_line_that_never_ends_is_no_row(tmp_path: Path) -> None:
+    with pytest.raises(AylaLayoutError, match=r"f0\.csv: no line ends within"):
+        typed(tmp_path, "connection", CONNECTION + b"\n" + b"x" * intake.LONGEST)
+
+
+def test_above_the_threshold_the_lines_are_kept_and_the_hour_is_not_loaded(tmp_path: Path) -> None:
+    archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
+    archive_hour(archive.root, "connection", [b"\n".join([CONNECTION] * 8 + [BAD, b"x"])])
+    with pytest.raises(AylaQuarantineError) as told:
+        TypedArchive(archive, rows, max_malformed=0.1999).ensure("connection", HOUR, {})
+    for words in ("connection", "2026-11-01 07:00", "2 of 10 lines", "event_time is no timestamp (1)", "max_malformed"):
+        assert words in str(told.value)
+    assert quarantine_path("connection", HOUR) in str(told.value)
+    assert [row for _, _, row in quarantined(tmp_path)] == [BAD, b"x"]
+    assert not (tmp_path / "rows").exists()
+    made = TypedArchive(archive, rows, max_malformed=0.2).ensure("connection", HOUR, {})
+    assert (made.made, made.manifest.rows, made.manifest.quarantined) == (True, 1, 2)
+
+
+def test_an_hour_that_is_sound_by_now_leaves_no_line_in_the_quarantine(tmp_path: Path) -> None:
+    typed(tmp_path, "connection", CONNECTION + b"\n" + BAD)
+    assert quarantined(tmp_path)
+    archive_hour(tmp_path / "archive", "connection", [CONNECTION], generation=2, revision=2)
+    archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
+    made = TypedArchive(archive, rows).ensure("connection", HOUR, {}).manifest
+    assert (made.quarantined, made.quarantine) == (0, "")
+    assert quarantined(tmp_path) == []
+
+
+@pytest.mark.parametrize("change", [b"%s\n", b"\xef\xbb\xbf%s"])
+def test_a_file_that_was_changed_under_its_manifest_is_told(tmp_path: Path, change: bytes) -> None:
+    manifest = archive_hour(tmp_path / "archive", "connection", [CONNECTION + b"\n"])
+    path = tmp_path / "archive" / manifest.files[0].path
+    path.write_bytes(change % path.read_bytes())
+    archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
+    with pytest.raises(AylaDestinationError, match=r"f0\.csv in the archive has .* its manifest says"):
+        TypedArchive(archive, rows).ensure("connection", HOUR, {})
+    assert not (tmp_path / "rows").exists()
+    path.unlink()
+    with pytest.raises(AylaDestinationError, match=r"f0\.csv"):
+        TypedArchive(archive, rows).ensure("connection", HOUR, {})
+
+
+def test_an_hour_that_is_not_copied_is_not_settled(tmp_path: Path) -> None:
+    archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
+    with pytest.raises(AylaNotSettledError, match="connection 2026-11-01 07:00 UTC has no manifest"):
+        TypedArchive(archive, rows).ensure("connection", HOUR, {})
+
+
+def test_the_archives_files_are_as_they_were(tmp_path: Path) -> None:
+    data = [CONNECTION + b"\n" + BAD, b"\xef\xbb\xbf" + CONNECTION + b"\r\n"]
+    manifest = archive_hour(tmp_path / "archive", "connection", data)
+    typed(tmp_path, "connection", *data)
+    for file, content in zip(manifest.files, data, strict=True):
+        path = tmp_path / "archive" / file.path
+        assert path.read_bytes() == content
+        assert path.stat().st_nlink == 1
+
+
+MARK = "Zq7mark"
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**32), name=st.sampled_from(sorted(reference.LAYOUTS)), share=st.sampled_from([0.1, 0.9, 1.0])
+)
+def test_no_message_and_no_log_quotes_a_cell(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, name: str, share: float
+) -> None:
+    folder, random, layout = tmp_path_factory.mktemp("marks"), Random(seed), reference.LAYOUTS[name]
+    maker, records = OddFiles(layout, seed), []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    lines = [
+        b",".join(cell + MARK.encode() if random.random() < share else cell for cell in line.split(b","))
+        for line in maker.lines(5)
+    ]
+    try:
+        typed(folder, layout.event_type, b"\n".join(lines))
+        told = ""
+    except AylaError as error:
+        told = f"{error} {error.__cause__}"
+    finally:
+        logging.getLogger().removeHandler(handler)
+    told += " ".join(record.getMessage() for record in records)
+    told += "".join(path.read_text() for path in folder.rglob("*.json"))
+    assert MARK not in told
+    assert not list((folder / "rows").rglob(".*.partial"))
+
+
+def test_what_duckdb_says_of_a_line_is_not_passed_on(tmp_path: Path) -> None:
+    manifest = archive_hour(tmp_path / "archive", "connection", [b"\xef\xbb\xbf" + CONNECTION + b"\n"])
+    with Quarantine(tmp_path / "quarantine") as quarantine, duck(tmp_path) as connection:
+        taken = intake.take_in(
+            FileDestination(tmp_path / "archive"),
+            manifest.files[0],
+            tmp_path / "good",
+            event_type="connection",
+            layouts=COLUMN_LAYOUTS,
+            quarantine=quarantine,
+        )
+        # As no file that was taken in can be: DuckDB's own words quote such a line.
+        taken.path.write_bytes(CONNECTION + b"\n" + MARK.encode() + b"\n")
+        with pytest.raises(AylaWarehouseError, match="connection 2026-11-01 07:00 UTC: DuckDB failed") as told:
+            type_hour(
+                connection,
+                "connection",
+                HOUR,
+                [taken],
+                tmp_path / "rows",
+                quarantine=quarantine,
+                policy=PrivacyPolicy(),
+            )
+    assert MARK not in f"{told.value} {told.value.__cause__}"
+    assert told.value.__suppress_context__
+
+
+def test_what_stands_where(tmp_path: Path) -> None:
+    typed(tmp_path, "connection", CONNECTION + b"\n" + BAD)
+    assert (tmp_path / "archive" / quarantine_path("connection", HOUR)).is_file()
+    assert (tmp_path / "rows" / parquet_path("connection", HOUR)).is_file()
+    assert (tmp_path / "rows" / typed_manifest_path("connection", HOUR)).is_file()

@@ -1,0 +1,131 @@
+"""The receipt of an hour's typed rows, and what is told if it, or the rows, aren't what they were."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain import typed_manifest as typed
+from ayla_provider.domain.tables import Column, ColumnType
+from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
+from ayla_provider.errors import AylaDestinationError
+from ayla_provider.rows.typed_archive import TypedArchive
+from tests.rows.test_expressions import CONNECTION
+from tests.warehouse.archive import HOUR, archive_hour
+
+TEXT = st.text(max_size=20)
+COUNTS = st.integers(0, 2**53)
+FILES = st.builds(TypedFile, TEXT, COUNTS, TEXT, st.tuples(TEXT, TEXT), st.booleans(), *[COUNTS] * 4)
+COLUMNS = st.builds(Column, TEXT, st.sampled_from(ColumnType), TEXT)
+RECEIPTS = st.builds(
+    TypedManifest,
+    event_type=TEXT,
+    hour=st.datetimes(timezones=st.just(UTC)),
+    version=TEXT,
+    path=TEXT,
+    size=COUNTS,
+    crc32c=TEXT,
+    columns=st.lists(COLUMNS, max_size=3).map(tuple),
+    identity=st.none() | TEXT,
+    files=st.lists(FILES, max_size=3).map(tuple),
+    quarantine=TEXT,
+    privacy=st.dictionaries(TEXT, TEXT, max_size=2),
+    written_at=TEXT,
+    written_by=st.dictionaries(TEXT, TEXT, max_size=2),
+)
+
+
+@given(RECEIPTS)
+def test_a_receipt_is_read_as_it_was_written(receipt: TypedManifest) -> None:
+    assert typed.loads(receipt.dumps(), "x") == receipt
+    assert typed.loads(receipt.dumps().encode(), "x") == receipt
+    document = json.loads(receipt.dumps())
+    assert (document["lines"], document["rows"]) == (receipt.lines, receipt.rows)
+
+
+def ready(folder: Path) -> tuple[TypedArchive, TypedManifest, Path, Path]:
+    """Return the typed rows of an hour, and where receipt and rows stand."""
+    archive_hour(folder / "archive", "connection", [CONNECTION])
+    archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"))
+    made = archive.ensure("connection", HOUR, {"dag_id": "d"}).manifest
+    return archive, made, folder / "rows" / typed.typed_manifest_path("connection", HOUR), folder / "rows" / made.path
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"", b"{", b"[]", b"null", b"\xff", b'{"format": "ayla-export-typed/2"}', b'{"format": "ayla-export-typed/1"}'],
+)
+def test_a_broken_receipt_is_told_with_its_place(tmp_path: Path, broken: bytes) -> None:
+    archive, _, receipt, _ = ready(tmp_path)
+    receipt.write_bytes(broken)
+    with pytest.raises(AylaDestinationError, match=r"hour=07\.json is no receipt .* Move it away") as told:
+        archive.ensure("connection", HOUR, {})
+    assert f"file://{receipt}" in str(told.value)
+    receipt.unlink()
+    assert archive.ensure("connection", HOUR, {}).made
+
+
+@pytest.mark.parametrize("field", ["hour", "columns", "files", "version", "identity"])
+def test_a_receipt_that_lacks_something_is_told(tmp_path: Path, field: str) -> None:
+    _, made, _, _ = ready(tmp_path)
+    document = json.loads(made.dumps())
+    for broken in ({k: v for k, v in document.items() if k != field}, document | {field: 5}):
+        if field in ("version", "identity") and field in broken:
+            continue
+        with pytest.raises(AylaDestinationError, match="is no receipt"):
+            typed.loads(json.dumps(broken), "x")
+
+
+def test_what_was_made_is_left_as_it_is(tmp_path: Path) -> None:
+    archive, made, receipt, rows = ready(tmp_path)
+    before = {path: (path.read_bytes(), path.stat()) for path in (tmp_path / "rows").rglob("*") if path.is_file()}
+    again = archive.ensure("connection", HOUR, {"dag_id": "another"})
+    assert (again.made, again.news) == (False, ())
+    assert again.manifest.written_by == {"dag_id": "d"}
+    assert replace(made, columns=()) == replace(again.manifest, columns=())
+    after = {path: (path.read_bytes(), path.stat()) for path in (tmp_path / "rows").rglob("*") if path.is_file()}
+    assert {path: (data, one.st_mtime_ns) for path, (data, one) in before.items()} == {
+        path: (data, one.st_mtime_ns) for path, (data, one) in after.items()
+    }
+    assert {receipt, rows} <= set(after)
+
+
+def test_rows_that_are_gone_or_of_another_size_are_made_anew(tmp_path: Path) -> None:
+    archive, _, _, rows = ready(tmp_path)
+    rows.unlink()
+    assert archive.ensure("connection", HOUR, {}).made
+    rows.write_bytes(rows.read_bytes() + b"x")
+    assert archive.ensure("connection", HOUR, {}).made
+    assert not archive.ensure("connection", HOUR, {}).made
+
+
+def test_rows_that_were_changed_are_never_loaded(tmp_path: Path) -> None:
+    archive, made, _, rows = ready(tmp_path)
+    data = rows.read_bytes()
+    rows.write_bytes(data[:-10] + bytes(10))
+    with pytest.raises(AylaDestinationError, match="its receipt says"), archive.fetched(made):
+        pass
+    rows.write_bytes(data)
+    with archive.fetched(made) as local:
+        assert local is not None
+        assert local.read_bytes() == data
+    assert not local.exists()
+
+
+def test_an_hour_without_files_has_a_receipt_and_no_rows(tmp_path: Path) -> None:
+    archive_hour(tmp_path / "archive", "connection", [])
+    archive = TypedArchive(FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows"))
+    made = archive.ensure("connection", HOUR, {})
+    assert (made.made, made.manifest.path, made.manifest.version, made.manifest.rows) == (True, "", "empty", 0)
+    with archive.fetched(made.manifest) as local:
+        assert local is None
+    assert not archive.ensure("connection", HOUR, {}).made
+    later = datetime(2026, 11, 1, 8, tzinfo=UTC)
+    assert archive.loaded("connection", [HOUR, later]) == {HOUR: "empty"}

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.typed_manifest import TypedManifest, quarantine_path
+from ayla_provider.local_cloud.fleet import CYCLE, Fleet
+from ayla_provider.rows import intake
+from ayla_provider.rows.typed_archive import TypedArchive
+from tests.warehouse import reference
+from tests.warehouse.archive import HOUR, archive_fleet, archive_hour
+from tests.warehouse.odd_files import OddFiles
+
+HOURS = [HOUR + timedelta(hours=number) for number in range(CYCLE)]
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    duck = duckdb.connect()
+    duck.execute("set TimeZone = 'UTC'")
+    found = duck.execute(f"select * from read_parquet('{path}')")
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def comparable(rows: list[dict[str, Any]], names: list[str]) -> list[tuple[Any, ...]]:
+    return sorted((tuple(row.get(name) for name in names) for row in rows), key=repr)
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> TypedArchive:
+    return TypedArchive(FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows"))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_every_hour_is_what_the_answer_key_and_the_reference_say(
+    tmp_path: Path, typed: TypedArchive, event_type: str, seed: int
+) -> None:
+    fleet = Fleet(seed=seed)
+    for hour in HOURS:
+        manifest = archive_fleet(tmp_path / "archive", fleet, event_type, hour)
+        made = typed.ensure(event_type, hour, {}).manifest
+        answer = fleet.answer(event_type, hour)
+        assert made.lines == sum(file.final.rows for file in answer.files)
+        assert made.quarantined == sum(file.final.malformed_rows for file in answer.files)
+        assert made.rows == answer.distinct_rows
+        for file in made.files:
+            assert file.lines == file.loaded + file.duplicates + file.quarantined
+        if not manifest.files:
+            assert made.path == ""
+            continue
+        compare(tmp_path, manifest, made, reference.read(event_type, files_of(tmp_path, manifest)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), first=st.sampled_from(sorted(reference.LAYOUTS)), count=st.integers(1, 3))
+def test_odd_files_are_what_the_reference_says(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, first: str, count: int
+) -> None:
+    folder, random = tmp_path_factory.mktemp("odd"), Random(seed)
+    event_type = reference.LAYOUTS[first].event_type
+    same = [name for name, layout in reference.LAYOUTS.items() if layout.event_type == event_type]
+    names = [first, *(random.choice(same) for _ in range(count - 1))]
+    layouts = [replace(reference.LAYOUTS[name], header=random.random() < 0.3) for name in names]
+    makers = {name: OddFiles(reference.LAYOUTS[name], seed) for name in same}
+    files = []
+    for name, layout in zip(names, layouts, strict=True):
+        makers[name].layout = layout
+        files.append(makers[name].file(random.randrange(12)))
+    with pytest.MonkeyPatch.context() as patch:
+        # A file has many blocks, and more than its head.
+        patch.setattr(intake, "_STEP", random.choice([50, 1000, 10_000]))
+        patch.setattr(intake, "HEAD", random.choice([4000, 256 * 1024]))
+        manifest = archive_hour(folder / "archive", event_type, files)
+        archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"), max_malformed=1)
+        made = archive.ensure(event_type, HOUR, {}).manifest
+    assert [file.layout for file in made.files] == names
+    assert [file.header for file in made.files] == [layout.header for layout in layouts]
+    compare(folder, manifest, made, reference.read(event_type, files_of(folder, manifest), layouts))
+
+
+def files_of(folder: Path, manifest: Manifest) -> list[tuple[str, int, bytes]]:
+    return [(one.source, one.generation, (folder / "archive" / one.path).read_bytes()) for one in manifest.files]
+
+
+def compare(folder: Path, manifest: Manifest, made: TypedManifest, expected: reference.Expected) -> None:
+    """Hold the rows, the balance of every file, and the quarantine against the reference."""
+    event_type, hour = manifest.event_type, manifest.hour
+    for file in made.files:
+        assert (file.lines, file.loaded, file.duplicates, file.quarantined) == expected.balance(file.source)
+    rows = rows_of(folder / "rows" / made.path)
+    names = [column.name for column in made.columns]
+    assert comparable(rows, names) == comparable([row | {"folder_hour": hour} for row in expected.rows], names)
+    kept = folder / "archive" / quarantine_path(event_type, hour)
+    assert kept.exists() == bool(expected.malformed)
+    if not expected.malformed:
+        return
+    found = rows_of(kept)
+    places = [(row["source_object"], row["line"], row["byte_offset"], row["row_bytes"]) for row in found]
+    assert places == sorted(expected.malformed)
+    contents = {source: data for source, _, data in files_of(folder, manifest)}
+    for row in found:
+        assert row["reason"]
+        assert contents[row["source_object"]][row["byte_offset"] :].startswith(row["row_bytes"])

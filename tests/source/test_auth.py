@@ -1,0 +1,408 @@
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+from google.auth import _helpers
+
+from ayla_provider.errors import AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
+from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.source import auth
+from ayla_provider.source.auth import TokenProvider
+from ayla_provider.source.export import ExportStore
+from tests.support.ayla import Answering, age, client_of, provider_of, requests_of, settings_of, store_of
+
+THREADS = 16
+
+StartServer = Callable[..., Answering]
+
+
+def steps(cloud: LocalCloud) -> list[tuple[str, int]]:
+    """Return what Ayla was asked for, with the statuses, in order."""
+    return [(one.step, one.status) for one in requests_of(cloud, "sign_in", "refresh", "acs")]
+
+
+def list_in_threads(store: ExportStore) -> None:
+    """List in many threads at the same moment."""
+    together = threading.Barrier(THREADS)
+
+    def one(_: int) -> None:
+        together.wait()
+        store.event_folders()
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(one, range(THREADS)))
+
+
+def test_a_sign_in_gives_a_storage_token_that_lists(cloud: LocalCloud, store: ExportStore) -> None:
+    cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", b"x")
+    assert store.event_folders() == {"datapoint": "Datapoint"}
+    assert steps(cloud) == [("sign_in", 200), ("acs", 200)]
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_expires_in_may_be_quoted(cloud: LocalCloud, provider: TokenProvider, quoted: bool) -> None:
+    cloud.options.expires_in_as_text = quoted
+    token, expiry = provider(None, None)
+    assert token.startswith("ya29.dr.")
+    assert expiry.tzinfo is None
+    assert timedelta(minutes=59) < expiry - datetime.now(UTC).replace(tzinfo=None) <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize("form", ["{:%Y-%m-%dT%H:%M:%S}Z", "{:%Y-%m-%dT%H:%M:%S}", "{:%Y-%m-%dT%H:%M:%S}.020+00:00"])
+def test_the_expiration_is_read_in_each_iso_form(cloud: LocalCloud, provider: TokenProvider, form: str) -> None:
+    expires = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
+    body = json.dumps({"tokenValue": "ya29.dr.x", "scopes": [], "expirationTime": form.format(expires)})
+    cloud.faults.add(200, step="acs", body=body)
+    assert provider(None, None)[1].replace(microsecond=0) == expires.replace(tzinfo=None)
+
+
+def test_a_storage_token_is_replaced_ahead_of_its_expiry(
+    cloud: LocalCloud, store: ExportStore, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.event_folders()
+    later = timedelta(minutes=57)
+    cloud.clock.advance(later)
+    monkeypatch.setattr(_helpers, "utcnow", lambda: datetime.now(UTC).replace(tzinfo=None) + later)
+    age(provider)
+    store.event_folders()
+    assert [one.status for one in requests_of(cloud, "list")] == [200, 200]
+    assert steps(cloud) == [("sign_in", 200), ("acs", 200), ("acs", 200)]
+
+
+def test_many_threads_on_a_stale_token_make_one_request_for_a_new_one(
+    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+) -> None:
+    store.event_folders()
+    age(provider)
+    client_of(store)._credentials.expiry = datetime.now(UTC).replace(tzinfo=None)
+    list_in_threads(store)
+    assert len(requests_of(cloud, "acs")) == 2
+    assert {one.status for one in requests_of(cloud, "list")} == {200}
+
+
+def test_many_threads_without_a_token_make_one_sign_in(cloud: LocalCloud, store: ExportStore) -> None:
+    list_in_threads(store)
+    assert steps(cloud) == [("sign_in", 200), ("acs", 200)]
+
+
+def test_many_threads_that_get_401_make_one_request_for_a_new_token(
+    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+) -> None:
+    store.event_folders()
+    age(provider)
+    cloud.revoke("storage")
+    list_in_threads(store)
+    assert 401 in {one.status for one in requests_of(cloud, "list")}
+    assert len(requests_of(cloud, "acs")) == 2
+    assert cloud.sign_ins == 1
+
+
+def test_a_revoked_storage_token_costs_one_request_for_another(
+    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+) -> None:
+    store.event_folders()
+    age(provider)
+    cloud.revoke("storage")
+    store.event_folders()
+    assert [one.status for one in requests_of(cloud, "list")] == [200, 401, 200]
+    assert steps(cloud) == [("sign_in", 200), ("acs", 200), ("acs", 200)]
+
+
+def test_a_dead_session_is_refreshed_with_the_newest_refresh_token(
+    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+) -> None:
+    store.event_folders()
+    for _ in range(2):  # the first refresh brings another refresh token, and the cloud takes each but once
+        age(provider)
+        cloud.revoke("storage", "access")
+        store.event_folders()
+    refreshed = [("acs", 401), ("refresh", 200), ("acs", 200)]
+    assert steps(cloud) == [("sign_in", 200), ("acs", 200), *refreshed, *refreshed]
+
+
+def test_a_refused_refresh_is_followed_by_one_sign_in(
+    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+) -> None:
+    store.event_folders()
+    age(provider)
+    cloud.revoke("storage", "session")
+    store.event_folders()
+    again = [("acs", 401), ("refresh", 401), ("sign_in", 200), ("acs", 200)]
+    assert steps(cloud) == [("sign_in", 200), ("acs", 200), *again]
+    assert cloud.refusals == 0
+
+
+def test_a_refresh_that_fails_in_passing_is_no_reason_to_sign_in(
+    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+) -> None:
+    store.event_folders()
+    age(provider)
+    cloud.revoke("storage", "access")
+    cloud.faults.add(503, step="refresh", times=None, body="<html>")
+    with pytest.raises(AylaUnavailable, match="503"):
+        store.event_folders()
+    assert cloud.sign_ins == 1
+
+
+@pytest.mark.parametrize("step", ["sign_in", "acs"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_passing_answer_is_asked_again_after_the_time_it_states(
+    cloud: LocalCloud, provider: TokenProvider, step: str, status: int
+) -> None:
+    cloud.faults.add(status, step=step, retry_after=1, body="<html>Slow down</html>")
+    assert provider(None, None)[0]
+    first, second = requests_of(cloud, step)
+    assert (first.status, second.status) == (status, 200)
+    assert second.at - first.at >= timedelta(seconds=0.95)
+    assert cloud.refusals == 0
+
+
+@pytest.mark.parametrize("step", ["sign_in", "acs"])
+def test_a_passing_answer_that_stays_ends_as_unavailable(cloud: LocalCloud, provider: TokenProvider, step: str) -> None:
+    cloud.faults.add(502, step=step, times=None, body="<html>Bad gateway</html>")
+    with pytest.raises(AylaUnavailable, match="502") as failed:
+        provider(None, None)
+    assert failed.value.retryable
+    assert len(requests_of(cloud, step)) == 5
+
+
+def test_a_wait_that_is_too_long_is_left_to_the_tasks_retries(cloud: LocalCloud, provider: TokenProvider) -> None:
+    cloud.faults.add(503, step="sign_in", times=None, retry_after=3600)
+    with pytest.raises(AylaUnavailable, match="3600 s") as failed:
+        provider(None, None)
+    assert failed.value.retryable
+    assert len(requests_of(cloud, "sign_in")) == 1
+
+
+def test_a_retry_after_that_is_no_time_ends_as_an_error_of_ours(cloud: LocalCloud, answering: StartServer) -> None:
+    server = answering(503, "<html>", Retry_After="soon")
+    with pytest.raises(AylaUnavailable):
+        provider_of(settings_of(cloud, host=server.url))(None, None)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_of_the_sign_in_takes_the_password_nowhere(
+    cloud: LocalCloud, answering: StartServer, status: int
+) -> None:
+    other = answering(200, {"access_token": "a", "refresh_token": "b"})
+    server = answering(status, Location=f"{other.url}PATH")
+    with pytest.raises(AylaUnavailable, match="redirect"):
+        provider_of(settings_of(cloud, host=server.url))(None, None)
+    assert len(server.received) == 1
+    assert other.received == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_of_the_credentials_service_takes_the_token_nowhere(
+    cloud: LocalCloud, answering: StartServer, status: int
+) -> None:
+    other = answering(200)
+    server = answering(status, Location=f"{other.url}PATH")
+    with pytest.raises(AylaUnavailable, match="redirect"):
+        provider_of(settings_of(cloud, acs_url=f"{server.url}/acs"))(None, None)
+    assert len(server.received) == 1
+    assert other.received == []
+
+
+def test_an_account_with_mfa_is_refused_with_what_to_do_about_it(cloud: LocalCloud, provider: TokenProvider) -> None:
+    cloud.account.mfa = True
+    for _ in range(2):
+        with pytest.raises(AylaSignInRefused, match="app_id without MFA"):
+            provider(None, None)
+    assert len(requests_of(cloud, "sign_in")) == 1
+
+
+def test_a_wrong_role_is_told_with_the_right_one(cloud: LocalCloud, provider: TokenProvider) -> None:
+    cloud.account.role = "OEM::Staff"
+    with pytest.raises(AylaAccessDenied, match=r"'OEM::Staff'.*'OEM::Admin'"):
+        provider(None, None)
+    assert steps(cloud) == [("sign_in", 200), ("acs", 403)]
+
+
+@pytest.mark.parametrize("as_object", [False, True])
+@pytest.mark.parametrize(
+    ("change", "told"), [({"password": "wrong"}, "password"), ({"app_id": "nobody"}, "app_id or app_secret")]
+)
+def test_a_refusal_is_told_with_the_vendors_words_and_never_repeated(
+    cloud: LocalCloud, as_object: bool, change: dict[str, str], told: str
+) -> None:
+    cloud.options.error_as_object = as_object
+    provider = provider_of(settings_of(cloud, **change))
+    words = "Invalid email or password" if "password" in change else "Could not find application"
+    for _ in range(3):
+        with pytest.raises(AylaSignInRefused, match=told) as refused:
+            provider(None, None)
+        assert f'"{words}"' in str(refused.value)
+        assert not refused.value.retryable
+    assert cloud.refusals == 1
+
+
+def test_a_refusal_that_is_no_json_is_a_refusal(cloud: LocalCloud, provider: TokenProvider) -> None:
+    cloud.faults.add(401, step="sign_in", times=None, body="<html>no</html>")
+    with pytest.raises(AylaSignInRefused, match="401"):
+        provider(None, None)
+    assert len(requests_of(cloud, "sign_in")) == 1
+
+
+@pytest.mark.parametrize("body", ["<html>hello</html>", "[]", "{}", '{"access_token": 1}'])
+@pytest.mark.parametrize("step", ["sign_in", "acs"])
+def test_a_good_status_without_tokens_names_the_address(
+    cloud: LocalCloud, provider: TokenProvider, step: str, body: str
+) -> None:
+    cloud.faults.add(200, step=step, body=body)
+    with pytest.raises(AylaUnavailable, match=cloud.url):
+        provider(None, None)
+
+
+@pytest.mark.parametrize("how", ["cut", "slow"])
+def test_a_sign_in_whose_answer_is_lost_is_not_repeated(
+    cloud: LocalCloud, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(auth, "TIMEOUT", (5, 0.3))
+    cloud.faults.add(how, step="sign_in", delay=0.6)
+    with pytest.raises(AylaUnavailable, match="no answer"):
+        provider(None, None)
+    threading.Event().wait(0.5)
+    assert len(requests_of(cloud, "sign_in")) == 1
+
+
+def test_a_sign_in_whose_connection_ends_without_an_answer_is_not_repeated(
+    cloud: LocalCloud, answering: StartServer
+) -> None:
+    server = answering(0)
+    with pytest.raises(AylaUnavailable, match="no answer"):
+        provider_of(settings_of(cloud, host=server.url))(None, None)
+    assert len(server.received) == 1
+
+
+def test_a_request_for_a_token_is_repeated_when_its_connection_ends_without_an_answer(
+    cloud: LocalCloud, answering: StartServer
+) -> None:
+    server = answering(0)
+    with pytest.raises(AylaUnavailable, match="no answer"):
+        provider_of(settings_of(cloud, acs_url=f"{server.url}/acs"))(None, None)
+    assert len(server.received) == 4
+    assert cloud.sign_ins == 1
+
+
+def test_a_lost_token_is_no_reason_to_sign_in_again(cloud: LocalCloud, provider: TokenProvider) -> None:
+    cloud.faults.add("cut", step="acs")
+    with pytest.raises(AylaUnavailable, match="no answer"):
+        provider(None, None)
+    assert provider(None, None)[0]
+    assert cloud.sign_ins == 1
+
+
+def test_an_address_where_nobody_answers_is_told(cloud: LocalCloud) -> None:
+    provider = provider_of(settings_of(cloud, host="http://127.0.0.1:9"))
+    with pytest.raises(AylaUnavailable, match=r"127\.0\.0\.1:9.*[Rr]efused"):
+        provider(None, None)
+
+
+def test_a_session_that_another_sign_in_ended_at_once_is_replaced(cloud: LocalCloud, provider: TokenProvider) -> None:
+    cloud.options.one_session = True
+    slow = cloud.faults.add("slow", step="acs", delay=0.5)
+    with ThreadPoolExecutor(1) as pool:
+        ours = pool.submit(provider, None, None)
+        while not slow.fired:
+            threading.Event().wait(0.01)
+        provider_of(settings_of(cloud))._sign_in()  # somebody else's, of the same account
+        assert ours.result()[0]
+    ours_and_theirs = [("sign_in", 200), ("sign_in", 200), ("acs", 401), ("sign_in", 200), ("acs", 200)]
+    assert steps(cloud) == ours_and_theirs
+
+
+def test_a_session_that_is_ended_over_and_over_is_given_up(cloud: LocalCloud, provider: TokenProvider) -> None:
+    cloud.faults.add(401, step="acs", times=None)
+    with pytest.raises(AylaAccessDenied, match="nothing else signs in"):
+        provider(None, None)
+    assert cloud.sign_ins == 6
+
+
+def test_a_401_for_another_role_is_not_taken_for_an_ended_session(cloud: LocalCloud, provider: TokenProvider) -> None:
+    cloud.account.role = "EndUser"
+    cloud.faults.add(401, step="acs", times=None)
+    with pytest.raises(AylaAccessDenied, match="'EndUser'"):
+        provider(None, None)
+    assert cloud.sign_ins == 1
+
+
+def test_a_token_that_seems_to_end_soon_is_told_to_be_a_matter_of_clocks(
+    cloud: LocalCloud, provider: TokenProvider
+) -> None:
+    cloud.options.storage_token_life = timedelta(minutes=3)
+    with pytest.raises(AylaUnavailable, match="Is the clock right"):
+        provider(None, None)
+
+
+def test_every_secret_is_handed_over_to_be_masked(cloud: LocalCloud) -> None:
+    secrets: list[str] = []
+    token, _ = provider_of(settings_of(cloud), on_secret=secrets.append)(None, None)
+    assert len(secrets) == 3
+    assert token in secrets
+    signed_in = requests.get(
+        settings_of(cloud).acs_url, headers={"Authorization": f"auth_token {secrets[0]}"}, timeout=5
+    )
+    assert signed_in.status_code == 200
+
+
+def _echoed_password(cloud: LocalCloud) -> None:
+    body = json.dumps({"error": {"message": f"no {cloud.account.password} for {cloud.account.app_secret}"}})
+    cloud.faults.add(401, step="sign_in", body=body, content_type="application/json")
+
+
+SCENES: dict[str, Callable[[LocalCloud], Any]] = {
+    "echo": _echoed_password,
+    "mfa": lambda cloud: setattr(cloud.account, "mfa", True),
+    "role": lambda cloud: setattr(cloud.account, "role", "OEM::Staff"),
+    "lost sign-in": lambda cloud: cloud.faults.add("cut", step="sign_in"),
+    "lost token": lambda cloud: cloud.faults.add("cut", step="acs", times=None),
+    "killed": lambda cloud: cloud.faults.add(401, step="acs", times=None),
+    "clock": lambda cloud: setattr(cloud.options, "storage_token_life", timedelta(minutes=1)),
+    "odd refusal": lambda cloud: cloud.faults.add(418, step="acs"),
+    "list 403": lambda cloud: cloud.faults.add(403, step="list", times=None),
+    "list 401": lambda cloud: cloud.faults.add(401, step="list", times=None),
+    "redirected": lambda cloud: cloud.faults.add(302, step="list", times=None),
+    "nothing": lambda cloud: None,
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_no_secret_stands_in_an_error_or_a_log(cloud: LocalCloud, caplog: pytest.LogCaptureFixture, scene: str) -> None:
+    caplog.set_level(logging.DEBUG, logger="ayla_provider")
+    SCENES[scene](cloud)
+    settings = settings_of(cloud)
+    secrets = [settings.password, settings.app_secret]
+    provider = provider_of(settings, on_secret=secrets.append)
+    store = store_of(cloud, provider)
+    told = [repr(settings)]
+    for _ in range(2):
+        try:
+            store.event_folders()
+        except AylaError as error:
+            told += [str(error), repr(error), *traceback.format_exception(error)]
+    client_of(store).close()
+    assert (len(told) > 1) == (scene != "nothing")
+    told += [repr(provider._session), repr(provider._token)]
+    ours = [one for one in caplog.records if one.name.startswith("ayla_provider")]
+    told += [f"{one.getMessage()} {one.args} {one.exc_text}" for one in ours]
+    text = "\n".join(told)
+    assert [secret for secret in secrets if secret in text] == []
+
+
+@pytest.mark.parametrize("token", ["secret\n", "se\r\ncret"])
+def test_an_access_token_that_can_be_no_header_is_not_shown(cloud: LocalCloud, token: str) -> None:
+    body = json.dumps({"access_token": token, "refresh_token": "b" * 32, "role": "OEM::Admin"})
+    cloud.faults.add(200, step="sign_in", times=None, body=body)
+    with pytest.raises(AylaError) as failed:
+        provider_of(settings_of(cloud))(None, None)
+    assert "cret" not in str(failed.value)

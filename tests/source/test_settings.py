@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayla_provider.errors import AylaConfigError
+from ayla_provider.source.settings import REGIONS, STORAGE_ENDPOINT, AylaSettings, Network
+
+PASSWORD = "pw-5f3a"
+APP_SECRET = "secret-77c1"
+COLUMNS: dict[str, Any] = {"login": "admin@example.com", "password": PASSWORD, "host": None, "port": None}
+EXTRA: dict[str, Any] = {
+    "app_id": "app-id",
+    "app_secret": APP_SECRET,
+    "oem_id": "0a1b2c3d",
+    "bucket": "ayla-export",
+    "acs_url": "https://acs.example.com/token",
+}
+REQUIRED = ["login", "password", "app_id", "app_secret", "oem_id", "bucket", "acs_url"]
+
+
+def settings(**changes: Any) -> AylaSettings:
+    """The settings of a connection that is complete but for these changes, of a column or in the extra."""
+    columns = COLUMNS | {name: value for name, value in changes.items() if name in COLUMNS}
+    extra = EXTRA | {name: value for name, value in changes.items() if name not in COLUMNS}
+    return AylaSettings.from_fields(conn_id="ayla_default", **columns, extra=extra)
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(AylaConfigError) as refused:
+        settings(**changes)
+    assert not refused.value.retryable
+    return str(refused.value)
+
+
+def test_the_fields_of_a_connection_become_settings() -> None:
+    assert settings() == AylaSettings(
+        user_url="https://user-field.aylanetworks.com",
+        acs_url="https://acs.example.com/token",
+        email="admin@example.com",
+        password=PASSWORD,
+        app_id="app-id",
+        app_secret=APP_SECRET,
+        oem_id="0a1b2c3d",
+        bucket="ayla-export",
+        storage_endpoint=STORAGE_ENDPOINT,
+        event_folders={},
+    )
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+@given(missing=st.sets(st.sampled_from(REQUIRED), min_size=1))
+def test_every_missing_field_is_named_and_no_other(empty: str | None, missing: set[str]) -> None:
+    told = refusal(**dict.fromkeys(missing, empty))
+    fields = told.partition("missing")[0].replace("'ayla_default'", "")
+    assert {name for name in REQUIRED if name in fields} == missing
+    assert "'ayla_default'" in told
+
+
+@pytest.mark.parametrize(
+    ("region", "url"),
+    [
+        (None, "https://user-field.aylanetworks.com"),
+        ("", "https://user-field.aylanetworks.com"),
+        ("us", "https://user-field.aylanetworks.com"),
+        ("eu", "https://user-field-eu.aylanetworks.com"),
+        ("cn", "https://user-field.ayla.com.cn"),
+        ("us-dev", "https://user-dev.aylanetworks.com"),
+        ("cn-dev", "https://user-dev.ayla.com.cn"),
+    ],
+)
+def test_a_region_has_its_user_service(region: str | None, url: str) -> None:
+    assert settings(region=region).user_url == url
+
+
+def test_an_unknown_region_is_refused_with_the_known_ones() -> None:
+    told = refusal(region="mars")
+    assert "region is 'mars'" in told
+    assert all(region in told for region in REGIONS)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [
+        ("user-field-1a2b.example.com", None, "https://user-field-1a2b.example.com"),
+        ("user.example.com", 8443, "https://user.example.com:8443"),
+        ("user.example.com:8443", None, "https://user.example.com:8443"),
+        ("user.example.com:8443", 9, "https://user.example.com:8443"),
+        ("https://user.example.com/", None, "https://user.example.com"),
+        ("https://user.example.com/ayla/", None, "https://user.example.com/ayla"),
+        (" https://user.example.com ", None, "https://user.example.com"),
+        ("http://127.0.0.1", 8080, "http://127.0.0.1:8080"),
+        ("http://[::1]", 8080, "http://[::1]:8080"),
+    ],
+)
+def test_a_host_takes_the_place_of_the_region(host: str, port: int | None, url: str) -> None:
+    assert settings(host=host, port=port, region="eu").user_url == url
+
+
+@pytest.mark.parametrize("field", ["host", "acs_url", "storage_endpoint"])
+@pytest.mark.parametrize("value", ["ftp://example.com", "https://", "https:///path", "https://a:b", "https://[::1"])
+def test_what_is_no_url_is_refused_and_the_field_named(field: str, value: str) -> None:
+    assert f"'ayla_default': {field} is no URL" in refusal(**{field: value})
+
+
+@pytest.mark.parametrize("field", ["acs_url", "storage_endpoint"])
+def test_a_url_without_a_scheme_is_refused_where_the_whole_is_needed(field: str) -> None:
+    assert f"{field} is no URL" in refusal(**{field: "acs.example.com/token"})
+
+
+@pytest.mark.parametrize("field", ["host", "acs_url", "storage_endpoint"])
+@pytest.mark.parametrize(
+    "host", ["user.example.com", "10.0.0.1", "localhost.example.com", "127.0.0.1.example.com", "127.1", "[::2]"]
+)
+def test_plain_http_beyond_this_machine_needs_permission(field: str, host: str) -> None:
+    url = f"http://{host}:8080"
+    for refused in (None, False, "false", "0", "no", "maybe"):
+        told = refusal(**{field: url, "allow_http": refused})
+        assert f"{field} is plain http" in told
+        assert "allow_http" in told
+    for allowed in (True, "true", "True", " on ", "1", 1):
+        settings(**{field: url, "allow_http": allowed})
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.10", "[::1]"])
+def test_plain_http_within_this_machine_needs_no_permission(host: str) -> None:
+    url = f"http://{host}:8080"
+    made = settings(host=url, acs_url=url, storage_endpoint=url)
+    assert (made.user_url, made.acs_url, made.storage_endpoint) == (url, url, url)
+
+
+@pytest.mark.parametrize("field", ["oem_id", "bucket"])
+@pytest.mark.parametrize("value", ["gs://bucket", "a/b", "..", ".", "/", "a b", "a\tb", "-a", "é", "_manifests"])
+def test_a_name_that_could_lead_elsewhere_is_refused_and_named(field: str, value: str) -> None:
+    assert f"{field} is {value!r}" in refusal(**{field: value})
+
+
+@pytest.mark.parametrize("written", [lambda folders: folders, json.dumps], ids=["object", "JSON text"])
+def test_the_spelling_of_a_folder_can_be_set_for_any_spelling_of_its_event_type(written: Any) -> None:
+    folders = {"Datapoint-Ack": "DPA", "connection": "conn events", "activation": "Activation"}
+    expected = {"datapoint_ack": "DPA", "connection": "conn events", "activation": "Activation"}
+    assert settings(event_folders=written(folders)).event_folders == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["{", "[]", '"datapoint"', "null", 3, ["datapoint"], {"datapoint": ""}, {"datapoint": "a/b"}, {"datapoint": 1}],
+)
+def test_malformed_event_folders_are_refused_and_named(value: object) -> None:
+    assert "event_folders" in refusal(event_folders=value)
+
+
+def test_no_secret_shows_in_a_repr() -> None:
+    made = settings()
+    for text in (repr(made), str(made), f"{[made]}"):
+        assert PASSWORD not in text
+        assert APP_SECRET not in text
+
+
+@pytest.mark.parametrize("field", ["host", "acs_url", "storage_endpoint"])
+@pytest.mark.parametrize("scheme", ["https", "http", "ftp"])
+def test_no_secret_of_a_url_shows_in_an_error(field: str, scheme: str) -> None:
+    for user_info in (f"user:{PASSWORD}", PASSWORD, f"{PASSWORD}:", f":{PASSWORD}"):
+        assert PASSWORD not in refusal(**{field: f"{scheme}://{user_info}@example.com"})
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={name: st.sampled_from([None, "", "/", "http://a.b", "a b", "[]"]) for name in EXTRA}
+        | {"region": st.just("x"), "event_folders": st.just("x"), "host": st.just("x://"), "login": st.just("")},
+    )
+)
+def test_no_secret_shows_in_any_other_error(changes: dict[str, Any]) -> None:
+    try:
+        settings(**changes)
+    except AylaConfigError as refused:
+        assert PASSWORD not in str(refused)  # noqa: PT017 - whichever it is
+        assert APP_SECRET not in str(refused)  # noqa: PT017
+
+
+def test_a_fingerprint_changes_with_each_thing_that_decides_a_sign_in_alone() -> None:
+    made = settings()
+    changes: list[dict[str, Any]] = [
+        {name: "other"} for name in ("user_url", "email", "password", "app_id", "app_secret")
+    ]
+    others = [replace(made, **change) for change in changes]
+    assert len({made.fingerprint, *(other.fingerprint for other in others)}) == 6
+    assert replace(made, bucket="other", oem_id="other", acs_url="other").fingerprint == made.fingerprint
+    assert settings().fingerprint == made.fingerprint
+
+
+@given(*[st.text("ab", max_size=3)] * 4)
+def test_two_sign_ins_have_one_fingerprint_only_if_they_are_the_same(a: str, b: str, c: str, d: str) -> None:
+    one = replace(settings(), email=a, password=b)
+    other = replace(settings(), email=c, password=d)
+    assert (one.fingerprint == other.fingerprint) is ((a, b) == (c, d))
+
+
+def test_a_fingerprint_holds_no_secret() -> None:
+    assert len(settings().fingerprint) == 32
+    assert PASSWORD not in settings().fingerprint
+
+
+@pytest.mark.parametrize("url", ["https://u:hunter2/x@host", "https://u:hunter2#@h", "https://u:hunter2\u2100@host"])
+def test_a_password_in_a_broken_url_isnt_shown(url: str) -> None:
+    assert "hunter2" not in refusal(acs_url=url)
+
+
+@pytest.mark.parametrize(
+    "host", ["not a host!", "https://@h", "https://h?x=1", "https://h:0", "https://", "https://a..b"]
+)
+def test_a_host_that_is_none_is_refused_before_any_request(host: str) -> None:
+    assert "host" in refusal(host=host)
+
+
+def test_white_space_around_what_was_pasted_doesnt_count() -> None:
+    pasted = settings(login=" e@example.com\n", app_id=" id ", bucket="b\n")
+    assert (pasted.email, pasted.app_id, pasted.bucket) == ("e@example.com", "id", "b")
+
+
+@pytest.mark.parametrize("folders", [{"!": "X"}, {"Datapoint": "A", "data point": "B"}])
+def test_an_event_folder_that_cant_be_names_its_field(folders: dict[str, str]) -> None:
+    assert "event_folders" in refusal(event_folders=folders)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("http://proxy.example.com:3128", "http://proxy.example.com:3128"),
+        ("proxy.example.com:3128", "http://proxy.example.com:3128"),
+        ("https://proxy.example.com/", "https://proxy.example.com"),
+        (" http://me:p%40ss@10.0.0.1:8080\n", "http://me:p%40ss@10.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_a_proxy_is_read(written: str, read: str) -> None:
+    assert settings(proxy=written).network == Network(proxy=read)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["@", "@host:port", "@host:0", "@host/path", "@host?x", "@host#x", "@a b:1", "/@host", "@[::1", "\u2100@host"],
+)
+@pytest.mark.parametrize("scheme", ["http://", "https://", "socks5://", ""])
+def test_what_is_no_proxy_is_refused_without_its_password(scheme: str, rest: str) -> None:
+    told = refusal(proxy=f"{scheme}me:hunter2{rest}")
+    assert "proxy is no URL of a proxy" in told
+    assert "hunter2" not in told
+
+
+def test_the_secrets_of_a_proxy_are_known_and_do_not_show() -> None:
+    made = settings(proxy="http://me:hunter%2F2@host:1")
+    assert set(made.secrets) == {PASSWORD, APP_SECRET, "http://me:hunter%2F2@host:1", "hunter%2F2", "hunter/2"}
+    assert "hunter" not in repr(made)
+    assert settings(proxy="http://host:1").secrets == (PASSWORD, APP_SECRET)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "can't be read (No such file"),
+        ("", "no certificate in PEM form"),
+        ("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n", "no certificate in PEM form"),
+        ("folder", "can't be read (Is a directory"),
+    ],
+)
+def test_a_ca_file_that_is_none_is_named_before_any_request(tmp_path: Path, content: str | None, told: str) -> None:
+    path = tmp_path / "ca.pem"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    refused = refusal(ca_file=str(path))
+    assert f"ca_file is {str(path)!r}" in refused
+    assert told in refused
+
+
+def test_a_ca_file_is_given_by_its_whole_path() -> None:
+    assert "absolute path" in refusal(ca_file="ca.pem")
+
+
+def test_a_ca_file_is_taken(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    assert settings(ca_file=str(tmp_path / "ca.pem")).network == Network(ca_file=str(tmp_path / "ca.pem"))
