@@ -33,7 +33,7 @@ def watch(pipe: Connection, place: Place) -> None:
     from ayla_provider.source.guard import MachineMemory
 
     # Airflow's variables would need its database.
-    hooks.VariableMemory = MachineMemory  # type: ignore[assignment, misc]
+    vars(hooks)["VariableMemory"] = MachineMemory
     triggers.asyncio = SimpleNamespace(sleep=_sleep)  # type: ignore[attr-defined, assignment]
     with asyncio.Runner() as runner:
         serve(pipe, place, partial(_Triggerer, runner))

@@ -126,11 +126,13 @@ class ExportCheck:
         return Step("", True, f"{self._hook.ayla_conn_id}: all fields are there")
 
     def bucket(self) -> Step:
+        """Whether objects can be listed."""
         listed = self._store.source.objects(self._store.root, f"a listing below {self.where}", max_results=1)
         self._anything = next(listed, None) is not None
         return Step("", True, f"{self.where} may be listed")
 
     def event_folders(self) -> Step:
+        """Whether the event folders are the expected ones."""
         self.folders = self._store.event_folders()
         if not self.folders:
             return failed(
@@ -164,6 +166,7 @@ class ExportCheck:
         return Step("", True, found, note)
 
     def newest(self, event_type: str) -> Step:
+        """Which hour is the newest, and how old it is."""
         if event_type not in self.folders:
             return Step("", None, "no folder")
         listings = NewestFiles(self._store, event_type, self.folders[event_type])
@@ -194,6 +197,7 @@ class ExportCheck:
         )
 
     def file(self, event_type: str) -> Step:
+        """Whether a file of the newest folders has a known layout."""
         sample = self._samples.get(event_type)
         if sample is None:
             return Step(
@@ -206,6 +210,7 @@ class ExportCheck:
 
 
 def failed(detail: str, advice: str) -> Step:
+    """Return a step that failed."""
     return Step("", False, detail, advice)
 
 

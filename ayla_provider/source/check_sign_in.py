@@ -60,11 +60,13 @@ class SignInCheck(ExportCheck):
         return more.get(name) or super().advice(name, error)
 
     def connection(self) -> Step:
+        """Whether all fields are there and well-formed."""
         self._settings = settings = self._hook.settings
         self._secrets += [settings.password, settings.app_secret]
         return Step("", True, f"{self._hook.ayla_conn_id}: all fields are there and well-formed")
 
     def user_service(self) -> Step:
+        """Whether the user service accepts the sign-in."""
         settings = self._settings
         self._store = self._hook.fresh_store()
         self._credentials = cast("GcsSource", self._store.source).credentials
@@ -83,6 +85,7 @@ class SignInCheck(ExportCheck):
         return provider.role if isinstance(provider, TokenProvider) else None
 
     def role(self) -> Step:
+        """Whether the account has the role that the credentials service asks for."""
         said = f"the account's role is {self._role}" if self._role else "the answer names no role"
         if self._role == ROLE:
             return Step("", True, said)
@@ -94,6 +97,7 @@ class SignInCheck(ExportCheck):
         )
 
     def credentials_service(self) -> Step:
+        """Whether the credentials service gives a token."""
         if self._refused:
             raise self._refused
         expires = self._credentials.expiry.replace(tzinfo=UTC)
@@ -101,6 +105,7 @@ class SignInCheck(ExportCheck):
         return Step("", True, f"{self._settings.acs_url} gave a token that is good for {left:.0f} minutes")
 
     def oem_prefix(self) -> Step:
+        """Whether anything exists below the OEM's prefix."""
         if self._anything:
             return Step("", True, f"something stands below {self.where}")
         return failed(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ayla_provider.archive.archive import Archive
 from ayla_provider.archive import fsspec as any_store
+from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.transfer import Transfer
 from ayla_provider.destinations import object_storage_destination
 from ayla_provider.domain.hour import ONE_HOUR
