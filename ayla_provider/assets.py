@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias
 
-from ayla_provider.domain.events import event_type_of
+from ayla_provider.domain.events import parse_event_type
 
 if TYPE_CHECKING:
     from ayla_provider.domain.manifest import Manifest
@@ -19,7 +19,7 @@ def export_asset(destination: str, event_type: str) -> Asset:
     :param destination: the destination's URL, as the copying task has it
     :param event_type: in any spelling
     """
-    return Asset(uri=f"{destination.rstrip('/')}/event_type={event_type_of(event_type)}")
+    return Asset(uri=f"{destination.rstrip('/')}/event_type={parse_event_type(event_type)}")
 
 
 def export_alias(event_type: str) -> AssetAlias:
@@ -30,7 +30,7 @@ def export_alias(event_type: str) -> AssetAlias:
 
     :param event_type: in any spelling
     """
-    return AssetAlias(f"ayla_export_{event_type_of(event_type)}")
+    return AssetAlias(f"ayla_export_{parse_event_type(event_type)}")
 
 
 def event_extra(manifest: Manifest) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def layout_asset(archive: str, event_type: str) -> Asset:
     :param archive: the destination's URL, as the copying task has it
     :param event_type: in any spelling
     """
-    return Asset(uri=f"{archive.rstrip('/')}/_layouts/event_type={event_type_of(event_type)}")
+    return Asset(uri=f"{archive.rstrip('/')}/_layouts/event_type={parse_event_type(event_type)}")
 
 
 def layout_alias() -> AssetAlias:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ayla_provider.domain.paths import ExportFile
     from ayla_provider.source.auth import TokenProvider
     from ayla_provider.source.bucket import Source
-    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.export import Export
     from ayla_provider.source.gcs import GcsSource
     from ayla_provider.source.s3 import S3Source
     from ayla_provider.source.settings import AylaSettings
@@ -90,11 +90,11 @@ class AylaHook(BaseHook):
         return settings
 
     @cached_property
-    def store(self) -> ExportStore:
+    def export(self) -> Export:
         """The export as it stands in the vendor's bucket."""
         return self._open(self._s3_source() if self.in_s3 else self._gcs_source(self.get_credentials()))
 
-    def fresh_store(self) -> ExportStore:
+    def fresh_export(self) -> Export:
         """
         Return the same, but with a sign-in of its own, which knows nothing of earlier ones of this process.
 
@@ -149,13 +149,13 @@ class AylaHook(BaseHook):
         config = hook.config.merge(Config(max_pool_connections=CONNECTIONS))
         return S3Source(hook.get_client_type(config=config), bucket)
 
-    def _open(self, source: Source) -> ExportStore:
-        from ayla_provider.source.export import ExportStore
+    def _open(self, source: Source) -> Export:
+        from ayla_provider.source.export import Export
 
         if self.in_s3:
             # The bucket is the OEM's own.
-            return ExportStore(source, "")
-        return ExportStore(source, f"{self.settings.oem_id}/", event_folders=self.settings.event_folders)
+            return Export(source, "")
+        return Export(source, f"{self.settings.oem_id}/", event_folders=self.settings.event_folders)
 
     def get_conn(self) -> Any:
         """
@@ -167,7 +167,7 @@ class AylaHook(BaseHook):
 
         :raises AylaConfigError: if the connection's fields are incomplete
         """
-        return self.store.source.client
+        return self.export.source.client
 
     def get_credentials(self) -> Credentials:
         """
@@ -195,7 +195,7 @@ class AylaHook(BaseHook):
 
         :raises AylaError: if it can't be listed
         """
-        return self.store.event_folders()
+        return self.export.event_folders()
 
     def list_files(self, event_type: str, hour: datetime | str) -> list[ExportFile]:
         """
@@ -207,7 +207,7 @@ class AylaHook(BaseHook):
         """
         start = parse_time(hour, "hour")
         (start,) = hours_between(start, start + ONE_HOUR)
-        return self.store.list_files(event_type, start, start + ONE_HOUR)
+        return self.export.list_files(event_type, start, start + ONE_HOUR)
 
     def test_connection(self) -> tuple[bool, str]:
         """Sign in, get a token, list the event folders; return whether it worked, and what failed and what to do."""

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from ayla_provider.archive.archive import ArchiveReport
-    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.export import Export
 
 
 def copy_lineage(
-    store: ExportStore, event_type: str, destination: str, report: ArchiveReport
+    export: Export, event_type: str, destination: str, report: ArchiveReport
 ) -> OperatorLineage[Any, Any] | None:
     """Return inputs and outputs of a copy; None if Airflow's OpenLineage provider isn't installed."""
     try:
@@ -27,9 +27,9 @@ def copy_lineage(
     scheme, _, rest = destination.partition("://")
     bucket, _, prefix = rest.partition("/")
     name = "/".join(part for part in (prefix.strip("/"), f"event_type={event_type}") if part)
-    folder = store.prefix(store.folder_of(event_type)).rstrip("/")
+    folder = export.prefix(export.folder_of(event_type)).rstrip("/")
     return OperatorLineage(
-        inputs=[InputDataset(namespace=store.source.url, name=folder)],
+        inputs=[InputDataset(namespace=export.source.url, name=folder)],
         outputs=[
             OutputDataset(
                 namespace="file" if scheme == "file" else f"{scheme}://{bucket}",

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from airflow.sdk import BaseOperatorLink
 
 from ayla_provider._airflow.interval import interval
-from ayla_provider.domain.events import event_type_of
+from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.paths import MANIFESTS, Layout, manifest_path
 from ayla_provider.errors import AylaError
 
@@ -77,7 +77,7 @@ class AylaTableLink(BaseOperatorLink):
         table = {
             "d": task.dataset,
             "p": task.project_of_tables,
-            "t": task.table_prefix + event_type_of(task.event_type),
+            "t": task.table_prefix + parse_event_type(task.event_type),
         }
         query = urlencode({"project": task.project_of_tables, **table, "page": "table"})
         return f"https://console.cloud.google.com/bigquery?{query}"
@@ -86,7 +86,7 @@ class AylaTableLink(BaseOperatorLink):
 def _manifests(task: Any) -> list[str]:
     """Return where the manifests of a task's hours stand; nothing if its arguments name no hours."""
     try:
-        return [manifest_path(event_type_of(task.event_type), hour) for hour in interval(task.start, task.end)]
+        return [manifest_path(parse_event_type(task.event_type), hour) for hour in interval(task.start, task.end)]
     except AylaError:
         return []
 

@@ -14,7 +14,7 @@ from ayla_provider._airflow.compat import AirflowFailException, AirflowSkipExcep
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import END, START, interval
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
-from ayla_provider.domain.events import event_type_of
+from ayla_provider.domain.events import parse_event_type
 from ayla_provider.errors import AylaConfigError, AylaError, AylaStalledError
 from ayla_provider.hooks import AylaHook
 from ayla_provider.triggers import AylaExportHourTrigger, waiting
@@ -95,13 +95,13 @@ class AylaExportHourSensor(BaseSensorOperator):
             hours = interval(self.start, self.end)
             earliest = hours[-1] + timedelta(hours=1) + self.quiet_period
             if datetime.now(UTC) < earliest:
-                what = describe_interval(event_type_of(self.event_type), hours)
+                what = describe_interval(parse_event_type(self.event_type), hours)
                 self.log.info("%s isn't looked for before %s UTC", what, f"{earliest:%Y-%m-%d %H:%M}")
                 return PokeReturnValue(False)
             try:
                 seen = look(
-                    self.hook.store,
-                    event_type_of(self.event_type),
+                    self.hook.export,
+                    parse_event_type(self.event_type),
                     hours,
                     quiet_period=self.quiet_period,
                     patience=self.patience,
@@ -138,7 +138,7 @@ class AylaExportHourSensor(BaseSensorOperator):
         from ayla_provider.source.wait import describe_interval
 
         hours = interval(self.start, self.end)
-        event_type = event_type_of(self.event_type)
+        event_type = parse_event_type(self.event_type)
         until = datetime.now(UTC) + timedelta(seconds=self.timeout)
         self.log.info(
             "Waiting in the triggerer for %s, looking every %.0f s until %s UTC.",
@@ -221,7 +221,7 @@ class AylaExportAliveSensor(BaseSensorOperator):
         from ayla_provider.source.alive import look_for_stall
 
         try:
-            stall = look_for_stall(self.hook.store, self.patience)
+            stall = look_for_stall(self.hook.export, self.patience)
         except AylaError as error:
             if not error.retryable:
                 raise

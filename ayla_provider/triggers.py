@@ -129,10 +129,10 @@ class AylaExportHourTrigger(BaseTrigger):
     def _look(self) -> Look:
         from ayla_provider.source.wait import look
 
-        store = self.hook.store
+        export = self.hook.export
         try:
             return look(
-                store,
+                export,
                 self.event_type,
                 hours_between(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end)),
                 quiet_period=timedelta(seconds=self.quiet_period),
@@ -140,7 +140,7 @@ class AylaExportHourTrigger(BaseTrigger):
             )
         finally:
             # Kept until the next look, the connections of a thousand waits would be all the files a process may open.
-            store.source.client.close()
+            export.source.client.close()
 
 
 def waiting(since: datetime, until: str) -> str:

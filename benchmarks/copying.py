@@ -120,10 +120,10 @@ def ours(url: str, workers: int) -> None:
 
     from ayla_provider.archive.archive import Archive
     from ayla_provider.archive.gcs import GcsDestination
-    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.export import Export
     from ayla_provider.source.gcs import GcsSource, storage_client
 
-    source = ExportStore(GcsSource(Credentials(token=READ_TOKEN), SOURCE, endpoint=url), f"{OEM}/")
+    source = Export(GcsSource(Credentials(token=READ_TOKEN), SOURCE, endpoint=url), f"{OEM}/")
     target = GcsDestination(storage_client(Credentials(token=WRITE_TOKEN), url), TARGET, "ayla")
     Archive(target, max_workers=workers).take_in(
         source,

@@ -16,9 +16,9 @@ from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from benchmarks.results import Result, compared
-from tests.support.ayla import provider_of, settings_of, store_of
+from tests.support.ayla import export_of, provider_of, settings_of
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 NEWEST = datetime(2026, 11, 1, 11, tzinfo=UTC)
@@ -39,21 +39,21 @@ def measure(rounds: int) -> list[Result]:
         archive = Archive(FileDestination(Path(folder)))
         two_days = [NEWEST - number * ONE_HOUR for number in reversed(range(48))]
         for event_type in EVENT_TYPES:
-            archive.take_in(_store(cloud), event_type, two_days, **_WAITS, written_by={})
+            archive.take_in(_export(cloud), event_type, two_days, **_WAITS, written_by={})
 
         def poke() -> None:
-            store = _store(cloud)
+            export = _export(cloud)
             for event_type in EVENT_TYPES:
-                store.status(event_type, [NEWEST], **_WAITS)
+                export.status(event_type, [NEWEST], **_WAITS)
 
         def compare() -> None:
-            found = reconcile(_store(cloud), archive.records, EVENT_TYPES, two_days[0], NEWEST + ONE_HOUR, **_WAITS)
+            found = reconcile(_export(cloud), archive.records, EVENT_TYPES, two_days[0], NEWEST + ONE_HOUR, **_WAITS)
             if found.gaps:
                 raise RuntimeError(f"the archive has all, and {len(found.gaps)} gaps were found")
 
         def list_all() -> None:
-            store = _store(cloud)
-            for _ in store.source.objects(store.root, "everything"):
+            export = _export(cloud)
+            for _ in export.source.objects(export.root, "everything"):
                 pass
 
         results = []
@@ -90,5 +90,5 @@ def _fill(cloud: LocalCloud) -> None:
             cloud.put_object(folder, f"{hour:%Y-%m-%d %H:%M:%S}", f"{number:06}.csv", content, created)
 
 
-def _store(cloud: LocalCloud) -> ExportStore:
-    return store_of(cloud, provider_of(settings_of(cloud)))
+def _export(cloud: LocalCloud) -> Export:
+    return export_of(cloud, provider_of(settings_of(cloud)))

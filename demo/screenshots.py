@@ -20,6 +20,7 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.local_cloud.answers import HourAnswer
 from demo.__main__ import BUCKET, DAG, LOADS, ROOT, bring_home, load, scene
 from harness.standalone import Standalone
 
@@ -181,7 +182,7 @@ def repairs(
     driver: webdriver.Chrome, cloud: LocalCloud, airflow: Standalone, hours: Sequence[datetime], image: Path
 ) -> None:
     """Take a picture of what a run of the DAG ``ayla_export_reconcile`` repairs: late, replaced and lost hours."""
-    known = {
+    known: dict[str, list[HourAnswer]] = {
         event_type: [
             one for one in cloud.answer_key() if one.event_type == event_type and one.files and one.hour in hours
         ]

@@ -83,7 +83,7 @@ class _Triggerer:
             poke_interval=300,
             until=(task.end + GIVE_UP).isoformat(),
         )
-        trigger.hook.store.now = lambda: self._now or task.now
+        trigger.hook.export.now = lambda: self._now or task.now
         return trigger
 
 

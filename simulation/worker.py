@@ -35,7 +35,7 @@ from ayla_provider.domain.hour import hours_between
 from ayla_provider.errors import AylaError
 from ayla_provider.source import auth, guard, reader
 from ayla_provider.source.auth import TokenProvider
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.source.gcs import GcsSource
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
@@ -158,7 +158,7 @@ class _Worker:
         provider = TokenProvider(settings, SignInGuard("simulation", settings.fingerprint))
         self._now = datetime.now(UTC)
         source = GcsSource(provider.credentials(), settings.bucket, endpoint=settings.storage_endpoint)
-        self._store = ExportStore(source, f"{settings.oem_id}/", now=lambda: self._now)
+        self._export = Export(source, f"{settings.oem_id}/", now=lambda: self._now)
         self._archive = Archive(_destination(place))
 
     def do(self, task: Task) -> Result:
@@ -178,13 +178,13 @@ class _Worker:
 
     def _look(self, task: Task) -> Result:
         hours = hours_between(task.start, task.end)
-        seen = look(self._store, task.event_type, hours, quiet_period=QUIET_PERIOD, patience=PATIENCE)
+        seen = look(self._export, task.event_type, hours, quiet_period=QUIET_PERIOD, patience=PATIENCE)
         return Result(settled=seen.settled, files=seen.result["files"])
 
     def _copy(self, task: Task) -> Result:
         run = {"dag_id": task.dag, "run_id": f"{task.now:%Y-%m-%dT%H:%M}", "try_number": str(task.try_number)}
         report = self._archive.take_in(
-            self._store,
+            self._export,
             task.event_type,
             hours_between(task.start, task.end),
             quiet_period=QUIET_PERIOD,
@@ -196,7 +196,7 @@ class _Worker:
 
     def _reconcile(self, task: Task) -> Result:
         found = reconcile(
-            self._store,
+            self._export,
             self._archive.records,
             EVENT_TYPES,
             task.start,

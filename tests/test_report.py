@@ -61,7 +61,7 @@ def copy(*hours: datetime, event_type: str = "datapoint", destination: str = ARC
     archive = Archive(open_destination(destination, None))
     for hour in hours:
         bounds = {"quiet_period": QUIET_PERIOD, "patience": PATIENCE}
-        archive.take_in(AylaHook().store, event_type, [hour], **bounds, written_by={}, last_try=True)
+        archive.take_in(AylaHook().export, event_type, [hour], **bounds, written_by={}, last_try=True)
 
 
 class Run:

@@ -52,7 +52,7 @@ def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def copy(conn_id: str, root: Path, hour: Any = HOUR) -> None:
     archive = Archive(FileDestination(root))
-    archive.take_in(AylaHook(conn_id).store, "datapoint", [hour], **BOUNDS, written_by={})
+    archive.take_in(AylaHook(conn_id).export, "datapoint", [hour], **BOUNDS, written_by={})
 
 
 def everything(root: Path) -> dict[str, bytes]:
@@ -149,7 +149,7 @@ def test_a_comparison_with_the_archive_of_another_oem_is_refused(
     bounds = {name: bound + timedelta(hours=1) for name, bound in BOUNDS.items()}
     records = Records(FileDestination(tmp_path))
     with pytest.raises(AylaConfigError, match="Give each OEM a destination of its own"):
-        reconcile(AylaHook(GLOBEX).store, records, ["datapoint"], HOUR, HOUR + ONE_HOUR, **bounds)
+        reconcile(AylaHook(GLOBEX).export, records, ["datapoint"], HOUR, HOUR + ONE_HOUR, **bounds)
     arguments = ["report", "--destination", f"file://{tmp_path}", "--since", HOUR.isoformat()]
     assert main([*arguments, "--conn", GLOBEX, "--json"]) == 2
     error = capsys.readouterr().err
@@ -163,7 +163,7 @@ def test_the_archive_of_an_export_that_moved_to_another_bucket_goes_on(
 ) -> None:
     acme, _ = clouds
     copy(ACME, tmp_path)
-    moved = AylaHook(ACME).store
+    moved = AylaHook(ACME).export
     monkeypatch.setattr(moved.source, "url", "gs://another-bucket")
     put_hour(acme, "Datapoint", data=b"replaced\r\n")
     Archive(FileDestination(tmp_path)).take_in(moved, "datapoint", [HOUR], **BOUNDS, written_by={})

@@ -28,7 +28,7 @@ from ayla_provider.errors import (
     AylaSignInRefused,
     AylaTransferError,
 )
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.source.wait import describe_found, describe_interval
 
 log = logging.getLogger(__name__)
@@ -81,9 +81,9 @@ class _HourInProgress:
     standing: Mapping[str, Stored]
     done: list[ManifestFile] = field(default_factory=list)
 
-    def refuse_other(self, store: ExportStore) -> None:
+    def refuse_other(self, export: Export) -> None:
         if self.manifest:
-            self.manifest.refuse_other(store.url)
+            self.manifest.refuse_other(export.url)
 
 
 class Archive:
@@ -107,7 +107,7 @@ class Archive:
 
     def plan(
         self,
-        store: ExportStore,
+        export: Export,
         event_type: str,
         hours: Sequence[datetime],
         *,
@@ -121,11 +121,11 @@ class Archive:
         :raises AylaError: if source or destination can't be seen
         """
         plans = []
-        for status in store.status(event_type, hours, quiet_period=quiet_period, patience=patience):
+        for status in export.status(event_type, hours, quiet_period=quiet_period, patience=patience):
             hour = self._look(status)
             if isinstance(hour, AylaError):
                 raise hour
-            hour.refuse_other(store)
+            hour.refuse_other(export)
             to_copy = tuple(file for file in status.files if self._standing_entry(hour, file) is None)
             plans.append(HourPlan(status, hour.manifest, to_copy))
         return plans
@@ -140,7 +140,7 @@ class Archive:
 
     def take_in(
         self,
-        store: ExportStore,
+        export: Export,
         event_type: str,
         hours: Sequence[datetime],
         *,
@@ -163,16 +163,16 @@ class Archive:
         :raises AylaTransferError: if files couldn't be copied, naming them
         :raises AylaError: if it failed as a whole
         """
-        run = _Run(self.records, store.url, written_by, _Progress(describe_interval(event_type, hours)))
-        statuses = store.status(event_type, hours, quiet_period=quiet_period, patience=patience)
-        transfer = Transfer(store, self.destination, self._stop, run.progress.bytes_moved)
+        run = _Run(self.records, export.url, written_by, _Progress(describe_interval(event_type, hours)))
+        statuses = export.status(event_type, hours, quiet_period=quiet_period, patience=patience)
+        transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
         with self._pool() as pool:
             in_progress = []
             for status, looked in zip(statuses, pool.map(self._look, statuses), strict=True):
                 if isinstance(looked, AylaError):
                     run.failed(status, looked)
                 else:
-                    looked.refuse_other(store)
+                    looked.refuse_other(export)
                     in_progress.append(looked)
             log.info("Found %s", describe_found(event_type, statuses))
             run.progress.expect(in_progress)
@@ -190,7 +190,7 @@ class Archive:
                     run.copied(hour, file, *future.result())
                 except AylaError as error:
                     run.failed(hour.status, error)
-        run.note_failures(store.now(), last_try=last_try)
+        run.note_failures(export.now(), last_try=last_try)
         run.raise_failures()
         run.report.seconds = time.monotonic() - run.started
         return run.report
@@ -252,9 +252,9 @@ class Archive:
 class _Run:
     """The bookkeeping of one run over some hours."""
 
-    def __init__(self, records: Records, export: str, written_by: Mapping[str, str], progress: _Progress) -> None:
+    def __init__(self, records: Records, export_url: str, written_by: Mapping[str, str], progress: _Progress) -> None:
         self.records = records
-        self.export = export
+        self.export_url = export_url
         self.written_by = written_by
         self.report = ArchiveReport()
         self.failures: list[tuple[HourStatus, AylaError]] = []
@@ -285,7 +285,7 @@ class _Run:
             hour.done,
             written_at=datetime.now(UTC),
             written_by=self.written_by,
-            export=self.export,
+            export=self.export_url,
         )
         if manifest is not previous:
             try:

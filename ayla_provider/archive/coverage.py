@@ -15,7 +15,7 @@ from ayla_provider.domain.coverage import HourCoverage
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hours_between
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.errors import AylaError
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _PROGRESS_EVERY = 10.0
 
 
 def survey(
-    store: ExportStore,
+    export: Export,
     records: Records,
     event_types: Sequence[str],
     start: datetime,
@@ -45,7 +45,7 @@ def survey(
     Each is a list of consecutive hours of one event type, and takes one bounded listing of the source, one listing of
     the archive per day, and one small read per manifest; where something is lacking, one more listing per day.
 
-    :param event_types: as :func:`~ayla_provider.domain.events.event_type_of` returns them
+    :param event_types: as :func:`~ayla_provider.domain.events.parse_event_type` returns them
     :param start: aware, on the hour
     :param end: aware, on the hour, exclusive
     :raises AylaError: if source or destination can't be seen
@@ -59,8 +59,8 @@ def survey(
                 manifests = records.manifests(event_type, window, pool)
                 for manifest in manifests.values():
                     if isinstance(manifest, Manifest):
-                        manifest.refuse_other(store.url)
-                statuses = store.status(event_type, window, quiet_period=quiet_period, patience=patience)
+                        manifest.refuse_other(export.url)
+                statuses = export.status(event_type, window, quiet_period=quiet_period, patience=patience)
                 covered = [_cover(status, manifests.get(status.hour)) for status in statuses]
                 lacking = [hour.hour for hour in covered if not hour.state.complete]
                 notes = records.failures(event_type, lacking, pool)

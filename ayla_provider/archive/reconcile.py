@@ -12,7 +12,7 @@ from ayla_provider.archive.coverage import survey
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.coverage import HourCoverage, describe_gap
 from ayla_provider.domain.hour import describe_hour
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Findings:
 
 
 def reconcile(
-    store: ExportStore,
+    export: Export,
     records: Records,
     event_types: Sequence[str],
     start: datetime,
@@ -60,9 +60,9 @@ def reconcile(
     :raises AylaError: if source or destination can't be seen
     """
     findings = Findings()
-    now = store.now()
+    now = export.now()
     bounds = {"quiet_period": quiet_period, "patience": patience}
-    for covered in survey(store, records, event_types, start, end, **bounds):
+    for covered in survey(export, records, event_types, start, end, **bounds):
         findings.hours.update(hour.state.value for hour in covered)
         for hour in covered:
             if not hour.needs_repair:

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaConflictError
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.source.reader import CorruptedError, ExportReader
 from ayla_provider.transport.checksum import CHUNK
 
@@ -45,12 +45,12 @@ class Transfer:
 
     def __init__(
         self,
-        store: ExportStore,
+        export: Export,
         destination: Destination,
         stop: threading.Event,
         on_bytes: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self._source = store.source
+        self._source = export.source
         self._destination = destination
         self._stop = stop
         self._on_bytes = on_bytes

@@ -14,7 +14,7 @@ from ayla_provider.domain.csv.declaration import declared
 from ayla_provider.domain.csv.draft import draft
 from ayla_provider.domain.csv.recognition import ADVICE, Recognised, recognise
 from ayla_provider.domain.csv.sample import Shape, shape_of
-from ayla_provider.domain.events import EVENT_TYPES, event_type_of
+from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.tables import TABLES
 from ayla_provider.errors import AylaConfigError, AylaError, AylaLayoutError
 
@@ -151,7 +151,7 @@ def look_into(file: str, *, event_type: str | None = None, layouts: str | None =
     own = _declared_in(layouts) if layouts else ()
     path, shape = _shape_in(file)
     known = (*own, *COLUMN_LAYOUTS)
-    said = event_type_of(event_type) if event_type else _event_type_in(path, known)
+    said = parse_event_type(event_type) if event_type else _event_type_in(path, known)
     if not shape.rows:
         return Inspection(path, said, shape, problem="There are no rows in it to recognise a layout by.")
     if not said:
@@ -212,7 +212,7 @@ def _event_type_in(path: PurePath, known: Sequence[ColumnLayout]) -> str | None:
     for part in reversed(path.parts[:-1]):
         name = part.removeprefix("event_type=")
         try:
-            event_type = event_type_of(name)
+            event_type = parse_event_type(name)
         except AylaConfigError:
             continue
         if name != part or event_type in types:

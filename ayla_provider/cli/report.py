@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from ayla_provider.cli.report_table import Row, Summary
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
-from ayla_provider.domain.events import EVENT_TYPES, event_type_of
+from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of
 from ayla_provider.errors import AylaConfigError, AylaError
 
 if TYPE_CHECKING:
     from ayla_provider.archive.records import Records
     from ayla_provider.hooks import AylaHook
-    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.export import Export
 
 VARIABLE = "ayla_export_destination"
 """The Airflow Variable from which the sample DAGs take the destination."""
@@ -59,7 +59,7 @@ class Report:
         self.until = until
         self.summary = Summary([])
         self._hook: AylaHook | None = None
-        self._store: ExportStore
+        self._export: Export
         self._records: Records
 
     def open(self) -> None:
@@ -73,8 +73,8 @@ class Report:
         from ayla_provider.hooks import AylaHook
 
         self._hook = AylaHook(self.conn_id)
-        self._store = self._hook.store
-        self.until = min(self.until, hour_of(self._store.now()))
+        self._export = self._hook.export
+        self.until = min(self.until, hour_of(self._export.now()))
         if self.since >= self.until:
             raise AylaConfigError(
                 f"no hour lies between {describe_hour(self.since)} and {describe_hour(self.until)}. An hour that isn't "
@@ -83,7 +83,7 @@ class Report:
         self.destination = self.destination or _variable()
         self._records = Records(open_destination(self.destination, self.destination_conn_id))
         names = self._event_types or [*EVENT_TYPES, *sorted(self._hook.list_event_types())]
-        self.summary = Summary(list(dict.fromkeys(map(event_type_of, names))))
+        self.summary = Summary(list(dict.fromkeys(map(parse_event_type, names))))
 
     @property
     def event_types(self) -> list[str]:
@@ -116,7 +116,7 @@ class Report:
 
         :raises AylaError: if source or destination can't be seen
         """
-        for row in compare(self._store, self._records, self.event_types, self.since, self.until):
+        for row in compare(self._export, self._records, self.event_types, self.since, self.until):
             self.summary.add(row)
             yield row
 
@@ -177,12 +177,12 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def compare(
-    store: ExportStore, records: Records, event_types: Sequence[str], start: datetime, end: datetime
+    export: Export, records: Records, event_types: Sequence[str], start: datetime, end: datetime
 ) -> Iterator[Row]:
     """
     Yield each hour of each event type, the oldest first, as soon as its month is compared.
 
-    :param event_types: as :func:`~ayla_provider.domain.events.event_type_of` returns them
+    :param event_types: as :func:`~ayla_provider.domain.events.parse_event_type` returns them
     :param start: aware, on the hour
     :param end: aware, on the hour, exclusive
     :raises AylaError: if source or destination can't be seen
@@ -192,7 +192,7 @@ def compare(
     bounds = {"quiet_period": QUIET_PERIOD + LEFT_TO_THE_EXPORT, "patience": PATIENCE + LEFT_TO_THE_EXPORT}
     while start < end:
         until = min(end, start + WINDOW)
-        surveyed = survey(store, records, event_types, start, until, **bounds)
+        surveyed = survey(export, records, event_types, start, until, **bounds)
         found = [Row.of(hour) for hours in surveyed for hour in hours]
         yield from sorted(found, key=lambda row: (row.hour, row.event_type))
         start = until

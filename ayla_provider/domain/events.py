@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
+from typing import NewType
 
 from ayla_provider.errors import AylaConfigError
 
+EventType = NewType("EventType", str)
+"""
+The canonical name of an event type, such as ``datapoint_ack``: safe in paths, URLs and SQL identifiers.
+
+:func:`parse_event_type` makes it, once, where a name enters the program. Everything else takes it as it is.
+"""
+
 EVENT_FOLDERS = {
-    "connection": "Connection",
-    "datapoint": "Datapoint",
-    "datapoint_ack": "Datapoint Ack",
-    "location": "Location",
-    "registration": "Registration",
+    EventType("connection"): "Connection",
+    EventType("datapoint"): "Datapoint",
+    EventType("datapoint_ack"): "Datapoint Ack",
+    EventType("location"): "Location",
+    EventType("registration"): "Registration",
 }
 """Event type to the spelling of its folder, as seen in exports that Ayla published."""
 
 EVENT_TYPES = tuple(EVENT_FOLDERS)
 """The five documented event types. Others may exist: a folder of one can be copied by its spelling."""
 
-_SAFE = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
+_IDENTIFIER = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 
 
 def _squash(name: str) -> str:
@@ -28,24 +36,23 @@ def _squash(name: str) -> str:
 _BY_SQUASHED = {_squash(event_type): event_type for event_type in EVENT_TYPES}
 
 
-def event_type_of(name: str) -> str:
+def parse_event_type(name: str) -> EventType:
     """
     Return the event type that a name means: ``Datapoint Ack`` and ``datapointack`` are ``datapoint_ack``.
 
-    Case, spaces, underscores and hyphens don't count, since Ayla's documents and folders differ in them.
-    A name of none of the five documented types becomes an identifier of its own (``Device Activation`` is
-    ``device_activation``), fit to stand in a path.
+    Case, spaces, underscores and hyphens don't matter, because Ayla's documents and folders differ in them.
+    Any other name becomes an identifier of its own: ``Device Activation`` is ``device_activation``.
 
     :param name: an event type as a user wrote it, or the name of a folder
-    :raises AylaConfigError: if nothing is left that can stand in a path
+    :raises AylaConfigError: if the name can't become an identifier
     """
     known = _BY_SQUASHED.get(_squash(name))
     if known:
         return known
-    own = re.sub(r"[ _-]+", "_", name).strip("_").lower()
-    if not _SAFE.fullmatch(own):
+    identifier = re.sub(r"[ _-]+", "_", name).strip("_").lower()
+    if not _IDENTIFIER.fullmatch(identifier):
         raise AylaConfigError(
             f"event type {name!r}: expected letters, digits, spaces, '_' or '-'. "
             f"The documented event types are {', '.join(EVENT_TYPES)}."
         )
-    return own
+    return EventType(identifier)

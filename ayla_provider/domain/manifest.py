@@ -70,7 +70,7 @@ class Manifest:
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Which run wrote it: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
     export: str = ""
-    """The URL of the OEM's export, see :attr:`~ayla_provider.source.export.ExportStore.url`; empty if nobody knows."""
+    """The URL of the OEM's export, see :attr:`~ayla_provider.source.export.Export.url`; empty if nobody knows."""
 
     @property
     def size(self) -> int:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import exp, log
 from typing import TYPE_CHECKING, Any
 
-from ayla_provider.domain.events import EVENT_FOLDERS
+from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, format_folder, hour_of
 from ayla_provider.local_cloud.answers import FileAnswer, FleetFile, HourAnswer, answer_of, generation_of
 from ayla_provider.local_cloud.rows import make_fleet, make_lines
@@ -164,7 +164,7 @@ class Fleet:
 
     def _file(self, event_type: str, folder_time: datetime, created: datetime, contents: list[bytes]) -> FleetFile:
         file_name = _FILES[event_type]
-        name = f"{self.oem_id}/{EVENT_FOLDERS[event_type]}/{format_folder(folder_time)}/{file_name}"
+        name = f"{self.oem_id}/{EVENT_FOLDERS[EventType(event_type)]}/{format_folder(folder_time)}/{file_name}"
         times = [created]
         if len(contents) == 2:
             end = hour_of(folder_time) + ONE_HOUR

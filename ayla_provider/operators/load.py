@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import MAP_LIMIT, XCOM_LIMIT, provenance
 from ayla_provider.destinations import open_destination
-from ayla_provider.domain.events import EVENT_TYPES, event_type_of
+from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, parse_time
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
@@ -46,7 +46,7 @@ class LoadOperator(AylaExportToParquetOperator):
 
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.start, self.end)
-            versions = warehouse.loaded(event_type_of(self.event_type), hours[0], hours[-1] + ONE_HOUR)
+            versions = warehouse.loaded(parse_event_type(self.event_type), hours[0], hours[-1] + ONE_HOUR)
             run = provenance(context)
             loaded_by = f"{run['dag_id']} {run['run_id']}"
 
@@ -134,7 +134,7 @@ class PlanOperator(BaseOperator):
         with airflow_errors():
             end = hour_of(datetime.now(UTC)) + ONE_HOUR
             start = hour_of(parse_time(self.since, "since")) if self.since else end - self.lookback
-            event_types = [event_type_of(name) for name in self.event_types]
+            event_types = [parse_event_type(name) for name in self.event_types]
             records = Records(open_destination(self.archive, self.archive_conn_id))
             with self.warehouse() as warehouse:
                 found = to_load(records, warehouse.loaded, event_types, start, end)

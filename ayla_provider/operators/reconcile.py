@@ -15,7 +15,7 @@ from ayla_provider._airflow.interval import MAP_LIMIT, XCOM_LIMIT
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
-from ayla_provider.domain.events import EVENT_TYPES, event_type_of
+from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, parse_time
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.hooks import AylaHook
@@ -105,9 +105,9 @@ class AylaExportReconcileOperator(BaseOperator):
                 start = max(start, parse_time(self.not_before, "not_before"))
             start = hour_of(start)
             findings = reconcile(
-                self.hook.store,
+                self.hook.export,
                 Records(open_destination(self.destination, self.destination_conn_id)),
-                [event_type_of(name) for name in self.event_types],
+                [parse_event_type(name) for name in self.event_types],
                 start,
                 end,
                 quiet_period=self.quiet_period,

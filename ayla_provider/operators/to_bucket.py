@@ -18,7 +18,7 @@ from ayla_provider._airflow.interval import END, START, interval, provenance
 from ayla_provider.assets import event_extra, export_alias, export_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
-from ayla_provider.domain.events import event_type_of
+from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour
 from ayla_provider.domain.paths import Layout
 from ayla_provider.domain.units import files_text, size_text
@@ -131,7 +131,7 @@ class AylaExportToBucketOperator(BaseOperator):
             self.log.info("%s", self.reason)
         with airflow_errors(), self._failures_counted():
             hours = interval(self.start, self.end)
-            event_type = event_type_of(self.event_type)
+            event_type = parse_event_type(self.event_type)
             bounds: dict[str, Any] = {"quiet_period": self.quiet_period, "patience": self.patience}
             result = {
                 "event_type": event_type,
@@ -140,11 +140,11 @@ class AylaExportToBucketOperator(BaseOperator):
                 "destination": self.destination,
             }
             if self._is_dry_run:
-                return result | self._told(self.archive.plan(self.hook.store, event_type, hours, **bounds))
+                return result | self._told(self.archive.plan(self.hook.export, event_type, hours, **bounds))
             run = provenance(context)
             last_try = context["ti"].try_number > context["ti"].max_tries
             self.report = report = self.archive.take_in(
-                self.hook.store, event_type, hours, **bounds, written_by=run, last_try=last_try
+                self.hook.export, event_type, hours, **bounds, written_by=run, last_try=last_try
             )
         self._say(describe_interval(event_type, hours), report)
         self._measure(event_type, report)
@@ -163,7 +163,7 @@ class AylaExportToBucketOperator(BaseOperator):
 
         if self.report is None:
             return None
-        return copy_lineage(self.hook.store, event_type_of(self.event_type), self.destination, self.report)
+        return copy_lineage(self.hook.export, parse_event_type(self.event_type), self.destination, self.report)
 
     def on_kill(self) -> None:
         """End the copies in progress; what is complete stays, what isn't leaves nothing."""

@@ -15,7 +15,7 @@ from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import END, START, interval, provenance
 from ayla_provider.assets import layout_alias, layout_asset
 from ayla_provider.destinations import open_destination
-from ayla_provider.domain.events import event_type_of
+from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour
 from ayla_provider.domain.units import size_text
 from ayla_provider.errors import AylaQuarantineError
@@ -160,7 +160,7 @@ class AylaExportToParquetOperator(BaseOperator):
         """
         if self.reason:
             self.log.info("%s", self.reason)
-        event_type = event_type_of(self.event_type)
+        event_type = parse_event_type(self.event_type)
         hours = interval(self.start, self.end)
         written_by = provenance(context)
         counts: Counter[str] = Counter(hours=len(hours))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ayla_provider.domain.paths import ExportFile
-    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.export import Export
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _BACK = timedelta(days=1)
 """How far back of the hour that is due a file that came late is looked for."""
 
 
-def look_for_stall(store: ExportStore, patience: timedelta) -> Stall | None:
+def look_for_stall(export: Export, patience: timedelta) -> Stall | None:
     """
     Return the stall of the exporter, None if it is alive.
 
@@ -36,9 +36,9 @@ def look_for_stall(store: ExportStore, patience: timedelta) -> Stall | None:
     :param patience: how long after its end an hour without files is waited for
     :raises AylaError: if the source can't be listed, which says nothing of the exporter
     """
-    now = store.now()
+    now = export.now()
     due = due_hour(now, patience)
-    files = store.later_than(due - ONE_HOUR, _LIKELIEST) or _newest(store, due)
+    files = export.later_than(due - ONE_HOUR, _LIKELIEST) or _newest(export, due)
     stall = stall_of(files, now=now, patience=patience)
     if stall is None:
         sign = max(files, key=lambda file: file.created)
@@ -46,12 +46,12 @@ def look_for_stall(store: ExportStore, patience: timedelta) -> Stall | None:
     return stall
 
 
-def _newest(store: ExportStore, due: datetime) -> list[ExportFile]:
+def _newest(export: Export, due: datetime) -> list[ExportFile]:
     files: list[ExportFile] = []
-    for event_type, folder in store.event_folders().items():
-        recent = store.list_files(event_type, due - _BACK, due + ONE_HOUR)
-        if not recent and (older := NewestFiles(store, event_type, folder).newest()):
+    for event_type, folder in export.event_folders().items():
+        recent = export.list_files(event_type, due - _BACK, due + ONE_HOUR)
+        if not recent and (older := NewestFiles(export, event_type, folder).newest()):
             hour = hour_of(max(one.folder_time for one in older))
-            recent = store.list_files(event_type, hour, hour + ONE_HOUR)
+            recent = export.list_files(event_type, hour, hour + ONE_HOUR)
         files += recent
     return files

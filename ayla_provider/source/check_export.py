@@ -16,7 +16,7 @@ from ayla_provider.domain.events import EVENT_FOLDERS
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour, hour_of
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.source.newest_files import NewestFiles
 from ayla_provider.source.reader import first_bytes
 
@@ -64,7 +64,7 @@ class ExportCheck:
 
     def __init__(self, hook: AylaHook) -> None:
         self._hook = hook
-        self._store: ExportStore
+        self._export: Export
         self._secrets: list[str] = []
         self.folders: dict[str, str] = {}
         self._samples: dict[str, ExportFile] = {}
@@ -85,7 +85,7 @@ class ExportCheck:
     @property
     def where(self) -> str:
         """The folder of the export in Ayla's bucket."""
-        return self._store.url
+        return self._export.url
 
     def timed(self, name: str, look: Callable[[], Step]) -> Step:
         """Return what came of a step, under its name, with its time and without a secret."""
@@ -121,19 +121,19 @@ class ExportCheck:
 
     def connection(self) -> Step:
         """Whether all fields are there."""
-        self._store = self._hook.fresh_store()
+        self._export = self._hook.fresh_export()
         self._secrets += self._hook.secrets
         return Step("", True, f"{self._hook.ayla_conn_id}: all fields are there")
 
     def bucket(self) -> Step:
         """Whether objects can be listed."""
-        listed = self._store.source.objects(self._store.root, f"a listing below {self.where}", max_results=1)
+        listed = self._export.source.objects(self._export.root, f"a listing below {self.where}", max_results=1)
         self._anything = next(listed, None) is not None
         return Step("", True, f"{self.where} may be listed")
 
     def event_folders(self) -> Step:
         """Whether the event folders are the expected ones."""
-        self.folders = self._store.event_folders()
+        self.folders = self._export.event_folders()
         if not self.folders:
             return failed(
                 f"objects, but no folder stand below {self.where}",
@@ -145,7 +145,7 @@ class ExportCheck:
         found = f"found {', '.join(map(repr, known)) or 'none of the documented ones'}"
         found += f"; unknown: {', '.join(map(repr, unknown.values()))}" if unknown else ""
         found += f"; missing: {', '.join(missing)}" if missing else ""
-        declared = self._store.declared_folders
+        declared = self._export.declared_folders
         absent = [folder for kind, folder in declared.items() if kind not in self.folders]
         if absent:
             return failed(
@@ -169,7 +169,7 @@ class ExportCheck:
         """Which hour is the newest, and how old it is."""
         if event_type not in self.folders:
             return Step("", None, "no folder")
-        listings = NewestFiles(self._store, event_type, self.folders[event_type])
+        listings = NewestFiles(self._export, event_type, self.folders[event_type])
         objects = listings.newest()
         effort = f"{listings.requests} request{'s' if listings.requests > 1 else ''}"
         if not objects:
@@ -183,7 +183,7 @@ class ExportCheck:
             self._samples[event_type] = max(filled, key=lambda one: (one.folder_time, one.name))
         hour = hour_of(max(one.folder_time for one in objects))
         files = [one for one in objects if one.hour == hour]
-        age = self._store.now() - hour - ONE_HOUR
+        age = self._export.now() - hour - ONE_HOUR
         style = ", folders written with a hyphen" if any(one.style is FolderStyle.HYPHEN for one in files) else ""
         return Step(
             "",
@@ -203,7 +203,7 @@ class ExportCheck:
             return Step(
                 "", None, "no file with content in the newest folders" if event_type in self.folders else "no folder"
             )
-        data = first_bytes(self._store.source, sample, SAMPLE)
+        data = first_bytes(self._export.source, sample, SAMPLE)
         if data.startswith(b"\x1f\x8b"):
             return failed("packed with gzip, where plain CSV was expected", _COPIES)
         return _judge(event_type, shape_of(data, whole=sample.size <= len(data), rows=_ROWS))

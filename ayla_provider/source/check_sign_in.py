@@ -68,8 +68,8 @@ class SignInCheck(ExportCheck):
     def user_service(self) -> Step:
         """Whether the user service accepts the sign-in."""
         settings = self._settings
-        self._store = self._hook.fresh_store()
-        self._credentials = cast("GcsSource", self._store.source).credentials
+        self._export = self._hook.fresh_export()
+        self._credentials = cast("GcsSource", self._export.source).credentials
         try:
             self._credentials.refresh(None)
             self._secrets.append(self._credentials.token)

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ayla_provider.domain.arrival import SHORTEST_RETENTION, HourStatus, SignsOfLife, needs_life, settle
-from ayla_provider.domain.events import EVENT_FOLDERS, event_type_of
+from ayla_provider.domain.events import EVENT_FOLDERS, EventType, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour
 from ayla_provider.domain.paths import ExportFile, hour_text, parse_source, source_prefix, source_window
 from ayla_provider.errors import PASSES, AylaConfigError, AylaUnavailable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class ExportStore:
+class Export:
     """
     One OEM's export in the vendor's bucket. Every listing is bounded by a prefix below its root.
 
@@ -37,12 +37,12 @@ class ExportStore:
         source: Source,
         root: str,
         *,
-        event_folders: Mapping[str, str] | None = None,
+        event_folders: Mapping[EventType, str] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.source = source
         self.root = root
-        self.declared_folders = dict(event_folders or {})
+        self.declared_folders: dict[str, str] = {key: folder for key, folder in (event_folders or {}).items()}
         """Event type to the spelling of its folder, where it was set by hand."""
         self._learnt: dict[str, str] = {}
         self.now = now
@@ -88,7 +88,7 @@ class ExportStore:
     @staticmethod
     def _event_type_of(where: str, folder: str) -> str | None:
         try:
-            event_type = event_type_of(folder)
+            event_type = parse_event_type(folder)
         except AylaConfigError:
             log.warning("The folder %r can't be an event type and is left out.", where)
             return None
@@ -102,7 +102,7 @@ class ExportStore:
 
     def folder_of(self, event_type: str) -> str:
         """Return how the folder of an event type is spelt: as set, else as found, else as Ayla's exports spell it."""
-        event_type = event_type_of(event_type)
+        event_type = parse_event_type(event_type)
         if event_type in self.declared_folders:
             return self.declared_folders[event_type]
         if event_type not in self._learnt:
@@ -116,7 +116,7 @@ class ExportStore:
         :param start: aware, on the hour
         :param end: aware, on the hour, exclusive
         """
-        event_type = event_type_of(event_type)
+        event_type = parse_event_type(event_type)
         prefix = self.prefix(self.folder_of(event_type))
         start_offset, end_offset = source_window(prefix, start, end)
         what = f"{event_type}, {describe_hour(start)} to {describe_hour(end)}: the list of {self.source.url}/{prefix}"
@@ -167,7 +167,7 @@ class ExportStore:
         :param event_type: asked first, since it is the likeliest to show
         """
         after = hour + ONE_HOUR
-        first = event_type_of(event_type)
+        first = parse_event_type(event_type)
         if first not in self._learnt:
             self.event_folders()
         for candidate in sorted(self._learnt, key=lambda known: known != first):

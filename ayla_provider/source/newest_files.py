@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ayla_provider.domain.paths import ExportFile
-    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.export import Export
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class NewestFiles:
     All bounds are dates, in which both styles of folder times sort alike.
     """
 
-    store: ExportStore
+    export: Export
     event_type: str
     folder: str
     requests: int = field(default=0, init=False)
@@ -27,11 +27,11 @@ class NewestFiles:
     @property
     def prefix(self) -> str:
         """What the names of all objects in the folder begin with."""
-        return self.store.prefix(self.folder)
+        return self.export.prefix(self.folder)
 
     def newest(self) -> list[ExportFile]:
         """Return the files of the newest day or two; if all are empty, those of the week before as well."""
-        today = self.store.now().astimezone(UTC).date()
+        today = self.export.now().astimezone(UTC).date()
         start, objects = today - timedelta(days=1), self._list(today - timedelta(days=1))
         if not objects and (newest := self._newest_day(start)):
             start, objects = newest, self._list(newest, newest + timedelta(days=1))
@@ -59,15 +59,15 @@ class NewestFiles:
         return objects[0].folder_time.date() if objects else None
 
     def _list(self, start: date, end: date | None = None, max_results: int | None = None) -> list[ExportFile]:
-        before = self.store.source.requests
-        found = self.store.listed(
+        before = self.export.source.requests
+        found = self.export.listed(
             self.event_type,
             self.prefix,
-            f"the list of {self.store.source.url}/{self.prefix}",
+            f"the list of {self.export.source.url}/{self.prefix}",
             start_offset=f"{self.prefix}{start.isoformat()}",
             # A colon sorts after the digits, so that without an end all dates are in.
             end_offset=f"{self.prefix}{end.isoformat() if end else ':'}",
             max_results=max_results,
         )
-        self.requests += self.store.source.requests - before
+        self.requests += self.export.source.requests - before
         return found.files

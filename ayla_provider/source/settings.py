@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from ayla_provider.domain.events import event_type_of
+from ayla_provider.domain.events import EventType, parse_event_type
 from ayla_provider.errors import AylaConfigError
 
 REGIONS = {
@@ -55,7 +55,7 @@ class AylaSettings:
     oem_id: str
     bucket: str
     storage_endpoint: str = STORAGE_ENDPOINT
-    event_folders: Mapping[str, str] = field(default_factory=dict)
+    event_folders: Mapping[EventType, str] = field(default_factory=dict)
     """Event type to the spelling of its folder, where it was set by hand."""
     network: Network = field(default_factory=Network)
 
@@ -198,7 +198,7 @@ class _Checks:
             ) from None
         return value
 
-    def event_folders(self, value: object) -> dict[str, str]:
+    def event_folders(self, value: object) -> dict[EventType, str]:
         if isinstance(value, str):
             try:
                 value = json.loads(value)
@@ -206,12 +206,12 @@ class _Checks:
                 value = None
         if not isinstance(value, Mapping):
             raise self.fail("event_folders", 'is no JSON object such as {"datapoint_ack": "DatapointAck"}')
-        folders = {}
+        folders: dict[EventType, str] = {}
         for event_type, folder in value.items():
             if not isinstance(folder, str) or not folder or "/" in folder:
                 raise self.fail("event_folders", f"gives {event_type!r} no folder name without slashes")
             try:
-                known = event_type_of(str(event_type))
+                known = parse_event_type(str(event_type))
             except AylaConfigError as error:
                 raise self.fail("event_folders", f"names no event type: {error}") from None
             if known in folders:

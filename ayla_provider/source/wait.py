@@ -13,7 +13,7 @@ from ayla_provider.domain.hour import ONE_HOUR, describe_hour
 from ayla_provider.domain.units import files_text, size_text
 
 if TYPE_CHECKING:
-    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.export import Export
 
 _NAMED = 3
 """How many hours a log line names."""
@@ -37,7 +37,7 @@ def is_all_empty(result: dict[str, Any]) -> bool:
 
 
 def look(
-    store: ExportStore,
+    export: Export,
     event_type: str,
     hours: Sequence[datetime],
     *,
@@ -50,7 +50,7 @@ def look(
     :param hours: consecutive, aware
     :raises AylaError: if the source can't be listed
     """
-    statuses = store.status(event_type, hours, quiet_period=quiet_period, patience=patience)
+    statuses = export.status(event_type, hours, quiet_period=quiet_period, patience=patience)
     newest = max((file.created for status in statuses for file in status.files), default=None)
     counts = Counter(status.state.value for status in statuses)
     return Look(

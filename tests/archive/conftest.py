@@ -7,8 +7,8 @@ from tests.support.ayla import (  # noqa: F401 - fixtures, found by their names
     answering,
     cloud,
     customer,
+    export,
     place,
     provider,
     stopping,
-    store,
 )

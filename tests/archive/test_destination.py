@@ -24,7 +24,7 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError, AylaTransferError
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 from tests.support.ayla import Place, at, gcs_place, put, take_in
 
@@ -342,7 +342,7 @@ def refuse(cloud: LocalCloud, status: int, reason: str, message: str, *, nth: in
 
 
 def test_a_late_file_whose_manifest_may_not_be_replaced_yet_is_not_lost(
-    cloud: LocalCloud, customer: storage.Client, store: ExportStore
+    cloud: LocalCloud, customer: storage.Client, store: Export
 ) -> None:
     place = gcs_place(cloud, customer)
     archive = Archive(place.destination)

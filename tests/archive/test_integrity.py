@@ -11,7 +11,7 @@ import pytest
 from google.cloud import storage
 
 from ayla_provider.local_cloud import Fault, LocalCloud
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.source.reader import CorruptedError, ExportReader
 from tests.support.ayla import at, client_of
 
@@ -47,11 +47,11 @@ def corrupt(cloud: LocalCloud, how: Callable[[storage.Blob], bytes]) -> None:
 
 @pytest.mark.parametrize("how", [resumed, opened, in_chunks])
 def test_what_the_library_lets_pass_a_copy_notices(
-    cloud: LocalCloud, store: ExportStore, how: Callable[[storage.Blob], bytes]
+    cloud: LocalCloud, export: Export, how: Callable[[storage.Blob], bytes]
 ) -> None:
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", CONTENT, at(3, 30))
-    (file,) = store.list_files("datapoint", at(2), at(2) + timedelta(hours=1))
-    blob = client_of(store).bucket(cloud.vendor.name).blob(file.name)
+    (file,) = export.list_files("datapoint", at(2), at(2) + timedelta(hours=1))
+    blob = client_of(export).bucket(cloud.vendor.name).blob(file.name)
 
     # If this fails one day, the library has learnt it, and the reader's own checksum has one reason less.
     corrupt(cloud, how)
@@ -60,7 +60,7 @@ def test_what_the_library_lets_pass_a_copy_notices(
     assert taken_as_good != CONTENT
 
     corrupt(cloud, how)
-    reader = ExportReader(store.source, file, threading.Event())
+    reader = ExportReader(export.source, file, threading.Event())
     with pytest.raises(CorruptedError, match=r"a\.csv"):  # noqa: PT012 - whichever piece it is
         while reader.read(MIB):
             pass

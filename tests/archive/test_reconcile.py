@@ -15,7 +15,7 @@ from ayla_provider.domain.hour import hours_between
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.errors import AylaTransferError, AylaUnsafeNameError
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from tests.support.ayla import WAITS, Place, at, put, requests_of, take_in
 
 Find = Callable[..., Findings]
@@ -27,9 +27,9 @@ def archive(place: Place) -> Archive:
 
 
 @pytest.fixture
-def find(store: ExportStore, place: Place) -> Find:
+def find(export: Export, place: Place) -> Find:
     def find(start: datetime, end: datetime, *event_types: str) -> Findings:
-        return reconcile(store, Records(place.destination), event_types or ["datapoint"], start, end, **WAITS)
+        return reconcile(export, Records(place.destination), event_types or ["datapoint"], start, end, **WAITS)
 
     return find
 
@@ -39,13 +39,13 @@ def told(findings: Findings) -> dict[int, str]:
 
 
 def test_each_way_to_lack_something_is_found_with_its_reason_newest_first(
-    cloud: LocalCloud, store: ExportStore, archive: Archive, find: Find
+    cloud: LocalCloud, export: Export, archive: Archive, find: Find
 ) -> None:
     for hour in range(1, 8):
         put(cloud, hour, "a.csv")
         put(cloud, hour, "b.csv")
     put(cloud, 9, "sign of life.csv")
-    take_in(archive, store, *range(1, 7), 8)
+    take_in(archive, export, *range(1, 7), 8)
     put(cloud, 2, "c.csv", minute=30)
     late = at(3) + timedelta(hours=1, minutes=174)
     cloud.put_object("Datapoint", "2024-05-09 03:00:00", "late.csv", b"x", late)
@@ -67,19 +67,19 @@ def test_each_way_to_lack_something_is_found_with_its_reason_newest_first(
     assert findings.hours == {"missing": 3, "changed": 4, "landed": 2, "empty": 1}
     # A copy of each mends it all, and nothing else is found.
     for gap in findings.gaps:
-        take_in(archive, store, gap.hour.hour)
+        take_in(archive, export, gap.hour.hour)
     after = find(at(0), at(10))
     assert after.gaps == []
     assert after.hours == {"landed": 7, "late": 1, "empty": 2}
 
 
 def test_what_expired_at_the_source_or_was_removed_from_the_archive_is_no_change(
-    cloud: LocalCloud, store: ExportStore, place: Place, archive: Archive, find: Find
+    cloud: LocalCloud, export: Export, place: Place, archive: Archive, find: Find
 ) -> None:
     for hour in (2, 3, 9):
         put(cloud, hour, "a.csv")
         put(cloud, hour, "b.csv")
-    take_in(archive, store, *range(10))
+    take_in(archive, export, *range(10))
     cloud.delete_object("Datapoint", "2024-05-09 02:00:00", "a.csv")
     for file in ("a.csv", "b.csv"):
         cloud.delete_object("Datapoint", "2024-05-09 03:00:00", file)
@@ -111,12 +111,12 @@ def test_a_stalled_vendors_hours_are_not_repaired(cloud: LocalCloud, find: Find)
 
 
 def test_an_hour_that_can_not_be_copied_is_left_alone_until_the_source_shows_something_new(
-    cloud: LocalCloud, store: ExportStore, archive: Archive, find: Find, caplog: pytest.LogCaptureFixture
+    cloud: LocalCloud, export: Export, archive: Archive, find: Find, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(cloud, 3, "tab\tname.csv")
     assert told(find(at(3), at(4))) == {3: "never copied, 1 file"}
     with pytest.raises(AylaUnsafeNameError):
-        take_in(archive, store, 3)
+        take_in(archive, export, 3)
     for _ in range(2):
         with caplog.at_level(logging.WARNING):
             findings = find(at(3), at(4))
@@ -127,26 +127,26 @@ def test_an_hour_that_can_not_be_copied_is_left_alone_until_the_source_shows_som
 
 
 def test_an_hour_whose_copy_failed_for_a_passing_reason_is_tried_again_later(
-    cloud: LocalCloud, store: ExportStore, archive: Archive, find: Find
+    cloud: LocalCloud, export: Export, archive: Archive, find: Find
 ) -> None:
     put(cloud, 3, "a.csv")
     cloud.faults.add("corrupt", step="download", match="a.csv", times=2)
     with pytest.raises(AylaTransferError):
-        archive.take_in(store, "datapoint", [at(3)], **WAITS, written_by={}, last_try=True)
+        archive.take_in(export, "datapoint", [at(3)], **WAITS, written_by={}, last_try=True)
     cloud.clock.set(at(13, 59))
     assert (find(at(3), at(4)).gaps, find(at(3), at(4)).left_alone) == ([], 1)
     cloud.clock.set(at(14))
     assert told(find(at(3), at(4))) == {3: "never copied, 1 file"}
-    take_in(archive, store, 3)
+    take_in(archive, export, 3)
     assert (find(at(3), at(4)).gaps, find(at(3), at(4)).left_alone) == ([], 0)
 
 
 def test_a_manifest_that_can_not_be_read_is_found_and_hides_nothing(
-    cloud: LocalCloud, store: ExportStore, place: Place, archive: Archive, find: Find
+    cloud: LocalCloud, export: Export, place: Place, archive: Archive, find: Find
 ) -> None:
     for hour in (3, 4):
         put(cloud, hour, "a.csv")
-    take_in(archive, store, 3)
+    take_in(archive, export, 3)
     place.spoil(manifest_path("datapoint", at(3)), b"{")
     assert told(find(at(3), at(5))) == {3: "its manifest can't be read", 4: "never copied, 1 file"}
 
@@ -167,7 +167,7 @@ FLEET: dict[str, Any] = {"start": at(0) - timedelta(days=70), "end": at(0), "row
 
 @pytest.mark.parametrize("cloud", [FLEET], indirect=True)
 def test_the_cost_grows_with_the_lookback_and_not_with_the_history(
-    cloud: LocalCloud, store: ExportStore, find: Find
+    cloud: LocalCloud, export: Export, find: Find
 ) -> None:
     def listings(days: int) -> list[str]:
         before = len(requests_of(cloud, "list"))

@@ -17,24 +17,24 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import Content, SeededContent
 from ayla_provider.source import reader
 from ayla_provider.source.auth import TokenProvider
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.transport.checksum import CHUNK
-from tests.support.ayla import Answering, Place, age, at, bytes_of, client_of, put, requests_of, store_of
+from tests.support.ayla import Answering, Place, age, at, bytes_of, client_of, export_of, put, requests_of
 
 PATH = "hour/copy.csv"
 
 SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, PIECE, PIECE + 1, 17 * CHUNK + 5]
 
 
-def listed(cloud: LocalCloud, store: ExportStore, content: bytes | Content) -> ExportFile:
+def listed(cloud: LocalCloud, export: Export, content: bytes | Content) -> ExportFile:
     """Put a file into the export, and return it as it is listed."""
     put(cloud, 2, "Datapoints.csv", content)
-    (file,) = store.list_files("datapoint", at(2), at(3))
+    (file,) = export.list_files("datapoint", at(2), at(3))
     return file
 
 
-def transfer_of(store: ExportStore, place: Place, on_bytes: Callable[[int], None] = lambda size: None) -> Transfer:
-    return Transfer(store, place.destination, threading.Event(), on_bytes)
+def transfer_of(export: Export, place: Place, on_bytes: Callable[[int], None] = lambda size: None) -> Transfer:
+    return Transfer(export, place.destination, threading.Event(), on_bytes)
 
 
 def lines_of(content: Content) -> int:
@@ -46,10 +46,10 @@ def downloads(cloud: LocalCloud) -> list[Any]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_copy_equals_its_source(cloud: LocalCloud, store: ExportStore, place: Place, size: int) -> None:
+def test_a_copy_equals_its_source(cloud: LocalCloud, export: Export, place: Place, size: int) -> None:
     content = SeededContent(1, size)
-    file, moved = listed(cloud, store, content), []
-    copy = transfer_of(store, place, moved.append).copy(file, PATH, None)
+    file, moved = listed(cloud, export, content), []
+    copy = transfer_of(export, place, moved.append).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     stored = copy.stored
     assert (stored.path, stored.size, place.destination.crc32c(stored)) == (PATH, size, file.crc32c)
@@ -58,22 +58,22 @@ def test_a_copy_equals_its_source(cloud: LocalCloud, store: ExportStore, place: 
     assert len(downloads(cloud)) == (1 if size else 0)
 
 
-def test_a_name_is_asked_for_literally(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
+def test_a_name_is_asked_for_literally(cloud: LocalCloud, export: Export, place: Place) -> None:
     put(cloud, 2, "100% of ü #1?.csv", b"data", folder="Datapoint Ack")
-    (file,) = store.list_files("datapoint_ack", at(2), at(3))
-    transfer_of(store, place).copy(file, PATH, None)
+    (file,) = export.list_files("datapoint_ack", at(2), at(3))
+    transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: b"data"}
 
 
 @pytest.mark.parametrize("cut", [0, 100, CHUNK, 2 * CHUNK + 77, 20 * CHUNK + 5])
 @pytest.mark.parametrize("how", ["cut", "truncate"])
 def test_a_download_that_breaks_is_continued_where_it_was(
-    cloud: LocalCloud, store: ExportStore, place: Place, how: str, cut: int
+    cloud: LocalCloud, export: Export, place: Place, how: str, cut: int
 ) -> None:
     content = SeededContent(2, 21 * CHUNK)
-    file = listed(cloud, store, content)
+    file = listed(cloud, export, content)
     cloud.faults.add(how, step="download", after_bytes=cut)
-    lines = transfer_of(store, place).copy(file, PATH, None).lines
+    lines = transfer_of(export, place).copy(file, PATH, None).lines
     assert lines == lines_of(content)
     assert place.everything() == {PATH: bytes_of(content)}
     first, second = downloads(cloud)
@@ -83,104 +83,104 @@ def test_a_download_that_breaks_is_continued_where_it_was(
 
 
 def test_a_download_that_breaks_again_and_again_is_continued_each_time(
-    cloud: LocalCloud, store: ExportStore, place: Place
+    cloud: LocalCloud, export: Export, place: Place
 ) -> None:
     content = SeededContent(3, 12 * CHUNK)
-    file = listed(cloud, store, content)
+    file = listed(cloud, export, content)
     cloud.faults.add("cut", step="download", after_bytes=CHUNK + 10, times=None)
-    transfer_of(store, place).copy(file, PATH, None)
+    transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert [one.status for one in downloads(cloud)] == [200] + [206] * 11
 
 
 def test_a_download_without_progress_ends_with_where_it_stopped(
-    cloud: LocalCloud, store: ExportStore, place: Place
+    cloud: LocalCloud, export: Export, place: Place
 ) -> None:
-    file = listed(cloud, store, SeededContent(3, 3 * CHUNK))
+    file = listed(cloud, export, SeededContent(3, 3 * CHUNK))
     cloud.faults.add("cut", step="download", after_bytes=2 * CHUNK)
     cloud.faults.add(503, step="download", times=None, nth=2)
     told = rf"02:00:00.*Datapoints\.csv.*byte {2 * CHUNK} of {3 * CHUNK}"
     with pytest.raises(AylaUnavailable, match=told) as failed:
-        transfer_of(store, place).copy(file, PATH, None)
+        transfer_of(export, place).copy(file, PATH, None)
     assert failed.value.retryable
     assert place.everything() == {}
     assert len(downloads(cloud)) == 1 + reader._TRIES_WITHOUT_PROGRESS - 1
 
 
 def test_a_corruption_after_a_break_is_noticed_and_the_file_copied_anew(
-    cloud: LocalCloud, store: ExportStore, place: Place
+    cloud: LocalCloud, export: Export, place: Place
 ) -> None:
     content = SeededContent(4, 3 * CHUNK)
-    file = listed(cloud, store, content)
+    file = listed(cloud, export, content)
     cloud.faults.add("cut", step="download", after_bytes=CHUNK + 9)
     cloud.faults.add("corrupt", step="download", nth=2, after_bytes=5)
-    transfer_of(store, place).copy(file, PATH, None)
+    transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert [one.status for one in downloads(cloud)] == [200, 206, 200]
 
 
 @pytest.mark.parametrize("size", [10, 10 * CHUNK])
 def test_a_file_that_arrives_corrupted_once_is_copied_anew(
-    cloud: LocalCloud, store: ExportStore, place: Place, size: int
+    cloud: LocalCloud, export: Export, place: Place, size: int
 ) -> None:
     content = SeededContent(5, size)
-    file = listed(cloud, store, content)
+    file = listed(cloud, export, content)
     cloud.faults.add("corrupt", step="download", after_bytes=size - 1)
-    transfer_of(store, place).copy(file, PATH, None)
+    transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert len(downloads(cloud)) == 2
 
 
 @pytest.mark.parametrize("size", [10, 10 * CHUNK])
 def test_a_file_that_arrives_corrupted_always_is_an_error_and_not_stored(
-    cloud: LocalCloud, store: ExportStore, place: Place, size: int
+    cloud: LocalCloud, export: Export, place: Place, size: int
 ) -> None:
-    file = listed(cloud, store, SeededContent(5, size))
+    file = listed(cloud, export, SeededContent(5, size))
     cloud.faults.add("corrupt", step="download", times=None)
     with pytest.raises(AylaTransferError, match=rf"Datapoints\.csv.*{file.crc32c.replace('+', '.')}.*nothing was"):
-        transfer_of(store, place).copy(file, PATH, None)
+        transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {}
     assert len(downloads(cloud)) == 2
 
 
-def test_a_failed_copy_leaves_what_stood_there(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
-    old = transfer_of(store, place).copy(listed(cloud, store, b"old"), PATH, None).stored
+def test_a_failed_copy_leaves_what_stood_there(cloud: LocalCloud, export: Export, place: Place) -> None:
+    old = transfer_of(export, place).copy(listed(cloud, export, b"old"), PATH, None).stored
     cloud.clock.set(at(13))
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "Datapoints.csv", b"new", at(12, 30))
-    (file,) = store.list_files("datapoint", at(2), at(3))
+    (file,) = export.list_files("datapoint", at(2), at(3))
     cloud.faults.add("corrupt", step="download", times=None)
     with pytest.raises(AylaTransferError):
-        transfer_of(store, place).copy(file, PATH, old)
+        transfer_of(export, place).copy(file, PATH, old)
     assert place.everything() == {PATH: b"old"}
 
 
-def test_a_file_that_vanished_is_an_error_that_names_it(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
-    file = listed(cloud, store, b"data")
+def test_a_file_that_vanished_is_an_error_that_names_it(cloud: LocalCloud, export: Export, place: Place) -> None:
+    file = listed(cloud, export, b"data")
     cloud.delete_object("Datapoint", "2024-05-09 02:00:00", "Datapoints.csv")
     with pytest.raises(AylaTransferError, match=r"datapoint.*2024-05-09 02:00:00.*Datapoints\.csv.*vanished"):
-        transfer_of(store, place).copy(file, PATH, None)
+        transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {}
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["same bytes", "other bytes"])
 def test_a_file_that_was_replaced_is_an_error_that_names_it(
-    cloud: LocalCloud, store: ExportStore, place: Place, same: bool
+    cloud: LocalCloud, export: Export, place: Place, same: bool
 ) -> None:
-    file = listed(cloud, store, b"data")
+    file = listed(cloud, export, b"data")
     put(cloud, 2, "Datapoints.csv", b"data" if same else b"mine")
     with pytest.raises(AylaTransferError, match=rf"Datapoints\.csv.*generation {file.generation}.*replaced"):
-        transfer_of(store, place).copy(file, PATH, None)
+        transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {}
 
 
 def test_a_file_that_was_replaced_after_a_break_is_not_continued_with_the_other(
-    cloud: LocalCloud, store: ExportStore, place: Place
+    cloud: LocalCloud, export: Export, place: Place
 ) -> None:
-    file = listed(cloud, store, SeededContent(6, 4 * CHUNK))
+    file = listed(cloud, export, SeededContent(6, 4 * CHUNK))
     cloud.faults.add("cut", step="download", after_bytes=2 * CHUNK)
     slow = cloud.faults.add("slow", step="download", nth=2, delay=0.4)
     with ThreadPoolExecutor(1) as pool:
-        copy = pool.submit(transfer_of(store, place).copy, file, PATH, None)
+        copy = pool.submit(transfer_of(export, place).copy, file, PATH, None)
         while not slow.fired and not copy.done():
             threading.Event().wait(0.01)
         put(cloud, 2, "Datapoints.csv", SeededContent(7, 4 * CHUNK))
@@ -190,10 +190,10 @@ def test_a_file_that_was_replaced_after_a_break_is_not_continued_with_the_other(
 
 
 def test_a_token_that_dies_in_the_middle_is_replaced(
-    cloud: LocalCloud, store: ExportStore, provider: TokenProvider, place: Place
+    cloud: LocalCloud, export: Export, provider: TokenProvider, place: Place
 ) -> None:
     content = SeededContent(8, 3 * CHUNK)
-    file = listed(cloud, store, content)
+    file = listed(cloud, export, content)
     age(provider)
     cloud.faults.add("cut", step="download", after_bytes=CHUNK)
     ended: list[int] = []
@@ -203,7 +203,7 @@ def test_a_token_that_dies_in_the_middle_is_replaced(
             ended.append(1)
             cloud.revoke("storage")
 
-    transfer_of(store, place, end_the_token).copy(file, PATH, None)
+    transfer_of(export, place, end_the_token).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert [one.status for one in downloads(cloud)] == [200, 401, 206]
     assert cloud.sign_ins == 1
@@ -211,71 +211,71 @@ def test_a_token_that_dies_in_the_middle_is_replaced(
 
 @pytest.mark.parametrize("fault", [{"kind": 503}, {"kind": 429}, {"kind": 500}, {"kind": "slow", "delay": 0.05}])
 def test_a_passing_fault_of_a_download_is_gone_over(
-    cloud: LocalCloud, store: ExportStore, place: Place, fault: dict[str, Any]
+    cloud: LocalCloud, export: Export, place: Place, fault: dict[str, Any]
 ) -> None:
-    file = listed(cloud, store, b"data")
+    file = listed(cloud, export, b"data")
     cloud.faults.add(**fault, step="download")
-    transfer_of(store, place).copy(file, PATH, None)
+    transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: b"data"}
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, AylaAccessDenied), (418, AylaUnavailable)])
 def test_a_download_that_is_refused_names_the_file_at_once(
-    cloud: LocalCloud, store: ExportStore, place: Place, status: int, kind: type[AylaError]
+    cloud: LocalCloud, export: Export, place: Place, status: int, kind: type[AylaError]
 ) -> None:
-    file = listed(cloud, store, b"data")
+    file = listed(cloud, export, b"data")
     cloud.faults.add(status, step="download", times=None)
     with pytest.raises(kind, match=rf"Datapoints\.csv.*{status}"):
-        transfer_of(store, place).copy(file, PATH, None)
+        transfer_of(export, place).copy(file, PATH, None)
     assert len(downloads(cloud)) == 1
     assert place.everything() == {}
 
 
 @pytest.mark.parametrize("status", [200, 206])
 def test_an_answer_that_starts_at_another_byte_is_not_taken(
-    cloud: LocalCloud, store: ExportStore, place: Place, status: int
+    cloud: LocalCloud, export: Export, place: Place, status: int
 ) -> None:
     content = SeededContent(9, 3 * CHUNK)
-    file = listed(cloud, store, content)
+    file = listed(cloud, export, content)
     cloud.faults.add("cut", step="download", after_bytes=CHUNK)
     cloud.faults.add(status, step="download", nth=2, body="not the right bytes")
-    transfer_of(store, place).copy(file, PATH, None)
+    transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert [one.status for one in downloads(cloud)] == [200, status, 206]
 
 
 def test_a_download_is_continued_also_where_the_whole_is_sent_again(
-    cloud: LocalCloud, store: ExportStore, place: Place
+    cloud: LocalCloud, export: Export, place: Place
 ) -> None:
     text = "".join(f"row {number}\r\n" for number in range(200_000))
-    file = listed(cloud, store, text.encode())
+    file = listed(cloud, export, text.encode())
     cloud.faults.add("cut", step="download", after_bytes=CHUNK)
     cloud.faults.add(200, step="download", nth=2, body=text)
-    transfer_of(store, place).copy(file, PATH, None)
+    transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: text.encode()}
     assert [one.status for one in downloads(cloud)] == [200, 200]
 
 
-def test_a_stopped_copy_leaves_nothing(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
-    file, stop = listed(cloud, store, SeededContent(10, 20 * CHUNK)), threading.Event()
-    transfer = Transfer(store, place.destination, stop, lambda size: stop.set())
+def test_a_stopped_copy_leaves_nothing(cloud: LocalCloud, export: Export, place: Place) -> None:
+    file, stop = listed(cloud, export, SeededContent(10, 20 * CHUNK)), threading.Event()
+    transfer = Transfer(export, place.destination, stop, lambda size: stop.set())
     with pytest.raises(AylaTransferError, match="stopped at byte"):
         transfer.copy(file, PATH, None)
     assert place.everything() == {}
 
 
-def test_somebody_elses_other_content_is_not_replaced(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
-    file = listed(cloud, store, b"data")
+def test_somebody_elses_other_content_is_not_replaced(cloud: LocalCloud, export: Export, place: Place) -> None:
+    file = listed(cloud, export, b"data")
     place.spoil(PATH, b"theirs")
     with pytest.raises(AylaConflictError):
-        transfer_of(store, place).copy(file, PATH, None)
+        transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: b"theirs"}
 
 
-def test_somebody_elses_equal_content_is_as_good(cloud: LocalCloud, store: ExportStore, place: Place) -> None:
-    file = listed(cloud, store, b"data")
+def test_somebody_elses_equal_content_is_as_good(cloud: LocalCloud, export: Export, place: Place) -> None:
+    file = listed(cloud, export, b"data")
     place.spoil(PATH, b"data")
-    transfer_of(store, place).copy(file, PATH, None)
+    transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: b"data"}
 
 
@@ -283,27 +283,27 @@ def test_somebody_elses_equal_content_is_as_good(cloud: LocalCloud, store: Expor
 @pytest.mark.parametrize("size", [10, 20 * CHUNK])
 @pytest.mark.parametrize("nth", [1, 2])
 def test_an_upload_whose_answer_is_lost_is_a_good_one(
-    cloud: LocalCloud, store: ExportStore, place: Place, size: int, nth: int
+    cloud: LocalCloud, export: Export, place: Place, size: int, nth: int
 ) -> None:
     content = SeededContent(11, size)
-    file = listed(cloud, store, content)
+    file = listed(cloud, export, content)
     cloud.faults.add("cut", step="upload", nth=nth)
-    copy = transfer_of(store, place).copy(file, PATH, None)
+    copy = transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert (copy.stored.crc32c, copy.lines) == (file.crc32c, lines_of(content))
 
 
 def test_a_redirect_of_a_download_takes_the_token_nowhere(
     cloud: LocalCloud,
-    store: ExportStore,
+    export: Export,
     provider: TokenProvider,
     place: Place,
     answering: Callable[..., Answering],
 ) -> None:
-    file = listed(cloud, store, b"data")
+    file = listed(cloud, export, b"data")
     other = answering(200)
     server = answering(302, Location=f"{other.url}PATH")
-    redirected = store_of(cloud, provider, endpoint=server.url)
+    redirected = export_of(cloud, provider, endpoint=server.url)
     with closing(client_of(redirected)), pytest.raises(AylaUnavailable):
         transfer_of(redirected, place).copy(file, PATH, None)
     assert server.received

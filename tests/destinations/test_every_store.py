@@ -197,7 +197,7 @@ def test_hours_arrive_byte_for_byte_and_a_second_run_moves_nothing(place: Place,
 
     def run() -> Any:
         return archive.take_in(
-            AylaHook().store,
+            AylaHook().export,
             "datapoint",
             [HOUR, HOUR + ONE_HOUR],
             quiet_period=timedelta(minutes=15),
@@ -220,8 +220,8 @@ def test_hours_arrive_byte_for_byte_and_a_second_run_moves_nothing(place: Place,
 
 
 def test_without_a_manifest_what_stands_is_compared_by_its_content(place: Place, export: LocalCloud) -> None:
-    (file,) = AylaHook().store.list_files("datapoint", HOUR, HOUR + ONE_HOUR)
-    transfer = Transfer(AylaHook().store, place.destination, Event())
+    (file,) = AylaHook().export.list_files("datapoint", HOUR, HOUR + ONE_HOUR)
+    transfer = Transfer(AylaHook().export, place.destination, Event())
     stored = transfer.copy(file, PATH, None).stored
     assert transfer.holds(stored, file.size, str(file.crc32c))
     place.spoil(PATH, b"X" * file.size)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES, event_type_of
+from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES, parse_event_type
 from ayla_provider.errors import AylaConfigError
 
 SEPARATORS = " _-"
@@ -40,12 +40,12 @@ def respelt(draw: st.DrawFn) -> tuple[str, str]:
     ],
 )
 def test_every_spelling_that_was_seen_means_its_event_type(folder: str, event_type: str) -> None:
-    assert event_type_of(folder) == event_type
+    assert parse_event_type(folder) == event_type
 
 
 def test_the_folders_are_spelt_as_in_exports_that_were_seen() -> None:
     assert set(EVENT_FOLDERS.values()) == {"Connection", "Datapoint", "Datapoint Ack", "Location", "Registration"}
-    assert {event_type: event_type_of(folder) for event_type, folder in EVENT_FOLDERS.items()} == {
+    assert {event_type: parse_event_type(folder) for event_type, folder in EVENT_FOLDERS.items()} == {
         event_type: event_type for event_type in EVENT_TYPES
     }
 
@@ -53,36 +53,36 @@ def test_the_folders_are_spelt_as_in_exports_that_were_seen() -> None:
 @given(respelt())
 def test_case_and_separators_do_not_count(case: tuple[str, str]) -> None:
     event_type, spelling = case
-    assert event_type_of(spelling) == event_type
+    assert parse_event_type(spelling) == event_type
 
 
 @given(st.text(max_size=20))
 def test_an_event_type_means_itself_and_is_fit_for_a_path(name: str) -> None:
     try:
-        event_type = event_type_of(name)
+        event_type = parse_event_type(name)
     except AylaConfigError:
         return
     assert re.fullmatch(r"[a-z0-9_]+", event_type, re.ASCII)
-    assert event_type_of(event_type) == event_type
+    assert parse_event_type(event_type) == event_type
 
 
 @given(st.lists(WORD, min_size=1, max_size=3), st.text(SEPARATORS, min_size=1, max_size=3))
 def test_an_unknown_event_type_gets_an_identifier_of_its_own(words: list[str], separator: str) -> None:
     if "".join(words) in {event_type.replace("_", "") for event_type in EVENT_TYPES}:
         return
-    assert event_type_of(separator.join(words).title()) == "_".join(words)
+    assert parse_event_type(separator.join(words).title()) == "_".join(words)
 
 
 def test_the_sixth_event_type_of_the_stream_can_be_named() -> None:
-    assert event_type_of("activation") == "activation"
-    assert event_type_of("Device Activation") == "device_activation"
-    assert event_type_of(" -Activation_ ") == "activation"
+    assert parse_event_type("activation") == "activation"
+    assert parse_event_type("Device Activation") == "device_activation"
+    assert parse_event_type(" -Activation_ ") == "activation"
 
 
 @pytest.mark.parametrize("name", ["", " ", "_-_", "..", "a/b", "a\\b", "Datapoint/", "a\nb", "Größe", "a.b", "a=b"])
 def test_a_name_that_can_not_stand_in_a_path_is_refused_and_named(name: str) -> None:
     with pytest.raises(AylaConfigError) as refused:
-        event_type_of(name)
+        parse_event_type(name)
     assert repr(name) in str(refused.value)
     # What would have been right.
     assert all(event_type in str(refused.value) for event_type in EVENT_TYPES)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES, event_type_of
+from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, format_folder
 from ayla_provider.domain.paths import (
     MANIFESTS,
@@ -65,7 +65,7 @@ def test_no_event_type_is_taken_for_another_whose_name_begins_the_same(event_typ
     prefix = source_prefix(f"{OEM}/", EVENT_FOLDERS[event_type])
     for folder in [*EVENT_FOLDERS.values(), "Datapoint2", "Location History"]:
         name = f"{OEM}/{folder}/2024-05-09 02:00:00/file.csv"
-        is_its_own = event_type_of(folder) == event_type
+        is_its_own = parse_event_type(folder) == event_type
         assert name.startswith(prefix) is is_its_own
         assert (parse_source(name, prefix) is not None) is is_its_own
 

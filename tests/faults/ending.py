@@ -100,7 +100,7 @@ def _run(order: _Order) -> tuple[str, str]:
     error: BaseException | None = None
     try:
         if order.disk is not None:
-            operator.hook.store.event_folders()  # Airflow's own database is on another disk
+            operator.hook.export.event_folders()  # Airflow's own database is on another disk
             resource.setrlimit(resource.RLIMIT_FSIZE, (order.disk, resource.RLIM_INFINITY))
         operator.execute(context())
     except Exception as raised:  # noqa: BLE001 - an outcome like any other

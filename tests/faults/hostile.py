@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ayla_provider.archive.archive import Archive
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.source.export import ExportStore
-from tests.support.ayla import NOW, WAITS, at, client_of, provider_of, settings_of, store_of
+from ayla_provider.source.export import Export
+from tests.support.ayla import NOW, WAITS, at, client_of, export_of, provider_of, settings_of
 
 LONG = settings(
     max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -32,18 +32,18 @@ def cloud() -> Iterator[LocalCloud]:
 
 
 @pytest.fixture
-def store(cloud: LocalCloud) -> Iterator[ExportStore]:
+def export(cloud: LocalCloud) -> Iterator[Export]:
     cloud.faults.clear()
-    made = store_of(cloud, provider_of(settings_of(cloud)))
+    made = export_of(cloud, provider_of(settings_of(cloud)))
     with closing(client_of(made)):
         yield made
 
 
-def take_in(archive: Archive, store: ExportStore) -> AylaError | None:
+def take_in(archive: Archive, export: Export) -> AylaError | None:
     """Copy an hour; return what is said if that fails, which has to be an error of ours, with words."""
     error = None
     try:
-        archive.take_in(store, "datapoint", [at(2)], **WAITS, written_by={})
+        archive.take_in(export, "datapoint", [at(2)], **WAITS, written_by={})
     except AylaError as raised:
         error = raised
     assert error is None or len(str(error)) > 20

@@ -17,13 +17,13 @@ from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source import auth
 from ayla_provider.source import gcs as gcs_source
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from tests.faults import hostile
 from tests.faults.hostile import JSON, LONG, take_in
 from tests.rows.test_expressions import CONNECTION, typed
 from tests.support.ayla import provider_of, settings_of
 
-cloud, store = hostile.cloud, hostile.store
+cloud, export = hostile.cloud, hostile.export
 ACCOUNTS = count()
 
 PREFIX = "1a2b3c4d/Datapoint/2024-05-09 02:00:00/"
@@ -55,7 +55,7 @@ SLOT = {"name": PREFIX + "a.csv", "crc32c": "AAAAAA==", "generation": "1", "time
 @example(answer=json.dumps({"items": [{**SLOT, "size": "4", "timeCreated": "9999-12-31T23:59:59-23:59"}]}))
 @LONG
 def test_a_listing_of_any_content_is_read_or_told(
-    cloud: LocalCloud, store: ExportStore, monkeypatch: pytest.MonkeyPatch, answer: str
+    cloud: LocalCloud, export: Export, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr(gcs_source, "MOST_PAGES", 20)
     cloud.faults.clear()
@@ -63,7 +63,7 @@ def test_a_listing_of_any_content_is_read_or_told(
     match = rf"{cloud.vendor.name}/o\?.*"
     cloud.faults.add(200, step="list", match=match, times=None, body=answer, content_type="application/json")
     with tempfile.TemporaryDirectory() as folder:
-        take_in(Archive(FileDestination(folder)), store)
+        take_in(Archive(FileDestination(folder)), export)
         assert list(Path(folder).rglob("*.csv")) == [], "nothing that isn't there"
     assert len(cloud.requests) < 100
     cloud.faults.clear()

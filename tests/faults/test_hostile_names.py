@@ -14,12 +14,12 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.paths import Layout
 from ayla_provider.errors import AylaUnsafeNameError
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from tests.faults import hostile
 from tests.faults.hostile import LONG, take_in
 from tests.support.ayla import put
 
-cloud, store = hostile.cloud, hostile.store
+cloud, export = hostile.cloud, hostile.export
 
 ODD = [
     *("..", ".", "", "\\", "..\\..", "/etc", "~", "%2e%2e", "%00", "\x00", "\n", "\r", "\x7f", "\u2028", "\u202e", "*"),
@@ -40,14 +40,14 @@ NAMES = st.lists(PARTS, min_size=1, max_size=9).map("/".join).filter(lambda name
 @example(names=["a.csv", "A.csv", "a.CSV"], layout=Layout.PARTITIONED)
 @LONG
 def test_an_object_of_any_name_is_copied_below_the_destination_or_refused(
-    cloud: LocalCloud, store: ExportStore, names: list[str], layout: Layout
+    cloud: LocalCloud, export: Export, names: list[str], layout: Layout
 ) -> None:
     contents = {put(cloud, 2, name, f"content {number}".encode()): number for number, name in enumerate(names)}
     try:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "beside").write_bytes(b"as it was")
             root = Path(folder) / "deep" / "archive"
-            error = take_in(Archive(FileDestination(root), layout=layout), store)
+            error = take_in(Archive(FileDestination(root), layout=layout), export)
             outside = [one for one in Path(folder).rglob("*") if one.is_file() and not one.is_relative_to(root)]
             assert outside == [Path(folder) / "beside"]
             assert outside[0].read_bytes() == b"as it was"
@@ -75,13 +75,13 @@ class FoldingDisk(FileDestination):
 
 
 def test_on_a_disk_that_folds_case_the_second_of_two_names_is_refused_and_the_first_kept(
-    cloud: LocalCloud, store: ExportStore, tmp_path: Path
+    cloud: LocalCloud, export: Export, tmp_path: Path
 ) -> None:
     try:
         put(cloud, 2, "data.csv", b"lower")
         put(cloud, 2, "DATA.csv", b"upper")
         for _ in range(2):
-            error = take_in(Archive(FoldingDisk(tmp_path), max_workers=1), store)
+            error = take_in(Archive(FoldingDisk(tmp_path), max_workers=1), export)
             assert isinstance(error, AylaUnsafeNameError)
             assert "this disk takes" in str(error)
             assert "data.csv" in str(error)

@@ -12,13 +12,13 @@ from ayla_provider.domain.stall import Stall
 from ayla_provider.errors import AylaUnavailable
 from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.source.alive import look_for_stall
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from tests.support.ayla import at, put, requests_of
 
 
-def look(store: ExportStore) -> Stall | None:
+def look(export: Export) -> Stall | None:
     # At noon the hour that is due is 09:00: it was over at 10:00, its patience at 11:30.
-    return look_for_stall(store, PATIENCE)
+    return look_for_stall(export, PATIENCE)
 
 
 def place(cloud: LocalCloud, hour: datetime, created: datetime, folder: str = "Datapoint", file: str = "a.csv") -> None:
@@ -28,46 +28,46 @@ def place(cloud: LocalCloud, hour: datetime, created: datetime, folder: str = "D
 @pytest.mark.parametrize("folder", ["Datapoint", "Location", "Datapoint Ack", "something_new"])
 @pytest.mark.parametrize("hour", [9, 10, 11])
 def test_a_file_of_any_event_type_in_the_hour_that_is_due_or_a_later_one_is_a_sign_of_life(
-    cloud: LocalCloud, store: ExportStore, folder: str, hour: int
+    cloud: LocalCloud, export: Export, folder: str, hour: int
 ) -> None:
     put(cloud, 3, "old.csv")
     place(cloud, at(hour), at(hour) + timedelta(minutes=45), folder)
-    assert look(store) is None
+    assert look(export) is None
 
 
 def test_a_look_at_an_exporter_that_is_alive_costs_one_listing_of_one_result(
-    cloud: LocalCloud, store: ExportStore, caplog: pytest.LogCaptureFixture
+    cloud: LocalCloud, export: Export, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="ayla_provider")
     for hour in range(11):
         for number in range(20):
             put(cloud, hour, f"{number}.csv")
-    look(store)
+    look(export)
     before = len(requests_of(cloud, "list"))
-    look(store)
+    look(export)
     (listing,) = requests_of(cloud, "list")[before:]
     assert parse_qs(listing.query)["maxResults"] == ["1"]
     assert "is alive: datapoint, folder 2024-05-09 09:00:00" in caplog.messages[-1]
 
 
-def test_a_file_of_an_earlier_hour_that_came_late_is_a_sign_of_life(cloud: LocalCloud, store: ExportStore) -> None:
+def test_a_file_of_an_earlier_hour_that_came_late_is_a_sign_of_life(cloud: LocalCloud, export: Export) -> None:
     place(cloud, at(7), at(8, 30))
-    assert look(store)
+    assert look(export)
     place(cloud, at(2), at(11, 0))
-    assert look(store) is None
+    assert look(export) is None
 
 
-def test_the_first_files_after_a_long_stall_are_a_sign_of_life(cloud: LocalCloud, store: ExportStore) -> None:
+def test_the_first_files_after_a_long_stall_are_a_sign_of_life(cloud: LocalCloud, export: Export) -> None:
     last = at(7) - timedelta(days=12)
     place(cloud, last, last + 2 * ONE_HOUR)
-    assert look(store)
+    assert look(export)
     place(cloud, last + ONE_HOUR, at(11, 50))
-    assert look(store) is None
+    assert look(export) is None
 
 
 @pytest.mark.parametrize("ago", [timedelta(0), timedelta(days=1), timedelta(days=3), timedelta(days=100)])
 def test_a_stall_is_told_with_the_newest_file_however_long_it_lasts(
-    cloud: LocalCloud, store: ExportStore, ago: timedelta
+    cloud: LocalCloud, export: Export, ago: timedelta
 ) -> None:
     newest = at(6) - ago
     for back in range(400):
@@ -75,7 +75,7 @@ def test_a_stall_is_told_with_the_newest_file_however_long_it_lasts(
     place(cloud, newest, newest + 2 * ONE_HOUR + timedelta(minutes=5), "Location")
     place(cloud, newest - 2 * ONE_HOUR, newest, "Registration")
     before = len(cloud.requests)
-    stall = look(store)
+    stall = look(export)
     assert stall
     assert stall.newest
     assert (stall.newest.event_type, stall.newest.hour) == ("location", newest)
@@ -84,15 +84,15 @@ def test_a_stall_is_told_with_the_newest_file_however_long_it_lasts(
     assert len(requests_of(cloud, "list")) - before < 60
 
 
-def test_an_export_without_any_file_is_a_stall_of_its_own(cloud: LocalCloud, store: ExportStore) -> None:
-    stall = look(store)
+def test_an_export_without_any_file_is_a_stall_of_its_own(cloud: LocalCloud, export: Export) -> None:
+    stall = look(export)
     assert stall
     assert stall.newest is None
 
 
-def test_a_fault_is_no_stall(cloud: LocalCloud, store: ExportStore) -> None:
+def test_a_fault_is_no_stall(cloud: LocalCloud, export: Export) -> None:
     put(cloud, 3, "old.csv")
-    assert look(store)
+    assert look(export)
     cloud.faults.add(Fault(step="list", kind="503", times=1000))
     with pytest.raises(AylaUnavailable):
-        look(store)
+        look(export)

@@ -17,8 +17,8 @@ from ayla_provider.errors import AylaAccessDenied, AylaError, AylaSignInRefused,
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source import auth
 from ayla_provider.source.auth import TokenProvider
-from ayla_provider.source.export import ExportStore
-from tests.support.ayla import Answering, age, client_of, provider_of, requests_of, settings_of, store_of
+from ayla_provider.source.export import Export
+from tests.support.ayla import Answering, age, client_of, export_of, provider_of, requests_of, settings_of
 
 THREADS = 16
 
@@ -30,21 +30,21 @@ def steps(cloud: LocalCloud) -> list[tuple[str, int]]:
     return [(one.step, one.status) for one in requests_of(cloud, "sign_in", "refresh", "acs")]
 
 
-def list_in_threads(store: ExportStore) -> None:
+def list_in_threads(export: Export) -> None:
     """List in many threads at the same moment."""
     together = threading.Barrier(THREADS)
 
     def one(_: int) -> None:
         together.wait()
-        store.event_folders()
+        export.event_folders()
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(one, range(THREADS)))
 
 
-def test_a_sign_in_gives_a_storage_token_that_lists(cloud: LocalCloud, store: ExportStore) -> None:
+def test_a_sign_in_gives_a_storage_token_that_lists(cloud: LocalCloud, export: Export) -> None:
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", b"x")
-    assert store.event_folders() == {"datapoint": "Datapoint"}
+    assert export.event_folders() == {"datapoint": "Datapoint"}
     assert steps(cloud) == [("sign_in", 200), ("acs", 200)]
 
 
@@ -66,90 +66,90 @@ def test_the_expiration_is_read_in_each_iso_form(cloud: LocalCloud, provider: To
 
 
 def test_a_storage_token_is_replaced_ahead_of_its_expiry(
-    cloud: LocalCloud, store: ExportStore, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalCloud, export: Export, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.event_folders()
+    export.event_folders()
     later = timedelta(minutes=57)
     cloud.clock.advance(later)
     monkeypatch.setattr(_helpers, "utcnow", lambda: datetime.now(UTC).replace(tzinfo=None) + later)
     age(provider)
-    store.event_folders()
+    export.event_folders()
     assert [one.status for one in requests_of(cloud, "list")] == [200, 200]
     assert steps(cloud) == [("sign_in", 200), ("acs", 200), ("acs", 200)]
 
 
 def test_many_threads_on_a_stale_token_make_one_request_for_a_new_one(
-    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+    cloud: LocalCloud, export: Export, provider: TokenProvider
 ) -> None:
-    store.event_folders()
+    export.event_folders()
     age(provider)
-    client_of(store)._credentials.expiry = datetime.now(UTC).replace(tzinfo=None)
-    list_in_threads(store)
+    client_of(export)._credentials.expiry = datetime.now(UTC).replace(tzinfo=None)
+    list_in_threads(export)
     assert len(requests_of(cloud, "acs")) == 2
     assert {one.status for one in requests_of(cloud, "list")} == {200}
 
 
-def test_many_threads_without_a_token_make_one_sign_in(cloud: LocalCloud, store: ExportStore) -> None:
-    list_in_threads(store)
+def test_many_threads_without_a_token_make_one_sign_in(cloud: LocalCloud, export: Export) -> None:
+    list_in_threads(export)
     assert steps(cloud) == [("sign_in", 200), ("acs", 200)]
 
 
 def test_many_threads_that_get_401_make_one_request_for_a_new_token(
-    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+    cloud: LocalCloud, export: Export, provider: TokenProvider
 ) -> None:
-    store.event_folders()
+    export.event_folders()
     age(provider)
     cloud.revoke("storage")
-    list_in_threads(store)
+    list_in_threads(export)
     assert 401 in {one.status for one in requests_of(cloud, "list")}
     assert len(requests_of(cloud, "acs")) == 2
     assert cloud.sign_ins == 1
 
 
 def test_a_revoked_storage_token_costs_one_request_for_another(
-    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+    cloud: LocalCloud, export: Export, provider: TokenProvider
 ) -> None:
-    store.event_folders()
+    export.event_folders()
     age(provider)
     cloud.revoke("storage")
-    store.event_folders()
+    export.event_folders()
     assert [one.status for one in requests_of(cloud, "list")] == [200, 401, 200]
     assert steps(cloud) == [("sign_in", 200), ("acs", 200), ("acs", 200)]
 
 
 def test_a_dead_session_is_refreshed_with_the_newest_refresh_token(
-    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+    cloud: LocalCloud, export: Export, provider: TokenProvider
 ) -> None:
-    store.event_folders()
+    export.event_folders()
     for _ in range(2):  # the first refresh brings another refresh token, and the cloud takes each but once
         age(provider)
         cloud.revoke("storage", "access")
-        store.event_folders()
+        export.event_folders()
     refreshed = [("acs", 401), ("refresh", 200), ("acs", 200)]
     assert steps(cloud) == [("sign_in", 200), ("acs", 200), *refreshed, *refreshed]
 
 
 def test_a_refused_refresh_is_followed_by_one_sign_in(
-    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+    cloud: LocalCloud, export: Export, provider: TokenProvider
 ) -> None:
-    store.event_folders()
+    export.event_folders()
     age(provider)
     cloud.revoke("storage", "session")
-    store.event_folders()
+    export.event_folders()
     again = [("acs", 401), ("refresh", 401), ("sign_in", 200), ("acs", 200)]
     assert steps(cloud) == [("sign_in", 200), ("acs", 200), *again]
     assert cloud.refusals == 0
 
 
 def test_a_refresh_that_fails_in_passing_is_no_reason_to_sign_in(
-    cloud: LocalCloud, store: ExportStore, provider: TokenProvider
+    cloud: LocalCloud, export: Export, provider: TokenProvider
 ) -> None:
-    store.event_folders()
+    export.event_folders()
     age(provider)
     cloud.revoke("storage", "access")
     cloud.faults.add(503, step="refresh", times=None, body="<html>")
     with pytest.raises(AylaUnavailable, match="503"):
-        store.event_folders()
+        export.event_folders()
     assert cloud.sign_ins == 1
 
 
@@ -383,14 +383,14 @@ def test_no_secret_stands_in_an_error_or_a_log(cloud: LocalCloud, caplog: pytest
     settings = settings_of(cloud)
     secrets = [settings.password, settings.app_secret]
     provider = provider_of(settings, on_secret=secrets.append)
-    store = store_of(cloud, provider)
+    export = export_of(cloud, provider)
     told = [repr(settings)]
     for _ in range(2):
         try:
-            store.event_folders()
+            export.event_folders()
         except AylaError as error:
             told += [str(error), repr(error), *traceback.format_exception(error)]
-    client_of(store).close()
+    client_of(export).close()
     assert (len(told) > 1) == (scene != "nothing")
     told += [repr(provider._session), repr(provider._token)]
     ours = [one for one in caplog.records if one.name.startswith("ayla_provider")]

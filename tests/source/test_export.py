@@ -16,8 +16,8 @@ from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, A
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import crc32c_of
 from ayla_provider.source.auth import TokenProvider
-from ayla_provider.source.export import ExportStore
-from tests.support.ayla import WAITS, Answering, at, client_of, put, requests_of, store_of
+from ayla_provider.source.export import Export
+from tests.support.ayla import WAITS, Answering, at, client_of, export_of, put, requests_of
 
 
 @pytest.fixture(autouse=True)
@@ -31,17 +31,15 @@ def listings(cloud: LocalCloud) -> list[dict[str, str]]:
     return [{name: found[0] for name, found in parse_qs(one.query).items()} for one in requests_of(cloud, "list")]
 
 
-def look(store: ExportStore, *hours: int, event_type: str = "datapoint") -> list[HourState]:
-    return [one.state for one in store.status(event_type, [at(hour) for hour in hours], **WAITS)]
+def look(export: Export, *hours: int, event_type: str = "datapoint") -> list[HourState]:
+    return [one.state for one in export.status(event_type, [at(hour) for hour in hours], **WAITS)]
 
 
-def test_every_page_of_a_listing_states_the_prefix_and_nothing_else_is_asked(
-    cloud: LocalCloud, store: ExportStore
-) -> None:
+def test_every_page_of_a_listing_states_the_prefix_and_nothing_else_is_asked(cloud: LocalCloud, export: Export) -> None:
     names = [put(cloud, 2, f"{number:04}.csv") for number in range(2500)]
     put(cloud, 2, "other.csv", folder="Datapoint Ack")
     put(cloud, 3, "later.csv")
-    files = store.list_files("datapoint", at(2), at(3))
+    files = export.list_files("datapoint", at(2), at(3))
     assert [file.name for file in files] == names
     time.sleep(0.3)  # the library's own request for the bucket would come in the background
     assert {one.step for one in cloud.requests} == {"sign_in", "acs", "list"}
@@ -52,9 +50,9 @@ def test_every_page_of_a_listing_states_the_prefix_and_nothing_else_is_asked(
     assert ["pageToken" in page for page in pages] == [False, True, True]
 
 
-def test_a_file_is_told_with_all_its_facts(cloud: LocalCloud, store: ExportStore) -> None:
+def test_a_file_is_told_with_all_its_facts(cloud: LocalCloud, export: Export) -> None:
     cloud.put_object("Datapoint Ack", "2024-05-09 02:10:20", "a.csv", b"content", at(3, 30))
-    (file,) = store.list_files("datapoint_ack", at(2), at(3))
+    (file,) = export.list_files("datapoint_ack", at(2), at(3))
     assert (file.event_type, file.hour, file.folder_time) == ("datapoint_ack", at(2), at(2, 10) + timedelta(seconds=20))
     assert (file.file, file.name) == ("a.csv", f"{cloud.oem_id}/Datapoint Ack/2024-05-09 02:10:20/a.csv")
     stored = cloud.vendor.live(file.name)
@@ -63,32 +61,32 @@ def test_a_file_is_told_with_all_its_facts(cloud: LocalCloud, store: ExportStore
     assert file.created == at(3, 30)
 
 
-def test_only_the_live_generation_is_listed(cloud: LocalCloud, store: ExportStore) -> None:
+def test_only_the_live_generation_is_listed(cloud: LocalCloud, export: Export) -> None:
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", b"old", at(3, 30))
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", b"newer", at(3, 40))
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", b"still to come", at(14))
-    assert [file.size for file in store.list_files("datapoint", at(2), at(3))] == [5]
+    assert [file.size for file in export.list_files("datapoint", at(2), at(3))] == [5]
 
 
-def test_both_styles_and_several_folders_belong_to_their_hour(cloud: LocalCloud, store: ExportStore) -> None:
+def test_both_styles_and_several_folders_belong_to_their_hour(cloud: LocalCloud, export: Export) -> None:
     inside = ["2024-05-09 02:00:00", "2024-05-09 02:59:59", "2024-05-09-02:00:00", "2024-05-09-02:30:00"]
     outside = ["2024-05-09 01:59:59", "2024-05-09 03:00:00", "2024-05-09-01:59:59", "2024-05-09-03:00:00"]
     for folder in [*inside, *outside, "2024-05-08 02:00:00", "2024-05-10-02:00:00"]:
         cloud.put_object("Datapoint", folder, "a.csv", b"x", at(4))
-    files = store.list_files("datapoint", at(2), at(3))
+    files = export.list_files("datapoint", at(2), at(3))
     assert {file.name.split("/")[2] for file in files} == set(inside)
     assert [file.style for file in files].count(FolderStyle.HYPHEN) == 2
-    assert len(store.list_files("datapoint", at(1), at(4))) == 8
+    assert len(export.list_files("datapoint", at(1), at(4))) == 8
 
 
 @pytest.mark.parametrize(("start", "hours"), [(at(23), 1), (at(22), 4), (at(0) - timedelta(hours=1), 2)])
-def test_a_listing_is_bounded_across_midnight(cloud: LocalCloud, store: ExportStore, start: Any, hours: int) -> None:
+def test_a_listing_is_bounded_across_midnight(cloud: LocalCloud, export: Export, start: Any, hours: int) -> None:
     cloud.clock.set(at(12) + timedelta(days=3))
     for offset in range(-3, hours + 3):
         for style in FolderStyle:
             cloud.put_object("Datapoint", (start + timedelta(hours=offset)).strftime(style.value), "a.csv", b"x")
     end = start + timedelta(hours=hours)
-    files = store.list_files("datapoint", start, end)
+    files = export.list_files("datapoint", start, end)
     assert len(files) == 2 * hours
     assert {file.hour for file in files} == {start + timedelta(hours=offset) for offset in range(hours)}
     query = listings(cloud)[-1]
@@ -97,7 +95,7 @@ def test_a_listing_is_bounded_across_midnight(cloud: LocalCloud, store: ExportSt
 
 
 def test_placeholders_and_strays_are_left_out(
-    cloud: LocalCloud, store: ExportStore, caplog: pytest.LogCaptureFixture
+    cloud: LocalCloud, export: Export, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="ayla_provider")
     below = f"{cloud.oem_id}/Datapoint"
@@ -106,70 +104,70 @@ def test_placeholders_and_strays_are_left_out(
     assert content
     for stray in ("", "2024-05-09 02:00:00/", "2024-05-09 02:00:00/sub/", "2024-05-09 02:00", "2024-05-09 02:xx:00/b"):
         cloud.vendor.put(f"{below}/{stray}", content.content)
-    assert [file.name for file in store.list_files("datapoint", at(2), at(3))] == [name]
+    assert [file.name for file in export.list_files("datapoint", at(2), at(3))] == [name]
     (warning,) = [one.getMessage() for one in caplog.records]
     assert "2 objects" in warning
     assert "2024-05-09 02:00'" in warning
 
 
-def test_a_file_in_a_folder_of_a_folder_is_one(cloud: LocalCloud, store: ExportStore) -> None:
+def test_a_file_in_a_folder_of_a_folder_is_one(cloud: LocalCloud, export: Export) -> None:
     put(cloud, 2, "part/a.csv")
-    assert [file.file for file in store.list_files("datapoint", at(2), at(3))] == ["part/a.csv"]
+    assert [file.file for file in export.list_files("datapoint", at(2), at(3))] == ["part/a.csv"]
 
 
 @pytest.mark.parametrize("asked", ["datapoint_ack", "Datapoint Ack", "DATAPOINT-ACK", "datapointack"])
 @pytest.mark.parametrize("folder", ["Datapoint Ack", "DatapointAck", "datapoint_ack", "DATAPOINT-ACK"])
-def test_a_folder_is_found_however_it_is_spelt(cloud: LocalCloud, store: ExportStore, folder: str, asked: str) -> None:
+def test_a_folder_is_found_however_it_is_spelt(cloud: LocalCloud, export: Export, folder: str, asked: str) -> None:
     put(cloud, 2, "a.csv", folder=folder)
     put(cloud, 2, "b.csv", folder="Datapoint")
-    assert [file.file for file in store.list_files(asked, at(2), at(3))] == ["a.csv"]
+    assert [file.file for file in export.list_files(asked, at(2), at(3))] == ["a.csv"]
 
 
 def test_a_folder_of_an_unknown_event_type_is_listed_with_a_warning(
-    cloud: LocalCloud, store: ExportStore, caplog: pytest.LogCaptureFixture
+    cloud: LocalCloud, export: Export, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = put(cloud, 2, "a.csv", folder="activation")
-    assert store.event_folders() == {"activation": "activation"}
+    assert export.event_folders() == {"activation": "activation"}
     (warning,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert "activation" in warning
-    assert [file.name for file in store.list_files("activation", at(2), at(3))] == [name]
+    assert [file.name for file in export.list_files("activation", at(2), at(3))] == [name]
 
 
 def test_a_folder_that_can_be_no_event_type_does_not_hide_the_others(
-    cloud: LocalCloud, store: ExportStore, caplog: pytest.LogCaptureFixture
+    cloud: LocalCloud, export: Export, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(cloud, 2, "a.csv", folder="Días")
     put(cloud, 2, "a.csv", folder="Location")
-    assert store.event_folders() == {"location": "Location"}
+    assert export.event_folders() == {"location": "Location"}
     assert "Días" in caplog.text
 
 
 def test_two_folders_of_one_event_type_are_an_error_that_says_how_to_choose(
-    cloud: LocalCloud, provider: TokenProvider, store: ExportStore
+    cloud: LocalCloud, provider: TokenProvider, export: Export
 ) -> None:
     put(cloud, 2, "a.csv", folder="Datapoint Ack")
     name = put(cloud, 2, "b.csv", folder="DatapointAck")
     with pytest.raises(AylaConfigError, match=r"'Datapoint Ack' and 'DatapointAck'.*event_folders"):
-        store.list_files("datapoint_ack", at(2), at(3))
-    chosen = store_of(cloud, provider, event_folders={"datapoint_ack": "DatapointAck"})
+        export.list_files("datapoint_ack", at(2), at(3))
+    chosen = export_of(cloud, provider, event_folders={"datapoint_ack": "DatapointAck"})
     with closing(client_of(chosen)):
         assert [file.name for file in chosen.list_files("datapoint_ack", at(2), at(3))] == [name]
 
 
-def test_a_folder_that_is_not_there_yet_is_looked_for_again(cloud: LocalCloud, store: ExportStore) -> None:
+def test_a_folder_that_is_not_there_yet_is_looked_for_again(cloud: LocalCloud, export: Export) -> None:
     put(cloud, 9, "a.csv", folder="Location")
-    assert look(store, 2, event_type="registration") == [HourState.EMPTY]
+    assert look(export, 2, event_type="registration") == [HourState.EMPTY]
     put(cloud, 2, "a.csv", folder="REGISTRATION")
-    assert look(store, 2, event_type="registration") == [HourState.LANDED]
+    assert look(export, 2, event_type="registration") == [HourState.LANDED]
 
 
-def test_a_status_is_one_bounded_listing_when_nothing_is_in_doubt(cloud: LocalCloud, store: ExportStore) -> None:
+def test_a_status_is_one_bounded_listing_when_nothing_is_in_doubt(cloud: LocalCloud, export: Export) -> None:
     for hour in (2, 4, 5):
         put(cloud, hour, "a.csv")
-    store.event_folders()
+    export.event_folders()
     before = len(listings(cloud))
     landed, empty = HourState.LANDED, HourState.EMPTY
-    assert look(store, 2, 3, 4, 5) == [landed, empty, landed, landed]
+    assert look(export, 2, 3, 4, 5) == [landed, empty, landed, landed]
     (query,) = listings(cloud)[before:]
     prefix = f"{cloud.oem_id}/Datapoint/"
     assert query["prefix"] == prefix
@@ -177,49 +175,54 @@ def test_a_status_is_one_bounded_listing_when_nothing_is_in_doubt(cloud: LocalCl
     assert query["fields"] == "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
 
-def test_signs_of_life_cost_one_result_of_each_event_type_until_one_shows(
-    cloud: LocalCloud, store: ExportStore
-) -> None:
+def test_signs_of_life_cost_one_result_of_each_event_type_until_one_shows(cloud: LocalCloud, export: Export) -> None:
     for folder in ("Connection", "Datapoint", "Location", "Registration"):
         put(cloud, 1, "a.csv", folder=folder)
     for number in range(20):
         put(cloud, 9, f"{number}.csv", folder="Location")
-    store.event_folders()
+    export.event_folders()
     before = len(listings(cloud))
-    assert look(store, 5) == [HourState.EMPTY]
+    assert look(export, 5) == [HourState.EMPTY]
     _, *looks = listings(cloud)[before:]
     assert {one["maxResults"] for one in looks} == {"1"}
     assert [one["prefix"].split("/")[1] for one in looks] == ["Datapoint", "Connection", "Location"]
 
 
-def test_without_any_sign_of_life_an_hour_is_overdue(cloud: LocalCloud, store: ExportStore) -> None:
+def test_without_any_sign_of_life_an_hour_is_overdue(cloud: LocalCloud, export: Export) -> None:
     for folder in ("Connection", "Datapoint", "Location"):
         put(cloud, 5, "a.csv", folder=folder)
         put(cloud, 4, "a.csv", folder=folder)
-    assert look(store, 4, 5, 6) == [HourState.LANDED, HourState.LANDED, HourState.OVERDUE]
+    assert look(export, 4, 5, 6) == [HourState.LANDED, HourState.LANDED, HourState.OVERDUE]
 
 
-def test_hours_before_a_stall_are_empty_although_those_in_it_are_overdue(cloud: LocalCloud, store: ExportStore) -> None:
+def test_hours_before_a_stall_are_empty_although_those_in_it_are_overdue(cloud: LocalCloud, export: Export) -> None:
     put(cloud, 1, "a.csv")
     put(cloud, 5, "a.csv", folder="Location")
     empty, overdue = HourState.EMPTY, HourState.OVERDUE
-    assert look(store, *range(2, 8)) == [empty, empty, empty, overdue, overdue, overdue]
-    assert look(store, *range(2, 8), event_type="location") == [empty, empty, empty, HourState.LANDED, overdue, overdue]
-    assert look(store, 5, 6, 7) == [overdue, overdue, overdue]
-    assert look(store, 4, 5) == [empty, overdue]
+    assert look(export, *range(2, 8)) == [empty, empty, empty, overdue, overdue, overdue]
+    assert look(export, *range(2, 8), event_type="location") == [
+        empty,
+        empty,
+        empty,
+        HourState.LANDED,
+        overdue,
+        overdue,
+    ]
+    assert look(export, 5, 6, 7) == [overdue, overdue, overdue]
+    assert look(export, 4, 5) == [empty, overdue]
 
 
 @pytest.mark.parametrize("folder", ["2024-05-09 07:00:00", "2024-05-09-07:00:00", "2024-05-10-00:00:00"])
 def test_an_object_of_a_later_hour_in_either_style_is_a_sign_of_life(
-    cloud: LocalCloud, store: ExportStore, folder: str
+    cloud: LocalCloud, export: Export, folder: str
 ) -> None:
     cloud.put_object("Location", "2024-05-09-03:00:00", "earlier, but after it in a listing", b"x", at(5))
     cloud.put_object("Location", folder, "a.csv", b"x", at(9))
-    assert look(store, 6) == [HourState.EMPTY]
+    assert look(export, 6) == [HourState.EMPTY]
 
 
 def test_an_hour_without_files_is_expired_where_the_source_keeps_nothing_of_its_time(
-    cloud: LocalCloud, store: ExportStore
+    cloud: LocalCloud, export: Export
 ) -> None:
     cloud.clock.set(at(12) + timedelta(days=60))
     for folder, days in (("Datapoint", 29), ("Location", 10)):
@@ -227,7 +230,7 @@ def test_an_hour_without_files_is_expired_where_the_source_keeps_nothing_of_its_
         cloud.put_object(folder, f"{time:%Y-%m-%d %H:%M:%S}", "a.csv", b"x", time + timedelta(hours=2))
 
     def state(days: int, hour: int) -> HourState:
-        (found,) = store.status("datapoint", [at(hour) + timedelta(days=days)], **WAITS)
+        (found,) = export.status("datapoint", [at(hour) + timedelta(days=days)], **WAITS)
         return found.state
 
     def looks_for_the_oldest() -> list[str]:
@@ -243,41 +246,41 @@ def test_an_hour_without_files_is_expired_where_the_source_keeps_nothing_of_its_
     assert looks_for_the_oldest() == ["Datapoint", "Location"], "once for all hours"
 
 
-def test_a_placeholder_does_not_hide_a_sign_of_life(cloud: LocalCloud, store: ExportStore) -> None:
+def test_a_placeholder_does_not_hide_a_sign_of_life(cloud: LocalCloud, export: Export) -> None:
     name = put(cloud, 9, "a.csv")
     content = cloud.vendor.live(name)
     assert content
     cloud.vendor.put(name.removesuffix("a.csv"), content.content)
-    assert look(store, 6) == [HourState.EMPTY]
+    assert look(export, 6) == [HourState.EMPTY]
 
 
-def test_an_hour_goes_from_open_over_pending_and_arriving_to_landed(cloud: LocalCloud, store: ExportStore) -> None:
+def test_an_hour_goes_from_open_over_pending_and_arriving_to_landed(cloud: LocalCloud, export: Export) -> None:
     cloud.put_object("Datapoint", "2024-05-09 06:00:00", "a.csv", b"x", at(7, 40))
     states = []
     for now in (at(6, 59), at(7), at(7, 39), at(7, 40), at(7, 54), at(7, 55)):
         cloud.clock.set(now)
-        states += look(store, 6)
+        states += look(export, 6)
     pending, arriving = HourState.PENDING, HourState.ARRIVING
     assert states == [HourState.OPEN, pending, pending, arriving, arriving, HourState.LANDED]
 
 
 def test_a_bucket_that_is_refused_is_told_with_what_to_check(cloud: LocalCloud, provider: TokenProvider) -> None:
-    store = store_of(cloud, provider, oem_id="someone-else")
-    with closing(client_of(store)), pytest.raises(AylaAccessDenied, match=r"403.*check oem_id and bucket"):
-        store.event_folders()
+    export = export_of(cloud, provider, oem_id="someone-else")
+    with closing(client_of(export)), pytest.raises(AylaAccessDenied, match=r"403.*check oem_id and bucket"):
+        export.event_folders()
 
 
-def test_a_bucket_that_is_not_there_is_told_with_what_to_check(cloud: LocalCloud, store: ExportStore) -> None:
+def test_a_bucket_that_is_not_there_is_told_with_what_to_check(cloud: LocalCloud, export: Export) -> None:
     cloud.faults.add(404, step="list", times=None)
     with pytest.raises(AylaAccessDenied, match=r"404.*Check bucket"):
-        store.event_folders()
+        export.event_folders()
 
 
 @pytest.mark.parametrize("fault", [503, 429, 500, "cut"])
-def test_a_passing_fault_of_a_listing_is_gone_over(cloud: LocalCloud, store: ExportStore, fault: Any) -> None:
+def test_a_passing_fault_of_a_listing_is_gone_over(cloud: LocalCloud, export: Export, fault: Any) -> None:
     put(cloud, 2, "a.csv")
     cloud.faults.add(fault, step="list", nth=2)
-    assert look(store, 2) == [HourState.LANDED]
+    assert look(export, 2) == [HourState.LANDED]
 
 
 @pytest.mark.parametrize(
@@ -291,24 +294,24 @@ def test_a_passing_fault_of_a_listing_is_gone_over(cloud: LocalCloud, store: Exp
     ],
 )
 def test_a_fault_of_a_listing_that_stays_is_told_with_event_type_and_hour(
-    cloud: LocalCloud, store: ExportStore, fault: dict[str, Any]
+    cloud: LocalCloud, export: Export, fault: dict[str, Any]
 ) -> None:
     put(cloud, 2, "a.csv")
-    store.event_folders()
+    export.event_folders()
     cloud.faults.add(**fault, step="list", times=None)
     with pytest.raises(AylaError, match=r"datapoint, 2024-05-09 02:00 UTC to 2024-05-09 04:00 UTC") as failed:
-        look(store, 2, 3)
+        look(export, 2, 3)
     assert type(failed.value) is AylaUnavailable
     assert failed.value.retryable
 
 
-def test_an_entry_without_its_checksum_is_an_error_that_names_it(cloud: LocalCloud, store: ExportStore) -> None:
+def test_an_entry_without_its_checksum_is_an_error_that_names_it(cloud: LocalCloud, export: Export) -> None:
     name = put(cloud, 2, "a.csv")
-    store.event_folders()
+    export.event_folders()
     body = f'{{"items": [{{"name": "{name}", "size": "1", "generation": "1"}}]}}'
     cloud.faults.add(200, step="list", body=body, content_type="application/json")
     with pytest.raises(AylaUnavailable, match=r"a\.csv.*lacks"):
-        look(store, 2)
+        look(export, 2)
 
 
 def test_a_redirect_of_a_listing_takes_the_token_nowhere(
@@ -316,8 +319,8 @@ def test_a_redirect_of_a_listing_takes_the_token_nowhere(
 ) -> None:
     other = answering(200)
     server = answering(307, Location=f"{other.url}PATH")
-    store = store_of(cloud, provider, endpoint=server.url)
-    with closing(client_of(store)), pytest.raises(AylaUnavailable):
-        store.event_folders()
+    export = export_of(cloud, provider, endpoint=server.url)
+    with closing(client_of(export)), pytest.raises(AylaUnavailable):
+        export.event_folders()
     assert server.received
     assert other.received == []

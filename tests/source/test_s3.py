@@ -1,4 +1,4 @@
-"""An export in Amazon S3, before it moved to Cloud Storage: the same hours, through the same store and archive."""
+"""An export in Amazon S3, before it moved to Cloud Storage: the same hours, through the same classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaTransferError
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.source.s3 import S3Source
 from ayla_provider.transport.checksum import Crc32c
 from tests.support.ayla import WAITS, Answering
@@ -93,8 +93,8 @@ def source(s3_url: str) -> S3Source:
 
 
 @pytest.fixture
-def store(source: S3Source) -> ExportStore:
-    return ExportStore(source, "")
+def export(source: S3Source) -> Export:
+    return Export(source, "")
 
 
 def put(source: S3Source, content: bytes, *, folder: str = "Datapoint", hour: datetime = HOUR, minute: int = 0) -> str:
@@ -103,47 +103,47 @@ def put(source: S3Source, content: bytes, *, folder: str = "Datapoint", hour: da
     return key
 
 
-def take_in(store: ExportStore, root: Path, *hours: datetime) -> ArchiveReport:
+def take_in(export: Export, root: Path, *hours: datetime) -> ArchiveReport:
     # What is put now counts as arriving for a quarter of an hour.
-    later = store.now() + ONE_HOUR
-    there = ExportStore(store.source, "", now=lambda: later)
+    later = export.now() + ONE_HOUR
+    there = Export(export.source, "", now=lambda: later)
     return Archive(FileDestination(root)).take_in(there, "datapoint", hours or [HOUR], **WAITS, written_by={})
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 20_000_000])
 def test_a_copy_equals_its_source_and_is_not_made_again(
-    source: S3Source, store: ExportStore, tmp_path: Path, size: int
+    source: S3Source, export: Export, tmp_path: Path, size: int
 ) -> None:
     content = (b"0123456789abcde\n" * (size // 16 + 1))[:size]
     key = put(source, content)
-    report = take_in(store, tmp_path)
+    report = take_in(export, tmp_path)
     (entry,) = report.manifests[0].files
     assert (tmp_path / entry.path).read_bytes() == content
     assert (entry.source, entry.size, entry.crc32c) == (key, size, Crc32c(content).base64)
     assert entry.lines == content.count(b"\n") + (not content.endswith(b"\n") and size > 0)
-    again = take_in(store, tmp_path)
+    again = take_in(export, tmp_path)
     assert (again.copied_files, again.manifests_written) == (0, 0)
 
 
 def test_a_replaced_object_is_copied_again_also_within_a_second(
-    source: S3Source, store: ExportStore, tmp_path: Path
+    source: S3Source, export: Export, tmp_path: Path
 ) -> None:
     put(source, b"old\n")
-    take_in(store, tmp_path)
+    take_in(export, tmp_path)
     put(source, b"new\n")
-    report = take_in(store, tmp_path)
+    report = take_in(export, tmp_path)
     assert report.copied_files == 1
     assert report.manifests[0].revision == 2
     assert (tmp_path / report.manifests[0].files[0].path).read_bytes() == b"new\n"
 
 
-def test_hours_are_told_apart_as_in_cloud_storage(source: S3Source, store: ExportStore) -> None:
+def test_hours_are_told_apart_as_in_cloud_storage(source: S3Source, export: Export) -> None:
     put(source, b"a\n", minute=24)
     put(source, b"b\n")
     put(source, b"c\n", hour=HOUR + 2 * ONE_HOUR)
     put(source, b"d\n", folder="Datapoint Ack", hour=HOUR + ONE_HOUR)
-    assert store.event_folders() == {"datapoint": "Datapoint", "datapoint_ack": "Datapoint Ack"}
-    later = ExportStore(store.source, "", now=lambda: datetime.now(UTC) + ONE_HOUR)
+    assert export.event_folders() == {"datapoint": "Datapoint", "datapoint_ack": "Datapoint Ack"}
+    later = Export(export.source, "", now=lambda: datetime.now(UTC) + ONE_HOUR)
     found = later.status("datapoint", hours_between(HOUR, HOUR + 3 * ONE_HOUR), **WAITS)
     assert [one.state for one in found] == [HourState.LANDED, HourState.EMPTY, HourState.LANDED]
     assert [len(one.files) for one in found] == [2, 0, 1]
@@ -152,7 +152,7 @@ def test_hours_are_told_apart_as_in_cloud_storage(source: S3Source, store: Expor
 
 
 def test_an_hour_among_a_hundred_thousand_objects_takes_one_request(
-    s3_url: str, source: S3Source, store: ExportStore
+    s3_url: str, source: S3Source, export: Export
 ) -> None:
     from moto.core import DEFAULT_ACCOUNT_ID
     from moto.s3.models import s3_backends
@@ -165,11 +165,11 @@ def test_an_hour_among_a_hundred_thousand_objects_takes_one_request(
         many = copy.copy(one)
         many.name = f"Datapoint/{hour:%Y-%m-%d %H}:{number % 20:02}:30/Datapoints.csv"
         bucket.keys[many.name] = many
-    store.event_folders()
+    export.event_folders()
     before = source.requests
-    assert len(store.list_files("datapoint", HOUR - 100 * ONE_HOUR, HOUR - 99 * ONE_HOUR)) == 20
+    assert len(export.list_files("datapoint", HOUR - 100 * ONE_HOUR, HOUR - 99 * ONE_HOUR)) == 20
     assert source.requests - before == 1
-    assert len(store.list_files("datapoint", HOUR - 200 * ONE_HOUR, HOUR)) == 4000
+    assert len(export.list_files("datapoint", HOUR - 200 * ONE_HOUR, HOUR)) == 4000
     assert source.requests - before == 1 + 5
 
 
@@ -191,7 +191,7 @@ def test_wrong_keys_are_told_with_where_to_find_the_right_ones(
     requests.post(f"{s3_url}/moto-api/reset-auth", data="0", timeout=10)
     try:
         with pytest.raises(AylaAccessDenied) as refused:
-            ExportStore(S3Source(client_at(s3_url, **keys), source.bucket), "").event_folders()
+            Export(S3Source(client_at(s3_url, **keys), source.bucket), "").event_folders()
     finally:
         requests.post(f"{s3_url}/moto-api/reset-auth", data="10000000", timeout=10)
     assert said in str(refused.value)
@@ -212,7 +212,7 @@ def test_a_wrong_region_is_told_with_the_right_one(
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>elsewhere</Message></Error>"
     server = answering(status, body, **headers)
     with pytest.raises(AylaConfigError, match=r"the bucket is in eu-west-1\. Set region_name"):
-        ExportStore(S3Source(client_at(server.url), "a-bucket"), "").event_folders()
+        Export(S3Source(client_at(server.url), "a-bucket"), "").event_folders()
 
 
 CONTENT = b"0123456789abcde\n" * 200_000
@@ -221,7 +221,7 @@ CONTENT = b"0123456789abcde\n" * 200_000
 def test_a_download_that_breaks_off_goes_on_where_it_was(source: S3Source, passing: Passing, tmp_path: Path) -> None:
     put(source, CONTENT)
     passing.spoiled = ["refused", "refused", "broken off", "broken off"]
-    report = take_in(ExportStore(S3Source(client_at(passing.url), source.bucket), ""), tmp_path)
+    report = take_in(Export(S3Source(client_at(passing.url), source.bucket), ""), tmp_path)
     (entry,) = report.manifests[0].files
     assert (tmp_path / entry.path).read_bytes() == CONTENT
     first, *others = passing.ranges
@@ -233,7 +233,7 @@ def test_what_arrives_corrupted_is_fetched_again_and_never_stored(
     source: S3Source, passing: Passing, tmp_path: Path
 ) -> None:
     put(source, CONTENT)
-    there = ExportStore(S3Source(client_at(passing.url), source.bucket), "")
+    there = Export(S3Source(client_at(passing.url), source.bucket), "")
     passing.spoiled = ["corrupted"] * 2
     with pytest.raises(AylaTransferError, match=r"Datapoints\.csv.*have MD5 .*the vendor's bucket states"):
         take_in(there, tmp_path)
@@ -248,7 +248,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
 ) -> None:
     put(source, CONTENT)
     there = S3Source(client_at(passing.url), source.bucket)
-    (file,) = ExportStore(there, "").list_files("datapoint", HOUR, HOUR + ONE_HOUR)
+    (file,) = Export(there, "").list_files("datapoint", HOUR, HOUR + ONE_HOUR)
     put(source, CONTENT[::-1])
     with pytest.raises(AylaTransferError, match="vanished or was replaced after it was listed"):
         there.open(file, 100)
@@ -256,28 +256,28 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
 
 @pytest.mark.parametrize("how", ["in parts", "with a key of KMS"])
 def test_an_etag_that_is_no_md5_is_not_taken_for_one(
-    source: S3Source, store: ExportStore, tmp_path: Path, how: str
+    source: S3Source, export: Export, tmp_path: Path, how: str
 ) -> None:
     key = f"Datapoint/{HOUR:%Y-%m-%d %H:%M:%S}/Datapoints.csv"
     if how == "in parts":
         source.client.upload_fileobj(io.BytesIO(CONTENT * 3), source.bucket, key)
     else:
         source.client.put_object(Bucket=source.bucket, Key=key, Body=CONTENT * 3, ServerSideEncryption="aws:kms")
-    (file,) = store.list_files("datapoint", HOUR, HOUR + ONE_HOUR)
+    (file,) = export.list_files("datapoint", HOUR, HOUR + ONE_HOUR)
     assert ("-" in file.etag) == (how == "in parts")
     assert source.open(file, 0).md5 is None
-    (entry,) = take_in(store, tmp_path).manifests[0].files
+    (entry,) = take_in(export, tmp_path).manifests[0].files
     assert (tmp_path / entry.path).read_bytes() == CONTENT * 3
 
 
-def test_a_try_after_a_lost_manifest_leaves_what_stands(source: S3Source, store: ExportStore, tmp_path: Path) -> None:
+def test_a_try_after_a_lost_manifest_leaves_what_stands(source: S3Source, export: Export, tmp_path: Path) -> None:
     """S3 states no CRC32C, so that it is read again; what is the same isn't written again."""
     put(source, CONTENT)
-    (entry,) = take_in(store, tmp_path).manifests[0].files
+    (entry,) = take_in(export, tmp_path).manifests[0].files
     before = (tmp_path / entry.path).stat()
     (manifest,) = (tmp_path / "_manifests").rglob("*.json")
     manifest.unlink()
-    (again,) = take_in(store, tmp_path).manifests[0].files
+    (again,) = take_in(export, tmp_path).manifests[0].files
     assert again == entry
     assert (tmp_path / entry.path).stat().st_ino == before.st_ino
     assert (tmp_path / entry.path).stat().st_mtime_ns == before.st_mtime_ns
@@ -285,4 +285,4 @@ def test_a_try_after_a_lost_manifest_leaves_what_stands(source: S3Source, store:
 
 def test_a_bucket_that_is_not_there_is_told(s3_url: str) -> None:
     with pytest.raises(AylaAccessDenied, match=r"no such bucket.*Check bucket_name"):
-        ExportStore(S3Source(client_at(s3_url), "none-of-that-name"), "").event_folders()
+        Export(S3Source(client_at(s3_url), "none-of-that-name"), "").event_folders()

@@ -15,7 +15,7 @@ import trustme
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source import auth
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.source.gcs import GcsSource
 from ayla_provider.source.settings import AylaSettings
 from ayla_provider.transport.session import authorized_session
@@ -77,7 +77,7 @@ def look(settings: AylaSettings) -> dict[str, str]:
         network=settings.network,
     )
     with closing(source.client):
-        return ExportStore(source, f"{settings.oem_id}/").event_folders()
+        return Export(source, f"{settings.oem_id}/").event_folders()
 
 
 def told(settings: AylaSettings, kind: type[AylaError] = AylaUnavailable) -> str:
@@ -293,7 +293,7 @@ def test_storage_alone_behind_a_proxy_that_refuses_is_told_at_once(
         network=behind,
     )
     with closing(source.client), pytest.raises(AylaConfigError, match="407"):
-        ExportStore(source, f"{settings.oem_id}/").event_folders()
+        Export(source, f"{settings.oem_id}/").event_folders()
     assert len(seen.asked) == 1
 
 

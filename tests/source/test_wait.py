@@ -13,7 +13,7 @@ from ayla_provider.source.wait import Look, describe_interval, is_all_empty, loo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ayla_provider.source.export import ExportStore
+    from ayla_provider.source.export import Export
 
 TWO = datetime(2024, 5, 9, 2, tzinfo=UTC)
 THREE, FOUR = TWO + ONE_HOUR, TWO + 2 * ONE_HOUR
@@ -27,7 +27,7 @@ def made(hour: datetime, created: datetime, size: int = 10) -> ExportFile:
 
 
 class Shelf:
-    """An export store that shows some files at a set time, and is alive or not."""
+    """An export that shows some files at a set time, and is alive or not."""
 
     def __init__(self, now: datetime, *files: ExportFile, alive: bool = False) -> None:
         self._now = now
@@ -49,7 +49,7 @@ class Shelf:
 
 
 def look_at(shelf: Shelf, *hours: datetime, quiet: timedelta = QUIET, patience: timedelta = PATIENCE) -> Look:
-    return look(cast("ExportStore", shelf), "datapoint", hours, quiet_period=quiet, patience=patience)
+    return look(cast("Export", shelf), "datapoint", hours, quiet_period=quiet, patience=patience)
 
 
 def test_landed_hours_are_settled_and_counted() -> None:

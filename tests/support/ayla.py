@@ -28,7 +28,7 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source import auth, guard, reader
 from ayla_provider.source.auth import TokenProvider
-from ayla_provider.source.export import ExportStore
+from ayla_provider.source.export import Export
 from ayla_provider.source.gcs import GcsSource
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
@@ -106,24 +106,24 @@ def provider(cloud: LocalCloud) -> TokenProvider:
 
 
 @pytest.fixture
-def store(cloud: LocalCloud, provider: TokenProvider) -> Iterator[ExportStore]:
-    made = store_of(cloud, provider)
+def export(cloud: LocalCloud, provider: TokenProvider) -> Iterator[Export]:
+    made = export_of(cloud, provider)
     with closing(client_of(made)):
         yield made
 
 
-def store_of(cloud: LocalCloud, provider: TokenProvider, **arguments: Any) -> ExportStore:
+def export_of(cloud: LocalCloud, provider: TokenProvider, **arguments: Any) -> Export:
     of_source = {"bucket": cloud.vendor.name, "endpoint": cloud.url}
     of_source |= {name: arguments.pop(name) for name in ("bucket", "endpoint", "network") if name in arguments}
     source = GcsSource(provider.credentials(), **of_source)
     root = f"{arguments.pop('oem_id', cloud.oem_id)}/"
-    return ExportStore(source, root, **{"now": cloud.clock.now} | arguments)
+    return Export(source, root, **{"now": cloud.clock.now} | arguments)
 
 
-def client_of(store: ExportStore) -> storage.Client:
-    """Return the google-cloud-storage client of a store's source."""
-    assert isinstance(store.source, GcsSource)
-    return store.source.client
+def client_of(export: Export) -> storage.Client:
+    """Return the google-cloud-storage client of an export's source."""
+    assert isinstance(export.source, GcsSource)
+    return export.source.client
 
 
 def age(provider: TokenProvider) -> None:
@@ -202,9 +202,9 @@ def place(request: pytest.FixtureRequest, cloud: LocalCloud, tmp_path: Path) -> 
     return gcs_place(cloud, request.getfixturevalue("customer"))
 
 
-def take_in(archive: Archive, store: ExportStore, *hours: int, event_type: str = "datapoint") -> ArchiveReport:
+def take_in(archive: Archive, export: Export, *hours: int, event_type: str = "datapoint") -> ArchiveReport:
     """Copy some hours of the day."""
-    return archive.take_in(store, event_type, [at(hour) for hour in hours], **WAITS, written_by={"run_id": "test"})
+    return archive.take_in(export, event_type, [at(hour) for hour in hours], **WAITS, written_by={"run_id": "test"})
 
 
 @dataclasses.dataclass

@@ -9,7 +9,7 @@ from typing import Any
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, RESOURCE_TAGS, ColumnLayout
 from ayla_provider.domain.csv.recognition import MADE, NAME_PATTERN
-from ayla_provider.domain.events import event_type_of
+from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.tables import TABLES, Column, ColumnType
 from ayla_provider.errors import AylaConfigError
 
@@ -78,7 +78,7 @@ class _Declaration:
         if not isinstance(value.get("event_type"), str):
             raise self._wrong(f"event_type is {_shown(value.get('event_type'))}: expected one such as 'datapoint'")
         try:
-            self._event_type = event_type_of(value["event_type"])
+            self._event_type = parse_event_type(value["event_type"])
         except AylaConfigError as error:
             raise self._wrong(str(error)) from None
         self._entries = self._split(value.get("columns"))
