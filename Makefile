@@ -71,10 +71,11 @@ docs: release ## Build the site of the documents into site/; a warning is an err
 release:
 	@$(MAKE) --no-print-directory VENV=.venv-release CONSTRAINTS=constraints/release.txt .venv-release/.release
 
-lint: $(VENV)/.test ## Check style and types
+lint: $(VENV)/.test ## Check style, types, and which layer imports which
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(VENV)/.test ## Put the code into shape
 	@$(BIN)/ruff check --fix .

@@ -2,4 +2,8 @@
 
 from __future__ import annotations
 
+from ayla_provider.domain.events import EVENT_TYPES
+
+__all__ = ["EVENT_TYPES", "__version__"]
+
 __version__ = "0.1.0"

@@ -32,7 +32,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider import EVENT_TYPES
 from ayla_provider.operators import AylaExportToBucketOperator
 
 # The first hour of the hourly DAG, and the first hour that you want.

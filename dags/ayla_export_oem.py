@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, TaskGroup
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider import EVENT_TYPES
 from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
 from ayla_provider.sensors import AylaExportHourSensor
 

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, TaskGroup, task
 
-from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider import EVENT_TYPES
 from ayla_provider.operators import AylaExportToBucketOperator
 from ayla_provider.sensors import AylaExportHourSensor
 

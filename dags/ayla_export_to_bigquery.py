@@ -24,8 +24,8 @@ from airflow.sdk import DAG, AssetAny, Param
 from airflow.timetables.assets import AssetOrTimeSchedule
 from airflow.timetables.trigger import CronTriggerTimetable
 
+from ayla_provider import EVENT_TYPES
 from ayla_provider.assets import export_alias
-from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.operators import AylaExportBigQueryPlanOperator, AylaExportToBigQueryOperator
 
 ARCHIVE = "{{ var.value.ayla_export_destination }}"

@@ -22,8 +22,8 @@ from airflow.sdk import DAG, AssetAny, Param
 from airflow.timetables.assets import AssetOrTimeSchedule
 from airflow.timetables.trigger import CronTriggerTimetable
 
+from ayla_provider import EVENT_TYPES
 from ayla_provider.assets import export_alias
-from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.operators import AylaExportPostgresPlanOperator, AylaExportToPostgresOperator
 
 ARCHIVE = "{{ var.value.ayla_export_destination }}"
