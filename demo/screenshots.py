@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,14 +11,15 @@ from urllib.parse import quote
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.answers import HourAnswer
+from demo import screenshots_coverage, screenshots_form
 from demo.__main__ import BUCKET, DAG, LOADS, ROOT, bring_home, load, scene
+from harness.browser import browser, open_clear_dialog, sign_in, wait_for
 from harness.standalone import Standalone
 
 REPAIRS = "ayla_export_reconcile"
@@ -31,92 +29,10 @@ const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(arguments[0], arguments[1]);
 """
 """Says another folder: nobody's picture is to tell where it was taken."""
-_WAIT = 60.0
-"""Seconds that a page gets to show what is waited for."""
-
-
-@contextlib.contextmanager
-def browser(width: int = 1440, height: int = 900) -> Iterator[webdriver.Chrome]:
-    """Run a headless Chromium with an empty profile."""
-    profile = tempfile.mkdtemp(prefix="chromium-")
-    options = webdriver.ChromeOptions()
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        "--hide-scrollbars",
-        "--force-device-scale-factor=1",
-        f"--window-size={width},{height}",
-        f"--user-data-dir={profile}",
-    ):
-        options.add_argument(argument)
-    options.binary_location = _program("chromium", "google-chrome", "chromium-browser")
-    driver = webdriver.Chrome(options, webdriver.ChromeService(_program("chromedriver")))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-        shutil.rmtree(profile, ignore_errors=True)
-
-
-def sign_in(driver: webdriver.Chrome, airflow: Standalone) -> None:
-    """Sign in to Airflow's UI by its form, and wait until it is there."""
-    driver.get(airflow.url)
-    wait_for(driver, "input[name=username]")
-    driver.find_element(By.NAME, "username").send_keys(airflow.username)
-    driver.find_element(By.NAME, "password").send_keys(airflow.password)
-    driver.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
-    wait_for(driver, "body", text="Welcome")
-
-
-def wait_for(driver: webdriver.Chrome, css: str, *, text: str = "", count: int = 1) -> None:
-    """Wait until as many elements as wanted match and hold a text."""
-
-    def shown(_: webdriver.Chrome) -> bool:
-        # Elements may be replaced while they are looked at.
-        with contextlib.suppress(Exception):
-            return sum(text in element.text for element in driver.find_elements(By.CSS_SELECTOR, css)) >= count
-        return False
-
-    WebDriverWait(driver, _WAIT).until(shown, f"{css} with {text!r}")
-
-
-def click(driver: webdriver.Chrome, css: str, text: str = "") -> None:
-    """Click the first element that matches and holds a text, once it is there and lets itself be clicked."""
-
-    def clicked(_: webdriver.Chrome) -> bool:
-        with contextlib.suppress(Exception):
-            next(one for one in driver.find_elements(By.CSS_SELECTOR, css) if text in one.text).click()
-            return True
-        return False
-
-    WebDriverWait(driver, _WAIT).until(clicked, f"{css} with {text!r} to click")
-
-
-def open_clear_dialog(driver: webdriver.Chrome, airflow: Standalone, run_id: str, task_id: str) -> None:
-    """Open the page of a task of the sample DAG, and the dialog to clear it alone; it can be confirmed then."""
-    driver.get(f"{airflow.url}/dags/{DAG}/runs/{quote(run_id)}/tasks/{task_id}")
-    names = ("Press shift+c to clear", "Clear Task Instance")  # the latter in Airflow 3.1
-    click(driver, ", ".join(f"button[aria-label='{name}']" for name in names))
-    wait_for(driver, "[role=dialog]", text="Affected Tasks: 1")
-    wait_for(driver, "[role=dialog] tbody", text=task_id)
-
-
-def _program(*names: str) -> str:
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    raise SystemExit(f"{names[0]} is needed: apt-get install chromium chromium-driver, or what your system has instead")
 
 
 def main() -> None:
     """Take all pictures."""
-    from demo import screenshots_coverage, screenshots_form
-
     IMAGES.mkdir(parents=True, exist_ok=True)
     with scene(hours=14) as (cloud, airflow, hours):
         bring_home(airflow, hours)
@@ -151,7 +67,7 @@ def clear(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
     run_id = airflow.dag_runs(DAG, state="success")[-1]["dag_run_id"]
     copy = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/datapoint.copy"
     airflow.api("PATCH", copy, json={"new_state": "failed"})
-    open_clear_dialog(driver, airflow, run_id, "datapoint.copy")
+    open_clear_dialog(driver, airflow, DAG, run_id, "datapoint.copy")
     time.sleep(2)  # the dialog opens
     dialogs = driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")
     next(one for one in dialogs if "Affected Tasks" in one.text).screenshot(str(image))

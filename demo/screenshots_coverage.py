@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.screenshots import click, wait_for
+from harness.browser import click, wait_for
+from harness.coverage_page import made_up_export, open_page
 from harness.standalone import Standalone
 
 if TYPE_CHECKING:
     from selenium import webdriver
-
-PAGE = "plugin/ayla-export"
-MADE_UP = Path(__file__).parent / "made_up_export.js"
-
-
-@contextlib.contextmanager
-def made_up_export(driver: webdriver.Chrome, names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """
-    Answer what pages ask of Airflow's API by ``fetch``, as the coverage page does, from a made-up export.
-
-    :param names: other ones for those that stand in it
-    """
-    source = MADE_UP.read_text()
-    for name, other in (names or {}).items():
-        source = source.replace(name, other)
-    added = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
-    try:
-        yield
-    finally:
-        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
-
-
-def open_page(driver: webdriver.Chrome, airflow: Standalone, query: str = "") -> None:
-    """Open the coverage page, and wait until it has read what it shows."""
-    driver.get(f"{airflow.url}/{PAGE}{query}")
-    wait_for(driver, ".ayla-reading", text="Read at")
 
 
 def take(airflow: Standalone, driver: webdriver.Chrome, folder: Path) -> None:

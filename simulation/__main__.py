@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from simulation.life import Life
+from simulation.run import Simulation
 
 _SHOWN = 20
 """How many differences are told."""
@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.days < 1:
         parser.error("--days: at least 1")
     home = Path(tempfile.mkdtemp(prefix="ayla-simulation-"))
-    with closing(Life(arguments.days, arguments.seed, home, say=_say)) as life:
-        life.live()
-        status = tell(life)
+    with closing(Simulation(arguments.days, arguments.seed, home, say=_say)) as simulation:
+        simulation.run()
+        status = report(simulation)
     if status == 0:
         shutil.rmtree(home)
     else:
@@ -39,15 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def tell(life: Life) -> int:
+def report(simulation: Simulation) -> int:
     """Compare, say what came of it, and return the exit status."""
-    differences = life.differences()
-    print("\n".join(life.summary()))
+    differences = simulation.differences()
+    print("\n".join(simulation.summary()))
     if not differences:
         print("OK: archive and manifests equal the answer key, every byte, no file twice.")
         return 0
     print("\n".join(differences[:_SHOWN]))
-    print(f"FAILED: seed {life.seed}, {len(differences)} differences.")
+    print(f"FAILED: seed {simulation.seed}, {len(differences)} differences.")
     return 1
 
 

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from ayla_provider.archive.reconcile import Gap
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
-from simulation.crew import Done
 from simulation.worker import Kind, Result, Task
+from simulation.workers import Done
 
 STEP = timedelta(minutes=15)
 """From one look at an hour to the next; Airflow's sensor looks more often, which shows nothing more."""

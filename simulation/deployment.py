@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from simulation.crew import Crew, Done
-from simulation.growth import Sample, children, most, sample
+from simulation.memory import Sample, children, most, sample
 from simulation.triggerer import watch
 from simulation.worker import Kind, Place, Task
+from simulation.workers import Done, WorkerPool
 
 DOUBLE = "local cloud (a double)"
 """What this process is, beside the others."""
 
 
-class Deployment(Crew):
+class Deployment(WorkerPool):
     """Workers that copy and compare, and a triggerer that waits; none of them is ever replaced."""
 
     def __init__(self, place: Callable[[], Place]) -> None:
         super().__init__(place)
-        self.triggerer = Crew(place, watch, size=1)
+        self.triggerer = WorkerPool(place, watch, size=1)
         self.peaks: dict[str, Sample] = {}
         """By process, the most that was seen of it."""
         self._seen: set[int] = set()

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from ayla_provider.domain.events import EVENT_TYPES
 from simulation.deployment import DOUBLE, Deployment
-from simulation.growth import AT_LEAST, MB, Sample, grown, sample, table
-from simulation.life import Life
-from simulation.mishaps import KILLING
+from simulation.faults import KILLING
+from simulation.memory import AT_LEAST, MB, Sample, grown, sample, table
+from simulation.run import Simulation
 
 FIRST_DAY = datetime(2001, 1, 1, tzinfo=UTC)
 """Long ago, so that the weeks never come to where triggers would sleep until a real moment."""
@@ -38,15 +38,15 @@ class Soak:
         self.home = home
         self.days = days
         self.rested: dict[str, list[Sample]] = {}
-        self.weeks = self.hours = self.files = self.requests = self.mishaps = 0
+        self.weeks = self.hours = self.files = self.requests = self.faults = 0
         self.problems: list[str] = []
-        self.deployment = Deployment(lambda: replace(self._life.scene.place, home=home))
-        self._life: Life
+        self.deployment = Deployment(lambda: replace(self._run.setup.place, home=home))
+        self._run: Simulation
         self._port = 0
         forkserver.ensure_running()  # it stays, and what this process holds for it
         self._before = sample(os.getpid())
 
-    def live(self, seconds: float, at_least: int = AT_LEAST) -> None:
+    def run(self, seconds: float, at_least: int = AT_LEAST) -> None:
         """
         Live through weeks, and stop at what is wrong.
 
@@ -60,7 +60,7 @@ class Soak:
 
     def _week(self) -> None:
         begun = time.monotonic()
-        self._life = life = Life(
+        self._run = simulation = Simulation(
             self.days,
             seed=self.weeks,  # which has the archive in a bucket and on disk in turn
             home=self.home / "week",
@@ -68,21 +68,21 @@ class Soak:
             start=FIRST_DAY + (self.weeks - 1) * timedelta(days=self.days),
             port=self._port,
             without=KILLING,
-            hired=self.deployment,
+            pool=self.deployment,
         )
-        with closing(life.scene):
-            self._port = life.scene.port
+        with closing(simulation.setup):
+            self._port = simulation.setup.port
             self.deployment.go_on()
-            life.live()
-            unfinished = [f"{path} was left" for path in life.scene.folder.rglob("*.partial")]
-            self.problems = [f"week {self.weeks}: {what}" for what in (*unfinished, *life.differences())]
-            self.hours += len(EVENT_TYPES) * len(life.hours)
-            self.files += life.customer.counts["copied files"]
-            self.mishaps += life.mishaps.happened.total()
-            self.requests += life.scene.requests + len(life.scene.cloud.requests)
+            simulation.run()
+            unfinished = [f"{path} was left" for path in simulation.setup.folder.rglob("*.partial")]
+            self.problems = [f"week {self.weeks}: {what}" for what in (*unfinished, *simulation.differences())]
+            self.hours += len(EVENT_TYPES) * len(simulation.hours)
+            self.files += simulation.customer.counts["copied files"]
+            self.faults += simulation.faults.happened.total()
+            self.requests += simulation.setup.requests + len(simulation.setup.cloud.requests)
         self.deployment.rest()
         if not self.problems:
-            shutil.rmtree(life.home)
+            shutil.rmtree(simulation.home)
         held = self.deployment.sample()
         for who, one in held.items():
             self.rested.setdefault(who, []).append(one)
@@ -109,7 +109,7 @@ class Soak:
         return [
             *(table(self.rested, self.deployment.peaks) if self.weeks >= AT_LEAST else ()),
             f"{self.weeks} weeks: {self.hours:,} hours, {self.files:,} files copied, {self.requests:,} requests, "
-            f"{self.mishaps:,} mishaps",
+            f"{self.faults:,} faults",
         ]
 
 
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("needs Linux, whose /proc tells what a process holds")
     home = Path(tempfile.mkdtemp(prefix="ayla-soak-"))
     soak = Soak(home)
-    soak.live(60 * arguments.minutes)
+    soak.run(60 * arguments.minutes)
     problems = soak.end()
     print("\n".join(soak.summary()))
     if problems:

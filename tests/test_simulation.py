@@ -12,47 +12,47 @@ import pytest
 
 from ayla_provider.domain.manifest import loads
 from ayla_provider.domain.paths import MANIFESTS
-from simulation.__main__ import main, tell
-from simulation.crew import Crew
-from simulation.growth import Sample, grown, sample, table
-from simulation.life import START, Life
-from simulation.mishaps import TOLD, plan
+from simulation.__main__ import main, report
+from simulation.faults import DESCRIPTIONS, plan
+from simulation.memory import Sample, grown, sample, table
+from simulation.run import START, Simulation
 from simulation.soak import Soak
 from simulation.worker import Kind, Place, Result, Task
+from simulation.workers import WorkerPool
 
 
 @pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+def simulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulation]:
     """Two days, with an archive on disk."""
-    with closing(Life(days=2, seed=2, home=tmp_path_factory.mktemp("life"))) as life:
-        life.live()
-        yield life
+    with closing(Simulation(days=2, seed=2, home=tmp_path_factory.mktemp("simulation"))) as simulation:
+        simulation.run()
+        yield simulation
 
 
-def test_two_days_of_every_mishap_end_with_the_answer_key_on_disk(
-    life: Life, capsys: pytest.CaptureFixture[str]
+def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
+    simulation: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tell(life) == 0
+    assert report(simulation) == 0
     told = capsys.readouterr().out
     assert "\nOK: archive and manifests equal the answer key" in told
-    assert all(life.mishaps.happened[kind] for kind in TOLD), told
-    assert life.customer.repaired
-    assert life.customer.counts["given up"]
-    assert life.customer.counts["copies failed"]
-    assert life.customer.counts["copies killed"]
+    assert all(simulation.faults.happened[kind] for kind in DESCRIPTIONS), told
+    assert simulation.customer.repaired
+    assert simulation.customer.counts["given up"]
+    assert simulation.customer.counts["copies failed"]
+    assert simulation.customer.counts["copies killed"]
 
 
-def test_two_days_of_every_mishap_end_with_the_answer_key_in_a_bucket(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--days", "2", "--seed", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "an archive in a bucket: 240 hours" in lines[-len(TOLD) - 6]
+    assert "an archive in a bucket: 240 hours" in lines[-len(DESCRIPTIONS) - 6]
     assert lines[-1].startswith("OK: ")
 
 
 def test_the_simulation_notices_what_is_lost_changed_or_too_much(
-    life: Life, capsys: pytest.CaptureFixture[str]
+    simulation: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive = life.scene.archive()
+    archive = simulation.setup.archive()
     of_files = sorted(path for path in archive if path.startswith("event_type=datapoint/"))
     file, other, manifest = of_files[0], of_files[1], f"{MANIFESTS}/event_type=datapoint/date=2026-11-02/hour=03.json"
     of_other_hour = archive[f"{MANIFESTS}/event_type=connection/date=2026-11-02/hour=03.json"]
@@ -68,50 +68,50 @@ def test_the_simulation_notices_what_is_lost_changed_or_too_much(
         (manifest, None, "datapoint 2026-11-02 03:00"),
     ]
     for path, data, named in damages:
-        place = life.scene.folder / path
+        place = simulation.setup.folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink() if data is None else place.write_bytes(data)
-        assert tell(life) == 1
+        assert report(simulation) == 1
         told = capsys.readouterr().out
         assert named in told, (path, told)
         assert "\nFAILED: seed 2, " in told
-        life.customer.copies.clear()  # the repair that the reconcile asked for
+        simulation.customer.copies.clear()  # the repair that the reconcile asked for
         if path in archive:
             place.write_bytes(archive[path])
         else:
             place.unlink()
-    assert tell(life) == 0
+    assert report(simulation) == 0
 
 
-def test_a_seed_draws_the_same_mishaps_again_and_another_seed_others(life: Life) -> None:
+def test_a_seed_draws_the_same_faults_again_and_another_seed_others(simulation: Simulation) -> None:
     def drawn(seed: int) -> list[object]:
-        return [*plan(seed, life.hours[0], life.end)]
+        return [*plan(seed, simulation.hours[0], simulation.end)]
 
     assert drawn(5) == drawn(5) != drawn(6)
 
 
 def test_a_time_in_processes_that_go_on_leaves_nothing_and_holds_no_file_for_each_wait(tmp_path: Path) -> None:
     soak = Soak(tmp_path, days=0.5)
-    soak.live(0, at_least=1)
+    soak.run(0, at_least=1)
     assert soak.end() == []
     assert soak.files > 20
-    assert soak.mishaps
+    assert soak.faults
     assert soak.deployment.peaks.keys() == {"worker 1", "worker 2", "triggerer", "local cloud (a double)"}
     # The exporter stalls for so long that most of the hours are waited for at once.
     assert soak.deployment.peaks["triggerer"].files < 30
 
 
 def test_the_soak_notices_a_process_that_holds_more_and_more() -> None:
-    crew = Crew(lambda: Place(Path(), {}, "", {}), keep, size=1)
+    workers = WorkerPool(lambda: Place(Path(), {}, "", {}), keep, size=1)
     task = Task(Kind.COPY, "", "", START, START, START)
     samples = []
     for _ in range(8):
-        crew.run([task])
-        samples += [sample(pid) for pid in crew.pids]
+        workers.run([task])
+        samples += [sample(pid) for pid in workers.pids]
     told = "\n".join(grown("the worker", samples))
     for number in ("memory", "open files", "threads"):
         assert f"{number} grew from" in told
-    assert crew.end() == []
+    assert workers.end() == []
 
 
 def keep(pipe: Connection, place: Place) -> None:

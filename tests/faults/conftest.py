@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from ayla_provider.local_cloud import LocalCloud, listing
-from tests.faults.gate import Gate
 from tests.faults.hour import put_files
 from tests.faults.scene import GENEROUS, Scene, shorten
+from tests.faults.tcp_gate import Gate
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.operators import AylaExportToBucketOperator
 from ayla_provider.source import auth, reader
 from ayla_provider.source import gcs as gcs_source
-from tests.faults.gate import Gate
 from tests.faults.hour import QUARTER
+from tests.faults.tcp_gate import Gate
 from tests.support.ayla import bytes_of
 from tests.support.fleet import HOUR, connect
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults import table
-from tests.faults.ending import Nursery
 from tests.faults.hour import MANIFEST, SIZE, SOURCE, check_complete, check_nothing_half, check_secret
-from tests.faults.living import fault_of
+from tests.faults.run_cell import fault_of
 from tests.faults.scene import Scene
 from tests.faults.table import Cell
+from tests.faults.task_process import TaskProcess
 
 SIGNALS = [cell for cell in table.ENDINGS if cell.fault.startswith("SIG")]
 DISKS = [cell for cell in table.ENDINGS if cell.fault == "disk-full"]
@@ -29,26 +29,28 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def nurseries() -> Iterator[list[Nursery]]:
-    made: list[Nursery] = []
+def task_processes() -> Iterator[list[TaskProcess]]:
+    made: list[TaskProcess] = []
     yield made
     for one in made:
         one.end()
 
 
 @pytest.fixture
-def nursery(scene: Scene, nurseries: list[Nursery], tmp_path_factory: pytest.TempPathFactory) -> Nursery:
+def task_process(
+    scene: Scene, task_processes: list[TaskProcess], tmp_path_factory: pytest.TempPathFactory
+) -> TaskProcess:
     """One for all, made with the first scene."""
-    if not nurseries:
+    if not task_processes:
         locks = tmp_path_factory.mktemp("locks")
-        nurseries.append(Nursery(environment(), f"file://{tmp_path_factory.mktemp('first')}", str(locks)))
-    return nurseries[0]
+        task_processes.append(TaskProcess(environment(), f"file://{tmp_path_factory.mktemp('first')}", str(locks)))
+    return task_processes[0]
 
 
 @pytest.mark.parametrize("cell", SIGNALS, ids=str)
-def test_a_task_that_is_ended(cell: Cell, scene: Scene, nursery: Nursery) -> None:
+def test_a_task_that_is_ended(cell: Cell, scene: Scene, task_process: TaskProcess) -> None:
     hangs = fault_of(cell, scene, "slow", delay=0.4)
-    task = nursery.task(environment(), scene.url)
+    task = task_process.task(environment(), scene.url)
     while not hangs.fired:
         time.sleep(0.005)
     task.signal(signal.Signals[cell.fault])
@@ -65,7 +67,7 @@ def test_a_task_that_is_ended(cell: Cell, scene: Scene, nursery: Nursery) -> Non
         assert MANIFEST not in left
 
     before = len(scene.cloud.requests)
-    assert nursery.task(environment(), scene.url).result() == ("r", "")
+    assert task_process.task(environment(), scene.url).result() == ("r", "")
     check_complete(scene.archive())
     moved = [one.path for one in scene.cloud.requests[before:] if one.step == "download"]
     for path in left.keys() & SOURCE.keys():
@@ -73,13 +75,13 @@ def test_a_task_that_is_ended(cell: Cell, scene: Scene, nursery: Nursery) -> Non
 
 
 @pytest.mark.parametrize("cell", DISKS, ids=str)
-def test_a_disk_that_is_full(cell: Cell, scene: Scene, nursery: Nursery, tmp_path: Path) -> None:
+def test_a_disk_that_is_full(cell: Cell, scene: Scene, task_process: TaskProcess, tmp_path: Path) -> None:
     def archive() -> dict[str, bytes]:
         found = {str(one.relative_to(tmp_path)): one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}
         return {path: data for path, data in found.items() if not path.startswith("_failures/")}
 
     def run(disk: int | None = None) -> tuple[str, str]:
-        return nursery.task(environment(), f"file://{tmp_path}", disk).result()
+        return task_process.task(environment(), f"file://{tmp_path}", disk).result()
 
     if cell.step == "manifest":  # whose files stand there already, and are larger
         assert run() == ("r", "")

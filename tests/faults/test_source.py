@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults import table
-from tests.faults.living import live_through
+from tests.faults.run_cell import run_cell
 from tests.faults.scene import Scene
 from tests.faults.table import Cell
 
@@ -14,7 +14,7 @@ CELLS = [cell for cell in table.WIRE if not cell.step.startswith(("upload", "man
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_a_fault_before_the_upload(cell: Cell, scene: Scene) -> None:
-    live_through(cell, scene)
+    run_cell(cell, scene)
 
 
 def test_each_cell_that_cant_be_has_a_reason() -> None:

@@ -23,8 +23,8 @@ from ayla_provider.domain.events import EVENT_FOLDERS
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import Account, LocalCloud
 from ayla_provider.provider_info import CONNECTION_FIELDS, get_provider_info
-from demo.screenshots import browser, sign_in, wait_for
-from demo.screenshots_form import add, control, edit, fields, fill, press_test, save
+from harness.browser import browser, sign_in, wait_for
+from harness.connection_form import add, control, edit, fields, fill, press_test, save
 from harness.standalone import Standalone
 
 pytestmark = [

@@ -20,8 +20,8 @@ from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
-from demo.screenshots import browser, click, sign_in, wait_for
-from demo.screenshots_coverage import made_up_export, open_page
+from harness.browser import browser, click, sign_in, wait_for
+from harness.coverage_page import made_up_export, open_page
 from harness.standalone import Standalone
 from tests.integration.sample import DAG, put_failing_soon
 
@@ -262,7 +262,7 @@ def retry(driver: webdriver.Chrome, event_type: str, hour: datetime) -> None:
 def test_a_viewer_looks_and_can_not_retry(scene: Scene, driver: webdriver.Chrome) -> None:
     tries = scene.airflow.api("GET", f"dags/{DAG}/dagRuns/{scene.run_id(BROKEN)}/taskInstances/datapoint.copy")
     with browser() as other:
-        sign_in(other, scene.airflow.client("viewer"))  # type: ignore[arg-type]
+        sign_in(other, scene.airflow.client("viewer"))
         in_utc(other, scene.airflow)
         assert labels(other)["datapoint", name_of(BROKEN)].startswith("failed")
         retry(other, "datapoint", BROKEN)

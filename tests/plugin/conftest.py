@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from demo.screenshots import browser
+from harness.browser import browser
 
 STATIC = Path(__file__).parents[2] / "ayla_provider" / "plugin" / "static"
 RUN = """

@@ -145,7 +145,7 @@ def expected_sign_ins(cell: Cell) -> int:
     return 2 if (cell.step, cell.fault) == ("acs", "expired") else 1
 
 
-def live_through(cell: Cell, scene: Scene) -> None:
+def run_cell(cell: Cell, scene: Scene) -> None:
     """Have the fault, look at what is left, and do it again without."""
     with going_on(cell, scene):
         shorten(scene.put, PATIENCE if cell.fault == "slow" else GENEROUS)

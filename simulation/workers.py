@@ -24,12 +24,12 @@ _END = 10.0
 """Seconds in which a process must end by itself."""
 
 
-class Crew:
+class WorkerPool:
     """
     Worker processes, each replaced when it has died.
 
     :param place: tells where everything is now
-    :param role: what such a process does all its life
+    :param role: what such a process does all the time
     :param size: how many there are
     """
 

@@ -12,9 +12,9 @@ from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud.cloud import CUSTOMER_BUCKET, VENDOR_BUCKET
 from ayla_provider.local_cloud.contents import BytesContent
 from ayla_provider.local_cloud.faults import Fault
-from simulation.crew import Crew, Done
-from simulation.scene import Scene
+from simulation.setup import Setup
 from simulation.worker import Kind, Task
+from simulation.workers import Done, WorkerPool
 
 PER_DAY = {
     "killed": 1.0,
@@ -29,7 +29,7 @@ PER_DAY = {
 }
 """How often each happens; each once at least."""
 
-TOLD = {
+DESCRIPTIONS = {
     "killed": "a worker killed in the middle of a copy",
     "twice": "two copies of one hour at once",
     "cut off": "the destination cut off",
@@ -95,19 +95,19 @@ def plan(seed: int, start: datetime, end: datetime, without: Collection[str] = (
     return sorted(planned, key=lambda one: (one.at, one.kind))
 
 
-class Mishaps:
+class FaultInjector:
     """
-    Lets the planned mishaps happen, each to the first tasks from its time on that it can befall.
+    Lets the planned faults happen, each to the first tasks from its time on that it can befall.
 
     :param planned: in the order of their times
     """
 
-    def __init__(self, planned: Sequence[Planned], scene: Scene, crew: Crew) -> None:
+    def __init__(self, planned: Sequence[Planned], setup: Setup, workers: WorkerPool) -> None:
         self.happened: Counter[str] = Counter()
         self.stalled_until: datetime | None = None
         self._planned = list(planned)
-        self._scene = scene
-        self._crew = crew
+        self._setup = setup
+        self._workers = workers
         self._cut_off_batches = 0
 
     def run(self, tasks: Sequence[Task], now: datetime) -> Done:
@@ -124,7 +124,7 @@ class Mishaps:
             if copies or planned.kind not in _AT_COPIES:
                 self._planned.remove(planned)
                 return self._befall(planned, list(tasks), copies)
-        return self._crew.run(tasks)
+        return self._workers.run(tasks)
 
     def _befall(self, planned: Planned, tasks: list[Task], copies: list[Task]) -> Done:
         rng = random.Random(planned.seed)  # noqa: S311 - as above
@@ -134,8 +134,8 @@ class Mishaps:
             "cut off": lambda: self._first_cut_off(tasks, rng),
             "faults": lambda: self._with_faults(tasks, _vendor_faults(rng)),
             "tokens": lambda: self._in_the_middle(tasks, rng, lambda: self._kill_tokens(rng)),
-            "customer restarted": lambda: self._in_the_middle(tasks, rng, self._crew.kill),
-            "vendor restarted": lambda: self._in_the_middle(tasks, rng, self._scene.restart),
+            "customer restarted": lambda: self._in_the_middle(tasks, rng, self._workers.kill),
+            "vendor restarted": lambda: self._in_the_middle(tasks, rng, self._setup.restart),
             "stalled": lambda: self._stalled(tasks, planned.at),
             "republished": lambda: self._republished(tasks, rng),
         }
@@ -144,23 +144,23 @@ class Mishaps:
 
     def _killed(self, planned: Planned, tasks: list[Task], victim: Task, rng: random.Random) -> Done:
         """Kill the worker of a copy while a request of it hangs."""
-        faults = rng.choice(_MIDDLES_IN_BUCKET if self._scene.in_bucket else _MIDDLES)
-        hanging = [self._scene.cloud.faults.add(replace(fault)) for fault in faults][-1]
-        done = self._crew.run([victim], when=lambda _: hanging.fired > 0, act=self._crew.kill)
-        self._scene.cloud.faults.clear()
+        faults = rng.choice(_MIDDLES_IN_BUCKET if self._setup.in_bucket else _MIDDLES)
+        hanging = [self._setup.cloud.faults.add(replace(fault)) for fault in faults][-1]
+        done = self._workers.run([victim], when=lambda _: hanging.fired > 0, act=self._workers.kill)
+        self._setup.cloud.faults.clear()
         if not hanging.fired:  # it had no need of that request
             self.happened["killed"] -= 1
             self._planned.insert(0, replace(planned, seed=planned.seed + 1))
         tasks.remove(victim)
-        return done + self._crew.run(tasks)
+        return done + self._workers.run(tasks)
 
     def _twice(self, tasks: list[Task], victim: Task) -> Done:
         """Copy an hour in two processes: its downloads hang long enough for both to be at it."""
-        self._scene.cloud.faults.add("slow", step="download", match=_OF_VENDOR, delay=0.1, times=2)
+        self._setup.cloud.faults.add("slow", step="download", match=_OF_VENDOR, delay=0.1, times=2)
         tasks.remove(victim)
-        done = self._crew.run([victim, replace(victim, dag="by hand")])
-        self._scene.cloud.faults.clear()
-        return done + self._crew.run(tasks)
+        done = self._workers.run([victim, replace(victim, dag="by hand")])
+        self._setup.cloud.faults.clear()
+        return done + self._workers.run(tasks)
 
     def _first_cut_off(self, tasks: list[Task], rng: random.Random) -> Done:
         """Cut the destination off, now and then for so long that retries are used up."""
@@ -174,32 +174,32 @@ class Mishaps:
 
     def _cut_off(self, tasks: Sequence[Task], rng: random.Random, fault: Fault | None = None) -> Done:
         """Let the bucket refuse from some request on; on disk, let a file end after some bytes."""
-        if not self._scene.in_bucket:
-            return self._crew.run([replace(task, disk=rng.randrange(600, 4000)) for task in tasks])
+        if not self._setup.in_bucket:
+            return self._workers.run([replace(task, disk=rng.randrange(600, 4000)) for task in tasks])
         return self._with_faults(tasks, [fault or Fault(403, match=f"/b/{CUSTOMER_BUCKET}/", times=None)])
 
     def _with_faults(self, tasks: Sequence[Task], faults: Sequence[Fault]) -> Done:
         for fault in faults:
-            self._scene.cloud.faults.add(fault)
-        done = self._crew.run(tasks)
-        self._scene.cloud.faults.clear()
+            self._setup.cloud.faults.add(fault)
+        done = self._workers.run(tasks)
+        self._setup.cloud.faults.clear()
         return done
 
     def _in_the_middle(self, tasks: Sequence[Task], rng: random.Random, act: Callable[[], None]) -> Done:
         moment = rng.randrange(len(tasks))
-        return self._crew.run(tasks, when=lambda done: done >= moment, act=act)
+        return self._workers.run(tasks, when=lambda done: done >= moment, act=act)
 
     def _kill_tokens(self, rng: random.Random) -> None:
         kinds = (("storage",), ("access", "storage"), ("session", "storage"), ("customer",))
-        self._scene.cloud.revoke(*rng.choice(kinds))
+        self._setup.cloud.revoke(*rng.choice(kinds))
 
     def _stalled(self, tasks: Sequence[Task], at: datetime) -> Done:
         self.stalled_until = hour_of(at) + STALLS[(self.happened["stalled"] - 1) % len(STALLS)] * ONE_HOUR
-        return self._crew.run(tasks)
+        return self._workers.run(tasks)
 
     def _republished(self, tasks: Sequence[Task], rng: random.Random) -> Done:
         """Put a new generation of a file of the last week."""
-        vendor = self._scene.cloud.vendor
+        vendor = self._setup.cloud.vendor
         newest = vendor.now()
         oldest = newest - timedelta(days=7)
         there = [one for name in vendor.names if (one := vendor.live(name, newest)) and one.created > oldest]
@@ -208,7 +208,7 @@ class Mishaps:
             vendor.put(old.name, BytesContent(b"".join(old.content.chunks(0, old.content.size)) + b"one,more,row\r\n"))
         else:
             self.happened["republished"] -= 1
-        return self._crew.run(tasks)
+        return self._workers.run(tasks)
 
 
 def _vendor_faults(rng: random.Random) -> list[Fault]:

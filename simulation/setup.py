@@ -15,10 +15,10 @@ ROWS = 12
 PREFIX = "ayla/archive"
 
 _BEYOND = 6 * ONE_HOUR
-"""The export goes on after the last hour that is wanted, since later files tell an empty hour from a late one."""
+"""The export goes on after the last hour that is wanted, since later files report an empty hour from a late one."""
 
 
-class Scene:
+class Setup:
     """
     A local cloud that can be stopped and started again, and a destination: a bucket or a folder.
 

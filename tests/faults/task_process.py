@@ -29,7 +29,7 @@ class _Order:
     """Bytes of a file after which the disk refuses more."""
 
 
-class Nursery:
+class TaskProcess:
     """A process that has done the task once, and forks a process for each further try from what it then holds."""
 
     def __init__(self, environment: dict[str, str], url: str, locks: str) -> None:

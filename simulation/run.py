@@ -16,11 +16,11 @@ from ayla_provider.domain.paths import FAILURES, MANIFESTS
 from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud.answers import HourAnswer
 from harness.check import compare
-from simulation.crew import Crew
 from simulation.customer import STEP, WEEKLY, Customer
-from simulation.mishaps import TOLD, Mishaps, plan
-from simulation.scene import Scene
+from simulation.faults import DESCRIPTIONS, FaultInjector, plan
+from simulation.setup import Setup
 from simulation.worker import Kind, Task
+from simulation.workers import WorkerPool
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -32,16 +32,16 @@ LAST_STEPS = 8
 
 
 @dataclass
-class Life:
+class Simulation:
     """
-    A vendor and a customer over some days, with mishaps, from a seed.
+    A vendor and a customer over some days, with faults, from a seed.
 
     :param home: an empty folder
     :param say: is told of each day
     :param start: the first hour
     :param port: the vendor's; 0 chooses a free one
-    :param without: the kinds of mishaps that don't happen
-    :param hired: processes that live longer than this; None means some of its own
+    :param without: the kinds of faults that don't happen
+    :param pool: processes that live longer than this; None means some of its own
     """
 
     days: float
@@ -51,7 +51,7 @@ class Life:
     start: datetime = START
     port: int = 0
     without: Collection[str] = ()
-    hired: Crew | None = None
+    pool: WorkerPool | None = None
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -59,23 +59,23 @@ class Life:
         self.hours = hours_between(self.start, self.end)
         self._all_there = self.end + LONGEST_LAG
         self.now = self.start
-        self.scene = Scene(self.home, self.seed, self.start, self.end, self.port)
-        self.crew = self.hired or Crew(lambda: self.scene.place)
+        self.setup = Setup(self.home, self.seed, self.start, self.end, self.port)
+        self.workers = self.pool or WorkerPool(lambda: self.setup.place)
         self.customer = Customer(self.start, self.end)
-        self.mishaps = Mishaps(plan(self.seed, self.start, self.end, self.without), self.scene, self.crew)
+        self.faults = FaultInjector(plan(self.seed, self.start, self.end, self.without), self.setup, self.workers)
 
     def close(self) -> None:
         """End all processes and the vendor."""
-        self.crew.kill()
-        self.scene.close()
+        self.workers.kill()
+        self.setup.close()
 
-    def live(self) -> None:
+    def run(self) -> None:
         """Go through all days, until the last file has come; then, unharmed, until reconcile finds nothing to do."""
         while self.now < self._all_there:
             self._step()
             if self.now.hour == self.now.minute == 0:
-                copied, mishaps = self.customer.counts["copied files"], self.mishaps.happened.total()
-                self.say(f"{self.now:%Y-%m-%d}: {copied:,} files copied, {mishaps} mishaps, {self._seconds}")
+                copied, faults = self.customer.counts["copied files"], self.faults.happened.total()
+                self.say(f"{self.now:%Y-%m-%d}: {copied:,} files copied, {faults} faults, {self._seconds}")
         for number in range(LAST_STEPS):
             if self._nothing_to_repair():
                 return
@@ -89,13 +89,13 @@ class Life:
 
     def _set(self, now: datetime) -> None:
         self.now = now
-        if self.mishaps.stalled_until and now >= self.mishaps.stalled_until:
-            self.mishaps.stalled_until = None
-        if not self.mishaps.stalled_until:
-            self.scene.cloud.clock.set(now)
+        if self.faults.stalled_until and now >= self.faults.stalled_until:
+            self.faults.stalled_until = None
+        if not self.faults.stalled_until:
+            self.setup.cloud.clock.set(now)
 
     def _do(self, tasks: list[Task]) -> None:
-        done = self.mishaps.run(tasks, self.now) if self.now < self._all_there else self.crew.run(tasks)
+        done = self.faults.run(tasks, self.now) if self.now < self._all_there else self.workers.run(tasks)
         self.customer.take(done)
 
     def _nothing_to_repair(self) -> bool:
@@ -107,9 +107,9 @@ class Life:
         """Return what is wrong at the end; an empty list if archive and manifests equal the answer key."""
         unfinished = () if self._nothing_to_repair() else (self._unfinished(),)
         # What a killed process left unfinished on disk bears no name that anybody reads.
-        archive = {path: data for path, data in self.scene.archive().items() if not path.endswith(".partial")}
-        found = [*self.customer.bugs, *unfinished, *compare(self.scene.cloud, archive, self.hours)]
-        if refused := self.scene.refusals + self.scene.cloud.refusals:
+        archive = {path: data for path, data in self.setup.archive().items() if not path.endswith(".partial")}
+        found = [*self.customer.bugs, *unfinished, *compare(self.setup.cloud, archive, self.hours)]
+        if refused := self.setup.refusals + self.setup.cloud.refusals:
             found.append(f"{refused} sign-ins were refused: five in a row lock an account")
         return found or self._again()
 
@@ -121,15 +121,15 @@ class Life:
     def _again(self) -> list[str]:
         """Run every hour again, a day later: nothing may be moved, and nothing unfinished may be left."""
         self._set(self.now + timedelta(hours=25))
-        for path in self.scene.folder.rglob("*.partial"):
+        for path in self.setup.folder.rglob("*.partial"):
             os.utime(path, times=(time.time() - 25 * 3600,) * 2)
         tasks = [Task(Kind.COPY, "again", name, self.start, self.end, self.now) for name in EVENT_TYPES]
-        done = self.crew.run(tasks)
+        done = self.workers.run(tasks)
         moved = sum(result.copied_files + result.manifests_written for _, result in done)
         found = [f"a run of all hours again failed: {result.message}" for _, result in done if result.error]
         if moved:
             found.append(f"a run of all hours again moved or committed {moved} files")
-        return found + compare(self.scene.cloud, self.scene.archive(), self.hours)
+        return found + compare(self.setup.cloud, self.setup.archive(), self.hours)
 
     @property
     def _seconds(self) -> str:
@@ -137,22 +137,22 @@ class Life:
 
     def summary(self) -> list[str]:
         """Return what was lived through, in a few lines."""
-        key = [answer for answer in self.scene.cloud.answer_key() if answer.hour < self.end]
+        key = [answer for answer in self.setup.cloud.answer_key() if answer.hour < self.end]
         late = sum(_lag(answer) > PATIENCE for answer in key)
         replaced = sum(any(len(file.generations) > 1 for file in answer.files) for answer in key)
-        archive = self.scene.archive()
+        archive = self.setup.archive()
         sizes = [len(data) for path, data in archive.items() if not path.startswith((MANIFESTS, FAILURES))]
         notes = sum(path.startswith(FAILURES) for path in archive)
-        counts, mishaps = self.customer.counts, self.mishaps.happened
+        counts, faults = self.customer.counts, self.faults.happened
         return [
-            f"{self.days} days, seed {self.seed}, an archive {'in a bucket' if self.scene.in_bucket else 'on disk'}: "
+            f"{self.days} days, seed {self.seed}, an archive {'in a bucket' if self.setup.in_bucket else 'on disk'}: "
             f"{len(key):,} hours, {len(sizes):,} files, {size_text(sum(sizes))}",
             f"hours: {late} late, {replaced} replaced, {sum(not answer.files for answer in key)} without events, "
             f"{counts['given up']} given up by the sensor, {len(self.customer.repaired)} repaired by reconcile",
             f"tasks: {counts['look']:,} looks, {counts['reconcile']} reconciles, {counts['copy']:,} copies",
             f"copies: {counts['copies killed']} tries killed, {counts['copies failed']} failed, "
             f"{counts['red squares']} tasks failed after all their tries, {notes} notes on failures",
-            *(f"{mishaps[kind]:>4} x {told}" for kind, told in TOLD.items()),
+            *(f"{faults[kind]:>4} x {told}" for kind, told in DESCRIPTIONS.items()),
             f"wall time: {self._seconds}",
         ]
 

@@ -1,0 +1,114 @@
+"""Airflow's form for a connection, filled in and tested in a browser as a person does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from harness.browser import click, wait_for
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+    from selenium.webdriver.remote.webelement import WebElement
+
+    from harness.standalone import Standalone
+
+_FIELDS = """
+const labels = [...document.querySelectorAll("[role=dialog] [role=group] label")]
+const named = labels.map(label => [label.textContent.replace("*", "").trim(), label.closest("[role=group]")])
+return Object.fromEntries(named.filter(([name]) => name))
+"""
+_TOAST = "[data-scope=toast][data-part=root]"
+
+
+def add(driver: Chrome, airflow: Standalone) -> None:
+    """Open the empty form."""
+    driver.get(f"{airflow.url}/connections")
+    click(driver, "button", "Add Connection")
+    wait_for(driver, "[role=dialog]", text="Connection Type")
+
+
+def edit(driver: Chrome, airflow: Standalone, conn_id: str) -> None:
+    """Open the form of a connection that is saved."""
+    _row(driver, airflow, conn_id).find_element(By.CSS_SELECTOR, "button[aria-label='Edit Connection']").click()
+    wait_for(driver, "[role=dialog]", text="Extra Fields")
+
+
+def fields(driver: Chrome) -> dict[str, WebElement]:
+    """Return the fields of the form that is open by their labels, also those that are folded away."""
+    found: dict[str, WebElement] = driver.execute_script(_FIELDS)
+    return found
+
+
+def control(field: WebElement) -> WebElement:
+    """Return the part of a field that takes what is typed."""
+    return field.find_element(By.CSS_SELECTOR, "input:not([type=hidden]), textarea, [role=combobox]")
+
+
+def fill(driver: Chrome, values: Mapping[str, str]) -> None:
+    """Type values into the fields with these labels, in the form that is open, in the place of what is there."""
+    # All of them until they are as typed: the form may begin anew while it loads.
+    _until(driver, lambda: all(_is_typed(driver, label, value) for label, value in values.items()), str([*values]))
+
+
+def _is_typed(driver: Chrome, label: str, value: str) -> bool:
+    """Type a value if it isn't there; return whether it is now."""
+    with contextlib.suppress(KeyError, StopIteration, WebDriverException):
+        field = fields(driver)[label]
+        typed = control(field)
+        if _is(field, value):
+            return True
+        if not typed.is_displayed():
+            section = typed.find_element(By.XPATH, "ancestor::*[@role='region'][1]")
+            driver.find_element(By.ID, str(section.get_attribute("aria-labelledby"))).click()
+            return False
+        if typed.get_attribute("role") == "combobox":
+            typed.click()
+            options = driver.find_elements(By.CSS_SELECTOR, "[role=dialog] [role=option]")
+            next(option for option in options if option.text == value).click()
+        else:
+            typed.send_keys(Keys.CONTROL + "a" + Keys.NULL, Keys.DELETE)
+            # Pasted: key by key the form, which is drawn anew for each, loses some.
+            driver.execute_cdp_cmd("Input.insertText", {"text": value})
+        return _is(field, value)
+    return False
+
+
+def _is(field: WebElement, value: str) -> bool:
+    typed = control(field)
+    if typed.get_attribute("role") != "combobox":
+        return bool(typed.get_property("value") == value)
+    around = typed.find_elements(By.XPATH, "ancestor-or-self::*[position() < 4]")
+    return value in [one.get_property("textContent") for one in around]
+
+
+def save(driver: Chrome) -> None:
+    """Save the form that is open, and wait until it is closed."""
+    click(driver, "[role=dialog] button", "Save")
+    _until(driver, lambda: not driver.find_elements(By.CSS_SELECTOR, "[role=dialog]"), "the form to close")
+
+
+def press_test(driver: Chrome, airflow: Standalone, conn_id: str) -> tuple[str, str]:
+    """Press the Test button of a connection that is saved; return title and text of the answer."""
+    _row(driver, airflow, conn_id).find_element(By.CSS_SELECTOR, "button[aria-label='Test Connection']").click()
+    wait_for(driver, _TOAST, text="Test Connection")
+    toast = driver.find_element(By.CSS_SELECTOR, _TOAST)
+    title, text = (toast.find_element(By.CSS_SELECTOR, f"[data-part={part}]").text for part in ("title", "description"))
+    return title, text
+
+
+def _until(driver: Chrome, condition: Callable[[], bool], what: str) -> None:
+    WebDriverWait(driver, 60).until(lambda _: condition(), what)
+
+
+def _row(driver: Chrome, airflow: Standalone, conn_id: str) -> WebElement:
+    driver.get(f"{airflow.url}/connections")
+    wait_for(driver, "tbody tr", text=conn_id)
+    rows = driver.find_elements(By.CSS_SELECTOR, "tbody tr")
+    return next(row for row in rows if conn_id in row.text.split())
