@@ -33,9 +33,9 @@ def take(airflow: Standalone, driver: webdriver.Chrome, folder: Path) -> None:
             driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
             open_page(driver, airflow, query)
             if name == "90d":
-                click(driver, ".ayla-overdue[data-at]")
+                click(driver, ".ayla-stuck[data-at]")
                 wait_for(driver, ".ayla-day h3", text="The hours of")
-                pointed = ".ayla-day .ayla-overdue"
+                pointed = ".ayla-day .ayla-stuck"
             driver.execute_script(f"document.querySelector('{pointed}[data-at]').focus({{preventScroll: true}})")
             time.sleep(1)  # the navigation has animations
             driver.save_screenshot(str(folder / f"coverage-{name}.png"))

@@ -1,5 +1,5 @@
-// Months of a made-up export, in the place of Airflow's answers: for pictures and tests of the coverage page.
-// Nothing else of Airflow goes through fetch().
+// Months of a made-up export that replace Airflow's answers, for pictures and tests of the coverage page.
+// Airflow's own pages don't use fetch().
 (() => {
   const HOUR = 3_600_000;
   const DAG = "ayla_export_to_bucket";
@@ -11,7 +11,7 @@
   const first = present - 120 * 24 * HOUR;
   const time = (moment) => new Date(moment).toISOString();
 
-  /** A number from 0 to 1 that is always the same for the same words. */
+  /** Return a number from 0 to 1 that depends on the words alone. */
   const chance = (...words) => {
     let hash = 2166136261;
     for (const letter of words.join()) hash = Math.imul(hash ^ letter.charCodeAt(0), 16777619);
@@ -20,15 +20,15 @@
   };
   const ago = (hour) => (present - hour) / HOUR;
 
-  function outcome(type, hour) {
+  function outcomeOf(type, hour) {
     const age = ago(hour);
     if (age === 0) return "open";
     if (age === 1) return type === "connection" ? "landed" : "waiting";
-    if (age === 2 && type === "datapoint") return "late";
-    if ([9, 10].includes(age) && type === "location") return "overdue";
+    if (age === 2 && type === "datapoint") return "delayed";
+    if ([9, 10].includes(age) && type === "location") return "stuck";
     if ((age === 17 && type === "datapoint") || (age > 700 && chance("failed", type, hour) < 0.0006)) return "failed";
     if ([30, 31].includes(age)) return "never";
-    if (age > 990 && age < 996) return "overdue";
+    if (age > 990 && age < 996) return "stuck";
     const night = new Date(hour).getUTCHours() < 6;
     if (type === "registration" && chance("empty", hour) < (night ? 0.6 : 0.1)) return "empty";
     return "landed";
@@ -39,15 +39,15 @@
   for (let hour = first; hour < present; hour += HOUR) {
     const end = hour + HOUR;
     const run = { dag_id: DAG, dag_run_id: `scheduled__${time(end)}`, run_after: time(end) };
-    const outcomes = Object.keys(SIZES).map((type) => [type, outcome(type, hour)]);
-    if (outcomes.some(([, one]) => one !== "never"))
+    const outcomes = Object.keys(SIZES).map((type) => [type, outcomeOf(type, hour)]);
+    if (outcomes.some(([, outcome]) => outcome !== "never"))
       runs.push({ ...run, data_interval_start: time(hour), data_interval_end: time(end), state: "success" });
-    for (const [type, one] of outcomes) made(type, hour, run, one);
-    swept(end);
+    for (const [type, outcome] of outcomes) addHour(type, hour, run, outcome);
+    addReconcile(end);
   }
 
-  /** The reconcile DAG beside it finds nothing to repair. */
-  function swept(at) {
+  /** Add a run of the reconcile DAG that finds nothing to repair. */
+  function addReconcile(at) {
     const run = { dag_id: REPAIRS, dag_run_id: `scheduled__${time(at + 2_400_000)}`, run_after: time(at + 2_400_000) };
     runs.push({ ...run, data_interval_start: run.run_after, data_interval_end: run.run_after, state: "success" });
     copies.push({
@@ -64,8 +64,8 @@
     });
   }
 
-  function made(type, hour, run, one) {
-    if (one === "never" || one === "open") return;
+  function addHour(type, hour, run, outcome) {
+    if (outcome === "never" || outcome === "open") return;
     const end = hour + HOUR;
     const lag = (15 + 30 * chance("lag", type, hour) ** 3) * 60_000;
     const task = (name, state, more) => ({
@@ -81,18 +81,18 @@
       rendered_fields: { event_type: type, destination: DESTINATION, ayla_conn_id: "ayla_default" },
       ...more,
     });
-    const waiting = { waiting: "deferred", late: "deferred", overdue: "failed" }[one];
+    const waiting = { waiting: "deferred", delayed: "deferred", stuck: "failed" }[outcome];
     if (waiting) {
       waits.push(
-        task("wait", waiting, { start_date: time(end), end_date: one === "overdue" ? time(end + 24 * HOUR) : null }),
+        task("wait", waiting, { start_date: time(end), end_date: outcome === "stuck" ? time(end + 24 * HOUR) : null }),
       );
-      copies.push(task("copy", one === "overdue" ? "upstream_failed" : null, { start_date: null, end_date: null }));
+      copies.push(task("copy", outcome === "stuck" ? "upstream_failed" : null, { start_date: null, end_date: null }));
       return;
     }
-    copies.push(task("copy", one === "failed" ? "failed" : "success", one === "failed" ? { try_number: 5 } : {}));
-    if (one === "failed") return;
+    copies.push(task("copy", outcome === "failed" ? "failed" : "success", outcome === "failed" ? { try_number: 5 } : {}));
+    if (outcome === "failed") return;
     const wave = 0.55 + 0.45 * Math.sin(((new Date(hour).getUTCHours() - 8) / 24) * 2 * Math.PI);
-    const files = one === "empty" ? 0 : 1 + Math.floor(2.6 * wave * chance("files", type, hour));
+    const files = outcome === "empty" ? 0 : 1 + Math.floor(2.6 * wave * chance("files", type, hour));
     const day = 0.4 + 0.6 * chance("day", type, Math.floor(hour / (24 * HOUR)));
     const bytes = files && Math.round(SIZES[type] * day * (0.25 + wave) * (0.8 + 0.4 * chance("bytes", type, hour)));
     events.push({
@@ -124,7 +124,8 @@
     const ranged = (tasks) =>
       tasks
         .filter(
-          (one) => one.run_after >= since && one.run_after <= until && (!states.length || states.includes(one.state)),
+          (task) =>
+            task.run_after >= since && task.run_after <= until && (!states.length || states.includes(task.state)),
         )
         .reverse();
     const offset = Number(params.get("offset"));
@@ -133,7 +134,7 @@
       const asset = Number(params.get("asset_id"));
       const from = params.get("timestamp_gte");
       return page(
-        events.filter((one) => one.asset_id === asset && one.timestamp >= from),
+        events.filter((event) => event.asset_id === asset && event.timestamp >= from),
         "asset_events",
         offset,
       );
@@ -142,7 +143,7 @@
       return page(ranged(params.get("operator") === "AylaExportHourSensor" ? waits : copies), "task_instances", offset);
     if (path === "dags/~/dagRuns/list")
       return page(
-        runs.filter((one) => body.dag_ids.includes(one.dag_id) && one.run_after >= body.run_after_gte),
+        runs.filter((run) => body.dag_ids.includes(run.dag_id) && run.run_after >= body.run_after_gte),
         "dag_runs",
         body.page_offset,
       );

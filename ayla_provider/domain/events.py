@@ -26,14 +26,18 @@ EVENT_FOLDERS = {
 EVENT_TYPES = tuple(EVENT_FOLDERS)
 """The five documented event types. Others may exist: a folder of one can be copied by its spelling."""
 
+SEPARATOR = "[ _-]"
+"""Regular expression for a character between the words of an event type."""
+
 _IDENTIFIER = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 
 
-def _squash(name: str) -> str:
-    return re.sub(r"[ _-]", "", name).lower()
+def fold(name: str) -> str:
+    """Return a name in lower case and without separators: neither distinguishes event types."""
+    return re.sub(SEPARATOR, "", name).lower()
 
 
-_BY_SQUASHED = {_squash(event_type): event_type for event_type in EVENT_TYPES}
+_BY_FOLDED = {fold(event_type): event_type for event_type in EVENT_TYPES}
 
 
 def parse_event_type(name: str) -> EventType:
@@ -46,10 +50,10 @@ def parse_event_type(name: str) -> EventType:
     :param name: an event type as a user wrote it, or the name of a folder
     :raises AylaConfigError: if the name can't become an identifier
     """
-    known = _BY_SQUASHED.get(_squash(name))
+    known = _BY_FOLDED.get(fold(name))
     if known:
         return known
-    identifier = re.sub(r"[ _-]+", "_", name).strip("_").lower()
+    identifier = re.sub(f"{SEPARATOR}+", "_", name).strip("_").lower()
     if not _IDENTIFIER.fullmatch(identifier):
         raise AylaConfigError(
             f"event type {name!r}: expected letters, digits, spaces, '_' or '-'. "

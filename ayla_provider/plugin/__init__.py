@@ -1,7 +1,8 @@
-"""The page *Ayla export* in Airflow's navigation: what landed, what didn't, and how to do it again."""
+"""The page *Ayla export* in Airflow's navigation: which hours landed, which didn't, and how to run them again."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,32 +13,48 @@ from ayla_provider import __version__
 from ayla_provider._airflow.compat import conf
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 NAME = "Ayla export"
-"""Its name in the navigation, and that of the global under which Airflow looks for the page's component."""
+"""The page's name in the navigation. Airflow looks for the page's component in a global variable of this name."""
 
-# With the version, so that a browser never runs old modules beside new ones.
+# The version in the path keeps a browser from mixing cached modules of an older version with new ones.
 PREFIX = f"/ayla-export/{__version__}"
 
 
 class StaticPage:
     """
-    Serves the page's own files.
+    Serves the page's own files, and the constants that it shares with the provider.
 
-    They are code without any data, the same for everybody, so nobody has to sign in for them. What the page shows it
-    asks of Airflow's public API, where the user's own permissions decide.
+    The files contain code and no data, so they need no sign-in. The page reads what it shows from Airflow's public
+    API, where the user's own permissions apply.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Workers load plugins, too: what serves files is loaded by the API server alone."""
-        from starlette.staticfiles import StaticFiles
+        """Answer a request."""
+        await _server()(scope, receive, send)
 
-        await StaticFiles(directory=Path(__file__).parent / "static")(scope, receive, send)
+
+@functools.cache
+def _server() -> ASGIApp:
+    """Return the application that answers, which only the API server loads: workers load plugins, too."""
+    from starlette.responses import Response
+    from starlette.routing import Mount, Route, Router
+    from starlette.staticfiles import StaticFiles
+
+    from ayla_provider.plugin.constants import FILE, as_module
+
+    constants = Response(as_module(), media_type="text/javascript")
+    return Router(
+        [
+            Route(f"/{FILE}", lambda request: constants),
+            Mount("/", StaticFiles(directory=Path(__file__).parent / "static")),
+        ]
+    )
 
 
 def bundle_url() -> str:
-    """Return where a browser finds the page, below the path of ``[api] base_url``."""
+    """Return the URL path of the page's main module, below the path of ``[api] base_url``."""
     return f"{urlsplit(conf.get('api', 'base_url', fallback='') or '').path.rstrip('/')}{PREFIX}/page.js"
 
 
@@ -51,7 +68,7 @@ class AylaExportPlugin(AirflowPlugin):
             "name": NAME,
             "bundle_url": bundle_url(),
             "destination": "nav",
-            # Older Airflows show it so only if it is the only plugin's page, else in the menu "Plugins".
+            # Airflow 3.1 ignores this if several plugins have pages, and lists them in the menu "Plugins".
             "nav_top_level": True,
             "url_route": "ayla-export",
         }

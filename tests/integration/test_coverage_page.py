@@ -159,7 +159,7 @@ def test_the_map_says_what_the_manifests_say(scene: Scene, driver: webdriver.Chr
     for event_type in EVENT_TYPES:
         for hour in HOURS:
             assert said[event_type, name_of(hour)].startswith(scene.told(event_type, hour))
-        assert said[event_type, name_of(HOURS[0] - ONE_HOUR)].startswith("not asked for")
+        assert said[event_type, name_of(HOURS[0] - ONE_HOUR)].startswith("not requested")
     assert said["datapoint", name_of(BROKEN)].startswith("failed")
     figures = {
         one.find_element(By.TAG_NAME, "dt").text: one.find_element(By.TAG_NAME, "dd").text
@@ -206,7 +206,7 @@ def test_the_keys_walk_over_the_map_and_open_and_select(scene: Scene, driver: we
     assert "datapoint_ack" in details
     assert scene.told("datapoint_ack", BROKEN + ONE_HOUR).split(", ")[0] in details
     driver.switch_to.active_element.send_keys(Keys.HOME)
-    assert "not asked for" in here()
+    assert "not requested" in here()
     driver.switch_to.active_element.send_keys(Keys.SPACE)
     wait_for(driver, ".ayla-primary", text="(1)")
     driver.switch_to.active_element.send_keys(Keys.SHIFT, Keys.ARROW_RIGHT)
@@ -266,7 +266,7 @@ def test_a_viewer_looks_and_can_not_retry(scene: Scene, driver: webdriver.Chrome
         in_utc(other, scene.airflow)
         assert labels(other)["datapoint", name_of(BROKEN)].startswith("failed")
         retry(other, "datapoint", BROKEN)
-        wait_for(other, ".ayla-dialog .ayla-bad", text="may look at this DAG, not clear its tasks")
+        wait_for(other, ".ayla-dialog .ayla-bad", text="has permission to view this DAG, but not to clear its tasks")
     after = scene.airflow.api("GET", f"dags/{DAG}/dagRuns/{scene.run_id(BROKEN)}/taskInstances/datapoint.copy")
     assert (after["state"], after["try_number"]) == ("failed", tries["try_number"])
 
@@ -276,7 +276,7 @@ def test_a_failed_refresh_keeps_what_was_read_and_says_so(scene: Scene, driver: 
     before = labels(driver)
     driver.execute_script("globalThis.fetch = () => Promise.reject(new TypeError('Failed to fetch'))")
     click(driver, "button[aria-label='Read again']")
-    wait_for(driver, "[role=alert]", text="Airflow can't be reached. What you see was read at")
+    wait_for(driver, "[role=alert]", text="Airflow can't be reached. The page shows the data read at")
     assert labels(driver) == before
 
 
@@ -346,7 +346,7 @@ def test_all_texts_can_be_read_in_either_theme(scene: Scene, driver: webdriver.C
     with made_up_export(driver):
         driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
         in_utc(driver, scene.airflow, "?range=90d")
-        driver.find_element(By.CSS_SELECTOR, ".ayla-overdue[data-at]").click()
+        driver.find_element(By.CSS_SELECTOR, ".ayla-stuck[data-at]").click()
         wait_for(driver, ".ayla-day h3", text="The hours of")
         assert theme in driver.find_element(By.TAG_NAME, "html").get_attribute("class").split()
         assert driver.execute_script(CONTRAST) == []

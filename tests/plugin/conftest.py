@@ -1,4 +1,4 @@
-"""The page's own modules in a browser, without Airflow: they are pure but for the few that draw and fetch."""
+"""The page's own modules in a browser, without Airflow."""
 
 from __future__ import annotations
 
@@ -12,20 +12,30 @@ from typing import Any
 
 import pytest
 
+from ayla_provider.plugin.constants import FILE, as_module
 from harness.browser import browser
 
 STATIC = Path(__file__).parents[2] / "ayla_provider" / "plugin" / "static"
 RUN = """
 const [code, args, done] = arguments;
-const names = ["api", "format", "hours", "model", "names", "retry", "states", "views"];
+const names = ["api", "constants", "format", "hours", "model", "names", "retry", "states", "views"];
 Promise.all(names.map((name) => import(`/${name}.js`)))
   .then((modules) => new Function("page", "args", code)(Object.assign({}, ...modules), args))
   .then((value) => done({ value }), (error) => done({ error: String(error.stack) }));
 """
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a word."""
+class PageFiles(http.server.SimpleHTTPRequestHandler):
+    """Serves the page's files and the generated constants, and logs nothing."""
+
+    def do_GET(self) -> None:
+        if self.path != f"/{FILE}":
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/javascript")
+        self.end_headers()
+        self.wfile.write(as_module().encode())
 
     def log_message(self, *_: object) -> None:
         pass
@@ -36,12 +46,12 @@ def page() -> Iterator[Callable[..., Any]]:
     """A function that runs JavaScript in which ``page`` is all that the modules export, and ``args`` its arguments."""
     if not shutil.which("chromedriver"):
         pytest.skip("Chromium and its driver aren't installed")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(STATIC)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(PageFiles, directory=str(STATIC)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
         with browser() as driver:
-            # Where an hour isn't one in UTC.
+            # A zone whose hours don't start when those of UTC do.
             driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
             driver.get(f"http://127.0.0.1:{server.server_port}/hours.js")
 

@@ -71,13 +71,13 @@ SHORT = {"wait_": {"start_date": (NOW - timedelta(minutes=1)).isoformat(), "end_
     ("answers", "ago", "state"),
     [
         pytest.param(attempt(1, None, "deferred"), 1, "waiting", id="soon after its end"),
-        pytest.param(attempt(1, None, "up_for_retry"), 1, "late", id="tried again"),
-        pytest.param(attempt(2, "running", None, copy_={"try_number": 2}), 2, "late", id="copied again"),
-        pytest.param(attempt(3, None, "deferred"), 3, "late", id="90 minutes after its end"),
-        pytest.param(attempt(8, None, "deferred"), 8, "overdue", id="six hours after its end"),
-        pytest.param(attempt(30, "queued"), 30, "late", id="copied long after its end"),
-        pytest.param(attempt(30, None, "running", **SHORT), 30, "late", id="an old hour that was just begun"),
-        pytest.param(attempt(26, "upstream_failed", "failed", **LONG), 26, "overdue", id="the wait timed out"),
+        pytest.param(attempt(1, None, "up_for_retry"), 1, "delayed", id="tried again"),
+        pytest.param(attempt(2, "running", None, copy_={"try_number": 2}), 2, "delayed", id="copied again"),
+        pytest.param(attempt(3, None, "deferred"), 3, "delayed", id="90 minutes after its end"),
+        pytest.param(attempt(8, None, "deferred"), 8, "stuck", id="six hours after its end"),
+        pytest.param(attempt(30, "queued"), 30, "delayed", id="copied long after its end"),
+        pytest.param(attempt(30, None, "running", **SHORT), 30, "delayed", id="an old hour that was just begun"),
+        pytest.param(attempt(26, "upstream_failed", "failed", **LONG), 26, "stuck", id="the wait timed out"),
         pytest.param(attempt(26, "upstream_failed", "failed", **SHORT), 26, "failed", id="the wait was refused"),
         pytest.param(attempt(5, "failed"), 5, "failed", id="the copy failed"),
         pytest.param(attempt(5, "success"), 5, "landed", id="without an event"),
@@ -227,7 +227,7 @@ def test_a_task_that_has_not_begun_is_known_by_its_name(page: Page) -> None:
     waits = [task(one, "datapoint_ack.wait", "deferred"), task(one, "datapoint.wait", "failed")]
     copies = [task(one, "datapoint_ack.copy", None), task(one, "datapoint.copy", "upstream_failed")]
     found = cells(page, read(runs=[one], copies=copies, waits=waits))
-    assert found["datapoint_ack", 3]["state"] == "late"
+    assert found["datapoint_ack", 3]["state"] == "delayed"
     assert found["datapoint", 3]["state"] == "failed"
     assert found["datapoint", 3]["task"]["task"] == "datapoint.wait"
 

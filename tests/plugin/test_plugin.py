@@ -7,6 +7,7 @@ import pytest
 
 from ayla_provider import __version__
 from ayla_provider.plugin import PREFIX, AylaExportPlugin, StaticPage, bundle_url
+from ayla_provider.plugin.constants import as_module
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def get(path: str) -> tuple[int, dict[str, str], bytes]:
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        await asyncio.Event().wait()  # whoever asks stays until there is an answer
+        await asyncio.Event().wait()  # the client stays connected until there is an answer
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
@@ -42,7 +43,7 @@ def get(path: str) -> tuple[int, dict[str, str], bytes]:
     async def ask() -> None:
         try:
             await StaticPage()(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it has a status
+        except Exception as error:  # noqa: BLE001 - the test looks at its status
             sent.append({"status": error.status_code, "headers": []})  # type: ignore[attr-defined]
 
     asyncio.run(ask())
@@ -55,6 +56,9 @@ def test_the_pages_files_are_served_and_nothing_else() -> None:
     assert (status, b'globalThis["Ayla export"]' in body) == (200, True)
     assert headers["content-type"].startswith("text/javascript")
     assert get("style.css")[1]["content-type"].startswith("text/css")
+    status, headers, body = get("constants.js")
+    assert (status, body.decode()) == (200, as_module())
+    assert headers["content-type"].startswith("text/javascript")
     assert [get(path)[0] for path in ("", "../__init__.py", "%2e%2e/__init__.py", "none.js")] == [404] * 4
 
 

@@ -37,7 +37,7 @@ def test_the_tasks_of_a_run_are_cleared_together(page: Page) -> None:
 
 
 def test_what_is_worked_on_is_left_alone(page: Page) -> None:
-    told = page(PLAN, [cell(2, "late", underWay=True, **again("r1", "datapoint.copy"))], "export")
+    told = page(PLAN, [cell(2, "delayed", underWay=True, **again("r1", "datapoint.copy"))], "export")
     assert (told["runs"], len(told["underWay"])) == ([], 1)
 
 

@@ -1,14 +1,14 @@
-// Airflow's public API, asked from the same origin with the user's own session: Airflow decides what the user may see.
+// Airflow's public API, from the same origin and with the user's session: Airflow decides what the user can see.
 
 import { DAY, HOUR, MINUTE } from "./hours.js";
 import { unproven } from "./model.js";
 import { destinationOf, names } from "./names.js";
 
-const PAGE = 100; // [api] maximum_page_limit: a larger limit is cut down to it without a word
+const PAGE = 100; // [api] maximum_page_limit: Airflow silently reduces a larger limit to this
 const AT_ONCE = 6;
-/** An event may be written somewhat later than the time that it carries. */
+/** Airflow may write an event somewhat later than the event's timestamp. */
 const SLACK = 5 * MINUTE;
-// Without "skipped": every sweep of a DAG of repairs that found nothing has one.
+// Without "skipped": every run of the reconcile DAG that finds nothing has a skipped copy.
 const UNSUCCESSFUL = [
   "failed",
   "upstream_failed",
@@ -35,22 +35,22 @@ export class ApiError extends Error {
 let busy = 0;
 const queue = [];
 
-/** Ask Airflow, a few questions at once, and return its answer. */
+/** Send a request to Airflow, a few at once, and return the answer. */
 export async function ask(path, { params = {}, body, signal } = {}) {
   if (busy >= AT_ONCE) await new Promise((resolve) => queue.push(resolve));
   busy += 1;
   try {
-    return await fetched(path, params, body, signal);
+    return await send(path, params, body, signal);
   } finally {
     busy -= 1;
     queue.shift()?.();
   }
 }
 
-async function fetched(path, params, body, signal) {
+async function send(path, params, body, signal) {
   const url = new URL(`api/v2/${path}`, document.baseURI);
   for (const [name, value] of Object.entries(params)) {
-    for (const one of [value].flat()) url.searchParams.append(name, one);
+    for (const single of [value].flat()) url.searchParams.append(name, single);
   }
   const answer = await fetch(url, {
     method: body ? "POST" : "GET",
@@ -59,16 +59,13 @@ async function fetched(path, params, body, signal) {
     body: body && JSON.stringify(body),
     signal,
   });
-  const told = await answer.json().catch(() => ({}));
-  if (answer.ok) return told;
-  throw new ApiError(
-    answer.status,
-    path,
-    typeof told.detail === "string" ? told.detail : JSON.stringify(told.detail ?? ""),
-  );
+  const content = await answer.json().catch(() => ({}));
+  if (answer.ok) return content;
+  const { detail = "" } = content;
+  throw new ApiError(answer.status, path, typeof detail === "string" ? detail : JSON.stringify(detail));
 }
 
-/** Return all items of a list, page by page; `tick(done, of)` tells how far it is. */
+/** Return all items of a list, page by page; `tick(done, of)` reports the progress. */
 async function all(page, key, tick) {
   const first = await page(0);
   const offsets = [];
@@ -76,21 +73,21 @@ async function all(page, key, tick) {
   tick(1, 1 + offsets.length);
   const rest = await Promise.all(
     offsets.map(async (offset) => {
-      const one = await page(offset);
+      const answer = await page(offset);
       tick(1, 0);
-      return one;
+      return answer;
     }),
   );
-  return [first, ...rest].flatMap((one) => one[key]);
+  return [first, ...rest].flatMap((answer) => answer[key]);
 }
 
 /**
- * Read what the page is made of.
+ * Read everything that the page shows.
  *
- * @param {{from: number, whole: boolean}} range milliseconds; `whole`: all copies, not only those that
- *   didn't succeed
- * @param {{tick?: Function, signal?: AbortSignal, before?: object}} options `before`: what was read of the same range
- *   earlier; its events needn't be read again
+ * @param {{from: number, whole: boolean}} range `from` is in milliseconds; with `whole` it reads all copies, else only
+ *   those that didn't succeed
+ * @param {{tick?: Function, signal?: AbortSignal, before?: object}} options `before` is an earlier result for the same
+ *   range, whose events aren't read again
  */
 export async function read({ from, whole }, { tick = () => {}, signal, before } = {}) {
   const at = Date.now();
@@ -101,16 +98,16 @@ export async function read({ from, whole }, { tick = () => {}, signal, before } 
   const [landed, copies, newest, waits] = await Promise.all([
     readEvents(list, from, before),
     tasks(whole ? COPY : { ...COPY, state: UNSUCCESSFUL }),
-    // Names are learnt from instances, whatever became of them.
+    // Instances in any state, because they contain the event types and destinations of the tasks.
     whole ? [] : ask(TASKS, { params: { ...COPY, limit: PAGE, order_by: "-run_after" }, signal }),
     tasks({ operator: "AylaExportHourSensor", state: UNSUCCESSFUL }),
   ]);
-  const examples = (newest.task_instances ?? []).filter((one) => Date.parse(one.run_after) >= from);
+  const examples = (newest.task_instances ?? []).filter(({ run_after }) => Date.parse(run_after) >= from);
   const found = { ...landed, copies: unique([...copies, ...examples]), waits };
-  // Whose runs are about an hour of one event type; those of a DAG of repairs aren't.
+  // Only DAGs whose runs copy one event type each. The reconcile DAG isn't one of them.
   const { dags } = names(found);
   found.runs = dags.length ? await readRuns(dags, from, tick, signal) : [];
-  // Also of operators of a user's own, which have another name.
+  // Operators that inherit from ours have another name, so the list above lacks their instances.
   const more = await Promise.all(
     unproven(found).map(({ dag, task, from: first, to: last }) => {
       const params = { task_id: task, run_after_gte: first, run_after_lte: last, order_by: "-run_after" };
@@ -120,7 +117,7 @@ export async function read({ from, whole }, { tick = () => {}, signal, before } 
   return { ...found, copies: unique([...found.copies, ...more.flat()]), at };
 }
 
-/** Read all copies of the runs of a day, also those that succeeded. */
+/** Read all copies of the runs of a day, including those that succeeded. */
 export function readDay(day, { signal } = {}) {
   const ranged = { run_after_gte: time(day), run_after_lte: time(day + DAY + HOUR) };
   return listing(() => {}, signal)(TASKS, "task_instances", { ...COPY, ...ranged, order_by: "-run_after" });
@@ -136,7 +133,7 @@ function readRuns(dag_ids, from, tick, signal) {
   return all((page_offset) => ask("dags/~/dagRuns/list", { body: { ...body, page_offset }, signal }), "dag_runs", tick);
 }
 
-/** Read the assets that are event types in archives, and their events. */
+/** Read the assets that are event types of archives, and their events. */
 async function readEvents(list, from, before) {
   let assets;
   try {
@@ -150,7 +147,7 @@ async function readEvents(list, from, before) {
   const since = old ? old.at - SLACK : from;
   const lists = await Promise.all(
     assets.map(({ id }) =>
-      // The oldest first: what is added meanwhile doesn't move what is still to be read to another page.
+      // The oldest first, so that new events don't shift the pages that aren't read yet.
       list("assets/events", "asset_events", { asset_id: id, timestamp_gte: time(since), order_by: "timestamp" }),
     ),
   );

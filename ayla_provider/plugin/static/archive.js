@@ -1,4 +1,4 @@
-// One archive: its totals, its heat map, and the hours of a day of it.
+// One archive: its totals, its heat map, and the hours of an open day.
 
 import { clock, count, counted, moment, month, size, span, weekday } from "./format.js";
 import { FEW, Heatmap } from "./heatmap.js";
@@ -13,9 +13,9 @@ const urlOf = (path) => new URL(path, document.baseURI).pathname;
 
 /**
  * @param {object} props
- * @param {object} props.archive as model.js makes it
- * @param {boolean} props.several whether the page shows others, too
- * @param {{range: {days?: number}, by: string, problems: boolean, day: number}} props.look how the user looks at it
+ * @param {object} props.archive an archive from model.js
+ * @param {boolean} props.several whether the page shows several archives
+ * @param {{range: {days?: number}, by: string, problems: boolean, day: number}} props.look the user's choices
  * @param {string} props.zone
  * @param {Set<string>} props.selected
  * @param {boolean} props.selecting
@@ -73,9 +73,9 @@ function Totals({ cells }) {
     [count(waiting), "waiting"],
     [count(sum.problems), sum.problems === 1 ? "problem" : "problems"],
     [count(sum.files), "files"],
-    [size(sum.bytes), "in all"],
+    [size(sum.bytes), "in total"],
     ...(sum.rows !== undefined ? [[count(sum.rows), "rows"]] : []),
-    ...(sum.lag !== undefined ? [[span(sum.lag), "worst lag"]] : []),
+    ...(sum.lag !== undefined ? [[span(sum.lag), "longest lag"]] : []),
   ];
   return h(
     "dl",
@@ -131,7 +131,7 @@ function Grid({ archive, several, rows, daily, look, zone, selected, selecting, 
   return h(Heatmap, { label, columns, rows: view, selected: marked, selecting, onShow, onOpen, onSelect });
 }
 
-/** Rows and columns without a problem vanish. */
+/** Return the rows and columns with at least one problem. */
 function problemsOf(rows) {
   const bad = (cell) => (cell.problems ?? PROBLEMS.has(cell.state)) || cell.failedSince;
   const left = rows.filter((row) => row.cells.some(bad));
@@ -147,20 +147,21 @@ function daysSelected(rows, selected) {
 function columnOf(cell, before, few, daily, zone) {
   if (daily) {
     const day = new Date(cell.day).getUTCDate();
-    const told = few || day === 1 || (day % 5 === 0 && day < 30);
-    return { key: cell.day, group: month(cell.day), text: told ? String(day) : "", edge: day === 1 && Boolean(before) };
+    const labelled = few || day === 1 || (day % 5 === 0 && day < 30);
+    const edge = day === 1 && Boolean(before);
+    return { key: cell.day, group: month(cell.day), text: labelled ? String(day) : "", edge };
   }
   const [group, text] = [weekday(cell.hour, zone), clock(cell.hour, zone)];
-  const told = few || Number(text.slice(0, 2)) % 3 === 0;
+  const labelled = few || Number(text.slice(0, 2)) % 3 === 0;
   const edge = Boolean(before) && group !== weekday(before.hour, zone);
-  return { key: cell.hour, group, text: told ? text.replace(":00", "") : "", edge };
+  return { key: cell.hour, group, text: labelled ? text.replace(":00", "") : "", edge };
 }
 
 const gapsText = (gaps) => (gaps ? `, ${counted(gaps, "gap")}` : "");
 
 function viewOf(row, archive, daily, by, zone) {
   const shade = shades(row.cells, by);
-  const newest = newestComplete(archive.rows.find((one) => one.eventType === row.eventType).cells);
+  const newest = newestComplete(archive.rows.find(({ eventType }) => eventType === row.eventType).cells);
   return {
     name: row.eventType,
     note: newest.hour === undefined ? "" : `newest ${moment(newest.hour, zone)}${gapsText(newest.gaps)}`,

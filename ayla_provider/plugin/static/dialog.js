@@ -1,4 +1,4 @@
-// The question before hours are done again, and what became of each.
+// The dialog that confirms a retry of hours and shows the result of each.
 
 import { counted, hourText } from "./format.js";
 import { backfill, clear, plan } from "./retry.js";
@@ -10,11 +10,11 @@ const { createElement: h, useEffect, useRef, useState } = globalThis.React;
  * @param {object[]} props.cells the selected hours
  * @param {(cell: object) => string | undefined} props.dagOf
  * @param {string} props.zone
- * @param {(again: boolean) => void} props.onClose whether something was cleared
+ * @param {(again: boolean) => void} props.onClose called with whether Airflow cleared any task
  */
 export function RetryDialog({ cells, dagOf, zone, onClose }) {
   const dialog = useRef(null);
-  // What was asked stays, while the page behind goes on reading.
+  // Keep the plan while the page behind the dialog reads new data.
   const [{ runs, underWay, never, without }] = useState(() => plan(cells, dagOf));
   const [answers, setAnswers] = useState(new Map());
   const [busy, setBusy] = useState(false);
@@ -43,17 +43,17 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
       h(
         "p",
         null,
-        `${counted(hours.length, "hour")} in ${counted(runs.length, "run")} will be copied again, and waited for again where ` +
-          "the wait did not succeed. What comes after the copies runs, too. A copy moves only what the archive lacks.",
+        `This runs the copies of ${counted(hours.length, "hour")} in ${counted(runs.length, "run")} again, together with ` +
+          "waits that didn't succeed and all downstream tasks. A copy transfers only files that the archive lacks.",
       ),
     days.length > 0 &&
-      h("p", null, `${counted(days.length, "run")} of these cover more than an hour, and run as a whole.`),
-    archives.map((one) =>
-      h(Hours, { key: one, archive: one, hours: hours.filter(({ archive }) => archive === one), zone, answers }),
+      h("p", null, `${counted(days.length, "run")} of these cover more than one hour. All of their hours run again.`),
+    archives.map((name) =>
+      h(Hours, { key: name, archive: name, hours: hours.filter(({ archive }) => archive === name), zone, answers }),
     ),
-    underWay.length > 0 && h("p", null, `${counted(underWay.length, "hour")} left out: being worked on already.`),
+    underWay.length > 0 && h("p", null, `${counted(underWay.length, "hour")} left out, because tasks are working on them.`),
     without.length > 0 &&
-      h("p", null, `${counted(without.length, "hour")} left out: no task of this range is about them.`),
+      h("p", null, `${counted(without.length, "hour")} left out, because no task in this range covers them.`),
     never.length > 0 && h(Backfills, { never }),
     h(
       "footer",
@@ -74,7 +74,7 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
   );
 }
 
-/** The hours of one archive: with those of several it must be plain whose are done again. */
+/** The hours of one archive, with its name as a heading, because a selection can span several archives. */
 function Hours({ archive, hours, zone, answers }) {
   const line = (cell) => {
     const answer = answers.get(cell.runKey);
@@ -102,7 +102,7 @@ function Backfills({ never }) {
     h(
       "p",
       null,
-      "Hours that never ran have no task to clear. A backfill makes their runs, on a machine with Airflow's settings:",
+      "Hours that never ran have no task to clear. To create their runs, use these commands on a machine with Airflow's settings:",
     ),
     h("pre", null, never.map(backfill).join("\n")),
   );

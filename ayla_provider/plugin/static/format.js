@@ -1,4 +1,4 @@
-// How figures and times read.
+// Texts for figures and times.
 
 import { HOUR, MINUTE } from "./hours.js";
 
@@ -22,7 +22,7 @@ export function span(milliseconds) {
 
 const formats = new Map();
 
-/** Return parts of a time in a zone, as a format of the browser has them. */
+/** Return a time in a time zone, with the parts that `options` names. */
 export function inZone(time, zone, options) {
   const key = zone + JSON.stringify(options);
   if (!formats.has(key))
@@ -36,9 +36,9 @@ export const weekday = (time, zone) => inZone(time, zone, { weekday: "short", da
 export const month = (time) => inZone(time, "UTC", { month: "long" });
 export const moment = (time, zone) => `${date(time, zone)} ${clock(time, zone)}`;
 
-/** Return the hour in a zone and, if that is another, in UTC. */
+/** Return the hour in a time zone and, if the zone differs from UTC, also in UTC. */
 export function hourText(hour, zone) {
-  const text = (in_) => `${weekday(hour, in_)} ${clock(hour, in_)}–${clock(hour + HOUR, in_)}`;
+  const text = (inside) => `${weekday(hour, inside)} ${clock(hour, inside)}–${clock(hour + HOUR, inside)}`;
   return clock(hour, zone) === clock(hour, "UTC") && date(hour, zone) === date(hour, "UTC")
     ? `${text("UTC")} UTC`
     : `${text(zone)} ${zone} (${moment(hour, "UTC")} UTC)`;

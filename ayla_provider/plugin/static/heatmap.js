@@ -1,33 +1,32 @@
-// A grid of cells that mouse, finger and keys can walk over, open and select.
+// A grid of cells that can be focused, opened and selected with a mouse, by touch and with keys.
 
 import { STATES } from "./states.js";
 
 const { createElement: h, memo, useLayoutEffect, useRef, useState } = globalThis.React;
 
-/** So few columns have wide cells, each with a text above it. */
+/** Up to this number of columns, cells are wide and each column has a text. */
 export const FEW = 16;
 
 /**
  * @param {object} props
  * @param {string} props.label what the grid is, for a screen reader
- * @param {{key: number, group: string, text: string}[]} props.columns those that follow each other with the same group
- *   have one head together
+ * @param {{key: number, group: string, text: string}[]} props.columns adjacent columns of a group share a heading
  * @param {{name: string, note: string, cells: object[]}[]} props.rows a cell is `{key, state, shade, mark, label, href}`
  * @param {Set<string>} props.selected keys
- * @param {boolean} props.selecting whether a click selects, or opens
+ * @param {boolean} props.selecting whether a click selects, rather than opens
  * @param {(row: number, column: number) => void} props.onShow
- * @param {(row: number, column: number, link: boolean) => boolean} props.onOpen whether it was opened by this
- * @param {(from: number[], to: number[]) => void} props.onSelect all between two corners
+ * @param {(row: number, column: number, link: boolean) => boolean} props.onOpen returns whether it opened the cell
+ * @param {(from: number[], to: number[]) => void} props.onSelect selects all cells between two corners
  */
 export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, selecting, onShow, onOpen, onSelect }) {
   const [at, setAt] = useState([0, columns.length - 1]);
   const grid = useRef(null);
   const anchor = useRef(null);
-  // The newest is what people come for.
+  // Show the newest columns first.
   useLayoutEffect(() => {
     grid.current.parentNode.scrollLeft = grid.current.scrollWidth;
   }, [columns.length]);
-  // Rows and columns may have become fewer.
+  // The focused cell may be outside the grid after rows or columns disappeared.
   const [row, column] = [Math.min(at[0], rows.length - 1), Math.min(at[1], columns.length - 1)];
 
   const go = (r, c) => {
@@ -62,7 +61,7 @@ export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, s
   };
   const onClick = (event) => {
     const here = placeOf(event);
-    // With Ctrl the browser opens a link in a tab of its own.
+    // With Ctrl or Cmd, the browser opens the link in a new tab.
     if (!here || event.ctrlKey || event.metaKey) return;
     if (selecting || event.shiftKey) select(here, event.shiftKey);
     else if (!onOpen(...here)) return;
@@ -86,12 +85,12 @@ export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, s
       h(
         "tbody",
         null,
-        rows.map((one, r) =>
+        rows.map(({ name, note, cells }, r) =>
           h(
             "tr",
-            { key: one.name },
-            h("th", { scope: "row" }, one.name, one.note && h("small", null, one.note)),
-            one.cells.map((cell, c) =>
+            { key: name },
+            h("th", { scope: "row" }, name, note && h("small", null, note)),
+            cells.map((cell, c) =>
               h(Cell, {
                 key: c,
                 cell,

@@ -1,15 +1,16 @@
-// What the page shows, from what Airflow's API answered: no requests, no document, no clock of its own.
+// Turns the answers of Airflow's API into what the page shows. Pure: no requests, no document, no clock.
 
+import { EMPTY, EXPIRED, LANDED } from "./constants.js";
 import { HOUR, hoursIn, hoursOfRun } from "./hours.js";
 import { destinationOf, names } from "./names.js";
 import { DONE, isUnderWay, stateOf } from "./states.js";
 
 /**
- * Return the archives, each with a row per event type and a cell per hour.
+ * Return the archives, each with a row for each event type and a cell for each hour.
  *
  * @param {{assets: object[], events: object[], copies: object[], waits: object[], runs: object[]}} read
- *   lists as the API has them; `copies` and `waits` are task instances, and a copy that isn't among them either succeeded
- *   and has an event, or there is none
+ *   lists as the API returns them; `copies` and `waits` are task instances. A copy that isn't in the list either
+ *   succeeded and has an event, or doesn't exist
  * @param {{from: number, now: number}} range milliseconds
  */
 export function archives(read, { from, now }) {
@@ -38,9 +39,9 @@ export function archives(read, { from, now }) {
     .sort(byDag);
 }
 
-/** By its main DAG, which an archive has before anything is copied into it: it then keeps its place on the page. */
-const byDag = (one, other) =>
-  (one.dags[0] ?? "").localeCompare(other.dags[0] ?? "") || one.id.localeCompare(other.id);
+/** Sort by the main DAG: an archive has it before its first copy, and so keeps its place on the page. */
+const byDag = (left, right) =>
+  (left.dags[0] ?? "").localeCompare(right.dags[0] ?? "") || left.id.localeCompare(right.id);
 
 function rowOf(groups, known, task, eventType) {
   const destination = task.destination ?? known.of(task).destination;
@@ -61,7 +62,7 @@ function take(events, hour, event) {
   if (!present || newer > 0) events.set(hour, event);
 }
 
-/** Yield what was done for hours, the newest first: copies, each with its wait, and the hours that it is about. */
+/** Yield the copies, the newest first, each with its wait and its hours. */
 function* attempts(read, known) {
   const runs = new Map(read.runs.map((run) => [`${run.dag_id}\n${run.dag_run_id}`, run]));
   const waits = new Map();
@@ -72,19 +73,19 @@ function* attempts(read, known) {
     const run = `${copy.dag_id}\n${copy.dag_run_id}`;
     const { eventType } = known.of(copy);
     const hours = known.hoursOf(copy) ?? hoursOfRun(runs.get(run));
-    // What is mapped over nothing stands for no hour.
+    // A task that is mapped over an empty list has no hour.
     if (copy.state === "removed" || !eventType || !hours.length) continue;
     const at = Date.parse(copy.start_date ?? copy.run_after) || 0;
     found.push({ copy, wait: waits.get(`${run}\n${eventType}`), eventType, hours, at });
   }
-  yield* found.sort((one, other) => other.at - one.at);
+  yield* found.sort((left, right) => right.at - left.at);
 }
 
 /**
- * Return the copies that no event proves and that are not among those that were read: they succeeded without an event, or
- * are of another operator, or their run never had them.
+ * Return the copies without an event that aren't in the list of copies. Each of them succeeded without an event,
+ * belongs to another operator, or never existed.
  *
- * @returns {{dag: string, task: string, from: string, to: string}[]} the first and the last run_after for each task
+ * @returns {{dag: string, task: string, from: string, to: string}[]} the first and the last run_after of each task
  */
 export function unproven(read) {
   const known = names(read);
@@ -103,10 +104,10 @@ export function unproven(read) {
       const isProven = hoursOfRun(run).every((hour) => proven.has([destination, eventType, hour].join("\n")));
       if (isProven || listed.has([run.dag_id, run.dag_run_id, task].join("\n"))) continue;
       const key = `${run.dag_id}\n${task}`;
-      const one = found.get(key) ?? { dag: run.dag_id, task, from: run.run_after, to: run.run_after };
-      if (run.run_after < one.from) one.from = run.run_after;
-      if (run.run_after > one.to) one.to = run.run_after;
-      found.set(key, one);
+      const span = found.get(key) ?? { dag: run.dag_id, task, from: run.run_after, to: run.run_after };
+      if (run.run_after < span.from) span.from = run.run_after;
+      if (run.run_after > span.to) span.to = run.run_after;
+      found.set(key, span);
     }
   }
   return [...found.values()];
@@ -119,7 +120,7 @@ function finished(group, hours, now, known) {
   const label = group.destination ?? `${dags.join(", ")}: nothing copied so far`;
   const rows = [...group.rows.values()]
     .filter(({ events, attempts }) => [...events.keys(), ...attempts.keys()].some((hour) => window.has(hour)))
-    .sort((one, other) => one.eventType.localeCompare(other.eventType))
+    .sort((left, right) => left.eventType.localeCompare(right.eventType))
     .map(({ eventType, events, attempts }) => {
       const first = Math.min(...events.keys(), ...attempts.keys());
       const cells = hours.map((hour) =>
@@ -133,9 +134,9 @@ function finished(group, hours, now, known) {
 
 function cellOf(eventType, hour, event, attempts, now, first) {
   const cell = { eventType, hour, ...stateOf(attempts, hour, now, first) };
-  // The attempt that does just this hour is the one to do again, rather than that of a whole day.
+  // Retry the attempt that covers this hour alone, rather than one that covers a whole day.
   const size = ({ copy, hours }) => hours.length + (copy.map_index >= 0 ? 0.5 : 0);
-  const [own] = [...attempts].sort((one, other) => size(one) - size(other));
+  const [own] = [...attempts].sort((left, right) => size(left) - size(right));
   if (own) cell.again = { ...placeOf(own.copy), wait: own.wait?.task_id, hours: own.hours.length };
   cell.underWay = attempts.some(({ copy }) => isUnderWay(copy));
   if (cell.attempt) {
@@ -163,8 +164,8 @@ function landed(cell, event, attempts) {
   return {
     ...cell,
     again: cell.again ?? { ...writer, hours: 1 },
-    state: files ? "landed" : "empty",
-    expired: extra.state === "expired",
+    state: files ? LANDED : EMPTY,
+    expired: extra.state === EXPIRED,
     files,
     bytes: Number(extra.bytes) || 0,
     rows: Number.isFinite(extra.lines) ? extra.lines : undefined,
@@ -175,13 +176,13 @@ function landed(cell, event, attempts) {
   };
 }
 
-const isSame = (one, other) => ["dag", "run", "task", "mapIndex"].every((name) => one[name] === other[name]);
+const isSame = (left, right) => ["dag", "run", "task", "mapIndex"].every((name) => left[name] === right[name]);
 
 function placeOf({ dag_id, dag_run_id, task_id, map_index, try_number }) {
   return { dag: dag_id, run: dag_run_id, task: task_id, mapIndex: map_index, tries: try_number };
 }
 
-/** Return the archives of which nothing is in the range, each with the time at which something was copied into it. */
+/** Return the archives without any run in the range, each with the time of its last copy. */
 export function silent({ assets }, found) {
   const shown = new Set(found.map(({ destination }) => destination));
   const last = new Map();
@@ -193,8 +194,7 @@ export function silent({ assets }, found) {
 }
 
 /**
- * Return the newest hour that is in the archive, undefined if none is, and how many hours before it, of those that were
- * wanted, aren't.
+ * Return the newest complete hour, undefined if there is none, and the number of incomplete hours before it.
  */
 export function newestComplete(cells) {
   const wanted = cells.filter(({ state }) => state !== "unasked");

@@ -1,32 +1,30 @@
-// Which event type, destination and connection a task has: what one of its instances tells holds for all of them.
+// The event type, destination and connection of each task. What one instance of a task says is true of all of them.
 
+import { EVENT_TYPE_BY_FOLDED_NAME, EVENT_TYPE_SEPARATOR, EVENT_TYPES } from "./constants.js";
 import { HOUR, hoursIn } from "./hours.js";
 
-const DOCUMENTED = ["connection", "datapoint", "datapoint_ack", "location", "registration"];
-const squash = (name) => name.replace(/[ _-]/g, "").toLowerCase();
+const SEPARATOR = new RegExp(EVENT_TYPE_SEPARATOR, "g");
+const SEPARATORS = new RegExp(`${EVENT_TYPE_SEPARATOR}+`, "g");
 
 /** Return the event type that a name means, as the provider spells it: "Datapoint Ack" is "datapoint_ack". */
 export function eventTypeOf(name) {
-  const documented = DOCUMENTED.find((one) => squash(one) === squash(name));
-  return (
-    documented ??
-    name
-      .replace(/[ _-]+/g, "_")
-      .replace(/^_|_$/g, "")
-      .toLowerCase()
-  );
+  const folded = name.replace(SEPARATOR, "").toLowerCase();
+  if (Object.hasOwn(EVENT_TYPE_BY_FOLDED_NAME, folded)) return EVENT_TYPE_BY_FOLDED_NAME[folded];
+  const words = name.replace(SEPARATORS, "_");
+  return words.replace(/^_|_$/g, "").toLowerCase();
 }
 
-/** Return the destination of an asset that is an event type in an archive; undefined if it is something else. */
+/** Return the destination of an asset that is an event type of an archive, and undefined for any other asset. */
 export function destinationOf(uri) {
   const [, destination] = /^(.+)\/event_type=[^/]+$/.exec(uri) ?? [];
   return destination?.endsWith("/_layouts") ? undefined : destination;
 }
 
+// A template that Airflow hasn't rendered yet says nothing.
 const plain = (text) => (typeof text === "string" && text && !text.includes("{{") ? text : undefined);
 const keyOf = ({ dag_id, task_id }) => `${dag_id}\n${task_id}`;
 
-/** Return what is known of tasks, from instances and asset events as the API has them. */
+/** Return what task instances and asset events, as the API returns them, say about tasks. */
 export function names({ assets, events, copies, waits }) {
   const destinations = new Map(assets.map(({ id, uri }) => [id, destinationOf(uri)]));
   const tasks = new Map();
@@ -38,51 +36,54 @@ export function names({ assets, events, copies, waits }) {
   const copying = new Set();
   for (const copy of copies) copying.add(task(copy));
   for (const instance of [...copies, ...waits]) {
-    const told = instance.rendered_fields ?? {};
-    const it = task(instance);
-    if (plain(told.event_type)) it.types.add(eventTypeOf(told.event_type));
-    it.destination ??= plain(told.destination)?.replace(/\/+$/, "");
-    it.connection ??= plain(told.ayla_conn_id);
-    it.mapped ||= instance.map_index >= 0;
+    const fields = instance.rendered_fields ?? {};
+    const known = task(instance);
+    if (plain(fields.event_type)) known.types.add(eventTypeOf(fields.event_type));
+    known.destination ??= plain(fields.destination)?.replace(/\/+$/, "");
+    known.connection ??= plain(fields.ayla_conn_id);
+    known.mapped ||= instance.map_index >= 0;
   }
   for (const event of events) {
     if (!event.source_task_id || !destinations.get(event.asset_id)) continue;
-    const it = task({ dag_id: event.source_dag_id, task_id: event.source_task_id });
-    it.types.add(event.extra?.event_type);
-    // What Airflow has made of the URL is the asset's; a task may spell it differently.
-    it.destination = destinations.get(event.asset_id);
-    it.mapped ||= event.source_map_index >= 0;
-    copying.add(it);
+    const writer = task({ dag_id: event.source_dag_id, task_id: event.source_task_id });
+    writer.types.add(event.extra?.event_type);
+    // Airflow normalizes the URL of an asset. The task may spell it differently.
+    writer.destination = destinations.get(event.asset_id);
+    writer.mapped ||= event.source_map_index >= 0;
+    copying.add(writer);
   }
   const all = [...tasks.values()];
-  const types = [...new Set([...DOCUMENTED, ...all.flatMap((one) => [...one.types])])];
-  for (const it of all) {
-    if (!it.types.size) named(it, types);
-    it.destination ??= all.find((one) => one.dag === it.dag && one.destination)?.destination;
-    it.connection ??= all.find((one) => one.dag === it.dag && one.connection)?.connection;
+  const types = [...new Set([...EVENT_TYPES, ...all.flatMap((known) => [...known.types])])];
+  for (const known of all) {
+    if (!known.types.size) addTypeFromTaskId(known, types);
+    // Tasks of one DAG usually share a destination and a connection.
+    const siblings = all.filter(({ dag }) => dag === known.dag);
+    known.destination ??= siblings.find(({ destination }) => destination)?.destination;
+    known.connection ??= siblings.find(({ connection }) => connection)?.connection;
   }
   const copiesOf = (dag) =>
-    [...copying].filter((it) => it.dag === dag && !it.mapped && it.types.size === 1).map((it) => it.id);
+    [...copying].filter((copy) => copy.dag === dag && !copy.mapped && copy.types.size === 1).map(({ id }) => id);
   return {
     destinations,
-    /** The DAGs that have such tasks. */
-    dags: [...new Set([...copying].map((it) => it.dag))].filter((dag) => copiesOf(dag).length).sort(),
+    /** The DAGs with tasks that copy one event type per run. */
+    dags: [...new Set([...copying].map(({ dag }) => dag))].filter((dag) => copiesOf(dag).length).sort(),
     of(instance) {
-      const told = plain(instance.rendered_fields?.event_type);
-      const it = tasks.get(keyOf(instance)) ?? { types: new Set() };
-      const eventType = told ? eventTypeOf(told) : it.types.size === 1 ? [...it.types][0] : undefined;
-      return { eventType, destination: it.destination, connection: it.connection };
+      const name = plain(instance.rendered_fields?.event_type);
+      const { types = new Set(), destination, connection } = tasks.get(keyOf(instance)) ?? {};
+      const onlyType = types.size === 1 ? [...types][0] : undefined;
+      return { eventType: name ? eventTypeOf(name) : onlyType, destination, connection };
     },
-    hoursOf: ({ rendered_fields: told = {} }) => hoursBetweenTexts(plain(told.start), plain(told.end)),
+    hoursOf: ({ rendered_fields: fields = {} }) => hoursBetweenTexts(plain(fields.start), plain(fields.end)),
     /** The tasks of a DAG that copy one event type per run. */
     copiesOf,
   };
 }
 
-/** The name of an event type stands in the task's id, the longest that does: "datapoint_ack.copy" isn't "datapoint". */
-function named(it, types) {
-  const [longest] = types.filter((type) => it.id.includes(type)).sort((one, other) => other.length - one.length);
-  if (longest) it.types.add(longest);
+/** Take the longest event type in the task's id: "datapoint_ack.copy" also contains "datapoint". */
+function addTypeFromTaskId(task, types) {
+  const contained = types.filter((type) => task.id.includes(type));
+  const [longest] = contained.sort((left, right) => right.length - left.length);
+  if (longest) task.types.add(longest);
 }
 
 function hoursBetweenTexts(start, end) {

@@ -1,4 +1,4 @@
-// The page "Ayla export": what a user chose to look at, what was read for it, and where it is shown.
+// The page "Ayla export": connects the user's choices, the data and the parts that show them.
 
 import { Archive } from "./archive.js";
 import { Bar, Details, Legend, Silent, Welcome } from "./parts.js";
@@ -29,7 +29,7 @@ function Page() {
 
   const found = useMemo(() => reading.data && archives(reading.data, reading.data.range), [reading.data]);
   const quiet = useMemo(() => (found ? silent(reading.data, found) : []), [found]);
-  const cells = useMemo(() => (found ?? []).flatMap((one) => one.rows.flatMap((row) => row.cells)), [found]);
+  const cells = useMemo(() => (found ?? []).flatMap(({ rows }) => rows.flatMap((row) => row.cells)), [found]);
   const chosen = useMemo(() => cells.filter(({ key }) => selected.has(key)), [cells, selected]);
 
   const select = useCallback((these, extend) => {
@@ -60,7 +60,7 @@ function Page() {
     stop();
     reading.refresh();
   };
-  const dagOf = (cell) => found.find((one) => cell.key.startsWith(`${one.id}\n`))?.exports[0];
+  const dagOf = (cell) => found.find(({ id }) => cell.key.startsWith(`${id}\n`))?.exports[0];
 
   return h(
     "div",
@@ -81,8 +81,8 @@ function Page() {
       onRetry: () => setAsking(true),
     }),
     reading.data?.blind &&
-      h("p", null, "Your user may not read Airflow's assets, which tell files, bytes, rows and lag of the hours."),
-    quiet.map((one) => h(Silent, { key: one.destination, ...one, zone })),
+      h("p", null, "Files, bytes, rows and lag aren't shown, because your user doesn't have permission to read Airflow's assets."),
+    quiet.map((archive) => h(Silent, { key: archive.destination, ...archive, zone })),
     found?.length === 0 && !quiet.length && h(Welcome),
     found?.map((archive) =>
       h(Archive, { key: archive.id, archive, several: found.length > 1, look, zone, selected, selecting, act }),

@@ -1,5 +1,6 @@
-// The parts around the heat maps: choices, legend, details, and what to do first.
+// The parts around the heat maps: the toolbar, the legend, the details, and the first steps.
 
+import { LANDED } from "./constants.js";
 import { inZone, moment } from "./format.js";
 import { RANGES } from "./state.js";
 import { STATES } from "./states.js";
@@ -9,7 +10,7 @@ const { createElement: h, memo } = globalThis.React;
 
 const urlOf = (path) => new URL(path, document.baseURI).pathname;
 
-/** What is chosen and what was read, above all. */
+/** The toolbar: the user's choices, and when the page read its data. */
 export function Bar({ look, change, zone, reading, selecting, chosen, onSelecting, onProblems, onRetry }) {
   return h(
     "div",
@@ -60,39 +61,37 @@ export function Bar({ look, change, zone, reading, selecting, chosen, onSelectin
 
 function Reading({ data, error, progress, refresh, zone }) {
   const at = data && inZone(data.at, zone, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  const now = progress
-    ? progress.of > 12
-      ? `Reading ${progress.done} of ${progress.of}…`
-      : "Reading…"
-    : data
-      ? `Read at ${at}`
-      : "";
+  let status = data ? `Read at ${at}` : "";
+  // The numbers are worth showing only if reading takes a while.
+  if (progress) status = progress.of > 12 ? `Reading ${progress.done} of ${progress.of}…` : "Reading…";
   return h(
     "div",
     { className: "ayla-reading" },
-    h("span", null, now),
+    h("span", null, status),
     h("button", { type: "button", onClick: refresh, disabled: Boolean(progress), "aria-label": "Read again" }, "↻"),
     error &&
-      h("p", { role: "alert", className: "ayla-bad" }, explain(error), data ? ` What you see was read at ${at}.` : ""),
+      h("p", { role: "alert", className: "ayla-bad" }, explain(error), data ? ` The page shows the data read at ${at}.` : ""),
   );
 }
 
 function explain(error) {
-  if (error.status === 401) return "Your session in Airflow has ended: reload the page to sign in.";
-  if (error.status === 403)
-    return `Your user lacks a permission in Airflow, to read ${error.path.includes("taskInstances") ? "task instances" : "DAG runs"}.`;
+  if (error.status === 401) return "Your Airflow session has ended. Reload the page to sign in.";
+  if (error.status === 403) {
+    const what = error.path.includes("taskInstances") ? "task instances" : "DAG runs";
+    return `Your Airflow user doesn't have permission to read ${what}.`;
+  }
   return error.status ? error.message : "Airflow can't be reached.";
 }
 
-/** What colours and signs mean. */
+/** The meaning of colours and signs. */
 export const Legend = memo(function Legend({ by }) {
   return h(
     "ul",
     { className: "ayla-legend", "aria-label": "Legend" },
-    Object.entries(STATES).map(([state, { sign, label, says }]) =>
+    Object.entries(STATES).map(([state, { sign, label, description }]) =>
       h(
         "li",
-        { key: state, title: says },
+        { key: state, title: description },
         h("span", { className: `ayla-cell ayla-${state} ayla-shade-3`, "aria-hidden": true }, sign),
         label,
       ),
@@ -101,7 +100,7 @@ export const Legend = memo(function Legend({ by }) {
       "li",
       null,
       h("span", { className: "ayla-cell ayla-landed ayla-shade-3 ayla-marked", "aria-hidden": true }),
-      "landed, a later run failed",
+      `${LANDED}, but a later run failed`,
     ),
     h(
       "li",
@@ -110,14 +109,14 @@ export const Legend = memo(function Legend({ by }) {
       [1, 2, 3, 4, 5].map((shade) =>
         h("span", { key: shade, className: `ayla-cell ayla-landed ayla-shade-${shade}`, "aria-hidden": true }),
       ),
-      ` most ${MEASURES[by].label} of its event type`,
+      ` most ${MEASURES[by].label} of the event type`,
     ),
   );
 });
 
-/** What is known of the cell under the mouse, or with the focus. A screen reader hears it from the cell itself. */
+/** What is known about the cell under the mouse or with the focus. A screen reader reads it from the cell itself. */
 export function Details({ shown, onOpen }) {
-  const { facts = ["Point at a cell, or walk over the map with the arrow keys. Enter opens, Space selects."], task } =
+  const { facts = ["Point at a cell, or use the arrow keys. Enter opens a cell, Space selects it."], task } =
     shown ?? {};
   const path = task && pathOf(task);
   const open = (event) => {
@@ -133,25 +132,25 @@ export function Details({ shown, onOpen }) {
   );
 }
 
-/** An archive of which nothing is in the range: its DAG may be paused for long, or copy elsewhere now. */
+/** An archive without any run in the range, perhaps because its DAG is paused or copies to another destination. */
 export function Silent({ destination, at, zone }) {
   return h(
     "p",
     null,
     h("b", null, destination),
-    `: no run in this range; the last copy was on ${moment(at, zone)}. Is its DAG paused, or does it copy elsewhere now?`,
+    `: no run in this range. The last copy was on ${moment(at, zone)}. Check whether its DAG is paused or copies to another destination.`,
   );
 }
 
-/** What to do first, on an Airflow without any export. */
+/** The first steps, on an Airflow without any export. */
 export function Welcome() {
   const to = (path, text) => h("a", { href: urlOf(path) }, text);
   const code = (text) => h("code", null, text);
   return h(
     "section",
     { className: "ayla-welcome" },
-    h("h2", null, "No hour of the Ayla export in this range yet"),
-    h("p", null, "With the sample DAG ", code("ayla_export_to_bucket"), ":"),
+    h("h2", null, "No hours of the Ayla export in this range"),
+    h("p", null, "To start with the sample DAG ", code("ayla_export_to_bucket"), ":"),
     h(
       "ol",
       null,
@@ -167,17 +166,17 @@ export function Welcome() {
       h(
         "li",
         null,
-        "Say where to copy to, in the ",
+        "Set the ",
         to("variables", "Variable"),
         " ",
         code("ayla_export_destination"),
-        ", such as ",
+        " to the destination, such as ",
         code("gs://your-bucket/ayla"),
         ".",
       ),
       h("li", null, "Create the ", to("pools", "pool"), " ", code("ayla_export"), " with 8 slots."),
-      h("li", null, "Put the DAG into your DAGs folder, and ", to("dags", "unpause"), " it."),
+      h("li", null, "Put the DAG in your DAGs folder, and ", to("dags", "unpause"), " it."),
     ),
-    h("p", null, "Its hours appear here within a minute of its first runs."),
+    h("p", null, "The hours appear here within a minute of the first runs."),
   );
 }

@@ -1,4 +1,4 @@
-// What the page remembers: in the address what the user looks at, here what was read.
+// The state of the page. The URL has the user's choices; this module keeps the data that was read.
 
 import { read, readDay, unique } from "./api.js";
 import { MINUTE, startOf } from "./hours.js";
@@ -12,10 +12,10 @@ export const RANGES = {
   "90d": { label: "90 days", days: 90 },
 };
 
-/** What outlives the page: Airflow mounts it anew at its first change of address, and when somebody comes back. */
+/** State that outlives the component. Airflow mounts it again when its URL first changes and when the user returns. */
 const memory = new Map();
 
-/** Keep a state as long as Airflow's own page stays. */
+/** Like useState, but keeps the value until the browser reloads Airflow's UI. */
 export function useKept(name, initial) {
   const [value, set] = useState(() => memory.get(name) ?? initial);
   const keep = useCallback(
@@ -30,14 +30,14 @@ export function useKept(name, initial) {
   return [value, keep];
 }
 
-/** Return what the user looks at, which stands in the address so that it can be shared, and how to change it. */
+/** Return the user's choices and a function that changes them. They are in the URL, so that a link shares them. */
 export function useLook() {
   const [params, setParams] = useSearchParams();
   const text = params.toString();
   const look = useMemo(() => {
     const [name, day] = [params.get("range"), Date.parse(params.get("day"))];
     const chosen = name in RANGES ? name : "48h";
-    const by = ["files", "bytes", "rows", "lag"].find((one) => one === params.get("by")) ?? "bytes";
+    const by = ["files", "bytes", "rows", "lag"].find((measure) => measure === params.get("by")) ?? "bytes";
     return {
       name: chosen,
       range: RANGES[chosen],
@@ -65,12 +65,12 @@ export function useLook() {
   return [look, change];
 }
 
-/** Return the time zone that the user has chosen in Airflow. */
+/** Return the time zone that the user chose in Airflow. */
 export function useZone() {
   const [zone, setZone] = useState(chosenZone);
   useEffect(() => {
     const look = () => setZone(chosenZone());
-    // The first comes from other tabs, the second is how Airflow's page tells itself.
+    // "storage" comes from other tabs. Airflow's UI sends "local-storage" within its own tab.
     const events = ["storage", "local-storage"];
     for (const name of events) addEventListener(name, look);
     return () => events.forEach((name) => removeEventListener(name, look));
@@ -90,7 +90,7 @@ function chosenZone() {
   }
 }
 
-/** Read what the page shows: at once, every minute while somebody looks, and on demand. */
+/** Read what the page shows: immediately, every minute while the page is visible, and on demand. */
 export function useReading({ name, range, day }) {
   const [data, setData] = useKept("data");
   const [error, setError] = useState();
@@ -105,11 +105,11 @@ export function useReading({ name, range, day }) {
     const now = Date.now();
     const asked = { from: startOf(range, now), now, whole: Boolean(range.hours), name };
     const before = latest.current?.range.name === name ? latest.current : undefined;
-    const told = { done: 0, of: 0 };
+    const total = { done: 0, of: 0 };
     const tick = (done, of) => {
-      told.done += done;
-      told.of += of;
-      setProgress({ ...told });
+      total.done += done;
+      total.of += of;
+      setProgress({ ...total });
     };
     tick(0, 0);
     try {
@@ -135,11 +135,11 @@ export function useReading({ name, range, day }) {
       abort.current?.abort();
     };
   }, [refresh]);
-  // What was read of another range says nothing of this one.
+  // Data of another range doesn't apply to this one.
   return { data: useDay(data?.range.name === name ? data : undefined, day, setError), error, progress, refresh };
 }
 
-/** Add to what was read of days the copies of one of them that succeeded: their tries, and what to clear. */
+/** Add the successful copies of the open day, which a range of days leaves out: their tries, and what to clear. */
 function useDay(data, day, fail) {
   const [copies, setCopies] = useState([]);
   useEffect(() => {

@@ -1,65 +1,83 @@
-// What an hour can be, in the order in which a legend tells it. A sign says what a colour says, too.
+// The states of an hour on the page, in the order of the legend.
+//
+// A state whose name comes from constants.js means the same as in the provider's reports. The others exist on the page
+// only: they describe Airflow's tasks, which the reports don't know.
 
+import { EMPTY, LANDED, PATIENCE, SHORTEST_WAIT, STUCK_AFTER, WAITING } from "./constants.js";
+import { count } from "./format.js";
 import { HOUR, MINUTE } from "./hours.js";
 
+const patience = `${count(PATIENCE / MINUTE)} minutes`;
+const stuckAfter = `${count(STUCK_AFTER / HOUR)} hours`;
+
+/** The sign repeats what the colour says, for people who can't distinguish the colours. */
 export const STATES = {
-  landed: { sign: "", label: "landed", says: "its files are in the archive" },
-  empty: { sign: "○", label: "empty", says: "known to have no events" },
-  waiting: { sign: "…", label: "waiting", says: "not over yet, or being brought home" },
-  late: { sign: "L", label: "late", says: "not there 90 minutes after its end, or being tried again" },
-  overdue: { sign: "!", label: "overdue", says: "waited for in vain: nothing came from Ayla" },
-  failed: { sign: "×", label: "failed", says: "its task has failed" },
-  never: { sign: "?", label: "never run", says: "no run was ever about it" },
-  unasked: { sign: "", label: "not asked for", says: "before the first hour that was wanted" },
+  [LANDED]: { sign: "", label: LANDED, description: "its files are in the archive" },
+  [EMPTY]: { sign: "○", label: EMPTY, description: "it has no events" },
+  [WAITING]: { sign: "…", label: WAITING, description: "the hour isn't over, or its files may still come" },
+  delayed: {
+    sign: "D",
+    label: "delayed",
+    description: `not in the archive ${patience} after the end of the hour, or a task runs again`,
+  },
+  stuck: {
+    sign: "!",
+    label: "stuck",
+    description: `no files ${stuckAfter} after the end of the hour, or the wait timed out`,
+  },
+  failed: { sign: "×", label: "failed", description: "a task failed" },
+  never: { sign: "?", label: "never run", description: "no DAG run covers it" },
+  unasked: { sign: "", label: "not requested", description: "before the first hour that a DAG run covers" },
 };
 
-export const PROBLEMS = new Set(["late", "overdue", "failed", "never"]);
-export const DONE = new Set(["landed", "empty"]);
+export const PROBLEMS = new Set(["delayed", "stuck", "failed", "never"]);
+export const DONE = new Set([LANDED, EMPTY]);
 
-/** Until then a missing hour is nothing unusual: the 95th percentile of Ayla's lags is 49 minutes. */
-export const PATIENCE = 90 * MINUTE;
-/** From then on a wait that goes on is more than a late file. */
-export const OVERDUE = 6 * HOUR;
-/** A wait that was given up sooner did not time out: something refused it. */
-const GIVEN_UP = HOUR;
+const ENDED = new Set(["success", "failed", "upstream_failed", "skipped", "removed"]);
 
-const OVER = new Set(["success", "failed", "upstream_failed", "skipped", "removed"]);
-
-export const isUnderWay = (task) => !OVER.has(task.state);
+export const isUnderWay = (task) => !ENDED.has(task.state);
 
 /**
- * Return what an hour is for which no event tells that it landed.
+ * Return the state of an hour for which there is no asset event.
  *
- * @param {object[]} attempts what was done for it, each `{copy, wait}`, task instances as the API has them or undefined
+ * @param {object[]} attempts the copies of the hour, each `{copy, wait}`; both are task instances as the API returns
+ *   them, and `wait` may be undefined
  * @param {number} hour its start, in milliseconds
- * @param {number} now
- * @param {number} first the first hour that was wanted
+ * @param {number} now in milliseconds
+ * @param {number} first the first hour that a DAG run covers, in milliseconds
  * @returns {{state: string, attempt?: object}} the state, and the attempt that it comes from
  */
 export function stateOf(attempts, hour, now, first) {
-  const late = now - (hour + HOUR);
-  if (!attempts.length) return { state: hour < first ? "unasked" : late < PATIENCE ? "waiting" : "never" };
+  const sinceEnd = now - (hour + HOUR);
+  if (!attempts.length) return { state: withoutAttempt(hour, sinceEnd, first) };
 
-  const done = attempts.find(({ copy }) => copy.state === "success");
-  if (done) return { state: "landed", attempt: done };
+  const succeeded = attempts.find(({ copy }) => copy.state === "success");
+  if (succeeded) return { state: LANDED, attempt: succeeded };
   const skipped = attempts.find(({ copy }) => copy.state === "skipped");
-  if (skipped) return { state: "empty", attempt: skipped };
+  if (skipped) return { state: EMPTY, attempt: skipped };
 
-  const going = attempts.find(({ copy }) => isUnderWay(copy));
-  if (going) return { state: underWay(going, late, now), attempt: going };
+  const running = attempts.find(({ copy }) => isUnderWay(copy));
+  if (running) return { state: stateWhileRunning(running, sinceEnd, now), attempt: running };
 
   const attempt = attempts[0];
-  return { state: timedOut(attempt.wait, hour) ? "overdue" : "failed", attempt };
+  return { state: timedOut(attempt.wait, hour) ? "stuck" : "failed", attempt };
 }
 
-function underWay({ copy, wait }, late, now) {
-  if (late >= OVERDUE && wait && isUnderWay(wait) && now - Date.parse(wait.start_date) > GIVEN_UP) return "overdue";
-  const again = [copy, wait].some((task) => task && (task.state === "up_for_retry" || task.try_number > 1));
-  return late >= PATIENCE || again ? "late" : "waiting";
+function withoutAttempt(hour, sinceEnd, first) {
+  if (hour < first) return "unasked";
+  return sinceEnd < PATIENCE ? WAITING : "never";
+}
+
+function stateWhileRunning({ copy, wait }, sinceEnd, now) {
+  const isWaiting = wait && isUnderWay(wait);
+  // A wait that started just now, as in a backfill, isn't stuck, however old its hour is.
+  if (sinceEnd >= STUCK_AFTER && isWaiting && now - Date.parse(wait.start_date) > SHORTEST_WAIT) return "stuck";
+  const runsAgain = [copy, wait].some((task) => task && (task.state === "up_for_retry" || task.try_number > 1));
+  return sinceEnd >= PATIENCE || runsAgain ? "delayed" : WAITING;
 }
 
 function timedOut(wait, hour) {
   if (wait?.state !== "failed") return false;
   const [start, end] = [Date.parse(wait.start_date), Date.parse(wait.end_date)];
-  return end - start > GIVEN_UP && end - hour > OVERDUE;
+  return end - start > SHORTEST_WAIT && end - hour > STUCK_AFTER;
 }

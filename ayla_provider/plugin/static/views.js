@@ -1,10 +1,11 @@
-// From cells to what a heat map shows of them: totals of days, shades, texts.
+// Turns cells into what a heat map shows: totals of days, shades and texts.
 
+import { EMPTY, EXPIRED, LANDED, WAITING } from "./constants.js";
 import { count, counted, hourText, size, span, weekday } from "./format.js";
 import { DAY } from "./hours.js";
 import { DONE, PROBLEMS, STATES } from "./states.js";
 
-/** What a shade may stand for. */
+/** The figures that a shade can show. */
 export const MEASURES = {
   files: { label: "files", text: count },
   bytes: { label: "bytes", text: size },
@@ -13,7 +14,7 @@ export const MEASURES = {
 };
 const SHADES = 5;
 
-/** Return the sums over cells: how many hours of each state, and their files, bytes, rows and worst lag. */
+/** Return sums over cells: the number of hours in each state, and their files, bytes, rows and longest lag. */
 export function totals(cells) {
   const sum = { states: {}, hours: 0, problems: 0, done: 0, files: 0, bytes: 0 };
   for (const { state, files, bytes, rows, lag } of cells) {
@@ -30,7 +31,7 @@ export function totals(cells) {
   return sum;
 }
 
-/** Return the days of a row in UTC, each with its hours and their totals. */
+/** Return the days of a row, in UTC, each with its hours and their totals. */
 export function days({ eventType, cells }) {
   const byDay = new Map();
   for (const cell of cells) {
@@ -44,49 +45,55 @@ export function days({ eventType, cells }) {
   });
 }
 
-/** A day looks like the worst of its hours; an hour still waited for, or an empty one, doesn't hide what landed. */
+/** A day has the worst state of its hours. An hour that is empty or waiting doesn't hide one that landed. */
 function worst(states) {
-  const order = ["failed", "overdue", "never", "late", "landed", "empty", "waiting"];
+  const order = ["failed", "stuck", "never", "delayed", LANDED, EMPTY, WAITING];
   return order.find((state) => states[state]) ?? "unasked";
 }
 
-/** Return a function from a cell to its shade, 1 to 5 within what its row has; 0 if it has no such figure. */
+/** Return a function from a cell to its shade: 1 to 5, from the least to the most of the row; 0 without a figure. */
 export function shades(cells, measure) {
-  const values = cells.filter(({ state }) => state !== "empty").map((cell) => cell[measure]);
+  const values = cells.filter(({ state }) => state !== EMPTY).map((cell) => cell[measure]);
   const known = values.filter((value) => value !== undefined);
   const [least, most] = [Math.min(...known), Math.max(...known)];
   return (cell) => {
     const value = cell[measure];
-    if (value === undefined || cell.state !== "landed") return 0;
-    return most > least ? 1 + Math.min(SHADES - 1, Math.floor((SHADES * (value - least)) / (most - least))) : 3;
+    if (value === undefined || cell.state !== LANDED) return 0;
+    if (most === least) return 3;
+    const step = Math.floor((SHADES * (value - least)) / (most - least));
+    return 1 + Math.min(SHADES - 1, step);
   };
 }
 
-/** Return what is known of an hour, in words. */
+/** Return what is known about an hour, in words. */
 export function hourFacts(cell, zone) {
   const { state, files, bytes, rows, lag, task } = cell;
   const landed = files !== undefined;
   return [
     hourText(cell.hour, zone),
-    cell.expired
-      ? "expired: older than what Ayla keeps"
-      : `${STATES[state].label}${state === "landed" ? "" : `: ${STATES[state].says}`}`,
+    stateText(cell),
     ...(landed && files ? [counted(files, "file"), size(bytes)] : []),
     ...(rows !== undefined && files ? [counted(rows, "row")] : []),
     ...(lag !== undefined ? [`lag ${span(lag)}`] : []),
-    ...(state === "landed" && !landed ? ["without figures: no asset event tells them"] : []),
+    ...(state === LANDED && !landed ? ["no figures: Airflow has no asset event for it"] : []),
     ...(cell.revision > 1 ? [`revision ${cell.revision}`] : []),
-    ...(cell.failedSince ? ["a later run of it has failed"] : []),
-    ...(landed && cell.underWay ? ["being done again"] : []),
+    ...(cell.failedSince ? ["a later run failed"] : []),
+    ...(landed && cell.underWay ? ["runs again now"] : []),
     ...(task ? [placeText(task)] : []),
   ];
+}
+
+function stateText({ state, expired }) {
+  if (expired) return `${EXPIRED}: Ayla no longer keeps files of this time`;
+  const { label, description } = STATES[state];
+  return state === LANDED ? label : `${label}: ${description}`;
 }
 
 function placeText({ dag, task, mapIndex, run, tries }) {
   return `${dag} › ${task}${mapIndex >= 0 ? ` [${mapIndex}]` : ""} › ${run}${tries ? ` › try ${tries}` : ""}`;
 }
 
-/** Return what is known of a day, in words. */
+/** Return what is known about a day, in words. */
 export function dayFacts(day) {
   const states = Object.keys(STATES).filter((state) => day.states[state] && state !== "unasked");
   return [
@@ -95,11 +102,11 @@ export function dayFacts(day) {
     ...states.map((state) => `${day.states[state]} ${STATES[state].label}`),
     ...(day.files ? [counted(day.files, "file"), size(day.bytes)] : []),
     ...(day.rows !== undefined ? [counted(day.rows, "row")] : []),
-    ...(day.lag !== undefined ? [`worst lag ${span(day.lag)}`] : []),
+    ...(day.lag !== undefined ? [`longest lag ${span(day.lag)}`] : []),
   ];
 }
 
-/** Return where in Airflow a task instance is, below its address. */
+/** Return the path of a task instance's page, relative to Airflow's base URL. */
 export function pathOf({ dag, run, task, mapIndex }) {
   const [d, r, t] = [dag, run, task].map(encodeURIComponent);
   return `dags/${d}/runs/${r}/tasks/${t}${mapIndex >= 0 ? `/mapped/${mapIndex}` : ""}`;

@@ -1,0 +1,49 @@
+"""The facts that the page shares with the provider, as a JavaScript module: the page has no copy of its own."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from ayla_provider.domain.arrival import PATIENCE, HourState
+from ayla_provider.domain.coverage import Coverage
+from ayla_provider.domain.events import EVENT_TYPES, SEPARATOR, fold
+
+FILE = "constants.js"
+"""The name under which the page imports the module."""
+
+STUCK_AFTER = timedelta(hours=6)
+"""From this time after the hour's end on, the page shows an hour that a sensor still waits for as *stuck*."""
+
+SHORTEST_WAIT = timedelta(hours=1)
+"""A shorter wait that failed didn't time out: something refused it."""
+
+
+def constants() -> dict[str, object]:
+    """
+    Return the values by their names in JavaScript.
+
+    Durations are in milliseconds, because JavaScript counts time in them.
+    """
+    return {
+        "EVENT_TYPES": EVENT_TYPES,
+        "EVENT_TYPE_SEPARATOR": SEPARATOR,
+        "EVENT_TYPE_BY_FOLDED_NAME": {fold(event_type): event_type for event_type in EVENT_TYPES},
+        "LANDED": HourState.LANDED,
+        "EMPTY": HourState.EMPTY,
+        "EXPIRED": HourState.EXPIRED,
+        "WAITING": Coverage.WAITING,
+        "PATIENCE": _milliseconds(PATIENCE),
+        "STUCK_AFTER": _milliseconds(STUCK_AFTER),
+        "SHORTEST_WAIT": _milliseconds(SHORTEST_WAIT),
+    }
+
+
+def as_module() -> str:
+    """Return the source of the JavaScript module that exports :func:`constants`."""
+    lines = [f"export const {name} = {json.dumps(value)};" for name, value in constants().items()]
+    return "\n".join(["// Generated from the provider's Python code.", *lines, ""])
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration / timedelta(milliseconds=1))
