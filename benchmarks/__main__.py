@@ -10,7 +10,7 @@ from pathlib import Path
 from ayla_provider.domain.tables import TABLES
 from benchmarks import backfill, copying, detection, parsing, postgres, results, typed
 from benchmarks.results import Result
-from tests.warehouse.postgres_server import USER, binaries, running
+from tests.support.postgres_server import USER, binaries, running
 
 PARTS = {part.__name__.rpartition(".")[2]: part for part in (copying, backfill, detection, parsing, typed, postgres)}
 
@@ -47,14 +47,13 @@ def main() -> None:
 
 def into_postgres() -> list[Result]:
     """Load an hour into PostgreSQL, if it is installed."""
-    programs = binaries()
-    if programs is None:
+    if binaries() is None:
         print("PostgreSQL isn't installed, and isn't measured (Debian: postgresql)")
         return []
     with tempfile.TemporaryDirectory(prefix="ayla-bench-") as name:
         parquet = Path(name) / "rows.parquet"
         postgres.made_up(parquet, TABLES["datapoint"], _POSTGRES_ROWS)
-        with running(programs) as socket:
+        with running() as socket:
             return postgres.measure(parquet, TABLES["datapoint"], f"host={socket} dbname=postgres user={USER}")
 
 

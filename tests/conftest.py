@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import os
 import shutil
@@ -37,6 +38,7 @@ from hypothesis import settings  # noqa: E402
 from ayla_provider.domain.hour import ONE_HOUR  # noqa: E402
 from ayla_provider.local_cloud import LocalCloud  # noqa: E402
 from tests.support.fleet import HOUR, connect, put_hour  # noqa: E402
+from tests.support.tools import missing_tools_line  # noqa: E402
 
 # How long an example takes says nothing of whether it is right.
 settings.register_profile("project", deadline=None)
@@ -44,9 +46,21 @@ settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
+def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Airflow's own database: for variables outside of tasks, and for ``dag.test()``."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    database = _HOME / "airflow.db"
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    migrated = shared / "migrated.db"
+    # The first process migrates a database, and the others copy it.
+    with (shared / "migrated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not migrated.exists():
+            subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+            shutil.copy(database, migrated)
+    if not database.exists():
+        shutil.copy(migrated, database)
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +92,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     monkeypatch.setattr("ayla_provider.source.guard._SETTLE", 0.01)
     # Each test is a process of its own, as a task would be.
     monkeypatch.setattr("ayla_provider.source.auth._PROVIDERS", {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line which tests were skipped because a program is missing. "-rs" lists them."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if line := missing_tools_line(report.longrepr[2] for report in skipped):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture

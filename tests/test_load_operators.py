@@ -22,6 +22,7 @@ from ayla_provider.operators import (
     AylaExportToDuckDBOperator,
     AylaExportToParquetOperator,
 )
+from tests.support.fleet import seed_with_all_event_types
 from tests.test_reconcile_operator import TaskInstance
 from tests.warehouse.archive import archive_fleet, archive_hour
 
@@ -79,7 +80,8 @@ def test_the_logs_say_which_hour_became_how_many_rows(tmp_path: Path, capsys: py
 
 
 def test_the_plan_is_what_a_load_is_expanded_over_and_the_loads_leave_nothing_to_do(tmp_path: Path) -> None:
-    fleet, hours = Fleet(), [HOUR + number * ONE_HOUR for number in range(6)]
+    hours = [HOUR + number * ONE_HOUR for number in range(6)]
+    fleet = Fleet(seed=seed_with_all_event_types(hours))
     rows = {}
     for event_type in EVENT_TYPES:
         for hour in hours:

@@ -35,8 +35,10 @@ from ayla_provider.operators import (
     AylaExportToPostgresOperator,
     AylaExportToSnowflakeOperator,
 )
+from tests.support import postgres_server
+from tests.support.tools import POSTGRESQL
 from tests.test_reconcile_operator import TaskInstance
-from tests.warehouse import bigquery_service, postgres_server
+from tests.warehouse import bigquery_service
 from tests.warehouse.archive import archive_fleet, archive_hour
 
 HOUR = hour_of(datetime.now(UTC)) - timedelta(hours=30)
@@ -95,10 +97,8 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    programs = postgres_server.binaries()
-    if programs is None:
-        pytest.skip("PostgreSQL's server isn't installed")
-    with postgres_server.running(programs) as home:
+    POSTGRESQL.require()
+    with postgres_server.running() as home:
         yield Server(home)
 
 

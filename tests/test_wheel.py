@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,6 +14,7 @@ from zipfile import ZipFile
 import pytest
 
 import ayla_provider
+from tests.support.tools import GIT
 
 ROOT = Path(__file__).parents[1]
 NAME = f"airflow_provider_ayla-{ayla_provider.__version__}"
@@ -62,7 +62,8 @@ def test_the_sdist_of_another_day_and_place_makes_the_same_bytes(built: Path, tm
     assert {file.name: file.read_bytes() for file in again.iterdir()} == made
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="not in a clone")
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not in a clone")
+@GIT.needed()
 def test_the_sdist_holds_all_of_the_repository(built: Path) -> None:
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")

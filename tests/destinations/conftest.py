@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,10 +19,9 @@ from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.destinations import object_storage_destination
 from ayla_provider.errors import AylaTransferError
 from ayla_provider.transport.checksum import Crc32c
+from tests.support.tools import AZURITE, NPM
 
 PATH = "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv"
-AZURITE = Path(__file__).parents[2] / ".azurite/node_modules/.bin/azurite-blob"
-"""Microsoft's emulator, which the Makefile installs where it finds npm."""
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Of the emulator, the same everywhere."""
@@ -57,8 +55,7 @@ def answers(port: int) -> bool:
 @pytest.fixture(scope="session")
 def azure_url() -> Iterator[str]:
     pytest.importorskip("adlfs", reason="pip install apache-airflow-providers-microsoft-azure")
-    if not AZURITE.exists():
-        pytest.skip("no Azurite: make test installs it, where there is npm")
+    NPM.require()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -17,8 +17,7 @@ import psycopg
 
 from harness.client import AirflowClient, AirflowError
 from harness.processes import cleaned, end_processes_with, free_ports, processes_with
-from tests.support import compose
-from tests.warehouse import postgres_server
+from tests.support import compose, postgres_server
 
 _ALL, _MACHINE = "AYLA_TEST_MACHINES", "AYLA_TEST_MACHINE"
 """Variables that every process carries: the folder of all machines, and the name of its own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,8 +28,8 @@ from harness.processes import exit_on_signals
 from tests.integration.machines import Machines
 from tests.integration.test_airflow_faults import SOON
 from tests.integration.test_pipeline import soon
-from tests.support import compose
-from tests.warehouse import postgres_server
+from tests.support import compose, postgres_server
+from tests.support.tools import POSTGRESQL, REDIS
 
 pytestmark = pytest.mark.integration
 
@@ -54,10 +53,9 @@ with DAG(dag_id="refused", schedule=None, default_args={"retries": 3, "retry_del
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    programs = postgres_server.binaries()
-    if programs is None or not shutil.which("redis-server"):
-        pytest.skip("PostgreSQL's server or redis-server isn't installed")
-    with postgres_server.running(programs) as folder:
+    POSTGRESQL.require()
+    REDIS.require()
+    with postgres_server.running() as folder:
         yield folder
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,10 +25,11 @@ from ayla_provider.provider_info import CONNECTION_FIELDS, get_provider_info
 from harness.browser import browser, sign_in, wait_for
 from harness.connection_form import add, control, edit, fields, fill, press_test, save
 from harness.standalone import Standalone
+from tests.support.tools import CHROMIUM
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(not shutil.which("chromedriver"), reason="Chromium and its driver aren't installed"),
+    CHROMIUM.needed(),
 ]
 
 PAGE = Path(__file__).parents[2] / "docs" / "connect.md"

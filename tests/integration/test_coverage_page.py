@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,10 +23,11 @@ from harness.browser import browser, click, sign_in, wait_for
 from harness.coverage_page import made_up_export, open_page
 from harness.standalone import Standalone
 from tests.integration.sample import DAG, put_failing_soon
+from tests.support.tools import CHROMIUM
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(not shutil.which("chromedriver"), reason="Chromium and its driver aren't installed"),
+    CHROMIUM.needed(),
 ]
 
 END = hour_of(datetime.now(UTC) - PATIENCE)

@@ -21,7 +21,8 @@ from harness.check import not_loaded
 from harness.client import Json
 from harness.standalone import Standalone
 from tests.integration.test_pipeline import DAG, Watcher, soon
-from tests.warehouse import postgres_server
+from tests.support import postgres_server
+from tests.support.tools import POSTGRESQL
 
 pytestmark = pytest.mark.integration
 
@@ -138,10 +139,8 @@ def _states(loads: dict[str, Json]) -> dict[str, str]:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    programs = postgres_server.binaries()
-    if programs is None:
-        pytest.skip("PostgreSQL's server isn't installed")
-    with postgres_server.running(programs) as server:
+    POSTGRESQL.require()
+    with postgres_server.running() as server:
         made = Scene(tmp_path, server)
         with made.cloud, made.airflow:
             made.start()

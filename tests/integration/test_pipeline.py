@@ -23,6 +23,7 @@ from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from harness.check import differences
 from harness.standalone import Standalone
+from tests.support.fleet import seed_with_all_event_types
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +48,13 @@ class Scene:
     def __init__(self, folder: Path, dags: Path | None = None, **cloud: object) -> None:
         end = hour_of(datetime.now(UTC) - PATIENCE)
         self.hours = hours_between(end - HOURS * ONE_HOUR, end)
-        self.cloud = LocalCloud(start=self.hours[0], max_lag=timedelta(minutes=40), **cloud)  # type: ignore[arg-type]
+        seed = seed_with_all_event_types(self.hours)
+        self.cloud = LocalCloud(
+            start=self.hours[0],
+            max_lag=timedelta(minutes=40),
+            seed=seed,
+            **cloud,  # type: ignore[arg-type]
+        )
         self.bucket = folder / "bucket"
         self.environment: dict[str, str] = {}
         self.airflow = Standalone(folder / "airflow", dags or soon(folder / "dags", DAG), parallelism=16)

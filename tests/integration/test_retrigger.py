@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -25,6 +24,7 @@ from harness.check import differences
 from harness.client import AirflowError
 from harness.standalone import Standalone
 from tests.integration.sample import DAG, put_failing_soon
+from tests.support.tools import CHROMIUM
 
 pytestmark = pytest.mark.integration
 
@@ -190,7 +190,7 @@ def test_what_failed_in_an_hour_is_done_again_by_the_cli(repair: Repair) -> None
         repair.command(told("tasks clear", BY_CLI, BY_CLI))
 
 
-@pytest.mark.skipif(not shutil.which("chromedriver"), reason="Chromium and its driver aren't installed")
+@CHROMIUM.needed()
 def test_a_failed_task_is_done_again_by_the_ui(repair: Repair) -> None:
     run_id = repair.run_id(BY_UI)
     with repair.done_again(BY_UI), browser() as driver:

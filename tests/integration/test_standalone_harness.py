@@ -160,7 +160,9 @@ def test_nothing_is_left_when_the_program_around_it_is_ended(tmp_path: Path, num
         import signal, sys, time
         from pathlib import Path
         from harness.standalone import Standalone
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
+        # A background job ignores SIGINT, and a program under nohup ignores SIGHUP. Both pass that on to this child.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with Standalone(Path({str(tmp_path)!r}), Path({str(tmp_path)!r})):
             time.sleep(600)
         """

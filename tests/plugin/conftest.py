@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from ayla_provider.plugin.constants import FILE, as_module
 from harness.browser import browser
+from tests.support.tools import CHROMIUM
 
 STATIC = Path(__file__).parents[2] / "ayla_provider" / "plugin" / "static"
 RUN = """
@@ -44,8 +44,7 @@ class PageFiles(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def page() -> Iterator[Callable[..., Any]]:
     """A function that runs JavaScript in which ``page`` is all that the modules export, and ``args`` its arguments."""
-    if not shutil.which("chromedriver"):
-        pytest.skip("Chromium and its driver aren't installed")
+    CHROMIUM.require()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(PageFiles, directory=str(STATIC)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.local_cloud.fleet import Fleet
 
 HOUR = hour_of(datetime.now(UTC)) - timedelta(days=2)
 """An hour of two days ago, in which everything has landed; the hour after it is empty for most event types."""
+
+
+def seed_with_all_event_types(hours: Sequence[datetime]) -> int:
+    """
+    Return the first seed whose fleet has files of every event type in some hours.
+
+    Which event types an hour lacks depends on the seed and on the hour. Tests of recent hours need this, because
+    otherwise their result depends on the date.
+    """
+    return next(seed for seed in itertools.count(1) if _has_all_event_types(Fleet(seed=seed), hours))
+
+
+def _has_all_event_types(fleet: Fleet, hours: Sequence[datetime]) -> bool:
+    return all(any(fleet.files(event_type, hour) for hour in hours) for event_type in EVENT_TYPES)
 
 
 def put_hour(

@@ -25,7 +25,8 @@ from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.base import Load
 from ayla_provider.warehouse.postgres import PostgresWarehouse
 from ayla_provider.warehouse.postgres_tables import DIALECT
-from tests.warehouse import postgres_server
+from tests.support import postgres_server
+from tests.support.tools import POSTGRESQL
 
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
 LATER = HOUR + timedelta(hours=1)
@@ -93,10 +94,8 @@ class Database:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    programs = postgres_server.binaries()
-    if programs is None:
-        pytest.skip("PostgreSQL's server isn't installed")
-    with postgres_server.running(programs) as host:
+    POSTGRESQL.require()
+    with postgres_server.running() as host:
         yield host
 
 
