@@ -74,9 +74,19 @@ class AylaDestinationError(AylaError):
 
 
 class AylaLayoutError(AylaError):
-    """A file's columns are of no known layout, or could be of several."""
+    """
+    A file's columns match no known layout, or more than one.
+
+    :param finding: what the file looks like, and why each layout doesn't fit
+    :param advice: what to do
+    """
 
     retryable = False
+
+    def __init__(self, finding: str, advice: str = "") -> None:
+        super().__init__(f"{finding} {advice}".rstrip())
+        self.finding = finding
+        self.advice = advice
 
 
 class AylaQuarantineError(AylaError):

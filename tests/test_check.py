@@ -20,6 +20,7 @@ from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.traffic import RequestRecord
 from tests.support.fleet import HOUR, connect, put_hour
+from tests.support.made_rows import Rows, csv
 
 CHAIN = ["connection", "user service", "role", "credentials service", "bucket", "OEM prefix", "event folders"]
 NEWEST = [f"newest {event_type}" for event_type in EVENT_TYPES]
@@ -312,19 +313,15 @@ def test_folders_that_name_no_time_fail_at_the_newest_hour(
 @pytest.mark.parametrize(
     ("data", "detail", "advice"),
     [
-        (rows_of("a,b,c"), "an unknown layout of 3 columns", "connection-6 (6 columns)"),
-        (rows_of("a,b,c,d,e,f"), "as connection-6, but column 4 (event_time) isn't a date", "connection-6"),
-        (rows_of(CONNECTION_ROW, "\n"), "fits connection-6; 5 rows of 6 columns; no header row; LF line ends", "CRLF"),
-        (
-            b"oem_id,oem_model,dsn,event_time,user_uuid,status\r\n" + rows_of(CONNECTION_ROW),
-            "5 rows of 6 columns; a header row",
-            "skip it",
-        ),
-        (rows_of(CONNECTION_ROW.replace("Online", '"Online"')), "; quotes;", "CSV reader"),
+        (rows_of("a,b,c"), "connection-6: has 6 columns", "declare its layout"),
+        (rows_of("a,b,c"), "3 columns", "declare its layout"),
+        (rows_of("a,b,c,d,e,f"), "connection-6: column 4 (event_time) isn't a date", "declare its layout"),
+        (rows_of(CONNECTION_ROW.replace("LC000X000000001", "")), "column 3 (dsn) is empty", "declare its layout"),
+        (rows_of(CONNECTION_ROW.replace("Online", '"Online"')), "cells in quotes", "declare its layout"),
         (b"\x1f\x8b" + b"\x00" * 20, "gzip", "Copies aren't affected"),
     ],
 )
-def test_a_file_of_another_shape_fails_and_says_how_it_differs(
+def test_a_file_that_a_load_refuses_fails_with_the_reason_and_the_advice_of_the_load(
     bare: LocalCloud, capsys: pytest.CaptureFixture[str], data: bytes, detail: str, advice: str
 ) -> None:
     put_connections(bare, data)
@@ -332,22 +329,47 @@ def test_a_file_of_another_shape_fails_and_says_how_it_differs(
     assert run.named(False) == ["file connection"]
     assert detail in run.detail("file connection")
     assert advice in run.advice("file connection")
+    assert "maintainers" not in run.advice("file connection")
     assert run.status == 1
+
+
+HEADER = b"oem_id,oem_model,dsn,event_time,user_uuid,status\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "detail", "note"),
+    [
+        (HEADER + rows_of(CONNECTION_ROW, "\n"), "5 rows of 6 columns, a header row, LF line ends", ""),
+        (rows_of(CONNECTION_ROW, "\n"), "5 rows of 6 columns, no header row, LF line ends", ""),
+        (rows_of(f"{CONNECTION_ROW},-67"), "5 rows of 7 columns", "loaded as text: column_7"),
+        (rows_of(CONNECTION_ROW.replace("LC-", '"LC-')), "cells in quotes", "part of the value"),
+        (rows_of(CONNECTION_ROW) + b"\xff\r\n", "not all of it UTF-8", "leaves out the lines that aren't UTF-8"),
+    ],
+)
+def test_a_file_that_a_load_takes_is_ok_with_a_note_on_what_is_unusual(
+    bare: LocalCloud, capsys: pytest.CaptureFixture[str], data: bytes, detail: str, note: str
+) -> None:
+    put_connections(bare, data)
+    run = Run(capsys)
+    assert run.status == 0, run.out
+    assert run.steps["file connection"]["ok"] is True
+    assert run.detail("file connection").startswith("fits connection-6: ")
+    assert detail in run.detail("file connection")
+    assert note in run.advice("file connection")
+    assert bool(note) is bool(run.advice("file connection"))
 
 
 @pytest.mark.parametrize("layout", COLUMN_LAYOUTS, ids=lambda layout: layout.name)
 def test_each_known_layout_is_recognised_also_with_iso_dates_nulls_and_a_malformed_row(
     bare: LocalCloud, capsys: pytest.CaptureFixture[str], layout: Any
 ) -> None:
-    made = {"base_type": "string", "display_name": "TW9kZQ==", "lat": " 48.1", "time_uuid": "null"}
-    dates = {name: "2020-02-05T12:08:26Z" for name in layout.columns if name.endswith("_at") or name == "event_time"}
-    row = ",".join((made | dates).get(name, "") for name in layout.columns)
-    put_hour(bare, EVENT_FOLDERS[layout.event_type], data=rows_of(row) + b"cut,off\r\n")
+    data = csv(Rows(layout, 1, iso=True, null="null").rows(5)) + b"cut,off\r\n"
+    put_hour(bare, EVENT_FOLDERS[layout.event_type], data=data)
     run = Run(capsys)
     assert run.status == 0, run.out
-    assert f"fits {layout.name}; 5 rows" in run.detail(f"file {layout.event_type}")
+    assert f"fits {layout.name}: 5 rows" in run.detail(f"file {layout.event_type}")
     assert "dates as ISO 8601" in run.detail(f"file {layout.event_type}")
-    assert "1 rows of another length" in run.detail(f"file {layout.event_type}")
+    assert "1 row of another length" in run.detail(f"file {layout.event_type}")
 
 
 def test_the_content_of_a_file_is_never_printed(bare: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
@@ -362,9 +384,9 @@ def test_of_a_large_file_only_the_first_bytes_are_read(bare: LocalCloud, capsys:
     put_connections(bare, rows_of(CONNECTION_ROW, count=20_000))
     run = Run(capsys)
     assert run.status == 0, run.out
-    assert "fits connection-6; 50 rows" in run.detail("file connection")
+    assert "fits connection-6: 300 rows" in run.detail("file connection")
     (download,) = [request for request in requests_of(bare) if request.step == "download"]
-    assert download.sent <= 64 * 1024
+    assert download.sent <= 256 * 1024
 
 
 def test_an_empty_newest_file_is_passed_over(bare: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:

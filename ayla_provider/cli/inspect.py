@@ -11,15 +11,12 @@ from typing import Any
 from ayla_provider.domain.csv.cells import filled, guess
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.declaration import declared
-from ayla_provider.domain.csv.draft import draft
-from ayla_provider.domain.csv.recognition import ADVICE, Recognised, recognise
-from ayla_provider.domain.csv.sample import Shape, shape_of
+from ayla_provider.domain.csv.declaration_draft import draft
+from ayla_provider.domain.csv.recognition import Recognised, recognise
+from ayla_provider.domain.csv.sample import HEAD, Shape, shape_of
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.tables import TABLES
 from ayla_provider.errors import AylaConfigError, AylaError, AylaLayoutError
-
-HEAD = 256 * 1024
-"""How many bytes of a file are looked at."""
 
 SAMPLE_ROWS = 3
 _WIDTH = 28
@@ -163,9 +160,7 @@ def look_into(file: str, *, event_type: str | None = None, layouts: str | None =
     try:
         found = recognise(said, shape, known, file=path.name)
     except AylaLayoutError as error:
-        return Inspection(
-            path, said, shape, problem=str(error).removesuffix(ADVICE).rstrip(), declaration=draft(said, shape)
-        )
+        return Inspection(path, said, shape, problem=error.finding, declaration=draft(said, shape))
     sample, no_sample = _sample(path, found)
     return Inspection(path, said, shape, found, sample=sample, no_sample=no_sample)
 

@@ -1,11 +1,27 @@
-"""Numbers as people read them."""
+"""Numbers and lists as people read them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def counted(count: int, singular: str, plural: str) -> str:
+    """Return a number with the words that go with it: ``1 hour is missing``, ``2,000 hours are missing``."""
+    return f"{count:,} {singular if count == 1 else plural}"
+
+
+def first_few(items: Sequence[str], shown: int) -> str:
+    """Return the first items of a list, and the number of the others: ``a, b, c, and 4 more``."""
+    parts = list(items[:shown])
+    if len(items) > shown:
+        parts.append(f"and {len(items) - shown:,} more")
+    return ", ".join(parts)
 
 
 def files_text(count: int, kind: str = "") -> str:
     """Return a number of files: ``1 file``, ``2 files``, ``3 new files``."""
-    return f"{count:,} {kind}{' ' if kind else ''}{'file' if count == 1 else 'files'}"
+    what = f"{kind} file" if kind else "file"
+    return counted(count, what, f"{what}s")
 
 
 def size_text(size: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ayla_provider.domain.csv.cells import INTEGER_PATTERN, NUMBER_PATTERN, names_in_rows
 from ayla_provider.domain.csv.columns import STRING_BASE_TYPES
 from ayla_provider.domain.csv.recognition import Recognised
 from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table, table_like
@@ -16,11 +17,7 @@ _TIMES = "timestamptz '0001-01-01T00:00:00Z' and timestamptz '9999-12-31T23:59:5
 """Those that every warehouse, and Python, knows."""
 
 _UUID = "[{0}]{{8}}(-[{0}]{{4}}){{3}}-[{0}]{{12}}"
-_INTEGER = r"\s*[+-]?\d+\s*"
-_NUMBER = r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*"
 _NUMERIC = {"integer": "val_int", "decimal": "val_decimal", "float": "val_float", "boolean": "val_boolean"}
-_ALSO = {"connection": ("connection", "connectivity")}
-"""What the records of an event type call it, beside its own name."""
 
 _RAW = {"display_name": "display_name_raw", "val_string": "value_raw", "metadata": "metadata_raw"}
 
@@ -165,10 +162,10 @@ def _typed(text: str, kind: ColumnType) -> str:
     if kind is ColumnType.BOOLEAN:
         return f"case when length({text}) < 6 then try_cast({text} as boolean) end"
     if kind is ColumnType.INTEGER:
-        return f"case when regexp_full_match({text}, '{_INTEGER}') then try_cast({text} as bigint) end"
+        return f"case when regexp_full_match({text}, '{INTEGER_PATTERN}') then try_cast({text} as bigint) end"
     if kind is ColumnType.NUMBER:
         return (
-            f"case when regexp_full_match({text}, '{_NUMBER}') and isfinite(try_cast({text} as double)) "
+            f"case when regexp_full_match({text}, '{NUMBER_PATTERN}') and isfinite(try_cast({text} as double)) "
             f"then try_cast({text} as double) end"
         )
     return text
@@ -200,5 +197,4 @@ def _squashed(text: str) -> str:
 
 
 def _spellings(event_type: str) -> str:
-    own = event_type.replace("_", "")
-    return f"({', '.join(map(literal, _ALSO.get(own, (own,))))})"
+    return f"({', '.join(map(literal, names_in_rows(event_type)))})"

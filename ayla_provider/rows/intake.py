@@ -20,17 +20,11 @@ from typing import BinaryIO
 from ayla_provider.archive.destination import Destination
 from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.csv.recognition import Recognised, recognise
-from ayla_provider.domain.csv.sample import shape_of
+from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, head_of, shape_of
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.errors import AylaDestinationError, AylaLayoutError
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import Crc32c
-
-HEAD = 256 * 1024
-"""How many bytes are looked at to recognise the layout."""
-
-LONGEST = 4 * 1024 * 1024
-"""No row is longer, in bytes: Ayla's longest values are of half a mebibyte, base64 makes a third more of them."""
 
 _STEP = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -186,8 +180,7 @@ def _as_it_is(file: ManifestFile, path: Path, event_type: str, layouts: Sequence
 
 def _row_of(block: bytes, taken: Taken, event_type: str, layouts: Sequence[ColumnLayout], *, whole: bool) -> bytes:
     """Recognise a file's layout, and return what is left of each row if only its structure is looked at."""
-    # The first row as a whole, be it longer.
-    head = block[: max(HEAD, block.find(b"\n") + 1)]
+    head = head_of(block)
     if b"\n" not in head:
         raise _NotAsItIsError
     shape = shape_of(head, whole=whole and len(block) <= len(head))
@@ -252,7 +245,7 @@ class _Reader:
         block = self._rest + block
         end = block.rfind(b"\n") + 1
         self._rest = block[end:]
-        if len(self._rest) > LONGEST - _STEP:
+        if len(self._rest) > LONGEST_ROW - _STEP:
             raise AylaLayoutError(
                 f"{self._taken.source}: no line ends within {len(self._rest):,} bytes, so this is no CSV file of "
                 "Ayla's. It stays in the archive as it is. Look at it, and ask Ayla support what it is."
@@ -286,8 +279,7 @@ class _Reader:
         if block.startswith(_BOM):
             block = block[len(_BOM) :]
             self._offset = self._taken.start = len(_BOM)
-        # The first row as a whole, be it longer.
-        head = block[: max(HEAD, block.find(b"\n") + 1)]
+        head = head_of(block)
         shape = shape_of(head, whole=whole and len(block) <= len(head))
         if shape.rows:
             found = recognise(self._event_type, shape, self._layouts, file=self._taken.source)

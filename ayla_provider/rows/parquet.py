@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv.recognition import Recognised
+from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW
 from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy, Treatment
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError, AylaWarehouseError
 from ayla_provider.rows.expressions import Typing, filled, table_of, typed_name, typing_of
-from ayla_provider.rows.intake import HEAD, LONGEST, Taken, take_in
+from ayla_provider.rows.intake import Taken, take_in
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.warehouse.sql import literal
@@ -348,7 +349,7 @@ def _csv(one: Taken, null: str = "['', 'null']") -> str:
     # Nothing is left to guess, and a line that can't be read is an error: there should be none.
     return (
         f"read_csv({literal(str(one.path))}, auto_detect=false, header=false, columns={{{columns}}}, delim=',', "
-        f"quote='', escape='', new_line='{line_end}', nullstr={null}, max_line_size={LONGEST}, strict_mode=false)"
+        f"quote='', escape='', new_line='{line_end}', nullstr={null}, max_line_size={LONGEST_ROW}, strict_mode=false)"
     )
 
 

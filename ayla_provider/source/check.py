@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.source.check_export import SAMPLE, ExportCheck, Step
+from ayla_provider.source.check_export import ExportCheck, Step
 from ayla_provider.source.check_sign_in import SignInCheck
 
-__all__ = ["SAMPLE", "Step", "answer", "check"]
+__all__ = ["Step", "answer", "check"]
 
 
 def check(conn_id: str) -> Iterator[Step]:

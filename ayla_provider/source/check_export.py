@@ -10,12 +10,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
-from ayla_provider.domain.csv.recognition import fit
-from ayla_provider.domain.csv.sample import Shape, shape_of
+from ayla_provider.domain.csv.recognition import described, recognise
+from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, Shape, head_of, shape_of
 from ayla_provider.domain.events import EVENT_FOLDERS
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour, hour_of
 from ayla_provider.domain.paths import ExportFile
-from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError
+from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaLayoutError
 from ayla_provider.source.export import Export
 from ayla_provider.source.newest_files import NewestFiles
 from ayla_provider.source.reader import first_bytes
@@ -23,17 +23,11 @@ from ayla_provider.source.reader import first_bytes
 if TYPE_CHECKING:
     from ayla_provider.hooks import AylaHook
 
-SAMPLE = 64 * 1024
-"""How many bytes of a file are read."""
-
-_ROWS = 50
-"""How many of its rows are looked at."""
-
 _LATEST = timedelta(hours=27)
 """Of 266 files that Ayla published, the latest came 26.3 hours after its hour."""
 
 DASHBOARD = "the Ayla dashboard (OEM Profile, Data Export)"
-_COPIES = "Copies aren't affected, since they hold the vendor's bytes; whatever reads the files is."
+_DECLARE = "To load such files, declare their layout in the task's argument layouts."
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +197,16 @@ class ExportCheck:
             return Step(
                 "", None, "no file with content in the newest folders" if event_type in self.folders else "no folder"
             )
-        data = first_bytes(self._export.source, sample, SAMPLE)
+        data = first_bytes(self._export.source, sample, HEAD)
         if data.startswith(b"\x1f\x8b"):
-            return failed("packed with gzip, where plain CSV was expected", _COPIES)
-        return _judge(event_type, shape_of(data, whole=sample.size <= len(data), rows=_ROWS))
+            return failed(
+                "packed with gzip, but plain CSV was expected",
+                "Ask Ayla support why. Copies aren't affected: they hold the vendor's bytes.",
+            )
+        if b"\n" not in data and sample.size > len(data):
+            data = first_bytes(self._export.source, sample, LONGEST_ROW)
+        head = head_of(data)
+        return _recognition(event_type, sample.name, shape_of(head, whole=len(head) == sample.size))
 
 
 def failed(detail: str, advice: str) -> Step:
@@ -221,32 +221,21 @@ def _age(age: timedelta) -> str:
     return f"ended {hours:.1f} hours ago" if hours < 48 else f"ended {age.days} days ago"
 
 
-def _judge(event_type: str, shape: Shape) -> Step:
-    """Compare a shape with the known layouts of an event type."""
-    known = [layout for layout in COLUMN_LAYOUTS if layout.event_type == event_type]
-    said = [
-        f"{len(shape.rows)} rows of {shape.columns} columns",
-        "a header row" if shape.header else "no header row",
-        f"{shape.line_ends} line ends",
-        "quotes" if shape.quotes else "no quotes",
-        f"dates as {' and as '.join(shape.dates)}" if shape.dates else "no date of a known style",
-    ]
-    said += [f"{shape.odd_rows} rows of another length"] if shape.odd_rows else []
-    said += [] if shape.utf8 else ["not all of it UTF-8"]
-    advice = []
-    if shape.header:
-        advice.append("Expected no header row: skip it.")
-    if shape.line_ends not in ("CRLF", "no"):
-        advice.append("Expected CRLF line ends: read these as well.")
+def _recognition(event_type: str, file: str, shape: Shape) -> Step:
+    """Return what the loader would make of a file of this form, as long as no layout is declared."""
+    if not shape.rows:
+        return Step("", None, "no rows")
+    if not any(layout.event_type == event_type for layout in COLUMN_LAYOUTS):
+        return Step("", None, f"no built-in layout to compare it with: {described(shape)}", _DECLARE)
+    try:
+        recognised = recognise(event_type, shape, file=file)
+    except AylaLayoutError as error:
+        return failed(error.finding, error.advice)
+    notes = []
+    if recognised.new_columns:
+        notes.append(f"New columns, which are loaded as text: {', '.join(recognised.new_columns)}.")
     if shape.quotes:
-        advice.append("Expected no quotes: read the files with a CSV reader that knows them.")
-    verdict, fits = fit(known, shape)
-    if known and shape.rows and not fits:
-        advice.append(
-            f"Known layouts: {', '.join(f'{one.name} ({len(one.columns)} columns)' for one in known)}. Look at the "
-            "file and tell the maintainers of this provider what its columns are."
-        )
-    detail = "; ".join([verdict, *said])
-    if advice:
-        return failed(detail, " ".join([*advice, _COPIES]))
-    return Step("", fits, detail)
+        notes.append("Some cells begin with a quote. A load takes it as a part of the value.")
+    if not shape.utf8:
+        notes.append("A load leaves out the lines that aren't UTF-8.")
+    return Step("", True, f"fits {recognised.layout.name}: {described(shape)}", " ".join(notes))

@@ -42,7 +42,7 @@ class Export:
     ) -> None:
         self.source = source
         self.root = root
-        self.declared_folders: dict[str, str] = {key: folder for key, folder in (event_folders or {}).items()}
+        self.declared_folders: dict[str, str] = {str(key): folder for key, folder in (event_folders or {}).items()}
         """Event type to the spelling of its folder, where it was set by hand."""
         self._learnt: dict[str, str] = {}
         self.now = now

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
+from ayla_provider.domain.csv.sample import LONGEST_ROW
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import parquet_path, quarantine_path, typed_manifest_path
 from ayla_provider.errors import (
@@ -83,7 +84,7 @@ def test_a_file_without_lines_is_loaded_as_that(tmp_path: Path, data: bytes) -> 
 
 def test_a_line_that_never_ends_is_no_row(tmp_path: Path) -> None:
     with pytest.raises(AylaLayoutError, match=r"f0\.csv: no line ends within"):
-        typed(tmp_path, "connection", CONNECTION + b"\n" + b"x" * intake.LONGEST)
+        typed(tmp_path, "connection", CONNECTION + b"\n" + b"x" * LONGEST_ROW)
 
 
 def test_above_the_threshold_the_lines_are_kept_and_the_hour_is_not_loaded(tmp_path: Path) -> None:

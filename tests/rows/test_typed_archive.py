@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.csv import sample
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.typed_manifest import TypedManifest, quarantine_path
@@ -81,7 +82,9 @@ def test_odd_files_are_what_the_reference_says(
     with pytest.MonkeyPatch.context() as patch:
         # A file has many blocks, and more than its head.
         patch.setattr(intake, "_STEP", random.choice([50, 1000, 10_000]))
-        patch.setattr(intake, "HEAD", random.choice([4000, 256 * 1024]))
+        head = random.choice([4000, 256 * 1024])
+        patch.setattr(intake, "HEAD", head)
+        patch.setattr(sample, "HEAD", head)
         manifest = archive_hour(folder / "archive", event_type, files)
         archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"), max_malformed=1)
         made = archive.ensure(event_type, HOUR, {}).manifest

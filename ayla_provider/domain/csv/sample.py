@@ -1,4 +1,4 @@
-"""What a CSV file of the export looks like, without what it says."""
+"""The form of a CSV file of the export: columns, header, line ends, styles of dates. Not its values."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ayla_provider.domain.csv.cells import DATE, DATES, INTEGER, NULLS, NUMBER, UUID, guess
+from ayla_provider.domain.csv.cells import DATES, NULLS, CellKind, guess
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
+from ayla_provider.domain.events import fold
+
+HEAD = 256 * 1024
+"""How many bytes at the beginning of a file are looked at. A longer first row is looked at as a whole."""
+
+LONGEST_ROW = 4 * 1024 * 1024
+"""No row is longer, in bytes. Ayla's longest values have half a mebibyte; base64 adds a third."""
 
 ROWS = 300
 """How many rows are looked at."""
@@ -16,83 +23,113 @@ ROWS = 300
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the first rows of a file look like, without what they say."""
+    """The form of the first rows of a file."""
 
     rows: list[list[str]] = field(repr=False)
-    """Those that have as many columns as most; without the header."""
+    """The rows that have as many columns as most, without the header."""
     columns: int
-    """How many most rows have."""
+    """How many columns most rows have."""
     odd_rows: int
-    """How many rows have another number."""
+    """How many rows have another number of columns."""
     header: bool
     line_ends: str
+    """``CRLF``, ``LF``, ``CR``, several of them joined by ``and``, or ``no``."""
     quotes: bool
+    """Whether a cell begins with a quote."""
     utf8: bool
     names: tuple[str, ...] = field(default=(), repr=False)
     """The cells of the header."""
 
     @property
     def dates(self) -> list[str]:
-        """The styles of the dates, each by an example."""
-        return [style for style, pattern in DATES.items() if any(map(pattern.fullmatch, cells(self.rows)))]
+        """The styles of the dates, each as an example."""
+        return [style for style, pattern in DATES.items() if any(map(pattern.fullmatch, _cells(self.rows)))]
+
+
+def head_of(data: bytes) -> bytes:
+    """
+    Return the part of a file's beginning by which its layout is recognised.
+
+    :param data: the beginning of the file, or all of it
+    """
+    end_of_first_row = data.find(b"\n") + 1
+    return data[: max(HEAD, end_of_first_row)]
 
 
 def shape_of(data: bytes, *, whole: bool, rows: int = ROWS) -> Shape:
     """
-    Return what the first rows of a file look like.
+    Return the form of the first rows of a file.
 
-    Cells are what stands between commas: quotes mean nothing, since taking a stray one for the start of a quoted cell
-    swallows the lines behind it.
+    Cells are split at commas and nothing else. Quotes have no meaning: a reader that takes a stray quote for the start
+    of a quoted cell swallows the lines after it.
 
     :param data: the beginning of the file, or all of it
-    :param whole: whether it is all; otherwise the last line may be cut and is left out
-    :param rows: how many to look at
+    :param whole: whether it is all of the file; if not, the last line may be cut, and is left out
+    :param rows: how many rows to look at
     """
     if not whole:
         data = data[: data.rfind(b"\n") + 1] or data
-    crlf = data.count(b"\r\n")
-    ends = {"CRLF": crlf, "LF": data.count(b"\n") - crlf, "CR": data.count(b"\r") - crlf}
     text = data.decode("utf-8-sig", "replace")
-    lines = [line.removesuffix("\r").split(",") for line in text.split("\n") if line.strip("\r")][: rows + 1]
-    # Nowhere but in the very first line.
-    names = tuple(lines[0]) if lines and text[0] not in "\r\n" and _is_header(lines[0], lines[1:]) else ()
-    found = lines[1:] if names else lines[:rows]
-    columns = Counter(map(len, found)).most_common(1)[0][0] if found else 0
+    lines = [line.removesuffix("\r").split(",") for line in text.split("\n") if line.strip("\r")]
+    lines = lines[: rows + 1]
+    names = _header_of(text, lines)
+    body = lines[1:] if names else lines[:rows]
+    columns = _usual_length(body)
+    regular = [row for row in body if len(row) == columns]
     return Shape(
-        rows=[row for row in found if len(row) == columns],
+        rows=regular,
         columns=columns,
-        odd_rows=sum(len(row) != columns for row in found),
+        odd_rows=len(body) - len(regular),
         header=bool(names),
-        line_ends=" and ".join(kind for kind, count in ends.items() if count) or "no",
+        line_ends=_line_ends(data),
         quotes=re.search(r'(^|,)"', text, re.MULTILINE) is not None,
         utf8="\ufffd" not in text,
         names=names,
     )
 
 
-_KNOWN = {name.replace("_", "") for layout in COLUMN_LAYOUTS for name in layout.columns}
-_NEVER_A_NAME = (DATE, UUID, INTEGER, NUMBER)
+def _usual_length(rows: list[list[str]]) -> int:
+    if not rows:
+        return 0
+    ((length, _),) = Counter(map(len, rows)).most_common(1)
+    return length
 
 
-def squashed(name: str) -> str:
-    """Return the name of a column without what doesn't count in a header: case, spaces, hyphens and underscores."""
-    return re.sub(r"[\s_-]", "", name).lower()
+def _line_ends(data: bytes) -> str:
+    crlf = data.count(b"\r\n")
+    counts = {"CRLF": crlf, "LF": data.count(b"\n") - crlf, "CR": data.count(b"\r") - crlf}
+    return " and ".join(name for name, count in counts.items() if count) or "no"
+
+
+_KNOWN_NAMES = {fold(name) for layout in COLUMN_LAYOUTS for name in layout.columns}
+_NEVER_A_NAME = (CellKind.DATE, CellKind.UUID, CellKind.INTEGER, CellKind.NUMBER)
+
+
+def _header_of(text: str, lines: list[list[str]]) -> tuple[str, ...]:
+    """Return the cells of the header; none if there is no header. Only the very first line can be one."""
+    if not lines or text[0] in "\r\n":
+        return ()
+    names = [cell.strip() for cell in lines[0]]
+    return tuple(names) if _is_header(names, lines[1:]) else ()
 
 
 def _is_header(first: list[str], rest: list[list[str]]) -> bool:
-    """Whether the first row holds names: known ones, or such as stand above what is no name."""
-    if 2 * sum(squashed(cell) in _KNOWN for cell in first) > len(first):
+    """Return whether the first row is a header: known column names, or names above values that can't be names."""
+    known = sum(fold(cell) in _KNOWN_NAMES for cell in first)
+    if 2 * known > len(first):
         return True
-    if len(set(first)) < len(first) or not all(_is_name(cell.strip()) for cell in first):
+    if len(set(first)) < len(first) or not all(_is_name(cell) for cell in first):
         return False
-    below = ([row[at] for row in rest if len(row) == len(first)] for at in range(len(first)))
-    return any(guess(column) in _NEVER_A_NAME for column in below)
+    for at in range(len(first)):
+        below = [row[at] for row in rest if len(row) == len(first)]
+        if guess(below) in _NEVER_A_NAME:
+            return True
+    return False
 
 
 def _is_name(cell: str) -> bool:
     return cell[:1].isalpha() and cell not in NULLS and not any(kind.matches(cell) for kind in _NEVER_A_NAME)
 
 
-def cells(rows: list[list[str]]) -> Iterator[str]:
-    """Return all cells of some rows."""
+def _cells(rows: list[list[str]]) -> Iterator[str]:
     return (cell for row in rows for cell in row)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, DATAPOINT_22
 from ayla_provider.domain.csv.declaration import declared
-from ayla_provider.domain.csv.draft import draft
+from ayla_provider.domain.csv.declaration_draft import draft
 from ayla_provider.domain.csv.recognition import recognise
 from ayla_provider.domain.csv.sample import shape_of
 from ayla_provider.domain.events import EVENT_TYPES

@@ -159,7 +159,7 @@ def test_little_evidence_isnt_enough() -> None:
 
 def test_half_the_rows_in_another_layout_arent_guessed_at() -> None:
     one, other = (Rows(LAYOUT[name], 1, iso=False).rows(5) for name in ("datapoint-17", "datapoint-17-2018"))
-    assert "of no known layout" in why_not("datapoint", csv([*one, *other]))
+    assert "match no known layout" in why_not("datapoint", csv([*one, *other]))
 
 
 def test_an_event_type_that_is_another_than_the_folder_isnt_believed() -> None:
@@ -192,7 +192,7 @@ def test_the_error_says_what_was_found_and_what_to_do_but_no_value(
         f"{len(layout.columns)} columns",
         "inspect FILE",
         "argument layouts",
-        "stays",
+        "keeps the file",
     ):
         assert part in said
     for known in COLUMN_LAYOUTS:
@@ -202,7 +202,7 @@ def test_the_error_says_what_was_found_and_what_to_do_but_no_value(
 
 
 def test_an_event_type_without_a_layout_is_an_error_that_says_so() -> None:
-    assert "None is known of this event type" in why_not("activation", b"a,b\r\n")
+    assert "No layout of this event type is known" in why_not("activation", b"a,b\r\n")
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n\r\n", b"oem_id,oem_model,dsn,event_time,user_uuid,status\r\n"])
@@ -223,7 +223,7 @@ def test_two_that_fit_are_an_error_that_names_them() -> None:
     twin = replace(DATAPOINT_17, name="twin")
     one, other = (replace(twin, name=name) for name in ("one", "other"))
     said = why_not("datapoint", csv(Rows(DATAPOINT_17, 1, iso=False).rows(3)), (one, other, *COLUMN_LAYOUTS))
-    assert "fit one and other" in said
+    assert "fit more than one layout: one and other" in said
 
 
 def test_of_layouts_that_continue_each_other_the_longest_counts() -> None:
