@@ -1,4 +1,4 @@
-"""What MkDocs doesn't do by itself: pages from outside of docs/, and links that hold on GitHub and in the site."""
+"""MkDocs hooks: add pages from outside docs/, and make links work both on GitHub and in the site."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that don't stand in docs/."""
+    """Add the pages from outside docs/."""
     for path, place in OUTSIDE.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / path)))
     for module in MODULES:
@@ -44,24 +44,25 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links from file to file of the repository into links from page to page, or to the source."""
+    """Turn links between files of the repository into links between pages, or into links to the source."""
     place = page.file.src_uri
-    path = next((one for one, other in OUTSIDE.items() if other == place), f"docs/{place}")
+    path = next((source for source, target in OUTSIDE.items() if target == place), f"docs/{place}")
 
-    def linked(match: re.Match[str]) -> str:
+    def rewrite(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), match[1]))
         if target in OUTSIDE or target.startswith("docs/"):
-            there = OUTSIDE.get(target, target.removeprefix("docs/"))
-            return posixpath.relpath(there, posixpath.dirname(place) or ".") + (match[2] or "")
+            linked_page = OUTSIDE.get(target, target.removeprefix("docs/"))
+            return posixpath.relpath(linked_page, posixpath.dirname(place) or ".") + (match[2] or "")
         if (ROOT / target).exists():
-            return f"{SOURCE}/{'tree' if (ROOT / target).is_dir() else 'blob'}/main/{target}"
+            kind = "tree" if (ROOT / target).is_dir() else "blob"
+            return f"{SOURCE}/{kind}/main/{target}"
         return match[0]
 
-    return LINK.sub(linked, markdown)
+    return LINK.sub(rewrite, markdown)
 
 
 class Docstrings(Extension):
-    """Sphinx's marks in docstrings, as Markdown has them."""
+    """Convert Sphinx markup in docstrings to Markdown."""
 
     def on_instance(self, *, obj: Object, **_: object) -> None:
         """Rewrite an object's docstring."""

@@ -1,9 +1,9 @@
 """
-One alert when Ayla's exporter stalls, however many hours are overdue and however long it lasts.
+Send one alert when Ayla's exporter stalls, for any number of overdue hours and any duration.
 
-`alive` fails once, and its callback tells you. The run then stays active in `alive_again` until the exporter is back;
-with one active run at most, no other starts meanwhile: one stall is one red square. After a day the next run reminds
-you. Needs a connection `ayla_default`.
+`alive` fails once, and its callback notifies you. The run then stays active in `alive_again` until the exporter is
+back. The DAG allows one active run, so no other run starts in the meantime: one stall is one red square. After a day,
+the next run reminds you. The DAG needs a connection `ayla_default`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ayla_provider.sensors import AylaExportAliveSensor
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Longer than your devices can all be silent, at night for example: an hour without events has no file.
+# Must be longer than all your devices can be silent, for example at night: an hour without events has no file.
 SILENCE = PATIENCE
 
 
 def alert(context: Context) -> None:
-    """Tell the log. Put a notifier of Slack, of e-mail, ... in its place; the exception is the message."""
+    """Write to the log. Replace this with a notifier for Slack, e-mail, ...; the exception is the message."""
     logging.getLogger(__name__).error("ALERT: %s", context.get("exception"))
 
 
@@ -35,7 +35,7 @@ with DAG(
     schedule=timedelta(minutes=15),
     catchup=False,
     max_active_runs=1,
-    # For faults that pass. A stalled exporter fails its task at once, whatever stands here.
+    # For temporary errors. A stalled exporter fails its task at once and ignores these settings.
     default_args={"retries": 3, "retry_delay": timedelta(minutes=2)},
     tags=["ayla"],
 ):

@@ -1,27 +1,28 @@
 """
-The hours before `ayla_export_to_bucket` began, up to the twelve months that Ayla keeps: a first load, in days.
+Copy the hours before `ayla_export_to_bucket` began, up to the twelve months that Ayla keeps: a first load, by days.
 
-One run per day, the oldest first, since the oldest hours are the next that Ayla deletes; one task per event type and
-day. Each hour gets its own manifest, as from the hourly DAG. It takes the connection and the Variable of
-`ayla_export_to_bucket`, and a pool of its own:
+There is one run per day and one task per event type and day. The oldest day runs first, because Ayla deletes the
+oldest hours next. Each hour gets its own manifest, as from the hourly DAG. The DAG uses the connection and the
+Variable of `ayla_export_to_bucket`, and its own pool:
 
     airflow pools set ayla_history 4 "Days of the Ayla history at once"
     airflow dags unpause ayla_export_history
 
-`AYLA_EXPORT_START` ends it, as it begins the hourly DAG; `AYLA_HISTORY_START` begins it, 365 days earlier if it isn't
-set. Then it is done, and may stay unpaused.
+The history ends at `AYLA_EXPORT_START`, where the hourly DAG begins. It begins at `AYLA_HISTORY_START`, by default 365
+days earlier. When it is done, the DAG can stay unpaused.
 
-**From Amazon S3:** where `AYLA_S3_END` names the first hour that your export has in Cloud Storage, there is a second
-DAG, `ayla_export_history_s3`, for the hours before, with the connection `ayla_s3` (type *Amazon Web Services*). Its
-hours stand beside the others in the same archive, as one series. `AYLA_S3_START` begins it, and `AYLA_HISTORY_START`
-should then be `AYLA_S3_END`.
+**From Amazon S3:** set `AYLA_S3_END` to the first hour that your export has in Cloud Storage. This adds a second DAG,
+`ayla_export_history_s3`, for the hours before, with the connection `ayla_s3` (type *Amazon Web Services*). Its hours
+are in the same archive as the others, as one series. It begins at `AYLA_S3_START`. Set `AYLA_HISTORY_START` to the
+same hour as `AYLA_S3_END`.
 
-**How long:** a year is 1825 tasks. Each takes some seconds to start, a listing or two, and the transfer of its day's
-bytes, eight files at once. Fewer slots in the pool make it slower, also while it runs; pausing the DAG stops it after
-the days in progress. To make it faster, once some days are done, raise `max_active_tis_per_dag` and then the slots.
+**How long it takes:** a year has 1825 tasks. Each task needs some seconds to start, one or two listings, and the
+transfer of its day's bytes, eight files at once. To slow it down, give the pool fewer slots; this also works while the
+DAG runs. To stop it after the days in progress, pause the DAG. To make it faster after some days are done, raise
+`max_active_tis_per_dag` and then the slots.
 
-**Again:** a day that failed, or was cleared, moves only what is missing. A day that Ayla no longer keeps costs its
-listings, and its hours get manifests without files; what is in the archive already stays there.
+**Retries:** a day that failed, or was cleared, copies only what is missing. A day that Ayla no longer keeps costs its
+listings, and its hours get manifests without files. What is already in the archive stays there.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from ayla_provider.operators import AylaExportToBucketOperator
 END = datetime.fromisoformat(os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00"))
 START = datetime.fromisoformat(os.environ.get("AYLA_HISTORY_START", (END - timedelta(days=365)).isoformat()))
 
-# DAG to the connection, the first hour, and the end of the last one.
+# For each DAG: the connection, the first hour, and the end of the last one.
 HISTORIES = {"ayla_export_history": ("ayla_default", START, END)}
 if moved := os.environ.get("AYLA_S3_END"):
     S3_END = datetime.fromisoformat(moved)
@@ -51,7 +52,7 @@ for dag_id, (conn_id, start, end) in HISTORIES.items():
         dag_id=dag_id,
         doc_md=__doc__,
         schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
-        # Whole days; the tasks cut the first and the last one.
+        # Whole days. The tasks shorten the first and the last one.
         start_date=start.astimezone(UTC).replace(hour=0),
         end_date=end - timedelta(hours=1),
         catchup=True,
@@ -61,9 +62,10 @@ for dag_id, (conn_id, start, end) in HISTORIES.items():
             "retry_delay": timedelta(minutes=2),
             "retry_exponential_backoff": True,
             "max_retry_delay": timedelta(minutes=30),
-            # Not that of the hourly DAG: an hour that lands now must not wait until a day of last year is done.
+            # Not the pool of the hourly DAG: an hour that lands now must not wait for a day of last year.
             "pool": "ayla_history",
-            # Of an event type one day at a time: where the first events of an asset meet, Airflow fails their tasks.
+            # One day of an event type at a time: if several tasks emit the first events of an asset at once, Airflow
+            # fails them.
             "max_active_tis_per_dag": 1,
         },
         user_defined_macros={"history_start": start, "history_end": end},

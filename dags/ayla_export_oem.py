@@ -1,14 +1,14 @@
 """
-The exports of several OEMs, or of one OEM in several regions: DAGs for each entry of one list.
+Copy the exports of several OEMs, or of one OEM in several regions: DAGs for each entry of one list.
 
-Nothing is shared between them but this code. Each has its own connection to Ayla, its own destination and its own pool,
-so that what befalls one holds up none of the others. Put your OEMs into `OEMS`; each needs its connections, and:
+They share only this code. Each OEM has its own connection to Ayla, its own destination, and its own pool, so that a
+problem of one doesn't delay the others. Put your OEMs into `OEMS`. Each needs its connections, and:
 
     airflow variables set ayla_export_destination_acme_us gs://acme-archive/ayla
     airflow pools set ayla_export_acme_us 8 "Copies of the export of acme_us at once"
 
-`ayla_export_oem_acme_us` copies its hours, as `ayla_export_to_bucket` does for one OEM; the two with `reconcile` repair
-what came late or failed, as `ayla_export_reconcile` does. Unpause all three.
+`ayla_export_oem_acme_us` copies the hours, as `ayla_export_to_bucket` does for one OEM. The two DAGs with `reconcile`
+repair hours that were late or failed, as `ayla_export_reconcile` does. Unpause all three.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ayla_provider import EVENT_TYPES
 from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
 from ayla_provider.sensors import AylaExportHourSensor
 
-# The name is a part of the DAGs' ids, a tag of theirs, and names the pool. The rest is what their tasks are given.
+# The name is part of the DAG ids, a tag, and part of the pool's name. The values are arguments of the tasks.
 OEMS = {
     "acme_us": {
         "ayla_conn_id": "ayla_acme_us",
@@ -37,7 +37,7 @@ OEMS = {
     },
 }
 if len({oem["destination"].rstrip("/") for oem in OEMS.values()}) < len(OEMS):
-    raise ValueError("two entries of OEMS have one destination: give each a bucket or a folder of its own")
+    raise ValueError("two entries of OEMS have the same destination: give each its own bucket or folder")
 
 START = datetime.fromisoformat(os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00"))
 SWEEPS = {
@@ -45,7 +45,7 @@ SWEEPS = {
     "reconcile_weekly": (timedelta(days=366), "10 4 * * 0"),
 }
 
-# The choices without a comment are those of the two samples for one OEM.
+# The two samples for one OEM explain the settings that have no comment here.
 for name, oem in OEMS.items():
     common = {
         "doc_md": __doc__,

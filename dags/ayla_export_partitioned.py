@@ -1,11 +1,11 @@
 """
-Every hour of every event type of the Ayla export, into your own bucket, with the hour as the run's partition.
+Copy every hour of every event type of the Ayla export into your own bucket, with the hour as the run's partition.
 
-Like `ayla_export_to_bucket`, of which it takes connection, Variable and pool: unpause one or the other. Here a run is
-found by its hour, `2026-11-01T07:00:00`, and so are the runs of a DAG behind it: `ayla_export_partitioned_totals` runs
-for each hour as soon as all event types of it are complete, and again when the hour was cleared and has run again.
+This DAG uses the connection, Variable, and pool of `ayla_export_to_bucket`. Unpause one or the other. Here, the key of
+a run is its hour, `2026-11-01T07:00:00`. Downstream DAGs have the same key: `ayla_export_partitioned_totals` runs for
+each hour when all its event types are complete, and again when the hour was cleared and ran again.
 
-Airflow 3.2 or newer; on 3.1 this file has no DAGs.
+The file requires Airflow 3.2 or newer. With 3.1, it has no DAGs.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ except ImportError:  # Airflow 3.1
 
 START = datetime.fromisoformat(os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00"))
 
-# The key is the hour in UTC, without saying so. From Airflow 3.3 on sensor and operator find it by themselves.
+# The key is the hour in UTC, without an offset. With Airflow 3.3 and newer, sensor and operator find it themselves.
 HOUR = "{{ dag_run.partition_key }}+00:00"
 
-# An event of this asset is an hour that is complete. To wait for those of all five event types instead wouldn't do: one
-# that found nothing new has no event, and its hour would be waited for forever.
+# An event of this asset is a complete hour. Waiting for the assets of all five event types wouldn't work: an event type
+# that found nothing new emits no event, so the DAG would wait for that hour forever.
 HOURS = Asset("ayla_export_partitioned_hours")
 
 
 def export() -> None:
-    """Copy an hour, then announce it; the choices without a comment are those of ayla_export_to_bucket."""
+    """Copy an hour, then announce it. ayla_export_to_bucket explains the settings that have no comment here."""
     with DAG(
         dag_id="ayla_export_partitioned",
         doc_md=__doc__,
-        # A run starts when its hour is over: at 08:00 for the partition 07:00. start_date is about the start of runs.
+        # A run starts when its hour is over: at 08:00 for the partition 07:00. start_date refers to the start of runs.
         schedule=CronPartitionTimetable("0 * * * *", timezone="UTC", run_offset=-1),
         start_date=START + timedelta(hours=1),
         catchup=True,
@@ -71,14 +71,14 @@ def export() -> None:
                     event_type=event_type,
                     destination="{{ var.value.ayla_export_destination }}",
                     start=HOUR,
-                    # Where the first events of an asset meet, Airflow fails their tasks.
+                    # If several tasks emit the first events of an asset at once, Airflow fails them.
                     max_active_tis_per_dag=1,
                 )
                 wait >> copy >> complete
 
 
 def totals() -> None:
-    """Read what an hour has come to from its manifests; put your own work in its place."""
+    """Add up an hour from its manifests. Replace this with your own work."""
     with DAG(
         dag_id="ayla_export_partitioned_totals",
         doc_md=__doc__,

@@ -1,11 +1,11 @@
 """
-Finds the hours that the archive lacks, and repairs exactly those: late files, replaced files, hours that failed.
+Find the hours that the archive lacks, and repair them: late files, replaced files, hours that failed.
 
-Every hour the last two days are compared with the source, and once a week all that the source keeps. Each hour that
-lacks something becomes one mapped task, named after what it repairs. What is complete costs no copy; an hour that can't
-be repaired fails once, and is left alone until the source shows something new.
+Every hour, the DAG compares the last two days with the source. Once a week, it compares everything that the source
+keeps. Each hour that lacks something becomes one mapped task, named after what it repairs. Complete hours aren't
+copied. An hour that can't be repaired fails once, and isn't tried again until the source shows something new.
 
-Needs what `ayla_export_to_bucket` needs: the connection, the variable and the pool.
+The DAG needs the connection, the Variable, and the pool of `ayla_export_to_bucket`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from airflow.sdk import DAG
 from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
 
 DESTINATION = "{{ var.value.ayla_export_destination }}"
-# The first hour that you want, as in ayla_export_to_bucket; what is older isn't missed.
+# The first hour that you want, as in ayla_export_to_bucket. Earlier hours don't count as missing.
 START = os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00")
 
-# How far back to compare, and when. Both after the newest hours had the time to land and to be copied by their own DAG.
+# How far back to compare, and when. Both start after the newest hours had time to land and to be copied.
 SWEEPS = {
     "ayla_export_reconcile": (timedelta(hours=48), "40 * * * *"),
     "ayla_export_reconcile_weekly": (timedelta(days=366), "10 4 * * 0"),

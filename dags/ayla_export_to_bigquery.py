@@ -1,17 +1,17 @@
 """
-The archive's hours as typed tables in BigQuery, with views on top.
+Load the archive's hours into typed tables in BigQuery, with views.
 
-Each copied hour wakes it, and so does the clock. What wakes it isn't what it loads: `plan` compares the archive's
-manifests with what is loaded, and returns the hours that differ; each becomes one mapped task, named after its hour. So
-nothing is lost with an event, and a file that was replaced is loaded again. Needs the connection and the Variable of
-`ayla_export_to_bucket`, and:
+The DAG runs for each copied hour, and on a schedule. The event that starts a run doesn't decide what is loaded. `plan`
+compares the archive's manifests with what is loaded, and returns the hours that differ. Each becomes one mapped task,
+named after its hour. A lost event therefore loses no data, and a replaced file is loaded again. The DAG needs the
+connection and the Variable of `ayla_export_to_bucket`, and:
 
     airflow variables set ayla_bigquery_dataset ayla
     airflow pools set ayla_bigquery 4 "Loads into BigQuery at once"
 
-The connection `google_cloud_default` needs to run jobs, and to make and change tables in the dataset.
+The connection `google_cloud_default` must be able to run jobs, and to create and change tables in the dataset.
 
-To load all that the archive holds, the last week of which is compared otherwise:
+By default, only the last week is compared. To load the whole archive once:
 
     airflow dags trigger ayla_export_to_bigquery --conf '{"since": "2025-11-01T00:00:00+00:00"}'
 """
@@ -40,9 +40,9 @@ with DAG(
     ),
     start_date=datetime(2026, 11, 1, tzinfo=UTC),
     catchup=False,
-    # A run that takes long delays the next one, which then finds what is left.
+    # A long run delays the next one, which then loads the rest.
     max_active_runs=1,
-    params={"since": Param("", type="string", description="The first hour to compare; empty: a week ago")},
+    params={"since": Param("", type="string", description="The first hour to compare. If empty: a week ago")},
     default_args={
         "retries": 4,
         "retry_delay": timedelta(minutes=2),

@@ -1,8 +1,8 @@
 """
-Every hour of every event type of the Ayla export, into your own bucket.
+Copy every hour of every event type of the Ayla export into your own bucket.
 
-One run per hour, one row per event type: in the grid a red square is one hour of one event type, and clearing it does
-that hour again. Needs a connection `ayla_default`, and:
+There is one run per hour. In the grid, each row is an event type, and a red square is one failed hour of one event
+type. Clear it to copy that hour again. The DAG needs a connection `ayla_default`, and:
 
     airflow variables set ayla_export_destination gs://your-bucket/ayla
     airflow pools set ayla_export 8 "Copies of the Ayla export at once"
@@ -20,18 +20,18 @@ from ayla_provider import EVENT_TYPES
 from ayla_provider.operators import AylaExportToBucketOperator
 from ayla_provider.sensors import AylaExportHourSensor
 
-# The first hour that you want; for the months before see ayla_export_history.
+# The first hour that you want. For the months before, see ayla_export_history.
 START = datetime.fromisoformat(os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00"))
 
 with DAG(
     dag_id="ayla_export_to_bucket",
     doc_md=__doc__,
-    # Plain "@hourly" makes intervals of no width; this one says which hour a run is about.
+    # "@hourly" makes intervals without width. With this timetable, the interval is the run's hour.
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=START,
     catchup=True,
-    # A stalled vendor keeps runs waiting for a day (below). Waits cost next to nothing, and with room for two days of
-    # them new hours start all the same; what works at once is limited by the pool.
+    # If the vendor stalls, runs wait for a day (see timeout). Waits cost almost nothing. There is room for two days of
+    # runs, so new hours still start. The pool limits how many copies run at once.
     max_active_runs=48,
     default_args={
         "retries": 4,
@@ -44,7 +44,7 @@ with DAG(
 ):
     for event_type in EVENT_TYPES:
         with TaskGroup(group_id=event_type):
-            # Looks first when the hour can have landed, 15 minutes after its end, then every 5 minutes.
+            # Checks first when the hour can have landed, 15 minutes after its end, then every 5 minutes.
             wait = AylaExportHourSensor(
                 task_id="wait",
                 event_type=event_type,
@@ -56,7 +56,7 @@ with DAG(
                 task_id="copy",
                 event_type=event_type,
                 destination="{{ var.value.ayla_export_destination }}",
-                # Where the first events of an asset meet, Airflow fails their tasks.
+                # If several tasks emit the first events of an asset at once, Airflow fails them.
                 max_active_tis_per_dag=1,
             )
             wait >> copy
