@@ -88,12 +88,9 @@ def totals() -> None:
 
         @task(retries=4)
         def add_up(destination: str, hour_text: str) -> dict[str, str | int]:
-            from ayla_provider.archive.archive import Archive
-            from ayla_provider.destinations import open_destination
+            from ayla_provider.destinations import read_manifest
 
-            hour = datetime.fromisoformat(hour_text)
-            archive = Archive(open_destination(destination, None))
-            manifests = [archive.manifest(event_type, hour) for event_type in EVENT_TYPES]
+            manifests = [read_manifest(destination, event_type, hour_text) for event_type in EVENT_TYPES]
             files = sum(len(manifest.files) for manifest in manifests if manifest)
             size = sum(manifest.size for manifest in manifests if manifest)
             logging.getLogger(__name__).info("%s: %d files, %d bytes", hour_text, files, size)

@@ -24,10 +24,11 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
 
 from ayla_provider.archive.archive import Archive
-from ayla_provider.archive.destination import Destination, split_url
+from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.reconcile import Gap, reconcile
+from ayla_provider.archive.url import DestinationUrl
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES
@@ -212,15 +213,15 @@ def _without_type(connection: dict[str, Any]) -> dict[str, Any]:
 
 
 def _destination(place: Place) -> Destination:
-    scheme, bucket, path = split_url(place.url)
-    if scheme == "file":
-        return FileDestination(path)
+    url = DestinationUrl.parse(place.url)
+    if url.scheme == "file":
+        return FileDestination(url.path)
     scope = "https://www.googleapis.com/auth/devstorage.read_write"
     account = service_account.Credentials.from_service_account_info(place.key, scopes=[scope])  # type: ignore[no-untyped-call]
     # google-auth would ask Google, in the background, for the regions that this account is allowed in.
     account._is_regional_access_boundary_lookup_required = lambda: False
     endpoint = {"api_endpoint": place.ayla["host"]}
-    return GcsDestination(storage.Client("-", credentials=account, client_options=endpoint), bucket, path)
+    return GcsDestination(storage.Client("-", credentials=account, client_options=endpoint), url.bucket, url.path)
 
 
 @contextlib.contextmanager

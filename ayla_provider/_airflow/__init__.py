@@ -1,1 +1,1 @@
-"""What the operators, sensors and hooks need of Airflow, and share. Private."""
+"""What operators, sensors, hooks and destinations need from Airflow, and share. Private."""

@@ -1,4 +1,4 @@
-"""Names that stand elsewhere in other versions of Airflow."""
+"""Names that other versions of Airflow have in other modules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ except ImportError:  # Airflow 3.1
     )
 
 try:
-    # On 3.2 its functions stand in the class alone, not beside it.
+    # In Airflow 3.2, the functions are methods of the class, and not also functions of the module.
     from airflow.sdk.observability.stats import Stats as stats  # noqa: N813 - used like a module
 except ImportError:  # Airflow 3.1
     from airflow.stats import Stats as stats  # noqa: N813 - used like a module

@@ -1,4 +1,4 @@
-"""What an error of ours means to Airflow."""
+"""What this package's errors mean to Airflow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ayla_provider.errors import AylaError
 
 @contextlib.contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Let a task fail for good, without retries, on an error that no retry can mend."""
+    """Turn errors that aren't retryable into AirflowFailException, so that the task fails without retries."""
     from ayla_provider._airflow.compat import AirflowFailException
 
     try:

@@ -1,4 +1,4 @@
-"""The connection's form for Airflow 3.1, which asks the hook for it. Newer versions read the provider's metadata."""
+"""The connection's form for Airflow 3.1, which gets it from the hook. Newer versions read the provider's metadata."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ def widgets() -> dict[str, Any]:
     """
     Return the form's fields, made from ``CONNECTION_FIELDS``.
 
-    :raises ImportError: without wtforms; Airflow's API server brings a stand-in for it
+    :raises ImportError: if wtforms isn't installed; Airflow's API server has a replacement for it
     """
-    # Inside, since they are Airflow's stand-ins for as long as its API server asks for the form.
+    # Imported here, because Airflow's API server replaces wtforms only while it builds the form.
     from wtforms import BooleanField, PasswordField, StringField  # type: ignore[import-untyped]
     from wtforms.validators import any_of  # type: ignore[import-untyped]
 
     def widget(label: str, description: str, schema: dict[str, Any]) -> Any:
         if "boolean" in schema["type"]:
-            kind = BooleanField
+            field = BooleanField
+        elif schema.get("format") == "password":
+            field = PasswordField
         else:
-            kind = PasswordField if schema.get("format") == "password" else StringField
-        # A list to choose from: Airflow admits no SelectField, and reads the choices from this validator.
-        choices = [any_of(schema["enum"])] if "enum" in schema else []
-        return kind(label, validators=choices, description=description, default=schema.get("default"))
+            field = StringField
+        # Airflow doesn't admit SelectField. It takes the choices of a list from this validator.
+        validators = [any_of(schema["enum"])] if "enum" in schema else []
+        return field(label, validators=validators, description=description, default=schema.get("default"))
 
     return {name: widget(**field) for name, field in CONNECTION_FIELDS.items()}
 
 
 def behaviour() -> dict[str, Any]:
-    """Return which of a connection's own fields are hidden, have another label, or an example, in 3.1's spelling."""
+    """Return which of a connection's own fields are hidden, relabeled or have an example, as Airflow 3.1 spells it."""
     (connection_type,) = get_provider_info()["connection-types"]
     return {name.replace("-", "_"): value for name, value in connection_type["ui-field-behaviour"].items()}

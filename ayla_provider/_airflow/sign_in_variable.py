@@ -6,10 +6,10 @@ import sys
 
 SIGN_IN_VARIABLE = "ayla_sign_in_{fingerprint:.12}"
 """
-The Airflow Variable that remembers how the last sign-in with some credentials ended.
+The Airflow Variable that holds the result of the last sign-in with some credentials.
 
-It is named by their fingerprint and not by the connection, since Airflow tests a connection under an id made up anew.
-It holds no secret; deleting it is harmless, and makes a refusal forgotten.
+Its name has the credentials' fingerprint and not the connection's id, because Airflow tests a connection under a
+temporary id. It holds no secret. Deleting it is harmless: the next sign-in is then tried even if the last was refused.
 """
 
 
@@ -33,17 +33,17 @@ class VariableMemory:
 
     def write(self, text: str) -> None:
         """Replace the record."""
-        about = "How the last sign-in to Ayla ended. Holds no secret."
+        description = "The result of the last sign-in to Ayla. Holds no secret."
         if _supervised():
             from airflow.sdk import Variable
 
-            Variable.set(self.key, text, description=about)
+            Variable.set(self.key, text, description=description)
         else:
             from airflow.models.variable import Variable as ServerVariable
 
-            ServerVariable.set(self.key, text, description=about)
+            ServerVariable.set(self.key, text, description=description)
 
 
 def _supervised() -> bool:
-    """Whether this is a task or the triggerer, which reach Airflow through a supervisor; not a server or a CLI."""
+    """Return whether this process is a task or the triggerer, which reach Airflow through a supervisor."""
     return hasattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS")

@@ -8,18 +8,20 @@ from typing import Any
 
 from fsspec.asyn import sync
 
-from ayla_provider.archive.stores import ChangedError, Facts, KeptError, Upload
+from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.stores import ChangedError, KeptError, Upload
 
-# Another writer's commit throws away the blocks of all others.
+# InvalidBlockList: another writer's commit discards the blocks of all others.
 _CHANGED = ("ConditionNotMet", "BlobAlreadyExists", "BlobNotFound", "InvalidBlockList")
 _KEPT = ("BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold", "LeaseIdMissing")
 
 
 class AzureStore:
     """
-    Azure Blob Storage, asked through adlfs's client: adlfs's own files complete what was broken off.
+    Azure Blob Storage, through adlfs's client.
 
-    Each block's MD5 is stated, and Azure refuses a block that hasn't it; a blob is a list of such blocks.
+    adlfs's own files aren't used, because they also commit an upload that was interrupted. A blob is a list of blocks.
+    Each block is sent with its MD5, and Azure refuses a block with another one.
     """
 
     checked = True
@@ -27,61 +29,48 @@ class AzureStore:
     def __init__(self, fs: Any, container: str) -> None:
         self._fs = fs
         self._container = container
-        # Each request, with its headers, would stand in the task's log.
+        # By default, Azure's client logs each request with its headers.
         requests = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
         if requests.level == logging.NOTSET:
             requests.setLevel(logging.WARNING)
 
     def call(self, method: str, key: str, **arguments: Any) -> Any:
+        """Call a method of the blob client. Errors are those of :class:`ObjectStore`, or the standard library's."""
         from azure.core.exceptions import HttpResponseError
 
         client = self._fs.service_client.get_blob_client(self._container, key)
         try:
             return sync(self._fs.loop, getattr(client, method), **arguments)
         except HttpResponseError as error:
-            raise self._told(error, conditional="match_condition" in arguments) from None
+            raise _translated(error, conditional="match_condition" in arguments) from None
 
-    @staticmethod
-    def _told(error: Any, conditional: bool) -> Exception:
-        code = getattr(error, "error_code", None) or ""
-        code = str(getattr(code, "value", code))
-        told = str(error.message).splitlines()[0] if error.message else code
-        if conditional and code in _CHANGED:
-            return ChangedError()
-        if code in _KEPT:
-            return KeptError(f"{code}: {told}")
-        if error.status_code == 404:
-            return FileNotFoundError(f"{code}: {told}")
-        return PermissionError(f"{code}: {told}") if error.status_code == 403 else OSError(f"{code}: {told}")
-
-    def folder(self, key: str) -> dict[str, Facts]:
+    def folder(self, key: str) -> list[Stored]:
         from azure.core.exceptions import HttpResponseError
 
         prefix = f"{key}/" if key else ""
 
-        async def walk() -> dict[str, Facts]:
+        async def walk() -> list[Stored]:
             container = self._fs.service_client.get_container_client(self._container)
-            found = {}
-            async for one in container.walk_blobs(name_starts_with=prefix, include=["metadata"], delimiter="/"):
-                # Folders come too: as prefixes, and from hierarchical accounts as blobs of their own.
-                if not hasattr(one, "size") or "hdi_isfolder" in (one.metadata or {}):
-                    continue
-                if name := one.name.removeprefix(prefix):
-                    found[name] = Facts(one.size, one.etag.strip('"'))
-            return found
+            listed = []
+            async for blob in container.walk_blobs(name_starts_with=prefix, include=["metadata"], delimiter="/"):
+                # The listing has folders, too: as prefixes, and in hierarchical accounts also as blobs.
+                is_folder = not hasattr(blob, "size") or "hdi_isfolder" in (blob.metadata or {})
+                if not is_folder and blob.name != prefix:
+                    listed.append(_stored(blob.name, blob))
+            return listed
 
         try:
-            found: dict[str, Facts] = sync(self._fs.loop, walk)
+            listed: list[Stored] = sync(self._fs.loop, walk)
         except HttpResponseError as error:
-            raise self._told(error, conditional=False) from None
-        return found
+            raise _translated(error, conditional=False) from None
+        return listed
 
-    def find(self, key: str) -> Facts | None:
+    def find(self, key: str) -> Stored | None:
         try:
             properties = self.call("get_blob_properties", key)
         except FileNotFoundError:
             return None
-        return Facts(properties.size, properties.etag.strip('"'))
+        return _stored(key, properties)
 
     def read(self, key: str, start: int, end: int, version: str) -> bytes:
         stream = self.call("download_blob", key, offset=start, length=end - start, **self.only_if(version))
@@ -96,6 +85,7 @@ class AzureStore:
 
     @staticmethod
     def only_if(version: str | None) -> dict[str, Any]:
+        """Return the arguments of a call that must find a version, or no blob if it is None."""
         from azure.core import MatchConditions
 
         if version is None:
@@ -129,4 +119,25 @@ class AzureUpload:
         return str(answer["etag"]).strip('"')
 
     def abort(self) -> None:
-        """Do nothing: blocks that are in no blob don't show, and Azure removes them after a week."""
+        """Do nothing. Blocks that belong to no blob are invisible, and Azure removes them after a week."""
+
+
+def _stored(key: str, properties: Any) -> Stored:
+    return Stored(key, properties.size, properties.etag.strip('"'), None)
+
+
+def _translated(error: Any, *, conditional: bool) -> Exception:
+    """Return what an error of Azure's client means to an archive."""
+    code = getattr(error, "error_code", None) or ""
+    code = str(getattr(code, "value", code))
+    message = str(error.message).splitlines()[0] if error.message else code
+    text = f"{code}: {message}"
+    if conditional and code in _CHANGED:
+        return ChangedError()
+    if code in _KEPT:
+        return KeptError(text)
+    if error.status_code == 404:
+        return FileNotFoundError(text)
+    if error.status_code == 403:
+        return PermissionError(text)
+    return OSError(text)

@@ -1,4 +1,4 @@
-"""Where the customer's archive lives: what every destination must do, and its URL."""
+"""The customer's side of a copy: what every destination must do."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
-from urllib.parse import unquote, urlsplit
 
-from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError
+from ayla_provider.errors import AylaConflictError, AylaDestinationError
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object that stands in the destination."""
+    """An object that exists in a destination or in a store."""
 
     path: str
-    """Relative to the destination."""
+    """Relative to the destination. In a store: the whole key."""
     size: int
+    """In bytes."""
     version: str
-    """Changes whenever the object does: a generation, or what a file system has instead."""
+    """Changes whenever the object does: a generation, an ETag, or what a file system has instead."""
     crc32c: str | None
-    """Base64; None where the store doesn't know it and it must be computed."""
+    """Base64. None if the store doesn't report it, so that it must be computed."""
 
 
 class Destination(Protocol):
     """
-    Where copies go. Paths are relative, with ``/``.
+    Where copies go. All paths are relative to the destination, with ``/``.
 
-    Every write is conditional: it takes place only if what stands there is what the writer saw. What isn't complete
-    and verified never stands under its name.
+    Every write is conditional: it succeeds only if the destination still holds what the writer saw. An object that is
+    incomplete or not verified never gets its name.
+
+    To add a place that fsspec reaches, implement :class:`~ayla_provider.archive.stores.ObjectStore` instead: it is
+    smaller, and :class:`~ayla_provider.archive.object_store.ObjectStorageDestination` makes a destination of it.
+    Implement this protocol only for a place with a way of its own to write an object conditionally. Either way, the
+    scheme then gets one row in ``SCHEMES`` in ``ayla_provider/destinations.py``.
     """
 
     url: str
@@ -41,17 +46,17 @@ class Destination(Protocol):
         """Return the base64 CRC32C of an object's content."""
 
     def read(self, path: str) -> tuple[bytes, Stored] | None:
-        """Return a small object's content and facts, None if there is none."""
+        """Return a small object with its content, None if it doesn't exist."""
 
     def blocks(self, path: str) -> Iterator[bytes]:
         """
-        Yield an object's content in blocks of some mebibytes, for one that may be large.
+        Yield the content of an object of any size, in blocks of a few mebibytes.
 
-        :raises AylaDestinationError: if there is none, or it can't be read to its end
+        :raises AylaDestinationError: if the object doesn't exist, or can't be read to its end
         """
 
     def local(self, path: str) -> Path | None:
-        """Return where an object stands on this machine's disk, None if it doesn't. It may be read, not changed."""
+        """Return the object's path on this machine's disk, None if it isn't on the disk. Read it; don't change it."""
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
@@ -59,11 +64,11 @@ class Destination(Protocol):
         """
         Write an object as a whole or not at all.
 
-        :param stream: read up to ``size``; it raises before its last byte if the content isn't what it should be
-        :param crc32c: what the stored content must have
-        :param replaces: what the writer saw there, None if nothing
-        :raises AylaConflictError: if something else stands there by now
-        :raises AylaDestinationError: if the store refuses or breaks off
+        :param stream: read up to ``size`` bytes; it raises before its last byte if the content is wrong
+        :param crc32c: base64, of the content that is to be stored
+        :param replaces: the object that the writer saw there, None if there was none
+        :raises AylaConflictError: if the destination holds something else by now
+        :raises AylaDestinationError: if the store refuses the object or the connection breaks
         """
 
 
@@ -72,35 +77,18 @@ def url_of(destination: Destination, path: str) -> str:
     return f"{destination.url.rstrip('/')}/{path}"
 
 
-def split_url(url: str) -> tuple[str, str, str]:
-    """
-    Return scheme, bucket and path of a destination's URL.
-
-    :raises AylaConfigError: if it isn't ``gs://bucket/prefix`` or ``file:///folder``
-    """
-    parts = urlsplit(url, allow_fragments=False)
-    path = unquote(parts.path) if parts.scheme == "file" else parts.path
-    if parts.query or any(part in (".", "..") for part in path.split("/")):
-        raise AylaConfigError(f"destination {url!r}: a query, '.' or '..' has no place in it")
-    if parts.scheme == "gs" and parts.netloc:
-        return "gs", parts.netloc, path.strip("/")
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and path.startswith("/"):
-        return "file", "", path
-    raise AylaConfigError(f"destination {url!r}: expected gs://bucket/prefix, s3://bucket/prefix or file:///folder")
-
-
 def conflict(where: str) -> AylaConflictError:
-    """Return the error of a write that found something else there."""
+    """Return the error of a write that found something else in its place."""
     return AylaConflictError(
-        f"{where} was written by someone else in the meantime, most likely by another run of the same hour; it is left "
-        "as it stands. The task's next try compares it with the source again."
+        f"{where} was written by someone else in the meantime, most likely by another run of the same hour. It isn't "
+        "changed. The task's next try compares it with the source again."
     )
 
 
-def kept(where: str, told: object) -> AylaDestinationError:
-    """Return the error of a store that keeps what stands there from being replaced."""
+def kept(where: str, reason: object) -> AylaDestinationError:
+    """Return the error of a store that doesn't let an object be replaced."""
     return AylaDestinationError(
-        f"{where} may not be replaced ({told}); it is left as it stands, and the hour isn't complete. Manifests, and "
-        "copies of what Ayla replaced, must be replaceable: let the bucket keep versions, in place of a retention "
-        "policy, a hold or a lease, then clear the task."
+        f"{where} may not be replaced ({reason}). It isn't changed, and the hour isn't complete. Manifests, and copies "
+        "of files that Ayla replaced, must be replaceable: let the bucket keep versions instead of a retention policy, "
+        "a hold or a lease. Then clear the task."
     )

@@ -18,63 +18,68 @@ from ayla_provider.transport.checksum import CHUNK, Crc32c
 _PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
 
 _ABANDONED = 24 * 3600.0
-"""Seconds after which a partial file is taken for that of a process that was killed."""
+"""Seconds after which a partial file must be one that a killed process left."""
 
 
 class FileDestination:
-    """A folder on disk. It is locked while a name in it changes, for the processes of every machine that mounts it."""
+    """
+    A folder on disk.
+
+    Each folder is locked while a name in it changes, for the processes of all machines that mount it.
+    """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.url = f"file://{PurePosixPath(self.root)}"
 
     def folder(self, path: str) -> dict[str, Stored]:
-        """See :class:`Destination`."""
-        with _disk(self._place(path)):
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(self._place(path)):
             try:
                 entries = list(os.scandir(self._place(path)))
             except (FileNotFoundError, NotADirectoryError):
                 return {}
             self._remove_abandoned(entries)
             files = [entry for entry in entries if entry.is_file() and not _PARTIAL.fullmatch(entry.name)]
-            return {(name := f"{path}/{entry.name}"): self._facts(name, entry.stat()) for entry in files}
+            listed = [self._stored(f"{path}/{entry.name}", entry.stat()) for entry in files]
+            return {stored.path: stored for stored in listed}
 
     def crc32c(self, stored: Stored) -> str:
-        """See :class:`Destination`."""
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
         checksum = Crc32c()
-        with _disk(self._place(stored.path)), self._place(stored.path).open("rb") as file:
+        with translate_errors(self._place(stored.path)), self._place(stored.path).open("rb") as file:
             while block := file.read(CHUNK):
                 checksum.update(block)
         return checksum.base64
 
     def read(self, path: str) -> tuple[bytes, Stored] | None:
-        """See :class:`Destination`."""
-        with _disk(self._place(path)):
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(self._place(path)):
             try:
                 with self._place(path).open("rb") as file:
-                    return file.read(), self._facts(path, os.fstat(file.fileno()))
+                    return file.read(), self._stored(path, os.fstat(file.fileno()))
             except FileNotFoundError:
                 return None
 
     def blocks(self, path: str) -> Iterator[bytes]:
-        """See :class:`Destination`."""
-        with _disk(self._place(path)), self._place(path).open("rb") as file:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(self._place(path)), self._place(path).open("rb") as file:
             while block := file.read(CHUNK):
                 yield block
 
     def local(self, path: str) -> Path | None:
-        """See :class:`Destination`."""
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
         return self._place(path)
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
     ) -> Stored:
-        """See :class:`Destination`."""
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
         place = self._place(path)
-        # A name that starts with a dot is none that a glob, Spark or DuckDB would read.
+        # Globs, Spark and DuckDB skip a name that starts with a dot.
         partial = place.with_name(f".{secrets.token_hex(8)}.partial")
         checksum = Crc32c()
-        with _disk(place):
+        with translate_errors(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with partial.open("xb") as file:
@@ -84,18 +89,18 @@ class FileDestination:
                     file.flush()
                     os.fsync(file.fileno())
                     written = os.fstat(file.fileno())
-                found = checksum.base64
-                if written.st_size != size or found != crc32c:
+                actual = checksum.base64
+                if written.st_size != size or actual != crc32c:
                     raise AylaDestinationError(
-                        f"{place}: {written.st_size} bytes with crc32c {found} were written, {size} with {crc32c} "
-                        "should have been; they are removed. Is the disk sound?"
+                        f"{place}: wrote {written.st_size} bytes with crc32c {actual}, expected {size} bytes with "
+                        f"crc32c {crc32c}; they are removed. Check whether the disk works."
                     )
                 with _folder_lock(place.parent):
-                    standing = self._facts(path, place.stat()) if place.exists() else None
-                    if standing != replaces:
-                        raise _folded(place, path) or conflict(str(place))
+                    current = self._stored(path, place.stat()) if place.exists() else None
+                    if current != replaces:
+                        raise _name_clash(place, path) or conflict(str(place))
                     partial.replace(place)
-                    return self._facts(path, place.stat())
+                    return self._stored(path, place.stat())
             finally:
                 partial.unlink(missing_ok=True)
 
@@ -110,19 +115,19 @@ class FileDestination:
     def _place(self, path: str) -> Path:
         return self.root / path
 
-    def _facts(self, path: str, stat: os.stat_result) -> Stored:
+    def _stored(self, path: str, stat: os.stat_result) -> Stored:
         return Stored(path, stat.st_size, f"{stat.st_ino}-{stat.st_mtime_ns}", None)
 
 
-def _folded(place: Path, path: str) -> AylaUnsafeNameError | None:
-    """Return the error of a disk on which a name stands for another that differs in case; None if that isn't it."""
+def _name_clash(place: Path, path: str) -> AylaUnsafeNameError | None:
+    """Return the error of a disk that takes two names for one, because of case or Unicode; None if it doesn't."""
     name = PurePosixPath(path).name
-    if not place.exists() or name in {one.name for one in place.parent.iterdir()}:
+    if not place.exists() or name in {entry.name for entry in place.parent.iterdir()}:
         return None
     return AylaUnsafeNameError(
-        f"{place}: this disk takes {name!r} for another file of the folder, whose name differs in upper and lower case "
-        "or in Unicode alone; that one is left as it stands. Take a destination that keeps them apart, or ask Ayla "
-        "support to rename one of them."
+        f"{place}: this disk takes {name!r} for another file of the folder, whose name differs only in upper and lower "
+        "case or in Unicode. That file isn't changed. Choose a destination that distinguishes such names, or ask Ayla "
+        "support to rename one of the files."
     )
 
 
@@ -139,11 +144,12 @@ def _folder_lock(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _disk(where: Path) -> Iterator[None]:
+def translate_errors(where: Path) -> Iterator[None]:
+    """Turn errors of the file system into errors of this package that name a path."""
     try:
         yield
     except OSError as error:
         raise AylaDestinationError(
-            f"{where}: {error.strerror or error}. Check that the folder exists, has room, and may be written by the "
-            "user that Airflow runs tasks as."
+            f"{where}: {error.strerror or error}. Check that the folder exists, that its disk has room, and that the "
+            "user who runs Airflow's tasks may write to it."
         ) from error

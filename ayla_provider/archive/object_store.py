@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,59 +12,59 @@ from ayla_provider.archive.destination import Stored, conflict, kept
 from ayla_provider.archive.stores import (
     PART,
     ChangedError,
-    Facts,
     KeptError,
-    Store,
+    ObjectStore,
     Upload,
     content_crc32c,
     version_of,
 )
+from ayla_provider.archive.url import DestinationUrl
 from ayla_provider.errors import AylaDestinationError, AylaError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 
 class ObjectStorageDestination:
-    """A prefix in an object store, reached through Airflow's ObjectStoragePath."""
+    """A prefix in an object store."""
 
-    def __init__(self, store: Store, root: str, prefix: str = "") -> None:
+    def __init__(self, store: ObjectStore, url: DestinationUrl) -> None:
         self._store = store
-        self._prefix = f"{prefix}/" if prefix else ""
-        self.url = f"{root}/{prefix}".rstrip("/")
+        self._prefix = f"{url.path}/" if url.path else ""
+        self.url = str(url)
 
     def folder(self, path: str) -> dict[str, Stored]:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
-        with _errors(f"{self.url}/{path}"):
-            found = self._store.folder(self._prefix + path)
-        return {(full := f"{path}/{name}"): _stored(full, facts) for name, facts in found.items()}
+        with translate_errors(f"{self.url}/{path}"):
+            objects = self._store.folder(self._prefix + path)
+        relative = [self._relative(stored) for stored in objects]
+        return {stored.path: stored for stored in relative}
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
-        key = self._prefix + stored.path
-        with _errors(f"{self.url}/{stored.path}"):
-            facts = self._store.find(key)
-            if facts is None or facts.version != stored.version:
+        with translate_errors(f"{self.url}/{stored.path}"):
+            current = self._store.find(self._prefix + stored.path)
+            if current is None or current.version != stored.version:
                 raise ChangedError
-            return facts.crc32c or content_crc32c(self._store, key, facts)
+            return current.crc32c or content_crc32c(self._store, current)
 
     def read(self, path: str) -> tuple[bytes, Stored] | None:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
-        key = self._prefix + path
-        with _errors(f"{self.url}/{path}"):
-            facts = self._store.find(key)
-            if facts is None:
+        with translate_errors(f"{self.url}/{path}"):
+            stored = self._store.find(self._prefix + path)
+            if stored is None:
                 return None
-            content = self._store.read(key, 0, facts.size, facts.version) if facts.size else b""
-            return content, _stored(path, facts)
+            content = b""
+            if stored.size:  # A range of no bytes isn't a valid request.
+                content = self._store.read(stored.path, 0, stored.size, stored.version)
+            return content, self._relative(stored)
 
     def blocks(self, path: str) -> Iterator[bytes]:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
-        key = self._prefix + path
-        with _errors(f"{self.url}/{path}"):
-            facts = self._store.find(key)
-            if facts is None:
+        with translate_errors(f"{self.url}/{path}"):
+            stored = self._store.find(self._prefix + path)
+            if stored is None:
                 raise AylaDestinationError(f"{self.url}/{path}: there is no such object")
-            for start in range(0, facts.size, PART):
-                yield self._store.read(key, start, min(start + PART, facts.size), facts.version)
+            for start in range(0, stored.size, PART):
+                yield self._store.read(stored.path, start, min(start + PART, stored.size), stored.version)
 
     def local(self, path: str) -> Path | None:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
@@ -73,12 +74,13 @@ class ObjectStorageDestination:
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
     ) -> Stored:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
-        key, seen = self._prefix + path, replaces.version if replaces else None
-        with _errors(f"{self.url}/{path}"):
+        key = self._prefix + path
+        seen = version_of(replaces)
+        with translate_errors(f"{self.url}/{path}"):
             upload = self._store.upload(key, size, crc32c, content_type)
             try:
                 self._send(stream, upload, size, crc32c)
-                # Also where the store takes a precondition: not every store that speaks S3 heeds it.
+                # Checked here although finish() states it: some stores that speak S3 ignore preconditions.
                 if version_of(self._store.find(key)) != seen:
                     raise ChangedError
                 version = upload.finish(seen)
@@ -86,63 +88,71 @@ class ObjectStorageDestination:
                 with contextlib.suppress(Exception):
                     upload.abort()
                 raise
-            facts = self._store.find(key)
-            if facts is None or facts.version != version:
+            stored = self._store.find(key)
+            if stored is None or stored.version != version:
                 raise ChangedError
-            self._verify(key, facts, size, crc32c)
-            return _stored(path, facts)
+            self._verify(stored, size, crc32c)
+            return self._relative(stored)
+
+    def _relative(self, stored: Stored) -> Stored:
+        # Without the checksum: a listing doesn't have it, and equal objects must compare as equal.
+        return replace(stored, path=stored.path.removeprefix(self._prefix), crc32c=None)
 
     def _send(self, stream: BinaryIO, upload: Upload, size: int, crc32c: str) -> None:
-        checksum, sent = Crc32c(), 0
+        checksum = Crc32c()
+        sent = 0
         for part in _parts(stream):
             checksum.update(part)
             sent += len(part)
             if sent > size:
                 break
             upload.part(part)
-            del part  # ahead of the next one
+            del part  # Frees its memory before the next part is read.
         if (sent, checksum.base64) != (size, crc32c):
             raise AylaDestinationError(
-                f"{self.url}: {sent} bytes with crc32c {checksum.base64} were to be written, {size} with {crc32c} "
-                "should have been; nothing was stored."
+                f"{self.url}: got {sent} bytes with crc32c {checksum.base64} to write, expected {size} bytes with "
+                f"crc32c {crc32c}; nothing was stored."
             )
 
-    def _verify(self, key: str, facts: Facts, size: int, crc32c: str) -> None:
-        found = facts.crc32c or (crc32c if self._store.checked else content_crc32c(self._store, key, facts))
-        if (facts.size, found) == (size, crc32c):
+    def _verify(self, stored: Stored, size: int, crc32c: str) -> None:
+        if stored.crc32c:
+            actual = stored.crc32c
+        elif self._store.checked:
+            actual = crc32c
+        else:
+            actual = content_crc32c(self._store, stored)
+        if (stored.size, actual) == (size, crc32c):
             return
-        became = "they are removed"
+        outcome = "they are removed"
         try:
-            self._store.remove(key, facts.version)
+            self._store.remove(stored.path, stored.version)
         except ChangedError:
             raise
         except Exception as error:  # noqa: BLE001 - each store's client raises errors of its own
-            became = f"they can't be removed ({error})"
+            outcome = f"they can't be removed ({error})"
         raise AylaDestinationError(
-            f"{self.url}: the store holds {facts.size} bytes with crc32c {found} of {key!r}, {size} bytes with "
-            f"{crc32c} were sent; {became}. The task's next try sends them again."
+            f"{self.url}: the store holds {stored.size} bytes with crc32c {actual} under {stored.path!r}, but {size} "
+            f"bytes with crc32c {crc32c} were sent; {outcome}. The task's next try sends them again."
         )
 
 
-def _stored(path: str, facts: Facts) -> Stored:
-    # The checksum stays out: a listing doesn't show it, and what is equal must compare equal.
-    return Stored(path, facts.size, facts.version, None)
-
-
 def _parts(stream: BinaryIO) -> Iterator[bytes]:
-    blocks, held = [], 0
+    """Yield a stream in parts of at least ``PART`` bytes, except for the last one."""
+    blocks: list[bytes] = []
+    length = 0
     while block := stream.read(CHUNK):
         blocks.append(block)
-        held += len(block)
-        if held >= PART:
+        length += len(block)
+        if length >= PART:
             yield b"".join(blocks)
-            blocks, held = [], 0
+            blocks, length = [], 0
     if blocks:
         yield b"".join(blocks)
 
 
 @contextlib.contextmanager
-def _errors(where: str) -> Iterator[None]:
+def translate_errors(where: str) -> Iterator[None]:
+    """Turn errors of a store's client into errors of this package that name an object."""
     try:
         yield
     except AylaError:

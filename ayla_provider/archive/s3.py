@@ -1,4 +1,4 @@
-"""S3, and what speaks its protocol."""
+"""Amazon S3, and other stores that speak its protocol."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from typing import Any
 
 from fsspec.asyn import sync
 
-from ayla_provider.archive.stores import PART, ChangedError, Facts, Upload
+from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.stores import PART, ChangedError, Upload
 from ayla_provider.transport.checksum import Crc32c
+
+# A store that only speaks S3 may give the HTTP status as the code.
+_CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey")
 
 
 class S3Store:
     """
-    S3, asked through s3fs's client: s3fs's own files state no checksum and no precondition.
+    S3, through s3fs's client.
 
-    AWS refuses content that hasn't the checksum stated ahead. What a store that only speaks S3 holds is looked at
-    after the upload: its own checksum, or the content where it states none.
+    s3fs's own files aren't used, because they send neither a checksum nor a precondition. AWS refuses content that
+    doesn't have the checksum in the request. Other stores may not check, so that the object is verified after the
+    upload: by the checksum that the store reports, or else by reading the object back.
     """
 
     checked = False
@@ -27,36 +32,42 @@ class S3Store:
         self.extra_args = extra_args
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """
+        Call a method of boto's S3 client.
+
+        :raises ChangedError: if a conditional request finds another version
+        """
         try:
             answer: dict[str, Any] = self._fs.call_s3(method, Bucket=self.bucket, **arguments)
         except OSError as error:
-            code = (getattr(error.__cause__, "response", None) or {}).get("Error", {}).get("Code", "")
+            response = getattr(error.__cause__, "response", None) or {}
+            code = response.get("Error", {}).get("Code", "")
             conditional = "IfMatch" in arguments or "IfNoneMatch" in arguments
-            if conditional and code in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey"):
+            if conditional and code in _CHANGED:
                 raise ChangedError from None
             raise
         return answer
 
-    def folder(self, key: str) -> dict[str, Facts]:
+    def folder(self, key: str) -> list[Stored]:
         prefix = f"{key}/" if key else ""
-        found: dict[str, Facts] = {}
+        listed: list[Stored] = []
         more: dict[str, Any] = {}
         while True:
             page = self.call("list_objects_v2", Prefix=prefix, Delimiter="/", **more)
-            for one in page.get("Contents", []):
-                if name := one["Key"].removeprefix(prefix):
-                    found[name] = Facts(one["Size"], one["ETag"].strip('"'))
+            listed += [_stored(entry) for entry in page.get("Contents", []) if entry["Key"] != prefix]
             if not page.get("IsTruncated"):
-                return found
+                return listed
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def find(self, key: str) -> Facts | None:
+    def find(self, key: str) -> Stored | None:
         try:
             head = self.call("head_object", Key=key, ChecksumMode="ENABLED")
         except FileNotFoundError:
             return None
-        whole = head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
-        return Facts(head["ContentLength"], head["ETag"].strip('"'), head.get("ChecksumCRC32C") if whole else None)
+        # The checksum of a multipart upload can also be one of its parts' checksums, which says nothing to us.
+        is_of_whole = head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+        crc32c = head.get("ChecksumCRC32C") if is_of_whole else None
+        return Stored(key, head["ContentLength"], head["ETag"].strip('"'), crc32c)
 
     def read(self, key: str, start: int, end: int, version: str) -> bytes:
         answer = self.call("get_object", Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=f'"{version}"')
@@ -74,7 +85,7 @@ class S3Upload:
     def __init__(self, store: S3Store, key: str, size: int, crc32c: str, content_type: str) -> None:
         self._store = store
         self._key = key
-        self._whole = size <= PART
+        self._in_one_piece = size <= PART
         self._crc32c = crc32c
         self._content_type = content_type
         self._data = b""
@@ -82,7 +93,7 @@ class S3Upload:
         self._parts: list[dict[str, Any]] = []
 
     def part(self, data: bytes) -> None:
-        if self._whole:
+        if self._in_one_piece:
             self._data += data
             return
         if not self._created:
@@ -95,22 +106,12 @@ class S3Upload:
                 ChecksumType="FULL_OBJECT",
             )
         part = {"PartNumber": len(self._parts) + 1, "ChecksumCRC32C": Crc32c(data).base64}
-        algorithm = {"ChecksumAlgorithm": "CRC32C"}
-        answer = self._store.call("upload_part", **self._of_upload(), **part, **algorithm, Body=data)
+        answer = self._store.call("upload_part", **self._of_upload(), **part, ChecksumAlgorithm="CRC32C", Body=data)
         self._parts.append(part | {"ETag": answer["ETag"]})
 
     def finish(self, seen: str | None) -> str:
         condition = {"IfMatch": f'"{seen}"'} if seen else {"IfNoneMatch": "*"}
-        stated = {"ChecksumCRC32C": self._crc32c}
-        if self._whole:
-            what = {**self._store.extra_args, "Key": self._key, "Body": self._data, "ContentType": self._content_type}
-            answer = self._store.call("put_object", **what, ChecksumAlgorithm="CRC32C", **stated, **condition)
-        else:
-            # A store that doesn't know checksums of whole objects says so by silence, and would refuse to be told one.
-            knows = self._created.get("ChecksumType") == "FULL_OBJECT"
-            whole = stated | {"ChecksumType": "FULL_OBJECT"} if knows else {}
-            parts = {"MultipartUpload": {"Parts": self._parts}}
-            answer = self._store.call("complete_multipart_upload", **self._of_upload(), **parts, **whole, **condition)
+        answer = self._put(condition) if self._in_one_piece else self._complete(condition)
         self._created = {}
         return str(answer["ETag"]).strip('"')
 
@@ -118,5 +119,34 @@ class S3Upload:
         if self._created:
             self._store.call("abort_multipart_upload", **self._of_upload())
 
+    def _put(self, condition: dict[str, str]) -> dict[str, Any]:
+        return self._store.call(
+            "put_object",
+            **self._store.extra_args,
+            Key=self._key,
+            Body=self._data,
+            ContentType=self._content_type,
+            ChecksumAlgorithm="CRC32C",
+            ChecksumCRC32C=self._crc32c,
+            **condition,
+        )
+
+    def _complete(self, condition: dict[str, str]) -> dict[str, Any]:
+        checksum: dict[str, str] = {}
+        # A store that doesn't know checksums of whole objects leaves the type out of its answer, and would refuse one.
+        if self._created.get("ChecksumType") == "FULL_OBJECT":
+            checksum = {"ChecksumCRC32C": self._crc32c, "ChecksumType": "FULL_OBJECT"}
+        return self._store.call(
+            "complete_multipart_upload",
+            **self._of_upload(),
+            MultipartUpload={"Parts": self._parts},
+            **checksum,
+            **condition,
+        )
+
     def _of_upload(self) -> dict[str, Any]:
         return {"Key": self._key, "UploadId": self._created["UploadId"]}
+
+
+def _stored(entry: dict[str, Any]) -> Stored:
+    return Stored(entry["Key"], entry["Size"], entry["ETag"].strip('"'), None)

@@ -1,82 +1,82 @@
-"""What every object store must be able to do for an archive."""
+"""What every object store that fsspec reaches must do for an archive."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from ayla_provider.archive.destination import Stored
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 PART = 8 * CHUNK
-"""Bytes that are uploaded at a time; what is no longer than this goes in one piece."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    size: int
-    version: str
-    crc32c: str | None = None
+"""Bytes that are uploaded at a time. A shorter object is uploaded in one piece."""
 
 
 class Upload(Protocol):
-    """An object in the making, of which nothing shows under its name before it is finished."""
+    """An object that is being written. Nothing exists under its name before :meth:`finish`."""
 
     def part(self, data: bytes) -> None:
         """Add bytes."""
 
     def finish(self, seen: str | None) -> str:
         """
-        Put it in place of the version that was seen there, and return its own version.
+        Put the object in place of the version that the writer saw, and return the new version.
 
-        :raises ChangedError: if the store found that something else stands there
+        :param seen: None if the writer saw no object
+        :raises ChangedError: if the store finds another version there
         """
 
     def abort(self) -> None:
-        """Throw it away."""
+        """Discard what was uploaded."""
 
 
-class Store(Protocol):
-    """One kind of store: what each must be asked for in its own way."""
+class ObjectStore(Protocol):
+    """
+    One kind of store, with the calls that differ from store to store.
+
+    Its :class:`~ayla_provider.archive.destination.Stored` objects have whole keys as paths. What is common to all
+    stores is in :class:`~ayla_provider.archive.object_store.ObjectStorageDestination`.
+    """
 
     checked: bool
-    """Whether the store, or its upload here, has checked all content on the way, before it stands under its name."""
+    """Whether the content has been checked, by the store or by the upload, when the object gets its name."""
 
-    def folder(self, key: str) -> dict[str, Facts]:
-        """Return what stands directly in a folder, by name; '' is the root."""
+    def folder(self, key: str) -> list[Stored]:
+        """Return the objects directly in a folder; '' is the root."""
 
-    def find(self, key: str) -> Facts | None:
-        """Return what is known of an object now."""
+    def find(self, key: str) -> Stored | None:
+        """Return an object as it is now, None if it doesn't exist."""
 
     def read(self, key: str, start: int, end: int, version: str) -> bytes:
-        """Return a part of one version of an object."""
+        """Return the bytes from ``start`` up to ``end`` of one version of an object."""
 
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
-        """Begin an object."""
+        """Begin an upload."""
 
     def remove(self, key: str, version: str) -> None:
         """
         Remove one version of an object.
 
-        :raises ChangedError: if the store found that something else stands there
+        :raises ChangedError: if the store finds another version there
         """
 
 
 class ChangedError(Exception):
-    """Something else stands there than was seen."""
+    """The store holds another version than the writer saw."""
 
 
 class KeptError(Exception):
-    """The store keeps an object from being replaced or removed."""
+    """The store doesn't let an object be replaced or removed."""
 
 
-def version_of(facts: Facts | None) -> str | None:
-    """Return the version of what stands there, None if nothing does."""
-    return facts.version if facts else None
+def version_of(stored: Stored | None) -> str | None:
+    """Return an object's version, None if there is no object."""
+    return stored.version if stored else None
 
 
-def content_crc32c(store: Store, key: str, facts: Facts) -> str:
-    """Return the checksum of what the store gives back."""
+def content_crc32c(store: ObjectStore, stored: Stored) -> str:
+    """Read an object back, and return its base64 CRC32C."""
     checksum = Crc32c()
-    for start in range(0, facts.size, PART):
-        checksum.update(store.read(key, start, min(start + PART, facts.size), facts.version))
+    for start in range(0, stored.size, PART):
+        end = min(start + PART, stored.size)
+        checksum.update(store.read(stored.path, start, end, stored.version))
     return checksum.base64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from ayla_provider._airflow.errors import airflow_errors
-from ayla_provider._airflow.interval import MAP_LIMIT, XCOM_LIMIT, provenance
+from ayla_provider._airflow.interval import interval
+from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
+from ayla_provider._airflow.run import provenance
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, parse_time
@@ -42,8 +43,6 @@ class LoadOperator(AylaExportToParquetOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load each hour that isn't there yet, or not as it is now."""
-        from ayla_provider._airflow.interval import interval
-
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.start, self.end)
             versions = warehouse.loaded(parse_event_type(self.event_type), hours[0], hours[-1] + ONE_HOUR)
@@ -139,7 +138,7 @@ class PlanOperator(BaseOperator):
             with self.warehouse() as warehouse:
                 found = to_load(records, warehouse.loaded, event_types, start, end)
         hours = len(found)
-        items = _items(found if hours <= self.max_loads else joined(found))[: self.max_loads]
+        items = _arguments(found if hours <= self.max_loads else joined(found))[: self.max_loads]
         done = sum(_hours(item) for item in items)
         summary = {
             "start": start.isoformat(),
@@ -164,22 +163,17 @@ class PlanOperator(BaseOperator):
         return items
 
 
-def _items(loads: Sequence[ToLoad]) -> list[dict[str, str]]:
+def _arguments(loads: Sequence[ToLoad]) -> list[dict[str, str]]:
     """Return the arguments of a load for each, as many as an XCom holds."""
-    items: list[dict[str, str]] = []
-    size = 0
-    for one in loads:
-        item = {
-            "event_type": one.event_type,
-            "start": one.start.isoformat(),
-            "end": one.end.isoformat(),
-            "reason": one.label,
+    return that_fit(
+        {
+            "event_type": load.event_type,
+            "start": load.start.isoformat(),
+            "end": load.end.isoformat(),
+            "reason": load.label,
         }
-        size += len(json.dumps(item)) + 2
-        if size > XCOM_LIMIT:
-            break
-        items.append(item)
-    return items
+        for load in loads
+    )
 
 
 def _hours(item: dict[str, str]) -> int:

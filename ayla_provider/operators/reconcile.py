@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from ayla_provider._airflow.errors import airflow_errors
-from ayla_provider._airflow.interval import MAP_LIMIT, XCOM_LIMIT
+from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
@@ -153,17 +152,12 @@ def _label(gap: Gap) -> str:
 
 def _repairs(gaps: Sequence[Gap]) -> list[dict[str, str]]:
     """Return the arguments of a copy for each gap, as many as an XCom holds."""
-    repairs: list[dict[str, str]] = []
-    size = 0
-    for gap in gaps:
-        repair = {
+    return that_fit(
+        {
             "event_type": gap.event_type,
             "start": gap.hour.isoformat(),
             "end": (gap.hour + ONE_HOUR).isoformat(),
             "reason": _label(gap),
         }
-        size += len(json.dumps(repair)) + 2
-        if size > XCOM_LIMIT:
-            break
-        repairs.append(repair)
-    return repairs
+        for gap in gaps
+    )

@@ -14,7 +14,8 @@ from airflow.sdk import BaseOperator
 
 from ayla_provider._airflow.compat import stats
 from ayla_provider._airflow.errors import airflow_errors
-from ayla_provider._airflow.interval import END, START, interval, provenance
+from ayla_provider._airflow.interval import END, START, interval
+from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import event_extra, export_alias, export_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD

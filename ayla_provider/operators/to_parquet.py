@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
 
 from ayla_provider._airflow.errors import airflow_errors
-from ayla_provider._airflow.interval import END, START, interval, provenance
+from ayla_provider._airflow.interval import END, START, interval
+from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import layout_alias, layout_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import parse_event_type

@@ -17,12 +17,13 @@ import pytest
 from google.cloud import storage
 
 from ayla_provider.archive.archive import Archive
-from ayla_provider.archive.destination import Destination, Stored, split_url, url_of
+from ayla_provider.archive.destination import Destination, Stored, url_of
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.gcs_upload import PIECE
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.url import DestinationUrl
 from ayla_provider.domain.manifest import ManifestFile
-from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError, AylaTransferError
+from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaTransferError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from ayla_provider.transport.checksum import CHUNK, Crc32c
@@ -178,38 +179,9 @@ def test_content_that_is_shorter_than_stated_is_refused(place: Place, size: int)
     assert place.everything() == {}
 
 
-@pytest.mark.parametrize(
-    ("url", "parts"),
-    [
-        ("gs://bucket", ("gs", "bucket", "")),
-        ("gs://bucket/", ("gs", "bucket", "")),
-        ("gs://bucket/a/b c/", ("gs", "bucket", "a/b c")),
-        ("gs://bucket/a%20b#c", ("gs", "bucket", "a%20b#c")),
-        ("file:///data/archive", ("file", "", "/data/archive")),
-        ("file://localhost/data", ("file", "", "/data")),
-        ("file:///data/a%20b", ("file", "", "/data/a b")),
-    ],
-)
-def test_a_url_is_split(url: str, parts: tuple[str, str, str]) -> None:
-    assert split_url(url) == parts
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        *("", "/data", "data", "s3://bucket/a", "gs://", "gs:///a", "file://data/archive", "file:data"),
-        *("gs://bucket/../other", "gs://bucket/./a", "file:///data/%2e%2e/etc", "gs://bucket/a?b=c"),
-    ],
-)
-def test_a_url_of_no_destination_is_refused_by_name(url: str) -> None:
-    with pytest.raises(AylaConfigError) as refused:
-        split_url(url)
-    assert repr(url) in str(refused.value)
-
-
 def test_an_objects_url_is_the_destinations_and_its_path(place: Place) -> None:
     assert url_of(place.destination, "a/b") == f"{place.destination.url}/a/b"
-    assert split_url(place.destination.url)[0] in ("gs", "file")
+    assert DestinationUrl.parse(place.destination.url).scheme in ("gs", "file")
 
 
 def test_a_folder_that_can_not_be_made_is_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from ayla_provider.archive.destination import Destination, Stored
-from ayla_provider.destinations import object_storage_destination
+from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaTransferError
 from ayla_provider.transport.checksum import Crc32c
 from tests.support.tools import AZURITE, NPM
@@ -79,7 +79,7 @@ def memory_place(monkeypatch: pytest.MonkeyPatch) -> Place:
 
     fs = MemoryFileSystem(global_store=False, skip_instance_cache=True)
     attach("memory", fs=fs)
-    destination = object_storage_destination("memory://bucket/ayla/archive/", None)
+    destination = open_destination("memory://bucket/ayla/archive/", None)
     root = "/bucket/ayla/archive/"
 
     def everything() -> dict[str, bytes]:
@@ -116,7 +116,7 @@ def s3_place(monkeypatch: pytest.MonkeyPatch, url: str, *, locks: bool = False) 
         return {name.removeprefix(root): client.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names}
 
     return Place(
-        object_storage_destination(f"s3://{bucket}/ayla/archive", "aws_test"),
+        open_destination(f"s3://{bucket}/ayla/archive", "aws_test"),
         everything,
         lambda path, data: client.put_object(Bucket=bucket, Key=root + path, Body=data) and None,
         lambda path: client.delete_object(Bucket=bucket, Key=root + path) and None,
@@ -144,7 +144,7 @@ def azure_place(monkeypatch: pytest.MonkeyPatch, url: str) -> Place:
         return {one.removeprefix(root): container.download_blob(one).readall() for one in names}
 
     return Place(
-        object_storage_destination(f"abfs://{name}/ayla/archive", "azure_test"),
+        open_destination(f"abfs://{name}/ayla/archive", "azure_test"),
         everything,
         lambda path, data: container.upload_blob(root + path, data, overwrite=True) and None,
         lambda path: container.delete_blob(root + path),

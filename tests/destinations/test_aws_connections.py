@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ayla_provider.destinations import object_storage_destination
+from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
 from tests.destinations.conftest import PATH, Breaking, Place, aws_client, quiet, write
@@ -94,7 +94,7 @@ def test_the_rights_of_the_docs_suffice_with_each_kind_of_connection(
     with monkeypatch.context() as checked:
         # To take on a role with a token needs no signature, which moto doesn't know.
         check_rights(checked, after=1 if kind == "workload identity" else 0)
-        destination = object_storage_destination(place.destination.url, conn_id)
+        destination = open_destination(place.destination.url, conn_id)
         first = write(destination, b"first")
         assert destination.folder(PATH.rpartition("/")[0]) == {PATH: first}
         data = os.urandom(9 * CHUNK)
@@ -111,7 +111,7 @@ def test_who_lacks_the_rights_is_told_which(
     conn_id = connect(monkeypatch, s3_url, user, "user", tmp_path)
     with monkeypatch.context() as checked:
         check_rights(checked)
-        destination = object_storage_destination(place.destination.url, conn_id)
+        destination = open_destination(place.destination.url, conn_id)
         with pytest.raises(AylaDestinationError, match=r"Access Denied.*list, read, write and delete"):
             destination.folder("a")
         with pytest.raises(AylaDestinationError, match="the store refuses it"):
@@ -128,4 +128,4 @@ def test_a_role_that_can_not_be_taken_on_is_told(
         with pytest.raises(
             AylaDestinationError, match=r"'aws_checked' has no usable credentials for 's3://.*AssumeRole"
         ):
-            object_storage_destination(place.destination.url, conn_id)
+            open_destination(place.destination.url, conn_id)

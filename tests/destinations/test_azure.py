@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ayla_provider.destinations import object_storage_destination
+from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
 from tests.destinations.conftest import ACCOUNT, KEY, PATH, Place, connect_azure, quiet, write
@@ -76,7 +76,7 @@ def test_a_token_for_the_container_alone_suffices(abfs: Place, azure_url: str, m
     text = f"BlobEndpoint={azure_url};SharedAccessSignature={token}"
     connection = {"conn_type": "wasb", "extra": {"connection_string": text}}
     monkeypatch.setenv("AIRFLOW_CONN_AZURE_TOKEN", json.dumps(connection))
-    destination = object_storage_destination(abfs.destination.url, "azure_token")
+    destination = open_destination(abfs.destination.url, "azure_token")
     first = write(destination, b"first")
     data = os.urandom(9 * CHUNK)
     second = write(destination, data, replaces=first)
@@ -112,7 +112,7 @@ def test_the_account_is_found_where_airflows_hooks_find_it(
 ) -> None:
     pytest.importorskip("adlfs", reason="pip install apache-airflow-providers-microsoft-azure")
     monkeypatch.setenv("AIRFLOW_CONN_AZURE_ACCOUNT", json.dumps({"conn_type": "wasb"} | connection))
-    destination: Any = object_storage_destination("abfs://container/a", "azure_account")
+    destination: Any = open_destination("abfs://container/a", "azure_account")
     assert urlsplit(destination._store._fs.service_client.url).netloc == account
 
 
@@ -141,7 +141,7 @@ def test_a_blob_that_a_policy_keeps_is_told_as_such(code: str, monkeypatch: pyte
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         connect_azure(monkeypatch, f"http://127.0.0.1:{server.server_address[1]}/{ACCOUNT}")
-        destination = object_storage_destination("abfs://container/ayla", "azure_test")
+        destination = open_destination("abfs://container/ayla", "azure_test")
         with pytest.raises(AylaDestinationError, match=rf"may not be replaced \({code}"):
             write(destination, b"data")
         server.shutdown()

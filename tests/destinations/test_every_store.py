@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ayla_provider.archive import fsspec as any_store
 from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.fsspec import FsspecUpload
 from ayla_provider.archive.transfer import Transfer
-from ayla_provider.destinations import object_storage_destination
+from ayla_provider.destinations import open_destination
 from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaTransferError
 from ayla_provider.hooks import AylaHook
@@ -157,8 +157,8 @@ def test_content_that_changes_on_its_way_into_the_store_is_not_kept(
     elif place.kind == "s3":
         corrupt_in_moto(monkeypatch)
     else:
-        write_ = any_store.AnyUpload.part
-        monkeypatch.setattr(any_store.AnyUpload, "part", lambda self, data: write_(self, bytes(changed[: len(data)])))
+        part = FsspecUpload.part
+        monkeypatch.setattr(FsspecUpload, "part", lambda self, data: part(self, bytes(changed[: len(data)])))
     told = {"abfs": "MD5 doesn't match", "s3": "they are removed", "memory": "it is removed"}[place.kind]
     with pytest.raises(AylaDestinationError, match=told):
         write(place.destination, bytes(size))
@@ -176,7 +176,7 @@ def test_a_bucket_that_is_not_there_is_told(place: Place) -> None:
     if place.kind == "memory":
         pytest.skip("every folder is there")
     scheme, conn_id = place.kind, {"s3": "aws_test", "abfs": "azure_test"}[place.kind]
-    destination = object_storage_destination(f"{scheme}://nobodys-bucket/a", conn_id)
+    destination = open_destination(f"{scheme}://nobodys-bucket/a", conn_id)
     with pytest.raises(AylaDestinationError, match="no such bucket"):
         write(destination, b"data")
     with pytest.raises(AylaDestinationError, match="no such bucket"):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ayla_provider.archive import s3 as s3_store
-from ayla_provider.destinations import object_storage_destination
+from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 from tests.destinations.conftest import PATH, Place, aws_client, connect_aws, corrupt_in_moto, quiet, s3_place, write
@@ -87,7 +87,7 @@ def test_a_refusal_is_told(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_store_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     connect_aws(monkeypatch, "http://127.0.0.1:9", config_kwargs={"retries": {"max_attempts": 0}})
-    destination = object_storage_destination("s3://bucket", "aws_test")
+    destination = open_destination("s3://bucket", "aws_test")
     monkeypatch.setattr(destination._store._fs, "retries", 1)  # type: ignore[attr-defined]
     with pytest.raises(AylaDestinationError, match="the store failed"):
         destination.folder("a")
@@ -166,7 +166,7 @@ def test_what_the_connection_wants_said_of_objects_is_said_of_each(
     said = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": KEY, "StorageClass": "INTELLIGENT_TIERING"}
     said |= {"Metadata": {"team": "devices"}, "Tagging": "source=ayla", "ACL": "bucket-owner-full-control"}
     connect_aws(monkeypatch, s3_url, service_config={"s3": {"extra_args": said}})
-    write(object_storage_destination(s3.destination.url, "aws_test"), bytes(size))
+    write(open_destination(s3.destination.url, "aws_test"), bytes(size))
     facts = head(s3, s3_url)
     assert {name: facts[name] for name in said if name in facts} == {
         name: value for name, value in said.items() if name not in ("Tagging", "ACL")
@@ -190,7 +190,7 @@ def test_what_s3_would_pass_over_or_an_archive_can_not_stand_is_refused(
 ) -> None:
     connect_aws(monkeypatch, "http://127.0.0.1:9", service_config={"s3": {"extra_args": given}})
     with pytest.raises(AylaConfigError) as refused:
-        object_storage_destination("s3://bucket/a", "aws_test")
+        open_destination("s3://bucket/a", "aws_test")
     assert told in str(refused.value)
 
 

@@ -12,7 +12,7 @@ import pytest
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
-from ayla_provider.destinations import object_storage_destination
+from ayla_provider.destinations import open_destination
 from ayla_provider.domain.typed_manifest import quarantine_path
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.rows.typed_archive import TypedArchive
@@ -59,7 +59,7 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> o
     boto3.client("s3", **extra, **keys).create_bucket(Bucket=name)
     connection = {"conn_type": "aws", "login": "AKIAEXAMPLE", "password": "example", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_TEST", json.dumps(connection))
-    yield object_storage_destination(f"s3://{name}/ayla", "aws_test")
+    yield open_destination(f"s3://{name}/ayla", "aws_test")
 
 
 def copy(source: Path, destination: Destination) -> None:

@@ -1,0 +1,24 @@
+"""The limits of a list over which Airflow expands a task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+MAP_LIMIT = 1024
+"""Airflow's default for ``[core] max_map_length``."""
+
+XCOM_LIMIT = 48_000
+"""Bytes of JSON that such a list may have. Some of Airflow's databases hold at most 64 KB in an XCom."""
+
+
+def that_fit(items: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the first items, as many as fit in an XCom."""
+    kept: list[dict[str, str]] = []
+    size = 0
+    for item in items:
+        size += len(json.dumps(item)) + len(", ")
+        if size > XCOM_LIMIT:
+            break
+        kept.append(item)
+    return kept

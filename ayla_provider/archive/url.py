@@ -1,0 +1,66 @@
+"""A destination's URL, taken apart once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ayla_provider.errors import AylaConfigError
+
+_EXPECTED = (
+    "expected a URL such as gs://bucket/prefix, s3://bucket/prefix, abfs://container/prefix or file:///folder, "
+    "without a query, '.' or '..'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationUrl:
+    """The parts of a destination's URL, ``scheme://bucket/path``."""
+
+    scheme: str
+    """In lower case, such as ``gs``."""
+    bucket: str
+    """The bucket or container. Empty for ``file``."""
+    path: str
+    """The prefix in the bucket, without a slash at either end. For ``file``, the absolute path of the folder."""
+
+    @classmethod
+    def parse(cls, url: str) -> DestinationUrl:
+        """
+        Take a URL apart. Percent-encoding has a meaning in ``file`` URLs alone.
+
+        :raises AylaConfigError: if the URL is malformed, or has credentials in it
+        """
+        try:
+            parts = urlsplit(url, allow_fragments=False)
+        except ValueError:  # For example, an opening bracket without a closing one.
+            raise AylaConfigError(f"destination {url!r}: {_EXPECTED}") from None
+        if "@" in parts.netloc:
+            # The message doesn't quote the URL, because the text before the '@' can be a password.
+            raise AylaConfigError(
+                f"destination {parts.scheme}://...: remove everything up to and including the '@'. The account and its "
+                "credentials belong in an Airflow connection; the URL is scheme://bucket-or-container/prefix."
+            )
+        path = unquote(parts.path) if parts.scheme == "file" else parts.path
+        is_relative = any(part in (".", "..") for part in path.split("/"))
+        if parts.query or is_relative or not _is_complete(parts):
+            raise AylaConfigError(f"destination {url!r}: {_EXPECTED}")
+        if parts.scheme == "file":
+            return cls("file", "", path)
+        return cls(parts.scheme, parts.netloc, path.strip("/"))
+
+    @property
+    def root(self) -> str:
+        """The bucket's URL, for example ``s3://bucket``."""
+        return f"{self.scheme}://{self.bucket}"
+
+    def __str__(self) -> str:
+        if self.scheme == "file":
+            return f"file://{self.path}"
+        return f"{self.root}/{self.path}".rstrip("/")
+
+
+def _is_complete(parts: SplitResult) -> bool:
+    if parts.scheme == "file":
+        return parts.netloc in ("", "localhost") and parts.path.startswith("/")
+    return bool(parts.scheme and parts.netloc)
