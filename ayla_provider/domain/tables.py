@@ -66,6 +66,14 @@ class Table:
         """The columns that come from the vendor's rows."""
         return tuple(column for column in self.columns if column.name not in _PROVENANCE)
 
+    def column(self, name: str) -> Column:
+        """
+        Return the column of a name.
+
+        :raises KeyError: if there is none
+        """
+        return {column.name: column for column in self.columns}[name]
+
     def with_columns(self, more: tuple[Column, ...]) -> Table:
         """Return the table with further columns from the vendor's rows, ahead of the provenance."""
         new = {column.name: column for column in more if column.name not in self.names}

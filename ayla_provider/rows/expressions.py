@@ -9,7 +9,7 @@ from ayla_provider.domain.csv.cells import INTEGER_PATTERN, NUMBER_PATTERN, name
 from ayla_provider.domain.csv.columns import STRING_BASE_TYPES
 from ayla_provider.domain.csv.recognition import Recognised
 from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table, table_like
-from ayla_provider.warehouse.sql import literal
+from ayla_provider.rows.duck import literal
 
 _JAVA_DATE = "'%a %b %d %H:%M:%S UTC %Y'"
 _ISO_DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-](0\d|1[0-5]):?[0-5]\d))?)?"

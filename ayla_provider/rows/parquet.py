@@ -24,18 +24,15 @@ from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy, Treatment
 from ayla_provider.domain.tables import Column, ColumnType, Table
-from ayla_provider.errors import AylaConfigError, AylaWarehouseError
+from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.rows.duck import MEMORY, connect, literal
 from ayla_provider.rows.expressions import Typing, filled, table_of, typed_name, typing_of
 from ayla_provider.rows.intake import Taken, take_in
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import Crc32c
-from ayla_provider.warehouse.sql import literal
 
 if TYPE_CHECKING:
     import duckdb
-
-MEMORY = "512MB"
-"""What DuckDB may take by default; beyond it it works on disk."""
 
 PARQUET = "format parquet, compression zstd, compression_level 1, parquet_version v2, dictionary_size_limit 4096"
 
@@ -87,20 +84,8 @@ def duck(folder: Path, memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnecti
     :param memory: as DuckDB writes sizes: ``512MB``
     :raises AylaConfigError: if DuckDB isn't installed, or the memory is no size
     """
+    connection = connect(memory=memory, folder=folder)
     try:
-        import duckdb
-    except ImportError:
-        raise AylaConfigError("typed tables need DuckDB: pip install 'airflow-provider-ayla[warehouse]'") from None
-    connection = duckdb.connect()
-    try:
-        try:
-            connection.execute("set memory_limit = $memory", {"memory": memory})
-        except duckdb.Error:
-            raise AylaConfigError(f"memory is {memory!r}: expected a size such as 512MB or 2GB") from None
-        connection.execute(
-            f"set temp_directory = {literal(str(folder))}; set TimeZone = 'UTC'; set enable_progress_bar = false; "
-            "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
-        )
         yield connection
     finally:
         connection.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ayla_provider.errors import AylaWarehouseError
-from ayla_provider.warehouse.sql import literal
+from ayla_provider.rows.duck import literal
 
 if TYPE_CHECKING:
     from types import TracebackType

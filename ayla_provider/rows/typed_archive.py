@@ -28,8 +28,9 @@ from ayla_provider.errors import (
     AylaNotSettledError,
     AylaQuarantineError,
 )
+from ayla_provider.rows.duck import MEMORY
 from ayla_provider.rows.intake import Taken, take_in
-from ayla_provider.rows.parquet import MEMORY, FileBalance, duck, type_hour
+from ayla_provider.rows.parquet import FileBalance, duck, type_hour
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 

@@ -1,4 +1,4 @@
-"""What every warehouse must be able to do."""
+"""What every warehouse does, whatever it is: one hour of one event type in, as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.tables import Column, ColumnType, Table
 
 LEDGER = Table(
@@ -26,17 +27,17 @@ LEDGER = Table(
         Column("loaded_by", ColumnType.TEXT, "By which DAG and run."),
     ),
 )
-"""The table that says what is loaded: written in one transaction with the rows, so that it can't be wrong."""
+"""The table that says which hours are loaded. It changes together with the rows, so it is always right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """
-    One hour of one event type, to be put in place of what the warehouse holds of it.
+    One hour of one event type, to replace what the warehouse holds of it.
 
-    :param table: the rows' table, with the very columns that the Parquet file has
-    :param hour: the folder's hour: aware, UTC
-    :param version: names the hour's content
+    :param table: the rows' table; its columns are exactly those of the Parquet file
+    :param hour: the hour of the export's folder: aware, UTC
+    :param version: identifies the hour's content
     :param parquet: the typed rows, on this machine's disk; None if there are none
     :param loaded_by: for the ledger
     """
@@ -52,8 +53,11 @@ class Load:
     loaded_at: datetime
     loaded_by: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.table.event_type} {describe_hour(self.hour)}"
+
     def ledger_row(self) -> dict[str, Any]:
-        """Return the ledger's row: column to value."""
+        """Return the row of :data:`LEDGER`: column to value."""
         return {
             "event_type": self.table.event_type,
             "folder_hour": self.hour,
@@ -71,48 +75,66 @@ class Warehouse(Protocol):
     """
     A warehouse, for the time of a ``with`` statement.
 
-    Its tables are named by the event type behind a prefix. They are keyed by ``folder_hour``: late events belong to
-    the hour of the file that brought them.
+    A table's name is a prefix and the event type. ``folder_hour`` is the key: late events belong to the hour of the
+    file that brought them.
+
+    A warehouse that speaks SQL extends :class:`~ayla_provider.warehouse.sql_warehouse.SqlWarehouse`, which implements
+    all of this. A table format without SQL (Iceberg, Delta) implements the protocol itself. It must keep the promises
+    of :meth:`replace`, and may give up the following:
+
+    - One ledger for all event types. An hour's rows and its entry in the ledger must be committed together. Without
+      transactions over several tables, each table keeps its own ledger, for example in the properties of the snapshot
+      that changes the rows.
+    - Views. They are SQL text; a table format has none.
+    - A :class:`~ayla_provider.warehouse.sql.Dialect`, for the same reason.
+    - Waiting. A load that meets another load of the same table may fail and be tried again, as long as it changes
+      nothing.
     """
 
     name: str
-    """For people: what and where it is, without a secret."""
+    """For people: what it is and where, without a secret."""
 
-    def __enter__(self) -> Warehouse:
+    def __enter__(self) -> Self:
         """
         Connect.
 
-        :raises AylaWarehouseError: if it can't be reached
+        :raises AylaWarehouseError: if the warehouse can't be reached
         """
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect; what isn't committed is undone."""
+        """Disconnect. Undo what isn't committed."""
 
     def loaded(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, str]:
         """
-        Return the version of each hour that is loaded; nothing where there is no table yet.
+        Return the version of each hour that is loaded; empty if there is no table yet.
 
         :param start: the first hour
-        :param end: the end of the last one
+        :param end: the end of the last hour
+        :raises AylaWarehouseError: if the ledger can't be read
         """
 
     def prepare(self, table: Table) -> None:
         """
-        Make table, ledger and views, with their comments, if they aren't there; add the columns that are missing.
+        Create what is missing of the table, the ledger and the views, with their comments. Add missing columns.
 
-        Nothing is ever dropped. It may be run by several tasks at once.
+        Nothing is ever dropped. Several tasks can do this at the same time.
 
-        :raises AylaTableError: if a column stands there with another type
+        :raises AylaTableError: if a column exists with another type
+        :raises AylaWarehouseError: if the warehouse refuses it
         """
 
     def replace(self, load: Load) -> None:
         """
-        Put an hour's rows in place of those that stand there, and note it in the ledger, in one transaction.
+        Replace an hour's rows and its entry in the ledger, together.
 
-        A reader sees the hour before or after, never in between. If another task replaces the same hour at the same
-        time, one of them comes after the other, or fails and changes nothing.
+        A reader sees the hour before or after, never in between. An hour that fails is unchanged.
 
-        :raises AylaWarehouseError: if it was refused or broken off; the hour is then as it was
+        Two loads of one hour at the same time leave the rows of one of them, exactly once. Mind the *new* hour: a load
+        deletes the old rows and then inserts, and databases make two transactions wait only if they change the same
+        rows. Two loads of an hour that isn't there yet delete nothing, so both would insert. Such loads therefore need
+        a lock of their own, taken before the delete.
+
+        :raises AylaWarehouseError: if the warehouse refuses the load or the connection breaks
         """

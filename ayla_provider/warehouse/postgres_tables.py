@@ -1,15 +1,15 @@
-"""What stands in a PostgreSQL schema, and the statements that bring it to what is wanted."""
+"""What exists in a PostgreSQL schema, and the statements that add what is missing."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from ayla_provider.domain.tables import Column, ColumnType, Table
-from ayla_provider.errors import AylaTableError
-from ayla_provider.warehouse.sql import Dialect, View, literal
+from ayla_provider.domain.tables import ColumnType, Table
+from ayla_provider.rows.duck import literal
+from ayla_provider.warehouse.sql import Dialect, View
 
 DIALECT = Dialect(
     # Spelled as the catalog spells them.
@@ -23,6 +23,7 @@ DIALECT = Dialect(
     },
     day=lambda time: f"cast({time} at time zone 'UTC' as date)",
     seconds=lambda start, end: f"cast(floor(extract(epoch from {end} - {start})) as bigint)",
+    parameter=lambda name, _: f"%({name})s",
 )
 
 CATALOG = """
@@ -30,7 +31,7 @@ select c.relname, obj_description(c.oid, 'pg_class'), a.attname, format_type(a.a
   col_description(c.oid, a.attnum) is not null,
   exists (select from pg_index i where i.indrelid = c.oid and i.indkey[0] = a.attnum)
 from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-where c.relnamespace = (select oid from pg_namespace where nspname = %s) and starts_with(c.relname, %s)
+where c.relnamespace = (select oid from pg_namespace where nspname = %(schema)s) and starts_with(c.relname, %(prefix)s)
   and c.relkind not in ('i', 'I')
 order by c.relname, a.attnum
 """
@@ -40,7 +41,7 @@ order by c.relname, a.attnum
 @dataclass(slots=True)
 class Relation:
     """
-    A table or view that stands there.
+    A table or view that exists.
 
     :param columns: name to type, in their order
     :param commented: the columns that have a comment
@@ -54,86 +55,64 @@ class Relation:
 
 
 def relations(rows: Iterable[Sequence[Any]]) -> dict[str, Relation]:
-    """Return what stands there, by name."""
-    found: dict[str, Relation] = {}
-    for relation, comment, column, its_type, is_commented, is_indexed in rows:
-        one = found.setdefault(relation, Relation(comment))
-        one.columns[column] = its_type
+    """Return the relations that exist, by name, from the rows of :data:`CATALOG`."""
+    existing: dict[str, Relation] = {}
+    for name, comment, column, column_type, is_commented, is_indexed in rows:
+        relation = existing.setdefault(name, Relation(comment))
+        relation.columns[column] = column_type
         if is_commented:
-            one.commented.add(column)
+            relation.commented.add(column)
         if is_indexed:
-            one.indexed.add(column)
-    return found
+            relation.indexed.add(column)
+    return existing
 
 
-def statements(table: Table, schema: str, name: str, found: Relation | None, key: tuple[str, ...]) -> Iterator[str]:
+def usable_columns(columns: Mapping[str, str]) -> list[str]:
     """
-    Return what a table lacks; what stands there beyond it stays.
+    Return the names of the columns that have a type of ours, which is what views are made over.
 
-    :param name: with the prefix
-    :param key: the columns that identify a row or a load; only the first has to have an index
-    :raises AylaTableError: if a column is of another type
+    Users can have columns of other types. Some of those types, such as json, have no equality, which views need.
     """
-    quoted, there = DIALECT.name(schema, name), found or Relation()
-    _check_types(table, schema, name, there)
-    if found is None:
-        unique = f", primary key ({DIALECT.names(key)})" if len(key) > 1 else ""
-        yield f"create table {quoted} ({', '.join(DIALECT.definition(one) for one in table.columns)}{unique})"
-    elif new := [one for one in table.columns if one.name not in there.columns]:
-        yield f"alter table {quoted} {', '.join(f'add column {DIALECT.definition(one)}' for one in new)}"
-    if key[0] not in there.indexed and not (found is None and len(key) > 1):
-        yield f"create index on {quoted} ({DIALECT.names(key[:1])})"
-    if there.comment is None:
+    ours = set(DIALECT.types.values())
+    return [name for name, column_type in columns.items() if column_type in ours]
+
+
+def index_and_comments(table: Table, quoted: str, existing: Relation, key: str) -> Iterator[str]:
+    """
+    Yield the statements that add a missing index and missing comments. Comments of the user's own stay.
+
+    :param quoted: the table's qualified, quoted name
+    :param existing: the table, which has all columns
+    :param key: the column that an index must start with
+    """
+    if key not in existing.indexed:
+        yield f"create index on {quoted} ({DIALECT.name(key)})"
+    if existing.comment is None:
         yield f"comment on table {quoted} is {literal(table.description)}"
     for column in table.columns:
-        if column.name not in there.commented:
+        if column.name not in existing.commented:
             yield f"comment on column {quoted}.{DIALECT.name(column.name)} is {literal(column.description)}"
 
 
-def _check_types(table: Table, schema: str, name: str, there: Relation) -> None:
-    wanted = {column.name: DIALECT.types[column.type] for column in table.columns}
-    other = [
-        f"{column} is of the type {its_type} instead of {wanted[column]}"
-        for column, its_type in there.columns.items()
-        if wanted.get(column, its_type) != its_type
-    ]
-    if other:
-        raise AylaTableError(
-            f"The table {schema}.{name} stands there with other columns: {', '.join(other)}. "
-            "Use another table_prefix, or drop the table and load its hours again."
-        )
-
-
-def as_it_stands(table: Table, found: Relation | None) -> Table:
-    """
-    Return a table with all columns that stand there and are of our types, in the order that they have there.
-
-    So its views are the same for every task, whatever columns the hour of each has.
-    """
-    ours = {its_type: one for one, its_type in DIALECT.types.items()}
-    known = {column.name: column for column in table.columns}
-    standing = [
-        known.get(name) or Column(name, ours[its_type], "")
-        for name, its_type in (found.columns if found else {}).items()
-        if its_type in ours
-    ]
-    return replace(table, columns=(*standing, *(one for one in table.columns if one not in standing)))
-
-
 def view_comment(view: View) -> str:
-    """Return a view's comment; from its end one sees whether it was made from this very statement."""
+    """Return a view's comment. Its end identifies the query that the view was made from."""
     return f"{view.description} [{hashlib.sha256(view.select.encode()).hexdigest()[:12]}]"
 
 
-def in_order(select: str, names: Iterable[str], there: Iterable[str]) -> str:
-    """
-    Return a statement whose columns come in the order that a view has; PostgreSQL can only add some at its end.
+def is_outdated(view: View, existing: Relation | None) -> bool:
+    """Return whether a view is missing, or was made from another query."""
+    return existing is None or existing.comment != view_comment(view)
 
-    So a view is never dropped, and keeps its grants and what users built upon it.
 
-    :param names: the statement's columns
-    :param there: the view's
+def in_order(select: str, names: Iterable[str], existing: Iterable[str]) -> str:
     """
-    kept = list(there)
-    order = [*kept, *(name for name in names if name not in kept)]
+    Return a query whose columns come in the order of an existing view: PostgreSQL can only add columns at its end.
+
+    So a view is never dropped, and keeps its grants and what users built on it.
+
+    :param names: the query's columns
+    :param existing: the view's columns
+    """
+    order = list(existing)
+    order += [name for name in names if name not in order]
     return f"select {DIALECT.names(order)} from ({select}) as made"

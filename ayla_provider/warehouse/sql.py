@@ -1,4 +1,4 @@
-"""The SQL that all warehouses share; what differs between them stands in their dialects."""
+"""The SQL that all warehouses share. Their dialects hold what differs."""
 
 from __future__ import annotations
 
@@ -14,43 +14,45 @@ class Dialect:
     How a warehouse spells things.
 
     :param types: its type for each of ours
-    :param quote: what stands around a name
     :param day: the UTC day of a timestamp, as a date
     :param seconds: the whole seconds from one timestamp to another
-    :param fold: a name as the warehouse takes it when nobody quotes it
+    :param parameter: a statement's parameter, by its name and type
+    :param quote: the character on both sides of a name
+    :param fold: a name as the warehouse reads it without quotes
     """
 
     types: Mapping[ColumnType, str]
     day: Callable[[str], str]
     seconds: Callable[[str, str], str]
+    parameter: Callable[[str, ColumnType], str]
     quote: str = '"'
     fold: Callable[[str], str] = str
 
     def name(self, *parts: str) -> str:
         """Return a qualified name, quoted."""
-        quoted = (self.fold(part).replace(self.quote, self.quote * 2) for part in parts if part)
-        return ".".join(f"{self.quote}{part}{self.quote}" for part in quoted)
+        quoted = []
+        for part in filter(None, parts):
+            escaped = self.fold(part).replace(self.quote, self.quote * 2)
+            quoted.append(f"{self.quote}{escaped}{self.quote}")
+        return ".".join(quoted)
 
     def names(self, columns: Iterable[Column | str]) -> str:
-        """Return a list of columns."""
-        return ", ".join(self.name(one if isinstance(one, str) else one.name) for one in columns)
-
-    def text(self, expression: str) -> str:
-        """Return an expression as text."""
-        return f"cast({expression} as {self.types[ColumnType.TEXT]})"
+        """Return a list of columns, quoted."""
+        names = (column if isinstance(column, str) else column.name for column in columns)
+        return ", ".join(map(self.name, names))
 
     def definition(self, column: Column) -> str:
-        """Return a column as a statement that makes a table names it."""
+        """Return a column's definition, as in ``create table``."""
         return f"{self.name(column.name)} {self.types[column.type]}"
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """
-    A view that an analyst wants.
+    A view for analysts.
 
     :param name: without the prefix
-    :param select: what it is
+    :param select: its query
     """
 
     name: str
@@ -58,32 +60,28 @@ class View:
     select: str
 
 
-def literal(text: str) -> str:
-    """Return a text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def as_it_stands(table: Table, there: Iterable[str]) -> Table:
+def with_existing_columns(table: Table, existing: Iterable[str]) -> Table:
     """
-    Return a table with all columns that stand in the warehouse, which is what views are made over.
+    Return a table with all columns that exist in the warehouse, as the base of its views.
 
-    So they are the same for every task, whatever columns the hour of each has.
+    The views are then the same for every task, whichever columns the task's hour has.
 
-    :param there: the names of the columns that stand there, in their order
+    :param existing: the names of the columns that exist, in their order
     """
-    # Their types don't matter to a view.
-    columns = {name: Column(name, ColumnType.TEXT, "") for name in there}
-    columns |= {column.name: column for column in table.columns if column.name not in columns}
+    # A view doesn't depend on the types.
+    columns = {name: Column(name, ColumnType.TEXT, "") for name in existing}
+    for column in table.columns:
+        columns.setdefault(column.name, column)
     return replace(table, columns=tuple(columns.values()))
 
 
 def views_of(table: Table, relation: Callable[[str], str], dialect: Dialect) -> list[View]:
     """
-    Return the views over a table; those that need a column which a privacy policy dropped are left out.
+    Return the views over a table, without those that need a column that a privacy policy dropped.
 
-    Each may use the ones before it.
+    A view may use the ones before it.
 
-    :param relation: the qualified, quoted name of the table or view of a name without prefix
+    :param relation: returns the qualified, quoted name of a table or view, by its name without the prefix
     """
     views = []
     if table.identity is None or _has(table, table.identity):
@@ -102,7 +100,7 @@ def _has(table: Table, *names: str) -> bool:
 
 
 def _unique(table: Table, relation: str, dialect: Dialect) -> View:
-    """Return the table without the rows that two hours hold: no hour by itself holds one twice."""
+    """Return the view with each row once. Within an hour rows are unique, but two hours can hold the same row."""
     about = f"{table.description} Each once, also where two hours of the export hold it."
     name = f"{table.event_type}_unique"
     if table.identity is None:
@@ -110,7 +108,7 @@ def _unique(table: Table, relation: str, dialect: Dialect) -> View:
         hour = dialect.name("folder_hour")
         return View(name, about, f"select {columns}, min({hour}) as {hour} from {relation} group by {columns}")
     identity, updated = dialect.name(table.identity), dialect.name("updated_at")
-    order = [f"{dialect.name(one)} desc" for one in ("folder_hour", "source_object")]
+    order = [f"{dialect.name(name)} desc" for name in ("folder_hour", "source_object")]
     if _has(table, "updated_at"):
         order = [f"case when {updated} is null then 1 else 0 end", f"{updated} desc", *order]
     newest_first = ", ".join(order)
@@ -137,9 +135,9 @@ def _latest_values(table: Table, relation: str, dialect: Dialect) -> View:
     )
     columns = dialect.names(name for name in wanted if name in table.names)
     device, prop = dialect.name("dsn"), dialect.name("property_name")
-    # By default some engines take what is empty for the greatest, others for the least.
+    # Without "nulls last", some engines sort nulls first and others last.
     latest_first = ", ".join(
-        f"{dialect.name(one)} desc nulls last" for one in ("created_at", "updated_at", "folder_hour", "source_object")
+        f"{dialect.name(name)} desc nulls last" for name in ("created_at", "updated_at", "folder_hour", "source_object")
     )
     return View(
         "latest_values",

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+pytest.register_assert_rewrite("tests.warehouse.contract")
+
 BIGQUERY, SNOWFLAKE = (find_spec(name) is not None for name in ("bqemulator", "fakesnow"))
 
 collect_ignore = [
-    *([] if BIGQUERY or SNOWFLAKE else ["test_rows.py"]),
+    *([] if BIGQUERY or SNOWFLAKE else ["test_every_warehouse.py"]),
     *([] if SNOWFLAKE else ["test_snowflake_statements.py"]),
 ]
 
@@ -57,7 +59,7 @@ def session(snowflake_server: dict[str, Any]) -> Iterator[Any]:
 @pytest.fixture(params=[*["BigQuery"] * BIGQUERY, *["Snowflake"] * SNOWFLAKE])
 def place(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A warehouse of the test's own."""
-    from tests.doubles.places import InBigQuery, InSnowflake
+    from tests.doubles.double_places import InBigQuery, InSnowflake
 
     if request.param == "Snowflake":
         from ayla_provider.warehouse.snowflake import SnowflakeWarehouse

@@ -11,7 +11,7 @@ says nothing of how Snowflake reads Parquet.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ class Session:
     """
 
     connection: Any
-    told: list[tuple[str, Sequence[Any] | None]] = field(default_factory=list)
+    told: list[tuple[str, Mapping[str, Any] | None]] = field(default_factory=list)
     fails: str = ""
     errno: int = 90_105
     message: str = "Cannot perform operation."
@@ -59,7 +59,7 @@ class Cursor:
 
     session: Session
 
-    def execute(self, statement: str, values: Sequence[Any] | None = None) -> Any:
+    def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Any:
         self.session.told.append((statement, values))
         if self.session.fails and re.search(self.session.fails, statement):
             raise ProgrammingError(self.session.message, errno=self.session.errno, sqlstate="42000")

@@ -10,8 +10,8 @@ import pytest
 from ayla_provider.domain.tables import TABLES
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.snowflake import SnowflakeWarehouse
-from tests.doubles.hours import HOUR, NOON, load
 from tests.doubles.snowflake_session import Session
+from tests.warehouse.made_loads import HOUR, NOON, made_load
 
 DATAPOINT = TABLES["datapoint"]
 
@@ -38,7 +38,7 @@ def test_a_session_is_put_into_utc_and_into_the_schema(session: Session) -> None
 def test_the_connection_says_where_without_database_and_schema(session: Session, tmp_path: Path) -> None:
     with SnowflakeWarehouse(lambda: session) as target:
         target.prepare(DATAPOINT)
-        target.replace(load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
+        target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
         assert target.loaded("datapoint", NOON, NOON + HOUR) == {NOON: "v1"}
     assert not [statement for statement, _ in session.told if statement.startswith("use ")]
 
@@ -63,7 +63,7 @@ def test_the_file_goes_into_a_table_of_the_session_before_the_transaction(sessio
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
         session.told.clear()
-        one = load(tmp_path, "datapoint", NOON, [{"dsn": "A"}])
+        one = made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}])
         target.replace(one)
     (staged,) = {word for statement, _ in session.told for word in statement.split() if word.startswith("AYLA_STAGED_")}
     assert [statement.partition(" (")[0] for statement, _ in session.told] == [
@@ -71,10 +71,11 @@ def test_the_file_goes_into_a_table_of_the_session_before_the_transaction(sessio
         f"put 'file://{one.parquet}' @%{staged} auto_compress = false source_compression = none overwrite = true",
         f"copy into {staged} from @%{staged} file_format =",
         "begin transaction",
-        'update "AYLA_TURNS" set "TURNS" = "TURNS" + 1 where "EVENT_TYPE" = %s',
-        'delete from "AYLA_DATAPOINT" where "FOLDER_HOUR" = to_timestamp_tz(%s)',
+        'update "AYLA_TURNS" set "TURNS" = "TURNS" + 1 where "EVENT_TYPE" = %(event_type)s',
+        'delete from "AYLA_DATAPOINT" where "FOLDER_HOUR" = to_timestamp_tz(%(folder_hour)s)',
         'insert into "AYLA_DATAPOINT"',
-        'delete from "AYLA_LOADS" where "EVENT_TYPE" = %s and "FOLDER_HOUR" = to_timestamp_tz(%s)',
+        'delete from "AYLA_LOADS" where "EVENT_TYPE" = %(event_type)s '
+        'and "FOLDER_HOUR" = to_timestamp_tz(%(folder_hour)s)',
         'insert into "AYLA_LOADS"',
         "commit",
         f"drop table if exists {staged}",
@@ -85,14 +86,14 @@ def test_the_file_goes_into_a_table_of_the_session_before_the_transaction(sessio
         "match_by_column_name = case_insensitive on_error = abort_statement"
     )
     ((_, entry),) = [one for one in session.told if one[0].startswith('insert into "AYLA_LOADS"')]
-    assert entry == ("datapoint", NOON.isoformat(), "v1", 1, 1, 0, 0, one.loaded_at.isoformat(), "dag's run")
+    assert entry == one.ledger_row() | {"folder_hour": NOON.isoformat(), "loaded_at": one.loaded_at.isoformat()}
 
 
 def test_an_hour_without_rows_needs_no_file(session: Session, tmp_path: Path) -> None:
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
         session.told.clear()
-        target.replace(load(tmp_path, "datapoint", NOON, []))
+        target.replace(made_load(tmp_path, "datapoint", NOON, []))
     assert [statement.split()[0] for statement, _ in session.told] == [
         "begin",
         *["update", "delete", "delete", "insert"],
@@ -104,16 +105,16 @@ def test_an_hour_without_rows_needs_no_file(session: Session, tmp_path: Path) ->
 def test_a_refusal_at_any_step_is_told_and_leaves_the_old_hour(session: Session, tmp_path: Path, step: str) -> None:
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
-        target.replace(load(tmp_path, "datapoint", NOON, [{"dsn": "old"}]))
+        target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "old"}]))
         session.fails = step
         with pytest.raises(
-            AylaWarehouseError, match=r"can't load datapoint 2026-11-01T12Z: .*Cannot perform operation"
+            AylaWarehouseError, match=r"can't load datapoint 2026-11-01 12:00 UTC: .*Cannot perform operation"
         ):
-            target.replace(load(tmp_path, "datapoint", NOON, [{"dsn": "new"}], version="v2"))
+            target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "new"}], version="v2"))
         session.fails = ""
         assert target.loaded("datapoint", NOON, NOON + HOUR) == {NOON: "v1"}
         # And the same session can go on.
-        target.replace(load(tmp_path, "datapoint", NOON + HOUR, [{"dsn": "next"}]))
+        target.replace(made_load(tmp_path, "datapoint", NOON + HOUR, [{"dsn": "next"}]))
     rows = session.connection.cursor().execute("select dsn from ayla_datapoint order by dsn").fetchall()
     assert rows == [("next",), ("old",)]
     tables = session.connection.cursor().execute("show tables").fetchall()
@@ -126,7 +127,7 @@ def test_a_refused_value_is_not_quoted(session: Session, tmp_path: Path) -> None
         target.prepare(DATAPOINT)
         session.fails = "^copy"
         with pytest.raises(AylaWarehouseError, match=r"a value was refused \(error 100038") as raised:
-            target.replace(load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
+            target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
     assert "AC000W0001" not in str(raised.value)
     assert raised.value.__suppress_context__
 
@@ -135,8 +136,8 @@ def test_a_load_without_its_turn_is_refused(session: Session, tmp_path: Path) ->
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
         session.connection.cursor().execute("delete from ayla_turns")
-        with pytest.raises(AylaWarehouseError, match="the row of its event type is gone"):
-            target.replace(load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
+        with pytest.raises(AylaWarehouseError, match=r"the row of its event type in .* is gone"):
+            target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
         assert target.loaded("datapoint", NOON, NOON + HOUR) == {}
 
 
@@ -145,7 +146,7 @@ def test_two_rows_of_an_event_type_do_no_harm(session: Session, tmp_path: Path) 
         target.prepare(DATAPOINT)
         session.connection.cursor().execute("insert into ayla_turns select 'datapoint', 0")
         target.prepare(DATAPOINT)
-        target.replace(load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
+        target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
     rows = session.connection.cursor().execute("select turns from ayla_turns").fetchall()
     assert rows == [(1,), (1,)]
 
@@ -153,7 +154,7 @@ def test_two_rows_of_an_event_type_do_no_harm(session: Session, tmp_path: Path) 
 def test_hours_are_told_in_utc(session: Session, tmp_path: Path) -> None:
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
-        target.replace(load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
+        target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
         (hour,) = target.loaded("datapoint", NOON, NOON + HOUR)
     assert hour == datetime(2026, 11, 1, 12, tzinfo=UTC)
     assert hour.tzinfo is UTC

@@ -138,7 +138,7 @@ def test_a_view_keeps_a_column_that_the_files_of_an_hour_lack(service: Service) 
 @pytest.mark.parametrize(("kind", "mode"), [("INTEGER", "NULLABLE"), ("STRING", "REPEATED")])
 def test_a_column_of_another_type_is_told(service: Service, kind: str, mode: str) -> None:
     there(service, ayla_datapoint={"schema": {"fields": [{"name": "DSN", "type": kind, "mode": mode}]}})
-    told = r"column dsn of ayla_datapoint is .*, but STRING is needed for datapoint.*table_prefix"
+    told = r"column dsn of .*ayla_datapoint.* has the type .*, but the rows need STRING.*table_prefix"
     with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=told):
         target.prepare(DATAPOINT)
 
@@ -183,13 +183,13 @@ def test_one_script_changes_rows_and_ledger(service: Service, tmp_path: Path) ->
         ") as select 1 as turn;",
         "begin transaction;",
         "update `acme`.`iot`.`ayla_datapoint_2026110112_turn` set turn = turn + 1 where true;",
-        "delete from `acme`.`iot`.`ayla_datapoint` where folder_hour = @ledger_folder_hour;",
+        "delete from `acme`.`iot`.`ayla_datapoint` where `folder_hour` = @ledger_folder_hour;",
         f"insert into `acme`.`iot`.`ayla_datapoint` ({columns}) select {columns} "
         f"from `acme`.`iot`.`{staged['tableReference']['tableId']}`;",
         "delete from `acme`.`iot`.`ayla_loads` "
-        "where event_type = @ledger_event_type and folder_hour = @ledger_folder_hour;",
-        f"insert into `acme`.`iot`.`ayla_loads` ({ledger}) values "
-        f"({', '.join(f'@ledger_{name}' for name in LEDGER.names)});",
+        "where `event_type` = @ledger_event_type and `folder_hour` = @ledger_folder_hour;",
+        f"insert into `acme`.`iot`.`ayla_loads` ({ledger}) select "
+        f"{', '.join(f'@ledger_{name}' for name in LEDGER.names)};",
         "commit transaction;",
     ]
     assert query["useLegacySql"] is False
@@ -236,7 +236,7 @@ def test_a_load_that_is_always_cancelled_says_so(
     there(service)
     monkeypatch.setattr(bigquery, "PATIENCE", 0.2)
     service.refusals = [CONFLICT] * 1000
-    told = "can't load datapoint 2026-11-01T12Z: other loads changed the same tables .* try again"
+    told = "can't load datapoint 2026-11-01 12:00 UTC: other loads changed the same tables .* safe to try again"
     with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=told) as raised:
         target.replace(hour(tmp_path))
     assert raised.value.retryable
@@ -254,7 +254,7 @@ def test_a_script_whose_answer_is_lost_runs_once(service: Service, tmp_path: Pat
 def test_a_refusal_quotes_no_row(service: Service, tmp_path: Path) -> None:
     there(service)
     service.refusals = [(400, "invalidQuery", "Bad int64 value: AC000W0001")]
-    told = r"can't load datapoint 2026-11-01T12Z: refused \(invalidQuery\).*job history"
+    told = r"can't load datapoint 2026-11-01 12:00 UTC: refused \(invalidQuery\).*job history"
     with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=told) as raised:
         target.replace(hour(tmp_path))
     assert "AC000W0001" not in str(raised.value)
@@ -274,19 +274,20 @@ def test_a_right_that_is_missing_is_told(service: Service, tmp_path: Path) -> No
 def test_a_file_that_was_taken_in_part_is_refused(service: Service, tmp_path: Path) -> None:
     there(service)
     service.rows_taken = 0
-    told = "of 1 rows of datapoint 2026-11-01T12Z the load job .* took 0; the hour there is as it was"
+    told = "can't load datapoint 2026-11-01 12:00 UTC: 0 of 1 rows arrived, by the load job .* safe to try again"
     with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=told):
         target.replace(hour(tmp_path))
     assert service.scripts() == []
 
 
 def test_what_is_loaded_is_asked_of_the_ledger(service: Service) -> None:
-    there(service, ayla_loads={"schema": {"fields": []}})
+    there(service, ayla_loads={"schema": {"fields": [{"name": "version", "type": "STRING"}]}})
     service.rows = [[str(int(NOON.timestamp()) * 1_000_000), "v1"]]
     with warehouse(service, kms_key=KEY) as target:
         assert target.loaded("datapoint", NOON, NOON + timedelta(hours=1)) == {NOON: "v1"}
     (job,) = service.of("POST", "/jobs")
-    assert "where event_type = @event_type and folder_hour >= @start and folder_hour < @end" in str(job)
+    key = "`event_type` = @ledger_event_type"
+    assert f"where {key} and `folder_hour` >= @ledger_start and `folder_hour` < @ledger_end" in str(job)
     assert job["configuration"]["query"]["destinationEncryptionConfiguration"] == AT_REST
 
 
@@ -296,6 +297,6 @@ def test_an_account_that_is_refused_is_told() -> None:
             raise RefreshError("invalid_grant: Invalid JWT Signature.")
 
     refused = google_bigquery.Client("acme", Refused())
-    told = "BigQuery iot: can't reach the dataset: RefreshError: invalid_grant"
+    told = "BigQuery iot: can't connect: RefreshError: invalid_grant"
     with pytest.raises(AylaWarehouseError, match=told), BigQueryWarehouse(lambda: refused, dataset="iot"):
         pass

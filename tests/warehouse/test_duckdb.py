@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,7 +22,7 @@ from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 from tests.rows.test_expressions import CONNECTION, datapoint
 from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
-from tests.warehouse.loading import LOADED_AT, archive_of, everything, load, load_of
+from tests.warehouse.loading import archive_of, everything, load, load_of
 from tests.warehouse.odd_files import OddFiles
 
 NEXT = HOUR + ONE_HOUR
@@ -59,26 +58,6 @@ def test_any_order_and_any_number_of_loads_leave_the_same_tables(
     assert everything(folder / "often") == everything(folder / "once")
 
 
-def test_an_hour_is_replaced_as_a_whole_and_no_other(tmp_path: Path) -> None:
-    archive_hour(tmp_path / "archive", "connection", [event(1, "Online") + b"\n" + event(2, "Offline")])
-    archive_hour(tmp_path / "archive", "connection", [event(1, "Online")], NEXT)
-    with DuckDBWarehouse(tmp_path / "d") as warehouse:
-        load(warehouse, archive_of(tmp_path), "connection", [HOUR, NEXT])
-        archive_hour(tmp_path / "archive", "connection", [event(3, "Online")], generation=2, revision=2)
-        load(warehouse, archive_of(tmp_path), "connection", [HOUR])
-        versions = warehouse.loaded("connection", HOUR, NEXT + ONE_HOUR)
-        assert warehouse.loaded("connection", HOUR, NEXT) == {HOUR: versions[HOUR]}
-        assert warehouse.loaded("location", HOUR, NEXT) == {}
-    assert ask(tmp_path / "d", "select event_time, source_generation from ayla_connection order by folder_hour") == [
-        (datetime(2026, 11, 1, 7, 3, tzinfo=UTC), 2),
-        (datetime(2026, 11, 1, 7, 1, tzinfo=UTC), 1),
-    ]
-    ledger = "select event_type, folder_hour, version, rows, lines, duplicates, quarantined, loaded_at, loaded_by"
-    assert ask(tmp_path / "d", f"{ledger} from ayla_loads order by folder_hour") == [
-        ("connection", hour, versions[hour], 1, 1, 0, 0, LOADED_AT, "test") for hour in (HOUR, NEXT)
-    ]
-
-
 def test_an_hour_that_lost_its_files_is_emptied(tmp_path: Path) -> None:
     archive_hour(tmp_path / "archive", "connection", [event(1, "Online")])
     with DuckDBWarehouse(tmp_path / "d") as warehouse:
@@ -98,7 +77,8 @@ def test_a_load_that_fails_half_way_changes_nothing_and_a_reader_sees_the_old_ro
         seen = reader.execute("select * from ayla_connection").fetchall()
         made = archive.ensure("connection", HOUR, {}).manifest
         (tmp_path / "broken").write_bytes(b"PAR1 no parquet")
-        with pytest.raises(AylaWarehouseError, match=r"loading connection 2026-11-01 07:00 UTC: .*Nothing was changed"):
+        message = r"can't load connection 2026-11-01 07:00 UTC: \w+\. .*safe to try"
+        with pytest.raises(AylaWarehouseError, match=message):
             warehouse.replace(replace(load_of(made, tmp_path / "broken"), version="new"))
         assert reader.execute("select * from ayla_connection").fetchall() == seen
         assert warehouse.loaded("connection", HOUR, NEXT) == {HOUR: made.version}
@@ -135,7 +115,8 @@ def test_a_new_column_is_added_and_one_of_another_type_is_refused(tmp_path: Path
         warehouse.prepare(table.with_columns((more,)))
         warehouse.prepare(table.with_columns((more,)))
         warehouse.prepare(table)
-        with pytest.raises(AylaWarehouseError, match=r"column rssi of .*ayla_connection.* is BIGINT, .* VARCHAR"):
+        message = r"column rssi of .*ayla_connection.* has the type BIGINT, .* VARCHAR"
+        with pytest.raises(AylaWarehouseError, match=message):
             warehouse.prepare(table.with_columns((replace(more, type=ColumnType.TEXT), Column("new", more.type, ""))))
         load(warehouse, archive_of(tmp_path), "connection", [HOUR])
     assert ask(tmp_path / "d", "select status, rssi from ayla_connection_unique") == [("Online", None)]
@@ -166,76 +147,6 @@ def test_tables_columns_and_views_say_what_they_are(tmp_path: Path) -> None:
         *("latest_values", "online_sessions", "registrations_by_day"),
     }
     assert all(views.values())
-
-
-def test_a_row_that_two_hours_hold_counts_once(tmp_path: Path) -> None:
-    first, second = (f"a0b1c2d3-1111-2222-3333-{number:012}" for number in (1, 2))
-    old = datapoint(id=first, base_type="integer", value="1")
-    newer = datapoint(id=first, base_type="integer", value="2", updated_at="2020-02-05T12:08:27Z")
-    without = datapoint(id="", base_type="integer", value="3")
-    other = datapoint(id=second, base_type="integer", value="4")
-    archive_hour(tmp_path / "archive", "datapoint", [b"\n".join([newer, without, other])])
-    archive_hour(tmp_path / "archive", "datapoint", [b"\n".join([old, without, other])], NEXT)
-    archive_hour(tmp_path / "archive", "connection", [b"\n".join([event(1, "Online"), event(2, "Offline")])])
-    archive_hour(tmp_path / "archive", "connection", [event(1, "Online")], NEXT)
-    with DuckDBWarehouse(tmp_path / "d") as warehouse:
-        for event_type in ("datapoint", "connection"):
-            load(warehouse, archive_of(tmp_path), event_type, [NEXT, HOUR])
-    assert ask(tmp_path / "d", "select val_int, folder_hour from ayla_datapoint_unique order by all") == [
-        (2, HOUR),
-        (3, HOUR),
-        (3, NEXT),
-        (4, NEXT),
-    ]
-    assert ask(tmp_path / "d", "select status, folder_hour from ayla_connection_unique order by all") == [
-        ("Offline", HOUR),
-        ("Online", HOUR),
-    ]
-
-
-def test_latest_values_are_those_that_were_made_last(tmp_path: Path) -> None:
-    def value(minute: int, number: int, **cells: str) -> bytes:
-        ids = {"id": f"a0b1c2d3-1111-2222-3333-{number:012}", "created_at": f"2020-02-05T12:{minute:02}:00Z"}
-        return datapoint(**({"base_type": "integer", "value": str(number)} | ids | cells))
-
-    rows = [value(1, 1), value(3, 3), value(2, 2), value(1, 4, property_name="q"), value(9, 5, dsn="e")]
-    archive_hour(tmp_path / "archive", "datapoint", [b"\n".join([*rows, value(0, 6, created_at="", dsn="f")])])
-    archive_hour(tmp_path / "archive", "datapoint", [value(2, 7)], NEXT)
-    with DuckDBWarehouse(tmp_path / "d") as warehouse:
-        load(warehouse, archive_of(tmp_path), "datapoint", [HOUR, NEXT])
-    found = ask(tmp_path / "d", "select dsn, property_name, val_int from ayla_latest_values order by all")
-    assert found == [("d", "p", 3), ("d", "q", 4), ("e", "p", 5)]
-
-
-def test_online_sessions_go_from_one_change_to_the_next(tmp_path: Path) -> None:
-    rows = [(1, "Online"), (3, "online"), (5, "Offline"), (6, "Offline"), (10, "Online")]
-    lines = [event(minute, status) for minute, status in rows] + [event(2, "Offline", "d2"), event(4, "Online", "d2")]
-    archive_hour(tmp_path / "archive", "connection", [b"\n".join(lines)])
-    archive_hour(tmp_path / "archive", "connection", [event(1, "Online") + b"\n" + event(9, "Offline", "d2")], NEXT)
-    with DuckDBWarehouse(tmp_path / "d") as warehouse:
-        load(warehouse, archive_of(tmp_path), "connection", [HOUR, NEXT])
-    query = "select dsn, minute(online_at), minute(offline_at), seconds from ayla_online_sessions order by all"
-    assert ask(tmp_path / "d", query) == [("d1", 1, 5, 240), ("d1", 10, None, None), ("d2", 4, 9, 300)]
-
-
-def test_registrations_are_counted_by_the_day_of_utc(tmp_path: Path) -> None:
-    def row(registered: str, on: str, off: str, dsn: str = "d") -> bytes:
-        return f"1a2b3c4d,m,{dsn},,{registered},Same-LAN,{on},{off}".encode()
-
-    late = "Wed Feb 05 23:59:59 UTC 2020"
-    lines = [row("true", late, ""), row("true", late, "", "e"), row("true", "Thu Feb 06 00:00:00 UTC 2020", "")]
-    lines += [row("false", late, "Thu Feb 06 10:00:00 UTC 2020"), row("false", late, "", "f")]
-    archive_hour(tmp_path / "archive", "registration", [b"\n".join(lines)])
-    archive_hour(tmp_path / "archive", "registration", [lines[0]], NEXT)
-    with DuckDBWarehouse(tmp_path / "d") as warehouse:
-        load(warehouse, archive_of(tmp_path), "registration", [HOUR, NEXT])
-    query = (
-        "select day(registration_day), oem_model, registered, unregistered from ayla_registrations_by_day order by all"
-    )
-    with duckdb.connect(str(tmp_path / "d")) as duck:
-        for zone in ("UTC", "Pacific/Auckland", "America/Los_Angeles"):
-            duck.execute(f"set TimeZone = '{zone}'")
-            assert duck.execute(query).fetchall() == [(5, "m", 2, 1), (6, "m", 1, 1)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,229 @@
+"""What all warehouses that speak SQL share: everything but their statements to create, copy and lock."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, ClassVar, NamedTuple, Self
+
+from ayla_provider.domain.tables import Column, Table
+from ayla_provider.errors import AylaTableError, AylaWarehouseError
+from ayla_provider.warehouse.base import LEDGER, Load
+from ayla_provider.warehouse.sql import Dialect, View, views_of, with_existing_columns
+
+TABLE_PREFIX = "ayla_"
+"""In front of the name of each table and view, by default."""
+
+SAFE_TO_RETRY = "An hour is replaced completely or not at all, so it is safe to try again."
+
+
+class Explanation(NamedTuple):
+    """
+    A driver's error, in words for the task's log.
+
+    :param reason: what happened; it must not quote a row
+    :param advice: what to do
+    """
+
+    reason: str
+    advice: str = SAFE_TO_RETRY
+
+
+class SqlWarehouse(ABC):
+    """
+    A :class:`~ayla_provider.warehouse.base.Warehouse` that speaks SQL.
+
+    A subclass supplies the abstract methods; the other methods with an underscore have a default that it may replace.
+
+    :param name: for people, without a secret
+    :param table_prefix: is in front of the name of each table and view
+    """
+
+    dialect: ClassVar[Dialect]
+    own_tables: ClassVar[tuple[Table, ...]] = ()
+    """Tables that the warehouse needs for itself, beside the ledger."""
+
+    def __init__(self, name: str, table_prefix: str) -> None:
+        self.name = name
+        self._prefix = table_prefix
+
+    def __enter__(self) -> Self:
+        """Connect."""
+        with self._errors("connect"):
+            self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        self._close()
+
+    def loaded(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, str]:
+        """Return the version of each hour that is loaded."""
+        with self._errors(f"read which hours of {event_type} are loaded"):
+            if not self._columns(LEDGER):
+                return {}
+            hour, moment = self.dialect.name("folder_hour"), LEDGER.column("folder_hour").type
+            rows = self._fetch(
+                f"select {hour}, {self.dialect.name('version')} from {self._relation(LEDGER.event_type)} "
+                f"where {self._equals('event_type')} and {hour} >= {self.dialect.parameter('start', moment)} "
+                f"and {hour} < {self.dialect.parameter('end', moment)}",
+                {"event_type": event_type, "start": start, "end": end},
+            )
+            return {hour.astimezone(UTC): version for hour, version in rows}
+
+    def prepare(self, table: Table) -> None:
+        """Create what is missing, and add missing columns."""
+        with self._errors(f"prepare the tables of {table.event_type}"), self._preparing():
+            changed = False
+            for own_table in (*self.own_tables, LEDGER):
+                changed |= self._ensure_table(own_table)[1]
+            existing, table_changed = self._ensure_table(table)
+            views = views_of(with_existing_columns(table, existing), self._relation, self.dialect)
+            self._ensure_views(views, tables_changed=changed or table_changed)
+
+    def replace(self, load: Load) -> None:
+        """Replace an hour's rows and its entry in the ledger, in one transaction."""
+        ledger, entry = self._relation(LEDGER.event_type), load.ledger_row()
+        parameters = [self.dialect.parameter(column.name, column.type) for column in LEDGER.columns]
+        key = {name: entry[name] for name in ("event_type", "folder_hour")}
+        with self._errors(f"load {load}"), self._staged(load) as source, self._transaction(load):
+            # Without it, two loads of a new hour would both insert: see Warehouse.replace.
+            self._lock(load)
+            self._run(
+                f"delete from {self._relation(load.table.event_type)} where {self._equals('folder_hour')}",
+                {"folder_hour": load.hour},
+            )
+            rows = self._insert(load, source) if load.parquet else 0
+            if rows != load.rows:
+                raise AylaWarehouseError(
+                    f"{self.name}: can't load {load}: {rows:,} of {load.rows:,} rows arrived. {SAFE_TO_RETRY}"
+                )
+            self._run(f"delete from {ledger} where {self._equals('event_type')} and {self._equals('folder_hour')}", key)
+            self._run(
+                f"insert into {ledger} ({self.dialect.names(LEDGER.names)}) select {', '.join(parameters)}", entry
+            )
+
+    # What a warehouse supplies.
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Connect."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Disconnect. It is called only after :meth:`_open` succeeded."""
+
+    @abstractmethod
+    def _relation(self, name: str) -> str:
+        """Return the qualified, quoted name of a table or view; the name is without its prefix."""
+
+    @abstractmethod
+    def _run(self, statement: str, values: Mapping[str, Any] | None = None) -> Any:
+        """Run a statement."""
+
+    @abstractmethod
+    def _fetch(self, statement: str, values: Mapping[str, Any] | None = None) -> Iterable[Sequence[Any]]:
+        """Run a query and return its rows."""
+
+    @abstractmethod
+    def _columns(self, table: Table) -> dict[str, str]:
+        """Return the columns that a table has: name, in lower case where case doesn't count, to type. Empty if none."""
+
+    @abstractmethod
+    def _create_table(self, table: Table) -> None:
+        """Create a table with its comments, unless another task just did."""
+
+    @abstractmethod
+    def _add_columns(self, table: Table, columns: Sequence[Column]) -> None:
+        """Add columns with their comments, unless another task just did."""
+
+    @abstractmethod
+    def _ensure_views(self, views: Sequence[View], *, tables_changed: bool) -> None:
+        """Create the views that are missing or different. A view may use the ones before it."""
+
+    @abstractmethod
+    def _lock(self, load: Load) -> None:
+        """Make another load of the same hour wait or fail until the transaction ends: see ``Warehouse.replace``."""
+
+    @abstractmethod
+    def _insert(self, load: Load, source: str) -> int:
+        """Insert the rows of the load's Parquet file, and return how many."""
+
+    @abstractmethod
+    def _explain(self, error: Exception) -> Explanation | None:
+        """Explain an error of the driver; return None for any other."""
+
+    # What a warehouse may replace.
+
+    def _preparing(self) -> AbstractContextManager[None]:
+        """Return the context in which tables are prepared, such as a transaction."""
+        return nullcontext()
+
+    def _staged(self, load: Load) -> AbstractContextManager[str]:
+        """Bring the rows near the table, before the transaction. Return where they are, for :meth:`_insert`."""
+        return nullcontext("")
+
+    @contextmanager
+    def _transaction(self, load: Load | None = None) -> Iterator[None]:
+        self._run("begin transaction")
+        try:
+            yield
+            self._run("commit")
+        except BaseException:
+            # If the connection is broken, the warehouse rolls back.
+            with suppress(Exception):
+                self._run("rollback")
+            raise
+
+    def _same_type(self, existing: str, wanted: str) -> bool:
+        """Return whether two names of types mean the same type."""
+        return existing == wanted
+
+    # What is the same for all.
+
+    def _equals(self, column: str) -> str:
+        """Return the condition that a column of the ledger equals the parameter of its name."""
+        parameter = self.dialect.parameter(column, LEDGER.column(column).type)
+        return f"{self.dialect.name(column)} = {parameter}"
+
+    def _ensure_table(self, table: Table) -> tuple[list[str], bool]:
+        """Create a table or add what it lacks. Return the names of its columns, and whether anything changed."""
+        existing = self._columns(table)
+        created = not existing
+        if created:
+            self._create_table(table)
+            # Another task may have created it first, with other columns.
+            existing = self._columns(table)
+        self._refuse_other_types(table, existing)
+        missing = [column for column in table.columns if column.name not in existing]
+        if missing:
+            self._add_columns(table, missing)
+        return [*existing, *(column.name for column in missing)], created or bool(missing)
+
+    def _refuse_other_types(self, table: Table, existing: Mapping[str, str]) -> None:
+        for column in table.columns:
+            found, wanted = existing.get(column.name), self.dialect.types[column.type]
+            if found is not None and not self._same_type(found, wanted):
+                raise AylaTableError(
+                    f"{self.name}: column {column.name} of {self._relation(table.event_type)} has the type {found}, "
+                    f"but the rows need {wanted}. A privacy policy or a declared layout may have changed. Load into "
+                    "tables with another table_prefix, or drop the table and load its hours again."
+                )
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        """Turn the driver's errors into ours, which name what failed and don't quote a row."""
+        try:
+            yield
+        except Exception as error:
+            explanation = self._explain(error)
+            if explanation is None:
+                raise
+            # Without its cause: the driver's own words can quote a row.
+            reason = explanation.reason.rstrip(". \n")
+            raise AylaWarehouseError(f"{self.name}: can't {doing}: {reason}. {explanation.advice}") from None

@@ -1,0 +1,295 @@
+"""
+What every warehouse must do, whichever it is: the contract, for a fixture ``place``.
+
+DuckDB and PostgreSQL run it in test_every_warehouse.py, the doubles of BigQuery and Snowflake in tests/doubles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from itertools import permutations
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+import pytest
+
+from ayla_provider.domain.tables import TABLES, Column, ColumnType
+from ayla_provider.errors import AylaTableError, AylaWarehouseError
+from ayla_provider.warehouse.base import Warehouse
+from tests.warehouse.made_loads import HOUR, NOON, Row, identity, made_load
+
+DATAPOINT = TABLES["datapoint"]
+MINUTE = timedelta(minutes=1)
+
+
+class Place(Protocol):
+    """A warehouse of a test's own, and a way to look into it."""
+
+    shows_added_columns: bool
+    """Whether ``select *`` shows columns that were added; bqemulator doesn't."""
+
+    @property
+    def warehouse(self) -> Warehouse: ...
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """All rows of a table or view, by its name without prefix; the names of the columns in lower case."""
+
+    def run(self, statement: str) -> None:
+        """Run a statement in which ``{name}`` is a table."""
+
+
+class Named(dict[str, str]):
+    """For ``str.format_map``: turns the name of a table into its full name."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+
+    def __missing__(self, name: str) -> str:
+        return self._pattern % name
+
+
+def as_dicts(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Rows by column, and each UUID as its text, which is what some warehouses have."""
+    plain = [[str(value) if isinstance(value, UUID) else value for value in row] for row in rows]
+    return [dict(zip(titles, row, strict=True)) for row in plain]
+
+
+def put(place: Place, folder: Path, event_type: str, hour: datetime, rows: Sequence[Row], **more: Any) -> None:
+    """Load an hour of rows."""
+    place.warehouse.replace(made_load(folder, event_type, hour, rows, **more))
+
+
+def dsns(place: Place, name: str = "datapoint") -> list[str]:
+    return sorted(row["dsn"] for row in place.rows(name))
+
+
+class WarehouseContract:
+    """The tests."""
+
+    def test_nothing_is_loaded_where_there_is_nothing(self, place: Place) -> None:
+        assert place.warehouse.loaded("datapoint", NOON, NOON + HOUR) == {}
+        place.warehouse.prepare(DATAPOINT)
+        assert place.warehouse.loaded("datapoint", NOON, NOON + HOUR) == {}
+
+    def test_every_type_arrives_as_it_was(self, place: Place, tmp_path: Path) -> None:
+        row = {
+            "dsn": "AC000W1",
+            "property_name": 'it\'s a \\ "name" %s',
+            "time_uuid": "c3ae3bd0-b72a-11f0-8de9-0242ac120002",
+            "created_at": NOON + timedelta(seconds=1, microseconds=234567),
+            "echo": True,
+            "discarded": False,
+            "val_int": -(2**63),
+            "val_decimal": 0.1,
+            "val_string": "grün\n",
+            "metadata": "",
+        }
+        place.warehouse.prepare(DATAPOINT)
+        put(place, tmp_path, "datapoint", NOON, [row])
+        (stands,) = place.rows("datapoint")
+        provenance = {"folder_hour": NOON, "source_object": "a.csv", "source_generation": 1}
+        assert stands == dict.fromkeys(DATAPOINT.names) | provenance | row
+
+    def test_the_ledger_says_what_was_loaded(self, place: Place, tmp_path: Path) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        one = made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}, {"dsn": "B"}])
+        one = dataclasses.replace(one, lines=5, duplicates=2, quarantined=1)
+        place.warehouse.replace(one)
+        (entry,) = place.rows("loads")
+        assert entry == {
+            "event_type": "datapoint",
+            "folder_hour": NOON,
+            "version": "v1",
+            "rows": 2,
+            "lines": 5,
+            "duplicates": 2,
+            "quarantined": 1,
+            "loaded_at": one.loaded_at,
+            "loaded_by": one.loaded_by,
+        }
+
+    def test_what_is_loaded_is_returned_by_hour_and_event_type(self, place: Place, tmp_path: Path) -> None:
+        for event_type in ("datapoint", "connection"):
+            place.warehouse.prepare(TABLES[event_type])
+        for number in range(3):
+            put(place, tmp_path, "datapoint", NOON + number * HOUR, [{"dsn": "A"}], version=f"{number}")
+        put(place, tmp_path, "connection", NOON, [{"dsn": "A"}], version="c")
+        loaded = place.warehouse.loaded("datapoint", NOON + HOUR, NOON + 2 * HOUR)
+        assert loaded == {NOON + HOUR: "1"}
+        assert [hour.utcoffset() for hour in loaded] == [timedelta(0)]
+        assert place.warehouse.loaded("connection", NOON, NOON + 9 * HOUR) == {NOON: "c"}
+
+    def test_an_hour_that_is_loaded_again_takes_the_place_of_the_old_one(self, place: Place, tmp_path: Path) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        put(place, tmp_path, "datapoint", NOON + HOUR, [{"dsn": "Z"}])
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "A"}, {"dsn": "B"}])
+        for _ in range(2):
+            put(place, tmp_path, "datapoint", NOON, [{"dsn": "B"}, {"dsn": "C"}], version="v2")
+        assert dsns(place) == ["B", "C", "Z"]
+        assert place.warehouse.loaded("datapoint", NOON, NOON + 2 * HOUR) == {NOON: "v2", NOON + HOUR: "v1"}
+        assert len(place.rows("loads")) == 2
+
+    def test_an_hour_that_became_empty_is_empty(self, place: Place, tmp_path: Path) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "A"}])
+        put(place, tmp_path, "datapoint", NOON, [], version="none")
+        assert place.rows("datapoint") == []
+        assert place.warehouse.loaded("datapoint", NOON, NOON + HOUR) == {NOON: "none"}
+
+    @pytest.mark.parametrize("order", [*permutations(range(3))])
+    def test_the_order_of_the_hours_makes_no_difference(
+        self, place: Place, tmp_path: Path, order: tuple[int, ...]
+    ) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        for number in order:
+            # The same datapoint stands in two of the hours, changed in between.
+            rows = [
+                {
+                    "dsn": f"{number}",
+                    "time_uuid": identity("x" if number else "y"),
+                    "updated_at": NOON + number * MINUTE,
+                }
+            ]
+            put(place, tmp_path, "datapoint", NOON + number * HOUR, rows)
+        assert dsns(place) == ["0", "1", "2"]
+        assert dsns(place, "datapoint_unique") == ["0", "2"]
+
+    def test_a_load_that_breaks_off_leaves_the_old_hour(self, place: Place, tmp_path: Path) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "old"}])
+        # By then, the old rows are deleted and the new ones there.
+        place.run("drop table {loads}")
+        with pytest.raises(AylaWarehouseError, match="can't load datapoint 2026-11-01 12:00 UTC"):
+            put(place, tmp_path, "datapoint", NOON, [{"dsn": "new"}])
+        assert dsns(place) == ["old"]
+        place.warehouse.prepare(DATAPOINT)
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "new"}])
+        assert dsns(place) == ["new"]
+
+    def test_a_file_with_fewer_rows_than_it_should_have_is_refused(self, place: Place, tmp_path: Path) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "old"}])
+        short = dataclasses.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "new"}]), rows=2)
+        with pytest.raises(AylaWarehouseError, match=r"can't load datapoint 2026-11-01 12:00 UTC: 1 of 2 rows arrived"):
+            place.warehouse.replace(short)
+        assert dsns(place) == ["old"]
+
+    def test_columns_are_added_and_never_dropped(self, place: Place, tmp_path: Path) -> None:
+        narrow = dataclasses.replace(DATAPOINT, columns=tuple(one for one in DATAPOINT.columns if one.name != "scope"))
+        place.warehouse.prepare(narrow)
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "A"}], table=narrow)
+        wide = DATAPOINT.with_columns((Column("firmware", ColumnType.TEXT, "What the device's maker calls it."),))
+        place.warehouse.prepare(wide)
+        put(place, tmp_path, "datapoint", NOON + HOUR, [{"dsn": "B", "firmware": "1.2", "scope": "oem"}], table=wide)
+        # And a table that lacks them again, as by another task of an older release.
+        place.warehouse.prepare(narrow)
+        put(place, tmp_path, "datapoint", NOON + 2 * HOUR, [{"dsn": "C"}], table=narrow)
+        stands = sorted((row["dsn"], row["scope"], row["firmware"]) for row in place.rows("datapoint"))
+        assert stands == [("A", None, None), ("B", "oem", "1.2"), ("C", None, None)]
+
+    def test_a_view_follows_the_columns_of_its_table(self, place: Place, tmp_path: Path) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        wide = DATAPOINT.with_columns((Column("firmware", ColumnType.TEXT, "What the device's maker calls it."),))
+        place.warehouse.prepare(wide)
+        put(place, tmp_path, "datapoint", NOON, [{"time_uuid": identity("x"), "firmware": "1.2"}], table=wide)
+        if not place.shows_added_columns:
+            # See test_bigquery_requests.py for this.
+            return
+        # Also when an hour follows whose files lack it.
+        place.warehouse.prepare(DATAPOINT)
+        assert [row["firmware"] for row in place.rows("datapoint_unique")] == ["1.2"]
+
+    def test_a_column_of_another_type_is_refused(self, place: Place) -> None:
+        place.warehouse.prepare(TABLES["location"])
+        place.run("create table {datapoint} (dsn numeric(10, 2))")
+        text = r"(?i)column dsn of .*datapoint.* has the type (num|dec)\S.*, but the rows need \w.*table_prefix"
+        with pytest.raises(AylaTableError, match=text):
+            place.warehouse.prepare(DATAPOINT)
+
+    @pytest.mark.parametrize("event_type", TABLES)
+    def test_every_event_type_has_its_table_and_views(self, place: Place, tmp_path: Path, event_type: str) -> None:
+        for _ in range(2):
+            place.warehouse.prepare(TABLES[event_type])
+        put(place, tmp_path, event_type, NOON, [{"dsn": "A", "oem_id": "o"}])
+        assert dsns(place, event_type) == ["A"]
+        assert [(row["dsn"], row["oem_id"]) for row in place.rows(f"{event_type}_unique")] == [("A", "o")]
+
+    def test_a_row_that_two_hours_hold_is_once_in_the_unique_view_and_the_newest_counts(
+        self, place: Place, tmp_path: Path
+    ) -> None:
+        def value(name: str, number: int, minutes: int) -> Row:
+            updated_at = NOON + minutes * MINUTE
+            return {"time_uuid": identity(name) if name else None, "val_int": number, "updated_at": updated_at}
+
+        event = {"dsn": "A", "event_time": NOON, "status": "Online"}
+        for event_type in ("datapoint", "connection"):
+            place.warehouse.prepare(TABLES[event_type])
+        put(place, tmp_path, "datapoint", NOON, [value("a", 2, 5), value("b", 1, 0), value("", 7, 0)])
+        put(place, tmp_path, "datapoint", NOON + HOUR, [value("a", 1, 0), value("b", 2, 0), value("", 7, 0)])
+        put(place, tmp_path, "connection", NOON, [event])
+        put(place, tmp_path, "connection", NOON + HOUR, [event, event | {"dsn": "B"}])
+        values = [(row["val_int"], row["folder_hour"]) for row in place.rows("datapoint_unique")]
+        # Without an identity, each row counts.
+        assert sorted(values) == [(2, NOON), (2, NOON + HOUR), (7, NOON), (7, NOON + HOUR)]
+        events = [(row["dsn"], row["folder_hour"]) for row in place.rows("connection_unique")]
+        assert sorted(events) == [("A", NOON), ("B", NOON + HOUR)]
+
+    def test_the_latest_values_are_those_that_were_made_last(self, place: Place, tmp_path: Path) -> None:
+        def value(number: int, minutes: int, updated: int | None = None, **more: object) -> Row:
+            return {
+                "dsn": "A",
+                "property_name": "temperature",
+                "val_int": number,
+                "created_at": NOON + minutes * MINUTE,
+                "updated_at": None if updated is None else NOON + updated * MINUTE,
+            } | more
+
+        place.warehouse.prepare(DATAPOINT)
+        later = [value(1, 10, 10), value(2, 10, 11), value(3, 5, 20), value(8, 1, property_name="humidity")]
+        put(place, tmp_path, "datapoint", NOON + HOUR, later)
+        earlier = [value(4, 10), value(5, 9, 30), value(6, 0, 0, dsn="B"), value(7, 0, dsn="C", created_at=None)]
+        put(place, tmp_path, "datapoint", NOON, earlier)
+        latest = [(row["dsn"], row["property_name"], row["val_int"]) for row in place.rows("latest_values")]
+        assert sorted(latest) == [("A", "humidity", 8), ("A", "temperature", 2), ("B", "temperature", 6)]
+
+    def test_sessions_begin_and_end_where_the_status_changes(self, place: Place, tmp_path: Path) -> None:
+        def event(minutes: int, status: str, dsn: str = "A") -> Row:
+            return {"dsn": dsn, "oem_model": "m", "event_time": NOON + minutes * MINUTE, "status": status}
+
+        place.warehouse.prepare(TABLES["connection"])
+        events = [event(0, "Offline"), event(5, "Online"), event(7, "online"), event(15, "Offline")]
+        put(place, tmp_path, "connection", NOON, [*events, event(4, "Online", "B"), event(2, "Offline", "B")])
+        # Two hours of the export hold the same event.
+        again = [event(15, "Offline"), event(30, "Online"), event(9, "Offline", "B"), event(16, "Offline")]
+        put(place, tmp_path, "connection", NOON + HOUR, again)
+        titles = ("dsn", "oem_model", "online_at", "offline_at", "seconds")
+        sessions = [tuple(row[title] for title in titles) for row in place.rows("online_sessions")]
+        assert sorted(sessions) == [
+            ("A", "m", NOON + 5 * MINUTE, NOON + 15 * MINUTE, 600),
+            ("A", "m", NOON + 30 * MINUTE, None, None),
+            ("B", "m", NOON + 4 * MINUTE, NOON + 9 * MINUTE, 300),
+        ]
+
+    def test_registrations_are_counted_by_the_day_in_utc(self, place: Place, tmp_path: Path) -> None:
+        midnight = NOON + 12 * HOUR
+        rows = [
+            {"dsn": "A", "oem_model": "m", "registered": True, "registered_at": midnight - MINUTE},
+            {"dsn": "B", "oem_model": "m", "registered": True, "registered_at": midnight - 2 * MINUTE},
+            {"dsn": "A", "oem_model": "m", "registered": False, "unregistered_at": midnight},
+            {"dsn": "B", "registered": False, "registered_at": midnight - HOUR, "unregistered_at": midnight + HOUR},
+            {"dsn": "C", "oem_model": "m", "registered": False, "registered_at": midnight - MINUTE},
+        ]
+        place.warehouse.prepare(TABLES["registration"])
+        put(place, tmp_path, "registration", NOON, rows)
+        # The same event again.
+        put(place, tmp_path, "registration", NOON + HOUR, rows[:1])
+        titles = ("registration_day", "oem_model", "registered", "unregistered")
+        days = [tuple(row[title] for title in titles) for row in place.rows("registrations_by_day")]
+        assert sorted(days, key=str) == [
+            (date(2026, 11, 1), "m", 2, 1),
+            (date(2026, 11, 2), "m", 0, 1),
+            (date(2026, 11, 2), None, 0, 1),
+        ]
