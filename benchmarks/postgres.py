@@ -23,7 +23,7 @@ from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table
 from ayla_provider.warehouse.base import Load
 from ayla_provider.warehouse.postgres import PostgresWarehouse
 from ayla_provider.warehouse.postgres_tables import DIALECT
-from ayla_provider.warehouse.sql import literal
+from ayla_provider.rows.duck import literal
 from benchmarks.results import Result, compared, told
 
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
