@@ -11,6 +11,8 @@ from ayla_provider.domain.events import parse_event_type
 if TYPE_CHECKING:
     from ayla_provider.domain.manifest import Manifest
 
+__all__ = ["export_alias", "export_asset", "layout_alias", "layout_asset"]
+
 
 def export_asset(destination: str, event_type: str) -> Asset:
     """

@@ -7,6 +7,24 @@ from typing import ClassVar
 PASSES = "This usually passes: the task's retries will try later."
 """What there is to do about most of what a network or a service does."""
 
+__all__ = [
+    "AylaAccessDenied",
+    "AylaConfigError",
+    "AylaConflictError",
+    "AylaDestinationError",
+    "AylaError",
+    "AylaLayoutError",
+    "AylaNotSettledError",
+    "AylaQuarantineError",
+    "AylaSignInRefused",
+    "AylaStalledError",
+    "AylaTableError",
+    "AylaTransferError",
+    "AylaUnavailable",
+    "AylaUnsafeNameError",
+    "AylaWarehouseError",
+]
+
 
 class AylaError(Exception):
     """

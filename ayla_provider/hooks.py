@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ayla_provider.source.s3 import S3Source
     from ayla_provider.source.settings import AylaSettings
 
+__all__ = ["AylaHook"]
+
 
 class AylaHook(BaseHook):
     """

@@ -22,6 +22,8 @@ from ayla_provider.triggers import AylaExportHourTrigger, waiting
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+__all__ = ["AylaExportAliveSensor", "AylaExportHourSensor"]
+
 
 class AylaExportHourSensor(BaseSensorOperator):
     """

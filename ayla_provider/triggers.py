@@ -19,6 +19,8 @@ from ayla_provider.hooks import AylaHook
 if TYPE_CHECKING:
     from ayla_provider.source.wait import Look
 
+__all__ = ["AylaExportHourTrigger"]
+
 
 class _TriggererHook(AylaHook):
     # Airflow empties its masker after each task, but never in a triggerer, and keeps every expression that it made of

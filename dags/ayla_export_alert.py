@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG
 
-from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.sensors import AylaExportAliveSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 # Must be longer than all your devices can be silent, for example at night: an hour without events has no file.
-SILENCE = PATIENCE
+SILENCE = timedelta(minutes=90)
 
 
 def alert(context: Context) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
+import pkgutil
 import re
 import shutil
 from datetime import timedelta
@@ -303,3 +305,46 @@ def test_each_message_about_tables_is_one_that_the_code_has() -> None:
     patterns = {one: ".*".join(map(re.escape, re.split(r"\.\.\.", one))) for one in told}
     known = messages()
     assert [one for one, pattern in patterns.items() if not any(re.search(pattern, text) for text in known)] == []
+
+
+IMPORT = re.compile(r"^ *from (ayla_provider[\w.]*) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
+DOTTED_NAME = re.compile(r"\bayla_provider(?:\.[A-Za-z_]\w*)+")
+OF_A_USER = [*(page for page in PAGES if page.name != "CONTRIBUTING.md"), *sorted(ROOT.glob("dags/*.py"))]
+FACE = {"ayla_provider", *(f"ayla_provider.{name}" for name in ("assets", "destinations", "errors", "hooks", "links"))}
+FACE |= {f"ayla_provider.{name}" for name in ("local_cloud", "operators", "sensors", "triggers")}
+
+
+def imported_names() -> list[tuple[str, str, str]]:
+    """Page or DAG, module, and name of each import that a user may copy."""
+    return [
+        (str(page.relative_to(ROOT)), module, name.split()[0])
+        for page in OF_A_USER
+        for module, in_parentheses, in_line in IMPORT.findall(read(page))
+        for name in (in_parentheses or in_line).split(",")
+        if name.strip()
+    ]
+
+
+@pytest.mark.parametrize(("page", "module", "name"), imported_names())
+def test_an_import_that_a_user_may_copy_is_of_a_public_name(page: str, module: str, name: str) -> None:
+    assert module in FACE
+    assert name in importlib.import_module(module).__all__
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module of the package, or an attribute of one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("dags/*.py"))], ids=lambda page: page.name)
+def test_each_dotted_name_and_path_of_a_page_exists(page: Path) -> None:
+    unknown = [name for name in sorted(set(DOTTED_NAME.findall(read(page)))) if not resolves(name)]
+    assert unknown == []
+    code = {text.strip("`") for text in INLINE_CODE.findall(FENCED.sub("", read(page)))}
+    paths = {text for text in code if re.fullmatch(r"(?:[\w.-]+/)+[\w.-]+\.(?:py|js|toml|md)", text)}
+    roots = (ROOT, ROOT / "ayla_provider", page.parent)
+    assert [path for path in sorted(paths) if not any((root / path).exists() for root in roots)] == []
