@@ -25,9 +25,9 @@ from ayla_provider.local_cloud.cloud import VENDOR_BUCKET
 from ayla_provider.local_cloud.fleet import CYCLE
 from harness.check import compare
 from harness.processes import exit_on_signals
+from tests.integration.export_dag import soon
 from tests.integration.machines import Machines
 from tests.integration.test_airflow_faults import SOON
-from tests.integration.test_pipeline import soon
 from tests.support import compose, postgres_server
 from tests.support.tools import POSTGRESQL, REDIS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_pipeline import Scene
+from tests.integration.export_dag import Scene
 
 pytestmark = pytest.mark.integration
 

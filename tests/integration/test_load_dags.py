@@ -20,7 +20,7 @@ from ayla_provider.local_cloud.fleet import CYCLE, MALFORMED, TWO_FOLDERS, Fleet
 from harness.check import not_loaded
 from harness.client import Json
 from harness.standalone import Standalone
-from tests.integration.test_pipeline import DAG, Watcher, soon
+from tests.integration.export_dag import DAG, Watcher, soon
 from tests.support import postgres_server
 from tests.support.tools import POSTGRESQL
 

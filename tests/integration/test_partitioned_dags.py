@@ -10,7 +10,7 @@ import airflow.sdk
 import pytest
 
 from harness.check import differences
-from tests.integration.test_pipeline import DAGS, Scene, soon
+from tests.integration.export_dag import DAGS, Scene, soon
 from tests.integration.test_sample_dags import dags_of
 
 EXPORT, TOTALS = "ayla_export_partitioned", "ayla_export_partitioned_totals"

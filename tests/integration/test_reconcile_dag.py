@@ -11,7 +11,7 @@ import pytest
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR
 from harness.check import differences
-from tests.integration.test_pipeline import DAG, Scene, soon
+from tests.integration.export_dag import DAG, Scene, soon
 
 pytestmark = pytest.mark.integration
 
