@@ -1,12 +1,14 @@
-"""The pictures of the coverage page, with months of a made-up export in it."""
+"""The pictures of the coverage page, with months of a made-up export in it: ``python -m demo.screenshots_coverage``."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.browser import click, wait_for
+from demo.__main__ import ROOT
+from harness.browser import browser, click, sign_in, wait_for
 from harness.coverage_page import made_up_export, open_page
 from harness.standalone import Standalone
 
@@ -18,7 +20,8 @@ def take(airflow: Standalone, driver: webdriver.Chrome, folder: Path) -> None:
     """
     Take pictures of the page in its ranges, themes and widths.
 
-    :param driver: signed in
+    :param driver: a browser that is signed in
+    :param folder: where the pictures go
     """
     size = driver.get_window_size()
     with made_up_export(driver):
@@ -41,3 +44,17 @@ def take(airflow: Standalone, driver: webdriver.Chrome, folder: Path) -> None:
             driver.save_screenshot(str(folder / f"coverage-{name}.png"))
     driver.execute_script("localStorage.removeItem('theme')")
     driver.set_window_size(size["width"], size["height"])
+
+
+def main() -> None:
+    """Take these pictures alone, on an Airflow without DAGs."""
+    with tempfile.TemporaryDirectory(prefix="ayla-screenshots-") as name:
+        dags = Path(name) / "dags"
+        dags.mkdir()
+        with Standalone(Path(name) / "airflow", dags) as airflow, browser() as driver:
+            sign_in(driver, airflow)
+            take(airflow, driver, ROOT / "docs" / "images")
+
+
+if __name__ == "__main__":
+    main()
