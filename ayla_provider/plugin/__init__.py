@@ -13,6 +13,8 @@ from ayla_provider import __version__
 from ayla_provider._airflow.compat import conf
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 NAME = "Ayla export"
@@ -44,10 +46,13 @@ def _server() -> ASGIApp:
 
     from ayla_provider.plugin.constants import FILE, as_module
 
-    constants = Response(as_module(), media_type="text/javascript")
+    async def constants(_: Request) -> Response:
+        # A new answer each time: Airflow's middleware changes the headers of the answers that it compresses.
+        return Response(as_module(), media_type="text/javascript")
+
     return Router(
         [
-            Route(f"/{FILE}", lambda request: constants),
+            Route(f"/{FILE}", constants),
             Mount("/", StaticFiles(directory=Path(__file__).parent / "static")),
         ]
     )
