@@ -38,8 +38,8 @@ def export_alias(event_type: str) -> AssetAlias:
 def event_extra(manifest: Manifest) -> dict[str, Any]:
     """Return what an asset event says of the hour that it announces."""
     return {
-        "event_type": manifest.event_type,
-        "hour": manifest.hour.isoformat(),
+        "event_type": manifest.hour.event_type,
+        "hour": manifest.hour.start.isoformat(),
         "state": manifest.state.value,
         "files": len(manifest.files),
         "bytes": manifest.size,

@@ -17,7 +17,7 @@ from ayla_provider._airflow.google_cloud import open_google
 from ayla_provider._airflow.object_storage import open_object_storage
 from ayla_provider.archive.url import DestinationUrl
 from ayla_provider.domain.events import parse_event_type
-from ayla_provider.domain.hour import ONE_HOUR, hours_between, parse_time
+from ayla_provider.domain.hour import ONE_HOUR, hours_of, parse_time
 
 if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
@@ -145,6 +145,6 @@ def read_manifest(url: str, event_type: str, hour: datetime | str, conn_id: str 
     from ayla_provider.archive.records import Records
 
     start = parse_time(hour, "hour")
-    (start,) = hours_between(start, start + ONE_HOUR)
-    manifest, _ = Records(open_destination(url, conn_id)).manifest(parse_event_type(event_type), start)
+    (export_hour,) = hours_of(parse_event_type(event_type), start, start + ONE_HOUR)
+    manifest, _ = Records(open_destination(url, conn_id)).read_manifest(export_hour)
     return manifest

@@ -1,11 +1,11 @@
-"""What can go wrong, told for the person who reads the task log."""
+"""The errors of this package, written for the person who reads the task log."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-PASSES = "This usually passes: the task's retries will try later."
-"""What there is to do about most of what a network or a service does."""
+TEMPORARY = "This is usually temporary; Airflow retries the task."
+"""The advice for most faults of a network or a service."""
 
 __all__ = [
     "AylaAccessDenied",
@@ -34,41 +34,41 @@ class AylaError(Exception):
     """
 
     retryable: ClassVar[bool] = True
-    """Whether trying again later can succeed without anybody changing something."""
+    """Whether a later try can succeed although nobody changes anything."""
 
 
 class AylaConfigError(AylaError):
-    """A connection's field or an argument is missing or wrong. Mostly noticed before any request."""
+    """A field of a connection or an argument is missing or wrong. Mostly found before any request."""
 
     retryable = False
 
 
 class AylaSignInRefused(AylaError):
     """
-    Ayla refused the sign-in, or refused it less than half an hour ago. Never retried, at any level.
+    Ayla refused the sign-in, now or less than half an hour ago. Never retried, at any level.
 
-    Five refusals in a row lock the account for everybody for 30 minutes.
+    Five refusals in a row lock the account for 30 minutes, for everybody.
     """
 
     retryable = False
 
 
 class AylaAccessDenied(AylaError):
-    """Signed in, but the account or its token may not do this: a wrong role, bucket or OEM id."""
+    """The sign-in worked, but the account or its token isn't allowed to do this: wrong role, bucket or OEM id."""
 
     retryable = False
 
 
 class AylaUnavailable(AylaError):
-    """Ayla, Cloud Storage or the network did not answer as it should, after the retries of the client."""
+    """Ayla, Cloud Storage or the network gave no valid answer, also after the client's retries."""
 
 
 class AylaTransferError(AylaError):
-    """One or more files of an hour could not be copied: changed or vanished in flight, corrupted, or refused."""
+    """Files of an hour couldn't be copied: changed or removed during the copy, corrupted, or refused."""
 
 
 class AylaUnsafeNameError(AylaError):
-    """An object's name can't be given a place below the destination."""
+    """An object's name can't become a path below the destination."""
 
     retryable = False
 
@@ -78,17 +78,17 @@ class AylaConflictError(AylaError):
 
 
 class AylaNotSettledError(AylaError):
-    """An hour isn't over, or still waited for: it can't be declared complete."""
+    """An hour isn't over, or files may still come: it can't be committed."""
 
 
 class AylaStalledError(AylaError):
-    """Ayla's exporter gives no sign of life. Looking again at once wouldn't change that."""
+    """Ayla's exporter gives no sign of life. A retry at once doesn't help."""
 
     retryable = False
 
 
 class AylaDestinationError(AylaError):
-    """The destination refused or broke off a read or a write."""
+    """The destination refused or interrupted a read or a write."""
 
 
 class AylaLayoutError(AylaError):
@@ -108,16 +108,16 @@ class AylaLayoutError(AylaError):
 
 
 class AylaQuarantineError(AylaError):
-    """More lines of an hour can't be read than are put up with."""
+    """An hour has more malformed lines than allowed."""
 
     retryable = False
 
 
 class AylaWarehouseError(AylaError):
-    """The warehouse refused or broke off a load, or can't be reached; the hour there is as it was."""
+    """The warehouse refused or interrupted a load, or can't be reached; the hour there is unchanged."""
 
 
 class AylaTableError(AylaWarehouseError):
-    """A table stands in the warehouse with a column of another type than the rows have."""
+    """A table in the warehouse has a column of another type than the rows."""
 
     retryable = False

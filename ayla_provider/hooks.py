@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from ayla_provider._airflow.sign_in_variable import VariableMemory
-from ayla_provider.domain.hour import ONE_HOUR, hours_between, parse_time
+from ayla_provider.domain.events import EventType, parse_event_type
+from ayla_provider.domain.hour import ONE_HOUR, hours_of, parse_time
 from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
@@ -155,9 +156,13 @@ class AylaHook(BaseHook):
         from ayla_provider.source.export import Export
 
         if self.in_s3:
+            from ayla_provider.source.settings import arrival_rule
+
             # The bucket is the OEM's own.
-            return Export(source, "")
-        return Export(source, f"{self.settings.oem_id}/", event_folders=self.settings.event_folders)
+            extra = self.get_connection(self.ayla_conn_id).extra_dejson
+            return Export(source, "", rule=arrival_rule(self.ayla_conn_id, extra))
+        settings = self.settings
+        return Export(source, f"{settings.oem_id}/", event_folders=settings.event_folders, rule=settings.rule)
 
     def get_conn(self) -> Any:
         """
@@ -189,7 +194,7 @@ class AylaHook(BaseHook):
         guard = SignInGuard(self.ayla_conn_id, settings.fingerprint, VariableMemory(settings.fingerprint))
         return TokenProvider(settings, guard, _mask) if self._masks_tokens else TokenProvider(settings, guard)
 
-    def list_event_types(self) -> dict[str, str]:
+    def list_event_types(self) -> dict[EventType, str]:
         """
         Return event type to the real spelling of its folder, as the bucket shows them now.
 
@@ -208,8 +213,7 @@ class AylaHook(BaseHook):
         :raises AylaError: if it can't be listed
         """
         start = parse_time(hour, "hour")
-        (start,) = hours_between(start, start + ONE_HOUR)
-        return self.export.list_files(event_type, start, start + ONE_HOUR)
+        return self.export.list_files(hours_of(parse_event_type(event_type), start, start + ONE_HOUR))
 
     def test_connection(self) -> tuple[bool, str]:
         """Sign in, get a token, list the event folders; return whether it worked, and what failed and what to do."""

@@ -90,8 +90,7 @@ class AylaTableLink(BaseOperatorLink):
 def _manifests_of(task: Any) -> list[str]:
     """Return the paths of the manifests of a task's hours, none if its arguments don't name hours."""
     try:
-        event_type = parse_event_type(task.event_type)
-        return [manifest_path(event_type, hour) for hour in interval(task.start, task.end)]
+        return [manifest_path(hour) for hour in interval(task.event_type, task.start, task.end)]
     except AylaError:
         return []
 

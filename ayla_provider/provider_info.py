@@ -61,6 +61,16 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "machine that runs tasks. It takes the place of the public CAs.",
         "schema": {"type": _TEXT},
     },
+    "quiet_period": {
+        "label": "Quiet period",
+        "description": "Minutes, 15 by default. An hour has landed when its newest file is at least this old.",
+        "schema": {"type": _TEXT},
+    },
+    "patience": {
+        "label": "Patience",
+        "description": "Minutes, 90 by default. How long after its end to wait for an hour without files.",
+        "schema": {"type": _TEXT},
+    },
     "allow_http": {
         "label": "Allow plain http",
         "description": "For a test server of yours: secrets then travel in clear. Loopback needs no permission.",

@@ -13,8 +13,8 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from ayla_provider._airflow.compat import AirflowFailException, AirflowSkipException, conf
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import END, START, interval
-from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
-from ayla_provider.domain.events import parse_event_type
+from ayla_provider.domain.arrival import PATIENCE
+from ayla_provider.domain.hour import describe_hours
 from ayla_provider.errors import AylaConfigError, AylaError, AylaStalledError
 from ayla_provider.hooks import AylaHook
 from ayla_provider.triggers import AylaExportHourTrigger, waiting
@@ -29,10 +29,10 @@ class AylaExportHourSensor(BaseSensorOperator):
     """
     Waits until the hours of an interval are settled: landed, or known to be empty.
 
-    An hour has landed when its newest file is older than ``quiet_period``. An hour without files is empty when
-    ``patience`` has passed since its end and the exporter is known to be alive; an exporter that seems stalled is
-    waited for until the sensor's ``timeout``. A passing fault doesn't end the wait, a refused sign-in ends it at once,
-    and neither ``soft_fail`` nor ``never_fail`` hides that.
+    An hour has landed when its newest file is older than the quiet period. An hour without files is empty when the
+    patience has passed since its end and the exporter is alive. If the exporter seems to be stalled, the sensor waits
+    until its ``timeout``. A temporary fault doesn't end the wait. A refused sign-in ends it at once, and neither
+    ``soft_fail`` nor ``never_fail`` hides that.
 
     Its XCom is the same in every mode: ``{"event_type", "start", "end", "hours": {state: count}, "files", "bytes",
     "newest_file"}``.
@@ -42,10 +42,10 @@ class AylaExportHourSensor(BaseSensorOperator):
     :param end: the end of the last hour; by default that of the run's data interval, else an hour after ``start``
         (templated)
     :param ayla_conn_id: the id of an Airflow connection of type ``ayla`` (templated)
-    :param quiet_period: how long no file must have come for an hour to count as landed
-    :param patience: how long an hour without files is waited for, from its end
-    :param on_empty: what to do if all hours are empty: ``succeed``, or ``skip`` what follows
-    :param deferrable: wait in the triggerer; by default as Airflow's ``[operators] default_deferrable`` says
+    :param quiet_period: how long without a new file before an hour counts as landed; by default as the connection says
+    :param patience: how long after its end to wait for an hour without files; by default as the connection says
+    :param on_empty: what to do if all hours are empty: ``succeed``, or ``skip`` the tasks that follow
+    :param deferrable: whether to wait in the triggerer; by default as Airflow's ``[operators] default_deferrable`` says
     """
 
     template_fields: Sequence[str] = ("event_type", "start", "end", "ayla_conn_id")
@@ -58,8 +58,8 @@ class AylaExportHourSensor(BaseSensorOperator):
         start: str | datetime = START,
         end: str | datetime = END,
         ayla_conn_id: str = AylaHook.default_conn_name,
-        quiet_period: timedelta = QUIET_PERIOD,
-        patience: timedelta = PATIENCE,
+        quiet_period: timedelta | None = None,
+        patience: timedelta | None = None,
         on_empty: Literal["succeed", "skip"] = "succeed",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: float = 300,
@@ -91,23 +91,18 @@ class AylaExportHourSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; without any request while the hours can't be settled yet."""
-        from ayla_provider.source.wait import describe_interval, is_all_empty, look
+        from ayla_provider.source.wait import is_all_empty, look
 
         with airflow_errors():
-            hours = interval(self.start, self.end)
-            earliest = hours[-1] + timedelta(hours=1) + self.quiet_period
-            if datetime.now(UTC) < earliest:
-                what = describe_interval(parse_event_type(self.event_type), hours)
-                self.log.info("%s isn't looked for before %s UTC", what, f"{earliest:%Y-%m-%d %H:%M}")
+            hours = interval(self.event_type, self.start, self.end)
+            export = self.hook.export
+            rule = export.rule.override(self.quiet_period, self.patience)
+            earliest = rule.earliest(hours[-1])
+            if export.now() < earliest:
+                self.log.info("The first look for %s is at %s UTC", describe_hours(hours), f"{earliest:%Y-%m-%d %H:%M}")
                 return PokeReturnValue(False)
             try:
-                seen = look(
-                    self.hook.export,
-                    parse_event_type(self.event_type),
-                    hours,
-                    quiet_period=self.quiet_period,
-                    patience=self.patience,
-                )
+                seen = look(export, hours, rule)
             except AylaError as error:
                 if not error.retryable:
                     raise
@@ -121,41 +116,40 @@ class AylaExportHourSensor(BaseSensorOperator):
         return PokeReturnValue(seen.settled, seen.result if seen.settled else None)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the triggerer; a failure stays one, whatever ``soft_fail`` says."""
+        """Continue after the triggerer; a failure stays a failure, also with ``soft_fail``."""
         with _failures_stay_failures():
             return super().resume_execution(next_method, next_kwargs, context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Return what the trigger saw, or fail as it says."""
+        """Return the result of the trigger's look, or fail as its event says."""
         from ayla_provider.source.wait import is_all_empty
 
         if event["status"] != "settled":
-            raise (AirflowFailException if event["fatal"] else RuntimeError)(event["message"])
+            if event["fatal"]:
+                raise AirflowFailException(event["message"])
+            raise RuntimeError(event["message"])
         result: dict[str, Any] = event["result"]
         if is_all_empty(result):
             self._on_empty(result)
         return result
 
     def _defer(self) -> NoReturn:
-        from ayla_provider.source.wait import describe_interval
-
-        hours = interval(self.start, self.end)
-        event_type = parse_event_type(self.event_type)
+        hours = interval(self.event_type, self.start, self.end)
         until = datetime.now(UTC) + timedelta(seconds=self.timeout)
         self.log.info(
             "Waiting in the triggerer for %s, looking every %.0f s until %s UTC.",
-            describe_interval(event_type, hours),
+            describe_hours(hours),
             self.poke_interval,
             f"{until:%Y-%m-%d %H:%M}",
         )
         self.defer(
             trigger=AylaExportHourTrigger(
                 ayla_conn_id=self.ayla_conn_id,
-                event_type=event_type,
-                start=hours[0].isoformat(),
-                end=(hours[-1] + timedelta(hours=1)).isoformat(),
-                quiet_period=self.quiet_period.total_seconds(),
-                patience=self.patience.total_seconds(),
+                event_type=hours[0].event_type,
+                start=hours[0].start.isoformat(),
+                end=hours[-1].end.isoformat(),
+                quiet_period=_seconds(self.quiet_period),
+                patience=_seconds(self.patience),
                 poke_interval=float(self.poke_interval),
                 until=until.isoformat(),
             ),
@@ -171,15 +165,16 @@ class AylaExportHourSensor(BaseSensorOperator):
 
 class AylaExportAliveSensor(BaseSensorOperator):
     """
-    Succeeds when Ayla's exporter shows a sign of life, of any event type: the hour that is due isn't overdue.
+    Succeeds when Ayla's exporter shows a sign of life, for any event type: the hour that is due isn't overdue.
 
-    With ``timeout=0`` it looks once. When it gives up it fails for good, with a message for the alert. A passing fault
-    says nothing of the exporter: it is looked again, and in the end failed so that Airflow retries it. A refused
-    sign-in fails at once. ``soft_fail`` and ``never_fail`` hide neither of them.
+    With ``timeout=0`` it looks once. When it gives up, it fails permanently, with a message for the alert. A temporary
+    fault says nothing about the exporter: the sensor looks again, and if it gives up then, Airflow retries it. A
+    refused sign-in fails at once. ``soft_fail`` and ``never_fail`` hide none of these failures.
 
     :param ayla_conn_id: the id of an Airflow connection of type ``ayla`` (templated)
-    :param patience: how long after its end an hour without files is waited for, and how long nothing at all must have
-        come; more than the longest time in which no device of yours sends anything
+    :param patience: how long after its end to wait for an hour without files, and how long without any file before
+        the exporter counts as stalled. Choose more than the longest time in which all your devices are silent. The
+        connection's patience doesn't count here
     """
 
     template_fields: Sequence[str] = ("ayla_conn_id",)
@@ -208,7 +203,7 @@ class AylaExportAliveSensor(BaseSensorOperator):
             return super().execute(context)
 
     def poke(self, context: Context) -> bool:
-        """Look once; give up here if no further look fits into the timeout, since Airflow's message wouldn't help."""
+        """Look once. Give up here if no further look fits into the timeout, because Airflow's message wouldn't help."""
         until = _since(self, context) + timedelta(seconds=self.timeout)
         with airflow_errors():
             problem = self._look()
@@ -231,6 +226,10 @@ class AylaExportAliveSensor(BaseSensorOperator):
         return AylaStalledError(stall.message) if stall else None
 
 
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
+
+
 def _since(sensor: BaseSensorOperator, context: Context) -> datetime:
     first: datetime | None = None
     if sensor.reschedule:
@@ -240,7 +239,7 @@ def _since(sensor: BaseSensorOperator, context: Context) -> datetime:
 
 @contextlib.contextmanager
 def _failures_stay_failures() -> Iterator[None]:
-    # soft_fail and never_fail turn every failure into a skip. A refused sign-in must be seen.
+    # soft_fail and never_fail turn every failure into a skip. Somebody must see a refused sign-in.
     try:
         yield
     except AirflowSkipException as skip:

@@ -1,59 +1,65 @@
-"""Waiting in Airflow's triggerer, where thousands of waits cost one process."""
+"""Waits in Airflow's triggerer, where one process serves thousands of waits."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from ayla_provider.domain.hour import hours_between
+from ayla_provider.domain.events import parse_event_type
+from ayla_provider.domain.hour import ExportHour, describe_hours, hours_of
 from ayla_provider.errors import AylaError
 from ayla_provider.hooks import AylaHook
 
 if TYPE_CHECKING:
+    from ayla_provider.domain.arrival import ArrivalRule
     from ayla_provider.source.wait import Look
 
 __all__ = ["AylaExportHourTrigger"]
 
+T = TypeVar("T")
+
 
 class _TriggererHook(AylaHook):
-    # Airflow empties its masker after each task, but never in a triggerer, and keeps every expression that it made of
-    # all the secrets: with an hourly token of a thousand characters that is half a gigabyte after two weeks. No message
-    # has a token in it.
+    # Airflow empties its masker after each task, but never in a triggerer, where it keeps every expression that it made
+    # of all secrets. With an hourly token of a thousand characters, that is half a gigabyte after two weeks. No message
+    # contains a token.
     _masks_tokens = False
 
 
 @cache
 def _threads(ayla_conn_id: str) -> ThreadPoolExecutor:
     """
-    Return the threads in which a connection's waits look, of which there are as many as Python thinks fit.
+    Return the threads in which a connection's waits look; Python chooses their number.
 
-    A cloud that doesn't answer keeps all of them for a minute a look: the waits of another connection have their own.
+    A cloud that doesn't answer blocks each of them for a minute per look, so each connection has its own threads.
     """
     return ThreadPoolExecutor(thread_name_prefix=f"ayla-wait-{ayla_conn_id}")
 
 
 class AylaExportHourTrigger(BaseTrigger):
     """
-    Fires once when the hours of an interval are settled, or when nothing but a person can mend what is wrong.
+    Fires once, when the hours of an interval are settled or an error occurs that only a person can fix.
 
-    It never raises, since Airflow retries a task whose trigger did; the event says what happened instead:
+    It never raises, because Airflow retries a task whose trigger raised. The event says what happened:
     ``{"status": "settled", "result": {...}}`` or ``{"status": "failed", "fatal": bool, "message": str}``.
 
-    :param ayla_conn_id: the connection's id; no secret is ever among a trigger's arguments
+    Airflow stores the arguments while the task waits, so later versions must accept all that earlier versions wrote.
+
+    :param ayla_conn_id: the connection's id; a trigger's arguments never contain a secret
     :param event_type: in any spelling
     :param start: ISO 8601, on the hour
     :param end: ISO 8601, on the hour, exclusive
-    :param quiet_period: seconds
-    :param patience: seconds
     :param poke_interval: seconds between two looks
-    :param until: ISO 8601, when the sensor gives up; for the log alone
+    :param until: ISO 8601, when the sensor gives up; only for the log
+    :param quiet_period: seconds; by default as the connection says
+    :param patience: seconds; by default as the connection says
     """
 
     def __init__(
@@ -63,10 +69,10 @@ class AylaExportHourTrigger(BaseTrigger):
         event_type: str,
         start: str,
         end: str,
-        quiet_period: float,
-        patience: float,
         poke_interval: float,
         until: str,
+        quiet_period: float | None = None,
+        patience: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ayla_conn_id = ayla_conn_id
@@ -94,33 +100,27 @@ class AylaExportHourTrigger(BaseTrigger):
 
     @cached_property
     def hook(self) -> AylaHook:
-        """The hook, kept for as long as the wait lasts, and with it the token."""
+        """The hook, and with it the token, for as long as the wait lasts."""
         return _TriggererHook(self.ayla_conn_id)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look every ``poke_interval`` seconds; the first time when the hours can be settled at the earliest."""
-        from ayla_provider.source.wait import describe_interval
-
-        end = datetime.fromisoformat(self.end)
-        early = end + timedelta(seconds=self.quiet_period) - datetime.now(UTC)
-        if early > timedelta(0):
-            what = describe_interval(self.event_type, hours_between(datetime.fromisoformat(self.start), end))
-            self.log.info("%s isn't looked for before %s UTC", what, f"{datetime.now(UTC) + early:%Y-%m-%d %H:%M}")
-            await asyncio.sleep(early.total_seconds())
+        """Look every ``poke_interval`` seconds, beginning at the earliest time when the hours can be settled."""
+        try:
+            too_early = await self._in_thread(self._too_early)
+        except Exception as error:  # noqa: BLE001 - see the class: a trigger must not raise
+            yield _failed(error)
+            return
+        if too_early > 0:
+            await asyncio.sleep(too_early)
         since = datetime.now(UTC)
         while True:
             try:
-                # Not asyncio.to_thread: from there Airflow 3.1's connections and variables can't reach the triggerer.
-                look = sync_to_async(self._look, thread_sensitive=False, executor=_threads(self.ayla_conn_id))
-                seen = await look()
-            except AylaError as error:
-                if not error.retryable:
-                    yield _failed(error, fatal=True)
+                seen = await self._in_thread(self._look)
+            except Exception as error:  # noqa: BLE001 - see the class: a trigger must not raise
+                if not isinstance(error, AylaError) or not error.retryable:
+                    yield _failed(error)
                     return
                 self.log.warning("%s Looking again in %.0f s.", error, self.poke_interval)
-            except Exception as error:  # noqa: BLE001 - see the class: a trigger must not raise
-                yield _failed(error, fatal=False)
-                return
             else:
                 self.log.info("%s%s", seen.message, "" if seen.settled else waiting(since, self.until))
                 if seen.settled:
@@ -128,29 +128,47 @@ class AylaExportHourTrigger(BaseTrigger):
                     return
             await asyncio.sleep(self.poke_interval)
 
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        # Not asyncio.to_thread: in its threads, Airflow 3.1 can't reach connections and variables.
+        call = sync_to_async(function, thread_sensitive=False, executor=_threads(self.ayla_conn_id))
+        return await call()
+
+    def _hours(self) -> list[ExportHour]:
+        start, end = datetime.fromisoformat(self.start), datetime.fromisoformat(self.end)
+        return hours_of(parse_event_type(self.event_type), start, end)
+
+    def _rule(self) -> ArrivalRule:
+        quiet_period = None if self.quiet_period is None else timedelta(seconds=self.quiet_period)
+        patience = None if self.patience is None else timedelta(seconds=self.patience)
+        return self.hook.export.rule.override(quiet_period, patience)
+
+    def _too_early(self) -> float:
+        """Return in how many seconds the hours can be settled; zero or less if they can be settled already."""
+        hours = self._hours()
+        earliest = self._rule().earliest(hours[-1])
+        seconds = (earliest - self.hook.export.now()).total_seconds()
+        if seconds > 0:
+            self.log.info("The first look for %s is at %s UTC", describe_hours(hours), f"{earliest:%Y-%m-%d %H:%M}")
+        return seconds
+
     def _look(self) -> Look:
         from ayla_provider.source.wait import look
 
         export = self.hook.export
         try:
-            return look(
-                export,
-                self.event_type,
-                hours_between(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end)),
-                quiet_period=timedelta(seconds=self.quiet_period),
-                patience=timedelta(seconds=self.patience),
-            )
+            return look(export, self._hours(), self._rule())
         finally:
-            # Kept until the next look, the connections of a thousand waits would be all the files a process may open.
+            # Open until the next look, the connections of a thousand waits would exceed the limit of open files.
             export.source.client.close()
 
 
 def waiting(since: datetime, until: str) -> str:
-    """Return since when and until when a wait goes on, to end a log line with."""
+    """Return since when and until when a wait lasts, as the end of a log line."""
     return f". Waiting since {since:%Y-%m-%d %H:%M} UTC, until {datetime.fromisoformat(until):%Y-%m-%d %H:%M} UTC."
 
 
-def _failed(error: Exception, *, fatal: bool) -> TriggerEvent:
+def _failed(error: Exception) -> TriggerEvent:
+    fatal = isinstance(error, AylaError) and not error.retryable
     return _event({"status": "failed", "fatal": fatal, "message": f"{type(error).__name__}: {error}"})
 
 

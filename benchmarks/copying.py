@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -120,18 +120,16 @@ def ours(url: str, workers: int) -> None:
 
     from ayla_provider.archive.archive import Archive
     from ayla_provider.archive.gcs import GcsDestination
+    from ayla_provider.domain.arrival import ArrivalRule
+    from ayla_provider.domain.events import EventType
+    from ayla_provider.domain.hour import ExportHour
     from ayla_provider.source.export import Export
     from ayla_provider.source.gcs import GcsSource, storage_client
 
     source = Export(GcsSource(Credentials(token=READ_TOKEN), SOURCE, endpoint=url), f"{OEM}/")
     target = GcsDestination(storage_client(Credentials(token=WRITE_TOKEN), url), TARGET, "ayla")
     Archive(target, max_workers=workers).take_in(
-        source,
-        "datapoint",
-        [HOUR],
-        quiet_period=timedelta(minutes=15),
-        patience=timedelta(minutes=90),
-        written_by={},
+        source, [ExportHour(EventType("datapoint"), HOUR)], ArrivalRule(), written_by={}
     )
 
 

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.compare import reconcile
 from ayla_provider.archive.local import FileDestination
-from ayla_provider.archive.reconcile import reconcile
+from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
-from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
 from ayla_provider.source.export import Export
@@ -29,7 +30,7 @@ OBJECTS = 100_000
 PEER = "a list of everything"
 HOW = {PEER: "`list_blobs(bucket, prefix=oem_id)`, all pages, once"}
 
-_WAITS = {"quiet_period": timedelta(minutes=15), "patience": timedelta(minutes=90)}
+_RULE = ArrivalRule()
 
 
 def measure(rounds: int) -> list[Result]:
@@ -37,17 +38,17 @@ def measure(rounds: int) -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="ayla-bench-") as folder, LocalCloud(now=NOW) as cloud:
         _fill(cloud)
         archive = Archive(FileDestination(Path(folder)))
-        two_days = [NEWEST - number * ONE_HOUR for number in reversed(range(48))]
+        start = NEWEST - 47 * ONE_HOUR
         for event_type in EVENT_TYPES:
-            archive.take_in(_export(cloud), event_type, two_days, **_WAITS, written_by={})
+            archive.take_in(_export(cloud), hours_of(event_type, start, NEWEST + ONE_HOUR), _RULE, written_by={})
 
         def poke() -> None:
             export = _export(cloud)
             for event_type in EVENT_TYPES:
-                export.status(event_type, [NEWEST], **_WAITS)
+                export.status([ExportHour(event_type, NEWEST)], _RULE)
 
         def compare() -> None:
-            found = reconcile(_export(cloud), archive.records, EVENT_TYPES, two_days[0], NEWEST + ONE_HOUR, **_WAITS)
+            found = reconcile(_export(cloud), archive.records, EVENT_TYPES, start, NEWEST + ONE_HOUR, _RULE)
             if found.gaps:
                 raise RuntimeError(f"the archive has all, and {len(found.gaps)} gaps were found")
 

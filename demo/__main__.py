@@ -17,7 +17,7 @@ from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_between
 from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud import LocalCloud
 from harness.check import differences, not_loaded
@@ -164,7 +164,7 @@ def table(bucket: Path, hours: Sequence[datetime]) -> str:
     for event_type in EVENT_TYPES:
         cells = []
         for hour in hours:
-            manifest = archive.manifest(event_type, hour)
+            manifest = archive.manifest(ExportHour(event_type, hour))
             if manifest is None:
                 cells.append("missing")
             elif manifest.files:

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.events import EVENT_TYPES, EventType
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.answers import HourAnswer
@@ -116,7 +116,7 @@ def repairs(
         _content(cloud, replaced.object_name),
         replaced.final.visible_at + ONE_HOUR,
     )
-    (BUCKET / manifest_path("connection", lost.hour)).unlink()
+    (BUCKET / manifest_path(ExportHour(EventType("connection"), lost.hour))).unlink()
     airflow.wait_for_dag(REPAIRS)
     # Its newest scheduled run starts with it, and is all that there is to see.
     airflow.unpause(REPAIRS)

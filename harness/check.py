@@ -10,6 +10,8 @@ import duckdb
 
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import HourState
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import FAILURES, MANIFESTS, manifest_path
 from ayla_provider.errors import AylaError
@@ -31,7 +33,7 @@ def differences(cloud: LocalCloud, bucket: Path, hours: Sequence[datetime]) -> l
         if path.is_file() and (parts[0] == MANIFESTS or parts[1:3] in dates):
             archive["/".join(parts)] = path.read_bytes()
     wanted = {path for path in archive if not path.startswith(f"{MANIFESTS}/")}
-    wanted |= {manifest_path(answer.event_type, answer.hour) for answer in cloud.answer_key() if answer.hour in hours}
+    wanted |= {manifest_path(_hour_of(answer)) for answer in cloud.answer_key() if answer.hour in hours}
     return compare(cloud, {path: archive[path] for path in archive.keys() & wanted}, hours)
 
 
@@ -46,7 +48,7 @@ def compare(cloud: LocalCloud, archive: Mapping[str, bytes], hours: Sequence[dat
     expected, wanted = set(), set(hours)
     for answer in cloud.answer_key():
         if answer.hour in wanted:
-            path = manifest_path(answer.event_type, answer.hour)
+            path = manifest_path(_hour_of(answer))
             expected.add(path)
             where = f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M}"
             try:
@@ -87,8 +89,12 @@ def not_loaded(cloud: LocalCloud, warehouse: Path, hours: Sequence[datetime]) ->
     return wrong
 
 
+def _hour_of(answer: HourAnswer) -> ExportHour:
+    return ExportHour(EventType(answer.event_type), answer.hour)
+
+
 def _of_hour(cloud: LocalCloud, answer: HourAnswer, manifest: Manifest, archive: Mapping[str, bytes]) -> Iterator[str]:
-    if (manifest.event_type, manifest.hour) != (answer.event_type, answer.hour):
+    if manifest.hour != _hour_of(answer):
         yield "the manifest is of another hour"
     if manifest.state is not (HourState.LANDED if answer.files else HourState.EMPTY):
         yield f"the manifest says {manifest.state.value}"

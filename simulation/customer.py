@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ayla_provider.archive.reconcile import Gap
+from ayla_provider.archive.compare import Gap
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from simulation.worker import Kind, Result, Task
@@ -141,7 +141,7 @@ class Customer:
 
     def _repair(self, gaps: tuple[Gap, ...]) -> None:
         for gap in gaps:
-            self.copies.setdefault((REPAIR, (gap.event_type, gap.hour)), _Copy(1))
+            self.copies.setdefault((REPAIR, (gap.hour.event_type, gap.hour.start)), _Copy(1))
 
 
 def _task(kind: Kind, dag: str, cell: Cell, now: datetime, *, try_number: int = 1, files: int = 0) -> Task:

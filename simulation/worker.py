@@ -24,15 +24,13 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
 
 from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.compare import Gap, reconcile
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
-from ayla_provider.archive.reconcile import Gap, reconcile
 from ayla_provider.archive.url import DestinationUrl
-from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
-from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
-from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import hours_between
+from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
+from ayla_provider.domain.hour import ExportHour, hours_of
 from ayla_provider.errors import AylaError
 from ayla_provider.source import auth, guard, reader
 from ayla_provider.source.auth import TokenProvider
@@ -178,34 +176,23 @@ class _Worker:
         """Nothing needs to be ended: what it holds is freed with it."""
 
     def _look(self, task: Task) -> Result:
-        hours = hours_between(task.start, task.end)
-        seen = look(self._export, task.event_type, hours, quiet_period=QUIET_PERIOD, patience=PATIENCE)
+        seen = look(self._export, _hours_of(task), self._export.rule)
         return Result(settled=seen.settled, files=seen.result["files"])
 
     def _copy(self, task: Task) -> Result:
         run = {"dag_id": task.dag, "run_id": f"{task.now:%Y-%m-%dT%H:%M}", "try_number": str(task.try_number)}
         report = self._archive.take_in(
-            self._export,
-            task.event_type,
-            hours_between(task.start, task.end),
-            quiet_period=QUIET_PERIOD,
-            patience=PATIENCE,
-            written_by=run,
-            last_try=task.last_try,
+            self._export, _hours_of(task), self._export.rule, written_by=run, last_try=task.last_try
         )
         return Result(copied_files=report.copied_files, manifests_written=report.manifests_written)
 
     def _reconcile(self, task: Task) -> Result:
-        found = reconcile(
-            self._export,
-            self._archive.records,
-            EVENT_TYPES,
-            task.start,
-            task.end,
-            quiet_period=QUIET_PERIOD + LEFT_TO_THE_EXPORT,
-            patience=PATIENCE + LEFT_TO_THE_EXPORT,
-        )
+        found = reconcile(self._export, self._archive.records, EVENT_TYPES, task.start, task.end)
         return Result(gaps=tuple(found.gaps), left_alone=found.left_alone)
+
+
+def _hours_of(task: Task) -> list[ExportHour]:
+    return hours_of(parse_event_type(task.event_type), task.start, task.end)
 
 
 def _without_type(connection: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_a_stalled_exporter_fails_at_the_first_look_for_good_with_our_message(
     with pytest.raises(AirflowFailException) as failure:
         sensor(mode=mode, **hiding).execute(context())
     said = str(failure.value)
-    assert said.startswith("AylaStalledError: Ayla's exporter seems to be stalled: nothing has come since")
+    assert said.startswith("AylaStalledError: Ayla's exporter seems to be stalled: no file has come since")
     assert f"{LAST + timedelta(minutes=90):%Y-%m-%d %H:%M} UTC" in said
     assert f"connection, {LAST:%Y-%m-%d %H:%M} UTC" in said
 

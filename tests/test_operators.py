@@ -82,7 +82,7 @@ def test_a_run_after_success_moves_no_bytes_and_says_so(
     assert files(tmp_path) == before
     log = caplog.text + capsys.readouterr().out
     assert f"Unchanged {what}: landed, 1 file" in log
-    assert f"Nothing to do for {what}: all is in file://{tmp_path}, 1 file, 23 B." in log
+    assert f"Nothing to do for {what}: file://{tmp_path} already has all of it, 1 file, 23 B." in log
     assert "Committed" not in log
 
 

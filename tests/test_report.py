@@ -19,11 +19,11 @@ from ayla_provider.archive.archive import Archive
 from ayla_provider.cli.report import moment
 from ayla_provider.cli.report_table import Row, Summary, lag_text
 from ayla_provider.destinations import open_destination
-from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD, HourState, HourStatus
+from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
 from ayla_provider.domain.coverage import Coverage, HourCoverage
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.failure import Failure, note
-from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.manifest import revise
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.errors import AylaConfigError, AylaError
@@ -60,8 +60,7 @@ def copy(*hours: datetime, event_type: str = "datapoint", destination: str = ARC
     """Copy some hours, each as a task of its own would."""
     archive = Archive(open_destination(destination, None))
     for hour in hours:
-        bounds = {"quiet_period": QUIET_PERIOD, "patience": PATIENCE}
-        archive.take_in(AylaHook().export, event_type, [hour], **bounds, written_by={}, last_try=True)
+        archive.take_in(AylaHook().export, [ExportHour(event_type, hour)], ArrivalRule(), written_by={}, last_try=True)
 
 
 class Run:
@@ -145,7 +144,7 @@ def test_people_read_a_line_for_each_hour_and_the_verdict(
     assert lines[0] == f"ayla_default and {ARCHIVE}, {at[0]} UTC to {after(6):%Y-%m-%d %H:%M} UTC"
     assert lines[1:10] == [
         "",
-        "hour (UTC)        event type  state    files     bytes      lag  what is lacking",
+        "hour (UTC)        event type  state    files     bytes      lag  what is missing",
         f"{at[0]}  datapoint   landed       1       5 B   30 min",
         f"{at[1]}  datapoint   late         1       3 B   26.3 h",
         f"{at[2]}  datapoint   empty        0       0 B        -",
@@ -258,7 +257,7 @@ def test_why_a_copy_failed_is_told(cloud: LocalCloud, capsys: pytest.CaptureFixt
         assert (row["failure"]["error"], row["failure"]["passing"]) == ("AylaAccessDenied", False)
         assert "refuses the download (403)" in row["failure"]["message"]
     assert run.summary["failed"] == 2
-    assert "2 hours have a failed copy: the line says what to mend." in run.summary["verdict"]
+    assert "2 hours have a failed copy: the row says what to fix." in run.summary["verdict"]
     main(["report", "--destination", ARCHIVE, *arguments])
     lines = capsys.readouterr().out.splitlines()
     said = (
@@ -277,7 +276,7 @@ def test_a_manifest_that_cant_be_read_is_missing_and_named(
     cloud: LocalCloud, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     put_hour(cloud, "Datapoint", HOUR)
-    file = tmp_path / manifest_path("datapoint", HOUR)
+    file = tmp_path / manifest_path(ExportHour("datapoint", HOUR))
     file.parent.mkdir(parents=True)
     file.write_text("{}")
     arguments = ["--event-type", "datapoint", "--since", iso(HOUR), "--until", iso(after(1))]
@@ -309,8 +308,8 @@ def test_the_destination_is_that_of_the_sample_dags_unless_it_is_given(
         ({}, ["--destination-conn", "nowhere"], "nowhere"),
         ({}, ["--destination", "gs://"], "destination 'gs://': expected gs://bucket/prefix"),
         ({}, ["--destination", "gs://no-such-bucket/ayla"], "there is no such bucket"),
-        ({}, ["--since", "3d", "--until", "4d"], "no hour lies between"),
-        ({}, ["--since", "2999-01-01"], "no hour lies between"),
+        ({}, ["--since", "3d", "--until", "4d"], "no hour is between"),
+        ({}, ["--since", "2999-01-01"], "no hour is between"),
         ({}, ["--event-type", "a/b"], "event type 'a/b'"),
     ],
 )
@@ -442,8 +441,7 @@ failures = st.none() | st.builds(
 )
 made_rows = st.builds(
     Row,
-    hour=st.integers(0, 50).map(after),
-    event_type=st.sampled_from(EVENT_TYPES),
+    hour=st.builds(ExportHour, st.sampled_from(EVENT_TYPES), st.integers(0, 50).map(after)),
     state=st.sampled_from(Coverage),
     files=st.integers(0, 10**6),
     bytes=st.integers(0, 10**15),
@@ -468,9 +466,9 @@ def test_the_summary_is_what_the_rows_come_to(rows: list[Row]) -> None:
     assert document["verdict"].startswith("Nothing is missing.") is document["complete"]
     for event_type in EVENT_TYPES:
         copied = [
-            iso(row.hour)
+            iso(row.hour.start)
             for row in rows
-            if row.event_type == event_type and row.state.value in ("landed", "late", "empty")
+            if row.hour.event_type == event_type and row.state.value in ("landed", "late", "empty")
         ]
         assert document["newest"][event_type] == max(copied, default=None)
     assert summary.text().endswith(document["verdict"])
@@ -480,14 +478,19 @@ def test_the_summary_is_what_the_rows_come_to(rows: list[Row]) -> None:
 def test_a_row_is_one_line_that_begins_with_hour_event_type_and_state(row: Row) -> None:
     line = row.line(len("datapoint_ack"))
     assert len(line.splitlines()) == 1
-    assert line.split()[:4] == [f"{row.hour:%Y-%m-%d}", f"{row.hour:%H:%M}", row.event_type, row.state.value]
+    assert line.split()[:4] == [
+        f"{row.hour.start:%Y-%m-%d}",
+        f"{row.hour.start:%H:%M}",
+        row.hour.event_type,
+        row.state.value,
+    ]
     assert json.loads(json.dumps(row.document()))["state"] == row.state.value
 
 
 def test_a_note_on_what_the_source_showed_once_is_not_told() -> None:
-    status = HourStatus("datapoint", HOUR, HourState.LANDED)
+    status = HourStatus(ExportHour("datapoint", HOUR), HourState.LANDED)
     noted = note(None, status, AylaError("why"), now=NOW, written_by={})
     assert Row.of(HourCoverage(status, None, note=noted)).failure is noted
     assert Row.of(HourCoverage(status, None, note=replace(noted, facts="others"))).failure is None
-    copied = revise(None, "datapoint", HOUR, HourState.LANDED, [], written_at=NOW, written_by={})
+    copied = revise(None, ExportHour("datapoint", HOUR), HourState.LANDED, [], written_at=NOW, written_by={})
     assert Row.of(HourCoverage(status, copied, note=noted)).failure is None

@@ -96,7 +96,7 @@ def test_a_timeout_can_still_be_softened(export: LocalCloud) -> None:
     ("changes", "said"),
     [
         ({"start": "", "end": ""}, "start is empty"),
-        ({"start": "soon"}, "start 'soon' is no ISO 8601 time"),
+        ({"start": "soon"}, "start 'soon' isn't an ISO 8601 time"),
         ({"start": (HOUR + timedelta(minutes=5)).isoformat()}, "isn't on the hour"),
         ({"end": HOUR.isoformat()}, "holds no hour"),
         ({"event_type": "../x"}, "event type '../x'"),
@@ -145,7 +145,7 @@ def test_the_default_interval_is_the_runs_data_interval_or_partition(context: An
     with DAG("a_dag", schedule=None):
         made = AylaExportHourSensor(task_id="wait", event_type="datapoint")
     made.render_template_fields(context, made.dag.get_template_env())
-    found = interval(made.start, made.end)
+    found = [hour.start for hour in interval("datapoint", made.start, made.end)]
     assert (found[0], len(found)) == (HOUR, hours)
 
 

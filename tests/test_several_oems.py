@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,12 +14,12 @@ import pytest
 
 from ayla_provider.__main__ import main
 from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.compare import reconcile
 from ayla_provider.archive.local import FileDestination
-from ayla_provider.archive.reconcile import reconcile
 from ayla_provider.archive.records import Records
 from ayla_provider.assets import export_asset
-from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD, ArrivalRule
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.errors import AylaConfigError, AylaSignInRefused
 from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
@@ -28,7 +27,6 @@ from ayla_provider.triggers import AylaExportHourTrigger
 from tests.support.fleet import HOUR, put_hour
 from tests.support.oems import clouds_of_oems
 
-BOUNDS = {"quiet_period": QUIET_PERIOD, "patience": PATIENCE}
 ACME, GLOBEX = "ayla_acme_us", "ayla_globex_eu"
 
 
@@ -52,7 +50,7 @@ def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def copy(conn_id: str, root: Path, hour: Any = HOUR) -> None:
     archive = Archive(FileDestination(root))
-    archive.take_in(AylaHook(conn_id).export, "datapoint", [hour], **BOUNDS, written_by={})
+    archive.take_in(AylaHook(conn_id).export, [ExportHour("datapoint", hour)], ArrivalRule(), written_by={})
 
 
 def everything(root: Path) -> dict[str, bytes]:
@@ -146,15 +144,14 @@ def test_a_comparison_with_the_archive_of_another_oem_is_refused(
     clouds: list[LocalCloud], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy(ACME, tmp_path)
-    bounds = {name: bound + timedelta(hours=1) for name, bound in BOUNDS.items()}
     records = Records(FileDestination(tmp_path))
-    with pytest.raises(AylaConfigError, match="Give each OEM a destination of its own"):
-        reconcile(AylaHook(GLOBEX).export, records, ["datapoint"], HOUR, HOUR + ONE_HOUR, **bounds)
+    with pytest.raises(AylaConfigError, match="Give each OEM its own destination"):
+        reconcile(AylaHook(GLOBEX).export, records, ["datapoint"], HOUR, HOUR + ONE_HOUR)
     arguments = ["report", "--destination", f"file://{tmp_path}", "--since", HOUR.isoformat()]
     assert main([*arguments, "--conn", GLOBEX, "--json"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {GLOBEX} and file://{tmp_path}: ")
-    assert "Give each OEM a destination of its own" in error
+    assert "Give each OEM its own destination" in error
     assert main([*arguments, "--conn", ACME]) == 1
 
 
@@ -166,7 +163,7 @@ def test_the_archive_of_an_export_that_moved_to_another_bucket_goes_on(
     moved = AylaHook(ACME).export
     monkeypatch.setattr(moved.source, "url", "gs://another-bucket")
     put_hour(acme, "Datapoint", data=b"replaced\r\n")
-    Archive(FileDestination(tmp_path)).take_in(moved, "datapoint", [HOUR], **BOUNDS, written_by={})
+    Archive(FileDestination(tmp_path)).take_in(moved, [ExportHour("datapoint", HOUR)], ArrivalRule(), written_by={})
     (path,) = (tmp_path / "event_type=datapoint").rglob("*.csv")
     assert path.read_bytes() == b"replaced\r\n"
 

@@ -1,4 +1,4 @@
-"""Hours of an event type into the customer's archive, each committed by its manifest."""
+"""Copies hours of an event type into the customer's archive, and commits each by its manifest."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.archive.records import Records
 from ayla_provider.archive.transfer import Transfer
 from ayla_provider.domain import manifest as manifests
-from ayla_provider.domain.arrival import HourState, HourStatus
-from ayla_provider.domain.hour import describe_hour
+from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
+from ayla_provider.domain.hour import ExportHour, describe_hours
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.paths import ExportFile, Layout, destination_path
 from ayla_provider.domain.units import files_text, size_text
@@ -29,7 +29,7 @@ from ayla_provider.errors import (
     AylaTransferError,
 )
 from ayla_provider.source.export import Export
-from ayla_provider.source.wait import describe_found, describe_interval
+from ayla_provider.source.wait import describe_statuses
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +37,15 @@ _PROGRESS_EVERY = 10.0
 """Seconds between two lines of progress."""
 
 _SHOWN = 5
-"""How many failures an error tells in full."""
+"""How many failures an error shows in full."""
 
-_SAY_NOTHING_OF_THE_HOUR = (AylaSignInRefused, AylaNotSettledError, AylaConflictError)
-"""Failures that aren't noted: of the account, of the time, and of another run that is at it."""
+_NOT_NOTED = (AylaSignInRefused, AylaNotSettledError, AylaConflictError)
+"""Failures that say nothing about the hour: of the account, of the time, and of another run at the same time."""
 
 
 @dataclass(slots=True)
 class ArchiveReport:
-    """What became of some hours: counts and bytes, never names."""
+    """What a run did to some hours: counts and bytes, no names."""
 
     hours: Counter[str] = field(default_factory=Counter)
     """State to the number of hours."""
@@ -55,7 +55,7 @@ class ArchiveReport:
     """Bytes in the hours' manifests."""
     copied_files: int = 0
     copied_bytes: int = 0
-    """Bytes that were moved by this run."""
+    """Bytes that this run copied."""
     manifests: list[Manifest] = field(default_factory=list)
     """The manifests of the hours that are complete."""
     manifests_written: int = 0
@@ -64,26 +64,33 @@ class ArchiveReport:
 
 @dataclass(frozen=True, slots=True)
 class HourPlan:
-    """What would be done for an hour."""
+    """What a run would do to an hour."""
 
     status: HourStatus
     manifest: Manifest | None
-    """The one that stands there."""
+    """The manifest that the hour has now."""
     to_copy: tuple[ExportFile, ...]
-    """The files that aren't there yet, or in another generation."""
+    """The files that the archive lacks, or has in another generation."""
 
 
 @dataclass(slots=True)
-class _HourInProgress:
+class _HourJob:
+    """The copy of one hour."""
+
     status: HourStatus
     manifest: Manifest | None
     manifest_stored: Stored | None
-    standing: Mapping[str, Stored]
+    existing: Mapping[str, Stored]
+    """Path to what the destination has, for the folders of the hour's copies."""
     done: list[ManifestFile] = field(default_factory=list)
 
     def refuse_other(self, export: Export) -> None:
         if self.manifest:
             self.manifest.refuse_other(export.url)
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.done) == len(self.status.files)
 
 
 class Archive:
@@ -91,7 +98,7 @@ class Archive:
     A customer's archive of an export.
 
     :param layout: how the copies' paths are made
-    :param max_workers: how many files are copied at once; each takes up to some 18 MiB of memory
+    :param max_workers: how many files are copied at once; each takes up to about 18 MiB of memory
     """
 
     def __init__(self, destination: Destination, *, layout: Layout = Layout.PARTITIONED, max_workers: int = 8) -> None:
@@ -102,95 +109,85 @@ class Archive:
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """End a copy that runs in another thread; what is complete stays, what isn't leaves nothing."""
+        """Stop a copy that runs in another thread. Complete files stay; incomplete files leave nothing."""
         self._stop.set()
 
-    def plan(
-        self,
-        export: Export,
-        event_type: str,
-        hours: Sequence[datetime],
-        *,
-        quiet_period: timedelta,
-        patience: timedelta,
-    ) -> list[HourPlan]:
+    def plan(self, export: Export, hours: Sequence[ExportHour], rule: ArrivalRule) -> list[HourPlan]:
         """
         Return what :meth:`take_in` would do, without doing it.
 
-        :param hours: consecutive hours, aware
-        :raises AylaError: if source or destination can't be seen
+        :param hours: consecutive hours of one event type
+        :raises AylaError: if source or destination can't be read
         """
         plans = []
-        for status in export.status(event_type, hours, quiet_period=quiet_period, patience=patience):
-            hour = self._look(status)
-            if isinstance(hour, AylaError):
-                raise hour
-            hour.refuse_other(export)
-            to_copy = tuple(file for file in status.files if self._standing_entry(hour, file) is None)
-            plans.append(HourPlan(status, hour.manifest, to_copy))
+        for status in export.status(hours, rule):
+            job = self._job(status)
+            if isinstance(job, AylaError):
+                raise job
+            job.refuse_other(export)
+            to_copy = tuple(file for file in status.files if self._existing_entry(job, file) is None)
+            plans.append(HourPlan(status, job.manifest, to_copy))
         return plans
 
-    def manifest(self, event_type: str, hour: datetime) -> Manifest | None:
+    def manifest(self, hour: ExportHour) -> Manifest | None:
         """
         Return the manifest of an hour, None if there is none yet.
 
         :raises AylaDestinationError: if it can't be read
         """
-        return self.records.manifest(event_type, hour)[0]
+        return self.records.read_manifest(hour)[0]
 
     def take_in(
         self,
         export: Export,
-        event_type: str,
-        hours: Sequence[datetime],
+        hours: Sequence[ExportHour],
+        rule: ArrivalRule,
         *,
-        quiet_period: timedelta,
-        patience: timedelta,
         written_by: Mapping[str, str],
         last_try: bool = False,
     ) -> ArchiveReport:
         """
         Copy what the source shows of some hours, and commit each hour that is complete.
 
-        What the manifest and the destination already prove isn't moved again. All that can be copied is copied
-        before an error is raised, so that the next try has only the rest to do.
+        Files that the manifest or the destination already proves aren't copied again. Everything that can be copied is
+        copied before an error is raised, so that the next try only has to do the rest.
 
-        :param hours: consecutive hours, aware
-        :param written_by: stands in the manifests, see :class:`~ayla_provider.domain.manifest.Manifest`
-        :param last_try: whether nobody tries again soon: a note is then left on each hour that can't be copied, see
-            :class:`~ayla_provider.domain.failure.Failure`. Where no try can succeed, one is left in any case
-        :raises AylaNotSettledError: if an hour may still get files; those that are there were copied
-        :raises AylaTransferError: if files couldn't be copied, naming them
-        :raises AylaError: if it failed as a whole
+        :param hours: consecutive hours of one event type
+        :param written_by: for the manifests, see :class:`~ayla_provider.domain.manifest.Manifest`
+        :param last_try: whether nobody tries again soon. Then each hour that can't be copied gets a note, see
+            :class:`~ayla_provider.domain.failure.Failure`; an hour that fails permanently gets one in any case
+        :raises AylaNotSettledError: if an hour may still get files; the files so far were copied
+        :raises AylaTransferError: if files couldn't be copied; it names them
+        :raises AylaError: if the run failed as a whole
         """
-        run = _Run(self.records, export.url, written_by, _Progress(describe_interval(event_type, hours)))
-        statuses = export.status(event_type, hours, quiet_period=quiet_period, patience=patience)
+        run = _Run(self.records, export, written_by, _Progress(describe_hours(hours)))
+        statuses = export.status(hours, rule)
         transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
         with self._pool() as pool:
-            in_progress = []
-            for status, looked in zip(statuses, pool.map(self._look, statuses), strict=True):
-                if isinstance(looked, AylaError):
-                    run.failed(status, looked)
+            jobs = []
+            for status, job in zip(statuses, pool.map(self._job, statuses), strict=True):
+                if isinstance(job, AylaError):
+                    run.failed(status, job)
                 else:
-                    looked.refuse_other(export)
-                    in_progress.append(looked)
-            log.info("Found %s", describe_found(event_type, statuses))
-            run.progress.expect(in_progress)
-            for hour in in_progress:
-                if not hour.status.files:
-                    run.close(hour)
-            futures = {
-                pool.submit(self._copy, transfer, hour, file): (hour, file)
-                for hour in in_progress
-                for file in hour.status.files
-            }
+                    job.refuse_other(export)
+                    jobs.append(job)
+            log.info("Found %s", describe_statuses(statuses))
+            run.progress.expect(jobs)
+            futures = {}
+            for job in jobs:
+                if not job.status.files:
+                    run.close(job)
+                for file in job.status.files:
+                    futures[pool.submit(self._copy, transfer, job, file)] = (job, file)
             for future in as_completed(futures):
-                hour, file = futures[future]
+                job, file = futures[future]
                 try:
-                    run.copied(hour, file, *future.result())
+                    entry, moved = future.result()
                 except AylaError as error:
-                    run.failed(hour.status, error)
-        run.note_failures(export.now(), last_try=last_try)
+                    run.failed(job.status, error)
+                else:
+                    run.copied(job, file, entry, moved)
+        run.note_failures(last_try=last_try)
         run.raise_failures()
         run.report.seconds = time.monotonic() - run.started
         return run.report
@@ -201,50 +198,50 @@ class Archive:
         try:
             yield pool
         except BaseException:
-            # The task was ended: let no thread go on behind its back.
+            # The task was ended: no thread may go on in the background.
             self.stop()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _look(self, status: HourStatus) -> _HourInProgress | AylaError:
-        """Return what stands in the destination of an hour, or why that can't be seen."""
+    def _job(self, status: HourStatus) -> _HourJob | AylaError:
+        """Return the copy to do for an hour, or why the destination can't be read."""
         try:
-            manifest, stored = self.records.manifest(status.event_type, status.hour)
-            return _HourInProgress(status, manifest, stored, self._standing(status))
+            manifest, stored = self.records.read_manifest(status.hour)
+            return _HourJob(status, manifest, stored, self._existing(status))
         except AylaError as error:
             return error
 
-    def _standing(self, status: HourStatus) -> dict[str, Stored]:
-        standing: dict[str, Stored] = {}
+    def _existing(self, status: HourStatus) -> dict[str, Stored]:
         folders = set()
         for file in status.files:
-            # A name that can't be placed fails when its copy is tried, and not the whole hour here.
+            # A file whose name can't be a path fails later, in its copy; the rest of the hour is copied.
             with contextlib.suppress(AylaError):
                 folders.add(destination_path(file, self._layout).rpartition("/")[0])
+        existing: dict[str, Stored] = {}
         for folder in sorted(folders):
-            standing.update(self.destination.folder(folder))
-        return standing
+            existing.update(self.destination.folder(folder))
+        return existing
 
-    def _copy(self, transfer: Transfer, hour: _HourInProgress, file: ExportFile) -> tuple[ManifestFile, bool]:
-        """Return the manifest's entry of a file that now stands in the destination, and whether it was moved."""
-        entry = self._standing_entry(hour, file)
+    def _copy(self, transfer: Transfer, job: _HourJob, file: ExportFile) -> tuple[ManifestFile, bool]:
+        """Return the manifest's entry of a file that is now in the destination, and whether it was copied just now."""
+        entry = self._existing_entry(job, file)
         if entry:
             return entry, False
         path = destination_path(file, self._layout)
-        copy = transfer.copy(file, path, hour.standing.get(path))
+        copy = transfer.copy(file, path, job.existing.get(path))
         return ManifestFile.of(file, path, copy.crc32c, copy.lines), True
 
-    def _standing_entry(self, hour: _HourInProgress, file: ExportFile) -> ManifestFile | None:
-        """Return the manifest's entry of a file that is proven to stand in the destination already."""
+    def _existing_entry(self, job: _HourJob, file: ExportFile) -> ManifestFile | None:
+        """Return the manifest's entry of a file that is proven to be in the destination already."""
         path = destination_path(file, self._layout)
-        stands = hour.standing.get(path)
-        if stands is None or stands.size != file.size:
+        stored = job.existing.get(path)
+        if stored is None or stored.size != file.size:
             return None
-        for entry in hour.manifest.files if hour.manifest else ():
+        for entry in job.manifest.files if job.manifest else ():
             if entry.is_of(file, path):
                 return entry
-        if file.crc32c is None or self.destination.crc32c(stands) != file.crc32c:
+        if file.crc32c is None or self.destination.crc32c(stored) != file.crc32c:
             return None
         return ManifestFile.of(file, path, file.crc32c)
 
@@ -252,44 +249,45 @@ class Archive:
 class _Run:
     """The bookkeeping of one run over some hours."""
 
-    def __init__(self, records: Records, export_url: str, written_by: Mapping[str, str], progress: _Progress) -> None:
+    def __init__(self, records: Records, export: Export, written_by: Mapping[str, str], progress: _Progress) -> None:
         self.records = records
-        self.export_url = export_url
+        self.export_url = export.url
+        self.now: Callable[[], datetime] = export.now
         self.written_by = written_by
         self.report = ArchiveReport()
         self.failures: list[tuple[HourStatus, AylaError]] = []
         self.progress = progress
         self.started = time.monotonic()
 
-    def copied(self, hour: _HourInProgress, file: ExportFile, entry: ManifestFile, moved: bool) -> None:
+    def copied(self, job: _HourJob, file: ExportFile, entry: ManifestFile, moved: bool) -> None:
         if moved:
             self.report.copied_files += 1
             self.report.copied_bytes += file.size
         self.progress.file_done()
-        hour.done.append(entry)
-        if len(hour.done) == len(hour.status.files):
-            self.close(hour)
+        job.done.append(entry)
+        if job.is_complete:
+            self.close(job)
 
-    def close(self, hour: _HourInProgress) -> None:
-        """Commit an hour all of whose files stand in the destination."""
-        status, previous = hour.status, hour.manifest
+    def close(self, job: _HourJob) -> None:
+        """Commit an hour whose files are all in the destination."""
+        status, previous = job.status, job.manifest
+        # The source no longer shows the files that the archive has.
         expired = previous is not None and bool(previous.files) and not status.files
         if not status.state.settled and not expired:
             self.failed(status, _not_settled(status))
             return
         manifest = manifests.revise(
             previous,
-            status.event_type,
             status.hour,
             HourState.EMPTY if expired else status.state,
-            hour.done,
-            written_at=datetime.now(UTC),
+            job.done,
+            written_at=self.now(),
             written_by=self.written_by,
             export=self.export_url,
         )
         if manifest is not previous:
             try:
-                self.records.write_manifest(manifest, hour.manifest_stored)
+                self.records.write_manifest(manifest, job.manifest_stored)
             except AylaError as error:
                 self.failed(status, error)
                 return
@@ -303,16 +301,20 @@ class _Run:
     def failed(self, status: HourStatus, error: AylaError) -> None:
         self.failures.append((status, error))
 
-    def note_failures(self, now: datetime, *, last_try: bool) -> None:
-        """Leave a note on each hour that can't be copied, unless it only has to be waited for."""
-        first = {status.hour: (status, error) for status, error in reversed(self.failures)}
-        for status, error in first.values():
-            if isinstance(error, _SAY_NOTHING_OF_THE_HOUR) or (error.retryable and not last_try):
+    def note_failures(self, *, last_try: bool) -> None:
+        """Leave a note on each hour that can't be copied, unless it only needs time."""
+        noted: set[ExportHour] = set()
+        for status, error in self.failures:
+            # Only the first failure of an hour counts.
+            if status.hour in noted:
+                continue
+            noted.add(status.hour)
+            if isinstance(error, _NOT_NOTED) or (error.retryable and not last_try):
                 continue
             try:
-                self.records.note_failure(status, error, now, self.written_by)
+                self.records.note_failure(status, error, self.now(), self.written_by)
             except AylaError as refused:
-                log.warning("No note of the failure is left: %s", refused)
+                log.warning("The note about the failure can't be written: %s", refused)
                 return
 
     def raise_failures(self) -> None:
@@ -324,29 +326,28 @@ class _Run:
                 raise error
         if len(errors) == 1:
             raise errors[0]
-        kinds = {type(error) for error in errors}
-        kind = kinds.pop() if len(kinds) == 1 else AylaTransferError
-        told = "\n".join(f"- {error}" for error in errors[:_SHOWN])
-        more = len(errors) - _SHOWN
-        raise kind(
-            f"{len(errors)} failures; everything else arrived and isn't moved again:\n{told}"
-            + (f"\n- and {more} more" if more > 0 else "")
-        )
+        classes = {type(error) for error in errors}
+        error_class = classes.pop() if len(classes) == 1 else AylaTransferError
+        lines = [f"{len(errors)} failures; everything else was copied, and isn't copied again:"]
+        lines += [f"- {error}" for error in errors[:_SHOWN]]
+        if len(errors) > _SHOWN:
+            lines.append(f"- and {len(errors) - _SHOWN} more")
+        raise error_class("\n".join(lines))
 
 
 class _Progress:
-    """Says in the log how far a long copy is. Thread-safe."""
+    """Reports in the log how far a long copy is. Thread-safe."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._files = self._bytes = self._total_files = self._total_bytes = 0
-        self._started = self._said = time.monotonic()
+        self._started = self._last_line = time.monotonic()
         self._lock = threading.Lock()
 
-    def expect(self, hours: Iterable[_HourInProgress]) -> None:
-        for hour in hours:
-            self._total_files += len(hour.status.files)
-            self._total_bytes += hour.status.size
+    def expect(self, jobs: Iterable[_HourJob]) -> None:
+        for job in jobs:
+            self._total_files += len(job.status.files)
+            self._total_bytes += job.status.size
 
     def file_done(self) -> None:
         self._files += 1
@@ -355,11 +356,11 @@ class _Progress:
         with self._lock:
             self._bytes += size
             now = time.monotonic()
-            if now - self._said < _PROGRESS_EVERY:
+            if now - self._last_line < _PROGRESS_EVERY:
                 return
-            self._said = now
+            self._last_line = now
         log.info(
-            "%s: %d of %s done, %s moved of %s, %s/s",
+            "%s: %d of %s done, %s copied of %s, %s/s",
             self._what,
             self._files,
             files_text(self._total_files),
@@ -370,13 +371,7 @@ class _Progress:
 
 
 def _not_settled(status: HourStatus) -> AylaNotSettledError:
-    why = {
-        HourState.OPEN: "the hour isn't over",
-        HourState.ARRIVING: "its newest file is so young that others may follow; those that are there were copied",
-        HourState.PENDING: "no file has come yet, and files still may",
-        HourState.OVERDUE: "no file has come, and nothing of a later hour either: Ayla's exporter seems to be stalled",
-    }[status.state]
     return AylaNotSettledError(
-        f"{status.event_type} {describe_hour(status.hour)} is {status.state.value}: {why}. It gets no manifest. Put an "
+        f"{status.hour} is {status.state.value}: {status.state.unsettled_because}. It gets no manifest. Put an "
         "AylaExportHourSensor before this task, or clear it later."
     )

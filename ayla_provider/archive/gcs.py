@@ -14,7 +14,7 @@ from requests import RequestException
 
 from ayla_provider.archive.destination import Stored, conflict, kept
 from ayla_provider.archive.gcs_upload import GcsUploader
-from ayla_provider.errors import PASSES, AylaDestinationError
+from ayla_provider.errors import TEMPORARY, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
 
 if TYPE_CHECKING:
@@ -130,4 +130,4 @@ def _bucket(where: str) -> Iterator[None]:
         ) from None
     except (google_errors.GoogleAPIError, GoogleAuthError, RequestException, ValueError) as error:
         failed = f"{where}: Cloud Storage failed ({type(error).__name__}: {error}"[:600]
-        raise AylaDestinationError(f"{failed}). {PASSES} If it stays, check the connection.") from None
+        raise AylaDestinationError(f"{failed}). {TEMPORARY} If it stays, check the connection.") from None

@@ -1,10 +1,10 @@
-"""What an archive says of its hours, in small JSON files beside the copies: manifests, and notes on failures."""
+"""The small JSON files beside the copies of an archive: manifests, and notes about failures."""
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from ayla_provider.domain import failure as failures
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import HourStatus
 from ayla_provider.domain.failure import Failure
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import failure_path, manifest_path
 from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaError
@@ -22,106 +23,103 @@ log = logging.getLogger(__name__)
 
 
 class Records:
-    """The manifests of an archive, and its notes on failures. Thread-safe."""
+    """The manifests of an archive, and its notes about failures. Thread-safe."""
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
 
-    def manifest(self, event_type: str, hour: datetime) -> tuple[Manifest, Stored] | tuple[None, None]:
+    def read_manifest(self, hour: ExportHour) -> tuple[Manifest, Stored] | tuple[None, None]:
         """
-        Return the manifest of an hour, and what stands there; None for both if there is none.
+        Return the manifest of an hour, and the version of its file; None for both if there is none.
 
         :raises AylaDestinationError: if it can't be read
         """
-        path = manifest_path(event_type, hour)
-        found = self._destination.read(path)
-        if found is None:
+        path = manifest_path(hour)
+        record = self._destination.read(path)
+        if record is None:
             return None, None
-        content, stored = found
+        content, stored = record
         return manifests.loads(content, url_of(self._destination, path)), stored
 
-    def manifests(
-        self, event_type: str, hours: Sequence[datetime], pool: Executor
-    ) -> dict[datetime, Manifest | AylaDestinationError]:
+    def read_manifests(
+        self, hours: Iterable[ExportHour], pool: Executor
+    ) -> dict[ExportHour, Manifest | AylaDestinationError]:
         """
-        Return the manifests of those hours that have one, or why it can't be read.
+        Return the manifest of each hour that has one, or why it can't be read.
 
-        One listing per day, and one read per manifest.
+        It takes one listing per day, and one read per manifest.
 
-        :param pool: does many at once
+        :param pool: reads many at once
         :raises AylaDestinationError: if the destination can't be listed
         """
-        there = [hour for hour, _ in self._standing(manifest_path, event_type, hours, pool)]
 
-        def read(hour: datetime) -> Manifest | AylaDestinationError | None:
+        def read(hour: ExportHour) -> Manifest | AylaDestinationError | None:
             try:
-                return self.manifest(event_type, hour)[0]
+                return self.read_manifest(hour)[0]
             except AylaDestinationError as error:
                 return error
 
-        found = zip(there, pool.map(read, there), strict=True)
-        return {hour: manifest for hour, manifest in found if manifest is not None}
+        with_record = self._with_record(manifest_path, hours, pool)
+        results = zip(with_record, pool.map(read, with_record), strict=True)
+        return {hour: result for hour, result in results if result is not None}
 
     def write_manifest(self, manifest: Manifest, replaces: Stored | None) -> None:
         """
         Commit an hour.
 
-        :param replaces: the stored manifest that this one follows, None if there was none
-        :raises AylaConflictError: if another run committed it in the meantime
+        :param replaces: the version of the manifest that this one follows, None if there was none
+        :raises AylaConflictError: if another run has committed the hour since
         """
-        write_json(self._destination, manifest_path(manifest.event_type, manifest.hour), manifest.dumps(), replaces)
+        write_json(self._destination, manifest_path(manifest.hour), manifest.dumps(), replaces)
 
-    def failures(self, event_type: str, hours: Sequence[datetime], pool: Executor) -> dict[datetime, Failure]:
+    def read_failures(self, hours: Iterable[ExportHour], pool: Executor) -> dict[ExportHour, Failure]:
         """
-        Return the notes on those hours that have one, also where the hour was copied since.
+        Return the note about each hour that has one, even if the hour was copied since.
 
         :raises AylaDestinationError: if they can't be read
         """
-        there = self._standing(failure_path, event_type, hours, pool)
-        found = {}
-        for (hour, _), read in zip(there, pool.map(self._destination.read, [path for _, path in there]), strict=True):
-            if read and (known := failures.loads(read[0])):
-                found[hour] = known
-        return found
+        with_record = self._with_record(failure_path, hours, pool)
+        notes = {}
+        reads = pool.map(self._destination.read, map(failure_path, with_record))
+        for hour, record in zip(with_record, reads, strict=True):
+            note = failures.loads(record[0]) if record else None
+            if note:
+                notes[hour] = note
+        return notes
 
     def note_failure(self, status: HourStatus, error: AylaError, now: datetime, written_by: Mapping[str, str]) -> None:
         """
         Note that an hour couldn't be copied.
 
-        :raises AylaDestinationError: if the destination doesn't take it
+        :raises AylaDestinationError: if the note can't be written
         """
-        path = failure_path(status.event_type, status.hour)
+        path = failure_path(status.hour)
         content, stored = self._destination.read(path) or (b"", None)
-        made = failures.note(failures.loads(content), status, error, now=now, written_by=written_by)
+        note = failures.note(failures.loads(content), status, error, now=now, written_by=written_by)
         try:
-            write_json(self._destination, path, made.dumps(), stored)
+            write_json(self._destination, path, note.dumps(), stored)
         except AylaConflictError:
-            log.info("%s was written by another run in the meantime, and is left so.", path)
+            log.info("Another run has just written %s; it stays as it is.", path)
 
-    def _standing(
-        self,
-        path_of: Callable[[str, datetime], str],
-        event_type: str,
-        hours: Iterable[datetime],
-        pool: Executor,
-    ) -> list[tuple[datetime, str]]:
-        """Return the hours whose record stands there, and its path."""
-        paths = [(hour, path_of(event_type, hour)) for hour in hours]
-        folders = sorted({path.rpartition("/")[0] for _, path in paths})
-        there: set[str] = set()
-        listed: Iterator[dict[str, Stored]] = pool.map(self._destination.folder, folders)
-        for listing in listed:
-            there.update(listing)
-        return [(hour, path) for hour, path in paths if path in there]
+    def _with_record(
+        self, path_of: Callable[[ExportHour], str], hours: Iterable[ExportHour], pool: Executor
+    ) -> list[ExportHour]:
+        """Return the hours that have a record of a kind."""
+        paths = {hour: path_of(hour) for hour in hours}
+        folders = sorted({path.rpartition("/")[0] for path in paths.values()})
+        existing: set[str] = set()
+        for listing in pool.map(self._destination.folder, folders):
+            existing.update(listing)
+        return [hour for hour, path in paths.items() if path in existing]
 
 
 def write_json(destination: Destination, path: str, text: str, replaces: Stored | None) -> None:
     """
     Write a small JSON file.
 
-    :param replaces: what stands there, None if nothing
-    :raises AylaConflictError: if something else stands there
-    :raises AylaDestinationError: if the destination doesn't take it
+    :param replaces: the version that is there now, None if there is none
+    :raises AylaConflictError: if something else is there
+    :raises AylaDestinationError: if the destination refuses it
     """
     content = text.encode()
     try:
@@ -134,7 +132,7 @@ def write_json(destination: Destination, path: str, text: str, replaces: Stored 
             content_type="application/json",
         )
     except AylaConflictError:
-        # Also the answer to a write that went through, but whose answer got lost and which was then repeated.
-        standing = destination.read(path)
-        if standing is None or standing[0] != content:
+        # A write that succeeded, but whose answer got lost, also ends here: the client repeats it.
+        record = destination.read(path)
+        if record is None or record[0] != content:
             raise

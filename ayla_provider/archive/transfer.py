@@ -21,25 +21,25 @@ from ayla_provider.transport.checksum import CHUNK
 log = logging.getLogger(__name__)
 
 _IN_MEMORY = 16 * 1024 * 1024
-"""Bytes up to which a file waits in memory for its checksum to be known, and not on disk."""
+"""Bytes. A larger file waits on disk, not in memory, until its checksum is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What stands in the destination after a copy."""
+    """The result of a copy."""
 
     stored: Stored
     crc32c: str
-    """Base64, of its content."""
+    """Base64, of the content."""
     lines: int | None
-    """How many lines it has; None if somebody else put it there meanwhile."""
+    """The number of lines; None if unknown."""
 
 
 class Transfer:
     """
-    Copies files between two credentials. Thread-safe.
+    Copies files from the vendor's credentials to the customer's. Thread-safe.
 
-    :param stop: when set, copies in progress end with an error
+    :param stop: when it is set, copies in progress end with an error
     :param on_bytes: called with the number of bytes of each block, from many threads
     """
 
@@ -57,11 +57,11 @@ class Transfer:
 
     def copy(self, file: ExportFile, path: str, replaces: Stored | None) -> Copy:
         """
-        Copy a file as a whole or not at all; a copy that arrives corrupted is tried once more.
+        Copy a file completely or not at all. A copy that arrives corrupted is tried once more.
 
         :param path: relative to the destination
-        :param replaces: what stands there, None if nothing
-        :raises AylaError: naming the file
+        :param replaces: the version that is there now, None if there is none
+        :raises AylaError: it names the file
         """
         try:
             return self._once(file, path, replaces)
@@ -79,24 +79,24 @@ class Transfer:
                     path, stream, size=file.size, crc32c=crc32c, replaces=replaces, content_type="text/csv"
                 )
             except AylaConflictError:
-                # Also the answer to a write that went through, but whose answer got lost and which was then repeated.
-                standing = self._destination.folder(path.rpartition("/")[0]).get(path)
-                if standing is None or not self.holds(standing, file.size, crc32c):
+                # A write that succeeded, but whose answer got lost, also ends here: the client repeats it.
+                existing = self._destination.folder(path.rpartition("/")[0]).get(path)
+                if existing is None or not self.holds(existing, file.size, crc32c):
                     raise
-                stored = standing
+                stored = existing
             return Copy(stored, crc32c, reader.lines)
 
-    def holds(self, standing: Stored, size: int, crc32c: str) -> bool:
-        """Whether what stands in the destination is some content."""
-        return standing.size == size and self._destination.crc32c(standing) == crc32c
+    def holds(self, stored: Stored, size: int, crc32c: str) -> bool:
+        """Whether a file in the destination has this content."""
+        return stored.size == size and self._destination.crc32c(stored) == crc32c
 
 
 @contextlib.contextmanager
 def _with_checksum(reader: ExportReader, file: ExportFile) -> Iterator[tuple[BinaryIO, str]]:
     """
-    Give a file's content and its checksum, which a destination wants to know before the first byte.
+    Give a file's content and its checksum, which a destination needs before the first byte.
 
-    Where the listing doesn't state it, the file is read first, and waits in memory or on disk.
+    If the listing doesn't state the checksum, the whole file is read first, and waits in memory or on disk.
     """
     if file.crc32c is not None:
         yield cast("BinaryIO", reader), file.crc32c

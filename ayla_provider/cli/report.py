@@ -1,7 +1,7 @@
 """
 What the archive has of the export, hour by hour, for people and for programs.
 
-The command line is in :mod:`ayla_provider.__main__`. Nothing is changed, and nothing but small records is read.
+It changes nothing, and reads only small records. The command line is in :mod:`ayla_provider.cli.main`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ayla_provider.cli.report_table import Row, Summary
-from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
-from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
-from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
+from ayla_provider.domain.events import EVENT_TYPES, EventType, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of
 from ayla_provider.errors import AylaConfigError, AylaError
 
@@ -36,9 +34,9 @@ class Report:
     :param conn_id: the id of an Airflow connection of type ``ayla``
     :param destination: the archive's URL; by default what the Variable ``ayla_export_destination`` holds
     :param destination_conn_id: as the copying tasks have it
-    :param event_types: in any spelling; by default the documented ones, and what else the bucket shows
+    :param event_types: in any spelling; by default the documented ones, and others that the bucket has
     :param since: the first hour, aware
-    :param until: the end of the last hour, aware; hours that aren't over are left out
+    :param until: the end of the last hour, aware; hours that aren't over are ignored
     """
 
     def __init__(
@@ -64,7 +62,7 @@ class Report:
 
     def open(self) -> None:
         """
-        Look up the connections, sign in if need be, and learn the event types.
+        Read the connections, sign in if necessary, and find the event types.
 
         :raises AylaError: if that fails, or there is no hour to compare
         """
@@ -77,8 +75,8 @@ class Report:
         self.until = min(self.until, hour_of(self._export.now()))
         if self.since >= self.until:
             raise AylaConfigError(
-                f"no hour lies between {describe_hour(self.since)} and {describe_hour(self.until)}. An hour that isn't "
-                "over isn't compared."
+                f"no hour is between {describe_hour(self.since)} and {describe_hour(self.until)}. Only hours that are "
+                "over are compared."
             )
         self.destination = self.destination or _variable()
         self._records = Records(open_destination(self.destination, self.destination_conn_id))
@@ -86,35 +84,35 @@ class Report:
         self.summary = Summary(list(dict.fromkeys(map(parse_event_type, names))))
 
     @property
-    def event_types(self) -> list[str]:
-        """Those that are compared."""
+    def event_types(self) -> list[EventType]:
+        """The event types to compare."""
         return list(self.summary.newest)
 
     @property
     def total(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return (self.until - self.since) // ONE_HOUR * len(self.event_types)
 
     @property
     def width(self) -> int:
-        """How wide the event types are in the table."""
+        """The width of the column of event types, in characters."""
         return max(map(len, ["event type", *self.event_types]))
 
     @property
     def name(self) -> str:
-        """Which archive is compared, and with what, for people: of several OEMs each has a report of its own."""
+        """The connection and the archive, for people: with several OEMs, each has its own report."""
         return " and ".join(filter(None, [self.conn_id, self.destination]))
 
     @property
     def title(self) -> str:
-        """What is compared, for people."""
+        """The comparison's name and interval, for people."""
         return f"{self.name}, {describe_hour(self.since)} to {describe_hour(self.until)}"
 
     def rows(self) -> Iterator[Row]:
         """
         Yield each hour of each event type, the oldest first, and count it.
 
-        :raises AylaError: if source or destination can't be seen
+        :raises AylaError: if source or destination can't be read
         """
         for row in compare(self._export, self._records, self.event_types, self.since, self.until):
             self.summary.add(row)
@@ -122,7 +120,7 @@ class Report:
 
     def document(self, rows: Iterable[Row]) -> dict[str, Any]:
         """
-        Return all of it as JSON has it.
+        Return the whole report, for JSON.
 
         :param rows: all of :meth:`rows`
         """
@@ -137,7 +135,7 @@ class Report:
         }
 
     def told(self, error: Exception) -> str:
-        """Return what a person is told of an error: without a secret, and without what may hold one."""
+        """Return the text of an error for a person, without secrets and without parts that may contain one."""
         if isinstance(error, AylaError) or type(error).__name__ == "AirflowNotFoundException":
             text = str(error)
         else:
@@ -158,7 +156,7 @@ def _variable() -> str:
 
 def moment(text: str, now: datetime) -> datetime:
     """
-    Return the start of the hour that a text means.
+    Return the start of the hour that a text names.
 
     :param text: an ISO 8601 time or date, in UTC if it has no time zone; or a span before now, ``48h`` or ``7d``
     :param now: aware
@@ -172,27 +170,26 @@ def moment(text: str, now: datetime) -> datetime:
         return hour_of(time if time.tzinfo else time.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         raise AylaConfigError(
-            f"{text!r} is no time: write 2026-11-01 or 2026-11-01T07:00 (UTC), or a span before now, 48h or 7d"
+            f"{text!r} isn't a time: write 2026-11-01 or 2026-11-01T07:00 (UTC), or a span before now, 48h or 7d"
         ) from None
 
 
 def compare(
-    export: Export, records: Records, event_types: Sequence[str], start: datetime, end: datetime
+    export: Export, records: Records, event_types: Sequence[EventType], start: datetime, end: datetime
 ) -> Iterator[Row]:
     """
     Yield each hour of each event type, the oldest first, as soon as its month is compared.
 
-    :param event_types: as :func:`~ayla_provider.domain.events.parse_event_type` returns them
     :param start: aware, on the hour
     :param end: aware, on the hour, exclusive
-    :raises AylaError: if source or destination can't be seen
+    :raises AylaError: if source or destination can't be read
     """
-    from ayla_provider.archive.coverage import WINDOW, survey
+    from ayla_provider.archive.compare import WINDOW, survey
 
-    bounds = {"quiet_period": QUIET_PERIOD + LEFT_TO_THE_EXPORT, "patience": PATIENCE + LEFT_TO_THE_EXPORT}
     while start < end:
         until = min(end, start + WINDOW)
-        surveyed = survey(export, records, event_types, start, until, **bounds)
-        found = [Row.of(hour) for hours in surveyed for hour in hours]
-        yield from sorted(found, key=lambda row: (row.hour, row.event_type))
+        rows: list[Row] = []
+        for covered in survey(export, records, event_types, start, until):
+            rows.extend(map(Row.of, covered))
+        yield from sorted(rows, key=lambda row: (row.hour.start, row.hour.event_type))
         start = until

@@ -1,4 +1,4 @@
-"""What a report tells of hours and their sum. Pure."""
+"""The rows of a report, and their summary. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
+from ayla_provider.domain.events import EventType
 from ayla_provider.domain.failure import Failure
-from ayla_provider.domain.hour import describe_hour, format_folder
+from ayla_provider.domain.hour import ExportHour, describe_hour, format_folder
 from ayla_provider.domain.units import files_text, size_text
 
 _COPIED = (Coverage.LANDED, Coverage.LATE, Coverage.EMPTY)
@@ -20,29 +21,39 @@ _COPIED = (Coverage.LANDED, Coverage.LATE, Coverage.EMPTY)
 class Row:
     """One hour of one event type."""
 
-    hour: datetime
-    """The hour's start, aware, UTC."""
-    event_type: str
+    hour: ExportHour
     state: Coverage
     files: int
     """How many files the archive has, or would have after a copy."""
     bytes: int
-    """The same of the bytes."""
+    """How many bytes the archive has, or would have after a copy."""
     lag: timedelta | None
     """How long after the hour's end its newest file came; None without files."""
     gap: str = ""
-    """What a missing or changed hour lacks, for people."""
+    """What the archive lacks of a missing or changed hour, for people."""
     failure: Failure | None = None
     """Why the last copy of a missing or changed hour failed, if it did."""
 
     @classmethod
-    def of(cls, hour: HourCoverage) -> Row:
-        """Return what is told of an hour."""
-        gap = "" if hour.state.complete else ": ".join(filter(None, (describe_gap(hour), hour.problem)))
-        return cls(hour.hour, hour.event_type, hour.state, hour.files, hour.bytes, hour.lag, gap, hour.failure)
+    def of(cls, coverage: HourCoverage) -> Row:
+        """Return the row of an hour."""
+        gap = ""
+        if not coverage.state.complete:
+            gap = describe_gap(coverage)
+            if coverage.problem:
+                gap += f": {coverage.problem}"
+        return cls(
+            hour=coverage.hour,
+            state=coverage.state,
+            files=coverage.files,
+            bytes=coverage.bytes,
+            lag=coverage.lag,
+            gap=gap,
+            failure=coverage.failure,
+        )
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the row, for JSON."""
         failure = self.failure and {
             "error": self.failure.error,
             "message": self.failure.message,
@@ -51,8 +62,8 @@ class Row:
             "passing": self.failure.passing,
         }
         return {
-            "hour": self.hour.isoformat(),
-            "event_type": self.event_type,
+            "hour": self.hour.start.isoformat(),
+            "event_type": self.hour.event_type,
             "state": self.state.value,
             "files": self.files,
             "bytes": self.bytes,
@@ -63,7 +74,7 @@ class Row:
 
     def line(self, width: int) -> str:
         """
-        Return it as a line of the table.
+        Return the row as a line of the table.
 
         :param width: of the event types
         """
@@ -73,8 +84,8 @@ class Row:
             remark += f"; its copy failed at {_minute(self.failure.failed_at)} UTC: {self.failure.error}: {message}"
         return _line(
             width,
-            _minute(self.hour),
-            self.event_type,
+            _minute(self.hour.start),
+            self.hour.event_type,
             self.state.value,
             f"{self.files:,}",
             size_text(self.bytes),
@@ -85,19 +96,19 @@ class Row:
 
 class Summary:
     """
-    What the rows come to.
+    The sums of the rows, and what they mean.
 
-    :param event_types: those that are compared
+    :param event_types: the event types of the rows
     """
 
-    def __init__(self, event_types: Sequence[str]) -> None:
+    def __init__(self, event_types: Sequence[EventType]) -> None:
         self.states = Counter[Coverage]()
         self.files = 0
         self.bytes = 0
-        self.newest: dict[str, datetime | None] = dict.fromkeys(event_types)
-        """Event type to the newest hour that the archive has, None if it has none."""
+        self.newest: dict[EventType, datetime | None] = dict.fromkeys(event_types)
+        """Event type to the start of the newest hour that the archive has, None if it has none."""
         self.failed = 0
-        """How many of the hours that lack something couldn't be copied."""
+        """How many incomplete hours have a failed copy."""
 
     def add(self, row: Row) -> None:
         """Count a row."""
@@ -106,11 +117,12 @@ class Summary:
         self.bytes += row.bytes
         self.failed += row.failure is not None
         if row.state in _COPIED:
-            self.newest[row.event_type] = max(row.hour, self.newest[row.event_type] or row.hour)
+            known = self.newest[row.hour.event_type]
+            self.newest[row.hour.event_type] = max(row.hour.start, known or row.hour.start)
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is missing, and nothing has changed."""
+        """Whether no hour is missing or changed."""
         return all(state.complete for state in self.states)
 
     @property
@@ -118,25 +130,30 @@ class Summary:
         """What it means, and what to do."""
         missing, changed = self.states[Coverage.MISSING], self.states[Coverage.CHANGED]
         waiting, overdue = self.states[Coverage.WAITING], self.states[Coverage.OVERDUE]
-        if self.complete:
-            said = ["Nothing is missing."]
-        else:
-            counts = [_hours(missing, "are missing")] if missing else []
-            counts += [_hours(changed, "have changed at Ayla since the copy")] if changed else []
-            said = [
-                f"{' and '.join(counts)}: the reconcile DAG repairs the last two days each hour and all the rest each "
-                "week; or clear the hour's copy task."
+        incomplete = []
+        if missing:
+            incomplete.append(_hours(missing, "is missing", "are missing"))
+        if changed:
+            incomplete.append(_hours(changed, "has changed", "have changed") + " at Ayla since the copy")
+        if incomplete:
+            sentences = [
+                f"{' and '.join(incomplete)}: the reconcile DAG repairs the last two days every hour, and everything "
+                "else every week; or clear the hour's copy task."
             ]
+        else:
+            sentences = ["Nothing is missing."]
         if self.failed:
-            said.append(f"{_hours(self.failed, 'have a failed copy')}: the line says what to mend.")
+            hours = _hours(self.failed, "has a failed copy", "have a failed copy")
+            sentences.append(f"{hours}: the row says what to fix.")
         if overdue:
-            said.append(f"{_hours(overdue, 'are overdue')}: Ayla's exporter seems to be stalled, ask Ayla support.")
+            hours = _hours(overdue, "is overdue", "are overdue")
+            sentences.append(f"{hours}: Ayla's exporter seems to be stalled, ask Ayla support.")
         if waiting:
-            said.append(f"{_hours(waiting, 'are still waited for')}.")
-        return " ".join(said)
+            sentences.append(f"{_hours(waiting, 'may', 'may')} still get files.")
+        return " ".join(sentences)
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the summary, for JSON."""
         return {
             "complete": self.complete,
             "verdict": self.verdict,
@@ -144,14 +161,16 @@ class Summary:
             "files": self.files,
             "bytes": self.bytes,
             "failed": self.failed,
-            "newest": {kind: hour and hour.isoformat() for kind, hour in self.newest.items()},
+            "newest": {event_type: hour and hour.isoformat() for event_type, hour in self.newest.items()},
         }
 
     def text(self) -> str:
-        """Return it as it stands below the table."""
+        """Return the summary as text, for the end of the table."""
         states = ", ".join(f"{self.states[state]:,} {state.value}" for state in Coverage if self.states[state])
         width = max(map(len, self.newest))
-        newest = [f"  {kind:{width}}  {describe_hour(hour) if hour else '-'}" for kind, hour in self.newest.items()]
+        newest = []
+        for event_type, hour in self.newest.items():
+            newest.append(f"  {event_type:{width}}  {describe_hour(hour) if hour else '-'}")
         return "\n".join(
             [
                 f"{self.states.total():,} hours: {states or 'none'}",
@@ -170,11 +189,11 @@ def header(width: int) -> str:
 
     :param width: of the event types
     """
-    return _line(width, "hour (UTC)", "event type", "state", "files", "bytes", "lag", "what is lacking")
+    return _line(width, "hour (UTC)", "event type", "state", "files", "bytes", "lag", "what is missing")
 
 
 def lag_text(lag: timedelta | None) -> str:
-    """Return a lag as people read it: ``26 min``, ``26.3 h``."""
+    """Return a lag for people: ``26 min``, ``26.3 h``."""
     if lag is None:
         return "-"
     minutes = lag.total_seconds() / 60
@@ -189,7 +208,6 @@ def _minute(time: datetime) -> str:
     return format_folder(time)[:16]
 
 
-def _hours(count: int, are: str) -> str:
-    if count == 1:
-        return f"1 hour {are.replace('are ', 'is ', 1).replace('have ', 'has ', 1)}"
-    return f"{count:,} hours {are}"
+def _hours(count: int, singular: str, plural: str) -> str:
+    """Return a number of hours and the right form of a verb: ``1 hour is missing``, ``2 hours are missing``."""
+    return f"1 hour {singular}" if count == 1 else f"{count:,} hours {plural}"

@@ -1,4 +1,4 @@
-"""What a listing and the time say about an hour. Pure, so that everything that asks gets the same answer."""
+"""The state of an hour, from a listing and the time. Pure, so that everything that asks gets the same answer."""
 
 from __future__ import annotations
 
@@ -6,23 +6,64 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.paths import ExportFile
+from ayla_provider.errors import AylaConfigError
 
 QUIET_PERIOD = timedelta(minutes=15)
-"""How long an hour's newest file must have stood for the hour to count as landed."""
+"""The default of :attr:`ArrivalRule.quiet_period`."""
 
 PATIENCE = timedelta(minutes=90)
-"""How long after its end an hour without files is waited for: of 266 objects that Ayla published, 95 % came within
-49 minutes of their hour's end, 97 % within an hour."""
+"""The default of :attr:`ArrivalRule.patience`: of 266 objects that Ayla published, 95 % came within 49 minutes of
+their hour's end, and 97 % within an hour."""
 
 SHORTEST_RETENTION = timedelta(days=30)
-"""Nothing younger than this is taken for expired: Ayla keeps an export for three to twelve months."""
+"""No hour younger than this counts as expired: Ayla keeps an export for three to twelve months."""
 
 EXPIRY = timedelta(days=2)
-"""How much younger than the oldest object an hour may be and still have expired: files come up to 26 h late, and expire
-as late."""
+"""An hour can have expired although it is younger than the oldest object, by less than this: files come up to 26 hours
+late, and expire as late."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalRule:
+    """
+    When an hour counts as complete.
+
+    :param quiet_period: an hour with files has landed when its newest file is at least this old
+    :param patience: an hour without files is waited for until this long after its end
+    :raises AylaConfigError: if one of them is negative
+    """
+
+    quiet_period: timedelta = QUIET_PERIOD
+    patience: timedelta = PATIENCE
+
+    def __post_init__(self) -> None:
+        for name, value in (("quiet_period", self.quiet_period), ("patience", self.patience)):
+            if value < timedelta(0):
+                raise AylaConfigError(f"{name} is {value}: expected zero or more")
+
+    def earliest(self, hour: ExportHour) -> datetime:
+        """Return the time before which an hour can't be settled, so that nobody has to look."""
+        return hour.end + self.quiet_period
+
+    def plus(self, extra: timedelta) -> ArrivalRule:
+        """Return the rule that waits longer in both cases."""
+        return ArrivalRule(self.quiet_period + extra, self.patience + extra)
+
+    def override(self, quiet_period: timedelta | None, patience: timedelta | None) -> ArrivalRule:
+        """
+        Return the rule with other values.
+
+        :param quiet_period: None to keep the rule's own
+        :param patience: None to keep the rule's own
+        """
+        return ArrivalRule(
+            self.quiet_period if quiet_period is None else quiet_period,
+            self.patience if patience is None else patience,
+        )
 
 
 class HourState(StrEnum):
@@ -31,30 +72,46 @@ class HourState(StrEnum):
     OPEN = "open"
     """The hour isn't over."""
     ARRIVING = "arriving"
-    """Files are there, the newest younger than the quiet period."""
+    """The hour has files. The newest is younger than the quiet period."""
     LANDED = "landed"
-    """Files are there, and none came during the quiet period."""
+    """The hour has files. None came during the quiet period."""
     PENDING = "pending"
-    """No files, but the patience isn't over."""
+    """The hour has no files. The patience isn't over."""
     EMPTY = "empty"
-    """No files, the patience over, and the exporter is known to be alive: there were no events."""
+    """The hour has no files. The patience is over, and the exporter is alive: there were no events."""
     OVERDUE = "overdue"
-    """No files, the patience over, and no sign of life of the exporter since: it is stalled."""
+    """The hour has no files. The patience is over, and the exporter gives no sign of life: it is stalled."""
     EXPIRED = "expired"
-    """No files, and older than what the source still keeps: whether there were events can't be known any more."""
+    """The hour has no files, and is older than what the source still keeps: nobody can know whether it had events."""
+
+    @property
+    def unsettled_because(self) -> str | None:
+        """Why files may still come, for people; None if there is nothing left to wait for."""
+        match self:
+            case HourState.OPEN:
+                return "the hour isn't over"
+            case HourState.ARRIVING:
+                return "its newest file is so young that others may follow; the files so far were copied"
+            case HourState.PENDING:
+                return "no file has come yet, and files may still come"
+            case HourState.OVERDUE:
+                return "no file has come, and none of a later hour either: Ayla's exporter seems to be stalled"
+            case HourState.LANDED | HourState.EMPTY | HourState.EXPIRED:
+                return None
+            case _:
+                assert_never(self)
 
     @property
     def settled(self) -> bool:
         """Whether there is nothing left to wait for."""
-        return self in (HourState.LANDED, HourState.EMPTY, HourState.EXPIRED)
+        return self.unsettled_because is None
 
 
 @dataclass(frozen=True, slots=True)
 class HourStatus:
-    """One hour of one event type: its state and the files that stand in the source."""
+    """The state of one hour, and its files in the source."""
 
-    event_type: str
-    hour: datetime
+    hour: ExportHour
     state: HourState
     files: tuple[ExportFile, ...] = ()
 
@@ -65,106 +122,90 @@ class HourStatus:
 
 
 def hour_state(
-    hour: datetime,
+    start: datetime,
     files: Iterable[ExportFile],
+    rule: ArrivalRule,
     *,
     now: datetime,
-    quiet_period: timedelta = QUIET_PERIOD,
-    patience: timedelta = PATIENCE,
     alive: bool,
     expired: bool = False,
 ) -> HourState:
     """
     Return the state of an hour.
 
-    :param hour: its start, aware
+    :param start: of the hour, aware
     :param files: the hour's files in the source
     :param now: aware
-    :param alive: whether the exporter gave a sign of life since the hour's patience was over, see :class:`SignsOfLife`;
-        it matters only where :func:`needs_life` says so
-    :param expired: whether the hour is older than what the source still keeps; it matters there only, too
+    :param alive: whether the exporter gave a sign of life after the hour's patience was over, see
+        :class:`SignsOfLife`; it matters only where :func:`needs_life` says so
+    :param expired: whether the hour is older than what the source still keeps; it matters in the same case only
     """
-    end = hour + ONE_HOUR
+    end = start + ONE_HOUR
     if now < end:
         return HourState.OPEN
     newest = max((file.created for file in files), default=None)
     if newest is not None:
-        return HourState.LANDED if now - newest >= quiet_period else HourState.ARRIVING
-    if now - end < patience:
+        return HourState.LANDED if now - newest >= rule.quiet_period else HourState.ARRIVING
+    if now - end < rule.patience:
         return HourState.PENDING
     if expired:
         return HourState.EXPIRED
     return HourState.EMPTY if alive else HourState.OVERDUE
 
 
-def needs_life(hour: datetime, files: Collection[ExportFile], *, now: datetime, patience: timedelta) -> bool:
+def needs_life(start: datetime, files: Collection[ExportFile], *, now: datetime, patience: timedelta) -> bool:
     """Whether a sign of life of the exporter decides the hour's state: between empty and overdue."""
-    return not files and now - (hour + ONE_HOUR) >= patience
+    return not files and now - (start + ONE_HOUR) >= patience
 
 
 @dataclass(frozen=True, slots=True)
 class SignsOfLife:
-    """What objects of any event type prove of the exporter: that it ran after an hour was due, and what is kept."""
+    """What objects of any event type prove: that the exporter ran after an hour was due, and what the source keeps."""
 
     newest_hour: datetime | None = None
+    """The start of the newest hour with an object."""
     newest_created: datetime | None = None
     oldest_hour: datetime | None = None
-    """Of all objects at the source; None where it wasn't asked, since nothing in question is old enough."""
+    """The start of the oldest hour with an object. None if nobody asked, because no hour in question is old enough."""
 
     @classmethod
     def of(cls, files: Iterable[ExportFile]) -> SignsOfLife:
         """Return what these files prove."""
         known = list(files)
         return cls(
-            newest_hour=max((file.hour for file in known), default=None),
+            newest_hour=max((file.hour.start for file in known), default=None),
             newest_created=max((file.created for file in known), default=None),
         )
 
-    def after(self, hour: datetime, patience: timedelta) -> bool:
-        """Whether some object stands in a later hour, or was created after the hour's end and patience."""
-        return (self.newest_hour is not None and self.newest_hour > hour) or (
-            self.newest_created is not None and self.newest_created >= hour + ONE_HOUR + patience
-        )
+    def after(self, start: datetime, patience: timedelta) -> bool:
+        """Whether an object is of a later hour, or was created after the hour's end and patience."""
+        if self.newest_hour is not None and self.newest_hour > start:
+            return True
+        return self.newest_created is not None and self.newest_created >= start + ONE_HOUR + patience
 
-    def expired(self, hour: datetime) -> bool:
-        """Whether an hour without files is so old that they may have expired, or that there was no export yet."""
-        return self.oldest_hour is not None and hour < self.oldest_hour + EXPIRY
+    def expired(self, start: datetime) -> bool:
+        """Whether an hour without files is so old that its files may have expired, or that there was no export yet."""
+        return self.oldest_hour is not None and start < self.oldest_hour + EXPIRY
 
 
 def settle(
-    event_type: str,
-    hours: Sequence[datetime],
-    files: Iterable[ExportFile],
-    *,
-    now: datetime,
-    quiet_period: timedelta,
-    patience: timedelta,
-    life: SignsOfLife,
+    hours: Sequence[ExportHour], files: Iterable[ExportFile], rule: ArrivalRule, *, now: datetime, life: SignsOfLife
 ) -> list[HourStatus]:
     """
     Return the status of each hour, in the order of the hours.
 
-    :param hours: the starts of the hours, aware
-    :param files: the files of the event type in the source, of these hours and perhaps of others
+    :param files: the files in the source, of these hours and perhaps of others
+    :param now: aware
     """
-    found: dict[datetime, list[ExportFile]] = {hour: [] for hour in hours}
+    files_of: dict[ExportHour, list[ExportFile]] = {hour: [] for hour in hours}
     for file in files:
-        if file.hour in found:
-            found[file.hour].append(file)
-    return [
-        HourStatus(
-            event_type,
-            hour,
-            hour_state(
-                hour,
-                of_hour,
-                now=now,
-                quiet_period=quiet_period,
-                patience=patience,
-                alive=life.after(hour, patience),
-                expired=life.expired(hour),
-            ),
-            tuple(sorted(of_hour, key=lambda file: file.name)),
-        )
-        for hour, of_hour in found.items()
-    ]
+        if file.hour in files_of:
+            files_of[file.hour].append(file)
+    statuses = []
+    for hour, of_hour in files_of.items():
+        alive = life.after(hour.start, rule.patience)
+        expired = life.expired(hour.start)
+        state = hour_state(hour.start, of_hour, rule, now=now, alive=alive, expired=expired)
+        of_hour.sort(key=lambda file: file.name)
+        statuses.append(HourStatus(hour, state, tuple(of_hour)))
+    return statuses

@@ -1,41 +1,42 @@
-"""The source beside the archive, hour by hour: what is there, what is missing, what changed. Pure."""
+"""What the archive has of each hour, compared with the source: complete, missing or changed. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
 from ayla_provider.domain.arrival import PATIENCE, HourState, HourStatus
 from ayla_provider.domain.failure import Failure, facts_of
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.domain.units import files_text
 
 LEFT_TO_THE_EXPORT = ONE_HOUR
-"""How long an hour that settled is left to the DAG that copies it, before anything else counts it as missing."""
+"""How long after an hour settles the export DAG has time to copy it, before the hour counts as missing."""
 
 
 class Coverage(StrEnum):
-    """What the archive has of one hour of one event type."""
+    """What the archive has of one hour."""
 
     LANDED = "landed"
-    """Every file of the source, in its newest generation."""
+    """It has every file of the source, in the newest generation."""
     LATE = "late"
-    """The same, but a file came later than the patience after the hour's end."""
+    """The same, but a file came after the hour's patience was over."""
     EMPTY = "empty"
-    """A manifest without files, and none at the source."""
+    """It has a manifest without files, and the source has no files."""
     WAITING = "waiting"
-    """Nothing, and the hour may still get files: open, arriving or pending."""
+    """It has nothing, and files may still come: the hour is open, arriving or pending."""
     OVERDUE = "overdue"
-    """Nothing, since the exporter is stalled."""
+    """It has nothing, because the exporter is stalled."""
     MISSING = "missing"
-    """No manifest, although the hour is settled at the source."""
+    """It has no manifest, although the hour is settled at the source."""
     CHANGED = "changed"
-    """A manifest, but the source has new files or newer generations."""
+    """It has a manifest, but the source has new files or newer generations."""
     EXPIRED = "expired"
-    """Nothing, and the source keeps nothing of that time any more."""
+    """It has nothing, and the source no longer keeps files of that time."""
 
     @property
     def complete(self) -> bool:
@@ -43,33 +44,36 @@ class Coverage(StrEnum):
         return self not in (Coverage.MISSING, Coverage.CHANGED)
 
 
-_WITHOUT_MANIFEST = {
-    HourState.LANDED: Coverage.MISSING,
-    HourState.EMPTY: Coverage.MISSING,
-    HourState.OVERDUE: Coverage.OVERDUE,
-    HourState.EXPIRED: Coverage.EXPIRED,
-}
+def _without_manifest(state: HourState) -> Coverage:
+    match state:
+        case HourState.OPEN | HourState.ARRIVING | HourState.PENDING:
+            return Coverage.WAITING
+        case HourState.LANDED | HourState.EMPTY:
+            return Coverage.MISSING
+        case HourState.OVERDUE:
+            return Coverage.OVERDUE
+        case HourState.EXPIRED:
+            return Coverage.EXPIRED
+        case _:
+            assert_never(state)
 
 
 @dataclass(frozen=True, slots=True)
 class HourCoverage:
-    """One hour of one event type: its status at the source, and the archive's manifest."""
+    """One hour: its status at the source, and the archive's manifest."""
 
     status: HourStatus
     manifest: Manifest | None
     problem: str = ""
-    """Why the manifest that stands there can't be read."""
+    """Why the manifest can't be read; empty if it can, or if there is none."""
     note: Failure | None = None
-    """What the last task left that couldn't copy the hour, perhaps long ago."""
+    """The note of the last task that couldn't copy the hour, perhaps an old one."""
+    patience: timedelta = PATIENCE
+    """A file that comes later than this after the hour's end is late."""
 
     @property
-    def event_type(self) -> str:
-        """The event type."""
-        return self.status.event_type
-
-    @property
-    def hour(self) -> datetime:
-        """The hour's start, aware, UTC."""
+    def hour(self) -> ExportHour:
+        """The hour."""
         return self.status.hour
 
     @property
@@ -92,16 +96,16 @@ class HourCoverage:
         """
         What the archive has.
 
-        A file in the manifest that the source no longer shows has expired there; that is no change. Whether the copies
-        still stand is the customer's own affair.
+        A file in the manifest that the source no longer shows has expired there; that isn't a change. Whether the
+        copies still exist isn't checked.
         """
         if self.manifest is None:
-            return Coverage.MISSING if self.problem else _WITHOUT_MANIFEST.get(self.status.state, Coverage.WAITING)
+            return Coverage.MISSING if self.problem else _without_manifest(self.status.state)
         if self.new_files or self.replaced_files:
             return Coverage.CHANGED
         if not self.manifest.files:
             return Coverage.EMPTY
-        return Coverage.LATE if self.lag and self.lag > PATIENCE else Coverage.LANDED
+        return Coverage.LATE if self.lag and self.lag > self.patience else Coverage.LANDED
 
     @property
     def needs_repair(self) -> bool:
@@ -110,9 +114,10 @@ class HourCoverage:
 
     @property
     def failure(self) -> Failure | None:
-        """The note, unless the hour was copied since, or the source shows something else than it did then."""
-        noted = self.note is not None and self.note.facts == facts_of(self.status)
-        return self.note if noted and not self.state.complete else None
+        """The note; None if the hour was copied since, or if the source no longer shows the same files."""
+        if self.note is None or self.state.complete:
+            return None
+        return self.note if self.note.facts == facts_of(self.status) else None
 
     @property
     def files(self) -> int:
@@ -128,28 +133,31 @@ class HourCoverage:
 
     @property
     def lag(self) -> timedelta | None:
-        """How long after the hour's end its newest file came; None without files."""
+        """How long after the hour's end the newest file came; None without files."""
         created = [file.created for file in self.status.files]
         if self.manifest:
             created += [datetime.fromisoformat(file.created) for file in self.manifest.files]
-        return max(created) - (self.hour + ONE_HOUR) if created else None
+        return max(created) - self.hour.end if created else None
 
 
 def describe_gap(coverage: HourCoverage) -> str:
     """
-    Return what an hour lacks, for people: ``1 new file, 26.3 h late``.
+    Return what the archive lacks of an hour, for people: ``1 new file, 26.3 h late``.
 
-    How late the newest of the files came is told if it was later than the patience.
+    The text says how late the newest of these files came, if it came after the patience was over.
     """
     if coverage.problem:
         return "its manifest can't be read"
     if coverage.manifest is None:
         lacking = coverage.status.files
-        told = f"never copied, {files_text(len(lacking))}" if lacking else "never copied, no events"
+        gap = f"never copied, {files_text(len(lacking))}" if lacking else "never copied, no events"
     else:
         new, replaced = coverage.new_files, coverage.replaced_files
         lacking = (*new, *replaced)
         counts = ((len(new), "new"), (len(replaced), "replaced"))
-        told = " and ".join(files_text(count, kind) for count, kind in counts if count)
-    lag = max((file.created for file in lacking), default=coverage.hour) - (coverage.hour + ONE_HOUR)
-    return told + (f", {lag / ONE_HOUR:.1f} h late" if lag > PATIENCE else "")
+        gap = " and ".join(files_text(count, kind) for count, kind in counts if count)
+    newest = max((file.created for file in lacking), default=coverage.hour.end)
+    lag = newest - coverage.hour.end
+    if lag > coverage.patience:
+        gap += f", {lag / ONE_HOUR:.1f} h late"
+    return gap

@@ -1,4 +1,4 @@
-"""A note that an hour couldn't be copied: so that nothing tries it over and over, and nobody has to search for why."""
+"""A note that an hour couldn't be copied, and why. It keeps the reconcile DAG from trying the same again and again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ayla_provider.domain.arrival import HourStatus
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.errors import AylaError
 
 FORMAT = "ayla-export-failure/1"
@@ -19,25 +20,23 @@ _LONGEST = timedelta(days=7)
 
 
 def facts_of(status: HourStatus) -> str:
-    """Return a digest of the files, in their generations, that the source shows for an hour."""
+    """Return a digest of the files, with their generations, that the source shows for an hour."""
     shown = "\n".join(sorted(f"{file.generation} {file.name}" for file in status.files))
     return hashlib.sha256(shown.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What the last task that couldn't copy an hour left for those that come after it."""
+    """What the last task that couldn't copy an hour leaves for later tasks."""
 
-    event_type: str
-    hour: datetime
-    """The hour's start, aware, UTC."""
+    hour: ExportHour
     facts: str
     """What the source showed, see :func:`facts_of`."""
     error: str
-    """The error's class."""
+    """The name of the error's class."""
     message: str
     passing: bool
-    """Whether trying again later can succeed without anybody changing something."""
+    """Whether a later try can succeed although nobody changes anything."""
     tasks: int
     """How many tasks in a row failed, each after all its tries, while the source showed the same."""
     failed_at: datetime
@@ -46,9 +45,9 @@ class Failure:
 
     def is_to_be_left(self, now: datetime) -> bool:
         """
-        Whether another copy would only fail once more, while the source shows what it showed.
+        Whether another copy would only fail again, as long as the source shows the same files.
 
-        Where only a person can help, always; otherwise for 2, 4, 8, ... hours, at last for seven days.
+        If only a person can help, always. Otherwise for 2, 4, 8, ... hours, and for seven days at most.
         """
         pause = min(ONE_HOUR * 2 ** min(self.tasks, 10), _LONGEST)
         return not self.passing or now < self.failed_at + pause
@@ -57,8 +56,8 @@ class Failure:
         """Return the note as JSON text: the inverse of :func:`loads`."""
         document = {
             "format": FORMAT,
-            "event_type": self.event_type,
-            "hour": self.hour.isoformat(),
+            "event_type": self.hour.event_type,
+            "hour": self.hour.start.isoformat(),
             "error": self.error,
             "message": self.message,
             "passing": self.passing,
@@ -71,14 +70,13 @@ class Failure:
 
 
 def loads(text: str | bytes) -> Failure | None:
-    """Return the note that a JSON text holds; None if it is none, which is as good as no note."""
+    """Return the note that a JSON text holds; None if it isn't a valid note."""
     try:
         document: dict[str, Any] = json.loads(text)
         if document["format"] != FORMAT:
             return None
         note = Failure(
-            event_type=str(document["event_type"]),
-            hour=datetime.fromisoformat(document["hour"]),
+            hour=ExportHour(EventType(str(document["event_type"])), datetime.fromisoformat(document["hour"])),
             facts=str(document["facts"]),
             error=str(document["error"]),
             message=str(document["message"]),
@@ -95,10 +93,13 @@ def loads(text: str | bytes) -> Failure | None:
 def note(
     previous: Failure | None, status: HourStatus, error: AylaError, *, now: datetime, written_by: Mapping[str, str]
 ) -> Failure:
-    """Return the note of a task that couldn't copy an hour, which follows the note of an earlier one."""
+    """
+    Return the note of a task that couldn't copy an hour.
+
+    :param previous: the note of an earlier task; None if there is none
+    """
     facts = facts_of(status)
     return Failure(
-        event_type=status.event_type,
         hour=status.hour,
         facts=facts,
         error=type(error).__name__,

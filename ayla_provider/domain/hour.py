@@ -1,15 +1,45 @@
-"""An hour in UTC, the unit of everything; and the folder timestamps of the export."""
+"""One hour of one event type, the unit of everything; and the folder timestamps of the export."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
+from ayla_provider.domain.events import EventType
 from ayla_provider.errors import AylaConfigError
 
 ONE_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ExportHour:
+    """
+    One UTC hour of one event type: waited for, copied, loaded, retried and reported as one.
+
+    Its text is ``datapoint 2026-11-01 07:00 UTC``.
+    """
+
+    event_type: EventType
+    start: datetime
+    """Aware, on the hour."""
+
+    @property
+    def end(self) -> datetime:
+        """The end of the hour, exclusive."""
+        return self.start + ONE_HOUR
+
+    @property
+    def partition(self) -> str:
+        """The hour as folders, without slashes at the ends: ``event_type=datapoint/date=2026-11-01/hour=07``."""
+        utc = self.start.astimezone(UTC)
+        # isoformat pads years below 1000; strftime doesn't.
+        return f"event_type={self.event_type}/date={utc.date().isoformat()}/hour={utc.hour:02}"
+
+    def __str__(self) -> str:
+        return f"{self.event_type} {describe_hour(self.start)}"
 
 
 class FolderStyle(Enum):
@@ -29,7 +59,7 @@ _FOLDER = re.compile(r"(\d{4}-\d{2}-\d{2})([ -])(\d{2}:\d{2}:\d{2})", re.ASCII)
 
 def parse_folder(name: str) -> tuple[datetime, FolderStyle] | None:
     """
-    Return the UTC time that a folder's name states, and its style; None if the name is no such time.
+    Return the UTC time that a folder's name states, and its style; None if the name isn't a time.
 
     :param name: the folder's name alone, without slashes
     """
@@ -46,7 +76,7 @@ def parse_folder(name: str) -> tuple[datetime, FolderStyle] | None:
 
 def format_folder(time: datetime, style: FolderStyle = FolderStyle.SPACE) -> str:
     """Return the name of the folder for a UTC time, in whole seconds: the inverse of :func:`parse_folder`."""
-    # strftime does not pad years below 1000; isoformat does.
+    # isoformat pads years below 1000; strftime doesn't.
     text = time.astimezone(UTC).replace(tzinfo=None, microsecond=0).isoformat(" ")
     return text if style is FolderStyle.SPACE else text.replace(" ", "-")
 
@@ -62,12 +92,12 @@ def hours_between(start: datetime, end: datetime) -> list[datetime]:
 
     :param start: aware, on the hour in UTC
     :param end: aware, on the hour in UTC, later than ``start``
-    :raises AylaConfigError: if either isn't on the hour in UTC, or nothing lies between
+    :raises AylaConfigError: if either isn't on the hour in UTC, or there is no hour between them
     """
     for name, value in (("start", start), ("end", end)):
         if value.tzinfo is None:
             raise AylaConfigError(f"{name} {value.isoformat()} has no time zone: write it as {value.isoformat()}+00:00")
-        # In UTC, since Python never calls a time in a clock change's repeated hour equal to one of another zone.
+        # In UTC, because Python never calls a time in a clock change's repeated hour equal to one in another zone.
         if value.astimezone(UTC) != hour_of(value):
             raise AylaConfigError(
                 f"{name} {value.isoformat()} isn't on the hour in UTC: the export knows whole hours only. "
@@ -82,6 +112,15 @@ def hours_between(start: datetime, end: datetime) -> list[datetime]:
     return list(_steps(start.astimezone(UTC), end.astimezone(UTC)))
 
 
+def hours_of(event_type: EventType, start: datetime, end: datetime) -> list[ExportHour]:
+    """
+    Return the hours of an event type from ``start`` to ``end``, exclusive.
+
+    :raises AylaConfigError: see :func:`hours_between`
+    """
+    return [ExportHour(event_type, hour) for hour in hours_between(start, end)]
+
+
 def _steps(start: datetime, end: datetime) -> Iterator[datetime]:
     while start < end:
         yield start
@@ -90,11 +129,11 @@ def _steps(start: datetime, end: datetime) -> Iterator[datetime]:
 
 def parse_time(value: str | datetime, name: str) -> datetime:
     """
-    Return an aware UTC time from ISO 8601 text, as templates render it, or from a datetime.
+    Return an aware UTC time from a datetime, or from ISO 8601 text as templates render it.
 
     :param value: text such as ``2024-05-09T02:00:00+00:00``
     :param name: the argument's name, for the error
-    :raises AylaConfigError: if it is empty, malformed, or has no time zone
+    :raises AylaConfigError: if the value is empty, malformed, or has no time zone
     """
     if isinstance(value, str):
         if not value.strip():
@@ -107,16 +146,29 @@ def parse_time(value: str | datetime, name: str) -> datetime:
             value = datetime.fromisoformat(text)
         except ValueError:
             raise AylaConfigError(
-                f"{name} {text!r} is no ISO 8601 time: write it as 2024-05-09T02:00:00+00:00"
+                f"{name} {text!r} isn't an ISO 8601 time: write it as 2024-05-09T02:00:00+00:00"
             ) from None
     if value.tzinfo is None:
         raise AylaConfigError(f"{name} {value.isoformat()} has no time zone: write it as {value.isoformat()}+00:00")
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise AylaConfigError(f"{name} {value.isoformat()} lies outside of the calendar in UTC") from None
+        raise AylaConfigError(f"{name} {value.isoformat()} is outside of the calendar in UTC") from None
 
 
 def describe_hour(hour: datetime) -> str:
-    """Return an hour as people write it, ``2024-05-09 02:00 UTC``."""
+    """Return the start of an hour for people, ``2024-05-09 02:00 UTC``."""
     return f"{format_folder(hour)[:16]} UTC"
+
+
+def describe_hours(hours: Sequence[ExportHour]) -> str:
+    """
+    Return consecutive hours of one event type, for a message.
+
+    One hour is ``datapoint 2024-05-09 02:00 UTC``, two hours are
+    ``datapoint 2024-05-09 02:00 UTC to 2024-05-09 04:00 UTC (2 hours)``.
+    """
+    first, last = hours[0], hours[-1]
+    if len(hours) == 1:
+        return str(first)
+    return f"{first} to {describe_hour(last.end)} ({len(hours)} hours)"

@@ -1,4 +1,4 @@
-"""The receipt of one hour, written last: what was copied, proven file by file."""
+"""The manifest of one hour: which files were copied and verified. It is written last, and commits the hour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from ayla_provider.domain.arrival import HourState
-from ayla_provider.domain.hour import describe_hour
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
@@ -21,7 +22,7 @@ FORMAT = "ayla-export-manifest/1"
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """A file that stands complete in the destination."""
+    """A file that is complete in the destination."""
 
     source: str
     """The object's name in the vendor's bucket."""
@@ -34,43 +35,41 @@ class ManifestFile:
     created: str
     """When the vendor created this generation, ISO 8601."""
     path: str
-    """Where the copy stands, relative to the destination."""
+    """The path of the copy, relative to the destination."""
     lines: int | None = field(default=None, compare=False)
-    """Line ends, and one more if the last line has none; None if nobody counted. It makes no file another one."""
+    """The number of lines, also counting a last line without a line end; None if unknown. Ignored in comparisons."""
 
     @classmethod
     def of(cls, file: ExportFile, path: str, crc32c: str, lines: int | None = None) -> ManifestFile:
         """
-        Return the entry of a file that stands at a path.
+        Return the entry of a file whose copy is at a path.
 
-        :param crc32c: of what stands there
-        :param lines: None if nobody counted them
+        :param crc32c: of the copy
+        :param lines: None if unknown
         """
         return cls(file.name, file.generation, file.size, crc32c, file.created.isoformat(), path, lines)
 
     def is_of(self, file: ExportFile, path: str) -> bool:
-        """Whether this is the entry of a file, in the very generation, at a path."""
+        """Whether this is the entry of exactly this generation of a file, at a path."""
         return self == ManifestFile.of(file, path, file.crc32c or self.crc32c)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The receipt of one event type and hour."""
+    """What the destination has of one hour."""
 
-    event_type: str
-    hour: datetime
-    """The hour's start, aware, UTC."""
+    hour: ExportHour
     state: HourState
     """The hour's state when it was copied."""
     revision: int
-    """1 at first; raised whenever files were added or replaced."""
+    """1 at first; one more whenever files are added or replaced."""
     files: tuple[ManifestFile, ...]
     written_at: str
     """ISO 8601, UTC."""
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Which run wrote it: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
     export: str = ""
-    """The URL of the OEM's export, see :attr:`~ayla_provider.source.export.Export.url`; empty if nobody knows."""
+    """The URL of the OEM's export, see :attr:`~ayla_provider.source.export.Export.url`; empty if unknown."""
 
     @property
     def size(self) -> int:
@@ -79,7 +78,7 @@ class Manifest:
 
     @property
     def lines(self) -> int | None:
-        """The lines of all files; None if those of one aren't known."""
+        """The lines of all files; None if those of any file are unknown."""
         known = [file.lines for file in self.files if file.lines is not None]
         return sum(known) if len(known) == len(self.files) else None
 
@@ -90,18 +89,18 @@ class Manifest:
 
     def refuse_other(self, export: str) -> None:
         """
-        Let an archive be that of one OEM: of another one's hour nothing is to be touched, nor taken for its own.
+        Refuse to mix the archives of two OEMs.
 
-        An OEM's export may move to another bucket, and to another cloud.
+        The export of one OEM may move to another bucket, and to another cloud.
 
-        :param export: the URL of the export that the hour is compared with
-        :raises AylaConfigError: if this is the manifest of another OEM's hour
+        :param export: the URL of the export that the connection leads to
+        :raises AylaConfigError: if this manifest is of another OEM's export
         """
         known, asked = _oem_of(self.export), _oem_of(export)
         if self.export and known[0] == asked[0] and known != asked:
             raise AylaConfigError(
-                f"{self.event_type} {describe_hour(self.hour)}: the destination is the archive of the export "
-                f"{self.export}, and the connection leads to {export}. Give each OEM a destination of its own."
+                f"{self.hour}: the destination is the archive of the export {self.export}, and the connection leads "
+                f"to {export}. Give each OEM its own destination."
             )
 
     def dumps(self) -> str:
@@ -109,8 +108,8 @@ class Manifest:
         document = {
             "format": FORMAT,
             "export": self.export,
-            "event_type": self.event_type,
-            "hour": self.hour.isoformat(),
+            "event_type": self.hour.event_type,
+            "hour": self.hour.start.isoformat(),
             "state": self.state.value,
             "revision": self.revision,
             "total_files": len(self.files),
@@ -128,14 +127,13 @@ def loads(text: str | bytes, where: str) -> Manifest:
     Return the manifest that a JSON text holds.
 
     :param where: the manifest's URL, for the error
-    :raises AylaDestinationError: if the text is no manifest of this format
+    :raises AylaDestinationError: if the text isn't a manifest of this format
     """
     try:
         document: dict[str, Any] = json.loads(text)
         _require(document["format"] == FORMAT, f"its format is {document['format']!r}")
         manifest = Manifest(
-            event_type=_typed(document, "event_type", str),
-            hour=datetime.fromisoformat(document["hour"]),
+            hour=_hour(document),
             state=HourState(document["state"]),
             revision=_typed(document, "revision", int),
             files=tuple(_file(entry) for entry in _typed(document, "files", list)),
@@ -144,13 +142,18 @@ def loads(text: str | bytes, where: str) -> Manifest:
             # Manifests of earlier versions don't have it.
             export=_typed({"export": "", **document}, "export", str),
         )
-        _require(manifest.hour.tzinfo is not None, "its hour has no time zone")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise AylaDestinationError(
-            f"{where} is no manifest of format {FORMAT} ({type(error).__name__}: {error}). Move it away and clear "
-            "the task: the hour's files are then verified anew and the manifest is written again."
+            f"{where} is not a valid manifest of format {FORMAT} ({type(error).__name__}: {error}). Move it away and "
+            "clear the task: it then verifies the hour's files and writes the manifest again."
         ) from error
     return manifest
+
+
+def _hour(document: Mapping[str, Any]) -> ExportHour:
+    start = datetime.fromisoformat(document["hour"])
+    _require(start.tzinfo is not None, "its hour has no time zone")
+    return ExportHour(EventType(_typed(document, "event_type", str)), start)
 
 
 def _file(entry: Any) -> ManifestFile:
@@ -176,7 +179,7 @@ def _typed(document: Any, name: str, kind: type[T]) -> T:
 
 
 def _oem_of(export: str) -> tuple[str, str]:
-    """Return the cloud, and what in it is one OEM's alone: a folder of Ayla's bucket, or in S3 the bucket."""
+    """Return the cloud, and the OEM's own place in it: a folder of Ayla's bucket; in S3, a bucket."""
     return export.partition(":")[0], export.rstrip("/").rpartition("/")[2]
 
 
@@ -187,8 +190,7 @@ def _require(holds: bool, otherwise: str) -> None:
 
 def revise(
     previous: Manifest | None,
-    event_type: str,
-    hour: datetime,
+    hour: ExportHour,
     state: HourState,
     copied: Iterable[ManifestFile],
     *,
@@ -197,23 +199,24 @@ def revise(
     export: str = "",
 ) -> Manifest:
     """
-    Return the manifest of an hour whose files now stand in the destination; ``previous`` itself if nothing changed.
+    Return the manifest of an hour whose files are now in the destination; ``previous`` itself if nothing changed.
 
-    A file that the previous manifest holds and the source no longer shows has expired there: it stays. That lines were
-    counted which weren't before is no change: nobody has to read the hour again for it.
+    A file of the previous manifest that the source no longer shows has expired there, and stays in the manifest.
+    A newly known number of lines isn't a change: nobody has to read the hour again because of it.
 
-    :param copied: every file that the source shows for the hour, each proven to stand in the destination
+    :param previous: None if the hour has no manifest yet
+    :param copied: every file that the source shows for the hour; each is verified in the destination
     :param export: the URL of the export
     """
     copied, before = list(copied), previous.files if previous else ()
-    # An export that moved from one bucket to another may show a file in both: one copy stands for both.
-    paths = {file.path: file.source for file in copied}
-    by_source = {file.source: file for file in before if paths.get(file.path, file.source) == file.source}
-    by_content = {(file.path, file.size, file.crc32c): file.lines for file in before}
+    # An export that moved to another bucket may show a file in both: one entry for each path.
+    source_at = {file.path: file.source for file in copied}
+    by_source = {file.source: file for file in before if source_at.get(file.path, file.source) == file.source}
+    lines_of = {(file.path, file.size, file.crc32c): file.lines for file in before}
     for file in copied:
-        # What wasn't moved again wasn't counted again, either.
+        # A file that wasn't copied again wasn't counted again either.
         if file.lines is None:
-            file = replace(file, lines=by_content.get((file.path, file.size, file.crc32c)))
+            file = replace(file, lines=lines_of.get((file.path, file.size, file.crc32c)))
         by_source[file.source] = file
     files = tuple(by_source[source] for source in sorted(by_source))
     if files and state in (HourState.EMPTY, HourState.EXPIRED):
@@ -232,7 +235,6 @@ def revise(
             export=export,
         )
     return Manifest(
-        event_type=event_type,
         hour=hour,
         state=state,
         revision=previous.revision + 1 if previous else 1,
@@ -245,8 +247,8 @@ def revise(
 
 def describe(manifest: Manifest) -> str:
     """Return a line for the log."""
-    lines = "" if manifest.lines is None else f", {manifest.lines:,} line{'' if manifest.lines == 1 else 's'}"
-    return (
-        f"{manifest.event_type} {describe_hour(manifest.hour)}: {manifest.state.value}, "
-        f"{files_text(len(manifest.files))}, {size_text(manifest.size)}{lines}, revision {manifest.revision}"
-    )
+    parts = [manifest.state.value, files_text(len(manifest.files)), size_text(manifest.size)]
+    if manifest.lines is not None:
+        parts.append(f"{manifest.lines:,} {'line' if manifest.lines == 1 else 'lines'}")
+    parts.append(f"revision {manifest.revision}")
+    return f"{manifest.hour}: {', '.join(parts)}"

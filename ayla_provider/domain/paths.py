@@ -1,4 +1,4 @@
-"""Object names of the export, and where a copy of each stands in the destination."""
+"""Names of the export's objects, and the paths of their copies in the destination."""
 
 from __future__ import annotations
 
@@ -9,51 +9,52 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import quote, unquote
 
-from ayla_provider.domain.hour import FolderStyle, format_folder, hour_of, parse_folder
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ExportHour, FolderStyle, format_folder, hour_of, parse_folder
 from ayla_provider.errors import AylaUnsafeNameError
 
 MANIFESTS = "_manifests"
 """The folder of the manifests, beside the event types: a glob over an event type reads CSV files only."""
 
 FAILURES = "_failures"
-"""The folder of the notes on hours that couldn't be copied."""
+"""The folder of the notes about hours that couldn't be copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
     """One object of the export: one CSV file, in one generation."""
 
-    event_type: str
+    event_type: EventType
     folder_time: datetime
     """The time that its folder states, aware, UTC."""
     style: FolderStyle
     """How its folder writes that time."""
     file: str
-    """What stands below the folder."""
+    """The rest of the name, below the folder."""
     name: str
     """The object's whole name in the vendor's bucket."""
     size: int
     """Bytes."""
     crc32c: str | None
-    """Base64 of the big-endian CRC32C, as Cloud Storage states it; None where listings don't."""
+    """Base64 of the big-endian CRC32C, as Cloud Storage states it; None where listings don't state it."""
     generation: int
     created: datetime
     """When this generation was created: aware, UTC."""
     etag: str = ""
-    """What a request for this content names, where generations can't be asked for."""
+    """Identifies this content in requests, where a request can't name a generation."""
 
     @property
-    def hour(self) -> datetime:
-        """The UTC hour that the file belongs to: its folder's, whatever the events inside say."""
-        return hour_of(self.folder_time)
+    def hour(self) -> ExportHour:
+        """The hour that the file belongs to: the folder decides, not the events in the file."""
+        return ExportHour(self.event_type, hour_of(self.folder_time))
 
 
 class Layout(StrEnum):
-    """How a copy's path is made from its source."""
+    """How the path of a copy follows from the object's name."""
 
     PARTITIONED = "partitioned"
-    """``event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv``: without spaces and colons,
-    with partition columns that Spark, BigQuery and DuckDB read from the path."""
+    """``event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv``: without spaces and colons.
+    Spark, BigQuery and DuckDB read the partition columns from the path."""
     MIRROR = "mirror"
     """The object's own name: ``<oem_id>/Datapoint/2024-05-09 02:00:00/Datapoints.csv``."""
 
@@ -62,9 +63,9 @@ def source_prefix(root: str, folder: str) -> str:
     """
     Return the prefix that all objects of an event folder share.
 
-    It ends with a slash, since ``Datapoint`` is also how ``Datapoint Ack`` begins.
+    It ends with a slash, because ``Datapoint Ack`` also begins with ``Datapoint``.
 
-    :param root: what stands before the event folders: ``<oem_id>/`` or nothing
+    :param root: the prefix of the event folders: ``<oem_id>/`` or nothing
     """
     return f"{root}{folder}/"
 
@@ -73,9 +74,9 @@ def source_window(prefix: str, start: datetime, end: datetime) -> tuple[str, str
     """
     Return the start offset (inclusive) and end offset (exclusive) of a listing that holds every folder of an interval.
 
-    A space sorts before a hyphen, so the folders of one date in both styles are neighbours, and one listing from
-    the first hour with a space to the last hour with a hyphen holds both. What it holds besides, at most the rest
-    of the first and of the last date, is for the caller to leave out.
+    A space sorts before a hyphen. So the folders of one date in both styles are neighbours, and one listing from
+    the first hour with a space to the last hour with a hyphen holds both. It can also hold other hours of the first
+    and of the last date; the caller must leave them out.
 
     :param prefix: the event folder's, see :func:`source_prefix`
     :param start: the first hour, aware
@@ -108,7 +109,7 @@ def parse_source(name: str, prefix: str) -> tuple[datetime, FolderStyle, str] | 
 
 def destination_path(file: ExportFile, layout: Layout) -> str:
     """
-    Return where the copy of a file stands, relative to the destination.
+    Return the path of a file's copy, relative to the destination.
 
     :raises AylaUnsafeNameError: if the object's name could lead out of the destination, or can't be a path
     """
@@ -125,12 +126,12 @@ _PARTITIONED = re.compile(
 )
 
 
-def partitioned_path(event_type: str, folder_time: datetime, style: FolderStyle, file: str) -> str:
+def partitioned_path(event_type: EventType, folder_time: datetime, style: FolderStyle, file: str) -> str:
     """
     Return the partitioned path of a file: the inverse of :func:`parse_partitioned_path`.
 
-    The folder's time stands in the name, since two folders of one hour can hold the same file name; everything but
-    letters, digits and ``_.-~`` is percent-encoded.
+    The name begins with the folder's time, because two folders of one hour can hold the same file name. All
+    characters except letters, digits and ``_.-~`` are percent-encoded.
     """
     # isoformat pads years below 1000, which strftime doesn't.
     day, time = folder_time.astimezone(UTC).replace(tzinfo=None, microsecond=0).isoformat("T").split("T")
@@ -139,8 +140,8 @@ def partitioned_path(event_type: str, folder_time: datetime, style: FolderStyle,
     return f"event_type={event_type}/date={day}/hour={time[:2]}/{name}"
 
 
-def parse_partitioned_path(path: str) -> tuple[str, datetime, FolderStyle, str] | None:
-    """Return event type, folder time, style and file of a partitioned path; None if it is no such path."""
+def parse_partitioned_path(path: str) -> tuple[EventType, datetime, FolderStyle, str] | None:
+    """Return event type, folder time, style and file of a partitioned path; None if it isn't one."""
     match = _PARTITIONED.fullmatch(path)
     if not match:
         return None
@@ -150,23 +151,18 @@ def parse_partitioned_path(path: str) -> tuple[str, datetime, FolderStyle, str] 
     except ValueError:
         return None
     style = FolderStyle.SPACE if match["separator"] == "T" else FolderStyle.HYPHEN
-    parsed = (match["event_type"], time, style, file)
+    parsed = (EventType(match["event_type"]), time, style, file)
     return parsed if partitioned_path(*parsed) == path else None
 
 
-def manifest_path(event_type: str, hour: datetime) -> str:
-    """Return where the manifest of an hour stands, relative to the destination."""
-    return _beside(MANIFESTS, event_type, hour)
+def manifest_path(hour: ExportHour) -> str:
+    """Return the path of an hour's manifest, relative to the destination."""
+    return f"{MANIFESTS}/{hour.partition}.json"
 
 
-def failure_path(event_type: str, hour: datetime) -> str:
-    """Return where the note on an hour that couldn't be copied stands, relative to the destination."""
-    return _beside(FAILURES, event_type, hour)
-
-
-def _beside(folder: str, event_type: str, hour: datetime) -> str:
-    utc = hour.astimezone(UTC)
-    return f"{folder}/event_type={event_type}/date={utc.date().isoformat()}/hour={utc.hour:02}.json"
+def failure_path(hour: ExportHour) -> str:
+    """Return the path of the note about an hour that couldn't be copied, relative to the destination."""
+    return f"{FAILURES}/{hour.partition}.json"
 
 
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")
@@ -176,13 +172,13 @@ _CONTROL = ("Cc", "Cs", "Zl", "Zp")
 def _refuse_unsafe(file: ExportFile) -> None:
     reason = None
     if any(unicodedata.category(character) in _CONTROL for character in file.name):
-        reason = "holds a control character"
+        reason = "contains a control character"
     elif "\\" in file.name:
-        reason = "holds a backslash"
+        reason = "contains a backslash"
     elif any(part in ("", ".", "..") for part in file.name.split("/")):
-        reason = "holds an empty part, '.' or '..', which could lead out of the destination"
+        reason = "contains an empty part, '.' or '..', which could lead out of the destination"
     if reason:
         raise AylaUnsafeNameError(
             f"{file.event_type}, folder {format_folder(file.folder_time, file.style)}: the object "
-            f"{file.name!r} {reason}, and isn't copied. Ask Ayla support to rename or remove it."
+            f"{file.name!r} {reason}, so it isn't copied. Ask Ayla support to rename or remove it."
         )

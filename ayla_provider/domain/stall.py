@@ -1,4 +1,4 @@
-"""Whether the exporter as a whole is stalled, and how to say so. Pure, and by the rule of the hours' states."""
+"""Whether the exporter as a whole is stalled, and the message that says so. Pure, by the rule of the hours' states."""
 
 from __future__ import annotations
 
@@ -6,55 +6,57 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ayla_provider.domain.arrival import HourState, SignsOfLife, hour_state
+from ayla_provider.domain.arrival import ArrivalRule, HourState, SignsOfLife, hour_state
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, hours_between
 from ayla_provider.domain.paths import ExportFile
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """No sign of life of the exporter, of any event type."""
+    """The exporter gives no sign of life, for any event type."""
 
     hours: tuple[datetime, ...]
-    """The hours that are overdue; of an export without any file, the newest alone."""
+    """The starts of the hours that are overdue. If the export has no file at all, only the newest."""
     newest: ExportFile | None
-    """The file that came last; None if none has ever come."""
+    """The file that came last; None if no file has ever come."""
 
     @property
     def message(self) -> str:
         """What has happened, what it means, and what to do."""
         if self.newest is None:
             return (
-                "Ayla's exporter has never written a file, of any event type. Check that the data export is switched "
+                "Ayla's exporter has never written a file, for any event type. Check that the data export is switched "
                 "on (Ayla dashboard: OEM Profile, Data Export), and the connection: python -m ayla_provider check. If "
                 "both are right, ask Ayla support."
             )
-        first, last = describe_hour(self.hours[0]), describe_hour(self.hours[-1])
-        hours = (
-            f"1 hour is overdue, {last}" if first == last else f"{len(self.hours)} hours are overdue, {first} to {last}"
-        )
+        last = describe_hour(self.hours[-1])
+        if len(self.hours) == 1:
+            hours = f"1 hour is overdue, {last}"
+        else:
+            hours = f"{len(self.hours)} hours are overdue, {describe_hour(self.hours[0])} to {last}"
         return (
-            f"Ayla's exporter seems to be stalled: nothing has come since {self.newest.created:%Y-%m-%d %H:%M} UTC, of "
-            f"any event type. The last file was {self.newest.event_type}, {describe_hour(self.newest.hour)}; {hours}. "
-            "Nothing is lost here: tasks that wait go on by themselves when files come, and those that gave up can be "
-            "cleared then. Check that it isn't the connection (python -m ayla_provider check), then ask Ayla support, "
-            "with these hours. If your devices can be silent for so long, raise the sensor's patience."
+            f"Ayla's exporter seems to be stalled: no file has come since {self.newest.created:%Y-%m-%d %H:%M} UTC, "
+            f"for any event type. The last file was {self.newest.hour.event_type}, "
+            f"{describe_hour(self.newest.hour.start)}; {hours}. Nothing is lost: waiting tasks continue by themselves "
+            "when files come, and you can then clear the tasks that gave up. Check that the connection isn't the cause "
+            "(python -m ayla_provider check), then ask Ayla support about these hours. If your devices can be silent "
+            "for so long, raise the sensor's patience."
         )
 
 
 def due_hour(now: datetime, patience: timedelta) -> datetime:
-    """Return the newest hour whose patience is over."""
+    """Return the start of the newest hour whose patience is over."""
     return hour_of(now - patience) - ONE_HOUR
 
 
 def stall_of(files: Iterable[ExportFile], *, now: datetime, patience: timedelta) -> Stall | None:
     """
-    Return the stall that these files leave no doubt of, None if the exporter is alive.
+    Return the stall that these files prove; None if the exporter is alive.
 
-    It is stalled if the newest hour whose patience is over is overdue, for all event types together, and nothing was
-    created for as long as the patience: an exporter that is late, or catches up, is alive.
+    The exporter is stalled if the newest hour whose patience is over is overdue, for all event types together, and no
+    file was created for as long as the patience. An exporter that is late, or catches up, is alive.
 
-    :param files: of any event types; those of the newest hours and those that came last must be among them
+    :param files: of any event types; they must include the files of the newest hours and the files that came last
     :param now: aware
     """
     known = list(files)
@@ -63,9 +65,14 @@ def stall_of(files: Iterable[ExportFile], *, now: datetime, patience: timedelta)
         return None
     due = due_hour(now, patience)
     first = life.newest_hour + ONE_HOUR if life.newest_hour else due
-    overdue = tuple(
-        hour
-        for hour in (hours_between(first, due + ONE_HOUR) if first <= due else ())
-        if hour_state(hour, (), now=now, patience=patience, alive=life.after(hour, patience)) is HourState.OVERDUE
-    )
-    return Stall(overdue, max(known, key=lambda file: file.created, default=None)) if overdue else None
+    if first > due:
+        return None
+    rule = ArrivalRule(patience=patience)
+    overdue = []
+    for hour in hours_between(first, due + ONE_HOUR):
+        state = hour_state(hour, (), rule, now=now, alive=life.after(hour, patience))
+        if state is HourState.OVERDUE:
+            overdue.append(hour)
+    if not overdue:
+        return None
+    return Stall(tuple(overdue), max(known, key=lambda file: file.created, default=None))

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
@@ -54,9 +56,7 @@ class TypedFile:
 class TypedManifest:
     """The receipt of one event type and hour in its typed form."""
 
-    event_type: str
-    hour: datetime
-    """The hour's start, aware, UTC."""
+    hour: ExportHour
     version: str
     """See :func:`version_of`."""
     path: str
@@ -99,14 +99,15 @@ class TypedManifest:
     @property
     def table(self) -> Table:
         """The table that the rows are of."""
-        return table_like(self.event_type, self.columns, self.identity)
+        return table_like(self.hour.event_type, self.columns, self.identity)
 
     def dumps(self) -> str:
         """Return it as JSON text: the inverse of :func:`loads`."""
         document = {
             "format": FORMAT,
-            **asdict(self),
-            "hour": self.hour.isoformat(),
+            "event_type": self.hour.event_type,
+            "hour": self.hour.start.isoformat(),
+            **{name: value for name, value in asdict(self).items() if name != "hour"},
             "columns": [
                 {"name": one.name, "type": one.type.value, "description": one.description} for one in self.columns
             ],
@@ -136,7 +137,7 @@ def loads(text: str | bytes, where: str) -> TypedManifest:
         columns = tuple(Column(one["name"], ColumnType(one["type"]), one["description"]) for one in document["columns"])
         return TypedManifest(
             **{name: document[name] for name in _PLAIN},
-            hour=datetime.fromisoformat(document["hour"]).astimezone(UTC),
+            hour=ExportHour(document["event_type"], datetime.fromisoformat(document["hour"]).astimezone(UTC)),
             columns=columns,
             files=files,
         )
@@ -148,7 +149,6 @@ def loads(text: str | bytes, where: str) -> TypedManifest:
 
 
 _PLAIN = (
-    "event_type",
     "version",
     "path",
     "size",
@@ -177,7 +177,7 @@ def version_of(manifest: Manifest, recipe: str = "") -> str:
     return f"{files}-{recipe}" if recipe else files
 
 
-def recipe_of(event_type: str, policy: PrivacyPolicy, layouts: Iterable[ColumnLayout]) -> str:
+def recipe_of(event_type: EventType, policy: PrivacyPolicy, layouts: Iterable[ColumnLayout]) -> str:
     """
     Return what names how users want the files of an event type treated; empty if they said nothing about it.
 
@@ -193,26 +193,21 @@ def same_files(version: str, manifest: Manifest) -> bool:
     return version.partition("-")[0] == version_of(manifest)
 
 
-def typed_manifest_path(event_type: str, hour: datetime) -> str:
+def typed_manifest_path(hour: ExportHour) -> str:
     """Return where the receipt of an hour stands, relative to the typed rows."""
-    return _place(f"{TYPED}/", event_type, hour, ".json")
+    return f"{TYPED}/{hour.partition}.json"
 
 
-def parquet_path(event_type: str, hour: datetime) -> str:
+def parquet_path(hour: ExportHour) -> str:
     """Return where the typed rows of an hour stand, relative to the typed rows."""
-    return _place("", event_type, hour, "/rows.parquet")
+    return f"{hour.partition}/rows.parquet"
 
 
-def quarantine_path(event_type: str, hour: datetime) -> str:
+def quarantine_path(hour: ExportHour) -> str:
     """Return where the malformed lines of an hour stand, relative to the archive."""
-    return _place(f"{QUARANTINE}/", event_type, hour, ".parquet")
+    return f"{QUARANTINE}/{hour.partition}.parquet"
 
 
-def layouts_path(event_type: str) -> str:
+def layouts_path(event_type: EventType) -> str:
     """Return where it stands which layouts an event type's files have had, relative to the typed rows."""
     return f"{LAYOUTS}/event_type={event_type}.json"
-
-
-def _place(folder: str, event_type: str, hour: datetime, end: str) -> str:
-    utc = hour.astimezone(UTC)
-    return f"{folder}event_type={event_type}/date={utc.date().isoformat()}/hour={utc.hour:02}{end}"

@@ -44,13 +44,13 @@ class LoadOperator(AylaExportToParquetOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Load each hour that isn't there yet, or not as it is now."""
         with airflow_errors(), self.warehouse() as warehouse:
-            hours = interval(self.start, self.end)
-            versions = warehouse.loaded(parse_event_type(self.event_type), hours[0], hours[-1] + ONE_HOUR)
+            hours = interval(self.event_type, self.start, self.end)
+            versions = warehouse.loaded(hours[0].event_type, hours[0].start, hours[-1].end)
             run = provenance(context)
             loaded_by = f"{run['dag_id']} {run['run_id']}"
 
             def bring(report: TypedHourReport) -> bool:
-                if versions.get(report.manifest.hour) == report.manifest.version:
+                if versions.get(report.manifest.hour.start) == report.manifest.version:
                     return False
                 self._replace(warehouse, report, loaded_by)
                 return True
@@ -66,7 +66,7 @@ class LoadOperator(AylaExportToParquetOperator):
             warehouse.replace(
                 Load(
                     table=manifest.table,
-                    hour=manifest.hour,
+                    hour=manifest.hour.start,
                     version=manifest.version,
                     rows=manifest.rows,
                     lines=manifest.lines,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from airflow.sdk import BaseOperator
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
 from ayla_provider.destinations import open_destination
-from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, parse_time
@@ -22,17 +21,17 @@ from ayla_provider.hooks import AylaHook
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from ayla_provider.archive.reconcile import Findings, Gap
+    from ayla_provider.archive.compare import Findings, Gap
 
 
 class AylaExportReconcileOperator(BaseOperator):
     """
-    Compares source and archive over a lookback, and returns the hours that have to be repaired, newest first.
+    Compares source and archive over a lookback, and returns the hours to repair, newest first.
 
-    An hour is one of them if the source has settled and the archive has no manifest of it, or lacks a file, or holds
-    an older generation. What expired at the source, or was removed from the archive by a lifecycle rule, is no change.
-    An hour whose copy failed, and would only fail once more, is counted and left alone until the source shows
-    something new, see :class:`~ayla_provider.domain.failure.Failure`.
+    An hour needs repair if it is settled at the source, and the archive has no manifest of it, lacks a file, or has an
+    older generation of a file. Files that expired at the source, or that a lifecycle rule removed from the archive,
+    aren't changes. An hour whose copy failed, and would only fail again, is counted and left alone until the source
+    shows something new, see :class:`~ayla_provider.domain.failure.Failure`.
 
     Its XCom is a list to expand a copy over, ``[{"event_type", "start", "end", "reason"}, ...]``; the XCom
     ``summary`` has counts: ``{"start", "end", "hours": {state: count}, "repairs",
@@ -46,13 +45,15 @@ class AylaExportReconcileOperator(BaseOperator):
     :param destination: the archive's URL, as the copying tasks have it (templated)
     :param event_types: in any spelling; by default the five documented ones
     :param lookback: how far back from now to compare; the cost grows with it, not with the history
-    :param not_before: the first hour that is wanted in the archive, ISO 8601 with an offset; by default there is no
+    :param not_before: the first hour that the archive should have, ISO 8601 with an offset; by default there is no
         such bound (templated)
     :param destination_conn_id: as in :class:`AylaExportToBucketOperator` (templated)
     :param ayla_conn_id: the id of an Airflow connection of type ``ayla`` (templated)
-    :param max_repairs: how many hours to return at most, 1 to 1,024; the rest is counted, and taken up by the next run
-    :param quiet_period: how old an hour's newest file must be; long enough for the export DAG to take it in itself
-    :param patience: how long after its end an hour without files is left to the export DAG
+    :param max_repairs: how many hours to return at most, 1 to 1,024; the next run returns the rest
+    :param quiet_period: how old an hour's newest file must be; by default one hour more than the connection says, so
+        that the export DAG copies the hour first
+    :param patience: how long after its end an hour without files is left to the export DAG; by default one hour more
+        than the connection says
     """
 
     template_fields: Sequence[str] = ("destination", "not_before", "destination_conn_id", "ayla_conn_id")
@@ -68,8 +69,8 @@ class AylaExportReconcileOperator(BaseOperator):
         destination_conn_id: str | None = None,
         ayla_conn_id: str = AylaHook.default_conn_name,
         max_repairs: int = 200,
-        quiet_period: timedelta = QUIET_PERIOD + LEFT_TO_THE_EXPORT,
-        patience: timedelta = PATIENCE + LEFT_TO_THE_EXPORT,
+        quiet_period: timedelta | None = None,
+        patience: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -93,24 +94,24 @@ class AylaExportReconcileOperator(BaseOperator):
         return AylaHook(self.ayla_conn_id)
 
     def execute(self, context: Context) -> list[dict[str, str]]:
-        """Compare, and return what a copy has to be expanded over."""
-        from ayla_provider.archive.reconcile import reconcile
+        """Compare, and return the arguments to expand a copy over."""
+        from ayla_provider.archive.compare import reconcile
         from ayla_provider.archive.records import Records
 
         with airflow_errors():
-            end = hour_of(datetime.now(UTC))
+            export = self.hook.export
+            end = hour_of(export.now())
             start = end - self.lookback
             if self.not_before:
                 start = max(start, parse_time(self.not_before, "not_before"))
             start = hour_of(start)
             findings = reconcile(
-                self.hook.export,
+                export,
                 Records(open_destination(self.destination, self.destination_conn_id)),
                 [parse_event_type(name) for name in self.event_types],
                 start,
                 end,
-                quiet_period=self.quiet_period,
-                patience=self.patience,
+                export.rule.plus(LEFT_TO_THE_EXPORT).override(self.quiet_period, self.patience),
             )
         repairs = _repairs(findings.gaps[: self.max_repairs])
         summary = {
@@ -136,28 +137,24 @@ class AylaExportReconcileOperator(BaseOperator):
             f"To repair: {len(findings.gaps)}." if findings.gaps else "Nothing to repair.",
         )
         for gap in findings.gaps[: summary["repairs"]]:
-            self.log.info("To repair: %s", _label(gap))
+            self.log.info("To repair: %s", gap)
         if summary["postponed"]:
-            self.log.warning("%d more hours have to wait for the next run.", summary["postponed"])
+            self.log.warning("%d more hours wait for the next run.", summary["postponed"])
         if summary["left_alone"]:
             self.log.warning(
-                "Hours that can't be repaired as they stand, and are tried again when Ayla shows something new: %d.",
+                "Hours that can't be repaired now, and are tried again when Ayla shows something new: %d.",
                 summary["left_alone"],
             )
-
-
-def _label(gap: Gap) -> str:
-    return f"{gap.event_type} {describe_hour(gap.hour)}: {gap.reason}"
 
 
 def _repairs(gaps: Sequence[Gap]) -> list[dict[str, str]]:
     """Return the arguments of a copy for each gap, as many as an XCom holds."""
     return that_fit(
         {
-            "event_type": gap.event_type,
-            "start": gap.hour.isoformat(),
-            "end": (gap.hour + ONE_HOUR).isoformat(),
-            "reason": _label(gap),
+            "event_type": gap.hour.event_type,
+            "start": gap.hour.start.isoformat(),
+            "end": gap.hour.end.isoformat(),
+            "reason": str(gap),
         }
         for gap in gaps
     )

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,11 @@ from airflow.sdk import BaseOperator
 from ayla_provider._airflow.compat import stats
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import END, START, interval
-from ayla_provider._airflow.run import provenance
+from ayla_provider._airflow.run import provenance, same_task
 from ayla_provider.assets import event_extra, export_alias, export_asset
 from ayla_provider.destinations import open_destination
-from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD
-from ayla_provider.domain.events import parse_event_type
-from ayla_provider.domain.hour import ONE_HOUR, describe_hour
+from ayla_provider.domain.events import EventType, parse_event_type
+from ayla_provider.domain.hour import describe_hours
 from ayla_provider.domain.paths import Layout
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaError
@@ -38,28 +37,29 @@ class AylaExportToBucketOperator(BaseOperator):
     """
     Copies the hours of an interval into the customer's own bucket or folder, and commits each by a manifest.
 
-    Files are streamed from the vendor's credentials to the customer's, many at once, with bounded memory, and verified
-    from end to end by their CRC32C. What already stands there, proven, isn't moved again: a retry does the rest, and a
-    run after a success moves nothing. The manifest of an hour, written last, is the sign that the hour is complete.
+    It streams files from the vendor's credentials to the customer's, many at once, with bounded memory, and verifies
+    them from end to end by their CRC32C. It doesn't copy verified files again: a retry does the rest, and a run after a
+    success copies nothing. The manifest of an hour, written last, says that the hour is complete.
 
     Its XCom has counts and bytes: ``{"event_type", "start", "end", "destination", "hours": {state: count}, "files",
     "bytes", "copied_files", "copied_bytes"}``.
 
     :param event_type: in any spelling, for example ``datapoint_ack`` (templated)
     :param destination: ``gs://bucket/prefix``, ``file:///folder``, ``s3://bucket/prefix``, ``abfs://container/prefix``,
-        or what else Airflow's ObjectStoragePath reaches (templated)
+        or any other URL that Airflow's ObjectStoragePath supports (templated)
     :param start: the first hour, ISO 8601 with an offset; by default the run's data interval or partition (templated)
     :param end: the end of the last hour; by default that of the run's data interval, else an hour after ``start``
         (templated)
-    :param destination_conn_id: a connection of the kind that the store's provider has; for ``gs://`` by default
+    :param destination_conn_id: a connection of the type that the store's provider uses; for ``gs://`` by default
         ``google_cloud_default`` (templated)
     :param ayla_conn_id: the id of an Airflow connection of type ``ayla`` (templated)
     :param layout: ``partitioned`` (``event_type=.../date=.../hour=.../...``), or ``mirror``, the source's own names
     :param max_workers: how many files are copied at once
-    :param dry_run: only say in the log what would be copied; write nothing
-    :param quiet_period: how old an hour's newest file must be for its manifest to call it landed
-    :param patience: how long after its end an hour without files may still get some
-    :param reason: why the hours are copied, where that isn't plain: for the log, and for a ``map_index_template``
+    :param dry_run: log what would be copied, and write nothing
+    :param quiet_period: how old an hour's newest file must be before the hour counts as landed; by default as the
+        connection says
+    :param patience: how long after its end an hour without files may still get some; by default as the connection says
+    :param reason: why the hours are copied: for the log, and for a ``map_index_template``
     """
 
     template_fields: Sequence[str] = (
@@ -74,7 +74,7 @@ class AylaExportToBucketOperator(BaseOperator):
     operator_extra_links = (AylaDestinationLink(), AylaManifestLink())
 
     report: ArchiveReport | None = None
-    """What the copy did, once it is done."""
+    """What the copy did; None before it ends."""
 
     def __init__(
         self,
@@ -88,13 +88,13 @@ class AylaExportToBucketOperator(BaseOperator):
         layout: str = Layout.PARTITIONED.value,
         max_workers: int = 8,
         dry_run: bool = False,
-        quiet_period: timedelta = QUIET_PERIOD,
-        patience: timedelta = PATIENCE,
+        quiet_period: timedelta | None = None,
+        patience: timedelta | None = None,
         reason: str = "",
         **kwargs: Any,
     ) -> None:
         if "{{" not in event_type:
-            # Not an argument by name: Airflow would take its default for that of mapped tasks, too.
+            # Not a named argument: Airflow would use its default for mapped tasks too.
             kwargs["outlets"] = [*(kwargs.get("outlets") or []), export_alias(event_type)]
         super().__init__(**kwargs)
         self.event_type = event_type
@@ -125,29 +125,26 @@ class AylaExportToBucketOperator(BaseOperator):
         return Archive(destination, layout=self.layout, max_workers=self.max_workers)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Copy what isn't there yet, commit, and announce."""
-        from ayla_provider.source.wait import describe_interval
-
+        """Copy what is missing, commit the hours, and announce them."""
         if self.reason:
             self.log.info("%s", self.reason)
         with airflow_errors(), self._failures_counted():
-            hours = interval(self.start, self.end)
-            event_type = parse_event_type(self.event_type)
-            bounds: dict[str, Any] = {"quiet_period": self.quiet_period, "patience": self.patience}
+            hours = interval(self.event_type, self.start, self.end)
+            export = self.hook.export
+            rule = export.rule.override(self.quiet_period, self.patience)
             result = {
-                "event_type": event_type,
-                "start": hours[0].isoformat(),
-                "end": (hours[-1] + ONE_HOUR).isoformat(),
+                "event_type": hours[0].event_type,
+                "start": hours[0].start.isoformat(),
+                "end": hours[-1].end.isoformat(),
                 "destination": self.destination,
             }
             if self._is_dry_run:
-                return result | self._told(self.archive.plan(self.hook.export, event_type, hours, **bounds))
+                return result | self._describe_plans(self.archive.plan(export, hours, rule))
             run = provenance(context)
             last_try = context["ti"].try_number > context["ti"].max_tries
-            self.report = report = self.archive.take_in(
-                self.hook.export, event_type, hours, **bounds, written_by=run, last_try=last_try
-            )
-        self._say(describe_interval(event_type, hours), report)
+            self.report = report = self.archive.take_in(export, hours, rule, written_by=run, last_try=last_try)
+        event_type = hours[0].event_type
+        self._log_report(describe_hours(hours), report)
         self._measure(event_type, report)
         self._announce(context, event_type, report, run)
         return result | {
@@ -159,7 +156,7 @@ class AylaExportToBucketOperator(BaseOperator):
         }
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
-        """Return the copy's inputs and outputs, once it is done; None without Airflow's OpenLineage provider."""
+        """Return the copy's inputs and outputs; None before it ends, or without Airflow's OpenLineage provider."""
         from ayla_provider.lineage import copy_lineage
 
         if self.report is None:
@@ -167,15 +164,15 @@ class AylaExportToBucketOperator(BaseOperator):
         return copy_lineage(self.hook.export, parse_event_type(self.event_type), self.destination, self.report)
 
     def on_kill(self) -> None:
-        """End the copies in progress; what is complete stays, what isn't leaves nothing."""
-        # Not made only to be stopped.
+        """Stop the copies in progress. Complete files stay; incomplete files leave nothing."""
+        # Only if it exists: don't open an archive just to stop it.
         if archive := self.__dict__.get("archive"):
             archive.stop()
 
-    def _say(self, what: str, report: ArchiveReport) -> None:
-        there = f"{files_text(report.files)}, {size_text(report.bytes)}"
+    def _log_report(self, what: str, report: ArchiveReport) -> None:
+        total = f"{files_text(report.files)}, {size_text(report.bytes)}"
         if not report.copied_files and not report.manifests_written:
-            self.log.info("Nothing to do for %s: all is in %s, %s.", what, self.destination, there)
+            self.log.info("Nothing to do for %s: %s already has all of it, %s.", what, self.destination, total)
             return
         self.log.info(
             "Copied %s: %s, %s, in %.1f s; manifests written: %d. In %s now: %s.",
@@ -185,15 +182,14 @@ class AylaExportToBucketOperator(BaseOperator):
             report.seconds,
             report.manifests_written,
             self.destination,
-            there,
+            total,
         )
 
-    def _told(self, plans: Sequence[HourPlan]) -> dict[str, Any]:
+    def _describe_plans(self, plans: Sequence[HourPlan]) -> dict[str, Any]:
         for plan in plans:
             self.log.info(
-                "Dry run: %s %s is %s; %s of %s, %s, would be copied.",
-                plan.status.event_type,
-                describe_hour(plan.status.hour),
+                "Dry run: %s is %s; %s of %s, %s, would be copied.",
+                plan.status.hour,
                 plan.status.state.value,
                 len(plan.to_copy),
                 files_text(len(plan.status.files)),
@@ -208,14 +204,14 @@ class AylaExportToBucketOperator(BaseOperator):
             "bytes_to_copy": sum(file.size for plan in plans for file in plan.to_copy),
         }
 
-    def _measure(self, event_type: str, report: ArchiveReport) -> None:
-        # The event type stands in the name, since plain StatsD knows no tags.
+    def _measure(self, event_type: EventType, report: ArchiveReport) -> None:
+        # The name contains the event type, because plain StatsD has no tags.
         name, tags = f"ayla_export.{event_type}", self._tags(event_type)
         stats.incr(f"{name}.files", report.copied_files, tags=tags)
         stats.incr(f"{name}.bytes", report.copied_bytes, tags=tags)
         if report.manifests:
-            newest = max(manifest.hour for manifest in report.manifests) + ONE_HOUR
-            stats.gauge(f"{name}.freshness_lag", (datetime.now(UTC) - newest).total_seconds(), tags=tags)
+            newest = max(manifest.hour.end for manifest in report.manifests)
+            stats.gauge(f"{name}.freshness_lag", (self.hook.export.now() - newest).total_seconds(), tags=tags)
 
     def _tags(self, event_type: str) -> dict[str, str]:
         return {"event_type": event_type, "ayla_conn_id": self.ayla_conn_id}
@@ -225,13 +221,14 @@ class AylaExportToBucketOperator(BaseOperator):
         try:
             yield
         except AylaError:
-            known = re.sub(r"\W+", "_", self.event_type).lower()
-            stats.incr(f"ayla_export.{known}.failures", tags=self._tags(known))
+            # The event type may be the error, so it isn't parsed here.
+            name = re.sub(r"\W+", "_", self.event_type).lower()
+            stats.incr(f"ayla_export.{name}.failures", tags=self._tags(name))
             raise
 
-    def _announce(self, context: Context, event_type: str, report: ArchiveReport, run: dict[str, str]) -> None:
+    def _announce(self, context: Context, event_type: EventType, report: ArchiveReport, run: dict[str, str]) -> None:
         """Emit an asset event for each hour that this run committed, in this try or in an earlier one."""
         asset, events = export_asset(self.destination, event_type), context["outlet_events"]
         for manifest in report.manifests:
-            if {**manifest.written_by, "try_number": ""} == {**run, "try_number": ""}:
+            if same_task(manifest.written_by, run):
                 events[export_alias(event_type)].add(asset, extra=event_extra(manifest))

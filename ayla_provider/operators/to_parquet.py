@@ -16,8 +16,7 @@ from ayla_provider._airflow.interval import END, START, interval
 from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import layout_alias, layout_asset
 from ayla_provider.destinations import open_destination
-from ayla_provider.domain.events import parse_event_type
-from ayla_provider.domain.hour import ONE_HOUR, describe_hour
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.units import size_text
 from ayla_provider.errors import AylaQuarantineError
 from ayla_provider.links import AylaParquetLink, AylaQuarantineLink
@@ -161,34 +160,33 @@ class AylaExportToParquetOperator(BaseOperator):
         """
         if self.reason:
             self.log.info("%s", self.reason)
-        event_type = parse_event_type(self.event_type)
-        hours = interval(self.start, self.end)
+        hours = interval(self.event_type, self.start, self.end)
         written_by = provenance(context)
         counts: Counter[str] = Counter(hours=len(hours))
         for hour in hours:
             started = time.monotonic()
-            report = self._ensure(event_type, hour, written_by)
+            report = self._ensure(hour, written_by)
             self._warn(context, report)
             if not bring(report):
                 counts["unchanged"] += 1
-                self.log.info("%s %s: nothing to do, it is unchanged in %s.", event_type, describe_hour(hour), where)
+                self.log.info("%s: nothing to do, it is unchanged in %s.", hour, where)
                 continue
             self._say(report.manifest, where, time.monotonic() - started)
             counts.update(_counts(report.manifest))
         names = ("hours", "unchanged", "lines", "rows", "duplicates", "quarantined", "bytes")
         return {
-            "event_type": event_type,
-            "start": hours[0].isoformat(),
-            "end": (hours[-1] + ONE_HOUR).isoformat(),
+            "event_type": hours[0].event_type,
+            "start": hours[0].start.isoformat(),
+            "end": hours[-1].end.isoformat(),
         } | {name: counts[name] for name in names}
 
-    def _ensure(self, event_type: str, hour: datetime, written_by: Mapping[str, str]) -> TypedHourReport:
+    def _ensure(self, hour: ExportHour, written_by: Mapping[str, str]) -> TypedHourReport:
         from ayla_provider.domain.typed_manifest import quarantine_path
 
         try:
-            report = self.typed.ensure(event_type, hour, written_by)
+            report = self.typed.ensure(hour, written_by)
         except AylaQuarantineError:
-            self.quarantine_paths.append(quarantine_path(event_type, hour))
+            self.quarantine_paths.append(quarantine_path(hour))
             raise
         self.parquet_paths += filter(None, [report.manifest.path])
         self.quarantine_paths += filter(None, [report.manifest.quarantine])
@@ -196,9 +194,8 @@ class AylaExportToParquetOperator(BaseOperator):
 
     def _say(self, manifest: TypedManifest, where: str, seconds: float) -> None:
         self.log.info(
-            "%s %s: %s lines = %s loaded + %s duplicate + %s quarantined; %s of Parquet, into %s, in %.1f s.",
-            manifest.event_type,
-            describe_hour(manifest.hour),
+            "%s: %s lines = %s loaded + %s duplicate + %s quarantined; %s of Parquet, into %s, in %.1f s.",
+            manifest.hour,
             f"{manifest.lines:,}",
             f"{manifest.rows:,}",
             f"{manifest.duplicates:,}",
@@ -220,17 +217,16 @@ class AylaExportToParquetOperator(BaseOperator):
             return
         manifest = report.manifest
         self.log.warning(
-            "%s %s has files of a layout that wasn't met before: %s. They are loaded; see whether what you make of the "
+            "%s has files of a layout that wasn't met before: %s. They are loaded; see whether what you make of the "
             "tables is to know of it.",
-            manifest.event_type,
-            describe_hour(manifest.hour),
+            manifest.hour,
             "; ".join(report.news),
         )
         context["outlet_events"][layout_alias()].add(
-            layout_asset(self.archive, manifest.event_type),
+            layout_asset(self.archive, manifest.hour.event_type),
             extra={
-                "event_type": manifest.event_type,
-                "hour": manifest.hour.isoformat(),
+                "event_type": manifest.hour.event_type,
+                "hour": manifest.hour.start.isoformat(),
                 "layouts": list(report.news),
             },
         )

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv.recognition import Recognised
 from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW
-from ayla_provider.domain.hour import describe_hour
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy, Treatment
 from ayla_provider.domain.tables import Column, ColumnType, Table
@@ -93,8 +94,7 @@ def duck(folder: Path, memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnecti
 
 def type_hour(
     connection: Any,
-    event_type: str,
-    hour: datetime,
+    hour: ExportHour,
     taken: Sequence[Taken],
     parquet: Path,
     *,
@@ -105,21 +105,20 @@ def type_hour(
     Write the rows of an hour's files as a Parquet file.
 
     :param connection: see :func:`duck`
-    :param hour: the folder's, aware
     :param taken: the files, taken in
     :param parquet: where to write to
     :param quarantine: takes the rows in which a cell isn't of its column's type
     :raises AylaWarehouseError: if DuckDB fails, or lines are neither loaded nor left out for a reason
     """
-    table = table_of(event_type, [one.recognised for one in taken if one.recognised])
-    with _told(f"{event_type} {describe_hour(hour)}"):
-        typist = _Typist(connection, event_type, hour, table, taken, policy)
+    table = table_of(hour.event_type, [one.recognised for one in taken if one.recognised])
+    with _told(str(hour)):
+        typist = _Typist(connection, hour, table, taken, policy)
         typist.write(parquet)
         result = typist.balanced(parquet, quarantine)
     for source, file in result.files.items():
         if file.lines != file.loaded + file.duplicates + file.quarantined:
             raise AylaWarehouseError(
-                f"{event_type} {describe_hour(hour)}: of {source}, {file.loaded:,} loaded, {file.duplicates:,} "
+                f"{hour}: of {source}, {file.loaded:,} loaded, {file.duplicates:,} "
                 f"duplicate and {file.quarantined:,} quarantined lines don't make its {file.lines:,}. Nothing was "
                 "loaded. This is a fault of this provider; please report it."
             )
@@ -151,8 +150,8 @@ def sample(path: Path, found: Recognised, rows: int) -> list[dict[str, object]]:
             )
             table = table_of(event_type, [found])
             with _told(str(path)):
-                hour = datetime(1970, 1, 1, tzinfo=UTC)
-                return _Typist(connection, event_type, hour, table, [taken], PrivacyPolicy()).sample(rows)
+                hour = ExportHour(EventType(event_type), datetime(1970, 1, 1, tzinfo=UTC))
+                return _Typist(connection, hour, table, [taken], PrivacyPolicy()).sample(rows)
 
 
 class _Typist:
@@ -161,14 +160,12 @@ class _Typist:
     def __init__(
         self,
         connection: Any,
-        event_type: str,
-        hour: datetime,
+        hour: ExportHour,
         table: Table,
         taken: Sequence[Taken],
         policy: PrivacyPolicy,
     ) -> None:
         self._duck = connection
-        self._event_type = event_type
         self._hour = hour
         self._table = table
         self._taken = taken
@@ -256,7 +253,7 @@ class _Typist:
     def _rows_of(self, one: Taken, only: str = "", *, exact: bool = False) -> str:
         typing = self._typing(one)
         provenance = {
-            "folder_hour": f"timestamptz {literal(self._hour.isoformat())}",
+            "folder_hour": f"timestamptz {literal(self._hour.start.isoformat())}",
             "source_object": literal(one.source),
             "source_generation": f"{one.generation}::bigint",
         }
@@ -303,7 +300,7 @@ class _Typist:
         )
 
     def _typing(self, one: Taken) -> Typing:
-        return typing_of(self._event_type, one.known, self._table)
+        return typing_of(self._hour.event_type, one.known, self._table)
 
     def _treated(self, column: Column) -> str:
         name = f'"{column.name}"'

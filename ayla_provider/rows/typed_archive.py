@@ -18,7 +18,7 @@ from ayla_provider.archive.records import Records, write_json
 from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.recognition import Recognised
-from ayla_provider.domain.hour import describe_hour
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
@@ -79,40 +79,39 @@ class TypedArchive:
         self._memory = memory
         self._max_malformed = max_malformed
 
-    def ensure(self, event_type: str, hour: datetime, written_by: Mapping[str, str]) -> TypedHourReport:
+    def ensure(self, hour: ExportHour, written_by: Mapping[str, str]) -> TypedHourReport:
         """
         Make an hour's typed rows, unless they stand there already.
 
-        :param hour: aware
         :param written_by: stands in the receipt
         :raises AylaNotSettledError: if the archive doesn't hold the hour yet
         :raises AylaLayoutError: if a file fits no layout, or several
         :raises AylaQuarantineError: if too many lines are malformed
         :raises AylaError: if archive or rows can't be read or written
         """
-        manifest, _ = Records(self._archive).manifest(event_type, hour)
+        manifest, _ = Records(self._archive).read_manifest(hour)
         if manifest is None:
             raise AylaNotSettledError(
-                f"{event_type} {describe_hour(hour)} has no manifest in {self._archive.url}: it isn't copied "
+                f"{hour} has no manifest in {self._archive.url}: it isn't copied "
                 "yet, or not wholly. Run its copy first; a plan operator returns only hours that are there."
             )
-        version = typed.version_of(manifest, typed.recipe_of(event_type, self._policy, self._layouts))
-        standing = self._standing(event_type, hour)
+        version = typed.version_of(manifest, typed.recipe_of(hour.event_type, self._policy, self._layouts))
+        standing = self._standing(hour)
         # Seen before anything is made: whoever writes rows in the meantime wins, and this try ends.
-        rows = _stored(self._rows, typed.parquet_path(event_type, hour))
+        rows = _stored(self._rows, typed.parquet_path(hour))
         if standing and standing.version == version and self._has_rows(standing, rows):
             return TypedHourReport(standing, made=False)
         with tempfile.TemporaryDirectory(prefix="ayla-typed-") as folder:
             return self._make(manifest, version, Path(folder), written_by, rows)
 
-    def loaded(self, event_type: str, hours: Sequence[datetime]) -> dict[datetime, str]:
+    def loaded(self, hours: Sequence[ExportHour]) -> dict[ExportHour, str]:
         """
         Return the version of each hour whose rows stand there.
 
         :raises AylaDestinationError: if it can't be seen
         """
         with ThreadPoolExecutor(8) as pool:
-            found = zip(hours, pool.map(lambda hour: self._standing(event_type, hour), hours), strict=True)
+            found = zip(hours, pool.map(self._standing, hours), strict=True)
             return {hour: manifest.version for hour, manifest in found if manifest}
 
     @contextlib.contextmanager
@@ -136,12 +135,12 @@ class TypedArchive:
                 raise AylaDestinationError(
                     f"{url_of(self._rows, manifest.path)} has crc32c {checksum.base64}, its receipt says "
                     f"{manifest.crc32c}: another run may be at it right now. If it stays, remove the receipt "
-                    f"{typed.typed_manifest_path(manifest.event_type, manifest.hour)} and clear the task."
+                    f"{typed.typed_manifest_path(manifest.hour)} and clear the task."
                 )
             yield path
 
-    def _standing(self, event_type: str, hour: datetime) -> TypedManifest | None:
-        path = typed.typed_manifest_path(event_type, hour)
+    def _standing(self, hour: ExportHour) -> TypedManifest | None:
+        path = typed.typed_manifest_path(hour)
         found = self._rows.read(path)
         return typed.loads(found[0], url_of(self._rows, path)) if found else None
 
@@ -154,7 +153,7 @@ class TypedArchive:
     def _make(
         self, archived: Manifest, version: str, folder: Path, written_by: Mapping[str, str], rows: Stored | None
     ) -> TypedHourReport:
-        event_type, hour = archived.event_type, archived.hour
+        hour = archived.hour
         parquet = folder / "rows.parquet"
         with Quarantine(folder / "quarantine") as quarantine, duck(folder, self._memory) as connection:
             taken = [
@@ -162,20 +161,19 @@ class TypedArchive:
                     self._archive,
                     file,
                     folder / f"{number}.csv",
-                    event_type=event_type,
+                    event_type=hour.event_type,
                     layouts=self._layouts,
                     quarantine=quarantine,
                 )
                 for number, file in enumerate(archived.files)
             ]
-            made = type_hour(connection, event_type, hour, taken, parquet, quarantine=quarantine, policy=self._policy)
-            kept = self._keep_quarantine(event_type, hour, quarantine, connection, folder / "quarantine.parquet")
+            made = type_hour(connection, hour, taken, parquet, quarantine=quarantine, policy=self._policy)
+            kept = self._keep_quarantine(hour, quarantine, connection, folder / "quarantine.parquet")
         lines = sum(one.lines for one in taken)
-        self._refuse_too_many(event_type, hour, lines, quarantine, kept)
-        path = typed.parquet_path(event_type, hour) if archived.files else ""
+        self._refuse_too_many(hour, lines, quarantine, kept)
+        path = typed.parquet_path(hour) if archived.files else ""
         stored_size, crc32c = _facts(parquet)
         manifest = TypedManifest(
-            event_type=event_type,
             hour=hour,
             version=version,
             path=path,
@@ -191,35 +189,33 @@ class TypedArchive:
         )
         if path:
             self._put(self._rows, path, parquet, rows)
-        self._put_text(typed.typed_manifest_path(event_type, hour), manifest.dumps())
-        news = self._news(event_type, hour, [one.recognised for one in taken if one.recognised])
+        self._put_text(typed.typed_manifest_path(hour), manifest.dumps())
+        news = self._news(hour, [one.recognised for one in taken if one.recognised])
         return TypedHourReport(manifest, made=True, news=news)
 
-    def _keep_quarantine(
-        self, event_type: str, hour: datetime, quarantine: Quarantine, connection: Any, local: Path
-    ) -> str:
+    def _keep_quarantine(self, hour: ExportHour, quarantine: Quarantine, connection: Any, local: Path) -> str:
         """Write the malformed lines beside the vendor's files, and return where; empty if there are none."""
-        path = typed.quarantine_path(event_type, hour)
+        path = typed.quarantine_path(hour)
         if not quarantine.total and _stored(self._archive, path) is None:
             return ""
         quarantine.write_parquet(connection, local)
         self._put(self._archive, path, local, _stored(self._archive, path))
         return path if quarantine.total else ""
 
-    def _refuse_too_many(self, event_type: str, hour: datetime, lines: int, quarantine: Quarantine, kept: str) -> None:
+    def _refuse_too_many(self, hour: ExportHour, lines: int, quarantine: Quarantine, kept: str) -> None:
         if quarantine.total <= self._max_malformed * lines:
             return
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in quarantine.reasons.most_common(5))
         raise AylaQuarantineError(
-            f"{event_type} {describe_hour(hour)}: {quarantine.total:,} of {lines:,} lines are malformed, more "
+            f"{hour}: {quarantine.total:,} of {lines:,} lines are malformed, more "
             f"than the {self._max_malformed:.1%} of max_malformed: {reasons}. They are kept in "
             f"{url_of(self._archive, kept)}, and the hour isn't loaded. Look at them; then declare the layout that "
             "the files have, or raise max_malformed."
         )
 
-    def _news(self, event_type: str, hour: datetime, found: Sequence[Recognised]) -> tuple[str, ...]:
+    def _news(self, hour: ExportHour, found: Sequence[Recognised]) -> tuple[str, ...]:
         """Return which layouts are new, and remember them."""
-        path = typed.layouts_path(event_type)
+        path = typed.layouts_path(hour.event_type)
         content, stored = self._rows.read(path) or (b"{}", None)
         try:
             known: dict[str, str] = dict(json.loads(content))
@@ -229,7 +225,7 @@ class TypedArchive:
         unknown = sorted(now.keys() - known.keys())
         if not unknown:
             return ()
-        document = json.dumps(known | dict.fromkeys(unknown, hour.isoformat()), indent=1) + "\n"
+        document = json.dumps(known | dict.fromkeys(unknown, hour.start.isoformat()), indent=1) + "\n"
         try:
             write_json(self._rows, path, document, stored)
         except AylaConflictError:

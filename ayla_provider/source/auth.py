@@ -16,7 +16,7 @@ import requests
 from google.oauth2.credentials import Credentials
 from urllib3.util.retry import Retry
 
-from ayla_provider.errors import PASSES, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
+from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings, Network
 from ayla_provider.transport.network import cause, mount
@@ -372,7 +372,7 @@ def _vendor_message(response: requests.Response, secrets: Sequence[str]) -> str:
 def _unavailable(what: str, response: requests.Response) -> AylaError:
     return AylaUnavailable(
         f"{what}: {_address(response)} answered {response.status_code} {response.reason}, also when asked again. "
-        f"{PASSES}"
+        f"{TEMPORARY}"
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.csv.recognition import described, recognise
 from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, Shape, head_of, shape_of
-from ayla_provider.domain.events import EVENT_FOLDERS
+from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour, hour_of
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaLayoutError
@@ -60,8 +60,8 @@ class ExportCheck:
         self._hook = hook
         self._export: Export
         self._secrets: list[str] = []
-        self.folders: dict[str, str] = {}
-        self._samples: dict[str, ExportFile] = {}
+        self.folders: dict[EventType, str] = {}
+        self._samples: dict[EventType, ExportFile] = {}
 
     def chain(self) -> list[tuple[str, Callable[[], Step]]]:
         """Return the steps of which each needs the one before."""
@@ -159,7 +159,7 @@ class ExportCheck:
         note = "A folder is missing as long as there was no event of its type, so this can be right." if missing else ""
         return Step("", True, found, note)
 
-    def newest(self, event_type: str) -> Step:
+    def newest(self, event_type: EventType) -> Step:
         """Which hour is the newest, and how old it is."""
         if event_type not in self.folders:
             return Step("", None, "no folder")
@@ -176,7 +176,7 @@ class ExportCheck:
         if filled:
             self._samples[event_type] = max(filled, key=lambda one: (one.folder_time, one.name))
         hour = hour_of(max(one.folder_time for one in objects))
-        files = [one for one in objects if one.hour == hour]
+        files = [one for one in objects if one.hour.start == hour]
         age = self._export.now() - hour - ONE_HOUR
         style = ", folders written with a hyphen" if any(one.style is FolderStyle.HYPHEN for one in files) else ""
         return Step(
@@ -190,7 +190,7 @@ class ExportCheck:
             else "",
         )
 
-    def file(self, event_type: str) -> Step:
+    def file(self, event_type: EventType) -> Step:
         """Whether a file of the newest folders has a known layout."""
         sample = self._samples.get(event_type)
         if sample is None:

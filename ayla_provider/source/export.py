@@ -1,20 +1,19 @@
-"""The export as it stands in the vendor's bucket, whoever's cloud that is in."""
+"""The export in the vendor's bucket, in any cloud."""
 
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ayla_provider.domain.arrival import SHORTEST_RETENTION, HourStatus, SignsOfLife, needs_life, settle
+from ayla_provider.domain.arrival import SHORTEST_RETENTION, ArrivalRule, HourStatus, SignsOfLife, needs_life, settle
 from ayla_provider.domain.events import EVENT_FOLDERS, EventType, parse_event_type
-from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour
+from ayla_provider.domain.hour import ExportHour, FolderStyle, describe_hour, describe_hours
 from ayla_provider.domain.paths import ExportFile, hour_text, parse_source, source_prefix, source_window
-from ayla_provider.errors import PASSES, AylaConfigError, AylaUnavailable
+from ayla_provider.errors import TEMPORARY, AylaConfigError, AylaUnavailable
 
 if TYPE_CHECKING:
     from ayla_provider.source.bucket import Source
@@ -28,7 +27,8 @@ class Export:
 
     :param source: the bucket
     :param root: the prefix of all event folders: ``<oem_id>/``, or nothing where the bucket is the OEM's own
-    :param event_folders: event type to the spelling of its folder, where it was set by hand
+    :param event_folders: event type to the spelling of its folder, where the connection sets it
+    :param rule: when an hour counts as complete, as the connection sets it
     :param now: the clock, aware
     """
 
@@ -38,38 +38,43 @@ class Export:
         root: str,
         *,
         event_folders: Mapping[EventType, str] | None = None,
+        rule: ArrivalRule | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.source = source
         self.root = root
-        self.declared_folders: dict[str, str] = {str(key): folder for key, folder in (event_folders or {}).items()}
-        """Event type to the spelling of its folder, where it was set by hand."""
-        self._learnt: dict[str, str] = {}
+        self.declared_folders: Mapping[EventType, str] = event_folders or {}
+        """Event type to the spelling of its folder, where the connection sets it."""
+        self.rule = rule or ArrivalRule()
         self.now = now
+        self._found_folders: dict[EventType, str] = {}
 
     @property
     def url(self) -> str:
-        """Of the folder of all event folders, such as ``gs://bucket/<oem_id>/``."""
+        """The URL of the folder of all event folders, such as ``gs://bucket/<oem_id>/``."""
         return f"{self.source.url}/{self.root}"
 
     def prefix(self, folder: str) -> str:
-        """Return what the names of all objects in an event folder begin with."""
+        """Return the prefix of all object names in an event folder."""
         return source_prefix(self.root, folder)
 
-    def event_folders(self) -> dict[str, str]:
+    def event_folders(self) -> dict[EventType, str]:
         """
         Return event type to folder spelling, as the bucket shows them now: one listing.
 
-        A folder of none of the documented event types is included, with a warning, under an identifier of its own.
+        The result includes folders of undocumented event types, with a warning, under an identifier of their own.
 
         :raises AylaConfigError: if two folders mean one event type and ``event_folders`` doesn't say which to take
         """
         folders = self.source.folders(self.root, f"the list of event folders below {self.url}")
         declared = {folder: event_type for event_type, folder in self.declared_folders.items()}
-        found: dict[str, str] = {}
+        found: dict[EventType, str] = {}
         for folder in folders:
-            event_type = declared.get(folder) or self._event_type_of(self.prefix(folder), folder)
-            if event_type is None or (folder not in declared and event_type in self.declared_folders):
+            event_type = declared.get(folder) or self._event_type_of(folder)
+            if event_type is None:
+                continue
+            if folder not in declared and event_type in self.declared_folders:
+                # The connection says that another folder is the event type's.
                 continue
             if event_type in found:
                 raise AylaConfigError(
@@ -80,158 +85,189 @@ class Export:
             found[event_type] = folder
         for event_type in self.declared_folders.keys() - found.keys():
             log.warning(
-                "%r, declared in event_folders, isn't there (yet).", self.prefix(self.declared_folders[event_type])
+                "%r, declared in event_folders, doesn't exist (yet).", self.prefix(self.declared_folders[event_type])
             )
-        self._learnt = found
+        self._found_folders = found
         return dict(found)
 
-    @staticmethod
-    def _event_type_of(where: str, folder: str) -> str | None:
+    def _event_type_of(self, folder: str) -> EventType | None:
+        prefix = self.prefix(folder)
         try:
             event_type = parse_event_type(folder)
         except AylaConfigError:
-            log.warning("The folder %r can't be an event type and is left out.", where)
+            log.warning("The folder %r can't be an event type, and is ignored.", prefix)
             return None
         if event_type not in EVENT_FOLDERS:
             log.warning(
-                "The folder %r is of an event type that Ayla's documents don't list; it can be copied as %r.",
-                where,
+                "The folder %r is of an event type that Ayla's documents don't list; you can copy it as %r.",
+                prefix,
                 event_type,
             )
         return event_type
 
-    def folder_of(self, event_type: str) -> str:
-        """Return how the folder of an event type is spelt: as set, else as found, else as Ayla's exports spell it."""
-        event_type = parse_event_type(event_type)
+    def folder_of(self, event_type: EventType) -> str:
+        """Return the spelling of an event type's folder: the declared one, else the found one, else Ayla's usual."""
         if event_type in self.declared_folders:
             return self.declared_folders[event_type]
-        if event_type not in self._learnt:
+        if event_type not in self._found_folders:
             self.event_folders()
-        return self._learnt.get(event_type) or EVENT_FOLDERS.get(event_type) or event_type
+        return self._found_folders.get(event_type) or EVENT_FOLDERS.get(event_type) or event_type
 
-    def list_files(self, event_type: str, start: datetime, end: datetime) -> list[ExportFile]:
+    def list_files(self, hours: Sequence[ExportHour]) -> list[ExportFile]:
         """
-        Return the files of an event type in the hours from ``start`` to ``end``: one listing, bounded on both sides.
+        Return the files of some hours: one listing, bounded on both sides.
 
-        :param start: aware, on the hour
-        :param end: aware, on the hour, exclusive
+        :param hours: consecutive hours of one event type
         """
-        event_type = parse_event_type(event_type)
-        prefix = self.prefix(self.folder_of(event_type))
-        start_offset, end_offset = source_window(prefix, start, end)
-        what = f"{event_type}, {describe_hour(start)} to {describe_hour(end)}: the list of {self.source.url}/{prefix}"
-        found = self.listed(event_type, prefix, what, start_offset=start_offset, end_offset=end_offset)
-        strays = [name for name in found.others if not name.endswith("/")]
+        first, last = hours[0], hours[-1]
+        prefix = self.prefix(self.folder_of(first.event_type))
+        start_offset, end_offset = source_window(prefix, first.start, last.end)
+        what = f"{describe_hours(hours)}: the list of {self.source.url}/{prefix}"
+        listing = self.listed(first.event_type, prefix, what, start_offset=start_offset, end_offset=end_offset)
+        strays = [name for name in listing.others if not name.endswith("/")]
         if strays:
             log.warning(
-                "%d objects below %s stand in no folder named by a time and are left out, the first is %r.",
+                "%d objects below %s are in no folder named by a time, and are ignored; the first is %r.",
                 len(strays),
                 prefix,
                 strays[0],
             )
-        return [file for file in found.files if start <= file.hour < end]
+        return [file for file in listing.files if first <= file.hour <= last]
 
-    def status(
-        self, event_type: str, hours: Sequence[datetime], *, quiet_period: timedelta, patience: timedelta
-    ) -> list[HourStatus]:
+    def status(self, hours: Sequence[ExportHour], rule: ArrivalRule) -> list[HourStatus]:
         """
-        Return the status of each of some consecutive hours.
+        Return the status of each hour.
 
-        One bounded listing; only where an hour hangs between empty and overdue a look for a sign of life, one result
-        per event type, until one is found; and only where it may have expired a look for the oldest object.
+        It takes one bounded listing. If an hour is either empty or overdue, it also takes a search for a sign of life:
+        one result for each event type, until one is found. If an hour may have expired, it also takes a look for the
+        oldest object.
+
+        :param hours: consecutive hours of one event type
         """
         now = self.now()
-        files = self.list_files(event_type, hours[0], hours[-1] + ONE_HOUR)
+        files = self.list_files(hours)
         life = SignsOfLife.of(files)
-        filled = {file.hour for file in files}
-        bare = [hour for hour in hours if hour not in filled and needs_life(hour, (), now=now, patience=patience)]
-        in_doubt = [hour for hour in bare if not life.after(hour, patience)]
+        with_files = {file.hour for file in files}
+        due = [
+            hour
+            for hour in hours
+            if hour not in with_files and needs_life(hour.start, (), now=now, patience=rule.patience)
+        ]
+        in_doubt = [hour for hour in due if not life.after(hour.start, rule.patience)]
         if in_doubt:
-            life = SignsOfLife.of([*files, *self._sign_of_life(in_doubt, event_type)])
-        if bare and now - bare[0] > SHORTEST_RETENTION:
+            life = SignsOfLife.of([*files, *self._sign_of_life(in_doubt)])
+        if due and now - due[0].start > SHORTEST_RETENTION:
             life = replace(life, oldest_hour=self._oldest_hour)
-        return settle(event_type, hours, files, now=now, quiet_period=quiet_period, patience=patience, life=life)
+        return settle(hours, files, rule, now=now, life=life)
 
-    def _sign_of_life(self, hours: Sequence[datetime], event_type: str) -> list[ExportFile]:
-        """Return an object later than the newest of these hours after which there is one; an empty list if none is."""
-        if found := self.later_than(hours[-1], event_type):
-            return found
-        # The exporter is stalled: by halves to the hour where it was alive last.
-        stalled = bisect_left(hours, True, hi=len(hours) - 1, key=lambda hour: not self.later_than(hour, event_type))
-        return self.later_than(hours[stalled - 1], event_type) if stalled else []
+    def _sign_of_life(self, hours: Sequence[ExportHour]) -> list[ExportFile]:
+        """Return a file later than the newest of these hours after which there is one; an empty list if none is."""
+        later = self.later_than(hours[-1])
+        if later:
+            return later
+        # The exporter is stalled. Search by halves for the newest hour after which it was still alive.
+        # It was alive after hours[alive], with these files, and not after hours[stalled].
+        alive, files = -1, later
+        stalled = len(hours) - 1
+        while stalled - alive > 1:
+            middle = (alive + stalled) // 2
+            later = self.later_than(hours[middle])
+            if later:
+                alive, files = middle, later
+            else:
+                stalled = middle
+        return files
 
-    def later_than(self, hour: datetime, event_type: str) -> list[ExportFile]:
+    def later_than(self, hour: ExportHour) -> list[ExportFile]:
         """
-        Return an object in a later hour than this, of this or of any event type; an empty list if there is none.
+        Return one file of a later hour, of any event type; an empty list if there is none.
 
-        :param event_type: asked first, since it is the likeliest to show
+        The event type of ``hour`` comes first, because it is the most likely to have one.
         """
-        after = hour + ONE_HOUR
-        first = parse_event_type(event_type)
-        if first not in self._learnt:
+        if hour.event_type not in self._found_folders:
             self.event_folders()
-        for candidate in sorted(self._learnt, key=lambda known: known != first):
-            prefix = self.prefix(self._learnt[candidate])
-            # Of the two styles the one with a space, which sorts first, is the one that exports are known to have.
-            for offset in (hour_text(after, FolderStyle.SPACE), hour_text(after, FolderStyle.HYPHEN)):
-                what = f"{candidate}: the look for a sign of life after {describe_hour(hour)}"
-                found = self._first_file(candidate, prefix, what, prefix + offset)
-                if found is None:
-                    break
-                if found.hour > hour:
-                    return [found]
+        likeliest_first = sorted(self._found_folders, key=lambda event_type: event_type != hour.event_type)
+        for event_type in likeliest_first:
+            file = self._first_after(hour, event_type)
+            if file:
+                return [file]
         return []
+
+    def _first_after(self, hour: ExportHour, event_type: EventType) -> ExportFile | None:
+        """Return the first file of an event type in a later hour, None if there is none."""
+        prefix = self.prefix(self._found_folders[event_type])
+        what = f"{event_type}: the look for a sign of life after {describe_hour(hour.start)}"
+        # Exports are known to use the style with a space, which sorts first.
+        for style in (FolderStyle.SPACE, FolderStyle.HYPHEN):
+            file = self._first_file(event_type, prefix, what, prefix + hour_text(hour.end, style))
+            if file is None or file.hour.start > hour.start:
+                return file
+        return None
 
     @cached_property
     def _oldest_hour(self) -> datetime | None:
-        """The oldest hour of which the source has a file, of any event type."""
-        oldest = []
-        for event_type, folder in (self._learnt or self.event_folders()).items():
+        """The start of the oldest hour with a file, of any event type."""
+        starts = []
+        for event_type, folder in (self._found_folders or self.event_folders()).items():
             prefix = self.prefix(folder)
-            oldest.append(self._first_file(event_type, prefix, f"{event_type}: the look for the oldest object", prefix))
-        return min((file.hour for file in oldest if file), default=None)
+            file = self._first_file(event_type, prefix, f"{event_type}: the look for the oldest object", prefix)
+            if file:
+                starts.append(file.hour.start)
+        return min(starts, default=None)
 
-    def _first_file(self, event_type: str, prefix: str, what: str, offset: str) -> ExportFile | None:
-        # The first object is a file, but for placeholders of folders, which some tools make.
-        for results in (1, 100):
-            found = self.listed(event_type, prefix, what, start_offset=offset, max_results=results)
-            if found.files or not found.others:
-                return next(iter(found.files), None)
+    def _first_file(self, event_type: EventType, prefix: str, what: str, offset: str) -> ExportFile | None:
+        # The first object is a file, unless a tool made placeholders for folders: then a second try reads more of them.
+        for max_results in (1, 100):
+            listing = self.listed(event_type, prefix, what, start_offset=offset, max_results=max_results)
+            if listing.files:
+                return listing.files[0]
+            if not listing.others:
+                break
         return None
 
     def listed(
-        self, event_type: str, prefix: str, what: str, *, max_results: int | None = None, **bounds: str
+        self, event_type: EventType, prefix: str, what: str, *, max_results: int | None = None, **bounds: str
     ) -> Listing:
         """
-        Return what a listing of an event folder holds.
+        List an event folder.
 
         :param what: what is listed, for errors
-        :param max_results: where not all is wanted
+        :param max_results: how many objects at most; by default all
         :param bounds: ``start_offset``, ``end_offset``: see :meth:`~ayla_provider.source.bucket.Source.objects`
-        :raises AylaError: if it can't be listed
+        :raises AylaError: if the folder can't be listed
         """
         listing = Listing()
-        last = ""
-        for one in self.source.objects(prefix, what, max_results=max_results, **bounds):
-            if one.name <= last:
-                raise AylaUnavailable(f"{what}: {one.name!r} is listed after {last!r}, out of order. {PASSES}")
-            last = one.name
-            parsed = parse_source(one.name, prefix)
-            if parsed:
-                listing.files.append(
-                    ExportFile(
-                        event_type, *parsed, one.name, one.size, one.crc32c, one.generation, one.created, one.etag
-                    )
+        last_name = ""
+        for item in self.source.objects(prefix, what, max_results=max_results, **bounds):
+            if item.name <= last_name:
+                raise AylaUnavailable(f"{what}: {item.name!r} comes after {last_name!r}, out of order. {TEMPORARY}")
+            last_name = item.name
+            parsed = parse_source(item.name, prefix)
+            if parsed is None:
+                listing.others.append(item.name)
+                continue
+            folder_time, style, file = parsed
+            listing.files.append(
+                ExportFile(
+                    event_type=event_type,
+                    folder_time=folder_time,
+                    style=style,
+                    file=file,
+                    name=item.name,
+                    size=item.size,
+                    crc32c=item.crc32c,
+                    generation=item.generation,
+                    created=item.created,
+                    etag=item.etag,
                 )
-            else:
-                listing.others.append(one.name)
+            )
         return listing
 
 
 @dataclass(slots=True)
 class Listing:
-    """The objects of an event folder, as far as they were asked for."""
+    """The objects of an event folder, or some of them."""
 
     files: list[ExportFile] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
-    """Names of objects that are no file in a dated folder."""
+    """Names of objects that aren't files in a dated folder."""

@@ -15,7 +15,7 @@ from google.cloud import storage
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from ayla_provider.errors import PASSES, AylaAccessDenied, AylaTransferError, AylaUnavailable
+from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import MOST_PAGES, PassingError, SourceObject, broken_off, byte_range, describe_file
 from ayla_provider.source.settings import STORAGE_ENDPOINT, Network
 from ayla_provider.transport.session import authorized_session
@@ -113,7 +113,7 @@ class GcsSource:
         for number, page in enumerate(listing.pages):
             self.requests += 1
             if number >= MOST_PAGES:
-                raise AylaUnavailable(f"{what}: there is no end to it after {MOST_PAGES} pages. {PASSES}")
+                raise AylaUnavailable(f"{what}: there is no end to it after {MOST_PAGES} pages. {TEMPORARY}")
             yield page
 
     def open(self, file: ExportFile, offset: int, end: int | None = None) -> _GcsDownload:
@@ -181,7 +181,7 @@ def _check(response: requests.Response, file: ExportFile, offset: int) -> None:
             f"{what}: Cloud Storage refuses the download (403). Ayla's token reads below <oem_id>/ alone: check "
             "oem_id and bucket in the connection."
         )
-    raise AylaUnavailable(f"{what}: Cloud Storage answered {status} {response.reason} to the download. {PASSES}")
+    raise AylaUnavailable(f"{what}: Cloud Storage answered {status} {response.reason} to the download. {TEMPORARY}")
 
 
 def _object(blob: storage.Blob, what: str) -> SourceObject:
@@ -189,7 +189,7 @@ def _object(blob: storage.Blob, what: str) -> SourceObject:
     if any(fact is None for fact in facts) or blob.size < 0 or blob.generation < 0 or not isinstance(blob.crc32c, str):
         raise AylaUnavailable(
             f"{what}: the entry of {blob.name!r} lacks size, crc32c, generation or timeCreated, or has an impossible "
-            f"one. {PASSES}"
+            f"one. {TEMPORARY}"
         )
     return SourceObject(blob.name, *facts)
 
@@ -218,10 +218,10 @@ def translated(what: str) -> Iterator[None]:
         # Where it was asked again until the time was over, the error of that holds the last one.
         code = getattr(getattr(error, "cause", None) or error, "code", None)
         told = f"Cloud Storage answered {int(code)}" if code else "no answer from Cloud Storage"
-        raise AylaUnavailable(f"{what}: {told} ({_reason(error)}), also when asked again. {PASSES}") from None
+        raise AylaUnavailable(f"{what}: {told} ({_reason(error)}), also when asked again. {TEMPORARY}") from None
     # What the library makes of a malformed answer.
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({_reason(error)}). {PASSES}") from None
+        raise AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({_reason(error)}). {TEMPORARY}") from None
 
 
 def _reason(error: BaseException) -> str:

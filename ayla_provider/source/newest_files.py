@@ -7,8 +7,11 @@ from datetime import UTC, date, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ayla_provider.domain.events import EventType
     from ayla_provider.domain.paths import ExportFile
     from ayla_provider.source.export import Export
+
+ONE_DAY = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -16,58 +19,70 @@ class NewestFiles:
     """
     Bounded listings of one event folder, counted.
 
-    All bounds are dates, in which both styles of folder times sort alike.
+    All bounds are dates, which sort alike in both styles of folder times.
     """
 
     export: Export
-    event_type: str
+    event_type: EventType
     folder: str
     requests: int = field(default=0, init=False)
 
     @property
     def prefix(self) -> str:
-        """What the names of all objects in the folder begin with."""
+        """The prefix of all object names in the folder."""
         return self.export.prefix(self.folder)
 
     def newest(self) -> list[ExportFile]:
         """Return the files of the newest day or two; if all are empty, those of the week before as well."""
-        today = self.export.now().astimezone(UTC).date()
-        start, objects = today - timedelta(days=1), self._list(today - timedelta(days=1))
-        if not objects and (newest := self._newest_day(start)):
-            start, objects = newest, self._list(newest, newest + timedelta(days=1))
-        if objects and not any(one.size for one in objects):
-            objects += self._list(start - timedelta(days=7), start)
-        return objects
+        start = self.export.now().astimezone(UTC).date() - ONE_DAY
+        files = self._list(start)
+        if not files:
+            newest_day = self._newest_day(start)
+            if newest_day:
+                start = newest_day
+                files = self._list(start, start + ONE_DAY)
+        if files and not any(file.size for file in files):
+            files += self._list(start - 7 * ONE_DAY, start)
+        return files
 
     def _newest_day(self, end: date) -> date | None:
-        """Return the newest date before this one that has a folder: farther and farther back, then by halves."""
-        newest = None
-        for back in (7, 56, 448, None):
-            start = end - timedelta(days=back) if back else date.min
-            newest = self._first(start, end)
-            if newest:
+        """Return the newest date before this one that has a folder; None if there is none."""
+        # First go back by longer and longer steps, until a step holds a folder.
+        first = None
+        for days in (7, 56, 448, None):
+            start = end - days * ONE_DAY if days else date.min
+            first = self._first(start, end)
+            if first:
                 break
             end = start
-        while newest and (middle := newest + (end - newest) / 2) > newest:
+        # The newest date is now between first and end. Search by halves.
+        while first:
+            middle = first + (end - first) / 2
+            if middle <= first:
+                break
             later = self._first(middle, end)
-            newest, end = (later, end) if later else (newest, middle)
-        return newest
+            if later:
+                first = later
+            else:
+                end = middle
+        return first
 
     def _first(self, start: date, end: date) -> date | None:
-        # More than one, since a folder's placeholder, which some tools make, is no file.
-        objects = self._list(start, end, max_results=10)
-        return objects[0].folder_time.date() if objects else None
+        # More than one result, because the placeholders of folders that some tools make aren't files.
+        files = self._list(start, end, max_results=10)
+        return files[0].folder_time.date() if files else None
 
     def _list(self, start: date, end: date | None = None, max_results: int | None = None) -> list[ExportFile]:
         before = self.export.source.requests
-        found = self.export.listed(
+        # A colon sorts after the digits: without an end, the listing holds all later dates.
+        end_offset = end.isoformat() if end else ":"
+        listing = self.export.listed(
             self.event_type,
             self.prefix,
             f"the list of {self.export.source.url}/{self.prefix}",
             start_offset=f"{self.prefix}{start.isoformat()}",
-            # A colon sorts after the digits, so that without an end all dates are in.
-            end_offset=f"{self.prefix}{end.isoformat() if end else ':'}",
+            end_offset=f"{self.prefix}{end_offset}",
             max_results=max_results,
         )
         self.requests += self.export.source.requests - before
-        return found.files
+        return listing.files

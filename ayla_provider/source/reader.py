@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from ayla_provider.domain.paths import ExportFile
-from ayla_provider.errors import PASSES, AylaTransferError, AylaUnavailable
+from ayla_provider.errors import TEMPORARY, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import Download, PassingError, Source, describe_file
 from ayla_provider.transport.checksum import CHUNK, Crc32c, Lines
 
@@ -154,5 +154,5 @@ def first_bytes(source: Source, file: ExportFile, size: int) -> bytes:
             while len(data) < size and (block := download.read(size - len(data))):
                 data += block
     except PassingError as error:
-        raise AylaUnavailable(f"{describe_file(file)}: its first bytes can't be read ({error}). {PASSES}") from None
+        raise AylaUnavailable(f"{describe_file(file)}: its first bytes can't be read ({error}). {TEMPORARY}") from None
     return data

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from ayla_provider.errors import PASSES, AylaAccessDenied, AylaConfigError, AylaTransferError, AylaUnavailable
+from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaConfigError, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import MOST_PAGES, PassingError, SourceObject, broken_off, byte_range, describe_file
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class S3Source:
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
-        raise AylaUnavailable(f"{what}: there is no end to it after {MOST_PAGES} pages. {PASSES}")
+        raise AylaUnavailable(f"{what}: there is no end to it after {MOST_PAGES} pages. {TEMPORARY}")
 
     def open(self, file: ExportFile, offset: int, end: int | None = None) -> _S3Download:
         """See :class:`~ayla_provider.source.bucket.Source`."""
@@ -106,7 +106,7 @@ def _object(entry: Mapping[str, Any], what: str) -> SourceObject:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise AylaUnavailable(
             f"{what}: the entry of {entry.get('Key')!r} lacks Size, ETag or LastModified, or has an impossible one. "
-            f"{PASSES}"
+            f"{TEMPORARY}"
         ) from None
 
 
@@ -135,7 +135,7 @@ def _told(what: str) -> Iterator[None]:
         raise _refused(what, error) from None
     except (BotoCoreError, HTTPError, OSError) as error:
         raise AylaUnavailable(
-            f"{what}: no answer from S3 ({type(error).__name__}: {error}), also when asked again. {PASSES}"
+            f"{what}: no answer from S3 ({type(error).__name__}: {error}), also when asked again. {TEMPORARY}"
         ) from None
 
 
@@ -164,7 +164,7 @@ def _refused(what: str, error: ClientError) -> AylaAccessDenied | AylaConfigErro
             f"{what}: S3 refuses it ({status} {code}). Do these keys belong to this bucket? Compare both in the "
             "connection with the dashboard (OEM Profile, Data Export)."
         )
-    return AylaUnavailable(f"{what}: S3 answered {status} {code}, also when asked again. {PASSES}")
+    return AylaUnavailable(f"{what}: S3 answered {status} {code}, also when asked again. {TEMPORARY}")
 
 
 def _code(error: ClientError) -> tuple[str, int]:

@@ -10,10 +10,12 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.domain.events import EventType, parse_event_type
 from ayla_provider.errors import AylaConfigError
 
@@ -27,6 +29,9 @@ REGIONS = {
 """Region to the host of its user service (Ayla's API documentation). Dedicated tenants have a host of their own."""
 
 STORAGE_ENDPOINT = "https://storage.googleapis.com"
+
+_MOST_MINUTES = 30 * 24 * 60
+"""The longest quiet period or patience."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class AylaSettings:
     event_folders: Mapping[EventType, str] = field(default_factory=dict)
     """Event type to the spelling of its folder, where it was set by hand."""
     network: Network = field(default_factory=Network)
+    rule: ArrivalRule = field(default_factory=ArrivalRule)
+    """When an hour counts as complete."""
 
     @classmethod
     def from_fields(
@@ -105,6 +112,7 @@ class AylaSettings:
             storage_endpoint=check.url("storage_endpoint", str(extra.get("storage_endpoint", STORAGE_ENDPOINT))),
             event_folders=check.event_folders(extra.get("event_folders", {})),
             network=check.network(extra.get("proxy"), extra.get("ca_file")),
+            rule=check.rule(extra),
         )
 
     @property
@@ -123,6 +131,17 @@ class AylaSettings:
         """
         message = "\0".join((self.user_url, self.email, self.password, self.app_id))
         return hmac.new(self.app_secret.encode(), message.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def arrival_rule(conn_id: str, extra: Mapping[str, Any]) -> ArrivalRule:
+    """
+    Return when an hour counts as complete, from a connection of any type.
+
+    :param conn_id: the connection's id, for the errors
+    :param extra: the connection's extra, of which ``quiet_period`` and ``patience`` count, in minutes
+    :raises AylaConfigError: naming the one that is malformed
+    """
+    return _Checks(conn_id, allow_http=False).rule(extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +182,21 @@ class _Checks:
         if port and not own_port:
             parts = parts._replace(netloc=f"{parts.netloc}:{port}")
         return parts.geturl().rstrip("/")
+
+    def rule(self, extra: Mapping[str, Any]) -> ArrivalRule:
+        minutes = {name: self.minutes(name, extra.get(name)) for name in ("quiet_period", "patience")}
+        return ArrivalRule().override(minutes["quiet_period"], minutes["patience"])
+
+    def minutes(self, name: str, value: object) -> timedelta | None:
+        if value is None or value == "":
+            return None
+        try:
+            minutes = float(str(value))
+        except ValueError:
+            minutes = -1
+        if not 0 <= minutes <= _MOST_MINUTES:
+            raise self.fail(name, f"is {value!r}: expected minutes, from 0 to {_MOST_MINUTES:,}")
+        return timedelta(minutes=minutes)
 
     def network(self, proxy: object, ca_file: object) -> Network:
         return Network(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ayla_provider.archive.records import Records
-from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hours_between
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hours_of
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.typed_manifest import same_files
 
@@ -44,7 +45,7 @@ class ToLoad:
 def to_load(
     records: Records,
     loaded: Callable[[str, datetime, datetime], Mapping[datetime, str]],
-    event_types: Sequence[str],
+    event_types: Sequence[EventType],
     start: datetime,
     end: datetime,
 ) -> list[ToLoad]:
@@ -61,19 +62,18 @@ def to_load(
     found: list[ToLoad] = []
     if start >= end:
         return found
-    hours = hours_between(start, end)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="ayla-plan") as pool:
         for event_type in event_types:
             versions = loaded(event_type, start, end)
-            for hour, manifest in records.manifests(event_type, hours, pool).items():
+            for hour, manifest in records.read_manifests(hours_of(event_type, start, end), pool).items():
                 if not isinstance(manifest, Manifest):
-                    log.warning("%s %s is passed over: %s", event_type, describe_hour(hour), manifest)
+                    log.warning("%s is passed over: %s", hour, manifest)
                     continue
-                version = versions.get(hour)
+                version = versions.get(hour.start)
                 if version is None and manifest.files:
-                    found.append(ToLoad(event_type, hour, hour + ONE_HOUR, "not loaded"))
+                    found.append(ToLoad(event_type, hour.start, hour.end, "not loaded"))
                 elif version is not None and not same_files(version, manifest):
-                    found.append(ToLoad(event_type, hour, hour + ONE_HOUR, "its files changed"))
+                    found.append(ToLoad(event_type, hour.start, hour.end, "its files changed"))
     return _newest_first(found)
 
 

@@ -16,7 +16,7 @@ import pytest
 from ayla_provider.archive import archive as archives
 from ayla_provider.archive.archive import Archive
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import hours_between
+from ayla_provider.domain.hour import ExportHour, hours_between, hours_of
 from ayla_provider.domain.paths import Layout, failure_path, manifest_path
 from ayla_provider.errors import (
     AylaConflictError,
@@ -31,13 +31,14 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.export import Export
 from tests.support.ayla import (
-    WAITS,
+    RULE,
     Place,
     at,
     bytes_of,
     client_of,
     export_of,
     file_place,
+    hours_at,
     provider_of,
     put,
     requests_of,
@@ -59,7 +60,7 @@ def path_of(hour: int, file: str = "a.csv", time: str = "0000") -> str:
 
 
 def manifest_of(hour: int, event_type: str = "datapoint") -> str:
-    return manifest_path(event_type, at(hour))
+    return manifest_path(ExportHour(event_type, at(hour)))
 
 
 def manifest(place: Place, hour: int) -> dict[str, Any]:
@@ -89,14 +90,14 @@ def moves(cloud: LocalCloud) -> Counter[str]:
 def test_a_fleets_hours_arrive_byte_for_byte_as_the_answer_key_says(
     cloud: LocalCloud, export: Export, place: Place, archive: Archive, event_type: str
 ) -> None:
-    report = archive.take_in(export, event_type, FLEET_HOURS, **WAITS, written_by={"run_id": "first"})
+    report = archive.take_in(export, hours_of(event_type, at(0), at(8)), RULE, written_by={"run_id": "first"})
     answers = {one.hour: one for one in cloud.answer_key() if one.event_type == event_type and one.hour < at(8)}
     assert list(answers) == FLEET_HOURS
     expected_paths = set()
     everything = place.everything()
     for hour, answer in answers.items():
-        document = json.loads(everything[manifest_path(event_type, hour)])
-        expected_paths.add(manifest_path(event_type, hour))
+        document = json.loads(everything[manifest_path(ExportHour(event_type, hour))])
+        expected_paths.add(manifest_path(ExportHour(event_type, hour)))
         stated = {(file["source"], file["generation"], file["size"], file["crc32c"]) for file in document["files"]}
         assert stated == {
             (file.object_name, file.final.generation, file.final.size, file.final.crc32c) for file in answer.files
@@ -128,9 +129,9 @@ def test_a_fleets_hours_arrive_byte_for_byte_as_the_answer_key_says(
 def test_a_second_run_moves_no_bytes_and_rewrites_no_manifest(
     cloud: LocalCloud, export: Export, place: Place, archive: Archive
 ) -> None:
-    first = archive.take_in(export, "datapoint", FLEET_HOURS, **WAITS, written_by={"run_id": "first"})
+    first = archive.take_in(export, hours_of("datapoint", at(0), at(8)), RULE, written_by={"run_id": "first"})
     before, moved = place.everything(), moves(cloud)
-    second = archive.take_in(export, "datapoint", FLEET_HOURS, **WAITS, written_by={"run_id": "second"})
+    second = archive.take_in(export, hours_of("datapoint", at(0), at(8)), RULE, written_by={"run_id": "second"})
     assert moves(cloud) == moved
     assert place.everything() == before
     assert (second.copied_files, second.copied_bytes, second.manifests_written) == (0, 0, 0)
@@ -150,7 +151,7 @@ def test_a_long_copy_says_how_far_it_is(
     put(cloud, 2, "a.csv", b"x" * 3_000_000)
     take_in(archive, export, 2)
     told = [message for message in caplog.messages if " done, " in message]
-    assert told[-1].startswith("datapoint 2024-05-09 02:00 UTC: 0 of 1 file done, 3.0 MB moved of 3.0 MB, ")
+    assert told[-1].startswith("datapoint 2024-05-09 02:00 UTC: 0 of 1 file done, 3.0 MB copied of 3.0 MB, ")
     assert len(told) > 1
 
 
@@ -409,7 +410,7 @@ def test_an_unsafe_name_is_refused_and_named_while_the_rest_arrives(
     records = {
         str(one.relative_to(tmp_path / "deep" / "down" / "archive")) for one in standing if one.suffix == ".json"
     }
-    assert records == {manifest_of(3), failure_path("datapoint", at(2))}
+    assert records == {manifest_of(3), failure_path(ExportHour("datapoint", at(2)))}
 
 
 def test_a_mirror_keeps_the_sources_names(cloud: LocalCloud, export: Export, place: Place) -> None:
@@ -455,9 +456,9 @@ def test_a_damaged_manifest_does_not_keep_other_hours_from_arriving(
 
 def test_a_manifest_can_be_asked_for(cloud: LocalCloud, export: Export, place: Place, archive: Archive) -> None:
     name = put(cloud, 2, "a.csv", b"data")
-    assert archive.manifest("datapoint", at(2)) is None
+    assert archive.manifest(ExportHour("datapoint", at(2))) is None
     take_in(archive, export, 2)
-    found = archive.manifest("datapoint", at(2))
+    found = archive.manifest(ExportHour("datapoint", at(2)))
     assert found
     assert [(file.source, file.size, file.path) for file in found.files] == [(name, 4, path_of(2))]
 
@@ -485,7 +486,7 @@ def test_the_last_try_of_a_copy_leaves_a_note_that_says_why_and_counts(
     cloud.faults.add("corrupt", step="download", match="02:00:00/a.csv", times=None)
     for last_try, tasks in ((False, None), (True, 1), (False, 1), (True, 2)):
         with pytest.raises(AylaTransferError):
-            archive.take_in(export, "datapoint", [at(2), at(3)], **WAITS, written_by={"run_id": "r"}, last_try=last_try)
+            archive.take_in(export, hours_at(2, 3), RULE, written_by={"run_id": "r"}, last_try=last_try)
         notes = failures(place)
         assert set(notes) == ({"02.json"} if tasks else set())
         if tasks:
@@ -500,7 +501,7 @@ def test_no_note_is_left_where_an_hour_only_has_to_be_waited_for(
     cloud: LocalCloud, export: Export, place: Place, archive: Archive
 ) -> None:
     with pytest.raises(AylaNotSettledError):
-        archive.take_in(export, "datapoint", [at(11)], **WAITS, written_by={}, last_try=True)
+        archive.take_in(export, hours_at(11), RULE, written_by={}, last_try=True)
     assert place.everything() == {}
 
 
@@ -511,11 +512,15 @@ def test_an_hour_older_than_all_that_the_source_keeps_is_expired_and_not_empty(
     cloud.clock.set(at(12) + timedelta(days=40))
     put(cloud, 9, "later.csv", folder="Location")
     before = at(2) - timedelta(days=1)
-    report = archive.take_in(export, "datapoint", [before, at(2)], **WAITS, written_by={})
+    report = archive.take_in(
+        export, [ExportHour("datapoint", before), ExportHour("datapoint", at(2))], RULE, written_by={}
+    )
     assert (report.hours, report.files) == ({"expired": 1, "landed": 1}, 1)
     # What was known before it expired stays known.
     cloud.delete_object("Datapoint", "2024-05-09 02:00:00", "a.csv")
-    report = archive.take_in(export, "datapoint", [before, at(2)], **WAITS, written_by={})
+    report = archive.take_in(
+        export, [ExportHour("datapoint", before), ExportHour("datapoint", at(2))], RULE, written_by={}
+    )
     assert (report.hours, report.files, report.manifests_written) == ({"expired": 1, "landed": 1}, 1, 0)
 
 

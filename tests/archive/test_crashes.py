@@ -14,7 +14,7 @@ import pytest
 
 from ayla_provider.archive.gcs_upload import PIECE
 from ayla_provider.archive.local import FileDestination
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import SeededContent
@@ -25,7 +25,7 @@ from simulation.workers import WorkerPool
 from tests.support.ayla import NOW, Place, at, bytes_of, put, requests_of
 
 FOLDER = "event_type=datapoint/date=2024-05-09/hour=02"
-MANIFEST = manifest_path("datapoint", at(2))
+MANIFEST = manifest_path(ExportHour("datapoint", at(2)))
 COPY = Task(Kind.COPY, "export", "datapoint", at(2), at(2) + ONE_HOUR, NOW)
 
 

@@ -22,6 +22,7 @@ from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.gcs_upload import PIECE
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.url import DestinationUrl
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaTransferError
 from ayla_provider.local_cloud import LocalCloud
@@ -333,6 +334,6 @@ def test_a_late_file_whose_manifest_may_not_be_replaced_yet_is_not_lost(
 
 
 def files_of(archive: Archive) -> tuple[ManifestFile, ...]:
-    manifest = archive.manifest("datapoint", at(2))
+    manifest = archive.manifest(ExportHour("datapoint", at(2)))
     assert manifest
     return manifest.files

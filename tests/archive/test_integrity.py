@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from google.cloud import storage
 
+from ayla_provider.domain.hour import hours_of
 from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.source.export import Export
 from ayla_provider.source.reader import CorruptedError, ExportReader
@@ -50,7 +51,7 @@ def test_what_the_library_lets_pass_a_copy_notices(
     cloud: LocalCloud, export: Export, how: Callable[[storage.Blob], bytes]
 ) -> None:
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", CONTENT, at(3, 30))
-    (file,) = export.list_files("datapoint", at(2), at(2) + timedelta(hours=1))
+    (file,) = export.list_files(hours_of("datapoint", at(2), at(2) + timedelta(hours=1)))
     blob = client_of(export).bucket(cloud.vendor.name).blob(file.name)
 
     # If this fails one day, the library has learnt it, and the reader's own checksum has one reason less.

@@ -31,7 +31,7 @@ from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.source.gcs import GcsSource
 from ayla_provider.source.guard import SignInGuard
-from ayla_provider.archive.reconcile import reconcile
+from ayla_provider.archive.compare import reconcile
 from ayla_provider.source.settings import AylaSettings
 from ayla_provider.source.export import Export
 from ayla_provider.domain.events import EVENT_TYPES
@@ -50,7 +50,6 @@ tokens = TokenProvider(settings, SignInGuard("x", settings.fingerprint))
 now = datetime.fromisoformat(scene["now"])
 source = GcsSource(tokens.credentials(), settings.bucket, endpoint=settings.storage_endpoint)
 export = Export(source, f"{settings.oem_id}/", now=lambda: now)
-waits = {"quiet_period": timedelta(minutes=15), "patience": timedelta(minutes=90)}
 before = peak()
 """
 
@@ -63,15 +62,15 @@ else:
     )
     client = storage.Client("-", credentials, client_options={"api_endpoint": connection["host"]})
     destination = GcsDestination(client, scene["bucket"])
-hour = datetime.fromisoformat(scene["hour"])
-report = Archive(destination, max_workers=8).take_in(export, "datapoint", [hour], **waits, written_by={})
+hour = ExportHour("datapoint", datetime.fromisoformat(scene["hour"]))
+report = Archive(destination, max_workers=8).take_in(export, [hour], export.rule, written_by={})
 print(json.dumps({"bytes": report.copied_bytes, "grown": peak() - before}))
 """
 
 SWEEP = """
-coverage._PROGRESS_EVERY = 0
+compare._PROGRESS_EVERY = 0
 archive = Archive(FileDestination(Path(scene["folder"])))
-found = reconcile(export, archive.records, EVENT_TYPES, now - timedelta(days=366), now, **waits)
+found = reconcile(export, archive.records, EVENT_TYPES, now - timedelta(days=366), now, export.rule)
 print(json.dumps({"hours": found.hours, "gaps": len(found.gaps), "grown": peak() - before}))
 """
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from ayla_provider.archive.archive import Archive
-from ayla_provider.archive.reconcile import Findings, Gap, reconcile
+from ayla_provider.archive.compare import Findings, Gap, reconcile
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import hours_between
+from ayla_provider.domain.hour import ExportHour, hours_between
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.errors import AylaTransferError, AylaUnsafeNameError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
-from tests.support.ayla import WAITS, Place, at, put, requests_of, take_in
+from tests.support.ayla import RULE, Place, at, hours_at, put, requests_of, take_in
 
 Find = Callable[..., Findings]
 
@@ -29,13 +29,13 @@ def archive(place: Place) -> Archive:
 @pytest.fixture
 def find(export: Export, place: Place) -> Find:
     def find(start: datetime, end: datetime, *event_types: str) -> Findings:
-        return reconcile(export, Records(place.destination), event_types or ["datapoint"], start, end, **WAITS)
+        return reconcile(export, Records(place.destination), event_types or ["datapoint"], start, end, RULE)
 
     return find
 
 
 def told(findings: Findings) -> dict[int, str]:
-    return {gap.hour.hour: gap.reason for gap in findings.gaps}
+    return {gap.hour.start.hour: gap.reason for gap in findings.gaps}
 
 
 def test_each_way_to_lack_something_is_found_with_its_reason_newest_first(
@@ -67,7 +67,7 @@ def test_each_way_to_lack_something_is_found_with_its_reason_newest_first(
     assert findings.hours == {"missing": 3, "changed": 4, "landed": 2, "empty": 1}
     # A copy of each mends it all, and nothing else is found.
     for gap in findings.gaps:
-        take_in(archive, export, gap.hour.hour)
+        take_in(archive, export, gap.hour.start.hour)
     after = find(at(0), at(10))
     assert after.gaps == []
     assert after.hours == {"landed": 7, "late": 1, "empty": 2}
@@ -121,7 +121,7 @@ def test_an_hour_that_can_not_be_copied_is_left_alone_until_the_source_shows_som
         with caplog.at_level(logging.WARNING):
             findings = find(at(3), at(4))
         assert (findings.gaps, findings.left_alone) == ([], 1)
-        assert "holds a control character" in caplog.text
+        assert "contains a control character" in caplog.text
     put(cloud, 3, "another.csv")
     assert told(find(at(3), at(4))) == {3: "never copied, 2 files"}
 
@@ -132,7 +132,7 @@ def test_an_hour_whose_copy_failed_for_a_passing_reason_is_tried_again_later(
     put(cloud, 3, "a.csv")
     cloud.faults.add("corrupt", step="download", match="a.csv", times=2)
     with pytest.raises(AylaTransferError):
-        archive.take_in(export, "datapoint", [at(3)], **WAITS, written_by={}, last_try=True)
+        archive.take_in(export, hours_at(3), RULE, written_by={}, last_try=True)
     cloud.clock.set(at(13, 59))
     assert (find(at(3), at(4)).gaps, find(at(3), at(4)).left_alone) == ([], 1)
     cloud.clock.set(at(14))
@@ -147,7 +147,7 @@ def test_a_manifest_that_can_not_be_read_is_found_and_hides_nothing(
     for hour in (3, 4):
         put(cloud, hour, "a.csv")
     take_in(archive, export, 3)
-    place.spoil(manifest_path("datapoint", at(3)), b"{")
+    place.spoil(manifest_path(ExportHour("datapoint", at(3))), b"{")
     assert told(find(at(3), at(5))) == {3: "its manifest can't be read", 4: "never copied, 1 file"}
 
 
@@ -156,9 +156,9 @@ def test_event_types_are_found_each_with_its_own_hours(cloud: LocalCloud, find: 
     put(cloud, 4, "a.csv", folder="Location")
     findings = find(at(3), at(5), "datapoint_ack", "location")
     assert findings.gaps == [
-        Gap("location", at(4), "never copied, 1 file"),
-        Gap("location", at(3), "never copied, no events"),
-        Gap("datapoint_ack", at(3), "never copied, 1 file"),
+        Gap(ExportHour("location", at(4)), "never copied, 1 file"),
+        Gap(ExportHour("location", at(3)), "never copied, no events"),
+        Gap(ExportHour("datapoint_ack", at(3)), "never copied, 1 file"),
     ]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from ayla_provider.archive.gcs_upload import PIECE
 from ayla_provider.archive.transfer import Transfer
+from ayla_provider.domain.hour import hours_of
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaAccessDenied, AylaConflictError, AylaError, AylaTransferError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
@@ -29,7 +30,7 @@ SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, PIECE, PIECE + 1, 17 * CHUNK + 5]
 def listed(cloud: LocalCloud, export: Export, content: bytes | Content) -> ExportFile:
     """Put a file into the export, and return it as it is listed."""
     put(cloud, 2, "Datapoints.csv", content)
-    (file,) = export.list_files("datapoint", at(2), at(3))
+    (file,) = export.list_files(hours_of("datapoint", at(2), at(3)))
     return file
 
 
@@ -60,7 +61,7 @@ def test_a_copy_equals_its_source(cloud: LocalCloud, export: Export, place: Plac
 
 def test_a_name_is_asked_for_literally(cloud: LocalCloud, export: Export, place: Place) -> None:
     put(cloud, 2, "100% of ü #1?.csv", b"data", folder="Datapoint Ack")
-    (file,) = export.list_files("datapoint_ack", at(2), at(3))
+    (file,) = export.list_files(hours_of("datapoint_ack", at(2), at(3)))
     transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: b"data"}
 
@@ -147,7 +148,7 @@ def test_a_failed_copy_leaves_what_stood_there(cloud: LocalCloud, export: Export
     old = transfer_of(export, place).copy(listed(cloud, export, b"old"), PATH, None).stored
     cloud.clock.set(at(13))
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "Datapoints.csv", b"new", at(12, 30))
-    (file,) = export.list_files("datapoint", at(2), at(3))
+    (file,) = export.list_files(hours_of("datapoint", at(2), at(3)))
     cloud.faults.add("corrupt", step="download", times=None)
     with pytest.raises(AylaTransferError):
         transfer_of(export, place).copy(file, PATH, old)

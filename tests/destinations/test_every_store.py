@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-from datetime import timedelta
 from threading import Event
 from typing import Any
 
@@ -14,7 +13,8 @@ from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.fsspec import FsspecUpload
 from ayla_provider.archive.transfer import Transfer
 from ayla_provider.destinations import open_destination
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.arrival import ArrivalRule
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hours_of
 from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaTransferError
 from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
@@ -198,10 +198,8 @@ def test_hours_arrive_byte_for_byte_and_a_second_run_moves_nothing(place: Place,
     def run() -> Any:
         return archive.take_in(
             AylaHook().export,
-            "datapoint",
-            [HOUR, HOUR + ONE_HOUR],
-            quiet_period=timedelta(minutes=15),
-            patience=timedelta(minutes=90),
+            hours_of("datapoint", HOUR, HOUR + 2 * ONE_HOUR),
+            ArrivalRule(),
             written_by={"run_id": "test"},
         )
 
@@ -211,7 +209,7 @@ def test_hours_arrive_byte_for_byte_and_a_second_run_moves_nothing(place: Place,
     everything = place.everything()
     copies = {name.rpartition("-")[2]: data for name, data in everything.items() if name.endswith(".csv")}
     assert copies == {"f.csv": b"datapoints of an hour\r\n", "big.csv": big, "none.csv": b""}
-    manifest = archive.manifest("datapoint", HOUR)
+    manifest = archive.manifest(ExportHour("datapoint", HOUR))
     assert manifest
     assert {entry.path: entry.crc32c for entry in manifest.files} == {
         name: Crc32c(data).base64 for name, data in everything.items() if name.endswith(".csv")
@@ -220,7 +218,7 @@ def test_hours_arrive_byte_for_byte_and_a_second_run_moves_nothing(place: Place,
 
 
 def test_without_a_manifest_what_stands_is_compared_by_its_content(place: Place, export: LocalCloud) -> None:
-    (file,) = AylaHook().export.list_files("datapoint", HOUR, HOUR + ONE_HOUR)
+    (file,) = AylaHook().export.list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
     transfer = Transfer(AylaHook().export, place.destination, Event())
     stored = transfer.copy(file, PATH, None).stored
     assert transfer.holds(stored, file.size, str(file.crc32c))

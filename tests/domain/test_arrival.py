@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ayla_provider.domain.arrival import (
     PATIENCE,
     QUIET_PERIOD,
+    ArrivalRule,
     HourState,
     HourStatus,
     SignsOfLife,
@@ -16,13 +17,14 @@ from ayla_provider.domain.arrival import (
     needs_life,
     settle,
 )
-from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, format_folder
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle, format_folder
 from ayla_provider.domain.paths import ExportFile
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
 END = HOUR + ONE_HOUR
 TICK = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
+EXPORT_HOUR = ExportHour("datapoint", HOUR)
 
 # Around the hour, the quiet period and the patience.
 moments = st.integers(-60, 60 * 6).map(lambda minutes: HOUR + minutes * MINUTE) | st.sampled_from(
@@ -70,7 +72,7 @@ def by_the_rules(
 def test_an_hour_has_the_one_state_that_the_rules_give(
     files: list[ExportFile], now: datetime, quiet: timedelta, patience: timedelta, alive: bool, expired: bool
 ) -> None:
-    state = hour_state(HOUR, files, now=now, quiet_period=quiet, patience=patience, alive=alive, expired=expired)
+    state = hour_state(HOUR, files, ArrivalRule(quiet, patience), now=now, alive=alive, expired=expired)
     assert state == by_the_rules(files, now, quiet, patience, alive=alive, expired=expired)
 
 
@@ -101,7 +103,7 @@ def test_an_hour_has_the_one_state_that_the_rules_give(
     ],
 )
 def test_the_bounds_of_the_states(created: list[datetime], now: datetime, alive: bool, state: str) -> None:
-    assert hour_state(HOUR, [made(time) for time in created], now=now, alive=alive) == state
+    assert hour_state(HOUR, [made(time) for time in created], ArrivalRule(), now=now, alive=alive) == state
 
 
 def test_the_default_periods_are_as_documented() -> None:
@@ -126,8 +128,7 @@ def test_a_settled_hour_stays_as_it_is_while_its_files_do(
     earlier, later = sorted((one, other))
     life = SignsOfLife.of(files)
     (before,), (after,) = (
-        settle("datapoint", [HOUR], files, now=now, quiet_period=quiet, patience=patience, life=life)
-        for now in (earlier, later)
+        settle([EXPORT_HOUR], files, ArrivalRule(quiet, patience), now=now, life=life) for now in (earlier, later)
     )
     if before.state.settled:
         assert after == before
@@ -138,9 +139,7 @@ def test_a_settled_hour_stays_as_it_is_while_its_files_do(
 def test_a_sign_of_life_is_needed_exactly_where_it_decides(
     files: list[ExportFile], now: datetime, quiet: timedelta, patience: timedelta
 ) -> None:
-    states = {
-        hour_state(HOUR, files, now=now, quiet_period=quiet, patience=patience, alive=alive) for alive in (True, False)
-    }
+    states = {hour_state(HOUR, files, ArrivalRule(quiet, patience), now=now, alive=alive) for alive in (True, False)}
     assert (len(states) == 2) is needs_life(HOUR, files, now=now, patience=patience)
 
 
@@ -178,12 +177,15 @@ def test_every_hour_gets_its_own_files_and_state_in_the_order_asked(
     files: list[ExportFile], now: datetime, hours: list[datetime]
 ) -> None:
     life = SignsOfLife.of(files)
-    found = settle("datapoint", hours, files, now=now, quiet_period=QUIET_PERIOD, patience=PATIENCE, life=life)
+    export_hours = [ExportHour("datapoint", hour) for hour in hours]
+    found = settle(export_hours, files, ArrivalRule(), now=now, life=life)
     expected = []
     for hour in hours:
         own = [file for file in files if hour <= file.folder_time < hour + ONE_HOUR]
-        state = hour_state(hour, own, now=now, alive=life.after(hour, PATIENCE))
-        expected.append(HourStatus("datapoint", hour, state, tuple(sorted(own, key=lambda file: file.name))))
+        state = hour_state(hour, own, ArrivalRule(), now=now, alive=life.after(hour, PATIENCE))
+        expected.append(
+            HourStatus(ExportHour("datapoint", hour), state, tuple(sorted(own, key=lambda file: file.name)))
+        )
     assert found == expected
     assert [status.size for status in found] == [sum(file.size for file in status.files) for status in expected]
 
@@ -192,28 +194,13 @@ def test_a_later_hour_that_came_first_does_not_close_an_hour_that_still_arrives(
     # Folders are posted out of order: hour 3 stands before hour 2.
     later = made(END + ONE_HOUR + 20 * MINUTE, hour=END)
     now = END + ONE_HOUR + 25 * MINUTE
-    found = settle(
-        "datapoint",
-        [HOUR, END],
-        [later],
-        now=now,
-        quiet_period=timedelta(minutes=1),
-        patience=PATIENCE,
-        life=SignsOfLife.of([later]),
-    )
+    hours = [EXPORT_HOUR, ExportHour("datapoint", END)]
+    found = settle(hours, [later], ArrivalRule(MINUTE, PATIENCE), now=now, life=SignsOfLife.of([later]))
     assert [status.state for status in found] == [HourState.PENDING, HourState.LANDED]
 
 
 def test_an_hour_can_have_several_folders() -> None:
     files = [made(END, minute=minute) for minute in (45, 0, 15)]
-    (found,) = settle(
-        "datapoint",
-        [HOUR],
-        files,
-        now=END + ONE_HOUR,
-        quiet_period=QUIET_PERIOD,
-        patience=PATIENCE,
-        life=SignsOfLife(),
-    )
+    (found,) = settle([EXPORT_HOUR], files, ArrivalRule(), now=END + ONE_HOUR, life=SignsOfLife())
     assert [file.folder_time.minute for file in found.files] == [0, 15, 45]
     assert found.size == 9

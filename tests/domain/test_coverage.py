@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ayla_provider.domain.arrival import PATIENCE, HourState, HourStatus
 from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
 from ayla_provider.domain.failure import note
-from ayla_provider.domain.hour import ONE_HOUR, FolderStyle
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaError
@@ -38,8 +38,7 @@ def covered(
 ) -> HourCoverage:
     """An hour of that source and that archive; None for an archive without a manifest of it."""
     status = HourStatus(
-        "datapoint",
-        HOUR,
+        ExportHour("datapoint", HOUR),
         state or (HourState.LANDED if source else HourState.EMPTY),
         tuple(shown(name, *facts) for name, facts in sorted(source.items())),
     )
@@ -49,7 +48,9 @@ def covered(
         ManifestFile.of(shown(name, *facts), f"copies/{name}", "AAAAAA==") for name, facts in archive.items()
     )
     landed = kept or (HourState.LANDED if archive else HourState.EMPTY)
-    return HourCoverage(status, Manifest("datapoint", HOUR, landed, 1, entries, written_at="2024-05-09T05:00:00+00:00"))
+    return HourCoverage(
+        status, Manifest(ExportHour("datapoint", HOUR), landed, 1, entries, written_at="2024-05-09T05:00:00+00:00")
+    )
 
 
 lags = st.sampled_from([SOON, PATIENCE, PATIENCE + timedelta.resolution, LATE]) | st.timedeltas(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ayla_provider.domain.arrival import HourState, HourStatus
 from ayla_provider.domain.failure import Failure, facts_of, loads, note
-from ayla_provider.domain.hour import ONE_HOUR, FolderStyle
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaError, AylaTransferError, AylaUnsafeNameError
 
@@ -23,8 +23,7 @@ texts = st.text(st.characters(codec="utf-8"), max_size=20)
 times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
 made = st.builds(
     Failure,
-    event_type=texts,
-    hour=times.map(lambda time: time.replace(minute=0, second=0, microsecond=0)),
+    hour=st.builds(ExportHour, texts, times.map(lambda time: time.replace(minute=0, second=0, microsecond=0))),
     facts=texts,
     error=texts,
     message=texts,
@@ -41,7 +40,7 @@ def status(**generations: int) -> HourStatus:
         ExportFile("datapoint", HOUR, FolderStyle.SPACE, name, f"oem/{name}", 1, "AAAAAA==", generation, NOW)
         for name, generation in generations.items()
     )
-    return HourStatus("datapoint", HOUR, HourState.LANDED, files)
+    return HourStatus(ExportHour("datapoint", HOUR), HourState.LANDED, files)
 
 
 def noted(
@@ -136,7 +135,7 @@ def test_tasks_are_counted_while_the_source_shows_the_same() -> None:
 
 @given(st.integers(1), st.timedeltas(timedelta(), timedelta(days=3650)))
 def test_where_only_a_person_can_help_it_is_left_for_good(tasks: int, later: timedelta) -> None:
-    failure = Failure("datapoint", HOUR, "same", "AylaUnsafeNameError", "no path", False, tasks, NOW)
+    failure = Failure(ExportHour("datapoint", HOUR), "same", "AylaUnsafeNameError", "no path", False, tasks, NOW)
     assert failure.is_to_be_left(NOW + later)
 
 
@@ -145,7 +144,7 @@ def test_where_only_a_person_can_help_it_is_left_for_good(tasks: int, later: tim
     [(1, 2), (2, 4), (3, 8), (4, 16), (5, 32), (6, 64), (7, 128), (8, 168), (9, 168), (10**9, 168)],
 )
 def test_what_can_pass_is_left_ever_longer_and_a_week_at_most(tasks: int, hours: int) -> None:
-    failure = Failure("datapoint", HOUR, "same", "AylaTransferError", "broke off", True, tasks, NOW)
+    failure = Failure(ExportHour("datapoint", HOUR), "same", "AylaTransferError", "broke off", True, tasks, NOW)
     due = NOW + hours * ONE_HOUR
     assert failure.is_to_be_left(NOW)
     assert failure.is_to_be_left(due - TICK)

@@ -146,9 +146,9 @@ def test_a_rendered_time_is_read_in_every_zone(time: datetime, zone: timezone) -
     [
         ("", "start is empty"),
         (" \n", "start is empty"),
-        ("yesterday", "start 'yesterday' is no ISO 8601 time"),
-        ("{{ data_interval_start }}", "is no ISO 8601 time"),
-        ("None", "start 'None' is no ISO 8601 time"),
+        ("yesterday", "start 'yesterday' isn't an ISO 8601 time"),
+        ("{{ data_interval_start }}", "isn't an ISO 8601 time"),
+        ("None", "start 'None' isn't an ISO 8601 time"),
         ("2024-05-09T02:00:00", "start 2024-05-09T02:00:00 has no time zone"),
         ("2024-05-09", "has no time zone: write it as 2024-05-09T00:00:00+00:00"),
         (datetime(2024, 5, 9, 2), "has no time zone"),  # noqa: DTZ001
@@ -170,5 +170,5 @@ def test_the_repeated_hour_of_a_clock_change_is_an_hour() -> None:
 
 
 def test_a_time_outside_of_the_calendar_is_named() -> None:
-    with pytest.raises(AylaConfigError, match=r"start .* lies outside of the calendar"):
+    with pytest.raises(AylaConfigError, match=r"start .* is outside of the calendar"):
         parse_time("0001-01-01T00:00:00+05:00", "start")

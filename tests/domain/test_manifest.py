@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayla_provider.domain.arrival import HourState
-from ayla_provider.domain.hour import ONE_HOUR, FolderStyle
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle
 from ayla_provider.domain.manifest import Manifest, ManifestFile, describe, loads, revise
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaDestinationError
@@ -29,8 +29,7 @@ paths = st.lists(texts.filter(lambda part: part not in ("", ".", "..") and "/" n
 entries = st.builds(ManifestFile, texts, counts, counts, texts, texts, paths, st.none() | counts)
 manifests = st.builds(
     Manifest,
-    event_type=texts,
-    hour=hours,
+    hour=st.builds(ExportHour, texts, hours),
     state=st.sampled_from(HourState),
     revision=st.integers(1),
     files=st.lists(entries, max_size=3).map(tuple),
@@ -51,7 +50,7 @@ sources = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 3))
 
 def revised(previous: Manifest | None, source: dict[str, int], state: HourState = HourState.LANDED) -> Manifest:
     copied = [entry(name, generation) for name, generation in source.items()]
-    return revise(previous, "datapoint", HOUR, state, copied, written_at=NOW, written_by=RUN)
+    return revise(previous, ExportHour("datapoint", HOUR), state, copied, written_at=NOW, written_by=RUN)
 
 
 def generations(manifest: Manifest) -> dict[str, int]:
@@ -152,7 +151,7 @@ def test_the_manifest_lists_what_the_source_shows_and_keeps_what_expired_there(
     manifest = revised(revised(None, before, state_before), now, state)
     assert generations(manifest) == before | now
     assert [file.source for file in manifest.files] == sorted(file.source for file in manifest.files)
-    assert (manifest.event_type, manifest.hour) == ("datapoint", HOUR)
+    assert manifest.hour == ExportHour("datapoint", HOUR)
 
 
 @given(sources, states, sources, states)
@@ -172,8 +171,7 @@ def test_to_revise_again_changes_nothing(
     once = revised(revised(None, before, state_before), now, state)
     later = revise(
         once,
-        "datapoint",
-        HOUR,
+        ExportHour("datapoint", HOUR),
         state,
         [entry(*file) for file in now.items()],
         written_at=NOW + timedelta(days=1),
@@ -200,7 +198,7 @@ def test_what_was_counted_once_stays_known_and_is_no_change_by_itself(
 ) -> None:
     def take(previous: Manifest | None, source: dict[str, tuple[int, int | None]], state: HourState) -> Manifest:
         copied = [replace(entry(name, generation), lines=lines) for name, (generation, lines) in source.items()]
-        return revise(previous, "datapoint", HOUR, state, copied, written_at=NOW, written_by=RUN)
+        return revise(previous, ExportHour("datapoint", HOUR), state, copied, written_at=NOW, written_by=RUN)
 
     first = take(None, before, state_before)
     second = take(first, now, state)
@@ -221,15 +219,17 @@ def test_what_was_counted_once_stays_known_and_is_no_change_by_itself(
 
 def test_a_new_generation_of_the_same_bytes_has_the_same_lines() -> None:
     known = replace(entry("a"), lines=3)
-    first = revise(None, "datapoint", HOUR, HourState.LANDED, [known], written_at=NOW, written_by=RUN)
+    first = revise(None, ExportHour("datapoint", HOUR), HourState.LANDED, [known], written_at=NOW, written_by=RUN)
     again = replace(known, generation=9, lines=None)
-    second = revise(first, "datapoint", HOUR, HourState.LANDED, [again], written_at=NOW, written_by=RUN)
+    second = revise(first, ExportHour("datapoint", HOUR), HourState.LANDED, [again], written_at=NOW, written_by=RUN)
     assert (second.revision, second.lines) == (2, 3)
 
 
 def test_the_newest_file_is_told() -> None:
     later = replace(entry("a"), created=(NOW + timedelta(microseconds=1)).isoformat())
-    manifest = revise(None, "datapoint", HOUR, HourState.LANDED, [later, entry("b")], written_at=NOW, written_by=RUN)
+    manifest = revise(
+        None, ExportHour("datapoint", HOUR), HourState.LANDED, [later, entry("b")], written_at=NOW, written_by=RUN
+    )
     assert manifest.newest == later.created
     assert revised(None, {}, HourState.EMPTY).newest is None
 
@@ -238,8 +238,7 @@ def test_an_hour_that_landed_after_it_was_copied_says_so_without_a_new_revision(
     arriving = revised(None, {"a": 1}, HourState.ARRIVING)
     landed = revise(
         arriving,
-        "datapoint",
-        HOUR,
+        ExportHour("datapoint", HOUR),
         HourState.LANDED,
         arriving.files,
         written_at=NOW + ONE_HOUR,
@@ -253,7 +252,7 @@ def test_an_hour_that_landed_after_it_was_copied_says_so_without_a_new_revision(
 def test_lines_that_became_known_are_told_where_the_manifest_is_written_anyway() -> None:
     arriving = revised(None, {"a": 1}, HourState.ARRIVING)
     copied = [replace(entry("a"), lines=3)]
-    landed = revise(arriving, "datapoint", HOUR, HourState.LANDED, copied, written_at=NOW, written_by=RUN)
+    landed = revise(arriving, ExportHour("datapoint", HOUR), HourState.LANDED, copied, written_at=NOW, written_by=RUN)
     assert (landed.revision, landed.lines) == (1, 3)
     assert describe(landed) == "datapoint 2024-05-09 02:00 UTC: landed, 1 file, 11 B, 3 lines, revision 1"
 
@@ -327,5 +326,5 @@ def test_a_line_of_the_log_names_the_hour_and_its_totals() -> None:
 )
 def test_a_manifest_with_a_value_that_cant_be_is_refused(damage: dict[str, object]) -> None:
     document = json.loads(revised(None, {"a": 1}).dumps()) | damage
-    with pytest.raises(AylaDestinationError, match="is no manifest"):
+    with pytest.raises(AylaDestinationError, match="is not a valid manifest"):
         loads(json.dumps(document), WHERE)

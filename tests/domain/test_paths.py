@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES, parse_event_type
-from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, format_folder
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle, format_folder
 from ayla_provider.domain.paths import (
     MANIFESTS,
     ExportFile,
@@ -178,7 +178,7 @@ def test_a_path_that_would_be_written_otherwise_is_not_read(path: str) -> None:
 def test_several_folders_of_an_hour_can_hold_the_same_file_name() -> None:
     quarters = [TWO + n * timedelta(minutes=15) for n in range(4)]
     files = [file_named("Datapoints.csv", folder_time=time, style=style) for time in quarters for style in FolderStyle]
-    assert {file.hour for file in files} == {TWO}
+    assert {file.hour for file in files} == {ExportHour("datapoint", TWO)}
     for layout in Layout:
         assert len({destination_path(file, layout) for file in files}) == 8
 
@@ -214,15 +214,13 @@ def test_a_name_that_could_lead_out_is_refused_and_named(name: str, layout: Layo
     assert not refused.value.retryable
 
 
-@given(st.tuples(event_types, hours), st.tuples(event_types, hours))
-def test_every_hour_has_a_manifest_of_its_own_outside_the_event_types(
-    one: tuple[str, datetime], other: tuple[str, datetime]
-) -> None:
-    assert (manifest_path(*one) == manifest_path(*other)) is (one == other)
+@given(st.builds(ExportHour, event_types, hours), st.builds(ExportHour, event_types, hours))
+def test_every_hour_has_a_manifest_of_its_own_outside_the_event_types(one: ExportHour, other: ExportHour) -> None:
+    assert (manifest_path(one) == manifest_path(other)) is (one == other)
     # A glob over an event type must read CSV files only.
-    assert PurePosixPath(manifest_path(*one)).parts[0] == MANIFESTS
-    assert not partitioned_path(*other, FolderStyle.SPACE, "a.csv").startswith(f"{MANIFESTS}/")
+    assert PurePosixPath(manifest_path(one)).parts[0] == MANIFESTS
+    assert not partitioned_path(other.event_type, other.start, FolderStyle.SPACE, "a.csv").startswith(f"{MANIFESTS}/")
 
 
 def test_a_manifest_stands_under_its_utc_hour() -> None:
-    assert manifest_path("datapoint", TWO) == "_manifests/event_type=datapoint/date=2024-05-09/hour=02.json"
+    assert manifest_path(ExportHour("datapoint", TWO)) == "_manifests/event_type=datapoint/date=2024-05-09/hour=02.json"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayla_provider.domain.arrival import PATIENCE, HourState, SignsOfLife, hour_state
+from ayla_provider.domain.arrival import PATIENCE, ArrivalRule, HourState, SignsOfLife, hour_state
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, format_folder
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.domain.stall import Stall, due_hour, stall_of
@@ -42,9 +42,8 @@ def test_it_is_stalled_when_the_hour_that_is_due_is_overdue_and_nothing_came_for
 ) -> None:
     due = due_hour(now, patience)
     alive = SignsOfLife.of(files).after(due, patience)
-    state = hour_state(
-        due, [file for file in files if file.hour == due], now=now, patience=patience, alive=alive, quiet_period=MINUTE
-    )
+    of_due = [file for file in files if file.hour.start == due]
+    state = hour_state(due, of_due, ArrivalRule(MINUTE, patience), now=now, alive=alive)
     silent = all(now - file.created >= patience for file in files)
     assert (stall_of(files, now=now, patience=patience) is not None) == (state is HourState.OVERDUE and silent)
 
@@ -60,8 +59,8 @@ def test_the_hours_of_a_stall_are_those_that_the_rule_calls_overdue(
     life = SignsOfLife.of(files)
     for back in range(-2, 20):
         hour = stall.hours[-1] - back * ONE_HOUR
-        of_hour = [file for file in files if file.hour == hour]
-        state = hour_state(hour, of_hour, now=now, patience=patience, alive=life.after(hour, patience))
+        of_hour = [file for file in files if file.hour.start == hour]
+        state = hour_state(hour, of_hour, ArrivalRule(patience=patience), now=now, alive=life.after(hour, patience))
         # Of an export without any file no hour is the first.
         assert (hour in stall.hours) == (state is HourState.OVERDUE and (bool(files) or back == 0))
     assert (
@@ -108,8 +107,9 @@ def test_the_message_says_since_when_which_hours_and_what_to_do() -> None:
     stall = stall_of([made(at(7), at(8, 24), "connection")], now=at(13, 40), patience=PATIENCE)
     assert stall
     assert stall.message.startswith(
-        "Ayla's exporter seems to be stalled: nothing has come since 2024-05-09 08:24 UTC, of any event type. The last "
-        "file was connection, 2024-05-09 07:00 UTC; 4 hours are overdue, 2024-05-09 08:00 UTC to 2024-05-09 11:00 UTC."
+        "Ayla's exporter seems to be stalled: no file has come since 2024-05-09 08:24 UTC, for any event type. "
+        "The last file was connection, 2024-05-09 07:00 UTC; 4 hours are overdue, 2024-05-09 08:00 UTC to "
+        "2024-05-09 11:00 UTC."
     )
     for said in ("Nothing is lost", "by themselves", "ayla_provider check", "Ayla support", "patience"):
         assert said in stall.message

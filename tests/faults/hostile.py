@@ -13,7 +13,7 @@ from ayla_provider.archive.archive import Archive
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
-from tests.support.ayla import NOW, WAITS, at, client_of, export_of, provider_of, settings_of
+from tests.support.ayla import NOW, RULE, client_of, export_of, hours_at, provider_of, settings_of
 
 LONG = settings(
     max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -43,7 +43,7 @@ def take_in(archive: Archive, export: Export) -> AylaError | None:
     """Copy an hour; return what is said if that fails, which has to be an error of ours, with words."""
     error = None
     try:
-        archive.take_in(export, "datapoint", [at(2)], **WAITS, written_by={})
+        archive.take_in(export, hours_at(2), RULE, written_by={})
     except AylaError as raised:
         error = raised
     assert error is None or len(str(error)) > 20

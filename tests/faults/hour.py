@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import SeededContent
@@ -20,7 +20,7 @@ FILES = {"a-small.csv": SeededContent("small", 1000), "b-large.csv": SeededConte
 FOLDER = f"event_type=datapoint/date={HOUR:%Y-%m-%d}/hour={HOUR:%H}"
 SOURCE = {f"{FOLDER}/{HOUR:%Y%m%dT%H}0000Z-{name}": bytes_of(content) for name, content in FILES.items()}
 """What must stand in the archive, by path."""
-MANIFEST = manifest_path("datapoint", HOUR)
+MANIFEST = manifest_path(ExportHour("datapoint", HOUR))
 
 _ADVICE = re.compile(
     r"retries will|next try|[Cc]heck |Change the|[Cc]lear the task|needs to|report it|clock right|again", re.DOTALL

@@ -18,7 +18,7 @@ from google.oauth2.service_account import Credentials
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import PATIENCE
-from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_between
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.cloud import VENDOR_BUCKET
@@ -150,7 +150,7 @@ def kill_a_worker_in_the_middle(scene: Scene, stored: str) -> list[dict[str, Any
     scene.ask("DELETE", "faults")
     assert copy["id"] in {one["id"] for one in lost}
     assert len(archive.folder(stored)) == 1
-    assert archive.read(manifest_path("datapoint", scene.busy)) is None
+    assert archive.read(manifest_path(ExportHour("datapoint", scene.busy))) is None
     return lost
 
 

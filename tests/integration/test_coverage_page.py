@@ -17,7 +17,7 @@ from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from harness.browser import browser, click, sign_in, wait_for
 from harness.coverage_page import made_up_export, open_page
@@ -46,7 +46,7 @@ class Scene:
 
     def told(self, event_type: str, hour: datetime) -> str:
         """Return what the page has to say of an hour, by its manifest."""
-        manifest = self.archive.manifest(event_type, hour)
+        manifest = self.archive.manifest(ExportHour(event_type, hour))
         if manifest is None:
             return "failed"
         if not manifest.files:

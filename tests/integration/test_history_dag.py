@@ -16,7 +16,7 @@ from moto.s3.models import s3_backends
 from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import ONE_HOUR, hours_between
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from harness.check import differences
 from tests.integration.test_sample_dags import ROOT, dags_of, run
@@ -76,7 +76,7 @@ def runs_of(dag: Any) -> list[datetime]:
 def committed(folder: Path) -> set[tuple[str, datetime]]:
     archive = Archive(FileDestination(folder))
     around = hours_between(DAY - ONE_DAY, DAY + 2 * ONE_DAY)
-    return {(each, hour) for each in EVENT_TYPES for hour in around if archive.manifest(each, hour)}
+    return {(each, hour) for each in EVENT_TYPES for hour in around if archive.manifest(ExportHour(each, hour))}
 
 
 def downloads(cloud: LocalCloud) -> list[str]:

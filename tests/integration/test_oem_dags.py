@@ -13,7 +13,7 @@ import pytest
 from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.transport.checksum import Crc32c
 from tests.integration.test_sample_dags import HOUR, ROOT, dags_of
@@ -84,7 +84,7 @@ def test_an_hour_of_each_lands_in_its_own_destination_while_the_others_cloud_is_
     assert done(globex, only=r"(datapoint|connection)\.") == "success"
     for name, cloud in clouds.items():
         archive = Archive(FileDestination(tmp_path / name))
-        manifests = [archive.manifest(event_type, HOUR) for event_type in ("connection", "datapoint")]
+        manifests = [archive.manifest(ExportHour(event_type, HOUR)) for event_type in ("connection", "datapoint")]
         assert {manifest and manifest.export for manifest in manifests} == {
             f"gs://{cloud.vendor.name}/{OEM_IDS[name]}/"
         }

@@ -12,6 +12,7 @@ import pytest
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.csv.declaration import declared
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.typed_manifest import TypedManifest
 from ayla_provider.rows.typed_archive import TypedArchive
 from tests.rows.test_typed_archive import compare, files_of, rows_of
@@ -52,7 +53,7 @@ def typed(folder: Path, event_type: str, *files: bytes, layouts: list[dict[str, 
     archive_hour(folder / "archive", event_type, files)
     known = (*declared(layouts), *COLUMN_LAYOUTS)
     archive, rows = FileDestination(folder / "archive"), FileDestination(folder / "rows")
-    return TypedArchive(archive, rows, layouts=known, max_malformed=1).ensure(event_type, HOUR, {}).manifest
+    return TypedArchive(archive, rows, layouts=known, max_malformed=1).ensure(ExportHour(event_type, HOUR), {}).manifest
 
 
 def rows(folder: Path, made: TypedManifest, *names: str) -> list[tuple[Any, ...]]:
@@ -67,7 +68,11 @@ def test_every_cell_of_every_kind_in_a_layout_of_the_users_own(tmp_path: Path) -
     data = "".join(",".join(line) + "\n" for line in lines).encode()
     manifest = archive_hour(tmp_path / "archive", "alarm", [data])
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
-    made = TypedArchive(archive, rows, layouts=declared([ALARM]), max_malformed=1).ensure("alarm", HOUR, {}).manifest
+    made = (
+        TypedArchive(archive, rows, layouts=declared([ALARM]), max_malformed=1)
+        .ensure(ExportHour("alarm", HOUR), {})
+        .manifest
+    )
     names = [f"the_{kind}" for kind in KINDS]
     layout = reference.Layout("alarm", names, ("the_base64",), dict(zip(names, KINDS, strict=True)))
     expected = reference.read("alarm", files_of(tmp_path, manifest), [layout])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.csv.sample import LONGEST_ROW
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import parquet_path, quarantine_path, typed_manifest_path
 from ayla_provider.errors import (
@@ -37,7 +38,7 @@ BAD = CONNECTION.replace(b"2020", b"20x0")
 
 
 def quarantined(folder: Path) -> list[tuple[int, int, bytes]]:
-    found = rows_of(folder / "archive" / quarantine_path("connection", HOUR))
+    found = rows_of(folder / "archive" / quarantine_path(ExportHour("connection", HOUR)))
     return [(row["line"], row["byte_offset"], row["row_bytes"]) for row in found]
 
 
@@ -91,13 +92,13 @@ def test_above_the_threshold_the_lines_are_kept_and_the_hour_is_not_loaded(tmp_p
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
     archive_hour(archive.root, "connection", [b"\n".join([CONNECTION] * 8 + [BAD, b"x"])])
     with pytest.raises(AylaQuarantineError) as told:
-        TypedArchive(archive, rows, max_malformed=0.1999).ensure("connection", HOUR, {})
+        TypedArchive(archive, rows, max_malformed=0.1999).ensure(ExportHour("connection", HOUR), {})
     for words in ("connection", "2026-11-01 07:00", "2 of 10 lines", "event_time is no timestamp (1)", "max_malformed"):
         assert words in str(told.value)
-    assert quarantine_path("connection", HOUR) in str(told.value)
+    assert quarantine_path(ExportHour("connection", HOUR)) in str(told.value)
     assert [row for _, _, row in quarantined(tmp_path)] == [BAD, b"x"]
     assert not (tmp_path / "rows").exists()
-    made = TypedArchive(archive, rows, max_malformed=0.2).ensure("connection", HOUR, {})
+    made = TypedArchive(archive, rows, max_malformed=0.2).ensure(ExportHour("connection", HOUR), {})
     assert (made.made, made.manifest.rows, made.manifest.quarantined) == (True, 1, 2)
 
 
@@ -106,7 +107,7 @@ def test_an_hour_that_is_sound_by_now_leaves_no_line_in_the_quarantine(tmp_path:
     assert quarantined(tmp_path)
     archive_hour(tmp_path / "archive", "connection", [CONNECTION], generation=2, revision=2)
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
-    made = TypedArchive(archive, rows).ensure("connection", HOUR, {}).manifest
+    made = TypedArchive(archive, rows).ensure(ExportHour("connection", HOUR), {}).manifest
     assert (made.quarantined, made.quarantine) == (0, "")
     assert quarantined(tmp_path) == []
 
@@ -118,17 +119,17 @@ def test_a_file_that_was_changed_under_its_manifest_is_told(tmp_path: Path, chan
     path.write_bytes(change % path.read_bytes())
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
     with pytest.raises(AylaDestinationError, match=r"f0\.csv in the archive has .* its manifest says"):
-        TypedArchive(archive, rows).ensure("connection", HOUR, {})
+        TypedArchive(archive, rows).ensure(ExportHour("connection", HOUR), {})
     assert not (tmp_path / "rows").exists()
     path.unlink()
     with pytest.raises(AylaDestinationError, match=r"f0\.csv"):
-        TypedArchive(archive, rows).ensure("connection", HOUR, {})
+        TypedArchive(archive, rows).ensure(ExportHour("connection", HOUR), {})
 
 
 def test_an_hour_that_is_not_copied_is_not_settled(tmp_path: Path) -> None:
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
     with pytest.raises(AylaNotSettledError, match="connection 2026-11-01 07:00 UTC has no manifest"):
-        TypedArchive(archive, rows).ensure("connection", HOUR, {})
+        TypedArchive(archive, rows).ensure(ExportHour("connection", HOUR), {})
 
 
 def test_the_archives_files_are_as_they_were(tmp_path: Path) -> None:
@@ -189,8 +190,7 @@ def test_what_duckdb_says_of_a_line_is_not_passed_on(tmp_path: Path) -> None:
         with pytest.raises(AylaWarehouseError, match="connection 2026-11-01 07:00 UTC: DuckDB failed") as told:
             type_hour(
                 connection,
-                "connection",
-                HOUR,
+                ExportHour("connection", HOUR),
                 [taken],
                 tmp_path / "rows",
                 quarantine=quarantine,
@@ -202,6 +202,6 @@ def test_what_duckdb_says_of_a_line_is_not_passed_on(tmp_path: Path) -> None:
 
 def test_what_stands_where(tmp_path: Path) -> None:
     typed(tmp_path, "connection", CONNECTION + b"\n" + BAD)
-    assert (tmp_path / "archive" / quarantine_path("connection", HOUR)).is_file()
-    assert (tmp_path / "rows" / parquet_path("connection", HOUR)).is_file()
-    assert (tmp_path / "rows" / typed_manifest_path("connection", HOUR)).is_file()
+    assert (tmp_path / "archive" / quarantine_path(ExportHour("connection", HOUR))).is_file()
+    assert (tmp_path / "rows" / parquet_path(ExportHour("connection", HOUR))).is_file()
+    assert (tmp_path / "rows" / typed_manifest_path(ExportHour("connection", HOUR))).is_file()

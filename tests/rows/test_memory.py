@@ -15,6 +15,7 @@ PROGRAM = """
 import json, re, sys
 from datetime import datetime
 from pathlib import Path
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.rows.typed_archive import TypedArchive
 
@@ -26,7 +27,7 @@ folder, hour = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2])
 import duckdb
 before = peak()
 archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"), memory="256MB")
-made = archive.ensure("datapoint", hour, {}).manifest
+made = archive.ensure(ExportHour("datapoint", hour), {}).manifest
 print(json.dumps({"rows": made.rows, "duplicates": made.duplicates, "quarantined": made.quarantined,
     "grown": peak() - before}))
 """

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import ColumnType
 from ayla_provider.errors import AylaConfigError
@@ -38,7 +39,9 @@ def test_every_column_is_kept_hashed_or_dropped_as_the_policy_says(tmp_path: Pat
     treatments |= {"metadata": "drop", "oem_model": "drop", "direction": "keep"}
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
     policy = PrivacyPolicy(treatments, key)
-    made = TypedArchive(archive, rows, policy=policy, max_malformed=1).ensure("datapoint", HOUR, {}).manifest
+    made = (
+        TypedArchive(archive, rows, policy=policy, max_malformed=1).ensure(ExportHour("datapoint", HOUR), {}).manifest
+    )
     names = [column.name for column in made.columns]
     assert {"metadata", "metadata_raw", "oem_model"}.isdisjoint(names)
     types = {column.name: column.type for column in made.columns}
@@ -54,7 +57,11 @@ def test_every_column_is_kept_hashed_or_dropped_as_the_policy_says(tmp_path: Pat
 def test_rows_are_told_apart_by_what_they_were(tmp_path: Path) -> None:
     archive_hour(tmp_path / "archive", "connection", [CONNECTION + b"\n" + CONNECTION.replace(b"001,", b"002,")])
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
-    made = TypedArchive(archive, rows, policy=PrivacyPolicy({"dsn": "drop"})).ensure("connection", HOUR, {}).manifest
+    made = (
+        TypedArchive(archive, rows, policy=PrivacyPolicy({"dsn": "drop"}))
+        .ensure(ExportHour("connection", HOUR), {})
+        .manifest
+    )
     assert (made.rows, made.duplicates) == (2, 0)
 
 
@@ -69,8 +76,8 @@ def test_another_policy_or_key_makes_the_rows_anew_and_the_same_one_does_not(tmp
         PrivacyPolicy({"dsn": "hash"}, KEY.upper()),
         PrivacyPolicy({"dsn": "keep"}),
     ):
-        first = TypedArchive(archive, rows, policy=policy).ensure("connection", HOUR, {})
-        again = TypedArchive(archive, rows, policy=policy).ensure("connection", HOUR, {})
+        first = TypedArchive(archive, rows, policy=policy).ensure(ExportHour("connection", HOUR), {})
+        again = TypedArchive(archive, rows, policy=policy).ensure(ExportHour("connection", HOUR), {})
         assert (first.made, again.made) == (True, False)
         assert again.manifest.version == first.manifest.version
         versions.add(first.manifest.version)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain import typed_manifest as typed
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.tables import Column, ColumnType
 from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
 from ayla_provider.errors import AylaDestinationError
@@ -54,8 +55,13 @@ def ready(folder: Path) -> tuple[TypedArchive, TypedManifest, Path, Path]:
     """Return the typed rows of an hour, and where receipt and rows stand."""
     archive_hour(folder / "archive", "connection", [CONNECTION])
     archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"))
-    made = archive.ensure("connection", HOUR, {"dag_id": "d"}).manifest
-    return archive, made, folder / "rows" / typed.typed_manifest_path("connection", HOUR), folder / "rows" / made.path
+    made = archive.ensure(ExportHour("connection", HOUR), {"dag_id": "d"}).manifest
+    return (
+        archive,
+        made,
+        folder / "rows" / typed.typed_manifest_path(ExportHour("connection", HOUR)),
+        folder / "rows" / made.path,
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,10 +72,10 @@ def test_a_broken_receipt_is_told_with_its_place(tmp_path: Path, broken: bytes) 
     archive, _, receipt, _ = ready(tmp_path)
     receipt.write_bytes(broken)
     with pytest.raises(AylaDestinationError, match=r"hour=07\.json is no receipt .* Move it away") as told:
-        archive.ensure("connection", HOUR, {})
+        archive.ensure(ExportHour("connection", HOUR), {})
     assert f"file://{receipt}" in str(told.value)
     receipt.unlink()
-    assert archive.ensure("connection", HOUR, {}).made
+    assert archive.ensure(ExportHour("connection", HOUR), {}).made
 
 
 @pytest.mark.parametrize("field", ["hour", "columns", "files", "version", "identity"])
@@ -86,7 +92,7 @@ def test_a_receipt_that_lacks_something_is_told(tmp_path: Path, field: str) -> N
 def test_what_was_made_is_left_as_it_is(tmp_path: Path) -> None:
     archive, made, receipt, rows = ready(tmp_path)
     before = {path: (path.read_bytes(), path.stat()) for path in (tmp_path / "rows").rglob("*") if path.is_file()}
-    again = archive.ensure("connection", HOUR, {"dag_id": "another"})
+    again = archive.ensure(ExportHour("connection", HOUR), {"dag_id": "another"})
     assert (again.made, again.news) == (False, ())
     assert again.manifest.written_by == {"dag_id": "d"}
     assert replace(made, columns=()) == replace(again.manifest, columns=())
@@ -100,10 +106,10 @@ def test_what_was_made_is_left_as_it_is(tmp_path: Path) -> None:
 def test_rows_that_are_gone_or_of_another_size_are_made_anew(tmp_path: Path) -> None:
     archive, _, _, rows = ready(tmp_path)
     rows.unlink()
-    assert archive.ensure("connection", HOUR, {}).made
+    assert archive.ensure(ExportHour("connection", HOUR), {}).made
     rows.write_bytes(rows.read_bytes() + b"x")
-    assert archive.ensure("connection", HOUR, {}).made
-    assert not archive.ensure("connection", HOUR, {}).made
+    assert archive.ensure(ExportHour("connection", HOUR), {}).made
+    assert not archive.ensure(ExportHour("connection", HOUR), {}).made
 
 
 def test_rows_that_were_changed_are_never_loaded(tmp_path: Path) -> None:
@@ -122,10 +128,10 @@ def test_rows_that_were_changed_are_never_loaded(tmp_path: Path) -> None:
 def test_an_hour_without_files_has_a_receipt_and_no_rows(tmp_path: Path) -> None:
     archive_hour(tmp_path / "archive", "connection", [])
     archive = TypedArchive(FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows"))
-    made = archive.ensure("connection", HOUR, {})
+    made = archive.ensure(ExportHour("connection", HOUR), {})
     assert (made.made, made.manifest.path, made.manifest.version, made.manifest.rows) == (True, "", "empty", 0)
     with archive.fetched(made.manifest) as local:
         assert local is None
-    assert not archive.ensure("connection", HOUR, {}).made
+    assert not archive.ensure(ExportHour("connection", HOUR), {}).made
     later = datetime(2026, 11, 1, 8, tzinfo=UTC)
     assert archive.loaded("connection", [HOUR, later]) == {HOUR: "empty"}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv import sample
 from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.typed_manifest import TypedManifest, quarantine_path
 from ayla_provider.local_cloud.fleet import CYCLE, Fleet
@@ -51,7 +52,7 @@ def test_every_hour_is_what_the_answer_key_and_the_reference_say(
     fleet = Fleet(seed=seed)
     for hour in HOURS:
         manifest = archive_fleet(tmp_path / "archive", fleet, event_type, hour)
-        made = typed.ensure(event_type, hour, {}).manifest
+        made = typed.ensure(ExportHour(event_type, hour), {}).manifest
         answer = fleet.answer(event_type, hour)
         assert made.lines == sum(file.final.rows for file in answer.files)
         assert made.quarantined == sum(file.final.malformed_rows for file in answer.files)
@@ -87,7 +88,7 @@ def test_odd_files_are_what_the_reference_says(
         patch.setattr(sample, "HEAD", head)
         manifest = archive_hour(folder / "archive", event_type, files)
         archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"), max_malformed=1)
-        made = archive.ensure(event_type, HOUR, {}).manifest
+        made = archive.ensure(ExportHour(event_type, HOUR), {}).manifest
     assert [file.layout for file in made.files] == names
     assert [file.header for file in made.files] == [layout.header for layout in layouts]
     compare(folder, manifest, made, reference.read(event_type, files_of(folder, manifest), layouts))
@@ -99,13 +100,13 @@ def files_of(folder: Path, manifest: Manifest) -> list[tuple[str, int, bytes]]:
 
 def compare(folder: Path, manifest: Manifest, made: TypedManifest, expected: reference.Expected) -> None:
     """Hold the rows, the balance of every file, and the quarantine against the reference."""
-    event_type, hour = manifest.event_type, manifest.hour
+    hour = manifest.hour
     for file in made.files:
         assert (file.lines, file.loaded, file.duplicates, file.quarantined) == expected.balance(file.source)
     rows = rows_of(folder / "rows" / made.path)
     names = [column.name for column in made.columns]
-    assert comparable(rows, names) == comparable([row | {"folder_hour": hour} for row in expected.rows], names)
-    kept = folder / "archive" / quarantine_path(event_type, hour)
+    assert comparable(rows, names) == comparable([row | {"folder_hour": hour.start} for row in expected.rows], names)
+    kept = folder / "archive" / quarantine_path(hour)
     assert kept.exists() == bool(expected.malformed)
     if not expected.malformed:
         return

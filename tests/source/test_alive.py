@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from ayla_provider.domain.arrival import PATIENCE
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.stall import Stall
 from ayla_provider.errors import AylaUnavailable
 from ayla_provider.local_cloud import Fault, LocalCloud
@@ -78,7 +78,7 @@ def test_a_stall_is_told_with_the_newest_file_however_long_it_lasts(
     stall = look(export)
     assert stall
     assert stall.newest
-    assert (stall.newest.event_type, stall.newest.hour) == ("location", newest)
+    assert stall.newest.hour == ExportHour("location", newest)
     assert (stall.hours[0], stall.hours[-1]) == (newest + ONE_HOUR, at(9))
     assert len(stall.hours) == (at(9) - newest) / ONE_HOUR
     assert len(requests_of(cloud, "list")) - before < 60

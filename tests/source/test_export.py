@@ -11,13 +11,14 @@ from urllib.parse import parse_qs
 import pytest
 
 from ayla_provider.domain.arrival import HourState
-from ayla_provider.domain.hour import FolderStyle
+from ayla_provider.domain.events import parse_event_type
+from ayla_provider.domain.hour import ExportHour, FolderStyle, hours_of
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import crc32c_of
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.export import Export
-from tests.support.ayla import WAITS, Answering, at, client_of, export_of, put, requests_of
+from tests.support.ayla import RULE, Answering, at, client_of, export_of, hours_at, put, requests_of
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +33,14 @@ def listings(cloud: LocalCloud) -> list[dict[str, str]]:
 
 
 def look(export: Export, *hours: int, event_type: str = "datapoint") -> list[HourState]:
-    return [one.state for one in export.status(event_type, [at(hour) for hour in hours], **WAITS)]
+    return [one.state for one in export.status(hours_at(*hours, event_type=event_type), RULE)]
 
 
 def test_every_page_of_a_listing_states_the_prefix_and_nothing_else_is_asked(cloud: LocalCloud, export: Export) -> None:
     names = [put(cloud, 2, f"{number:04}.csv") for number in range(2500)]
     put(cloud, 2, "other.csv", folder="Datapoint Ack")
     put(cloud, 3, "later.csv")
-    files = export.list_files("datapoint", at(2), at(3))
+    files = export.list_files(hours_of("datapoint", at(2), at(3)))
     assert [file.name for file in files] == names
     time.sleep(0.3)  # the library's own request for the bucket would come in the background
     assert {one.step for one in cloud.requests} == {"sign_in", "acs", "list"}
@@ -52,8 +53,8 @@ def test_every_page_of_a_listing_states_the_prefix_and_nothing_else_is_asked(clo
 
 def test_a_file_is_told_with_all_its_facts(cloud: LocalCloud, export: Export) -> None:
     cloud.put_object("Datapoint Ack", "2024-05-09 02:10:20", "a.csv", b"content", at(3, 30))
-    (file,) = export.list_files("datapoint_ack", at(2), at(3))
-    assert (file.event_type, file.hour, file.folder_time) == ("datapoint_ack", at(2), at(2, 10) + timedelta(seconds=20))
+    (file,) = export.list_files(hours_of("datapoint_ack", at(2), at(3)))
+    assert (file.hour, file.folder_time) == (ExportHour("datapoint_ack", at(2)), at(2, 10) + timedelta(seconds=20))
     assert (file.file, file.name) == ("a.csv", f"{cloud.oem_id}/Datapoint Ack/2024-05-09 02:10:20/a.csv")
     stored = cloud.vendor.live(file.name)
     assert stored
@@ -65,7 +66,7 @@ def test_only_the_live_generation_is_listed(cloud: LocalCloud, export: Export) -
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", b"old", at(3, 30))
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", b"newer", at(3, 40))
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", b"still to come", at(14))
-    assert [file.size for file in export.list_files("datapoint", at(2), at(3))] == [5]
+    assert [file.size for file in export.list_files(hours_of("datapoint", at(2), at(3)))] == [5]
 
 
 def test_both_styles_and_several_folders_belong_to_their_hour(cloud: LocalCloud, export: Export) -> None:
@@ -73,10 +74,10 @@ def test_both_styles_and_several_folders_belong_to_their_hour(cloud: LocalCloud,
     outside = ["2024-05-09 01:59:59", "2024-05-09 03:00:00", "2024-05-09-01:59:59", "2024-05-09-03:00:00"]
     for folder in [*inside, *outside, "2024-05-08 02:00:00", "2024-05-10-02:00:00"]:
         cloud.put_object("Datapoint", folder, "a.csv", b"x", at(4))
-    files = export.list_files("datapoint", at(2), at(3))
+    files = export.list_files(hours_of("datapoint", at(2), at(3)))
     assert {file.name.split("/")[2] for file in files} == set(inside)
     assert [file.style for file in files].count(FolderStyle.HYPHEN) == 2
-    assert len(export.list_files("datapoint", at(1), at(4))) == 8
+    assert len(export.list_files(hours_of("datapoint", at(1), at(4)))) == 8
 
 
 @pytest.mark.parametrize(("start", "hours"), [(at(23), 1), (at(22), 4), (at(0) - timedelta(hours=1), 2)])
@@ -86,9 +87,9 @@ def test_a_listing_is_bounded_across_midnight(cloud: LocalCloud, export: Export,
         for style in FolderStyle:
             cloud.put_object("Datapoint", (start + timedelta(hours=offset)).strftime(style.value), "a.csv", b"x")
     end = start + timedelta(hours=hours)
-    files = export.list_files("datapoint", start, end)
+    files = export.list_files(hours_of("datapoint", start, end))
     assert len(files) == 2 * hours
-    assert {file.hour for file in files} == {start + timedelta(hours=offset) for offset in range(hours)}
+    assert {file.hour.start for file in files} == {start + timedelta(hours=offset) for offset in range(hours)}
     query = listings(cloud)[-1]
     assert query["startOffset"].startswith(f"{cloud.oem_id}/Datapoint/{start:%Y-%m-%d %H}")
     assert query["endOffset"]
@@ -104,7 +105,7 @@ def test_placeholders_and_strays_are_left_out(
     assert content
     for stray in ("", "2024-05-09 02:00:00/", "2024-05-09 02:00:00/sub/", "2024-05-09 02:00", "2024-05-09 02:xx:00/b"):
         cloud.vendor.put(f"{below}/{stray}", content.content)
-    assert [file.name for file in export.list_files("datapoint", at(2), at(3))] == [name]
+    assert [file.name for file in export.list_files(hours_of("datapoint", at(2), at(3)))] == [name]
     (warning,) = [one.getMessage() for one in caplog.records]
     assert "2 objects" in warning
     assert "2024-05-09 02:00'" in warning
@@ -112,7 +113,7 @@ def test_placeholders_and_strays_are_left_out(
 
 def test_a_file_in_a_folder_of_a_folder_is_one(cloud: LocalCloud, export: Export) -> None:
     put(cloud, 2, "part/a.csv")
-    assert [file.file for file in export.list_files("datapoint", at(2), at(3))] == ["part/a.csv"]
+    assert [file.file for file in export.list_files(hours_of("datapoint", at(2), at(3)))] == ["part/a.csv"]
 
 
 @pytest.mark.parametrize("asked", ["datapoint_ack", "Datapoint Ack", "DATAPOINT-ACK", "datapointack"])
@@ -120,7 +121,7 @@ def test_a_file_in_a_folder_of_a_folder_is_one(cloud: LocalCloud, export: Export
 def test_a_folder_is_found_however_it_is_spelt(cloud: LocalCloud, export: Export, folder: str, asked: str) -> None:
     put(cloud, 2, "a.csv", folder=folder)
     put(cloud, 2, "b.csv", folder="Datapoint")
-    assert [file.file for file in export.list_files(asked, at(2), at(3))] == ["a.csv"]
+    assert [file.file for file in export.list_files(hours_of(parse_event_type(asked), at(2), at(3)))] == ["a.csv"]
 
 
 def test_a_folder_of_an_unknown_event_type_is_listed_with_a_warning(
@@ -130,7 +131,7 @@ def test_a_folder_of_an_unknown_event_type_is_listed_with_a_warning(
     assert export.event_folders() == {"activation": "activation"}
     (warning,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert "activation" in warning
-    assert [file.name for file in export.list_files("activation", at(2), at(3))] == [name]
+    assert [file.name for file in export.list_files(hours_of("activation", at(2), at(3)))] == [name]
 
 
 def test_a_folder_that_can_be_no_event_type_does_not_hide_the_others(
@@ -148,10 +149,10 @@ def test_two_folders_of_one_event_type_are_an_error_that_says_how_to_choose(
     put(cloud, 2, "a.csv", folder="Datapoint Ack")
     name = put(cloud, 2, "b.csv", folder="DatapointAck")
     with pytest.raises(AylaConfigError, match=r"'Datapoint Ack' and 'DatapointAck'.*event_folders"):
-        export.list_files("datapoint_ack", at(2), at(3))
+        export.list_files(hours_of("datapoint_ack", at(2), at(3)))
     chosen = export_of(cloud, provider, event_folders={"datapoint_ack": "DatapointAck"})
     with closing(client_of(chosen)):
-        assert [file.name for file in chosen.list_files("datapoint_ack", at(2), at(3))] == [name]
+        assert [file.name for file in chosen.list_files(hours_of("datapoint_ack", at(2), at(3)))] == [name]
 
 
 def test_a_folder_that_is_not_there_yet_is_looked_for_again(cloud: LocalCloud, export: Export) -> None:
@@ -230,7 +231,7 @@ def test_an_hour_without_files_is_expired_where_the_source_keeps_nothing_of_its_
         cloud.put_object(folder, f"{time:%Y-%m-%d %H:%M:%S}", "a.csv", b"x", time + timedelta(hours=2))
 
     def state(days: int, hour: int) -> HourState:
-        (found,) = export.status("datapoint", [at(hour) + timedelta(days=days)], **WAITS)
+        (found,) = export.status([ExportHour("datapoint", at(hour) + timedelta(days=days))], RULE)
         return found.state
 
     def looks_for_the_oldest() -> list[str]:
@@ -299,7 +300,7 @@ def test_a_fault_of_a_listing_that_stays_is_told_with_event_type_and_hour(
     put(cloud, 2, "a.csv")
     export.event_folders()
     cloud.faults.add(**fault, step="list", times=None)
-    with pytest.raises(AylaError, match=r"datapoint, 2024-05-09 02:00 UTC to 2024-05-09 04:00 UTC") as failed:
+    with pytest.raises(AylaError, match=r"datapoint 2024-05-09 02:00 UTC to 2024-05-09 04:00 UTC") as failed:
         look(export, 2, 3)
     assert type(failed.value) is AylaUnavailable
     assert failed.value.retryable

@@ -20,12 +20,12 @@ from botocore.config import Config
 from ayla_provider.archive.archive import Archive, ArchiveReport
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.arrival import HourState
-from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_of
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaTransferError
 from ayla_provider.source.export import Export
 from ayla_provider.source.s3 import S3Source
 from ayla_provider.transport.checksum import Crc32c
-from tests.support.ayla import WAITS, Answering
+from tests.support.ayla import RULE, Answering
 
 HOUR = hour_of(datetime.now(UTC)) - timedelta(days=2)
 KEYS = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
@@ -107,7 +107,9 @@ def take_in(export: Export, root: Path, *hours: datetime) -> ArchiveReport:
     # What is put now counts as arriving for a quarter of an hour.
     later = export.now() + ONE_HOUR
     there = Export(export.source, "", now=lambda: later)
-    return Archive(FileDestination(root)).take_in(there, "datapoint", hours or [HOUR], **WAITS, written_by={})
+    return Archive(FileDestination(root)).take_in(
+        there, [ExportHour("datapoint", hour) for hour in hours or [HOUR]], RULE, written_by={}
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 20_000_000])
@@ -144,11 +146,11 @@ def test_hours_are_told_apart_as_in_cloud_storage(source: S3Source, export: Expo
     put(source, b"d\n", folder="Datapoint Ack", hour=HOUR + ONE_HOUR)
     assert export.event_folders() == {"datapoint": "Datapoint", "datapoint_ack": "Datapoint Ack"}
     later = Export(export.source, "", now=lambda: datetime.now(UTC) + ONE_HOUR)
-    found = later.status("datapoint", hours_between(HOUR, HOUR + 3 * ONE_HOUR), **WAITS)
+    found = later.status(hours_of("datapoint", HOUR, HOUR + 3 * ONE_HOUR), RULE)
     assert [one.state for one in found] == [HourState.LANDED, HourState.EMPTY, HourState.LANDED]
     assert [len(one.files) for one in found] == [2, 0, 1]
     source.client.close()  # as the triggerer does between two looks
-    assert later.status("datapoint", [HOUR], **WAITS)[0].state is HourState.LANDED
+    assert later.status([ExportHour("datapoint", HOUR)], RULE)[0].state is HourState.LANDED
 
 
 def test_an_hour_among_a_hundred_thousand_objects_takes_one_request(
@@ -167,9 +169,9 @@ def test_an_hour_among_a_hundred_thousand_objects_takes_one_request(
         bucket.keys[many.name] = many
     export.event_folders()
     before = source.requests
-    assert len(export.list_files("datapoint", HOUR - 100 * ONE_HOUR, HOUR - 99 * ONE_HOUR)) == 20
+    assert len(export.list_files(hours_of("datapoint", HOUR - 100 * ONE_HOUR, HOUR - 99 * ONE_HOUR))) == 20
     assert source.requests - before == 1
-    assert len(export.list_files("datapoint", HOUR - 200 * ONE_HOUR, HOUR)) == 4000
+    assert len(export.list_files(hours_of("datapoint", HOUR - 200 * ONE_HOUR, HOUR))) == 4000
     assert source.requests - before == 1 + 5
 
 
@@ -248,7 +250,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
 ) -> None:
     put(source, CONTENT)
     there = S3Source(client_at(passing.url), source.bucket)
-    (file,) = Export(there, "").list_files("datapoint", HOUR, HOUR + ONE_HOUR)
+    (file,) = Export(there, "").list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
     put(source, CONTENT[::-1])
     with pytest.raises(AylaTransferError, match="vanished or was replaced after it was listed"):
         there.open(file, 100)
@@ -263,7 +265,7 @@ def test_an_etag_that_is_no_md5_is_not_taken_for_one(
         source.client.upload_fileobj(io.BytesIO(CONTENT * 3), source.bucket, key)
     else:
         source.client.put_object(Bucket=source.bucket, Key=key, Body=CONTENT * 3, ServerSideEncryption="aws:kms")
-    (file,) = export.list_files("datapoint", HOUR, HOUR + ONE_HOUR)
+    (file,) = export.list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
     assert ("-" in file.etag) == (how == "in parts")
     assert source.open(file, 0).md5 is None
     (entry,) = take_in(export, tmp_path).manifests[0].files

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ayla_provider.domain.arrival import HourState, HourStatus, SignsOfLife, settle
-from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, format_folder
+from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus, SignsOfLife, settle
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle, format_folder
 from ayla_provider.domain.paths import ExportFile
-from ayla_provider.source.wait import Look, describe_interval, is_all_empty, look
+from ayla_provider.source.wait import Look, is_all_empty, look
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,22 +35,13 @@ class Shelf:
         self._files = files
         self._life = SignsOfLife(newest_created=datetime.max.replace(tzinfo=UTC) if alive else None)
 
-    def status(
-        self, event_type: str, hours: Sequence[datetime], *, quiet_period: timedelta, patience: timedelta
-    ) -> list[HourStatus]:
-        return settle(
-            event_type,
-            hours,
-            self._files,
-            now=self._now,
-            quiet_period=quiet_period,
-            patience=patience,
-            life=self._life,
-        )
+    def status(self, hours: Sequence[ExportHour], rule: ArrivalRule) -> list[HourStatus]:
+        return settle(hours, self._files, rule, now=self._now, life=self._life)
 
 
 def look_at(shelf: Shelf, *hours: datetime, quiet: timedelta = QUIET, patience: timedelta = PATIENCE) -> Look:
-    return look(cast("Export", shelf), "datapoint", hours, quiet_period=quiet, patience=patience)
+    export_hours = [ExportHour(EventType("datapoint"), hour) for hour in hours]
+    return look(cast("Export", shelf), export_hours, ArrivalRule(quiet, patience))
 
 
 def test_landed_hours_are_settled_and_counted() -> None:
@@ -153,10 +145,6 @@ def test_the_message_of_a_settled_interval_tells_the_states() -> None:
     message = look_at(Shelf(FOUR, made(TWO, THREE)), TWO, THREE).message
     assert "landed" not in message
     assert "03:00 UTC is pending" in message
-
-
-def test_an_interval_of_one_hour_is_named_by_the_hour_alone() -> None:
-    assert describe_interval("location", [TWO]) == "location 2024-05-09 02:00 UTC"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,9 @@ from ayla_provider.archive.archive import Archive, ArchiveReport
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.arrival import ArrivalRule
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source import auth, guard, reader
 from ayla_provider.source.auth import TokenProvider
@@ -36,7 +39,7 @@ from ayla_provider.source.settings import AylaSettings
 NOW = datetime(2024, 5, 9, 12, tzinfo=UTC)
 """The time of the export."""
 
-WAITS = {"quiet_period": timedelta(minutes=15), "patience": timedelta(minutes=90)}
+RULE = ArrivalRule(timedelta(minutes=15), timedelta(minutes=90))
 
 PREFIX = "ayla/archive"
 """Where the archive stands in the customer's bucket."""
@@ -202,9 +205,14 @@ def place(request: pytest.FixtureRequest, cloud: LocalCloud, tmp_path: Path) -> 
     return gcs_place(cloud, request.getfixturevalue("customer"))
 
 
+def hours_at(*hours: int, event_type: str = "datapoint") -> list[ExportHour]:
+    """Return these hours of the day of :func:`at`."""
+    return [ExportHour(EventType(event_type), at(hour)) for hour in hours]
+
+
 def take_in(archive: Archive, export: Export, *hours: int, event_type: str = "datapoint") -> ArchiveReport:
     """Copy some hours of the day."""
-    return archive.take_in(export, event_type, [at(hour) for hour in hours], **WAITS, written_by={"run_id": "test"})
+    return archive.take_in(export, hours_at(*hours, event_type=event_type), RULE, written_by={"run_id": "test"})
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.events import EVENT_FOLDERS
-from ayla_provider.domain.hour import FolderStyle, format_folder
+from ayla_provider.domain.hour import ExportHour, FolderStyle, format_folder
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.paths import partitioned_path
 from ayla_provider.local_cloud.fleet import Fleet
@@ -51,9 +51,9 @@ def archive_hour(
         created = hour.isoformat()
         entries.append(ManifestFile(source, generation, len(data), Crc32c(data).base64, created, path))
     state = HourState.LANDED if files else HourState.EMPTY
-    manifest = Manifest(event_type, hour, state, revision, tuple(entries), hour.isoformat(), {})
+    manifest = Manifest(ExportHour(event_type, hour), state, revision, tuple(entries), hour.isoformat(), {})
     records = Records(destination)
-    records.write_manifest(manifest, records.manifest(event_type, hour)[1])
+    records.write_manifest(manifest, records.read_manifest(ExportHour(event_type, hour))[1])
     return manifest
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import TypedManifest
 from ayla_provider.rows.typed_archive import TypedArchive
@@ -22,7 +23,7 @@ LOADED_AT = datetime(2026, 11, 2, tzinfo=UTC)
 def load_of(made: TypedManifest, parquet: Path | None) -> Load:
     return Load(
         table=made.table,
-        hour=made.hour,
+        hour=made.hour.start,
         version=made.version,
         rows=made.rows,
         lines=made.lines,
@@ -42,7 +43,7 @@ def archive_of(folder: Path, policy: PrivacyPolicy | None = None) -> TypedArchiv
 def load(warehouse: DuckDBWarehouse, archive: TypedArchive, event_type: str, hours: Iterable[datetime]) -> None:
     """Load hours of the archive, as the operator does."""
     for hour in hours:
-        made = archive.ensure(event_type, hour, {}).manifest
+        made = archive.ensure(ExportHour(event_type, hour), {}).manifest
         with archive.fetched(made) as parquet:
             warehouse.prepare(made.table)
             warehouse.replace(load_of(made, parquet))

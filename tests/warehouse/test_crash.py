@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.typed_manifest import quarantine_path, typed_manifest_path
 from tests.rows.test_expressions import CONNECTION
 from tests.rows.test_typed_archive import rows_of
@@ -120,12 +121,12 @@ def put(folder: Path, revision: int) -> None:
 
 def facts(folder: Path) -> dict[str, Any]:
     """Return what stands there, without what tells one run from another."""
-    receipt = json.loads((folder / "rows" / typed_manifest_path("connection", HOUR)).read_text())
+    receipt = json.loads((folder / "rows" / typed_manifest_path(ExportHour("connection", HOUR))).read_text())
     rows = rows_of(folder / "rows" / receipt["path"])
     return {
         "receipt": {name: value for name, value in receipt.items() if name not in ("written_at", "size", "crc32c")},
         "rows": sorted(map(repr, rows)),
-        "quarantine": rows_of(folder / "archive" / quarantine_path("connection", HOUR)),
+        "quarantine": rows_of(folder / "archive" / quarantine_path(ExportHour("connection", HOUR))),
         "tables": everything(folder / "d.duckdb"),
         "files": sorted(
             str(path.relative_to(folder))

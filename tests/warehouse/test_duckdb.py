@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import TABLES, Column, ColumnType
 from ayla_provider.errors import AylaWarehouseError
@@ -75,7 +75,7 @@ def test_a_load_that_fails_half_way_changes_nothing_and_a_reader_sees_the_old_ro
         load(warehouse, archive, "connection", [HOUR])
         reader = warehouse._duck.cursor()
         seen = reader.execute("select * from ayla_connection").fetchall()
-        made = archive.ensure("connection", HOUR, {}).manifest
+        made = archive.ensure(ExportHour("connection", HOUR), {}).manifest
         (tmp_path / "broken").write_bytes(b"PAR1 no parquet")
         message = r"can't load connection 2026-11-01 07:00 UTC: \w+\. .*safe to try"
         with pytest.raises(AylaWarehouseError, match=message):

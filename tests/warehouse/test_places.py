@@ -13,6 +13,7 @@ from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.destinations import open_destination
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.typed_manifest import quarantine_path
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.rows.typed_archive import TypedArchive
@@ -90,11 +91,11 @@ def test_an_hour_in_a_bucket_is_typed_there(tmp_path: Path, bucket: Destination)
     manifest = archive_hour(tmp_path / "archive", "datapoint", files)
     copy(tmp_path / "archive", bucket)
     archive = TypedArchive(bucket, bucket, max_malformed=1)
-    report = archive.ensure("datapoint", HOUR, {})
+    report = archive.ensure(ExportHour("datapoint", HOUR), {})
     assert report.made
-    assert not archive.ensure("datapoint", HOUR, {}).made
+    assert not archive.ensure(ExportHour("datapoint", HOUR), {}).made
     fetch(bucket, report.manifest.path, tmp_path / "rows")
-    fetch(bucket, quarantine_path("datapoint", HOUR), tmp_path / "archive")
+    fetch(bucket, quarantine_path(ExportHour("datapoint", HOUR)), tmp_path / "archive")
     expected = reference.read("datapoint", files_of(tmp_path, manifest))
     compare(tmp_path, manifest, report.manifest, expected)
     with archive.fetched(report.manifest) as local:
@@ -109,7 +110,7 @@ def test_an_hour_in_a_bucket_is_typed_there(tmp_path: Path, bucket: Destination)
     changed.write_bytes(files[0] + b"x")
     copy(tmp_path / "archive", bucket)
     with pytest.raises(AylaDestinationError, match=r"f0\.csv in the archive has .* its manifest says"):
-        archive.ensure("datapoint", HOUR, {})
+        archive.ensure(ExportHour("datapoint", HOUR), {})
     assert again.revision == 2
     assert archive.loaded("datapoint", [HOUR]) == {HOUR: report.manifest.version}
 
@@ -124,6 +125,6 @@ def test_a_receipt_that_was_written_but_whose_answer_is_lost_is_a_good_one(tmp_p
         # The uploads are those of the malformed lines, the rows, and the receipt.
         fault = cloud.faults.add("cut", step="upload", nth=3)
         archive = TypedArchive(bucket, bucket, max_malformed=1)
-        assert archive.ensure("datapoint", HOUR, {}).made
+        assert archive.ensure(ExportHour("datapoint", HOUR), {}).made
         assert fault.fired == 1
-        assert not archive.ensure("datapoint", HOUR, {}).made
+        assert not archive.ensure(ExportHour("datapoint", HOUR), {}).made

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
@@ -75,7 +75,7 @@ def test_a_plan_has_what_differs_and_nothing_else(tmp_path: Path) -> None:
 def test_a_manifest_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     for number in range(3):
         archive_hour(tmp_path / "archive", "connection", [CONNECTION], HOUR + number * ONE_HOUR)
-    (tmp_path / "archive" / manifest_path("connection", HOUR + ONE_HOUR)).write_text("{")
+    (tmp_path / "archive" / manifest_path(ExportHour("connection", HOUR + ONE_HOUR))).write_text("{")
     records = Records(FileDestination(tmp_path / "archive"))
     found = to_load(records, lambda *_: {}, ["connection"], HOUR, HOUR + timedelta(days=1))
     assert [one.start for one in found] == [HOUR + 2 * ONE_HOUR, HOUR]
