@@ -1,10 +1,10 @@
 # What a newcomer needs: make demo, make test.
 PYTHON ?= python3
-# Other ones for the oldest Airflow that is supported: see test-oldest.
+# test-oldest sets other values for the oldest supported Airflow.
 VENV := .venv
 CONSTRAINTS := constraints/dev.txt
 BIN := $(VENV)/bin
-# Azure's emulator. Newer ones want a newer Node.js than Debian's.
+# Azure's emulator. Newer versions need a newer Node.js than Debian's.
 AZURITE := azurite@3.33.0
 HOURS ?= 6
 ONCE ?=
@@ -16,11 +16,11 @@ ROWS ?= 5000000
 OF_AIRFLOW := tests/integration --ignore tests/integration/test_celery.py \
   tests/destinations/test_azure.py tests/destinations/test_aws_connections.py \
   $(filter-out $(patsubst %,tests/test_%.py,compose dbt docs simulation wheel workflows),$(wildcard tests/test_*.py))
-# What is given to users is built and checked in an environment of its own, without Airflow.
+# Packages and documents are built and checked in a separate environment, without Airflow.
 RELEASE := .venv-release/bin
-# The newest commit's time, so that the same commit makes the same files; without git hatchling takes a time of its own.
+# The newest commit's time, so that the same commit gives the same files. Without git, hatchling uses its own time.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
-# The version that test-wheel installs, and what with.
+# The Airflow version that test-wheel installs, and its constraints.
 AIRFLOW ?= 3.3
 CONSTRAINTS_3.1 := constraints/oldest.txt
 CONSTRAINTS_3.2 := constraints/3.2.txt
@@ -29,16 +29,16 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint $
 
 .PHONY: help demo simulate soak test test-oldest test-doubles test-double test-wheel dist docs release lint format bench screenshots clean
 
-help: ## Say what there is
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: $(VENV)/.demo ## Run the main job: a local Ayla cloud, a real Airflow (HOURS=6; ONCE=1 checks and exits)
 	@$(BIN)/python -m demo --hours $(HOURS) $(if $(ONCE),--once)
 
-simulate: $(VENV)/.demo ## Live through late files, crashes and faults, and compare with the answer key (DAYS=30 SEED=1)
+simulate: $(VENV)/.demo ## Simulate late files, crashes, and faults, and compare with the answer key (DAYS=30 SEED=1)
 	@$(BIN)/python -m simulation --days $(DAYS) --seed $(SEED)
 
-soak: $(VENV)/.demo ## Live through weeks in the same processes; nothing may grow or be left (MINUTES=60)
+soak: $(VENV)/.demo ## Simulate weeks in the same processes; nothing may grow (MINUTES=60)
 	@$(BIN)/python -m simulation.soak --minutes $(MINUTES)
 
 test: $(VENV)/.test $(if $(shell command -v npm),.azurite/$(AZURITE)) ## Run all tests (TESTS="-k wait" for some)
@@ -47,7 +47,7 @@ test: $(VENV)/.test $(if $(shell command -v npm),.azurite/$(AZURITE)) ## Run all
 test-oldest: ## Run those that know Airflow with the oldest one that is supported (TESTS=tests for all)
 	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints/oldest.txt TESTS="$(or $(TESTS),$(OF_AIRFLOW))"
 
-test-doubles: ## Run the tests of BigQuery and Snowflake against doubles of theirs, without Airflow
+test-doubles: ## Run the tests of BigQuery and Snowflake against doubles, without Airflow
 	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/bigquery CONSTRAINTS=constraints/doubles.txt
 	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/snowflake CONSTRAINTS=constraints/doubles.txt
 
@@ -77,14 +77,14 @@ lint: $(VENV)/.test ## Check style, types, and which layer imports which
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo --no-cache
 
-format: $(VENV)/.test ## Put the code into shape
+format: $(VENV)/.test ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.bench ## Measure copies, detection, parsing, typing and loading, beside other tools (ROWS=5000000)
 	@$(BIN)/python -m benchmarks --rows $(ROWS)
 
-screenshots: $(VENV)/.test ## Take the pictures of README and docs anew (needs Chromium and its driver)
+screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs Chromium and its driver)
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made

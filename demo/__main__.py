@@ -1,4 +1,4 @@
-"""``make demo``: a local Ayla cloud, a real Airflow, and hours that land in a folder and in a DuckDB file."""
+"""``make demo``: run a local Ayla cloud and a real Airflow, and copy hours into a folder and a DuckDB file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WAREHOUSE = HOME / "ayla.duckdb"
 DAG = "ayla_export_to_bucket"
 LOADS = "ayla_export_to_duckdb"
 MAX_LAG = timedelta(minutes=40)
-"""The demo's vendor is never later than this, so that the hours it is about are all there."""
+"""The demo's vendor is never later than this, so that all hours of the demo have landed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,42 +40,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: the exit status: 0, or 1 if an hour is missing or differs from its source
     """
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--hours", type=int, default=6, help="how many past hours to bring home (6)")
+    parser.add_argument("--hours", type=int, default=6, help="how many past hours to copy (6)")
     parser.add_argument("--once", action="store_true", help="check the archive against the source, and exit")
     arguments = parser.parse_args(argv)
     if arguments.hours < 1:
         parser.error("--hours: at least 1")
     try:
         with scene(arguments.hours) as (cloud, airflow, hours):
-            complete = bring_home(airflow, hours)
+            complete = copy_hours(airflow, hours)
             print(table(BUCKET, hours))
             wrong = differences(cloud, BUCKET, hours)
-            print("\n".join(wrong) or "Every hour is equal to its source, byte for byte.", flush=True)
+            print("\n".join(wrong) or "Every hour equals its source, byte for byte.", flush=True)
             loaded = load(airflow)
             lacking = not_loaded(cloud, WAREHOUSE, hours)
-            print("\n".join(lacking) or "The tables hold every row of these hours, each once.")
-            print(told(WAREHOUSE), flush=True)
+            print("\n".join(lacking) or "The tables contain every row of these hours, each once.")
+            print(tables_text(WAREHOUSE), flush=True)
             if arguments.once:
                 return 0 if complete and loaded and not wrong and not lacking else 1
             airflow.unpause(LOADS)
             stay(airflow)
     except KeyboardInterrupt:
-        print("\nEnded; no process is left behind.")
+        print("\nEnded. No process is left.")
     return 0
 
 
 @contextlib.contextmanager
 def scene(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]:
     """
-    Run a local cloud and an Airflow whose connections lead to it, from a clean start, as long as the context lasts.
+    Run a local cloud and an Airflow that is connected to it, from a clean start, until the context ends.
 
-    :param hours: how many past hours the export is to be about
+    :param hours: how many past hours the export contains
     """
-    # The newest hour whose patience is over: whether it is empty is known by now.
+    # The newest hour whose patience is over. Whether it is empty is known.
     end = hour_of(datetime.now(UTC) - PATIENCE)
     wanted = hours_between(end - hours * ONE_HOUR, end)
     airflow = Standalone(HOME / "airflow", ROOT / "dags")
-    airflow.stop()  # what an earlier demo may have left, if it was killed
+    airflow.stop()  # an earlier demo may still run, if it was killed
     shutil.rmtree(HOME, ignore_errors=True)
     with LocalCloud(start=wanted[0], max_lag=MAX_LAG) as cloud:
         airflow.connections = {"ayla_default": cloud.ayla_connection()}
@@ -84,14 +84,14 @@ def scene(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]
             "AIRFLOW_VAR_AYLA_DUCKDB": str(WAREHOUSE),
             "AYLA_EXPORT_START": wanted[0].isoformat(),
         }
-        print(f"A local Ayla cloud answers at {cloud.url}. Starting Airflow, half a minute or so ...", flush=True)
+        print(f"A local Ayla cloud runs at {cloud.url}. Starting Airflow (about half a minute) ...", flush=True)
         with airflow:
             print(f"Airflow: {airflow.url}  (user {airflow.username}, password {airflow.password})", flush=True)
             yield cloud, airflow, wanted
 
 
-def bring_home(airflow: Standalone, hours: Sequence[datetime]) -> bool:
-    """Let the sample DAG bring these hours home, and return whether it could."""
+def copy_hours(airflow: Standalone, hours: Sequence[datetime]) -> bool:
+    """Let the sample DAG copy these hours, and return whether it succeeded."""
     for name, slots in (("ayla_export", 8), ("ayla_history", 4), ("ayla_duckdb", 1)):
         airflow.api("POST", "pools", json={"name": name, "slots": slots})
     for dag in (DAG, LOADS):
@@ -108,21 +108,21 @@ def bring_home(airflow: Standalone, hours: Sequence[datetime]) -> bool:
         tasks = [task for task in airflow.task_instances(DAG) if task["dag_run_id"] in ids]
         copied = sum(task["state"] == "success" and task["task_id"].endswith(".copy") for task in tasks)
         failed = sum(task["state"] == "failed" for task in tasks)
-        told = f"{copied} of {len(hours) * len(EVENT_TYPES)} copied" + (f", {failed} failed" if failed else "")
-        if told != last:
-            print(f"  {told}", flush=True)
-            last = told
+        progress = f"{copied} of {len(hours) * len(EVENT_TYPES)} copied" + (f", {failed} failed" if failed else "")
+        if progress != last:
+            print(f"  {progress}", flush=True)
+            last = progress
         time.sleep(2)
-    print(f"Not complete in time; look into {airflow.log_file} and into the UI.")
+    print(f"The copies didn't finish in time. See {airflow.log_file} and the UI.")
     return False
 
 
 def load(airflow: Standalone) -> bool:
-    """Let the sample DAG load what it hasn't loaded yet into the DuckDB file, and return whether it could."""
-    print("Loading what isn't in the tables yet ...", flush=True)
+    """Let the sample DAG load the missing hours into the DuckDB file, and return whether it succeeded."""
+    print("Loading the hours that the tables lack ...", flush=True)
     run = airflow.trigger(LOADS)["dag_run_id"]
     (ended,) = airflow.wait_for_runs(LOADS, run_ids=[run], state=None, timeout=600)
-    # DuckDB lets in one process at a time: whoever asks the file waits until no task has it open.
+    # DuckDB allows one process at a time. Wait until no task has the file open.
     airflow.pause(LOADS)
     airflow.wait_until(
         "the loads to end", lambda: True if not airflow.dag_runs(LOADS, state=["running"]) else None, timeout=300
@@ -130,7 +130,7 @@ def load(airflow: Standalone) -> bool:
     return bool(ended["state"] == "success")
 
 
-def told(warehouse: Path) -> str:
+def tables_text(warehouse: Path) -> str:
     """Return what the tables say: events per type and hour, and the devices with most datapoints."""
     with duckdb.connect(str(warehouse), read_only=True) as duck:
         per_hour = duck.sql(
@@ -145,11 +145,11 @@ def told(warehouse: Path) -> str:
 
 
 def stay(airflow: Standalone) -> None:
-    """Keep everything running, since the local cloud goes on exporting, until Ctrl-C."""
+    """Keep everything running until Ctrl-C. The local cloud continues to export."""
     print(
-        f"The vendor goes on exporting: an hour's files come 15 to {MAX_LAG.seconds // 60} minutes after its end.\n"
+        f"The vendor continues to export: an hour's files arrive 15 to {MAX_LAG.seconds // 60} minutes after its end.\n"
         f"Watch them arrive: {airflow.url}/dags/{DAG}\nThe archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
-        "Ctrl-C ends it all.",
+        "Press Ctrl-C to end the demo.",
         flush=True,
     )
     while True:

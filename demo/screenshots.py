@@ -18,7 +18,7 @@ from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.answers import HourAnswer
 from demo import screenshots_coverage, screenshots_form
-from demo.__main__ import BUCKET, DAG, LOADS, ROOT, bring_home, load, scene
+from demo.__main__ import BUCKET, DAG, LOADS, ROOT, copy_hours, load, scene
 from harness.browser import browser, open_clear_dialog, sign_in, wait_for
 from harness.standalone import Standalone
 
@@ -35,7 +35,7 @@ def main() -> None:
     """Take all pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     with scene(hours=14) as (cloud, airflow, hours):
-        bring_home(airflow, hours)
+        copy_hours(airflow, hours)
         with browser(1000, 740) as driver:
             sign_in(driver, airflow)
             grid(driver, airflow, IMAGES / "grid.png")
