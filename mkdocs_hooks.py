@@ -24,7 +24,7 @@ OUTSIDE = {
     "RELEASING.md": "releasing.md",
     "SECURITY.md": "security.md",
 }
-MODULES = ("assets", "errors", "hooks", "links", "local_cloud", "operators", "sensors", "triggers")
+MODULES = ("assets", "destinations", "errors", "hooks", "links", "local_cloud", "operators", "sensors", "triggers")
 STYLE = """
 .md-grid { max-width: 72rem; }
 .md-typeset td code { word-break: normal; }
