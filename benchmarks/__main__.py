@@ -21,7 +21,7 @@ def main() -> None:
     """Measure, print a table, and write it to ``results.md`` and ``results.json``."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the hour of datapoints (5000000)")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="the median of these rounds counts (3)")
     parser.add_argument("--only", choices=PARTS, help="the part to measure; the figures of the others stay as they are")
     given = parser.parse_args()
     parts: dict[str, Callable[[], list[Result]]] = {
@@ -37,8 +37,8 @@ def main() -> None:
         if given.only in (None, name):
             print(f"{name} ...", flush=True)
             measured += measure()
-    print(results.told(measured))
-    how = {peer: told for part in PARTS.values() for peer, told in part.HOW.items()}
+    print(results.as_text(measured))
+    how = {peer: description for part in PARTS.values() for peer, description in part.HOW.items()}
     command = f"python -m benchmarks --rows {given.rows} --rounds {given.rounds}"
     if given.only:
         measured = results.merged(results.read(), measured)

@@ -87,7 +87,9 @@ def measure(rounds: int) -> list[Result]:
                 speed[engine].append(amount / took["seconds"])
                 peak[engine].append(took["peak"])
         unit = "objects/s" if case.size < 2**20 else "MB/s"
-        results += compared(case.name, unit, speed["ours"], {told: speed[peer] for peer, told in _PEERS.items()})
+        results += compared(
+            case.name, unit, speed["ours"], {description: speed[peer] for peer, description in _PEERS.items()}
+        )
         results += compared(f"{case.name}: peak memory", "MB", peak["ours"], {"rclone": peak["rclone"]}, max)
     return results
 

@@ -20,11 +20,11 @@ import duckdb
 import psycopg
 
 from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table
+from ayla_provider.rows.duck import literal
 from ayla_provider.warehouse.base import Load
 from ayla_provider.warehouse.postgres import PostgresWarehouse
 from ayla_provider.warehouse.postgres_tables import DIALECT
-from ayla_provider.rows.duck import literal
-from benchmarks.results import Result, compared, told
+from benchmarks.results import Result, as_text, compared
 
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
 OURS, PEERS = "ayla_benchmark", "ayla_benchmark_psql"
@@ -143,7 +143,7 @@ def main() -> None:
         parquet, table = given.parquet or Path(folder, "rows.parquet"), TABLES["datapoint"]
         if not given.parquet:
             made_up(parquet, table, given.rows)
-        print(told(measure(parquet, table, given.dsn)))
+        print(as_text(measure(parquet, table, given.dsn)))
 
 
 if __name__ == "__main__":

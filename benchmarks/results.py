@@ -54,7 +54,7 @@ def _rounded(value: float) -> float:
 
 
 def merged(known: Sequence[Result], measured: Sequence[Result]) -> list[Result]:
-    """Return results with those that were measured anew in the place of their like."""
+    """Return results with the newly measured ones in place of earlier ones."""
     new = {(one.name, one.peer): one for one in measured}
     kept = [new.pop((one.name, one.peer), one) for one in known]
     return [*kept, *new.values()]
@@ -66,7 +66,7 @@ def read() -> list[Result]:
     return [Result(**{name: value for name, value in entry.items() if name != "ratio"}) for entry in entries]
 
 
-def told(results: Sequence[Result]) -> str:
+def as_text(results: Sequence[Result]) -> str:
     """Return results for a terminal."""
     return "\n".join(
         f"{one.name}: {one.value:,} {one.unit}; {one.peer}: {one.peer_value:,}; ratio {one.ratio}" for one in results
@@ -87,17 +87,21 @@ def write(results: Sequence[Result], how: Mapping[str, str], commands: Sequence[
     ]
     when = f"{datetime.now(UTC):%-d %B %Y}"
     MARKDOWN.write_text(
-        f"""# What was measured
+        f"""# Benchmark results
 
-With version {__version__}, lastly on {when}: Python {platform.python_version()}, {os.cpu_count()} cores.
+With version {__version__}, last updated on {when}: Python {platform.python_version()}, {os.cpu_count()} cores.
 Medians of several rounds, ours and the peer's in turn. Compare ratios: both figures of one were taken in the same run.
 
 | | ours | | beside | | ratio |
 |---|---:|---|---|---:|---:|
 """
         + "\n".join(rows)
-        + "\n\nWhat stands beside:\n\n"
-        + "\n".join(f"- **{peer}**: {told}" for peer, told in how.items() if any(one.peer == peer for one in results))
+        + "\n\nWhat it is compared with:\n\n"
+        + "\n".join(
+            f"- **{peer}**: {description}"
+            for peer, description in how.items()
+            if any(one.peer == peer for one in results)
+        )
         + "\n\nTo measure again:\n\n```bash\n"
         + "\n".join(commands)
         + "\n```\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 from ayla_provider.transport.checksum import Crc32c
 
 REPEATED = 100
-"""One row of this many stands in the file twice."""
+"""One row in this many occurs twice in the file."""
 
 _BATCH = 20_000
 _SECONDS = 3600

@@ -124,7 +124,7 @@ class Store:
 
 @dataclass
 class Upload:
-    """A resumable upload, of which only the checksum is kept."""
+    """A resumable upload. Only the checksum is kept."""
 
     name: str
     size: int = 0
@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
         self._body = Body(length, take)
 
     def _route(self, method: str, path: str, query: dict[str, str], headers: dict[str, str]) -> Callable[[bytes], None]:
-        """Choose what is to be answered, and return what takes the request's bytes."""
+        """Choose the answer, and return the receiver of the request's bytes."""
         found = re.fullmatch(r"(/upload|/download)?/storage/v1/b/([^/]+)(?:/o(?:/(.*))?)?", path)
         bucket, name = (found[2], unquote(found[3] or "")) if found else ("", "")
         if "upload_id" in query:

@@ -60,12 +60,12 @@ def measure(rows: int, rounds: int) -> list[Result]:
                 peak[engine].append(took["peak"])
     what = f"an hour of {lines:,} lines to typed, deduplicated Parquet"
     return [
-        *compared(what, "lines/s", speed["ours"], {told: speed[peer] for peer, told in _PEERS.items()}),
+        *compared(what, "lines/s", speed["ours"], {description: speed[peer] for peer, description in _PEERS.items()}),
         *compared(
             f"{what}: peak memory, memory={MEMORY}",
             "MB",
             peak["ours"],
-            {told: peak[peer] for peer, told in _PEERS.items()},
+            {description: peak[peer] for peer, description in _PEERS.items()},
             max,
         ),
     ]
