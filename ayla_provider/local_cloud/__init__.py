@@ -1,7 +1,8 @@
 """
-An Ayla cloud on this machine: for the demo, for tests, and for people who develop DAGs without an Ayla account.
+An Ayla cloud on this machine, for the demo, for tests, and for developing DAGs without an Ayla account.
 
-``python -m ayla_provider.local_cloud`` runs it by itself; in a test, ``with LocalCloud() as cloud:``.
+To run it as a program, use ``python -m ayla_provider.local_cloud``. In a test, use ``with LocalCloud() as cloud:``.
+Nothing in production imports it.
 """
 
 from ayla_provider.local_cloud.cloud import LocalCloud

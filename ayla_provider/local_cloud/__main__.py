@@ -20,14 +20,14 @@ def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: expected a time, as 2024-05-09T02:15:00") from None
+        raise argparse.ArgumentTypeError(f"{text}: expected a time such as 2024-05-09T02:15:00") from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _hour(text: str) -> datetime:
     time = _time(text)
     if time != hour_of(time):
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole hour, as 2024-05-09T02:00")
+        raise argparse.ArgumentTypeError(f"{text}: expected a full hour such as 2024-05-09T02:00")
     return time
 
 
@@ -41,40 +41,48 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ayla_provider.local_cloud",
         description="An Ayla cloud on this machine: sign-in, storage tokens, and a Cloud Storage with Ayla's export "
-        "bucket and a bucket of yours. It prints one line of JSON once it answers: its url, the connections for "
+        "bucket and a bucket of yours. When it is ready, it prints one line of JSON: its url, the connections for "
         "Airflow (ayla_connection, google_connection) and the name of your bucket (customer_bucket). "
-        "It runs until it is interrupted. Times are UTC unless they say otherwise.",
+        "It runs until you interrupt it. Times without a time zone are in UTC.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
-    parser.add_argument("--seed", type=int, default=1, help="equal seeds make equal exports (default: %(default)s)")
     parser.add_argument(
-        "--hours", type=int, default=24, help="fill in this many hours up to the present one (default: %(default)s)"
+        "--seed", type=int, default=1, help="the same seed always creates the same export (default: %(default)s)"
     )
-    parser.add_argument("--start", type=_hour, metavar="ISO", help="the first hour to fill in, instead of --hours")
-    parser.add_argument("--end", type=_hour, metavar="ISO", help="the end of the last hour to fill in (default: none)")
     parser.add_argument(
-        "--now", type=_time, metavar="ISO", help="the export's time, which stands still (default: real)"
+        "--hours", type=int, default=24, help="create this many hours up to the current one (default: %(default)s)"
     )
-    parser.add_argument("--ticking", action="store_true", help="with --now: time goes on from there")
+    parser.add_argument("--start", type=_hour, metavar="ISO", help="the first hour to create, instead of --hours")
+    parser.add_argument("--end", type=_hour, metavar="ISO", help="the end of the last hour to create (default: none)")
     parser.add_argument(
-        "--max-lag", type=_duration, metavar="SECONDS", help="no file is later than this after its hour"
+        "--now", type=_time, metavar="ISO", help="the export's time, which stays the same (default: the real time)"
     )
-    parser.add_argument("--rows", type=int, default=120, help="datapoints in an hour, about (default: %(default)s)")
+    parser.add_argument("--ticking", action="store_true", help="with --now: the time continues from there")
+    parser.add_argument(
+        "--max-lag", type=_duration, metavar="SECONDS", help="no file comes later than this after its hour"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=120, help="approximate number of datapoints per hour (default: %(default)s)"
+    )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="keep your bucket, objects put by hand and what the export is made from here, to survive a restart; what "
-        "is in it goes before --seed, --hours, --start, --end, --max-lag and --rows",
+        help="keep your bucket, your own objects and the export's parameters in this folder, to survive a restart; the "
+        "kept parameters replace --seed, --hours, --start, --end, --max-lag and --rows",
     )
-    parser.add_argument("--tls", type=Path, nargs=2, metavar=("CERT", "KEY"), help="speak https, with these PEM files")
-    parser.add_argument("--one-session", action="store_true", help="a sign-in kills the tokens of earlier ones")
-    parser.add_argument("--access-token-life", type=_duration, metavar="SECONDS", help="of Ayla's access tokens")
-    parser.add_argument("--storage-token-life", type=_duration, metavar="SECONDS", help="of the tokens for storage")
-    parser.add_argument("--answer-key", type=Path, metavar="FILE", help="write what is true of each hour, as JSON")
+    parser.add_argument("--tls", type=Path, nargs=2, metavar=("CERT", "KEY"), help="use https with these PEM files")
+    parser.add_argument("--one-session", action="store_true", help="a sign-in ends all earlier sessions")
     parser.add_argument(
-        "--ready-file", type=Path, metavar="FILE", help="write the printed line here, too; it has secrets"
+        "--access-token-life", type=_duration, metavar="SECONDS", help="lifetime of Ayla's access tokens"
+    )
+    parser.add_argument(
+        "--storage-token-life", type=_duration, metavar="SECONDS", help="lifetime of the storage tokens"
+    )
+    parser.add_argument("--answer-key", type=Path, metavar="FILE", help="write the facts about each hour, as JSON")
+    parser.add_argument(
+        "--ready-file", type=Path, metavar="FILE", help="also write the printed line to this file; it contains secrets"
     )
     return parser
 
@@ -111,7 +119,7 @@ def _about(cloud: LocalCloud) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """Write a file that appears with all its text at once, since another process may be waiting for it."""
+    """Write a file atomically, because another process may be waiting for it."""
     draft = path.with_name(path.name + ".part")
     draft.touch(mode=mode)
     draft.write_text(text, encoding="utf-8")
@@ -122,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     Run the local cloud until SIGTERM or SIGINT.
 
-    :param arguments: of the command line; default those of this process
+    :param arguments: the arguments of the command line; None means those of this process
     :return: the exit code
     """
     parsed = _parser().parse_args(arguments)

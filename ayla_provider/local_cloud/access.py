@@ -1,4 +1,4 @@
-"""Who may do what: the vendor's bucket takes ACS tokens only, and the customer's bucket the customer's only."""
+"""Access rules: ACS tokens open the vendor's bucket only, and the customer's tokens the customer's bucket only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Action(Enum):
-    """What a request wants to do, by the name of Google's permission."""
+    """An action of a request, by the name of Google's permission."""
 
     READ = "storage.objects.get"
     LIST = "storage.objects.list"
@@ -25,12 +25,12 @@ class Action(Enum):
 
 class Access:
     """
-    The rules.
+    The access rules.
 
-    An ACS token is a downscoped one: it reads objects below one prefix, and lists with a prefix inside that.
+    An ACS token is downscoped: it can read objects below one prefix, and list with a prefix that starts with it.
 
     :param vendor_bucket: the name of Ayla's bucket
-    :param prefix: what an ACS token is limited to, with its slash
+    :param prefix: the prefix that an ACS token is limited to, with its final slash
     :param buckets: the names of all buckets
     """
 
@@ -51,11 +51,11 @@ class Access:
 
     def check(self, authorization: str | None, bucket: str, action: Action, name: str) -> None:
         """
-        Let a request pass or refuse it.
+        Raise an error if a request isn't allowed.
 
-        :param authorization: the request's header
+        :param authorization: the request's header ``Authorization``
         :param name: the object's name, or the prefix of a listing
-        :raises ApiError: 401 without a good token, 403 if it may not do this, 404 if there is no such bucket
+        :raises ApiError: 401 without a valid token, 403 if it doesn't allow the action, 404 for an unknown bucket
         """
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()

@@ -1,4 +1,4 @@
-"""``/_local/``: what tests reach in Python, for those that run in another process. Not part of any real service."""
+"""``/_local/``: the local cloud's controls, for tests in another process. No real service has them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 class Admin:
     """
-    The routes of a local cloud's administration. Bodies and answers are JSON; a request that it can't read gets 400.
+    The routes of a local cloud's administration. Bodies and answers are JSON. A malformed request gets 400.
 
-    ``GET stats``, ``GET requests`` (``DELETE`` forgets them), ``GET answer-key``, ``GET`` or ``POST clock``, ``GET`` or
+    ``GET stats``, ``GET requests`` (``DELETE`` removes them), ``GET answer-key``, ``GET`` or ``POST clock``, ``GET`` or
     ``POST`` or ``DELETE faults``, ``GET`` or ``POST options``, ``POST`` or ``DELETE objects``, ``POST revoke``.
     """
 
@@ -37,12 +37,12 @@ class Admin:
         """Return the routes."""
         table: Mapping[tuple[str, str], Callable[[dict[str, Any]], Any]] = {
             ("GET", "stats"): self._stats,
-            ("GET", "requests"): lambda _: [_plain(asdict(one)) for one in list(self._cloud.requests)],
+            ("GET", "requests"): lambda _: [_plain(asdict(record)) for record in list(self._cloud.requests)],
             ("DELETE", "requests"): lambda _: self._cloud.requests.clear(),
-            ("GET", "answer-key"): lambda _: [one.as_json() for one in self._cloud.answer_key()],
+            ("GET", "answer-key"): lambda _: [answer.as_json() for answer in self._cloud.answer_key()],
             ("GET", "clock"): self._clock,
             ("POST", "clock"): self._set_clock,
-            ("GET", "faults"): lambda _: [asdict(one) for one in self._cloud.faults.all()],
+            ("GET", "faults"): lambda _: [asdict(fault) for fault in self._cloud.faults.all()],
             ("POST", "faults"): lambda body: asdict(self._cloud.faults.add(**body)),
             ("DELETE", "faults"): lambda _: self._cloud.faults.clear(),
             ("GET", "options"): self._options,
@@ -55,7 +55,7 @@ class Admin:
 
     def _stats(self, _: dict[str, Any]) -> dict[str, Any]:
         cloud = self._cloud
-        steps = Counter(one.step for one in list(cloud.requests))
+        steps = Counter(record.step for record in list(cloud.requests))
         locked = cloud.account.locked_until
         return {
             "sign_ins": cloud.sign_ins,
@@ -88,7 +88,7 @@ class Admin:
     def _set_options(self, body: dict[str, Any]) -> dict[str, Any]:
         for key, value in body.items():
             for target in (self._cloud.options, self._cloud.account):
-                if key in {one.name for one in fields(target)}:
+                if key in {option.name for option in fields(target)}:
                     is_life = isinstance(getattr(target, key), timedelta)
                     setattr(target, key, timedelta(seconds=value) if is_life else value)
                     break

@@ -1,4 +1,4 @@
-"""The answer key: what is true of each hour of the made-up export, to compare with what was made of it."""
+"""The answer key: the facts about each hour of the made-up export, to compare with what a client made of it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Generation:
     """
     One generation of a file.
 
-    :param visible_at: from when on it is there
+    :param visible_at: the time from which it exists
     :param crc32c: in base64, as in the API
-    :param rows: lines, whatever is in them
-    :param distinct_rows: good rows that differ in their identity: rows less duplicates and malformed rows
-    :param malformed_rows: rows with a wrong number of columns, or that are no UTF-8
+    :param rows: the number of lines, whatever they contain
+    :param distinct_rows: the number of rows without duplicates and malformed rows
+    :param malformed_rows: the number of rows with a wrong number of columns or without valid UTF-8
     """
 
     generation: int
@@ -38,7 +38,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class FileAnswer:
-    """A file of the export and all its generations, the last of which stays."""
+    """A file of the export and all its generations."""
 
     object_name: str
     folder_time: datetime
@@ -47,16 +47,16 @@ class FileAnswer:
 
     @property
     def final(self) -> Generation:
-        """The generation that stays."""
+        """The last generation, which replaces the others."""
         return self.generations[-1]
 
 
 @dataclass(frozen=True)
 class HourAnswer:
     """
-    All files of one event type and hour; there may be none.
+    All files of one event type and hour. The hour may have no files.
 
-    :param distinct_rows: good rows that differ in their identity, in the last generations of all files together
+    :param distinct_rows: the number of rows without duplicates and malformed rows, in the last generations of all files
     """
 
     event_type: str
@@ -65,10 +65,10 @@ class HourAnswer:
     distinct_rows: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return it in JSON's types. A file states its last generation, and a list of all."""
+        """Return it as JSON types. A file has the facts of its last generation, and a list of all generations."""
         files = []
         for file in self.files:
-            generations = [_plain(asdict(one)) for one in file.generations]
+            generations = [_plain(asdict(generation)) for generation in file.generations]
             about = {"object_name": file.object_name, "file_name": file.file_name, "folder_time": file.folder_time}
             files.append(_plain(about) | generations[-1] | {"generations": generations})
         return {
@@ -92,14 +92,14 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def generation_of(event_type: str, created: datetime, data: bytes) -> Generation:
-    """Return what is true of a file's bytes that come to light at a time."""
+    """Return the facts about a file's bytes that exist from a time on."""
     identities, malformed = _identities(event_type, data)
     created, rows = created.astimezone(UTC), data.count(b"\r\n")
     return Generation(microseconds(created), created, len(data), crc32c_of(data), rows, len(identities), malformed)
 
 
 def _identities(event_type: str, data: bytes) -> tuple[set[bytes], int]:
-    """Return what identifies the good rows of a file, and how many rows are malformed."""
+    """Return the identities of the well-formed rows of a file, and the number of malformed rows."""
     layout = LAYOUTS[event_type]
     column = layout.columns.index(layout.identity) if layout.identity else None
     identities, malformed = set(), 0
@@ -121,7 +121,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def answer_of(event_type: str, hour: datetime, files: Sequence[FleetFile]) -> HourAnswer:
-    """Return what is true of an hour with these files."""
+    """Return the facts about an hour with these files."""
     identities: set[bytes] = set()
     for file in files:
         identities |= _identities(event_type, file.contents[-1])[0]

@@ -1,4 +1,4 @@
-"""Refusals of the storage API, in Google's form."""
+"""Errors of the storage API, in Google's format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASONS = {
 
 class ApiError(Exception):
     """
-    A request that the storage API refuses.
+    The storage API refuses a request.
 
     :param status: the HTTP status
     :param message: for the person who reads the client's error
@@ -42,14 +42,14 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
-        """Return the answer that states the error; "not modified" is one without a body."""
+        """Return the answer with the error. The answer "not modified" has no body."""
         if self.status == 304:
             return Response(status_code=304)
         return JSONResponse(error_body(self.status, self.message), self.status, self.headers)
 
 
 def error_body(status: int, message: str) -> dict[str, Any]:
-    """Return the body of an error as the JSON API writes it."""
+    """Return the body of an error in the format of the JSON API."""
     reason = REASONS.get(status, "backendError" if status >= 500 else "invalid")
-    one = {"message": message, "domain": "global", "reason": reason}
-    return {"error": {"code": status, "message": message, "errors": [one]}}
+    details = {"message": message, "domain": "global", "reason": reason}
+    return {"error": {"code": status, "message": message, "errors": [details]}}

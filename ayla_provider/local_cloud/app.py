@@ -32,7 +32,7 @@ def make_app(
     faults: Faults,
     log: list[RequestRecord],
 ) -> ASGIApp:
-    """Put the services behind their paths, and what every request goes through around them."""
+    """Return the application: the services at their paths, and the middleware around them."""
     storage_paths = ("/storage/v1/{rest:path}", "/download/storage/v1/{rest:path}", "/upload/storage/v1/{rest:path}")
     routes = [
         *(Route(f"/users/{name}", identity.user_service, methods=["POST"]) for name in identity.user_requests),

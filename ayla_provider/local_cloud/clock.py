@@ -1,4 +1,4 @@
-"""The time of the local cloud: real, or set and stepped."""
+"""The time of the local cloud: the real time, or a time that a test sets and advances."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Clock:
     """
     Two times: that of the export (:meth:`now`) and that of everything else (:meth:`wall`).
 
-    The export's time can be set to any moment, and decides which files are there. Tokens, lockouts and uploads follow
-    real time, since clients compare them with a clock of their own. :meth:`advance` lets time pass for both.
+    The export's time can be set to any moment and determines which files exist. Tokens, lockouts and uploads follow the
+    real time, because clients compare them with their own clock. :meth:`advance` advances both.
 
     :param now: the export's time; None means real time
-    :param ticking: whether a time that was set goes on from there; otherwise it stands still until it is stepped
+    :param ticking: whether the time continues from ``now``; if not, only :meth:`set` and :meth:`advance` change it
     """
 
     def __init__(self, now: datetime | None = None, *, ticking: bool = False) -> None:
@@ -30,7 +30,7 @@ class Clock:
         return self._fixed if self._fixed is not None else datetime.now(UTC) + self._offset
 
     def wall(self) -> datetime:
-        """Return the time that tokens and uploads live by: real time plus what was passed to :meth:`advance`."""
+        """Return the time for tokens and uploads: the real time plus all steps of :meth:`advance`."""
         return datetime.now(UTC) + self._passed
 
     def set(self, now: datetime, *, ticking: bool = False) -> None:
@@ -38,7 +38,7 @@ class Clock:
         Set the export's time.
 
         :param now: an aware time
-        :param ticking: whether it goes on from there
+        :param ticking: whether the time continues from there
         :raises ValueError: if it has no time zone
         """
         if now.tzinfo is None:
@@ -47,11 +47,11 @@ class Clock:
         self._offset = now - datetime.now(UTC) if ticking else NO_TIME
 
     def real(self, offset: timedelta = NO_TIME) -> None:
-        """Return the export to real time, ahead of it by an offset."""
+        """Set the export's time back to the real time, plus an offset."""
         self._fixed, self._offset = None, offset
 
     def advance(self, step: timedelta) -> None:
-        """Let time pass, for the export and for everything else."""
+        """Advance the time, for the export and for everything else."""
         self._passed += step
         if self._fixed is not None:
             self._fixed += step

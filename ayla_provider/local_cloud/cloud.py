@@ -1,4 +1,4 @@
-"""An Ayla cloud on this machine, run in a thread."""
+"""An Ayla cloud on this machine, which runs in a thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ayla_provider.local_cloud.contents import BytesContent, Content
 from ayla_provider.local_cloud.customer import CustomerIdentity
 from ayla_provider.local_cloud.data import Data
 from ayla_provider.local_cloud.faults import Faults
-from ayla_provider.local_cloud.fleet import Fleet, Made
+from ayla_provider.local_cloud.fleet import ExportParameters, Fleet
 from ayla_provider.local_cloud.identity import ACS_PATH, Account, Identity, Options
 from ayla_provider.local_cloud.objects import Bucket, StoredObject
 from ayla_provider.local_cloud.storage_api import StorageApi
@@ -45,10 +45,12 @@ CUSTOMER_BUCKET = "customer-archive"
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    # asyncio answers without delay only on sockets that name their protocol, which socket.create_server leaves out:
-    # each answer would take 40 ms.
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = found[0]
+    # socket.create_server doesn't set the socket's protocol. asyncio then leaves Nagle's algorithm on, which delays
+    # each answer by 40 ms.
+    addresses = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+    )
+    family, kind, protocol, _, address = addresses[0]
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(address)
@@ -57,7 +59,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _reachable(host: str) -> str:
-    """Return how clients on this machine write the address that the server listens on."""
+    """Return the address with which clients on this machine reach the server."""
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
         return "[::1]" if host == "::" else "127.0.0.1"
     return f"[{host}]" if ":" in host else host
@@ -65,7 +67,7 @@ def _reachable(host: str) -> str:
 
 async def _run(server: uvicorn.Server, listening: socket.socket) -> None:
     await server.serve(sockets=[listening])
-    # Over TLS a connection stays open until its client agrees to the end.
+    # A TLS connection stays open until the client closes it, too.
     for connection in list(server.server_state.connections):
         if connection.transport:
             connection.transport.abort()
@@ -76,26 +78,25 @@ class LocalCloud:
     """
     Ayla's user service, its credentials service, and a Cloud Storage with Ayla's bucket and the customer's.
 
-    Used as a context manager it listens from its start to its end. Everything that it holds may be read and changed
-    from any thread meanwhile.
+    As a context manager, it listens as long as the context lasts. Meanwhile, any thread can read and change its state.
 
     :param host: the address to listen on
-    :param port: 0 chooses a free one
-    :param seed: equal seeds make equal exports
-    :param hours: fill the bucket with this many hours up to the present one, and with further ones as time passes
-    :param start: instead of ``hours``: the first hour to fill, aware
-    :param end: the end of the last hour to fill; without it, further ones are filled as time passes
-    :param now: the time of the export, see :class:`Clock`; None means real time
-    :param ticking: whether the time that was set goes on
-    :param max_lag: the longest time from the end of an hour until its files are there; None means as late as real ones
-    :param rows: about how many rows an hour of datapoints has
-    :param oem_id: the folder in Ayla's bucket that is the customer's
+    :param port: the port to listen on; 0 chooses a free one
+    :param seed: the same seed always creates the same export
+    :param hours: create this many hours up to the current one, and further hours as time passes
+    :param start: instead of ``hours``: the first hour to create, aware
+    :param end: the end of the last hour to create; None means that hours are created as time passes
+    :param now: the time of the export, see :class:`Clock`; None means the real time
+    :param ticking: whether the time continues from ``now``
+    :param max_lag: the longest time from the end of an hour until its files exist; None means as late as real files
+    :param rows: the approximate number of rows in an hour of datapoints
+    :param oem_id: the customer's folder in Ayla's bucket
     :param account: the one account that can sign in
     :param options: how the cloud behaves
-    :param data: a folder in which the customer's bucket, objects put by hand, the customer's key and what the export
-        is made from survive a restart; when it holds something, its ``seed``, ``oem_id``, ``rows``, ``max_lag``,
-        first and last hour go before those given here
-    :param tls: the files of a certificate, with its chain, and of its key, in PEM form: it then speaks https
+    :param data: a folder that keeps the customer's bucket, objects from :meth:`put_object`, the customer's key and the
+        export's parameters over a restart; if it has parameters, its ``seed``, ``oem_id``, ``rows``, ``max_lag``, first
+        and last hour replace the arguments
+    :param tls: the PEM files of a certificate with its chain and of its key; with them, the server uses https
     """
 
     def __init__(
@@ -122,20 +123,22 @@ class LocalCloud:
         if not start and hours:
             start = hour_of(self.clock.now()) - hours * ONE_HOUR
         self._data = Data(data) if data else None
-        made = Made(seed=seed, oem_id=oem_id, rows=rows, start=start, end=end, max_lag=max_lag)
+        parameters = ExportParameters(seed=seed, oem_id=oem_id, rows=rows, start=start, end=end, max_lag=max_lag)
         if self._data:
-            made = Made.from_json(self._data.parameters(made.as_json()))
-        self.oem_id = made.oem_id
+            parameters = ExportParameters.from_json(self._data.parameters(parameters.as_json()))
+        self.oem_id = parameters.oem_id
         self.options = options or Options()
         self.options.one_session = self.options.one_session or one_session
         self.account = account or Account()
         self.faults = Faults()
         self.requests: list[RequestRecord] = []
-        self.vendor = Bucket(VENDOR_BUCKET, self._fill_and_tell, self._data)
+        self.vendor = Bucket(VENDOR_BUCKET, self._fill_until_now, self._data)
         self.customer = Bucket(CUSTOMER_BUCKET, self.clock.wall, self._data)
-        self.fleet = Fleet(seed=made.seed, oem_id=made.oem_id, rows=made.rows, max_lag=made.max_lag)
+        self.fleet = Fleet(
+            seed=parameters.seed, oem_id=parameters.oem_id, rows=parameters.rows, max_lag=parameters.max_lag
+        )
         self._identity = Identity(self.clock, self.account, self.options)
-        self._next_hour, self._end = made.start, made.end
+        self._next_hour, self._end = parameters.start, parameters.end
         self._answers: list[HourAnswer] = []
         self._filling = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -148,7 +151,7 @@ class LocalCloud:
         self._deleted = self._restore()
 
     def _restore(self) -> set[str]:
-        """Put back what was kept, and return the names of files of the made-up export that were deleted."""
+        """Restore the kept objects, and return the names of deleted files of the made-up export."""
         if not self._data:
             return set()
         buckets = {bucket.name: bucket for bucket in (self.vendor, self.customer)}
@@ -188,7 +191,7 @@ class LocalCloud:
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )
-        config.load()  # here, where it can say what is wrong with a certificate
+        config.load()  # raises here, not in the thread, if a certificate is invalid
         self._server = uvicorn.Server(config)
         run = partial(asyncio.run, _run(self._server, self._socket))
         self._thread = threading.Thread(target=run, name="local-cloud", daemon=True)
@@ -202,7 +205,7 @@ class LocalCloud:
 
     @contextmanager
     def not_listening(self) -> Iterator[None]:
-        """Refuse all connections for a while; those that are open end."""
+        """Refuse all connections, and close the open ones, as long as the context lasts."""
         address = self._socket.getsockname()
         self._end_serving()
         try:
@@ -221,16 +224,16 @@ class LocalCloud:
         self.stop()
 
     def start(self) -> None:
-        """Fill the bucket, and answer requests from now on."""
+        """Create the first hours, and start to answer requests."""
         try:
-            self._fill_and_tell()
+            self._fill_until_now()
             self._serve()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Stop listening, and forget what isn't in the ``data`` folder."""
+        """Stop listening, and remove everything that isn't in the ``data`` folder."""
         self._end_serving()
         self._uploads.close()
         if self._data:
@@ -239,23 +242,23 @@ class LocalCloud:
 
     @property
     def sign_ins(self) -> int:
-        """How many sign-ins succeeded."""
+        """The number of sign-ins that succeeded."""
         return self._identity.sign_ins
 
     @property
     def refusals(self) -> int:
-        """How many sign-ins were refused."""
+        """The number of sign-ins that were refused."""
         return self._identity.refusals
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret and every token given out so far: what must stand in no log."""
+        """Every secret and every token issued so far. None of them may appear in a log."""
         key = "".join(self.service_account_key()["private_key"].splitlines()[1:2])
         known = [self.account.password, self.account.app_secret, key]
         return [*known, *self._identity.issued, *self._customer.issued]
 
     def ayla_connection(self) -> dict[str, Any]:
-        """Return an Airflow connection of the type ``ayla``, as in ``AIRFLOW_CONN_AYLA_DEFAULT``."""
+        """Return an Airflow connection of type ``ayla``, in the format of ``AIRFLOW_CONN_AYLA_DEFAULT``."""
         return {
             "conn_type": "ayla",
             "host": self.url,
@@ -273,23 +276,23 @@ class LocalCloud:
         }
 
     def google_connection(self) -> dict[str, Any]:
-        """Return an Airflow connection of the type ``google_cloud_platform`` for the customer's bucket."""
+        """Return an Airflow connection of type ``google_cloud_platform`` for the customer's bucket."""
         return self._customer.connection()
 
     def service_account_key(self) -> dict[str, str]:
-        """Return the key that :meth:`google_connection` holds, for ``service_account.Credentials``."""
+        """Return the key in :meth:`google_connection`, for ``service_account.Credentials``."""
         return self._customer.key()
 
     def put_object(
         self, event_folder: str, folder_name: str, file: str, data: bytes | Content, created: datetime | None = None
     ) -> StoredObject:
         """
-        Put an object into the customer's folder of Ayla's bucket; one that is there becomes an older generation.
+        Put an object in the customer's folder of Ayla's bucket. An existing object becomes an older generation.
 
         :param event_folder: for example ``Datapoint Ack``
         :param folder_name: for example ``2024-05-09 02:00:00``
         :param data: bytes, or a :class:`SeededContent` of any size
-        :param created: from when on it is there; default now
+        :param created: the time from which it exists; None means now
         """
         content = BytesContent(data) if isinstance(data, bytes) else data
         return self.vendor.put(f"{self.oem_id}/{event_folder}/{folder_name}/{file}", content, created)
@@ -300,11 +303,11 @@ class LocalCloud:
 
     def revoke(self, *kinds: str) -> None:
         """
-        Kill tokens before their time.
+        End tokens before they expire.
 
         :param kinds: ``access`` (Ayla's access tokens), ``session`` (these and the refresh tokens), ``storage`` (ACS
             tokens), ``customer`` (tokens for the customer's bucket)
-        :raises ValueError: for another kind
+        :raises ValueError: for any other kind
         """
         acts = {
             "access": self._identity.revoke_access_tokens,
@@ -318,16 +321,16 @@ class LocalCloud:
             acts[kind]()
 
     def answer_key(self) -> list[HourAnswer]:
-        """Return what is true of every hour that the bucket was filled with, whether or not its files are there yet."""
-        self._fill_and_tell()
+        """Return the facts about every hour created so far, including hours whose files don't exist yet."""
+        self._fill_until_now()
         with self._filling:
             return list(self._answers)
 
-    def _fill_and_tell(self) -> datetime:
-        """Return the time of the export, after filling in the hours that it has come to."""
+    def _fill_until_now(self) -> datetime:
+        """Create the hours that have passed, and return the export's time."""
         now = self.clock.now()
         with self._filling:
-            # No file is there before its hour is over, so what lies ahead can wait.
+            # No file exists before its hour is over, so later hours aren't needed yet.
             while self._next_hour and self._next_hour < (self._end or hour_of(now)):
                 hour, self._next_hour = self._next_hour, self._next_hour + ONE_HOUR
                 for event_type in EVENT_TYPES:

@@ -1,4 +1,4 @@
-"""The bytes of an object: held in memory, kept in a file, or made on the fly from a seed."""
+"""The bytes of an object: in memory, in a file, or generated from a seed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK = 1 << 20
-"""How many bytes are handed out at once."""
+"""The largest number of bytes in one piece."""
 
-# The library has no types.
+# The library has no type hints.
 _Checksum: Any = google_crc32c.Checksum
 
 SPOOL_ABOVE = 8 << 20
-"""Uploads of more bytes than this are kept in a file."""
+"""Uploads with more bytes than this are kept in a file."""
 
 
 class Content(Protocol):
-    """What an object holds; it never changes."""
+    """The bytes of an object. They never change."""
 
     @property
     def size(self) -> int:
@@ -34,7 +34,7 @@ class Content(Protocol):
 
     @property
     def crc32c(self) -> str:
-        """The CRC32C, big-endian, in base64: as Cloud Storage states it."""
+        """The CRC32C, big-endian, in base64, in the format of Cloud Storage."""
 
     @property
     def md5(self) -> str | None:
@@ -45,17 +45,17 @@ class Content(Protocol):
 
 
 def to_base64(digest: bytes) -> str:
-    """Return a digest as Cloud Storage writes it."""
+    """Return a digest in the format of Cloud Storage."""
     return base64.b64encode(digest).decode("ascii")
 
 
 def crc32c_of(data: bytes) -> str:
-    """Return the CRC32C of bytes, as Cloud Storage writes it."""
+    """Return the CRC32C of bytes, in the format of Cloud Storage."""
     return to_base64(_Checksum(data).digest())
 
 
 class BytesContent:
-    """Content that is held in memory."""
+    """Content in memory."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -79,9 +79,9 @@ class BytesContent:
 
 class SeededContent:
     """
-    Content of any size that is made while it is read and never held as a whole.
+    Content of any size that is generated while it is read and never in memory as a whole.
 
-    :param seed: equal seeds make equal bytes
+    :param seed: the same seed always creates the same bytes
     :param size: in bytes
     """
 
@@ -91,7 +91,7 @@ class SeededContent:
         self._block = random.Random(f"content/{seed}").randbytes(CHUNK)  # noqa: S311 (made-up data)
 
     def _piece(self, number: int) -> bytes:
-        # The number at its head keeps blocks apart, so that swapped or repeated ones don't go unnoticed.
+        # Each block starts with its number, so that a checksum detects swapped or repeated blocks.
         return number.to_bytes(8, "big") + self._block[8:]
 
     @cached_property
@@ -104,7 +104,7 @@ class SeededContent:
 
     @property
     def md5(self) -> str | None:
-        """None: Google's large objects often have none, either."""
+        """None: many of Google's large objects have no MD5 either."""
         return None
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
@@ -117,7 +117,7 @@ class SeededContent:
 
 
 class FileContent:
-    """Content in a file, which goes when the content does, unless it is to be kept."""
+    """Content in a file. The file is deleted with this object, unless ``keep`` is set."""
 
     md5: str | None
 
@@ -144,9 +144,9 @@ class FileContent:
 
 class Sink:
     """
-    Takes the bytes of an upload, computes their checksums on the way, and becomes a :class:`Content`.
+    Receives the bytes of an upload, computes their checksums, and becomes a :class:`Content`.
 
-    :param folder: where to keep what is too large for memory
+    :param folder: where to keep uploads that are too large for memory
     """
 
     def __init__(self, folder: Path) -> None:
@@ -196,7 +196,7 @@ class Sink:
         return FileContent(self._path, self.size, self.crc32c, self.md5)
 
     def discard(self) -> None:
-        """Forget what was written."""
+        """Delete what was written."""
         if self._file is not None:
             self._file.close()
             self._path.unlink(missing_ok=True)

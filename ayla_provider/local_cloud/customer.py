@@ -1,4 +1,4 @@
-"""The customer's Google account: a service account's key, and the OAuth endpoint that takes what the key signed."""
+"""The customer's Google account: a service account's key, and the OAuth endpoint that accepts its assertions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 PROJECT = "local-cloud"
 
 GOOGLE_AUDIENCE = "https://oauth2.googleapis.com/token"
-"""What google-auth writes into every assertion, whatever the key's ``token_uri``."""
+"""The audience that google-auth writes in every assertion, whatever the key's ``token_uri`` is."""
 
 _SCOPE = "https://www.googleapis.com/auth/"
 READ_SCOPES = frozenset({_SCOPE + "devstorage.read_only"})
@@ -39,18 +39,18 @@ WRITE_SCOPES = frozenset(
 )
 
 
-# The library has no types for it.
+# The library has no type hints for it.
 _decode: Callable[..., Mapping[str, Any]] = jwt.decode
 
 
 @cache
 def _new_key() -> rsa.RSAPrivateKey:
-    # One for the process, since making it is what takes longest when a local cloud starts.
+    # One key for each process, because generating it takes most of a local cloud's start.
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def _key_in(file: Path | None) -> rsa.RSAPrivateKey:
-    """Return the key that a file holds, which is made if it isn't there."""
+    """Return the key in a file. If the file doesn't exist, create it."""
     if file is None:
         return _new_key()
     if not file.exists():
@@ -76,10 +76,10 @@ class _Grant:
 
 class CustomerIdentity:
     """
-    The service account that may read and write the customer's bucket, and nothing else.
+    The service account that can read and write the customer's bucket, and nothing else.
 
     :param url: this server's URL, for the key's ``token_uri``
-    :param key_file: where its key is kept; None means that it isn't
+    :param key_file: the file that keeps the key; None means that nothing keeps it
     """
 
     def __init__(self, clock: Clock, options: Options, url: str, key_file: Path | None = None) -> None:
@@ -94,7 +94,7 @@ class CustomerIdentity:
         self.issued: list[str] = []
 
     def key(self) -> dict[str, str]:
-        """Return the service account's key, as in the JSON file that Google's console offers."""
+        """Return the service account's key, in the format of the JSON file from Google's console."""
         return {
             "type": "service_account",
             "project_id": PROJECT,
@@ -106,26 +106,26 @@ class CustomerIdentity:
         }
 
     def connection(self) -> dict[str, Any]:
-        """Return an Airflow connection of the type ``google_cloud_platform``."""
+        """Return an Airflow connection of type ``google_cloud_platform``."""
         extra = {"project": PROJECT, "keyfile_dict": json.dumps(self.key())}
         return {"conn_type": "google_cloud_platform", "extra": extra}
 
     def revoke_tokens(self) -> None:
-        """Kill every token before its time."""
+        """End every token before it expires."""
         self._grants.clear()
 
     def is_token(self, token: str) -> bool:
-        """Whether a token was given here and is good now."""
+        """Return whether this account issued a token and the token is valid now."""
         grant = self._grants.get(token)
         return grant is not None and self._clock.wall() < grant.expires
 
     def may(self, token: str, *, write: bool) -> bool:
-        """Whether a good token's scopes allow reading, or writing."""
+        """Return whether a valid token's scopes allow reading or writing."""
         allowed = WRITE_SCOPES if write else WRITE_SCOPES | READ_SCOPES
         return bool(self._grants[token].scopes & allowed)
 
     async def token(self, request: Request) -> Response:
-        """``POST /oauth2/token``: a signed assertion for an access token."""
+        """``POST /oauth2/token``: exchange a signed assertion for an access token."""
         form = parse_qs((await request.body()).decode("utf-8", "replace"))
         if form.get("grant_type") != [GRANT_TYPE]:
             return _error("unsupported_grant_type", f"Expected {GRANT_TYPE}.")

@@ -1,4 +1,4 @@
-"""What survives a restart: objects, contents, and what the made-up export was made from."""
+"""The data that survives a restart: objects, contents, and the parameters of the made-up export."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ create table if not exists deleted (bucket text, name text, primary key (bucket,
 
 class Data:
     """
-    A folder that holds what people and programs put into the buckets.
+    A folder with everything that people and programs put into the buckets.
 
-    Every change is in it at once, so that nothing is lost when the process is killed. One local cloud at a time may
-    use it.
+    It saves every change immediately, so that nothing is lost if the process is killed. Only one local cloud at a time
+    can use it.
 
-    Objects of the made-up export aren't in it: they are made again from its parameters, the same to the byte.
+    It doesn't contain objects of the made-up export. The parameters create them again, byte for byte.
 
-    :param folder: is made if it isn't there
+    :param folder: created if it doesn't exist
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class Data:
         self.key = folder / "customer-key.pem"
         self._lock = threading.Lock()
         self._database = sqlite3.connect(folder / "objects.sqlite3", check_same_thread=False)
-        # A process that is killed loses nothing this way; only a machine that is could.
+        # The data survives a kill of the process. Only a crash of the machine could lose some.
         self._database.execute("pragma synchronous = off")
         self._database.execute("pragma journal_mode = wal")
         self._database.execute("pragma locking_mode = exclusive")
@@ -52,12 +52,12 @@ class Data:
             self._database.executescript(_TABLES)
 
     def close(self) -> None:
-        """End the use of the folder."""
+        """Close the database in the folder."""
         with self._lock:
             self._database.close()
 
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters that were given at the first start, which are these ones if this is it."""
+        """Return the parameters of the first start. If this is the first start, keep the given ones."""
         with self._lock, self._database:
             rows = [(name, json.dumps(value)) for name, value in given.items()]
             self._database.executemany("insert or ignore into parameters values (?, ?)", rows)
@@ -65,7 +65,7 @@ class Data:
             return {name: json.loads(value) for name, value in found}
 
     def objects(self) -> Iterator[StoredObject]:
-        """Yield all objects, and remove the contents that belong to none: of uploads that were never finished."""
+        """Yield all objects, and remove the contents of unfinished uploads."""
         with self._lock:
             rows = self._database.execute(
                 "select bucket, name, generation, metageneration, created, updated, attributes, kind, about, data "
@@ -83,36 +83,36 @@ class Data:
                 path.unlink()
 
     def deleted(self, bucket: str) -> set[str]:
-        """Return the names of objects of the made-up export that were deleted."""
+        """Return the names of deleted objects of the made-up export."""
         with self._lock:
             return {name for (name,) in self._database.execute("select name from deleted where bucket = ?", [bucket])}
 
     def save(self, stored: StoredObject, instead_of: Sequence[StoredObject] = ()) -> None:
-        """Keep a generation of an object, or what was changed of it, and forget others."""
+        """Save a new or changed generation of an object, and remove others."""
         kind, about, data = _described(stored.content)
         times = (stored.created.isoformat(), stored.updated.isoformat())
         attributes = json.dumps(dict(stored.attributes))
         key = (stored.bucket, stored.name, stored.generation)
         row = (*key, stored.metageneration, *times, attributes, kind, json.dumps(about), data)
         with self._lock, self._database:
-            self._forget(instead_of)
+            self._remove(instead_of)
             self._database.execute("insert or replace into objects values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         _keep([stored], True)
 
     def delete(self, generations: Sequence[StoredObject]) -> None:
-        """Forget an object, given all its generations; remember its name if it is of the made-up export."""
+        """Remove all generations of an object. If it belongs to the made-up export, save its name."""
         with self._lock, self._database:
-            if self._forget(generations) < len(generations):
-                one = generations[0]
-                self._database.execute("insert or ignore into deleted values (?, ?)", (one.bucket, one.name))
+            if self._remove(generations) < len(generations):
+                key = (generations[0].bucket, generations[0].name)
+                self._database.execute("insert or ignore into deleted values (?, ?)", key)
 
-    def _forget(self, generations: Sequence[StoredObject]) -> int:
-        """Return how many of them were kept here."""
-        rows = [(one.bucket, one.name, one.generation) for one in generations]
-        forget = "delete from objects where bucket = ? and name = ? and generation = ?"
-        forgotten = self._database.executemany(forget, rows).rowcount if rows else 0
+    def _remove(self, generations: Sequence[StoredObject]) -> int:
+        """Remove generations, and return how many of them were saved."""
+        rows = [(stored.bucket, stored.name, stored.generation) for stored in generations]
+        statement = "delete from objects where bucket = ? and name = ? and generation = ?"
+        removed = self._database.executemany(statement, rows).rowcount if rows else 0
         _keep(generations, False)
-        return forgotten
+        return removed
 
     def _content(self, kind: str, about: dict[str, Any], data: bytes) -> Content:
         if kind == "seeded":
@@ -134,6 +134,6 @@ def _described(content: Content) -> tuple[str, dict[str, Any], bytes | None]:
 
 
 def _keep(generations: Sequence[StoredObject], keep: bool) -> None:
-    for one in generations:
-        if isinstance(one.content, FileContent):
-            one.content.keep = keep
+    for stored in generations:
+        if isinstance(stored.content, FileContent):
+            stored.content.keep = keep

@@ -1,4 +1,4 @@
-"""What the export holds for each hour, made from a seed, with every oddity that real exports have."""
+"""The files of the export for each hour, generated from a seed, with every oddity of real exports."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CYCLE = 6
-"""Each oddity has a place in a cycle of this many hours, so that as many hours in a row hold all of them."""
+"""The length of the cycle of oddities, in hours. This number of consecutive hours contains every oddity."""
 
 TWO_FOLDERS, MALFORMED, GAP, EMPTY_FILE, REPLACED, LATE = range(CYCLE)
-"""The places. Duplicates and rows out of sequence are in every hour of datapoints."""
+"""The places of the oddities in the cycle. Every hour of datapoints has duplicates and rows out of order."""
 
 _LAGS = ((0.0, 15.0), (0.5, 26.3), (0.95, 49.0), (0.97, 60.0), (0.99, 1440.0), (1.0, 1578.0))
-"""Share of the files, and minutes from the end of the hour until they were there: as in exports that Ayla published."""
+"""Share of files, and minutes from the end of the hour until they existed, as in exports that Ayla published."""
 
 _FILES = {
     "datapoint": "Datapoints.csv",
@@ -36,12 +36,12 @@ _FILES = {
 
 
 @dataclass(frozen=True)
-class Made:
+class ExportParameters:
     """
-    What a made-up export is made from: equal ones make equal exports.
+    The parameters of a made-up export. The same parameters always create the same export.
 
-    :param start: the first hour; None means that there is no export
-    :param end: the end of the last one; None means that there is none
+    :param start: the first hour; None means no export
+    :param end: the end of the last hour; None means that the export doesn't end
     """
 
     seed: int
@@ -52,7 +52,7 @@ class Made:
     max_lag: timedelta | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it in JSON's types."""
+        """Return it as JSON types."""
         return {
             "seed": self.seed,
             "oem_id": self.oem_id,
@@ -63,8 +63,8 @@ class Made:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Made:
-        """Return what :meth:`as_json` was made of."""
+    def from_json(cls, values: dict[str, Any]) -> ExportParameters:
+        """Return the parameters from the result of :meth:`as_json`."""
         start, end = (values[name] and datetime.fromisoformat(values[name]) for name in ("start", "end"))
         lag = None if values["max_lag"] is None else timedelta(seconds=values["max_lag"])
         return cls(values["seed"], values["oem_id"], values["rows"], start, end, lag)
@@ -72,11 +72,11 @@ class Made:
 
 class Fleet:
     """
-    Makes the files of any hour, from the seed and the hour alone.
+    Creates the files of any hour. They depend on the parameters and the hour only.
 
-    :param oem_id: the folder that all is in, and a column
-    :param rows: about how many rows an hour of datapoints has
-    :param max_lag: the longest time from the end of an hour until its files are there; None means as late as real ones
+    :param oem_id: the customer's folder, and the value of a column
+    :param rows: the approximate number of rows in an hour of datapoints
+    :param max_lag: the longest time from the end of an hour until its files exist; None means as late as real files
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Fleet:
         max_lag: timedelta | None = None,
     ) -> None:
         if max_lag is not None and max_lag <= timedelta(0):
-            raise ValueError("max_lag: expected more than nothing, since files come after their hour")
+            raise ValueError("max_lag: expected more than 0, because files come after their hour")
         self.seed = seed
         self.oem_id = oem_id
         self._rows = rows
@@ -97,11 +97,11 @@ class Fleet:
         self._devices = make_fleet(seed, devices)
 
     def place(self, hour: datetime) -> int:
-        """Return an hour's place in the cycle of oddities."""
+        """Return the place of an hour in the cycle of oddities."""
         return (int(hour.timestamp()) // 3600 + self.seed) % CYCLE
 
     def answer(self, event_type: str, hour: datetime) -> HourAnswer:
-        """Return what is true of an hour."""
+        """Return the facts about an hour."""
         return answer_of(event_type, hour, self.files(event_type, hour))
 
     def files(self, event_type: str, hour: datetime) -> list[FleetFile]:
@@ -122,7 +122,7 @@ class Fleet:
     def _folders(
         self, rng: random.Random, event_type: str, place: int, hour: datetime, lines: list[bytes]
     ) -> list[tuple[datetime, list[bytes]]]:
-        """Spread an hour's lines over its folders; a second one repeats a row of the first."""
+        """Distribute the lines of an hour over its folders. A second folder repeats a row of the first."""
         busy = event_type == "datapoint" and place == TWO_FOLDERS
         if not busy and not (event_type in ("datapoint", "connection") and rng.random() < 0.1):
             return [(hour, lines)]
@@ -131,12 +131,12 @@ class Fleet:
         return [(hour, lines[:half]), (second, [lines[half - 1], *lines[half:]])]
 
     def _created(self, rng: random.Random, event_type: str, place: int, hour: datetime) -> datetime:
-        """Return when a file comes to light."""
+        """Return the time from which a file exists."""
         minutes = lag_minutes(rng.random())
         if event_type == "datapoint" and place == LATE:
             minutes = rng.uniform(180, 300)
         elif event_type == "datapoint" and place == (LATE + 1) % CYCLE:
-            # The late hour comes after this one, which follows it.
+            # The files of the hour before, which is late, come after the files of this hour.
             minutes = min(minutes, 110)
         lag = timedelta(minutes=minutes, microseconds=rng.randrange(1_000_000))
         return hour + ONE_HOUR + self._capped(lag)
@@ -175,7 +175,7 @@ class Fleet:
 
 
 def lag_minutes(share: float) -> float:
-    """Return how many minutes after the end of its hour a file is there: the quantile for a share from 0 to 1."""
+    """Return the lag of a file after the end of its hour, in minutes: the quantile for a share from 0 to 1."""
     for (low, least), (high, most) in pairwise(_LAGS):
         if share <= high:
             part = (share - low) / (high - low)
@@ -184,7 +184,7 @@ def lag_minutes(share: float) -> float:
 
 
 def _is_quiet(rng: random.Random, event_type: str, place: int) -> bool:
-    """Whether nothing of a kind happened in an hour, so that there is no folder."""
+    """Return whether an hour has no events of a type, and so no folder."""
     chance = {"location": 0.1, "registration": 0.5}.get(event_type, 0.0)
     return rng.random() < (1.0 if chance and place == GAP else chance)
 

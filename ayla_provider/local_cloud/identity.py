@@ -1,4 +1,4 @@
-"""Ayla's user service, which signs people in, and its credentials service (ACS), which hands out storage tokens."""
+"""Ayla's user service, which signs users in, and its credentials service (ACS), which issues storage tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ayla_provider.local_cloud.clock import Clock
 
 ACS_PATH = "/credentials/v1/storage_token.json"
-"""Made up: Ayla doesn't publish the real one, so a client has to be told."""
+"""A made-up path. Ayla doesn't publish the real one, so clients need it as a setting."""
 
 MAX_FAILURES = 5
 LOCKED_FOR = timedelta(minutes=30)
@@ -25,7 +25,7 @@ LOCKED_FOR = timedelta(minutes=30)
 
 @dataclass
 class Account:
-    """The one account of the local cloud. Everything may be changed while it runs."""
+    """The only account of the local cloud. Tests can change all fields while the cloud runs."""
 
     email: str = "export@example.com"
     password: str = "correct-horse-battery"  # noqa: S105 (made up)
@@ -40,16 +40,16 @@ class Account:
 @dataclass
 class Options:
     """
-    How the cloud behaves; may be changed while it runs.
+    The behaviour of the cloud. Tests can change all fields while the cloud runs.
 
-    :param one_session: a sign-in kills all tokens of earlier ones
-    :param refuse_refresh: no refresh token is good for anything
-    :param access_token_life: how long an access token works
-    :param storage_token_life: how long an ACS token works
-    :param customer_token_life: how long a token for the customer's bucket works
-    :param expires_in_as_text: ``expires_in`` in quotes, as in Ayla's documents; otherwise a number
-    :param error_as_object: ``error`` is an object with a ``message``; otherwise text
-    :param web_page: a status with which a web page answers in the place of the user service, as where a tenant was
+    :param one_session: a sign-in ends all earlier sessions
+    :param refuse_refresh: the service refuses every refresh token
+    :param access_token_life: the lifetime of an access token
+    :param storage_token_life: the lifetime of an ACS token
+    :param customer_token_life: the lifetime of a token for the customer's bucket
+    :param expires_in_as_text: whether ``expires_in`` is text, as in Ayla's documents, or a number
+    :param error_as_object: whether ``error`` is an object with a ``message``, or text
+    :param web_page: an HTTP status with which the user service answers with a web page, like a former tenant's URL
     """
 
     one_session: bool = False
@@ -71,40 +71,40 @@ class _Session:
 
 @dataclass
 class Identity:
-    """Accounts and tokens, and the requests about them."""
+    """The account, its tokens, and the endpoints of both services."""
 
     clock: Clock
     account: Account = field(default_factory=Account)
     options: Options = field(default_factory=Options)
     sign_ins: int = 0
-    """How many sign-ins succeeded."""
+    """The number of sign-ins that succeeded."""
     refusals: int = 0
-    """How many sign-ins were refused, for whatever reason."""
+    """The number of sign-ins that were refused, for any reason."""
     issued: list[str] = field(default_factory=list)
-    """Every token that was ever given out."""
+    """Every token issued so far."""
     _sessions: list[_Session] = field(default_factory=list)
     _storage_tokens: dict[str, datetime] = field(default_factory=dict)
 
     def revoke_sessions(self) -> None:
-        """Kill every access token and refresh token before its time."""
+        """End every access token and refresh token before it expires."""
         self._sessions.clear()
 
     def revoke_access_tokens(self) -> None:
-        """Kill every access token before its time; refresh tokens stay good."""
+        """End every access token before it expires. Refresh tokens stay valid."""
         for session in self._sessions:
             session.expires = self.clock.wall()
 
     def revoke_storage_tokens(self) -> None:
-        """Kill every ACS token before its time."""
+        """End every ACS token before it expires."""
         self._storage_tokens.clear()
 
     def is_storage_token(self, token: str) -> bool:
-        """Whether a token is an ACS token that is good now."""
+        """Return whether a token is an ACS token that is valid now."""
         expires = self._storage_tokens.get(token)
         return expires is not None and self.clock.wall() < expires
 
     async def user_service(self, request: Request) -> Response:
-        """``POST`` to anything below ``/users/``."""
+        """``POST`` to any path below ``/users/``."""
         if self.options.web_page:
             page = "<!doctype html><title>Welcome</title><h1>There is nothing here.</h1>"
             return HTMLResponse(page, self.options.web_page)
@@ -112,7 +112,7 @@ class Identity:
 
     @property
     def user_requests(self) -> dict[str, Callable[[Request], Awaitable[Response]]]:
-        """What can be asked of the user service, by the path's last part."""
+        """The endpoints of the user service, by the last part of their path."""
         return {"sign_in.json": self.sign_in, "refresh_token.json": self.refresh, "sign_out.json": self.sign_out}
 
     async def sign_in(self, request: Request) -> Response:
@@ -143,7 +143,7 @@ class Identity:
     async def refresh(self, request: Request) -> Response:
         """``POST /users/refresh_token.json``."""
         token = (await _user_of(request)).get("refresh_token")
-        session = next((one for one in self._sessions if one.refresh_token == token), None)
+        session = next((session for session in self._sessions if session.refresh_token == token), None)
         if session is None or self.options.refuse_refresh:
             return self._error(401, "Your refresh token is invalid or has expired")
         self._sessions.remove(session)
@@ -174,7 +174,8 @@ class Identity:
 
     def _session(self, access_token: Any) -> _Session | None:
         now = self.clock.wall()
-        return next((one for one in self._sessions if one.access_token == access_token and now < one.expires), None)
+        valid = (session for session in self._sessions if now < session.expires)
+        return next((session for session in valid if session.access_token == access_token), None)
 
     def _open_session(self) -> Response:
         life = self.options.access_token_life

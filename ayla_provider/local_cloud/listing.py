@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ayla_provider.local_cloud.objects import Bucket, StoredObject
 
 MAX_RESULTS = 1000
-"""Google's cap for a page, whatever the client asks for."""
+"""Google's maximum for a page, whatever the client requests."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ListQuery:
         """
         Read the query of a request.
 
-        :raises ApiError: 400 for a malformed ``maxResults``; 501 for what the local cloud doesn't do
+        :raises ApiError: 400 for a malformed ``maxResults``; 501 for features that the local cloud doesn't have
         """
         for name in ("versions", "softDeleted"):
             if parameters.get(name, "false") != "false":
@@ -59,7 +59,7 @@ class ListQuery:
 
 @dataclass
 class Page:
-    """Objects and prefixes, each in order, and the token of the next page if there is one."""
+    """Sorted objects, sorted prefixes, and the token of the next page if there is one."""
 
     items: list[StoredObject] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
@@ -71,12 +71,12 @@ def _token(kind: str, last: str) -> str:
 
 
 def _after_prefix(names: list[str], prefix: str, at: int) -> int:
-    """Return the first place after all names that begin with a prefix; cut to one length, names stay in order."""
+    """Return the index after all names that start with a prefix. Names cut to the same length stay sorted."""
     return bisect_right(names, prefix, lo=at, key=lambda name: name[: len(prefix)])
 
 
 def _resume(names: list[str], token: str) -> int:
-    """Return the place after the last entry of the page before, be it an object or a whole prefix."""
+    """Return the index after the last entry of the previous page, which is an object or a whole prefix."""
     try:
         text = base64.urlsafe_b64decode(token.encode()).decode()
     except (binascii.Error, UnicodeError):
@@ -90,11 +90,11 @@ def _resume(names: list[str], token: str) -> int:
 
 def list_page(bucket: Bucket, query: ListQuery) -> Page:
     """
-    Return one page. Its cost depends on the page and not on the bucket, as long as few objects wait for their time.
+    Return one page. Its cost depends on the page and not on the bucket, if few objects have a future time.
 
-    Offsets select among objects, before these are rolled up into prefixes; items and prefixes count alike.
+    Offsets apply to objects before they are rolled up into prefixes. Items and prefixes both count for the page size.
 
-    :raises ApiError: 400 for a page token that no page gave
+    :raises ApiError: 400 for a page token that isn't from a page
     """
     now = bucket.now()
     with bucket.lock:
@@ -128,6 +128,6 @@ def list_page(bucket: Bucket, query: ListQuery) -> Page:
 
 
 def _rolled_up(name: str, query: ListQuery) -> str | None:
-    """Return the prefix that a name is rolled up into, or None if it stands for itself."""
+    """Return the prefix that a name is rolled up into; None if the name is listed itself."""
     cut = name.find(query.delimiter, len(query.prefix)) if query.delimiter else -1
     return name[: cut + len(query.delimiter)] if cut >= 0 else None

@@ -1,4 +1,4 @@
-"""A bucket's objects, in the order of their names and with the time from which each generation is there."""
+"""A bucket's objects, sorted by name, and the time from which each generation exists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def microseconds(time: datetime) -> int:
-    """Return the microseconds from the epoch to an aware time: what a generation looks like."""
+    """Return the microseconds from the epoch to an aware time. Google's generations are such numbers."""
     delta = time - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
 
@@ -39,7 +39,7 @@ class StoredObject:
     """
     One generation of an object.
 
-    :param attributes: what the writer may choose: ``contentType``, ``metadata`` and so on, by the API's names
+    :param attributes: the fields that the writer chooses, such as ``contentType`` and ``metadata``, by the API's names
     """
 
     bucket: str
@@ -53,16 +53,16 @@ class StoredObject:
 
     @property
     def etag(self) -> str:
-        """Changes with the generation and with the metageneration."""
+        """The entity tag. It changes with the generation and the metageneration."""
         return base64.b64encode(b"\x08" + _varint(self.generation) + b"\x10" + _varint(self.metageneration)).decode()
 
     @property
     def content_type(self) -> str:
-        """The media type, as the writer gave it."""
+        """The media type that the writer set."""
         return str(self.attributes.get("contentType", "application/octet-stream"))
 
     def resource(self, base_url: str) -> dict[str, Any]:
-        """Return the object's resource of the JSON API; its links begin with ``base_url``."""
+        """Return the object's resource of the JSON API, with links that start with ``base_url``."""
         path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
         resource: dict[str, Any] = {
             "kind": "storage#object",
@@ -88,24 +88,24 @@ class StoredObject:
 
 
 class Keeper(Protocol):
-    """Is told of every change, to have it survive: see :class:`ayla_provider.local_cloud.data.Data`."""
+    """Saves every change, so that it survives a restart: see :class:`ayla_provider.local_cloud.data.Data`."""
 
     def save(self, stored: StoredObject, instead_of: Sequence[StoredObject] = ()) -> None:
-        """Keep a generation, and forget others."""
+        """Save a generation, and remove others."""
 
     def delete(self, generations: Sequence[StoredObject]) -> None:
-        """Forget an object, given all its generations."""
+        """Remove an object, given all its generations."""
 
 
 class Bucket:
     """
     The objects of one bucket.
 
-    Every generation has a time from which it is there. The live one is the newest whose time has come, so that a clock
-    that is set to and fro shows what stood in the bucket at that moment.
+    Every generation has a time from which it exists. The live generation is the newest one whose time has come. So a
+    clock that a test sets back shows the bucket as it was at that time.
 
-    :param now: tells the time by which objects come to light
-    :param keeper: what makes them survive; None means that they don't
+    :param now: returns the current time of the bucket
+    :param keeper: saves the objects; None means that they are lost on a restart
     """
 
     def __init__(self, name: str, now: Callable[[], datetime], keeper: Keeper | None = None) -> None:
@@ -113,8 +113,8 @@ class Bucket:
         self.lock = threading.RLock()
         self.names: list[str] = []
         """
-        All names, sorted, also of objects whose time has not come. Python compares strings by code point, which is the
-        order of their UTF-8 bytes, which is Google's order. Read it under :attr:`lock`.
+        All names, sorted, including objects whose time hasn't come. Python compares strings by code point. That is the
+        order of their UTF-8 bytes and so Google's order. Hold :attr:`lock` while you read it.
         """
         self.now = now
         self._keeper = keeper
@@ -122,10 +122,10 @@ class Bucket:
         self._last_generation = 0
 
     def live(self, name: str, at: datetime | None = None) -> StoredObject | None:
-        """Return the generation of an object that is there at a time (default: now), or None."""
+        """Return the generation of an object that exists at a time (default: now); None if there is none."""
         at = at or self.now()
         generations = self._generations.get(name, ())
-        return next((one for one in reversed(generations) if one.created <= at), None)
+        return next((stored for stored in reversed(generations) if stored.created <= at), None)
 
     def put(
         self,
@@ -137,17 +137,17 @@ class Bucket:
         keep: bool = True,
     ) -> StoredObject:
         """
-        Add a generation that is there from ``created`` on (default: now); generations before and after it stay.
+        Add a generation that exists from ``created`` on (default: now). Earlier and later generations stay.
 
         The generation's number is its time in microseconds.
 
-        :param keep: False for what is made anew after a restart
+        :param keep: whether to save it; False for objects that are created again after a restart
         """
         created = created or self.now()
         with self.lock:
             others = self._generations.get(name, [])
             number = microseconds(created)
-            while any(one.generation == number for one in others):
+            while any(stored.generation == number for stored in others):
                 number += 1
             made = self._store(name, [*others, self._new(name, number, content, created, attributes)], number)
             if keep and self._keeper:
@@ -155,12 +155,12 @@ class Bucket:
             return made
 
     def restore(self, stored: StoredObject) -> None:
-        """Put a generation back as it was."""
+        """Restore a saved generation."""
         with self.lock:
             self._store(stored.name, [*self._generations.get(stored.name, []), stored], stored.generation)
 
     def replace(self, name: str, content: Content, attributes: Mapping[str, Any] | None = None) -> StoredObject:
-        """Store an object now, and forget its older generations: what an upload does."""
+        """Store an object now, and remove its older generations, as an upload does."""
         created = self.now()
         with self.lock:
             number = max(microseconds(created), self._last_generation + 1)
@@ -171,7 +171,7 @@ class Bucket:
             return made
 
     def update(self, stored: StoredObject, attributes: Mapping[str, Any]) -> StoredObject:
-        """Change what the writer may choose of a generation; its metageneration grows by one."""
+        """Change the attributes of a generation, and increase its metageneration by one."""
         changed = replace(stored, attributes=attributes, metageneration=stored.metageneration + 1, updated=self.now())
         with self.lock:
             generations = self._generations[stored.name]
@@ -181,7 +181,7 @@ class Bucket:
         return changed
 
     def delete(self, name: str) -> None:
-        """Remove an object with all its generations; nothing happens if there is none."""
+        """Remove an object with all its generations, if it exists."""
         with self.lock:
             generations = self._generations.pop(name, None)
             if not generations:
@@ -198,6 +198,6 @@ class Bucket:
     def _store(self, name: str, generations: list[StoredObject], number: int) -> StoredObject:
         if name not in self._generations:
             insort(self.names, name)
-        self._generations[name] = sorted(generations, key=lambda one: (one.created, one.generation))
+        self._generations[name] = sorted(generations, key=lambda stored: (stored.created, stored.generation))
         self._last_generation = max(self._last_generation, number)
-        return next(one for one in generations if one.generation == number)
+        return next(stored for stored in generations if stored.generation == number)

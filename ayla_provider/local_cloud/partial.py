@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Mask: TypeAlias = "dict[str, Mask | None]"
-"""The names that are wanted, each with what is wanted below it; None means all of it. ``*`` is any name."""
+"""The requested names, each with the mask for its value; None means the whole value. ``*`` is any name."""
 
 Schema: TypeAlias = "Mapping[str, Schema | None]"
-"""The names that exist, each with those below it; None means that any name may stand there."""
+"""The names that exist, each with the schema of its value; None means that any name is allowed."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+|[*,/()]")
 
@@ -24,7 +24,7 @@ _OBJECT_FIELDS = (
     "timeFinalized timeStorageClassUpdated updated *"
 )
 OBJECT_SCHEMA: Schema = dict.fromkeys(_OBJECT_FIELDS.split())
-"""The fields of an object resource, also those that the local cloud never fills in."""
+"""The fields of an object resource, including those that the local cloud never sets."""
 
 LIST_SCHEMA: Schema = {"kind": {}, "nextPageToken": {}, "prefixes": {}, "items": OBJECT_SCHEMA, "*": OBJECT_SCHEMA}
 """The fields of a listing."""
@@ -72,20 +72,20 @@ def _field(tokens: list[str], at: int) -> tuple[str, Mask | None, int]:
     return name, None, at
 
 
-def _union(one: Mask | None, other: Mask | None) -> Mask | None:
-    if one is None or other is None:
+def _union(left: Mask | None, right: Mask | None) -> Mask | None:
+    if left is None or right is None:
         return None
-    both = dict(one)
-    for name, below in other.items():
+    both = dict(left)
+    for name, below in right.items():
         both[name] = _union(both[name], below) if name in both else below
     return both
 
 
 def check_fields(mask: Mask, schema: Schema) -> None:
     """
-    Check that a mask names fields that exist, since Google refuses others.
+    Check that the fields of a mask exist, because Google refuses others.
 
-    :raises ValueError: naming the first that doesn't
+    :raises ValueError: with the name of the first field that doesn't exist
     """
     for name, below in mask.items():
         if name not in schema and not (name == "*" and schema):
@@ -96,11 +96,11 @@ def check_fields(mask: Mask, schema: Schema) -> None:
 
 
 def select(mask: Mask | None, value: Any) -> Any:
-    """Return the parts of a value that a mask wants; a list is looked through, item by item."""
+    """Return the parts of a value that a mask selects. In a list, the mask applies to each item."""
     if mask is None:
         return value
     if isinstance(value, list):
-        return [select(mask, one) for one in value]
+        return [select(mask, item) for item in value]
     if not isinstance(value, dict):
         return {}
     if "*" not in mask:

@@ -1,4 +1,4 @@
-"""Conditions on the generation of an object, without which a request isn't carried out."""
+"""Preconditions of a request on the generation of an object."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preconditions:
-    """The four conditions of the JSON API; a generation of 0 means that there is no object."""
+    """The four conditions of the JSON API. A generation of 0 means that the object doesn't exist."""
 
     generation: int | None = None
     not_generation: int | None = None
@@ -27,7 +27,7 @@ class Preconditions:
         """
         Read the query of a request.
 
-        :raises ApiError: 400 for what is no integer
+        :raises ApiError: 400 for a value that isn't an integer
         """
 
         def number(name: str) -> int | None:
@@ -47,10 +47,11 @@ class Preconditions:
 
     def check(self, stored: StoredObject | None, *, reading: bool = False) -> None:
         """
-        Compare with what is there.
+        Check the conditions on an object.
 
-        :param reading: whether the request only reads, for which "not modified" is an answer and no failure
-        :raises ApiError: 412 if a condition doesn't hold, 304 if one of the negative ones doesn't while reading
+        :param stored: the live generation; None if the object doesn't exist
+        :param reading: whether the request only reads, so that it gets "not modified" instead of an error
+        :raises ApiError: 412 if a condition doesn't hold; 304 if ``reading`` and a negative condition doesn't hold
         """
         generation = stored.generation if stored else 0
         metageneration = stored.metageneration if stored else 0

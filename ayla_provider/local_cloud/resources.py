@@ -1,4 +1,4 @@
-"""What requests and answers of the JSON API have in common."""
+"""Helpers for requests and answers of the JSON API."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ WRITABLE = frozenset(
         "metadata",
     }
 )
-"""The fields of an object that its writer may choose."""
+"""The fields of an object that its writer can choose."""
 
 
 def base_url(request: Request) -> str:
-    """Return the URL by which the client reached this server."""
+    """Return the URL with which the client reached this server."""
     return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
 
 
 async def read_json(request: Request) -> dict[str, Any]:
     """
-    Return a request's body; nothing at all is an empty object.
+    Return a request's JSON body. No body means an empty object.
 
-    :raises ApiError: 400 if it is no JSON object
+    :raises ApiError: 400 if the body isn't a JSON object
     """
     try:
         body = await request.json() if await request.body() else {}
@@ -52,9 +52,9 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 def partial(parameters: Mapping[str, str], schema: Schema, resource: dict[str, Any]) -> dict[str, Any]:
     """
-    Return what the parameter ``fields`` wants of a resource.
+    Return the parts of a resource that the parameter ``fields`` selects.
 
-    :raises ApiError: 400 for a mask that is malformed or names what doesn't exist
+    :raises ApiError: 400 for a mask that is malformed or has fields that don't exist
     """
     if not parameters.get("fields"):
         return resource
@@ -68,6 +68,6 @@ def partial(parameters: Mapping[str, str], schema: Schema, resource: dict[str, A
 
 
 def object_response(request: Request, stored: StoredObject, parameters: Mapping[str, str]) -> Response:
-    """Return an object's resource, or what the parameters of the request (or of its session) want of it."""
+    """Return an object's resource, or the parts that the parameters of the request or upload session select."""
     resource = partial(parameters, OBJECT_SCHEMA, stored.resource(base_url(request)))
     return JSONResponse(resource, headers={"ETag": stored.etag})

@@ -1,4 +1,4 @@
-"""Rows of a made-up fleet: thermostats, air conditioners and vacuum cleaners, and what they report in an hour."""
+"""The rows that a made-up fleet of thermostats, air conditioners and vacuum cleaners reports in an hour."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 @dataclass(frozen=True)
 class Property:
-    """A property of a device, and how its next value is made."""
+    """A property of a device, and the function that creates its next value."""
 
     name: str
     display_name: str
@@ -78,7 +78,7 @@ MODELS: Mapping[str, tuple[Property, ...]] = {
 
 @dataclass(frozen=True)
 class Device:
-    """A device and the user whose it is."""
+    """A device and its user."""
 
     model: str
     dsn: str
@@ -114,7 +114,7 @@ def _time_uuid(rng: random.Random, time: datetime) -> str:
 
 
 def file_time(time: datetime) -> str:
-    """Return a time as the files write it, ``Wed Feb 05 12:08:26 UTC 2020``: in English whatever the locale."""
+    """Return a time in the format of the files, ``Wed Feb 05 12:08:26 UTC 2020``, in English for any locale."""
     return f"{_DAYS[time.weekday()]} {_MONTHS[time.month - 1]} {time:%d %H:%M:%S} UTC {time:%Y}"
 
 
@@ -206,9 +206,9 @@ def make_lines(
     rng: random.Random, event_type: str, hour: datetime, devices: list[Device], oem_id: str, rows: int
 ) -> list[bytes]:
     """
-    Return the lines of an hour, without line ends, in the order of their time; no two are alike.
+    Return the distinct lines of an hour, without line ends, in the order of time.
 
-    :param rows: about how many rows an hour of datapoints has; other event types have fewer
+    :param rows: the approximate number of rows in an hour of datapoints; other event types have fewer
     """
     count = max(_FEWEST, round(rows * _SHARES[event_type] * rng.uniform(0.7, 1.3)))
     columns = LAYOUTS[event_type].columns

@@ -1,8 +1,8 @@
 """
 The Cloud Storage JSON API: listings, objects and their bytes, with the access rules of the two buckets.
 
-What is here behaves as Google's service does; what isn't is refused. There are no object versions, no rewrite or
-compose, no ACLs, no batches, no making or listing of buckets, and no decompression on the way out.
+What it implements behaves like Google's service, and it refuses everything else. It doesn't have object versions,
+rewrite or compose, ACLs, batches, creation or listing of buckets, or decompression of downloads.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 @dataclass(frozen=True)
 class _Target:
-    """What a path means: a bucket, its listing (``name`` is empty), or an object."""
+    """The target of a path: a bucket, its listing (``name`` is empty), or an object."""
 
     bucket: str
     name: str | None
 
 
 def _target(request: Request) -> _Target:
-    # Starlette decodes the path, which would take an encoded slash in a name for one that divides the path.
+    # Not Starlette's decoded path, in which an encoded slash of a name looks like a separator.
     path = request.scope["raw_path"].decode("latin-1")
     parts = path[path.index("/storage/v1/") + len("/storage/v1/") :].split("/")
     try:
         names = [unquote_to_bytes(part).decode("utf-8") for part in parts]
     except UnicodeDecodeError:
-        raise ApiError(400, "A name in the path is no UTF-8.") from None
+        raise ApiError(400, "A name in the path isn't valid UTF-8.") from None
     if parts[0] != "b" or len(parts) < 2 or not names[1]:
         raise ApiError(404, "Not Found")
     if len(parts) == 2:
         return _Target(names[1], None)
     if len(parts) > 4 and parts[4] in ("rewriteTo", "copyTo", "compose"):
-        raise ApiError(501, "The local cloud neither rewrites, copies nor composes.")
+        raise ApiError(501, "The local cloud doesn't rewrite, copy or compose objects.")
     if parts[2] != "o" or len(parts) > 4:
         raise ApiError(404, "Not Found")
     return _Target(names[1], names[3] if len(parts) == 4 else "")
@@ -63,9 +63,9 @@ def _target(request: Request) -> _Target:
 
 def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     """
-    Return the half-open range that is wanted; None for the whole, also where the header is nothing that is understood.
+    Return the requested half-open range; None means the whole content, including for a header that isn't understood.
 
-    :raises ApiError: 416 if no byte of it is there
+    :raises ApiError: 416 if the content has no byte of the range
     """
     match = _RANGE.fullmatch(header.strip()) if header else None
     if not match or match.groups() == ("", ""):
@@ -108,7 +108,7 @@ class StorageApi:
         if target.name != "":
             raise ApiError(404, "Not Found")
         upload_id = request.query_params.get("upload_id")
-        # The URI of a session is its own proof; but a credential that comes with it has to be good.
+        # The URI of a session needs no credentials. But if the request has credentials, they must be valid.
         if not upload_id or "authorization" in request.headers:
             self._bucket(request, target, Action.WRITE, "")
         return await self._uploads.handle(request, target.bucket)
@@ -142,14 +142,14 @@ class StorageApi:
             listing["prefixes"] = page.prefixes
         if page.items:
             base = base_url(request)
-            listing["items"] = [one.resource(base) for one in page.items]
+            listing["items"] = [stored.resource(base) for stored in page.items]
         return JSONResponse(partial(parameters, LIST_SCHEMA, listing))
 
     def _find(self, request: Request, bucket: Bucket, name: str) -> StoredObject:
         """
-        Return the object that a request is about.
+        Return the object of a request.
 
-        :raises ApiError: 404 if it, or the generation that was asked for, isn't there; 412 or 304 by preconditions
+        :raises ApiError: 404 if the object or the requested generation doesn't exist; 412 or 304 for preconditions
         """
         parameters = request.query_params
         stored = bucket.live(name)
@@ -169,7 +169,7 @@ class StorageApi:
 
     async def _patch(self, request: Request, target: _Target) -> Response:
         if request.method != "PATCH":
-            raise ApiError(501, "The local cloud changes metadata by PATCH only.")
+            raise ApiError(501, "The local cloud changes metadata with PATCH only.")
         name = target.name or ""
         bucket = self._bucket(request, target, Action.WRITE, name)
         changes = await read_json(request)
@@ -187,7 +187,7 @@ class StorageApi:
 
 def _bucket_response(request: Request, bucket: Bucket) -> Response:
     if request.method != "GET":
-        raise ApiError(501, "The local cloud makes, changes and deletes no buckets.")
+        raise ApiError(501, "The local cloud doesn't create, change or delete buckets.")
     return JSONResponse(
         {
             "kind": "storage#bucket",

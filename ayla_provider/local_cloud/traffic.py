@@ -1,4 +1,4 @@
-"""What every request goes through: it is named, counted, and may meet a fault."""
+"""The middleware for all requests: it names and counts them, and applies faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ayla_provider.local_cloud.faults import Fault, Faults
 
 CORRUPT_UPLOAD = "ayla_provider.corrupt_upload"
-"""The key in a request's scope that tells where to flip a byte of an upload."""
+"""The key in a request's scope for the position of the byte to flip in an upload."""
 
 _STEPS = {
     "/users/sign_in.json": "sign_in",
@@ -39,15 +39,15 @@ _STEPS = {
 @dataclass(frozen=True)
 class RequestRecord:
     """
-    One request that was answered.
+    One answered request.
 
-    :param step: what it was for, see :data:`ayla_provider.local_cloud.faults.STEPS`
+    :param step: its purpose, see :data:`ayla_provider.local_cloud.faults.STEPS`
     :param path: decoded
     :param query: decoded
-    :param status: the answer's status; 0 if there was none
-    :param received: bytes of the request's body that were read
-    :param sent: bytes of the answer's body that were sent
-    :param fault: the kind of the fault that it met, if any
+    :param status: the answer's status; 0 if there was no answer
+    :param received: the number of bytes read from the request's body
+    :param sent: the number of bytes sent in the answer's body
+    :param fault: the kind of the fault that applied, if any
     """
 
     at: datetime
@@ -62,11 +62,11 @@ class RequestRecord:
 
 
 class _CutError(Exception):
-    """Ends a connection in the middle of an answer: the server closes it when the application fails there."""
+    """Ends a connection in the middle of an answer: the server closes it because the application fails."""
 
 
 def step_of(method: str, path: str, query: str) -> str:
-    """Name what a request is for, from its method and its path and query as they were sent."""
+    """Return the step of a request, from its method, raw path and raw query."""
     if path in _STEPS:
         return _STEPS[path]
     if path.startswith("/upload/"):
@@ -86,7 +86,7 @@ class Traffic:
     """
     The middleware around the whole application.
 
-    :param log: where records are appended, in the order in which requests end
+    :param log: the list that records are appended to, in the order in which requests end
     """
 
     def __init__(self, app: ASGIApp, *, clock: Clock, faults: Faults, log: list[RequestRecord]) -> None:
@@ -121,7 +121,7 @@ class Traffic:
 
     async def _answer(self, scope: Scope, step: str, fault: Fault | None, meter: _Meter) -> None:
         if fault and isinstance(fault.kind, int):
-            # A client that is still sending would see a broken pipe and not the status.
+            # Read the whole request first: a client that is still sending sees a broken pipe instead of the status.
             while (await meter.receive()).get("more_body"):
                 pass
             await _refusal(step, fault.kind, fault)(scope, meter.receive, meter.send)
@@ -137,7 +137,7 @@ class Traffic:
 
 
 class _Meter:
-    """Counts the bytes of a request and of its answer, and spoils them."""
+    """Counts the bytes of a request and of its answer, and corrupts them for a fault."""
 
     def __init__(self, receive: Receive, send: Send, fault: Fault | None, record: Callable[[], None]) -> None:
         self._receive = receive
@@ -165,15 +165,15 @@ class _Meter:
         message = await self._receive()
         if cut is not None and message["type"] == "http.request":
             self._body_over = not message.get("more_body")
-            # Whatever comes after it: the request isn't whole.
+            # More bytes always follow: the request is incomplete.
             message = {**message, "body": message.get("body", b"")[: cut - self.received], "more_body": True}
         self.received += len(message.get("body", b""))
         return message
 
     async def reset(self) -> None:
-        """End the connection at once, as a host does that knows nothing of it."""
+        """Reset the connection, like a host that doesn't know it."""
         transport = self._send.__self__.transport  # type: ignore[attr-defined]  # of uvicorn's cycle
-        # To linger for no time means: reset it, and forget what is still to be sent.
+        # With a linger time of 0, the system resets the connection and discards unsent bytes.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
         self._reset = True
@@ -202,14 +202,14 @@ class _Meter:
         elif self._fault and kind == "corrupt" and 0 <= (at := self._fault.after_bytes - self.sent) < len(body):
             body = flipped(body, at)
         self.sent += len(body)
-        # Ahead of the last bytes, so that whoever has an answer finds it recorded; an empty message may follow them.
+        # Record before the last bytes, so that a client with an answer finds its record. An empty message may follow.
         if not message.get("more_body") or self.sent == self._length:
             self.end()
         await self._send({**message, "body": body})
 
 
 def flipped(data: bytes, at: int) -> bytes:
-    """Return bytes with one bit of the byte at a place flipped."""
+    """Return bytes with one bit flipped in the byte at an index."""
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
@@ -223,7 +223,7 @@ def _refusal(step: str, status: int, fault: Fault) -> Response:
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     if fault.body is not None:
         return Response(fault.body, status, headers, fault.content_type)
-    message = f"The local cloud was told to answer {status}."
+    message = f"A fault makes the local cloud answer {status}."
     if step in ("sign_in", "refresh", "sign_out", "acs"):
         return JSONResponse({"error": message}, status, headers)
     return JSONResponse(error_body(status, message), status, headers)

@@ -1,4 +1,4 @@
-"""What an upload's requests say: names, attributes, checksums, ranges, and the two parts of a multipart body."""
+"""Parse upload requests: names, attributes, checksums, ranges, and the two parts of a multipart body."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", re.ASCII)
 
 @dataclass(frozen=True)
 class Piece:
-    """What a request to a session says that it brings; ``stop`` is None if its end isn't known before it is read."""
+    """The range that a request to a session states; ``stop`` is None if the end is unknown before it is read."""
 
     start: int
     stop: int | None
@@ -30,7 +30,7 @@ class Piece:
 
 def piece_of(request: Request) -> Piece:
     """
-    Return what a request to an upload session brings, by its header ``Content-Range``.
+    Return the range of a request to an upload session, from its header ``Content-Range``.
 
     :raises ApiError: 400 if it is malformed
     """
@@ -53,7 +53,7 @@ def name_of(parameters: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
     """
     Return the object's name, from the query or from the metadata.
 
-    :raises ApiError: 400 if there is none, or Google wouldn't have it
+    :raises ApiError: 400 if there is no name, or Google would refuse it
     """
     name = parameters.get("name") or metadata.get("name")
     if not isinstance(name, str) or not name:
@@ -64,7 +64,7 @@ def name_of(parameters: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
 
 
 def attributes_of(metadata: Mapping[str, Any], content_type: str | None) -> dict[str, Any]:
-    """Return what the writer chose; a ``contentType`` in the metadata goes before the content's own."""
+    """Return the attributes that the writer chose. A ``contentType`` in the metadata wins over the content's own."""
     chosen = {key: metadata[key] for key in WRITABLE & metadata.keys() if metadata[key] is not None}
     if content_type:
         chosen.setdefault("contentType", content_type)
@@ -72,17 +72,17 @@ def attributes_of(metadata: Mapping[str, Any], content_type: str | None) -> dict
 
 
 def metadata_hashes(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return the checksums in base64 that the metadata states, by ``crc32c`` and ``md5``."""
+    """Return the base64 checksums in the metadata, by ``crc32c`` and ``md5``."""
     named = {"crc32c": metadata.get("crc32c"), "md5": metadata.get("md5Hash")}
     return {kind: value for kind, value in named.items() if isinstance(value, str)}
 
 
 def header_hashes(request: Request) -> dict[str, str]:
-    """Return the checksums in base64 that the header ``X-Goog-Hash`` states, by ``crc32c`` and ``md5``."""
+    """Return the base64 checksums in the header ``X-Goog-Hash``, by ``crc32c`` and ``md5``."""
     hashes = {}
     for value in request.headers.getlist("x-goog-hash"):
-        for one in value.split(","):
-            kind, _, digest = one.strip().partition("=")
+        for entry in value.split(","):
+            kind, _, digest = entry.strip().partition("=")
             hashes[kind] = digest
     return hashes
 
@@ -91,7 +91,7 @@ def multipart_of(content_type: str, body: bytes) -> tuple[dict[str, Any], str | 
     """
     Return the metadata, the media type of the content, and the content of a ``multipart/related`` body.
 
-    :raises ApiError: 400 if it is no such body
+    :raises ApiError: 400 if the body isn't of that type
     """
     header = Message()
     header["content-type"] = content_type
@@ -109,14 +109,14 @@ def multipart_of(content_type: str, body: bytes) -> tuple[dict[str, Any], str | 
     except ValueError:
         parsed = None
     if not isinstance(parsed, dict):
-        raise ApiError(400, "The first part is no JSON object.")
+        raise ApiError(400, "The first part isn't a JSON object.")
     return parsed, media_type, data
 
 
 def _part(piece: bytes) -> tuple[str | None, bytes]:
     head, separator, data = piece.partition(b"\r\n\r\n")
     if not separator:
-        raise ApiError(400, "A part has no end to its headers.")
+        raise ApiError(400, "The headers of a part have no end.")
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-type":

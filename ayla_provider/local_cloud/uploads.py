@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ayla_provider.local_cloud.objects import Bucket, StoredObject
 
 QUANTUM = 256 << 10
-"""All pieces of a resumable upload but the last are kept in whole multiples of this many bytes."""
+"""Except for the last piece, a resumable upload keeps whole multiples of this number of bytes."""
 
 
 class _State(Enum):
@@ -44,7 +44,7 @@ class _State(Enum):
 
 @dataclass
 class _Session:
-    """A resumable upload: what its first request said, and what has come since."""
+    """A resumable upload: the facts of its first request, and the bytes received since."""
 
     bucket: Bucket
     name: str
@@ -59,10 +59,10 @@ class _Session:
 
 class Uploads:
     """
-    Uploads that are under way, and those that were.
+    All uploads, in progress and finished.
 
-    :param buckets: by name
-    :param folder: where large contents are kept
+    :param buckets: the buckets by name
+    :param folder: the folder for large contents
     """
 
     def __init__(self, buckets: Mapping[str, Bucket], folder: Path) -> None:
@@ -71,15 +71,15 @@ class Uploads:
         self._sessions: dict[str, _Session] = {}
 
     def close(self) -> None:
-        """Forget the uploads that were never finished."""
+        """Discard unfinished uploads."""
         for session in self._sessions.values():
             session.sink.discard()
 
     async def handle(self, request: Request, bucket: str) -> Response:
         """
-        Handle a request below ``/upload/storage/v1/b/<bucket>/o``, whose sender may write to the bucket.
+        Handle a request below ``/upload/storage/v1/b/<bucket>/o``. The caller has checked the permission to write.
 
-        :raises ApiError: for whatever Google would refuse
+        :raises ApiError: for everything that Google would refuse
         """
         parameters = request.query_params
         if "upload_id" in parameters:
@@ -156,24 +156,28 @@ class Uploads:
         piece = piece_of(request)
         if piece.total is not None:
             if session.total not in (None, piece.total):
-                raise ApiError(400, f"The upload was to have {session.total} bytes, and now {piece.total}.")
+                raise ApiError(
+                    400, f"The upload must have {session.total} bytes, but this request states {piece.total}."
+                )
             session.total = piece.total
         session.hashes |= header_hashes(request)
         if piece.start > session.sink.size:
-            raise ApiError(400, f"Bytes from {piece.start} on, but only {session.sink.size} have come so far.")
+            raise ApiError(
+                400, f"The piece starts at byte {piece.start}, but the upload has only {session.sink.size} bytes."
+            )
         complete = piece.stop is not None and piece.stop == piece.total
         length = (piece.stop or 0) - piece.start
         if not complete and 0 < length < QUANTUM:
             raise ApiError(400, f"A piece that isn't the last has {length} bytes, fewer than {QUANTUM}.")
-        came = await _keep(request, session.sink, piece, complete)
+        received = await _keep(request, session.sink, piece, complete)
         if piece.stop is None:
-            if session.total not in (None, came):
-                raise ApiError(400, f"The upload was to have {session.total} bytes, but {came} came.")
-            session.total = came
-        elif came != length:
-            # More than announced may have been kept, which can't be undone.
-            session.state = _State.CANCELLED if came > length else session.state
-            raise ApiError(400, f"Content-Range announced {length} bytes, but {came} came.")
+            if session.total not in (None, received):
+                raise ApiError(400, f"The upload must have {session.total} bytes, but {received} bytes were received.")
+            session.total = received
+        elif received != length:
+            # The upload may have kept more bytes than stated, which can't be undone.
+            session.state = _State.CANCELLED if received > length else session.state
+            raise ApiError(400, f"Content-Range states {length} bytes, but {received} bytes were received.")
         if session.sink.size == session.total:
             try:
                 session.stored = _finish(
@@ -187,13 +191,14 @@ class Uploads:
 
 async def _keep(request: Request, sink: Sink, piece: Piece, complete: bool) -> int:
     """
-    Write what a request brings, beyond what is there already, and return how many bytes came.
+    Write the new bytes of a request, and return the number of bytes received.
 
-    Whole quanta are kept as they come, also if the connection breaks afterwards; the rest only at the upload's end.
+    Whole multiples of :data:`QUANTUM` are kept immediately, even if the connection breaks later. The rest is kept only
+    at the end of the upload.
     """
-    skip, came, rest = sink.size - piece.start, 0, b""
+    skip, received, rest = sink.size - piece.start, 0, b""
     async for data in request.stream():
-        came += len(data)
+        received += len(data)
         rest += data[skip:]
         skip = max(0, skip - len(data))
         whole = len(rest) - (sink.size + len(rest)) % QUANTUM
@@ -201,9 +206,9 @@ async def _keep(request: Request, sink: Sink, piece: Piece, complete: bool) -> i
             _write(request, sink, rest[:whole])
             rest = rest[whole:]
     announced = None if piece.stop is None else piece.stop - piece.start
-    if rest and (announced is None or (complete and came == announced)):
+    if rest and (announced is None or (complete and received == announced)):
         _write(request, sink, rest)
-    return came
+    return received
 
 
 def _write(request: Request, sink: Sink, data: bytes) -> None:
@@ -222,7 +227,7 @@ def _finish(
     hashes: Mapping[str, str],
     sink: Sink,
 ) -> StoredObject:
-    """Store what came, if it is what was sent and the conditions still hold."""
+    """Store the upload if its checksums match and the preconditions still hold."""
     try:
         _verify(hashes, sink)
         Preconditions.from_parameters(parameters).check(bucket.live(name))
