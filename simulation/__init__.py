@@ -1,1 +1,1 @@
-"""Months of an export lived through in minutes: the vendor, the customer, and all that can befall them."""
+"""Months of an export in minutes: a simulated vendor, a simulated customer, and the faults that affect them."""

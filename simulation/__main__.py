@@ -1,4 +1,4 @@
-"""``make simulate``: live through days of an export, and compare archive and manifests with the answer key."""
+"""``make simulate``: simulate days of an export, and compare archive and manifests with the answer key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from simulation.run import Simulation
 
 _SHOWN = 20
-"""How many differences are told."""
+"""The number of differences to print."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: the exit status: 0, or 1 if anything differs
     """
     parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
-    parser.add_argument("--days", type=int, default=30, help="how many days to live through (30)")
-    parser.add_argument("--seed", type=int, default=1, help="of the export and of all that befalls it (1)")
+    parser.add_argument("--days", type=int, default=30, help="number of days to simulate (30)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the export and of its faults (1)")
     arguments = parser.parse_args(argv)
     if arguments.days < 1:
         parser.error("--days: at least 1")
@@ -35,16 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if status == 0:
         shutil.rmtree(home)
     else:
-        print(f"Everything is left in {home}")
+        print(f"All data is in {home}")
     return status
 
 
 def report(simulation: Simulation) -> int:
-    """Compare, say what came of it, and return the exit status."""
+    """Compare the archive with the answer key, print the result, and return the exit status."""
     differences = simulation.differences()
     print("\n".join(simulation.summary()))
     if not differences:
-        print("OK: archive and manifests equal the answer key, every byte, no file twice.")
+        print("OK: archive and manifests equal the answer key, byte for byte, and no file is there twice.")
         return 0
     print("\n".join(differences[:_SHOWN]))
     print(f"FAILED: seed {simulation.seed}, {len(differences)} differences.")

@@ -1,4 +1,4 @@
-"""What Airflow's database holds of the sample DAGs, and what its scheduler makes of it: which tasks are due."""
+"""The state of the sample DAGs in Airflow's database, and the scheduler's decision which tasks are due."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulation.worker import Kind, Result, Task
 from simulation.workers import Done
 
 STEP = timedelta(minutes=15)
-"""From one look at an hour to the next; Airflow's sensor looks more often, which shows nothing more."""
+"""The time between two checks of an hour. Airflow's sensor checks more often, which finds nothing more."""
 
 FIRST_LOOK = timedelta(minutes=15)
 GIVE_UP = timedelta(hours=24)
@@ -24,7 +24,7 @@ TRIES = 5
 
 LOOKBACK = timedelta(hours=48)
 SWEEP_EVERY = 8
-"""Hours between two reconciles of the last two days; Airflow's DAG has one every hour."""
+"""Hours between two reconciles of the last two days. The sample DAG runs one every hour."""
 
 EXPORT, REPAIR, SWEEP, WEEKLY = "export", "repair", "reconcile", "reconcile_weekly"
 
@@ -41,10 +41,10 @@ class _Copy:
 
 class Customer:
     """
-    One customer with the two sample DAGs, from a first hour to a last.
+    One customer with the two sample DAGs.
 
-    :param start: the first hour that is wanted
-    :param end: the end of the last one
+    :param start: the first hour to copy
+    :param end: the end of the last hour to copy
     """
 
     def __init__(self, start: datetime, end: datetime) -> None:
@@ -52,42 +52,42 @@ class Customer:
         self.end = end
         self.waiting: set[Cell] = set()
         self.copies: dict[tuple[str, Cell], _Copy] = {}
-        """The copies that are due, by DAG and hour."""
+        """The due copies, by DAG and hour."""
         self.repaired: set[Cell] = set()
         self.counts: Counter[str] = Counter()
         self.bugs: list[str] = []
         self._next_hour = start
         self._sweeps: dict[str, int] = {}
-        """The sweeps that are due, and how often they failed."""
+        """The due reconciles, and the number of their failed tries."""
         self.left_alone = 0
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is waited for, and nothing to be done."""
+        """Whether there is no wait, no due task, and no hour left."""
         return not self.waiting and not self.copies and not self._sweeps and self._next_hour >= self.end
 
     def looks(self, now: datetime) -> list[Task]:
-        """Return the looks that are due, after starting the runs of the hours that are over, and ending old waits."""
+        """Start the runs of ended hours, end old waits, and return the due checks of hours."""
         while self._next_hour < self.end and self._next_hour + ONE_HOUR + FIRST_LOOK <= now:
             self.waiting.update((event_type, self._next_hour) for event_type in EVENT_TYPES)
             self._next_hour += ONE_HOUR
         over = {cell for cell in self.waiting if now - cell[1] - ONE_HOUR > GIVE_UP}
         self.counts["given up"] += len(over)
         self.waiting -= over
-        # Long waits are looked at seldom, since a stall would otherwise cost more than all the rest.
-        seldom = not now.minute and now.hour % 3 == 0
-        due = [cell for cell in self.waiting if seldom or now - cell[1] < 4 * ONE_HOUR]
+        # Check long waits rarely: otherwise a stall costs more time than everything else.
+        rare_check = not now.minute and now.hour % 3 == 0
+        due = [cell for cell in self.waiting if rare_check or now - cell[1] < 4 * ONE_HOUR]
         return [_task(Kind.LOOK, EXPORT, cell, now) for cell in sorted(due, key=_by_time)]
 
     def copies_due(self, now: datetime) -> list[Task]:
-        """Return the copies that are due: new ones, and those that failed and are tried again."""
+        """Return the due copies: new ones, and failed ones that are tried again."""
         return [
             _task(Kind.COPY, dag, cell, now, try_number=copy.failed + 1, files=copy.files)
-            for (dag, cell), copy in sorted(self.copies.items(), key=lambda known: _by_time(known[0][1]))
+            for (dag, cell), copy in sorted(self.copies.items(), key=lambda item: _by_time(item[0][1]))
         ]
 
     def sweeps_due(self, now: datetime) -> list[Task]:
-        """Return the reconciles that are due."""
+        """Return the due reconciles."""
         if now.minute == 45 and now.hour % SWEEP_EVERY == 0:
             self._sweeps.setdefault(SWEEP, 0)
         if (now.weekday(), now.hour, now.minute) == (6, 4, 15):
@@ -95,19 +95,20 @@ class Customer:
         return [self.sweep(dag, now) for dag in sorted(self._sweeps)]
 
     def sweep(self, dag: str, now: datetime) -> Task:
-        """Return a reconcile: of the last two days, or of everything."""
+        """Return a reconcile of the last two days or of everything."""
         end = min(hour_of(now), self.end)
         start = max(self.start, end - LOOKBACK) if dag == SWEEP else self.start
         return Task(Kind.RECONCILE, dag, "", start, end, now)
 
-    def take(self, done: Done) -> None:
-        """Note what became of some tasks."""
+    def record(self, done: Done) -> None:
+        """Record the results of tasks."""
         for task, result in done:
             self.counts[task.kind.value] += 1
             if result.bug:
-                what = f"{task.kind.value} of {task.event_type} {task.start:%Y-%m-%d %H:%M}"
-                self.bugs.append(f"{what}: {result.error}: {result.message}")
-            {Kind.LOOK: self._looked, Kind.COPY: self._copied, Kind.RECONCILE: self._swept}[task.kind](task, result)
+                name = f"{task.kind.value} of {task.event_type} {task.start:%Y-%m-%d %H:%M}"
+                self.bugs.append(f"{name}: {result.error}: {result.message}")
+            recorders = {Kind.LOOK: self._looked, Kind.COPY: self._copied, Kind.RECONCILE: self._swept}
+            recorders[task.kind](task, result)
 
     def _looked(self, task: Task, result: Result) -> None:
         if result.settled:

@@ -1,4 +1,4 @@
-"""The processes of a customer that are never replaced, and what each of them holds."""
+"""The processes of a customer that are never replaced, and the resources of each."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from simulation.worker import Kind, Place, Task
 from simulation.workers import Done, WorkerPool
 
 DOUBLE = "local cloud (a double)"
-"""What this process is, beside the others."""
+"""The name of this process, which is also measured."""
 
 
 class Deployment(WorkerPool):
-    """Workers that copy and compare, and a triggerer that waits; none of them is ever replaced."""
+    """Workers that copy and compare, and a triggerer that waits. None of them is ever replaced."""
 
     def __init__(self, place: Callable[[], Place]) -> None:
         super().__init__(place)
         self.triggerer = WorkerPool(place, watch, size=1)
         self.peaks: dict[str, Sample] = {}
-        """By process, the most that was seen of it."""
+        """The largest measured values of each process."""
         self._seen: set[int] = set()
 
     def run(
@@ -30,33 +30,33 @@ class Deployment(WorkerPool):
         when: Callable[[int], bool] | None = None,
         act: Callable[[], None] = lambda: None,
     ) -> Done:
-        """Do tasks, which are all of one kind."""
+        """Run tasks, which are all of one kind."""
         looks = [task for task in tasks if task.kind is Kind.LOOK]
         done = self.triggerer.run(looks, when, act) if looks else super().run(tasks, when, act)
         self.sample()
         return done
 
     def sample(self) -> dict[str, Sample]:
-        """Return what each process holds now, and note the most of it."""
+        """Measure each process, and record the largest values."""
         workers = [(f"worker {number}", pid) for number, pid in enumerate(self.pids, 1)]
         triggerer = [("triggerer", pid) for pid in self.triggerer.pids]
         self._seen |= {pid for _, pid in (*workers, *triggerer)}
-        found = {who: sample(pid) for who, pid in (*workers, *triggerer, (DOUBLE, os.getpid()))}
-        self.peaks |= {who: most(one, self.peaks.get(who)) for who, one in found.items()}
-        return found
+        samples = {name: sample(pid) for name, pid in (*workers, *triggerer, (DOUBLE, os.getpid()))}
+        self.peaks |= {name: most(measured, self.peaks.get(name)) for name, measured in samples.items()}
+        return samples
 
     def rest(self) -> None:
-        """Have all processes let go of all that they hold, and wait for where to go on."""
+        """Make all processes release everything, and wait for the next place."""
         super().rest()
         self.triggerer.rest()
 
     def go_on(self) -> None:
-        """Have all processes go on at what is the place now."""
+        """Make all processes continue at the current place."""
         super().go_on()
         self.triggerer.go_on()
 
     def end(self) -> list[str]:
-        """Have all processes end by themselves, and return what is wrong with how they did."""
+        """Make all processes exit, and return the problems with that."""
         alive = (*self.pids, *self.triggerer.pids)
         offspring = [child for pid in alive for child in children(pid)]
         ended = [*super().end(), *self.triggerer.end()]

@@ -1,4 +1,4 @@
-"""What befalls vendor, customer and archive, at moments that the seed draws."""
+"""The faults that affect the vendor, the customer and the archive, at times that the seed determines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PER_DAY = {
     "stalled": 0.1,
     "republished": 0.3,
 }
-"""How often each happens; each once at least."""
+"""The number of each fault per day. Each occurs at least once."""
 
 DESCRIPTIONS = {
     "killed": "a worker killed in the middle of a copy",
@@ -42,17 +42,17 @@ DESCRIPTIONS = {
 }
 
 STALLS = (27, 3, 9)
-"""Hours, one after the other. In the longest one some hours are waited for longer than the sensor does."""
+"""The lengths of the stalls, in hours. In the longest one, the sensor gives up some hours."""
 
 KILLING = ("killed", "customer restarted")
-"""Those that end processes of the customer."""
+"""The faults that end processes of the customer."""
 
 _AT_COPIES = ("killed", "twice", "cut off")
-"""Those that need a copy to befall."""
+"""The faults that need a copy."""
 
 
 _OF_VENDOR = f"/b/{VENDOR_BUCKET}/"
-"""In the paths of the vendor's bucket alone: reading a manifest is a download, too."""
+"""Part of the path of requests to the vendor's bucket. Reading a manifest is also a download, from another bucket."""
 
 _HANG = Fault("slow", delay=2.0)
 _READ = replace(_HANG, step="download", match=_OF_VENDOR)
@@ -60,11 +60,11 @@ _MIDDLES = (
     (_READ,),
     (Fault("truncate", step="download", match=_OF_VENDOR, after_bytes=50), replace(_READ, nth=2)),
 )
-"""Where a copy is in its middle: before its first byte, and after some."""
+"""Faults that stop a copy before its first byte, and after some bytes."""
 _MIDDLES_IN_BUCKET = (
     *_MIDDLES,
     (replace(_HANG, step="upload"),),
-    # Stored, though nobody learns of it; and with no manifest yet.
+    # The bucket stored the file, but the client doesn't know it, and there is no manifest yet.
     (Fault("cut", step="upload"), replace(_HANG, step="upload", nth=2)),
     (replace(_HANG, step="upload", nth=2),),
 )
@@ -72,16 +72,17 @@ _MIDDLES_IN_BUCKET = (
 
 @dataclass(frozen=True)
 class Planned:
-    """A mishap that is to come."""
+    """A future fault."""
 
     at: datetime
     kind: str
     seed: int
-    """Draws all that the kind leaves open."""
+    """Determines everything that the kind leaves open."""
 
 
 def plan(seed: int, start: datetime, end: datetime, without: Collection[str] = ()) -> list[Planned]:
-    """Return what happens between two times, the first one first, but for some kinds."""
+    """Return the faults between two times, sorted by time, without some kinds."""
+    # Another text would give every seed another simulation.
     rng = random.Random(f"mishaps/{seed}")  # noqa: S311 - made-up trouble
     days = (end - start) / timedelta(days=1)
     planned = []
@@ -92,14 +93,14 @@ def plan(seed: int, start: datetime, end: datetime, without: Collection[str] = (
         for _ in range(max(1, round(days * per_day))):
             at = start + ONE_HOUR + rng.random() * (last - start - ONE_HOUR)
             planned.append(Planned(at, kind, rng.randrange(2**32)))
-    return sorted(planned, key=lambda one: (one.at, one.kind))
+    return sorted(planned, key=lambda fault: (fault.at, fault.kind))
 
 
 class FaultInjector:
     """
-    Lets the planned faults happen, each to the first tasks from its time on that it can befall.
+    Applies the planned faults, each to the first suitable tasks from its time on.
 
-    :param planned: in the order of their times
+    :param planned: sorted by time
     """
 
     def __init__(self, planned: Sequence[Planned], setup: Setup, workers: WorkerPool) -> None:
@@ -111,7 +112,7 @@ class FaultInjector:
         self._cut_off_batches = 0
 
     def run(self, tasks: Sequence[Task], now: datetime) -> Done:
-        """Do tasks, and let happen to them what is due."""
+        """Run tasks, and apply the next due fault to them."""
         if not tasks:
             return []
         copies = [task for task in tasks if task.kind is Kind.COPY and task.files]
@@ -123,10 +124,10 @@ class FaultInjector:
                 break
             if copies or planned.kind not in _AT_COPIES:
                 self._planned.remove(planned)
-                return self._befall(planned, list(tasks), copies)
+                return self._apply(planned, list(tasks), copies)
         return self._workers.run(tasks)
 
-    def _befall(self, planned: Planned, tasks: list[Task], copies: list[Task]) -> Done:
+    def _apply(self, planned: Planned, tasks: list[Task], copies: list[Task]) -> Done:
         rng = random.Random(planned.seed)  # noqa: S311 - as above
         act: dict[str, Callable[[], Done]] = {
             "killed": lambda: self._killed(planned, tasks, rng.choice(copies), rng),
@@ -143,19 +144,19 @@ class FaultInjector:
         return act[planned.kind]()
 
     def _killed(self, planned: Planned, tasks: list[Task], victim: Task, rng: random.Random) -> Done:
-        """Kill the worker of a copy while a request of it hangs."""
+        """Kill the worker of a copy while one of its requests hangs."""
         faults = rng.choice(_MIDDLES_IN_BUCKET if self._setup.in_bucket else _MIDDLES)
         hanging = [self._setup.cloud.faults.add(replace(fault)) for fault in faults][-1]
         done = self._workers.run([victim], when=lambda _: hanging.fired > 0, act=self._workers.kill)
         self._setup.cloud.faults.clear()
-        if not hanging.fired:  # it had no need of that request
+        if not hanging.fired:  # the copy didn't send that request
             self.happened["killed"] -= 1
             self._planned.insert(0, replace(planned, seed=planned.seed + 1))
         tasks.remove(victim)
         return done + self._workers.run(tasks)
 
     def _twice(self, tasks: list[Task], victim: Task) -> Done:
-        """Copy an hour in two processes: its downloads hang long enough for both to be at it."""
+        """Copy an hour in two processes. Its downloads hang, so that both copy at the same time."""
         self._setup.cloud.faults.add("slow", step="download", match=_OF_VENDOR, delay=0.1, times=2)
         tasks.remove(victim)
         done = self._workers.run([victim, replace(victim, dag="by hand")])
@@ -163,17 +164,17 @@ class FaultInjector:
         return done + self._workers.run(tasks)
 
     def _first_cut_off(self, tasks: list[Task], rng: random.Random) -> Done:
-        """Cut the destination off, now and then for so long that retries are used up."""
+        """Make the destination unreachable, sometimes for longer than the retries last."""
         if rng.random() < 0.25:
             self._cut_off_batches = rng.randrange(4, 10)
             return self._cut_off(tasks, rng)
-        half_way = rng.randrange(1, 2 * len(tasks) + 1)
+        first_refused = rng.randrange(1, 2 * len(tasks) + 1)
         kind = rng.choice((503, "refused", "cut", "cut_request"))
-        fault = Fault(kind, step="upload", nth=half_way, times=None, after_bytes=rng.randrange(600))
+        fault = Fault(kind, step="upload", nth=first_refused, times=None, after_bytes=rng.randrange(600))
         return self._cut_off(tasks, rng, fault)
 
     def _cut_off(self, tasks: Sequence[Task], rng: random.Random, fault: Fault | None = None) -> Done:
-        """Let the bucket refuse from some request on; on disk, let a file end after some bytes."""
+        """Make the bucket refuse requests. On disk, make the disk full after some bytes of a file."""
         if not self._setup.in_bucket:
             return self._workers.run([replace(task, disk=rng.randrange(600, 4000)) for task in tasks])
         return self._with_faults(tasks, [fault or Fault(403, match=f"/b/{CUSTOMER_BUCKET}/", times=None)])
@@ -198,21 +199,23 @@ class FaultInjector:
         return self._workers.run(tasks)
 
     def _republished(self, tasks: Sequence[Task], rng: random.Random) -> Done:
-        """Put a new generation of a file of the last week."""
+        """Publish a new generation of a file of the last week."""
         vendor = self._setup.cloud.vendor
         newest = vendor.now()
         oldest = newest - timedelta(days=7)
-        there = [one for name in vendor.names if (one := vendor.live(name, newest)) and one.created > oldest]
-        if there:
-            old = rng.choice(there)
-            vendor.put(old.name, BytesContent(b"".join(old.content.chunks(0, old.content.size)) + b"one,more,row\r\n"))
+        live = [vendor.live(name, newest) for name in vendor.names]
+        recent = [stored for stored in live if stored and stored.created > oldest]
+        if recent:
+            old = rng.choice(recent)
+            data = b"".join(old.content.chunks(0, old.content.size))
+            vendor.put(old.name, BytesContent(data + b"one,more,row\r\n"))
         else:
             self.happened["republished"] -= 1
         return self._workers.run(tasks)
 
 
 def _vendor_faults(rng: random.Random) -> list[Fault]:
-    """Return a burst of what a vendor's services do at times."""
+    """Return a burst of typical faults of a vendor's services."""
     step, kinds = rng.choice(
         (
             ("list", (500, 503, 429, "refused", "cut")),

@@ -1,4 +1,4 @@
-"""What processes hold, as the system tells it, and the rule by which it counts as growing."""
+"""Measurements of the resources of processes, and the rule for growth."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 from statistics import median
 
 MEMORY_MAY_GROW = 1.1
-"""By how much, from the second quarter to the last: allocators keep some, and never the same."""
+"""The allowed factor from the second quarter to the last. Allocators keep some memory, and never the same amount."""
 
 AT_LEAST = 4
-"""How many samples the rule needs: one in each quarter."""
+"""The number of samples that the rule needs: one in each quarter."""
 
 MB = 1_000_000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a process holds at one moment."""
+    """The resources of a process at one moment."""
 
     memory: int
-    """Resident, in bytes."""
+    """Resident memory, in bytes."""
     files: int
-    """Open ones, sockets and pipes among them."""
+    """The number of open files, including sockets and pipes."""
     threads: int
     peak: int = 0
-    """The most memory that it ever held, in bytes."""
+    """The peak of the resident memory, in bytes."""
 
 
 def sample(pid: int) -> Sample:
-    """Return what a process holds now."""
+    """Measure a process now."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     status = dict(line.split(":", 1) for line in lines if ":" in line)
     memory, peak = (1024 * int(status[name].split()[0]) for name in ("VmRSS", "VmHWM"))
@@ -38,58 +38,59 @@ def sample(pid: int) -> Sample:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that aren't gone."""
-    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+    """Return the ids of the living child processes of a process."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
 
 
 def warm_and_end(samples: Sequence[Sample], name: str) -> tuple[float, float]:
-    """Return the median of one number in the second quarter, when all is warm, and in the last one."""
-    values = [getattr(one, name) for one in samples]
+    """Return the median of one value in the second quarter, after warming up, and in the last quarter."""
+    values = [getattr(measured, name) for measured in samples]
     quarter = len(values) // 4
     return median(values[quarter : 2 * quarter]), median(values[-quarter:])
 
 
-def grown(who: str, samples: Sequence[Sample]) -> list[str]:
+def grown(process: str, samples: Sequence[Sample]) -> list[str]:
     """
-    Return what a process holds more and more of; an empty list if nothing.
+    Return the resources of a process that grew; an empty list if none did.
 
-    From the second quarter of the samples to the last, the median of memory may grow by a tenth, that of open files
-    and threads not at all.
+    From the second quarter of the samples to the last, the median of memory may grow by a tenth. The medians of open
+    files and threads may not grow.
 
-    :param samples: of moments in which the process has nothing to do and nothing in hand; :data:`AT_LEAST` of them
+    :param samples: at least :data:`AT_LEAST`, each from a moment in which the process had no task
     """
     found = []
     warm, end = warm_and_end(samples, "memory")
     if end > MEMORY_MAY_GROW * warm:
-        found.append(f"{who}: memory grew from {warm / MB:.1f} MB to {end / MB:.1f} MB")
-    for name, told in (("files", "open files"), ("threads", "threads")):
+        found.append(f"{process}: memory grew from {warm / MB:.1f} MB to {end / MB:.1f} MB")
+    for name, label in (("files", "open files"), ("threads", "threads")):
         warm, end = warm_and_end(samples, name)
         if end > warm:
-            found.append(f"{who}: {told} grew from {warm:g} to {end:g}")
+            found.append(f"{process}: {label} grew from {warm:g} to {end:g}")
     return found
 
 
 def table(rested: Mapping[str, Sequence[Sample]], peaks: Mapping[str, Sample]) -> list[str]:
     """
-    Return a table, a line for each process: warm, at the end, and the most of it that was ever seen.
+    Return a table with a line for each process: the values after warming up, at the end, and the peaks.
 
-    :param rested: by process, the samples of its rests
-    :param peaks: by process, the most that was seen while it was at work
+    :param rested: by process, the samples from moments without a task
+    :param peaks: by process, the largest values while it had tasks
     """
     heads = ("memory, MB", "open files", "threads")
     lines = [" " * 24 + "".join(f"{head:>24}" for head in heads), " " * 24 + f"{'warm':>10}{'end':>7}{'peak':>7}" * 3]
-    for who, samples in rested.items():
+    for process, samples in rested.items():
         cells = ""
         for name, unit, digits in (("memory", MB, 1), ("files", 1, 0), ("threads", 1, 0)):
             warm, end = warm_and_end(samples, name)
-            peak = getattr(peaks[who], "peak" if name == "memory" else name)
+            peak = getattr(peaks[process], "peak" if name == "memory" else name)
             cells += f"{warm / unit:>10.{digits}f}{end / unit:>7.{digits}f}{peak / unit:>7.{digits}f}"
-        lines.append(f"{who:<24}{cells}")
+        lines.append(f"{process:<24}{cells}")
     return lines
 
 
-def most(one: Sample, other: Sample | None) -> Sample:
-    """Return the larger of each number of two samples."""
-    if other is None:
-        return one
-    return Sample(*(max(getattr(one, name), getattr(other, name)) for name in Sample.__match_args__))
+def most(left: Sample, right: Sample | None) -> Sample:
+    """Return the larger value of each field of two samples."""
+    if right is None:
+        return left
+    return Sample(*(max(getattr(left, name), getattr(right, name)) for name in Sample.__match_args__))

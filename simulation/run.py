@@ -1,4 +1,4 @@
-"""Days of an export, lived through step by step, and what must be true at their end."""
+"""The simulation of days of an export, step by step, and the checks at the end."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from simulation.workers import WorkerPool
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 LONGEST_LAG = timedelta(hours=28)
-"""After it, every file of an hour has come."""
+"""After this time, every file of an hour has come."""
 
 LAST_STEPS = 8
-"""After as many steps, each twice as long as the one before, a gap that is still there is one for good."""
+"""After this number of steps, each twice as long as the one before, a remaining gap is permanent."""
 
 
 @dataclass
 class Simulation:
     """
-    A vendor and a customer over some days, with faults, from a seed.
+    A vendor and a customer over some days, with faults that a seed determines.
 
     :param home: an empty folder
-    :param say: is told of each day
+    :param say: called with a line for each day
     :param start: the first hour
-    :param port: the vendor's; 0 chooses a free one
-    :param without: the kinds of faults that don't happen
-    :param pool: processes that live longer than this; None means some of its own
+    :param port: the vendor's port; 0 chooses a free one
+    :param without: the kinds of faults to leave out
+    :param pool: processes that outlive the simulation; None means processes of its own
     """
 
     days: float
@@ -70,7 +70,7 @@ class Simulation:
         self.setup.close()
 
     def run(self) -> None:
-        """Go through all days, until the last file has come; then, unharmed, until reconcile finds nothing to do."""
+        """Run all days until the last file has come; then, without faults, run until reconcile finds nothing."""
         while self.now < self._all_there:
             self._step()
             if self.now.hour == self.now.minute == 0:
@@ -96,47 +96,47 @@ class Simulation:
 
     def _do(self, tasks: list[Task]) -> None:
         done = self.faults.run(tasks, self.now) if self.now < self._all_there else self.workers.run(tasks)
-        self.customer.take(done)
+        self.customer.record(done)
 
     def _nothing_to_repair(self) -> bool:
-        """Reconcile everything, and return whether nothing was found and nothing is left alone."""
+        """Reconcile everything, and return whether it found nothing and left nothing alone."""
         self._do([self.customer.sweep(WEEKLY, self.now)])
         return self.customer.idle and not self.customer.left_alone
 
     def differences(self) -> list[str]:
-        """Return what is wrong at the end; an empty list if archive and manifests equal the answer key."""
+        """Return the problems at the end; an empty list if archive and manifests equal the answer key."""
         unfinished = () if self._nothing_to_repair() else (self._unfinished(),)
-        # What a killed process left unfinished on disk bears no name that anybody reads.
+        # A killed process may leave an unfinished file on disk, whose name nothing reads.
         archive = {path: data for path, data in self.setup.archive().items() if not path.endswith(".partial")}
-        found = [*self.customer.bugs, *unfinished, *compare(self.setup.cloud, archive, self.hours)]
+        problems = [*self.customer.bugs, *unfinished, *compare(self.setup.cloud, archive, self.hours)]
         if refused := self.setup.refusals + self.setup.cloud.refusals:
-            found.append(f"{refused} sign-ins were refused: five in a row lock an account")
-        return found or self._again()
+            problems.append(f"{refused} sign-ins were refused: five in a row lock an account")
+        return problems or self._again()
 
     def _unfinished(self) -> str:
         cells = sorted({cell for _, cell in self.customer.copies} | self.customer.waiting)
         named = ", ".join(f"{event_type} {hour:%Y-%m-%d %H:%M}" for event_type, hour in cells[:5])
-        return f"{len(cells)} hours are never done with ({named}), {self.customer.left_alone} are left alone"
+        return f"{len(cells)} hours never finish ({named}), {self.customer.left_alone} are left alone"
 
     def _again(self) -> list[str]:
-        """Run every hour again, a day later: nothing may be moved, and nothing unfinished may be left."""
+        """Run every hour again, a day later: this may copy nothing, and no unfinished file may remain."""
         self._set(self.now + timedelta(hours=25))
         for path in self.setup.folder.rglob("*.partial"):
             os.utime(path, times=(time.time() - 25 * 3600,) * 2)
         tasks = [Task(Kind.COPY, "again", name, self.start, self.end, self.now) for name in EVENT_TYPES]
         done = self.workers.run(tasks)
-        moved = sum(result.copied_files + result.manifests_written for _, result in done)
-        found = [f"a run of all hours again failed: {result.message}" for _, result in done if result.error]
-        if moved:
-            found.append(f"a run of all hours again moved or committed {moved} files")
-        return found + compare(self.setup.cloud, self.setup.archive(), self.hours)
+        written = sum(result.copied_files + result.manifests_written for _, result in done)
+        problems = [f"a second run of all hours failed: {result.message}" for _, result in done if result.error]
+        if written:
+            problems.append(f"a second run of all hours copied or committed {written} files")
+        return problems + compare(self.setup.cloud, self.setup.archive(), self.hours)
 
     @property
     def _seconds(self) -> str:
         return f"{time.monotonic() - self.started:.0f} s"
 
     def summary(self) -> list[str]:
-        """Return what was lived through, in a few lines."""
+        """Return a summary in a few lines."""
         key = [answer for answer in self.setup.cloud.answer_key() if answer.hour < self.end]
         late = sum(_lag(answer) > PATIENCE for answer in key)
         replaced = sum(any(len(file.generations) > 1 for file in answer.files) for answer in key)
@@ -149,15 +149,15 @@ class Simulation:
             f"{len(key):,} hours, {len(sizes):,} files, {size_text(sum(sizes))}",
             f"hours: {late} late, {replaced} replaced, {sum(not answer.files for answer in key)} without events, "
             f"{counts['given up']} given up by the sensor, {len(self.customer.repaired)} repaired by reconcile",
-            f"tasks: {counts['look']:,} looks, {counts['reconcile']} reconciles, {counts['copy']:,} copies",
+            f"tasks: {counts['look']:,} checks, {counts['reconcile']} reconciles, {counts['copy']:,} copies",
             f"copies: {counts['copies killed']} tries killed, {counts['copies failed']} failed, "
             f"{counts['red squares']} tasks failed after all their tries, {notes} notes on failures",
-            *(f"{faults[kind]:>4} x {told}" for kind, told in DESCRIPTIONS.items()),
+            *(f"{faults[kind]:>4} x {description}" for kind, description in DESCRIPTIONS.items()),
             f"wall time: {self._seconds}",
         ]
 
 
 def _lag(answer: HourAnswer) -> timedelta:
-    """Return how long after an hour's end its last file came, at first."""
+    """Return the time from an hour's end until the first generation of its last file came."""
     came = [file.generations[0].visible_at for file in answer.files]
     return max(came, default=answer.hour) - answer.hour - ONE_HOUR

@@ -1,4 +1,4 @@
-"""What outlives every process: the vendor's cloud, and the place of the customer's archive."""
+"""The parts that outlive every process: the vendor's cloud and the customer's archive."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ayla_provider.local_cloud import LocalCloud
 from simulation.worker import Place
 
 ROWS = 12
-"""About how many rows an hour of datapoints has: the files are small, since there are thousands."""
+"""The approximate number of rows in an hour of datapoints. Files are small, because there are thousands."""
 
 PREFIX = "ayla/archive"
 
 _BEYOND = 6 * ONE_HOUR
-"""The export goes on after the last hour that is wanted, since later files report an empty hour from a late one."""
+"""How long the export continues after the last hour: later files distinguish an empty hour from a late one."""
 
 
 class Setup:
     """
-    A local cloud that can be stopped and started again, and a destination: a bucket or a folder.
+    A local cloud that can restart, and a destination: a bucket or a folder.
 
     :param home: an empty folder
-    :param seed: of the export; an odd one has its archive in the customer's bucket, an even one on disk
+    :param seed: the seed of the export; with an odd seed the archive is in the customer's bucket, else on disk
     :param start: the first hour of the export
-    :param end: the end of the last one that is wanted
-    :param port: the vendor's; 0 chooses a free one
+    :param end: the end of the last hour to copy
+    :param port: the vendor's port; 0 chooses a free one
     """
 
     def __init__(self, home: Path, seed: int, start: datetime, end: datetime, port: int = 0) -> None:
@@ -34,9 +34,9 @@ class Setup:
         self.in_bucket = seed % 2 == 1
         self.folder = home / "archive"
         self.refusals = 0
-        """Sign-ins that the vendor refused before its last restart."""
+        """The number of sign-ins that the vendor refused before its last restart."""
         self.requests = 0
-        """Those that it answered before."""
+        """The number of requests that the vendor answered before its last restart."""
         self.cloud = LocalCloud(
             port=port, start=start, end=end + _BEYOND, now=start, seed=seed, rows=ROWS, data=home / "vendor"
         )
@@ -44,12 +44,12 @@ class Setup:
 
     @property
     def port(self) -> int:
-        """Where the vendor listens."""
+        """The port that the vendor listens on."""
         return int(self.cloud.url.rpartition(":")[2])
 
     @property
     def place(self) -> Place:
-        """What a worker is told of all this."""
+        """Everything that a worker needs to know."""
         cloud = self.cloud
         return Place(
             home=self.home,
@@ -59,7 +59,7 @@ class Setup:
         )
 
     def restart(self) -> None:
-        """Stop the vendor and start it again: connections, tokens and faults are gone, objects aren't."""
+        """Restart the vendor. Objects survive; connections, tokens and faults don't."""
         old = self.cloud
         self.refusals += old.refusals
         self.requests += len(old.requests)
@@ -68,13 +68,14 @@ class Setup:
         self.cloud.start()
 
     def archive(self) -> dict[str, bytes]:
-        """Return all that stands in the archive, by path, seen without the provider."""
+        """Return the contents of the archive, by path, read without the provider."""
         if not self.in_bucket:
             files = [path for path in self.folder.rglob("*") if path.is_file()]
             return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
         bucket = self.cloud.customer
-        found = {name.removeprefix(f"{PREFIX}/"): bucket.live(name) for name in bucket.names}
-        return {path: b"".join(one.content.chunks(0, one.content.size)) for path, one in found.items() if one}
+        objects = {name.removeprefix(f"{PREFIX}/"): bucket.live(name) for name in bucket.names}
+        contents = {path: stored.content for path, stored in objects.items() if stored}
+        return {path: b"".join(content.chunks(0, content.size)) for path, content in contents.items()}
 
     def close(self) -> None:
         """Stop the vendor."""

@@ -1,4 +1,4 @@
-"""A process that waits for hours as Airflow's triggerer does: with the sensor's triggers, all of them in one loop."""
+"""A process that waits for hours like Airflow's triggerer: it runs the sensor's triggers, all in one event loop."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 def watch(pipe: Connection, place: Place) -> None:
-    """Be the triggerer: see :func:`~simulation.worker.serve`."""
-    # Airflow's log tells of each look, thousands of times.
+    """Run the triggerer: see :func:`~simulation.worker.serve`."""
+    # Airflow logs each check, thousands of times.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    # Airflow reads its settings when it is first imported, which is no earlier than here.
+    # Airflow reads its settings at its first import, which is below.
     os.environ["AIRFLOW_HOME"] = str(place.home / "airflow")
     from ayla_provider import hooks, triggers
     from ayla_provider.source.guard import MachineMemory
 
-    # Airflow's variables would need its database.
+    # Airflow's Variables need its database.
     vars(hooks)["VariableMemory"] = MachineMemory
     triggers.asyncio = SimpleNamespace(sleep=_sleep)  # type: ignore[attr-defined, assignment]
     with asyncio.Runner() as runner:
@@ -47,7 +47,7 @@ class _Triggerer:
         self._waits: dict[Cell, _Wait] = {}
 
     def do(self, task: Task) -> Result:
-        """Let the trigger of an hour look once more; one is made for an hour that has none."""
+        """Make the trigger of an hour check again. Create the trigger if the hour has none."""
         self._now = task.now
         for cell in [cell for cell in self._waits if task.now - cell[1] - ONE_HOUR > GIVE_UP]:
             self._end(cell)
@@ -63,7 +63,7 @@ class _Triggerer:
         return Result(settled=True, files=event["result"]["files"])
 
     def close(self) -> None:
-        """Cancel the waits that go on, as Airflow does with those of a task that is over."""
+        """Cancel the remaining waits, as Airflow does when a task ends."""
         for cell in list(self._waits):
             self._end(cell)
 
@@ -88,7 +88,7 @@ class _Triggerer:
 
 
 class _Wait:
-    """One trigger, which is let go on from one of its sleeps to the next."""
+    """One trigger, which runs from one of its sleeps to the next."""
 
     def __init__(self, trigger: AylaExportHourTrigger) -> None:
         self._trigger = trigger
@@ -97,7 +97,7 @@ class _Wait:
         self._awake = asyncio.Event()
 
     async def look(self) -> dict[str, Any] | None:
-        """Return what the trigger's event says; None if it goes on waiting."""
+        """Return the payload of the trigger's event; None if it still waits."""
         self._asleep = asyncio.get_running_loop().create_future()
         self._awake.set()
         if self._run is None:
@@ -108,13 +108,13 @@ class _Wait:
         return self._run.result() if self._run.done() else None
 
     async def sleep(self) -> None:
-        """Wait until there is to be another look."""
+        """Wait until the next check."""
         self._awake.clear()
         self._asleep.set_result(None)
         await self._awake.wait()
 
     async def cancel(self) -> None:
-        """End it."""
+        """End the trigger."""
         if self._run:
             self._run.cancel()
             await asyncio.wait((self._run,))
@@ -129,7 +129,7 @@ class _Wait:
 
 
 _WAIT: ContextVar[_Wait] = ContextVar("wait")
-"""Whose trigger this is."""
+"""The wait that the current task belongs to."""
 
 
 async def _sleep(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A process that does the customer's tasks with the provider's own parts, as Airflow's workers would."""
+"""A process that runs the customer's tasks with the provider's own code, like Airflow's workers."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ from ayla_provider.source.wait import look
 
 @dataclass(frozen=True)
 class Place:
-    """Where everything is."""
+    """The locations of everything that a worker needs."""
 
     home: Path
-    """For lock files and logs."""
+    """The folder for lock files and logs."""
     ayla: dict[str, Any]
-    """The Airflow connection to the vendor."""
+    """The fields of the Airflow connection to the vendor."""
     url: str
-    """The archive's."""
+    """The URL of the archive."""
     key: dict[str, str]
-    """Of the service account that may write into the customer's bucket."""
+    """The key of the service account that can write to the customer's bucket."""
 
 
 class Kind(Enum):
     """What a task does."""
 
     LOOK = "look"
-    """As the sensor, once."""
+    """One check of the sensor."""
     COPY = "copy"
-    """As the copying operator."""
+    """A run of the copy operator."""
     RECONCILE = "reconcile"
-    """As the reconcile operator."""
+    """A run of the reconcile operator."""
 
 
 @dataclass(frozen=True)
@@ -73,30 +73,30 @@ class Task:
     kind: Kind
     dag: str
     event_type: str
-    """Empty for a reconcile, which is of all."""
+    """Empty for a reconcile, which covers all event types."""
     start: datetime
     end: datetime
     """Exclusive."""
     now: datetime
-    """What the clock shows."""
+    """The simulated time."""
     try_number: int = 1
     last_try: bool = False
     files: int = 0
-    """How many files the hour has, as far as is known before."""
+    """The number of files of the hour, as far as it is known before the task."""
     disk: int | None = None
-    """Bytes of a file after which the disk refuses more; None if it takes all."""
+    """The number of bytes of a file after which the disk is full; None means never."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a try."""
+    """The result of a try."""
 
     error: str = ""
-    """The error's class, or ``killed``; empty if all is well."""
+    """The class of the error, or ``killed``; empty on success."""
     message: str = ""
     retryable: bool = True
     bug: bool = False
-    """Whether the error is none that the provider means to raise."""
+    """Whether the error isn't an error that the provider raises on purpose."""
     settled: bool = False
     files: int = 0
     copied_files: int = 0
@@ -109,25 +109,25 @@ KILLED = Result("killed", "its process ended")
 
 
 class Doer(Protocol):
-    """Does tasks at one place."""
+    """Runs tasks at one place."""
 
     def do(self, task: Task) -> Result:
-        """Do a task, and return what became of it."""
+        """Run a task, and return its result."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
 
 
 def work(pipe: Connection, place: Place) -> None:
-    """Be a worker: see :func:`serve`."""
+    """Run a worker: see :func:`serve`."""
     serve(pipe, place, _Worker)
 
 
 def serve(pipe: Connection, place: Place, make: Callable[[Place], Doer]) -> None:
     """
-    Do the tasks that come through a pipe, one after the other, until there is nobody at its other end.
+    Run the tasks from a pipe, one after another, until the other end closes.
 
-    None instead of a task asks to let go of everything, and is answered; what follows it is the place to go on at.
+    None instead of a task asks the process to release everything, and gets an answer. The next item is the new place.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(filename=place.home / "workers.log", format="%(process)d %(name)s %(message)s")
@@ -140,14 +140,14 @@ def serve(pipe: Connection, place: Place, make: Callable[[Place], Doer]) -> None
                     pipe.send(doer.do(task))
             del doer
             gc.collect()
-            _give_back()
+            _trim_memory()
             pipe.send(None)
             place = pipe.recv()
 
 
-def _give_back() -> None:
-    """Have the C library return to the system what is free: how much it keeps hangs on which threads were at work."""
-    with contextlib.suppress(AttributeError):  # where it isn't glibc
+def _trim_memory() -> None:
+    """Make the C library return free memory. Otherwise, what it keeps depends on which threads were busy."""
+    with contextlib.suppress(AttributeError):  # not with glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -173,7 +173,7 @@ class _Worker:
             return Result(type(error).__name__, str(error), bug=True)
 
     def close(self) -> None:
-        """Nothing needs to be ended: what it holds is freed with it."""
+        """Do nothing: everything is freed with the object."""
 
     def _look(self, task: Task) -> Result:
         seen = look(self._export, _hours_of(task), self._export.rule)
@@ -205,7 +205,7 @@ def _destination(place: Place) -> Destination:
         return FileDestination(url.path)
     scope = "https://www.googleapis.com/auth/devstorage.read_write"
     account = service_account.Credentials.from_service_account_info(place.key, scopes=[scope])  # type: ignore[no-untyped-call]
-    # google-auth would ask Google, in the background, for the regions that this account is allowed in.
+    # Otherwise google-auth asks Google in the background for the regions that this account is allowed in.
     account._is_regional_access_boundary_lookup_required = lambda: False
     endpoint = {"api_endpoint": place.ayla["host"]}
     return GcsDestination(storage.Client("-", credentials=account, client_options=endpoint), url.bucket, url.path)
@@ -213,7 +213,7 @@ def _destination(place: Place) -> Destination:
 
 @contextlib.contextmanager
 def _full_after(size: int | None) -> Iterator[None]:
-    """Have the system break off what is written to a file after some bytes, as a full disk does."""
+    """Make writes to a file fail after some bytes, like a full disk."""
     if size is None:
         yield
         return
@@ -226,7 +226,7 @@ def _full_after(size: int | None) -> Iterator[None]:
 
 
 def _make_waits_short(locks: Path) -> None:
-    """Have the client try again as often as ever, but at once; and put its lock files aside."""
+    """Make retries immediate, with the same number of tries, and use a separate folder for lock files."""
     locks.mkdir(exist_ok=True)
     tempfile.tempdir = str(locks)
     os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
@@ -245,4 +245,4 @@ def _make_waits_short(locks: Path) -> None:
 
 
 _SHORT_RETRY = {"_initial": 0.01, "_maximum": 0.04, "_timeout": 0.2, "_deadline": 0.2}
-"""Seconds, of google-cloud-storage's own retries."""
+"""The waits of google-cloud-storage's own retries, in seconds."""

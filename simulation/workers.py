@@ -1,4 +1,4 @@
-"""The worker processes: they get tasks one by one, and can be killed at any moment."""
+"""A pool of worker processes that get tasks one at a time and can be killed at any moment."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from multiprocessing.process import BaseProcess
 from simulation.worker import KILLED, Place, Result, Task, work
 
 SIZE = 2
-"""How many tasks run at once."""
+"""The number of tasks that run at once."""
 
-# A process that loads the client once, and forks a worker from what it then holds whenever one is needed.
+# The fork server loads the client once. Each new worker is a fork of it.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["simulation.worker"])
 
 Done = list[tuple[Task, Result]]
+"""Finished tasks, each with its result."""
 
-
-_END = 10.0
-"""Seconds in which a process must end by itself."""
+_EXIT_TIMEOUT = 10.0
+"""Seconds that a process has to exit."""
 
 
 class WorkerPool:
     """
-    Worker processes, each replaced when it has died.
+    A pool of worker processes. A new process replaces a dead one.
 
-    :param place: tells where everything is now
-    :param role: what such a process does all the time
-    :param size: how many there are
+    :param place: returns the current place of the vendor and the archive
+    :param role: the main function of a process
+    :param size: the number of processes
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class WorkerPool:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that live now, the oldest one first."""
+        """The ids of the living processes, the oldest first."""
         return [worker.pid for worker in self._workers]
 
     def run(
@@ -53,10 +53,10 @@ class WorkerPool:
         act: Callable[[], None] = lambda: None,
     ) -> Done:
         """
-        Do tasks, several at once, and return what became of each.
+        Run tasks, several at once, and return their results.
 
-        :param when: tells, from how many are done, whether something is to happen now, in the middle of it all
-        :param act: what then happens, once
+        :param when: returns whether to call ``act`` now, from the number of finished tasks
+        :param act: called once, while tasks run
         """
         left, done = deque(tasks), Done()
         while left or self._busy():
@@ -72,27 +72,27 @@ class WorkerPool:
         return done
 
     def kill(self) -> None:
-        """End all processes by SIGKILL: they can tidy up nothing."""
+        """End all processes with SIGKILL, so that they can't clean up."""
         for worker in self._workers:
             worker.kill()
-        # Those at work are found dead by what waits for them.
+        # run() notices the death of a busy process.
         self._workers = self._busy()
 
     def rest(self) -> None:
-        """Have the processes let go of all that they hold, and wait for where to go on."""
+        """Make the processes release everything, and wait for the next place."""
         for worker in self._workers:
             worker.rest()
 
     def go_on(self) -> None:
-        """Have the processes go on at what is the place now."""
+        """Make the processes continue at the current place."""
         for worker in self._workers:
             worker.pipe.send(self._place())
 
     def end(self) -> list[str]:
-        """Have the processes end by themselves, and return what is wrong with how they did."""
-        told = [worker.end() for worker in self._workers]
+        """Make the processes exit, and return the problems with that."""
+        problems = [worker.end() for worker in self._workers]
         self._workers = []
-        return [problem for problem in told if problem]
+        return [problem for problem in problems if problem]
 
     def _busy(self) -> list[_Process]:
         return [worker for worker in self._workers if worker.task]
@@ -112,7 +112,7 @@ class _Process:
         self.pipe, other = _PROCESSES.Pipe()
         self._process: BaseProcess = _PROCESSES.Process(target=role, args=(other, place), daemon=True)
         self._process.start()
-        other.close()  # so that the end of the process is the end of the pipe
+        other.close()  # so that the pipe closes when the process exits
         self.task: Task | None = None
         self.dead = False
         self._killed = False
@@ -130,12 +130,12 @@ class _Process:
         assert self.task  # noqa: S101 - for mypy
         task, self.task = self.task, None
         try:
-            found: Result = self.pipe.recv()
+            result: Result = self.pipe.recv()
         except (EOFError, ConnectionResetError):
-            self._killed, found = True, KILLED
-        if self._killed:  # which may have been too late for this task
+            self._killed, result = True, KILLED
+        if self._killed:  # the kill may come after the result of this task
             self._end()
-        return task, found
+        return task, result
 
     def kill(self) -> None:
         self._killed = True
@@ -149,11 +149,11 @@ class _Process:
 
     def end(self) -> str:
         self.pipe.close()
-        self._process.join(_END)
+        self._process.join(_EXIT_TIMEOUT)
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
-            return f"process {self.pid} didn't end by itself"
+            return f"process {self.pid} didn't exit"
         return f"process {self.pid} ended with {self._process.exitcode}" if self._process.exitcode else ""
 
     def _end(self) -> None:
