@@ -1,1 +1,1 @@
-"""A real Airflow on this machine, for ``make demo`` and for the integration tests."""
+"""``make demo`` and ``make screenshots``."""

@@ -1,4 +1,4 @@
-"""``make demo``: run a local Ayla cloud and a real Airflow, and copy hours into a folder and a DuckDB file."""
+"""``make demo``: a local Ayla cloud and a real Airflow, which copies hours to a folder and loads a DuckDB file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WAREHOUSE = HOME / "ayla.duckdb"
 DAG = "ayla_export_to_bucket"
 LOADS = "ayla_export_to_duckdb"
 MAX_LAG = timedelta(minutes=40)
-"""The demo's vendor is never later than this, so that all hours of the demo have landed."""
+"""The longest lag in the demo, so that all files of its hours exist."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,42 +40,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: the exit status: 0, or 1 if an hour is missing or differs from its source
     """
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--hours", type=int, default=6, help="how many past hours to copy (6)")
-    parser.add_argument("--once", action="store_true", help="check the archive against the source, and exit")
+    parser.add_argument("--hours", type=int, default=6, help="number of past hours to copy (6)")
+    parser.add_argument("--once", action="store_true", help="compare the archive with the source, and exit")
     arguments = parser.parse_args(argv)
     if arguments.hours < 1:
         parser.error("--hours: at least 1")
     try:
-        with scene(arguments.hours) as (cloud, airflow, hours):
+        with running(arguments.hours) as (cloud, airflow, hours):
             complete = copy_hours(airflow, hours)
             print(table(BUCKET, hours))
-            wrong = differences(cloud, BUCKET, hours)
-            print("\n".join(wrong) or "Every hour equals its source, byte for byte.", flush=True)
+            different = differences(cloud, BUCKET, hours)
+            print("\n".join(different) or "Every hour equals its source, byte for byte.", flush=True)
             loaded = load(airflow)
-            lacking = not_loaded(cloud, WAREHOUSE, hours)
-            print("\n".join(lacking) or "The tables contain every row of these hours, each once.")
-            print(tables_text(WAREHOUSE), flush=True)
+            missing = not_loaded(cloud, WAREHOUSE, hours)
+            print("\n".join(missing) or "The tables contain every row of these hours exactly once.")
+            print(summary(WAREHOUSE), flush=True)
             if arguments.once:
-                return 0 if complete and loaded and not wrong and not lacking else 1
+                return 0 if complete and loaded and not different and not missing else 1
             airflow.unpause(LOADS)
-            stay(airflow)
+            keep_running(airflow)
     except KeyboardInterrupt:
-        print("\nEnded. No process is left.")
+        print("\nEnded. No process remains.")
     return 0
 
 
 @contextlib.contextmanager
-def scene(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]:
+def running(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]:
     """
-    Run a local cloud and an Airflow that is connected to it, from a clean start, until the context ends.
+    Run a local cloud and an Airflow with connections to it, from a clean start, as long as the context lasts.
 
-    :param hours: how many past hours the export contains
+    :param hours: the number of past hours in the export
     """
-    # The newest hour whose patience is over. Whether it is empty is known.
+    # The patience of these hours is over, so it is known which of them are empty.
     end = hour_of(datetime.now(UTC) - PATIENCE)
     wanted = hours_between(end - hours * ONE_HOUR, end)
     airflow = Standalone(HOME / "airflow", ROOT / "dags")
-    airflow.stop()  # an earlier demo may still run, if it was killed
+    airflow.stop()  # an earlier demo that was killed may still run
     shutil.rmtree(HOME, ignore_errors=True)
     with LocalCloud(start=wanted[0], max_lag=MAX_LAG) as cloud:
         airflow.connections = {"ayla_default": cloud.ayla_connection()}
@@ -84,7 +84,10 @@ def scene(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]
             "AIRFLOW_VAR_AYLA_DUCKDB": str(WAREHOUSE),
             "AYLA_EXPORT_START": wanted[0].isoformat(),
         }
-        print(f"A local Ayla cloud runs at {cloud.url}. Starting Airflow (about half a minute) ...", flush=True)
+        print(
+            f"A local Ayla cloud answers at {cloud.url}. Starting Airflow, which takes about half a minute ...",
+            flush=True,
+        )
         with airflow:
             print(f"Airflow: {airflow.url}  (user {airflow.username}, password {airflow.password})", flush=True)
             yield cloud, airflow, wanted
@@ -113,16 +116,16 @@ def copy_hours(airflow: Standalone, hours: Sequence[datetime]) -> bool:
             print(f"  {progress}", flush=True)
             last = progress
         time.sleep(2)
-    print(f"The copies didn't finish in time. See {airflow.log_file} and the UI.")
+    print(f"The hours aren't complete in time. See {airflow.log_file} and the UI.")
     return False
 
 
 def load(airflow: Standalone) -> bool:
-    """Let the sample DAG load the missing hours into the DuckDB file, and return whether it succeeded."""
-    print("Loading the hours that the tables lack ...", flush=True)
+    """Let the sample DAG load the remaining hours into the DuckDB file, and return whether it succeeded."""
+    print("Loading the hours that aren't in the tables yet ...", flush=True)
     run = airflow.trigger(LOADS)["dag_run_id"]
     (ended,) = airflow.wait_for_runs(LOADS, run_ids=[run], state=None, timeout=600)
-    # DuckDB allows one process at a time. Wait until no task has the file open.
+    # Only one process at a time can open a DuckDB file, so wait until no task has it open.
     airflow.pause(LOADS)
     airflow.wait_until(
         "the loads to end", lambda: True if not airflow.dag_runs(LOADS, state=["running"]) else None, timeout=300
@@ -130,8 +133,8 @@ def load(airflow: Standalone) -> bool:
     return bool(ended["state"] == "success")
 
 
-def tables_text(warehouse: Path) -> str:
-    """Return what the tables say: events per type and hour, and the devices with most datapoints."""
+def summary(warehouse: Path) -> str:
+    """Return a summary of the tables: the events per type and hour, and the devices with most datapoints."""
     with duckdb.connect(str(warehouse), read_only=True) as duck:
         per_hour = duck.sql(
             "select event_type, strftime(timezone('UTC', folder_hour), '%d %b %H:%M') as hour, rows, duplicates, "
@@ -144,12 +147,12 @@ def tables_text(warehouse: Path) -> str:
         return f"Events per type and hour:\n{per_hour}\nThe most active devices:\n{active}"
 
 
-def stay(airflow: Standalone) -> None:
-    """Keep everything running until Ctrl-C. The local cloud continues to export."""
+def keep_running(airflow: Standalone) -> None:
+    """Keep everything running until Ctrl-C, while the local cloud continues to export."""
     print(
-        f"The vendor continues to export: an hour's files arrive 15 to {MAX_LAG.seconds // 60} minutes after its end.\n"
+        f"The vendor continues to export. Files come 15 to {MAX_LAG.seconds // 60} minutes after the hour's end.\n"
         f"Watch them arrive: {airflow.url}/dags/{DAG}\nThe archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
-        "Press Ctrl-C to end the demo.",
+        "Press Ctrl-C to end everything.",
         flush=True,
     )
     while True:
@@ -157,7 +160,7 @@ def stay(airflow: Standalone) -> None:
 
 
 def table(bucket: Path, hours: Sequence[datetime]) -> str:
-    """Return the archive as event types by hours, from its manifests."""
+    """Return a table of the archive, from its manifests: event types as rows, hours as columns."""
     archive = Archive(FileDestination(bucket))
     width = max(map(len, EVENT_TYPES))
     lines = [" " * width + "".join(f"{hour:%d %b %H:%M}".rjust(18) for hour in hours)]

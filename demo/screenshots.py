@@ -18,7 +18,7 @@ from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.answers import HourAnswer
 from demo import screenshots_coverage, screenshots_form
-from demo.__main__ import BUCKET, DAG, LOADS, ROOT, copy_hours, load, scene
+from demo.__main__ import BUCKET, DAG, LOADS, ROOT, copy_hours, load, running
 from harness.browser import browser, open_clear_dialog, sign_in, wait_for
 from harness.standalone import Standalone
 
@@ -28,13 +28,13 @@ _ELSEWHERE = """
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(arguments[0], arguments[1]);
 """
-"""Says another folder: nobody's picture is to tell where it was taken."""
+"""Replaces the folder, so that a picture doesn't show where it was taken."""
 
 
 def main() -> None:
     """Take all pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with scene(hours=14) as (cloud, airflow, hours):
+    with running(hours=14) as (cloud, airflow, hours):
         copy_hours(airflow, hours)
         with browser(1000, 740) as driver:
             sign_in(driver, airflow)
@@ -70,7 +70,7 @@ def clear(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
     open_clear_dialog(driver, airflow, DAG, run_id, "datapoint.copy")
     time.sleep(2)  # the dialog opens
     dialogs = driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")
-    next(one for one in dialogs if "Affected Tasks" in one.text).screenshot(str(image))
+    next(dialog for dialog in dialogs if "Affected Tasks" in dialog.text).screenshot(str(image))
 
 
 def log(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
@@ -78,7 +78,7 @@ def log(driver: webdriver.Chrome, airflow: Standalone, image: Path) -> None:
     run_id = airflow.dag_runs(DAG, state="success")[-1]["dag_run_id"]
     driver.get(f"{airflow.url}/dags/{DAG}/runs/{quote(run_id)}/tasks/connection.copy")
     wait_for(driver, "body", text="Copied connection")
-    webdriver.ActionChains(driver).send_keys("w").perform()  # wraps the lines
+    webdriver.ActionChains(driver).send_keys("w").perform()  # "w" wraps the lines
     time.sleep(2)  # the log scrolls to its end
     driver.execute_script(_ELSEWHERE, f"file://{BUCKET}", "file:///data/ayla")
     driver.save_screenshot(str(image))
@@ -100,7 +100,9 @@ def repairs(
     """Take a picture of what a run of the DAG ``ayla_export_reconcile`` repairs: late, replaced and lost hours."""
     known: dict[str, list[HourAnswer]] = {
         event_type: [
-            one for one in cloud.answer_key() if one.event_type == event_type and one.files and one.hour in hours
+            answer
+            for answer in cloud.answer_key()
+            if answer.event_type == event_type and answer.files and answer.hour in hours
         ]
         for event_type in EVENT_TYPES
     }
@@ -118,7 +120,7 @@ def repairs(
     )
     (BUCKET / manifest_path(ExportHour(EventType("connection"), lost.hour))).unlink()
     airflow.wait_for_dag(REPAIRS)
-    # Its newest scheduled run starts with it, and is all that there is to see.
+    # Unpausing the DAG starts its newest scheduled run, the only one.
     airflow.unpause(REPAIRS)
     run = airflow.wait_until(
         "the repairs", lambda: next(iter(airflow.dag_runs(REPAIRS, state="success")), None), timeout=300
@@ -131,18 +133,18 @@ def mapped(
 ) -> None:
     """Take a picture of the mapped instances of a task in a run that has ended."""
     instances = airflow.task_instances(dag, run["dag_run_id"])
-    names = [one["rendered_map_index"] for one in instances if one["map_index"] >= 0]
+    names = [instance["rendered_map_index"] for instance in instances if instance["map_index"] >= 0]
     driver.get(f"{airflow.url}/dags/{dag}/runs/{quote(run['dag_run_id'])}/tasks/{task}/mapped")
     for name in names[:3]:
         wait_for(driver, "body", text=name)
-    time.sleep(2)  # the grid beside it is drawn
+    time.sleep(2)  # the grid beside the list appears
     driver.save_screenshot(str(image))
 
 
 def _content(cloud: LocalCloud, name: str) -> bytes:
     source = cloud.vendor.live(name)
     if source is None:
-        raise SystemExit(f"{name} isn't in the local cloud any more")
+        raise SystemExit(f"{name} is no longer in the local cloud")
     return b"".join(source.content.chunks(0, source.content.size))
 
 

@@ -42,7 +42,7 @@ def take(airflow: Standalone, driver: Chrome, folder: Path) -> None:
     driver.set_window_size(size["width"], 1900)
     add(driver, airflow)
     fill(driver, _EXAMPLE)
-    time.sleep(2)  # what was folded slides
+    time.sleep(2)  # the sections open slowly
     driver.find_element(By.CSS_SELECTOR, "[role=dialog]").screenshot(str(folder / "connection-form.png"))
 
     made = dict(airflow.connections["ayla_default"])

@@ -1,4 +1,4 @@
-"""Compares an archive with what the local cloud's answer key says of its source."""
+"""Compare an archive with the local cloud's answer key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ayla_provider.local_cloud.answers import HourAnswer
 
 def differences(cloud: LocalCloud, bucket: Path, hours: Sequence[datetime]) -> list[str]:
     """
-    Return what is missing, different, or too much in an archive on disk, over some hours of it.
+    Return the differences between an archive on disk and its source, in some hours.
 
     :param bucket: the folder of a ``file://`` destination
     :param hours: the hours that must be there
@@ -39,12 +39,12 @@ def differences(cloud: LocalCloud, bucket: Path, hours: Sequence[datetime]) -> l
 
 def compare(cloud: LocalCloud, archive: Mapping[str, bytes], hours: Sequence[datetime]) -> list[str]:
     """
-    Return what is missing, different, or too much; an empty list if an archive is the source, byte for byte.
+    Return the differences between an archive and its source; an empty list if they are equal, byte for byte.
 
-    :param archive: all that stands there, by path; notes on failures are passed over
-    :param hours: the hours that must be there, and no other
+    :param archive: the contents of the archive, by path; notes on failures are ignored
+    :param hours: the hours that must be there, and no others
     """
-    found: list[str] = []
+    problems: list[str] = []
     expected, wanted = set(), set(hours)
     for answer in cloud.answer_key():
         if answer.hour in wanted:
@@ -54,61 +54,64 @@ def compare(cloud: LocalCloud, archive: Mapping[str, bytes], hours: Sequence[dat
             try:
                 manifest = manifests.loads(archive[path], path) if path in archive else None
             except AylaError as error:
-                found.append(f"{where}: {error}")
+                problems.append(f"{where}: {error}")
                 continue
             if manifest is None:
-                found.append(f"{where}: no manifest")
+                problems.append(f"{where}: no manifest")
                 continue
             expected.update(entry.path for entry in manifest.files)
-            found.extend(f"{where}: {told}" for told in _of_hour(cloud, answer, manifest, archive))
-    strays = archive.keys() - expected
-    return found + [f"{path} has no source" for path in sorted(strays) if not path.startswith(f"{FAILURES}/")]
+            problems.extend(f"{where}: {problem}" for problem in _problems_of_hour(cloud, answer, manifest, archive))
+    unexpected = sorted(archive.keys() - expected)
+    problems.extend(f"{path} has no source" for path in unexpected if not path.startswith(f"{FAILURES}/"))
+    return problems
 
 
 def not_loaded(cloud: LocalCloud, warehouse: Path, hours: Sequence[datetime]) -> list[str]:
     """
-    Return which hours a DuckDB file holds other than the source: rows, duplicates and malformed lines.
+    Return the hours whose rows, duplicates or malformed lines in a DuckDB file differ from the source.
 
-    :param warehouse: a file that nobody has open
+    :param warehouse: a file that no other process has open
     :param hours: the hours that must be there
     """
     with duckdb.connect(str(warehouse), read_only=True) as duck:
         loads = duck.execute("select event_type, folder_hour, lines, rows, quarantined from ayla_loads").fetchall()
-    found = {(event_type, hour.astimezone(UTC)): counts for event_type, hour, *counts in loads}
-    wrong = []
+    loaded = {(event_type, hour.astimezone(UTC)): counts for event_type, hour, *counts in loads}
+    problems = []
     for answer in cloud.answer_key():
         if answer.hour in hours and answer.files:
             lines = sum(file.final.rows for file in answer.files)
             malformed = sum(file.final.malformed_rows for file in answer.files)
-            here = found.get((answer.event_type, answer.hour))
-            if here != [lines, answer.distinct_rows, malformed]:
-                wrong.append(
-                    f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M}: of {lines} lines {answer.distinct_rows} are "
-                    f"rows and {malformed} malformed; the table's lines, rows and malformed ones are {here}"
+            counts = loaded.get((answer.event_type, answer.hour))
+            if counts != [lines, answer.distinct_rows, malformed]:
+                problems.append(
+                    f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M}: expected {lines} lines, {answer.distinct_rows} "
+                    f"rows and {malformed} malformed lines, but the table has {counts}"
                 )
-    return wrong
+    return problems
 
 
 def _hour_of(answer: HourAnswer) -> ExportHour:
     return ExportHour(EventType(answer.event_type), answer.hour)
 
 
-def _of_hour(cloud: LocalCloud, answer: HourAnswer, manifest: Manifest, archive: Mapping[str, bytes]) -> Iterator[str]:
+def _problems_of_hour(
+    cloud: LocalCloud, answer: HourAnswer, manifest: Manifest, archive: Mapping[str, bytes]
+) -> Iterator[str]:
     if manifest.hour != _hour_of(answer):
         yield "the manifest is of another hour"
     if manifest.state is not (HourState.LANDED if answer.files else HourState.EMPTY):
         yield f"the manifest says {manifest.state.value}"
     entries = {entry.source: entry for entry in manifest.files}
     if not len(manifest.files) == len(entries) == len({entry.path for entry in manifest.files}):
-        yield "the manifest has a file twice"
+        yield "the manifest contains a file twice"
     for file in answer.files:
         source = cloud.vendor.live(file.object_name)
         entry = entries.pop(file.object_name, None)
         if source is None or entry is None:
-            yield f"{file.object_name!r} is missing in the manifest"
+            yield f"{file.object_name!r} isn't in the manifest"
             continue
         if archive.get(entry.path) != b"".join(source.content.chunks(0, source.content.size)):
-            yield f"{entry.path} isn't what the source holds"
+            yield f"{entry.path} differs from the source"
         facts = (source.generation, source.content.size, source.content.crc32c)
         if (entry.generation, entry.size, entry.crc32c) != facts:
             yield f"the manifest states another generation, size or checksum for {entry.path}"

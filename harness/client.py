@@ -1,4 +1,4 @@
-"""A small client of Airflow's REST API: what a demo and a test ask of a running Airflow, 3.1 or later."""
+"""A small client for the REST API of Airflow 3.1 or later, for the demo, tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 _PAGE = 100
-"""Airflow's ``[api] maximum_page_limit``: a larger limit is cut down to it without a word."""
+"""Airflow's ``[api] maximum_page_limit``. Airflow silently reduces a larger limit to it."""
 
 _PAUSES = (0.5, 1, 2, 4)
-"""Seconds before another try, where SQLite was locked (500: Airflow has undone what it began) or the token is old."""
+"""Seconds before another try after a 500, when SQLite was locked and Airflow rolled back, or an expired token."""
 
 _SHOWN = {"timestamp", "level", "event", "error_detail"}
 _LEFT_OUT = {"dag_id", "run_id", "task_id", "map_index", "try_number", "ti", "ti_id", "filename", "lineno", "logger"}
-"""Fields of a log message that only say which task and which line of code it is of."""
+"""Fields of a log message that only name the task and the line of code."""
 
 _FINISHED = ("success", "failed")
 
 
 class AirflowError(Exception):
-    """Airflow, or a DAG that runs in it, did not do what was asked of it."""
+    """Airflow, or a DAG that runs in it, failed."""
 
 
 class AirflowTimeoutError(AirflowError):
@@ -44,7 +44,7 @@ class AirflowApiError(AirflowError):
     """
 
     def __init__(self, method: str, path: str, status: int, body: str) -> None:
-        super().__init__(f"{method} {path} was answered with {status}: {body[:2000]}")
+        super().__init__(f"{method} {path} got the answer {status}: {body[:2000]}")
         self.status = status
         self.body = body
 
@@ -53,7 +53,7 @@ class AirflowClient:
     """
     The REST API of one Airflow, as one of its users.
 
-    :param url: such as ``http://127.0.0.1:8080``, without a slash at the end
+    :param url: such as ``http://127.0.0.1:8080``, without a final slash
     :param username: a user of the simple auth manager
     :param password: the user's password
     """
@@ -63,13 +63,13 @@ class AirflowClient:
         self.username = username
         self.password = password
         self._session = requests.Session()
-        # A proxy or a .netrc of the user's shell is nothing for this machine's own Airflow.
+        # Ignore proxies and .netrc files of the user's shell.
         self._session.trust_env = False
         self._token = ""
 
     @property
     def token(self) -> str:
-        """The bearer token (JWT) of this user; a new one is fetched a minute before the old one expires."""
+        """The bearer token (JWT) of this user, renewed a minute before it expires."""
         if not self._token or _expires_at(self._token) < time.time() + 60:
             body = {"username": self.username, "password": self.password}
             answer = self._session.post(f"{self.url}/auth/token", json=body, timeout=30)
@@ -86,14 +86,14 @@ class AirflowClient:
         timeout: float = 60,
     ) -> Any:
         """
-        Call the REST API and return its parsed answer, None if it is empty.
+        Call the REST API, and return its parsed answer; None if the answer is empty.
 
         :param method: such as ``GET``
         :param path: below ``/api/v2``, such as ``dags/my_dag``
         :param json: the body
         :param params: the query; a list gives a parameter several times
         :param timeout: seconds
-        :raises AirflowApiError: if the answer's status is 400 or more; if it is 500, after further tries
+        :raises AirflowApiError: if the status is 400 or more; after a 500, only if further tries fail, too
         :raises requests.RequestException: if there is no answer
         """
         path = f"/api/v2/{path.lstrip('/')}"
@@ -103,7 +103,7 @@ class AirflowClient:
                 method, self.url + path, json=json, params=params, headers=headers, timeout=timeout
             )
             if answer.status_code == 401:
-                self._token = ""  # Airflow was restarted with other keys
+                self._token = ""  # Airflow restarted with other keys
             elif answer.status_code != 500:
                 break
             if pause is not None:
@@ -115,7 +115,7 @@ class AirflowClient:
         Return all items of a list of the REST API, fetched page by page.
 
         :param path: below ``/api/v2``
-        :param key: where the answer holds its items, such as ``dag_runs``
+        :param key: the key of the items in the answer, such as ``dag_runs``
         :param params: the query
         """
         return list(self._pages(path, key, params))
@@ -133,7 +133,7 @@ class AirflowClient:
 
     def wait_for_dag(self, dag_id: str, timeout: float = 180) -> Json:
         """
-        Wait until Airflow has read a DAG, and return it.
+        Wait until Airflow has parsed a DAG, and return it.
 
         :param timeout: seconds
         :raises AirflowTimeoutError: with the import errors of the DAG files, if there are any
@@ -150,27 +150,27 @@ class AirflowClient:
 
         def import_errors() -> str:
             errors = self.pages("importErrors", "import_errors")
-            return "\n".join(f"{each['filename']}: {each['stack_trace']}" for each in errors) or "no import errors"
+            return "\n".join(f"{error['filename']}: {error['stack_trace']}" for error in errors) or "no import errors"
 
-        return self.wait_until(f"DAG {dag_id} to be read", find, timeout=timeout, explain=import_errors)
+        return self.wait_until(f"DAG {dag_id} to be parsed", find, timeout=timeout, explain=import_errors)
 
     def unpause(self, dag_id: str) -> None:
-        """Let a DAG run, as its switch in the UI does."""
+        """Unpause a DAG, like its switch in the UI."""
         self.api("PATCH", f"dags/{dag_id}", json={"is_paused": False})
 
     def pause(self, dag_id: str) -> None:
-        """Keep a DAG from running, as its switch in the UI does."""
+        """Pause a DAG, like its switch in the UI."""
         self.api("PATCH", f"dags/{dag_id}", json={"is_paused": True})
 
     def trigger(
         self, dag_id: str, *, logical_date: datetime | None = None, conf: Mapping[str, Any] | None = None, **body: Any
     ) -> Json:
         """
-        Start a run by hand and return it.
+        Trigger a run, and return it.
 
         :param logical_date: aware; None for a run without one
         :param conf: the run's parameters
-        :param body: what else the API takes, such as ``dag_run_id`` or ``note``
+        :param body: further fields of the API, such as ``dag_run_id`` or ``note``
         """
         date = logical_date.isoformat() if logical_date else None
         run: Json = self.api(
@@ -183,7 +183,7 @@ class AirflowClient:
         return self.pages(f"dags/{dag_id}/dagRuns", "dag_runs", order_by="run_after", **params)
 
     def task_instances(self, dag_id: str, run_id: str = "~", **params: Any) -> list[Json]:
-        """Return the task instances of one run, or of all runs (``~``) in one sweep."""
+        """Return the task instances of one run, or of all runs (``~``)."""
         return self.pages(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances", **params)
 
     def wait_for_runs(
@@ -196,33 +196,33 @@ class AirflowClient:
         timeout: float = 300,
     ) -> list[Json]:
         """
-        Wait until runs of a DAG are over, and return those that are.
+        Wait until runs of a DAG have ended, and return them.
 
         :param run_ids: the runs to wait for
-        :param count: without ``run_ids``, how many runs must be over; those of earlier count too
-        :param state: how they must have ended, ``success`` or ``failed``; None if it doesn't matter
+        :param count: without ``run_ids``, the number of runs that must have ended, including earlier ones
+        :param state: the required state, ``success`` or ``failed``; None allows both
         :param timeout: seconds
-        :raises AirflowError: at the first run that ended otherwise, with its tasks and the ends of their logs
+        :raises AirflowError: at the first run with another state, with its tasks and the ends of their logs
         :raises AirflowTimeoutError: with the states of runs and tasks
         """
 
         def finished() -> list[Json] | None:
-            over = [
+            ended = [
                 run
                 for run in self.dag_runs(dag_id, state=list(_FINISHED))
                 if not run_ids or run["dag_run_id"] in run_ids
             ]
-            for run in over:
+            for run in ended:
                 if state and run["state"] != state:
                     raise AirflowError(self._describe_run(dag_id, run))
-            return over if len(over) >= (len(set(run_ids)) or count) else None
+            return ended if len(ended) >= (len(set(run_ids)) or count) else None
 
         def states() -> str:
             runs = [f"{run['dag_run_id']}: {run['state']}" for run in self.dag_runs(dag_id)]
-            tasks = [_describe_task(each) for each in self.task_instances(dag_id)]
+            tasks = [_describe_task(task) for task in self.task_instances(dag_id)]
             return "\n".join(["runs:", *runs, "tasks:", *tasks])
 
-        what = f"{len(set(run_ids)) or count} run(s) of {dag_id} to be over"
+        what = f"{len(set(run_ids)) or count} run(s) of {dag_id} to end"
         return self.wait_until(what, finished, timeout=timeout, explain=states)
 
     def _describe_run(self, dag_id: str, run: Json) -> str:
@@ -242,10 +242,10 @@ class AirflowClient:
         self, dag_id: str, run_id: str, task_id: str, try_number: int | None = None, *, map_index: int = -1
     ) -> str:
         """
-        Return the log of a task as plain text, with its tracebacks; a line for each message, a moment apart.
+        Return the log of a task as plain text, with tracebacks and a line for each message.
 
-        :param try_number: counted from 1; the latest if None
-        :param map_index: of a mapped task
+        :param try_number: counted from 1; None means the latest
+        :param map_index: the index of a mapped task; -1 for other tasks
         """
         task = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
         if try_number is None:
@@ -253,15 +253,15 @@ class AirflowClient:
         answer = self.api(
             "GET", f"{task}/logs/{try_number}", params={"map_index": map_index, "full_content": True}, timeout=120
         )
-        return "\n".join(_log_line(each) for each in answer["content"])
+        return "\n".join(_log_line(message) for message in answer["content"])
 
     def xcoms(self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1) -> Json:
-        """Return the XComs of a task instance: key to value, as JSON has it."""
+        """Return the XComs of a task instance as JSON values, by key."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries"
         keys = [entry["key"] for entry in self.pages(path, "xcom_entries", map_index=map_index)]
         return {key: self.api("GET", f"{path}/{key}", params={"map_index": map_index})["value"] for key in keys}
 
-    # Doing it again
+    # Running it again
 
     def backfill(
         self,
@@ -274,13 +274,13 @@ class AirflowClient:
         **body: Any,
     ) -> Json:
         """
-        Start a backfill and return it.
+        Create a backfill, and return it.
 
         :param start: aware; the first logical date
-        :param end: aware; the last logical date, itself included
-        :param reprocess: which runs that exist are run again: ``none``, ``failed`` or ``completed``
-        :param max_active_runs: how many of them at once
-        :param body: what else the API takes, such as ``dag_run_conf``
+        :param end: aware; the last logical date, inclusive
+        :param reprocess: which existing runs to run again: ``none``, ``failed`` or ``completed``
+        :param max_active_runs: the number of runs at once
+        :param body: further fields of the API, such as ``dag_run_conf``
         """
         created: Json = self.api(
             "POST",
@@ -298,7 +298,7 @@ class AirflowClient:
 
     def wait_for_backfill(self, backfill_id: int, timeout: float = 300) -> Json:
         """
-        Wait until all runs of a backfill are over, however they ended, and return the backfill.
+        Wait until all runs of a backfill have ended in any state, and return the backfill.
 
         :param timeout: seconds
         """
@@ -307,7 +307,7 @@ class AirflowClient:
             backfill: Json = self.api("GET", f"backfills/{backfill_id}")
             return backfill if backfill["completed_at"] else None
 
-        return self.wait_until(f"backfill {backfill_id} to be over", completed, timeout=timeout)
+        return self.wait_until(f"backfill {backfill_id} to end", completed, timeout=timeout)
 
     def clear(
         self,
@@ -321,14 +321,14 @@ class AirflowClient:
         downstream: bool = False,
     ) -> list[Json]:
         """
-        Run tasks again, as "Clear" in the UI does, and return the task instances that will.
+        Clear tasks, like "Clear" in the UI, and return the task instances that run again.
 
-        :param run_id: of this run; or else
-        :param start: aware; of all runs from this logical date on
-        :param end: aware; of all runs up to this logical date
-        :param task_ids: these tasks; all if None
-        :param only_failed: none but those that failed
-        :param downstream: also the tasks that come after them
+        :param run_id: the run; without it, ``start`` and ``end`` select runs
+        :param start: aware; the first logical date of the runs
+        :param end: aware; the last logical date of the runs
+        :param task_ids: the tasks; None means all
+        :param only_failed: whether to clear only failed tasks
+        :param downstream: whether to clear downstream tasks, too
         """
         chosen = {
             "dag_run_id": run_id,
@@ -353,30 +353,30 @@ class AirflowClient:
         explain: Callable[[], str] | None = None,
     ) -> T:
         """
-        Ask again and again until there is an answer, and return it.
+        Call ``probe`` until it returns a value, and return the value.
 
-        An error of the server (5xx), and one that takes too long, counts as no answer: SQLite locks under load.
+        A server error (5xx) or a timeout counts as None, because SQLite locks under load.
 
-        :param what: what is waited for, for the error: "waited 90 s for ..."
-        :param probe: returns None while there is nothing
+        :param what: the text for the error: "waited 90 s for ..."
+        :param probe: returns None to continue waiting
         :param timeout: seconds
-        :param interval: seconds between two questions
-        :param explain: what to add to the error
-        :raises AirflowTimeoutError: if there is none in time
+        :param interval: seconds between two calls
+        :param explain: returns a text to add to the error
+        :raises AirflowTimeoutError: if there is no value in time
         """
         deadline = time.monotonic() + timeout
         last = ""
         while True:
             try:
-                found = probe()
+                value = probe()
             except AirflowApiError as error:
                 if error.status < 500:
                     raise
-                found, last = None, f"\n{error}"
+                value, last = None, f"\n{error}"
             except requests.Timeout as error:
-                found, last = None, f"\n{error}"
-            if found is not None:
-                return found
+                value, last = None, f"\n{error}"
+            if value is not None:
+                return value
             if time.monotonic() > deadline:
                 raise AirflowTimeoutError(
                     f"waited {timeout:.0f} s for {what}{last}" + (f"\n{explain()}" if explain else "")
@@ -385,7 +385,7 @@ class AirflowClient:
             time.sleep(interval)
 
     def _check(self) -> None:
-        """Raise if waiting is pointless. Called between two questions."""
+        """Raise an error if waiting is pointless. :meth:`wait_until` calls it between two probes."""
 
 
 def _parsed(answer: requests.Response, method: str, path: str) -> Any:
@@ -395,7 +395,7 @@ def _parsed(answer: requests.Response, method: str, path: str) -> Any:
 
 
 def _expires_at(token: str) -> float:
-    """Return when a JWT expires, in seconds of the epoch; its signature isn't looked at."""
+    """Return when a JWT expires, in seconds since the epoch, without a check of its signature."""
     payload = token.split(".")[1]
     return float(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
 

@@ -35,30 +35,30 @@ def add(driver: Chrome, airflow: Standalone) -> None:
 
 
 def edit(driver: Chrome, airflow: Standalone, conn_id: str) -> None:
-    """Open the form of a connection that is saved."""
+    """Open the form of a saved connection."""
     _row(driver, airflow, conn_id).find_element(By.CSS_SELECTOR, "button[aria-label='Edit Connection']").click()
     wait_for(driver, "[role=dialog]", text="Extra Fields")
 
 
 def fields(driver: Chrome) -> dict[str, WebElement]:
-    """Return the fields of the form that is open by their labels, also those that are folded away."""
-    found: dict[str, WebElement] = driver.execute_script(_FIELDS)
-    return found
+    """Return the fields of the open form by their labels, including fields in collapsed sections."""
+    elements: dict[str, WebElement] = driver.execute_script(_FIELDS)
+    return elements
 
 
 def control(field: WebElement) -> WebElement:
-    """Return the part of a field that takes what is typed."""
+    """Return the input element of a field."""
     return field.find_element(By.CSS_SELECTOR, "input:not([type=hidden]), textarea, [role=combobox]")
 
 
 def fill(driver: Chrome, values: Mapping[str, str]) -> None:
-    """Type values into the fields with these labels, in the form that is open, in the place of what is there."""
-    # All of them until they are as typed: the form may begin anew while it loads.
+    """Replace the values of the fields with these labels in the open form."""
+    # Repeat until all values are there, because the form may reset itself while it loads.
     _until(driver, lambda: all(_is_typed(driver, label, value) for label, value in values.items()), str([*values]))
 
 
 def _is_typed(driver: Chrome, label: str, value: str) -> bool:
-    """Type a value if it isn't there; return whether it is now."""
+    """Type a value if the field doesn't have it, and return whether it has it now."""
     with contextlib.suppress(KeyError, StopIteration, WebDriverException):
         field = fields(driver)[label]
         typed = control(field)
@@ -74,7 +74,7 @@ def _is_typed(driver: Chrome, label: str, value: str) -> bool:
             next(option for option in options if option.text == value).click()
         else:
             typed.send_keys(Keys.CONTROL + "a" + Keys.NULL, Keys.DELETE)
-            # Pasted: key by key the form, which is drawn anew for each, loses some.
+            # Insert the text at once: the form renders again after each key, and loses some.
             driver.execute_cdp_cmd("Input.insertText", {"text": value})
         return _is(field, value)
     return False
@@ -85,17 +85,17 @@ def _is(field: WebElement, value: str) -> bool:
     if typed.get_attribute("role") != "combobox":
         return bool(typed.get_property("value") == value)
     around = typed.find_elements(By.XPATH, "ancestor-or-self::*[position() < 4]")
-    return value in [one.get_property("textContent") for one in around]
+    return value in [element.get_property("textContent") for element in around]
 
 
 def save(driver: Chrome) -> None:
-    """Save the form that is open, and wait until it is closed."""
+    """Save the open form, and wait until it closes."""
     click(driver, "[role=dialog] button", "Save")
     _until(driver, lambda: not driver.find_elements(By.CSS_SELECTOR, "[role=dialog]"), "the form to close")
 
 
 def press_test(driver: Chrome, airflow: Standalone, conn_id: str) -> tuple[str, str]:
-    """Press the Test button of a connection that is saved; return title and text of the answer."""
+    """Press the Test button of a saved connection, and return the title and the text of the answer."""
     _row(driver, airflow, conn_id).find_element(By.CSS_SELECTOR, "button[aria-label='Test Connection']").click()
     wait_for(driver, _TOAST, text="Test Connection")
     toast = driver.find_element(By.CSS_SELECTOR, _TOAST)

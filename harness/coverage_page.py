@@ -20,9 +20,9 @@ MADE_UP = Path(__file__).parent / "made_up_export.js"
 @contextlib.contextmanager
 def made_up_export(driver: webdriver.Chrome, names: Mapping[str, str] | None = None) -> Iterator[None]:
     """
-    Answer what pages ask of Airflow's API by ``fetch``, as the coverage page does, from a made-up export.
+    Answer ``fetch`` requests to Airflow's API, as the coverage page sends them, from a made-up export.
 
-    :param names: other ones for those that stand in it
+    :param names: replacements for names in the made-up export
     """
     source = MADE_UP.read_text()
     for name, other in (names or {}).items():
@@ -35,6 +35,6 @@ def made_up_export(driver: webdriver.Chrome, names: Mapping[str, str] | None = N
 
 
 def open_page(driver: webdriver.Chrome, airflow: Standalone, query: str = "") -> None:
-    """Open the coverage page, and wait until it has read what it shows."""
+    """Open the coverage page, and wait until it has read its data."""
     driver.get(f"{airflow.url}/{PAGE}{query}")
     wait_for(driver, ".ayla-reading", text="Read at")

@@ -1,4 +1,4 @@
-"""Find and end every process of a program that starts many, some in groups and sessions of their own."""
+"""Find and end all processes of a program that starts many, some in their own groups and sessions."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ _GONE = (psutil.NoSuchProcess, psutil.AccessDenied, OSError)
 
 def processes_with(variable: str, value: str) -> set[psutil.Process]:
     """
-    Return the living processes, other than this one, whose environment holds a variable with just this value.
+    Return the living processes, except this one, whose environment has a variable with this value.
 
-    Children inherit it, whatever group, session or parent they end up with. Processes whose environment the system
-    doesn't show to this user, so those of other users, are left out.
+    Child processes inherit it, even in another group or session, or with another parent. Processes of other users are
+    left out, because the system doesn't show their environment.
     """
-    return {each for each in psutil.process_iter() if each.pid != os.getpid() and _has(each, variable, value)}
+    return {
+        process for process in psutil.process_iter() if process.pid != os.getpid() and _has(process, variable, value)
+    }
 
 
 def end_processes_with(variable: str, value: str, *, grace: float) -> set[psutil.Process]:
     """
-    End the processes that :func:`processes_with` finds, and their children: asked first, then killed.
+    End the processes that :func:`processes_with` finds, and their children, with SIGTERM and then SIGKILL.
 
-    Also when it is interrupted while it waits, by a second Ctrl-C, it kills what is left before it raises.
+    If a second Ctrl-C interrupts the wait, it kills the remaining processes before it raises.
 
     :param grace: seconds between SIGTERM and SIGKILL
-    :returns: the processes that outlived even that; normally none
+    :returns: the processes that survive SIGKILL; normally none
     """
-    # The children are noted now: one that was started with an environment of its own can't be found as an orphan.
+    # Collect the children now. An orphan with another environment can't be found later.
     seen = _with_children(processes_with(variable, value))
     try:
         _signal(seen, signal.SIGTERM)
         _wait_until_gone(variable, value, seen, grace)
     finally:
-        # Twice: a process may have forked between the look and the kill.
+        # Twice, because a process may fork between the search and the kill.
         for _ in range(2):
             seen |= _with_children(processes_with(variable, value))
-            _signal({each for each in seen if _lives(each)}, signal.SIGKILL)
+            _signal({process for process in seen if _lives(process)}, signal.SIGKILL)
             left = _wait_until_gone(variable, value, seen, 5)
     return left
 
@@ -56,7 +58,7 @@ def _has(process: psutil.Process, variable: str, value: str) -> bool:
 
 def _lives(process: psutil.Process) -> bool:
     try:
-        # What has ended, and was not yet collected by its parent, is no more than an entry in a table.
+        # A zombie has ended, but its parent hasn't collected its status yet.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except _GONE:
         return False
@@ -79,25 +81,25 @@ def _signal(processes: set[psutil.Process], number: int) -> None:
 def _wait_until_gone(variable: str, value: str, seen: set[psutil.Process], timeout: float) -> set[psutil.Process]:
     deadline = time.monotonic() + timeout
     while True:
-        left = {each for each in seen if _lives(each)} | processes_with(variable, value)
+        left = {process for process in seen if _lives(process)} | processes_with(variable, value)
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.2)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different TCP ports that nothing listens on now; they are held together while they are chosen."""
+    """Return different free TCP ports. All of them stay open until the last one is chosen."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        for opened in sockets:
+            opened.bind(("", 0))
+        return [int(opened.getsockname()[1]) for opened in sockets]
 
 
 def port_is_free(port: int) -> bool:
-    """Return whether a server could listen on a TCP port of this machine."""
+    """Return whether a server can listen on a TCP port of this machine."""
     with socket.socket() as attempt:
-        # As servers do, so that connections of an earlier server that linger in TIME_WAIT don't count.
+        # Like servers, so that connections of an earlier server in TIME_WAIT don't count.
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             attempt.bind(("", port))
@@ -109,9 +111,9 @@ def port_is_free(port: int) -> bool:
 @contextlib.contextmanager
 def exit_on_signals() -> Iterator[None]:
     """
-    Turn SIGTERM and SIGHUP into SystemExit for a while, so that ``finally`` and ``with`` clean up.
+    Turn SIGTERM and SIGHUP into SystemExit as long as the context lasts, so that ``finally`` and ``with`` clean up.
 
-    Handlers that somebody else has set are left alone, and outside the main thread nothing is changed.
+    It doesn't replace handlers that other code has set, and does nothing outside the main thread.
     """
     changed: dict[signal.Signals, signal.Handlers] = {}
     with contextlib.suppress(ValueError):
@@ -133,10 +135,10 @@ def _exit(number: int, _frame: object) -> None:
 
 def cleaned(environment: Mapping[str, str]) -> dict[str, str]:
     """
-    Return a copy of an environment without what would make one Airflow behave like another.
+    Return a copy of an environment without variables that change Airflow's behaviour.
 
-    Settings, connections and variables of the user's own Airflow go; so does what pytest sets, because Airflow logs
-    differently when it sees it.
+    It removes settings, connections and Variables of the user's own Airflow. It also removes pytest's variables,
+    because Airflow logs differently if they exist.
     """
     unwanted = ("AIRFLOW_", "_AIRFLOW_", "PYTEST_")
     return {name: value for name, value in environment.items() if not name.startswith(unwanted)}

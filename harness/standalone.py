@@ -1,4 +1,4 @@
-"""Run a real ``airflow standalone`` in a folder of its own, and end all of it."""
+"""Run a real ``airflow standalone`` in its own folder, and end all of its processes."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ from harness.processes import (
 )
 
 _MARK = "AYLA_DEMO_AIRFLOW"
-"""The variable that every process of an Airflow started here carries; its value is the home folder."""
+"""The environment variable of every process of an Airflow started here. Its value is the home folder."""
 
 _PARTS = ("scheduler", "dag_processor", "triggerer")
 
 
 class Standalone(AirflowClient):
     """
-    A real Airflow on free ports, in a folder of its own and a process group of its own.
+    A real Airflow on free ports, in its own folder and its own process group.
 
-    Scheduler, DAG processor, triggerer and API server with SQLite and the LocalExecutor, as ``airflow standalone``
-    has them. Settings, connections and variables in this shell's environment don't reach it. Use it in a ``with``
-    statement: whatever happens in it, Ctrl-C included, no process is left behind. ::
+    It runs ``airflow standalone``: scheduler, DAG processor, triggerer and API server with SQLite and the
+    LocalExecutor. Settings, connections and Variables in the environment of this shell don't affect it. Use it in a
+    ``with`` statement. Whatever happens in it, including Ctrl-C, no process remains. ::
 
         with Standalone(Path("build/airflow"), Path("dags"), connections={"ayla_default": {...}}) as airflow:
             airflow.wait_for_dag("my_dag")
             airflow.unpause("my_dag")
             airflow.wait_for_runs("my_dag")
 
-    :param home: Airflow's home folder, made if it is missing: settings, database, logs, and ``airflow.log``, the
-        output of all its parts. It may be one of an earlier time, which then continues.
+    :param home: Airflow's home folder, with settings, database, logs, and ``airflow.log``, the output of all its parts;
+        created if it is missing; an Airflow in an existing home folder continues where it ended
     :param dags: the folder with the DAG files
-    :param connections: connection id to the fields ``conn_type``, ``host``, ``login``, ``password``, ``extra``, ...
-        They are handed over in the environment, so that no secret is on a command line; the UI doesn't list them.
-    :param environment: further variables, also settings such as ``AIRFLOW__CORE__PARALLELISM``; they win
-    :param users: name to role (``admin``, ``op``, ``user``, ``viewer``) of the users beside ``admin``
-    :param password: the password of all users; a random one if None
-    :param port: of the UI and the API; a free one if None
-    :param prefix: the path below which UI and API are, such as ``/airflow``, as behind a proxy
-    :param parallelism: how many tasks run at once
-    :param python: an interpreter whose environment has Airflow
+    :param connections: the fields ``conn_type``, ``host``, ``login``, ``password``, ``extra`` and so on, by connection
+        id; they are passed in the environment, so that no command line contains a secret, and the UI doesn't list them
+    :param environment: further environment variables and settings such as ``AIRFLOW__CORE__PARALLELISM``, which win
+    :param users: the roles (``admin``, ``op``, ``user``, ``viewer``) of further users, by name
+    :param password: the password of all users; None means a random one
+    :param port: the port of UI and API; None means a free one
+    :param prefix: the path of UI and API, such as ``/airflow``, as behind a proxy
+    :param parallelism: the number of tasks that run at once
+    :param python: a Python interpreter with Airflow
     """
 
     def __init__(
@@ -104,20 +104,20 @@ class Standalone(AirflowClient):
 
     @property
     def pids(self) -> list[int]:
-        """The ids of all processes of this Airflow, whichever program has started it."""
+        """The ids of all processes of this Airflow, even if another program started it."""
         return sorted(process.pid for process in processes_with(_MARK, str(self.home)))
 
     def client(self, username: str) -> AirflowClient:
-        """Return the API as another user sees it, one of ``users``."""
+        """Return an API client for another user, one of ``users``."""
         return AirflowClient(url=self.url, username=username, password=self.password)
 
     def command(self, *arguments: str, timeout: float = 180) -> str:
         """
-        Run ``airflow`` with these arguments, as somebody does on the machine of the scheduler, and return its output.
+        Run ``airflow`` with arguments, as on the machine of the scheduler, and return its output.
 
         :param arguments: such as ``"tasks", "clear", "my_dag", "--yes"``
         :param timeout: seconds
-        :raises AirflowError: if it fails, with what it said
+        :raises AirflowError: if it fails, with its output
         """
         try:
             done = subprocess.run(
@@ -131,22 +131,26 @@ class Standalone(AirflowClient):
                 check=True,
             )
         except subprocess.CalledProcessError as error:
-            said = f"{error.stdout}{error.stderr}".strip()
-            raise AirflowError(f"airflow {' '.join(arguments)} ended with {error.returncode}\n{said}") from None
+            output = f"{error.stdout}{error.stderr}".strip()
+            raise AirflowError(f"airflow {' '.join(arguments)} ended with {error.returncode}\n{output}") from None
         return done.stdout
 
     def start(self, timeout: float = 180) -> None:
         """
-        Start Airflow and wait until all its parts are healthy. If that fails, or is interrupted, nothing is left.
+        Start Airflow, and wait until all its parts are healthy. If this fails or is interrupted, no process remains.
 
         :param timeout: seconds
-        :raises AirflowError: if an Airflow runs in this home already, the port is taken, or Airflow ends by itself
+        :raises AirflowError: if an Airflow already runs in this home, the port is in use, or Airflow exits
         :raises AirflowTimeoutError: if it isn't healthy in time, with the end of its log
         """
         if running := self.pids:
-            raise AirflowError(f"an Airflow is running in {self.home} already (processes {running}): stop() ends it")
+            raise AirflowError(
+                f"an Airflow is already running in {self.home} (processes {running}): end it with stop()"
+            )
         if self.port and not port_is_free(self.port):
-            raise AirflowError(f"port {self.port} is taken: end what listens on it, or choose another")
+            raise AirflowError(
+                f"port {self.port} is in use: end the program that listens on it, or choose another port"
+            )
         self._cleanup.enter_context(exit_on_signals())
         try:
             self._launch()
@@ -157,10 +161,10 @@ class Standalone(AirflowClient):
 
     def stop(self, grace: float = 10) -> None:
         """
-        End all processes of the Airflow in this home, whichever program has started it; fine if there are none.
+        End all processes of the Airflow in this home, if there are any, even if another program started it.
 
-        :param grace: seconds that they get to end by themselves before they are killed
-        :raises AirflowError: if some are left even so
+        :param grace: seconds between SIGTERM and SIGKILL
+        :raises AirflowError: if some processes remain
         """
         try:
             left = end_processes_with(_MARK, str(self.home), grace=grace)
@@ -187,12 +191,12 @@ class Standalone(AirflowClient):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in the terminal then reaches this program alone, which ends Airflow in good order.
+                # With a new session, Ctrl-C in the terminal reaches only this program, which then ends Airflow.
                 start_new_session=True,
             )
 
     def _write_passwords(self) -> None:
-        # The file and its name are those that the simple auth manager makes by itself when it finds none.
+        # The simple auth manager creates a file with this name and format if there is none.
         file = self.home / "simple_auth_manager_passwords.json.generated"
         file.touch(mode=0o600)
         file.write_text(json.dumps(dict.fromkeys(self.users, self.password)) + "\n")
@@ -204,15 +208,15 @@ class Standalone(AirflowClient):
         local = ",".join(filter(None, [inherited.get("NO_PROXY") or inherited.get("no_proxy"), "127.0.0.1,localhost"]))
         return {
             **inherited,
-            # Its parts are started as "airflow": it must be the one beside this Python.
+            # Airflow starts its parts as "airflow", which must be the program beside this Python.
             "PATH": os.pathsep.join([str(Path(self.python).parent), inherited.get("PATH", os.defpath)]),
             "PYTHONUNBUFFERED": "1",
             "NO_PROXY": local,
             "no_proxy": local,
             _MARK: str(self.home),
-            # Airflow renames its processes, which by default overwrites the environment that the mark is read from.
+            # Airflow renames its processes. By default, that overwrites the environment with the mark.
             "SPT_NOENV": "1",
-            # macOS ends forked children that touch its frameworks; Airflow forks for every task.
+            # macOS kills forked processes that use its frameworks, and Airflow forks for every task.
             "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -224,9 +228,9 @@ class Standalone(AirflowClient):
             "AIRFLOW__CORE__PARALLELISM": str(self.parallelism),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in self.users.items()),
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            # By default a part fails that has waited five seconds for another one's write.
+            # By default, a part fails after it has waited five seconds for the write of another part.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
-            # A new or changed DAG file is seen within seconds, not after five minutes.
+            # Airflow sees a new or changed DAG file within seconds instead of five minutes.
             "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
             "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3",
@@ -254,7 +258,7 @@ class Standalone(AirflowClient):
 
     def _check(self) -> None:
         if self._process and self._process.poll() is not None:
-            raise AirflowError(f"Airflow has ended by itself, with {self._process.returncode}\n{self._log_tail()}")
+            raise AirflowError(f"Airflow exited with {self._process.returncode}\n{self._log_tail()}")
 
     def _log_tail(self) -> str:
         lines = self.log_file.read_text(errors="replace").splitlines()[-40:] if self.log_file.exists() else []
@@ -262,6 +266,6 @@ class Standalone(AirflowClient):
 
 
 def _beats(part: Mapping[str, str | None] | None, name: str, since: float) -> bool:
-    """Return whether a part is healthy now: the last heartbeat of an earlier Airflow in this home looks healthy too."""
+    """Return whether a part is healthy now. A heartbeat before ``since`` is that of an earlier Airflow in this home."""
     beat = (part or {}).get(f"latest_{name}_heartbeat")
     return bool(part and beat and part["status"] == "healthy" and datetime.fromisoformat(beat).timestamp() > since)
