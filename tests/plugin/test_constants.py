@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import ayla_provider.operators
 import ayla_provider.sensors
-from ayla_provider.domain.arrival import PATIENCE, HourState, hour_state
+from ayla_provider.domain.arrival import PATIENCE, ArrivalRule, HourState, hour_state
 from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.plugin.constants import SHORTEST_WAIT, STUCK_AFTER, as_module, constants
@@ -102,7 +102,7 @@ def test_an_hour_without_files_is_waiting_on_the_page_as_long_as_the_provider_wa
     page: Page, ended: timedelta
 ) -> None:
     start = NOW - ended - HOUR
-    provider_waits = hour_state(start, [], now=NOW, alive=True) in (HourState.OPEN, HourState.PENDING)
+    provider_waits = hour_state(start, [], ArrivalRule(), now=NOW, alive=True) in (HourState.OPEN, HourState.PENDING)
     state = page("return page.stateOf([], args[0], args[1], args[0]).state", millis(start), millis(NOW))
     assert state == ("waiting" if provider_waits else "never")
 
