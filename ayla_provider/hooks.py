@@ -139,7 +139,7 @@ class AylaHook(BaseHook):
         from botocore.config import Config
 
         from ayla_provider.source.s3 import S3Source
-        from ayla_provider.transport.session import CONNECTIONS
+        from ayla_provider.transport.http import CONNECTIONS
 
         hook = S3Hook(aws_conn_id=self.ayla_conn_id)
         bucket = hook.service_config.get("bucket_name")

@@ -159,7 +159,7 @@ class AylaExportHourTrigger(BaseTrigger):
             return look(export, self._hours(), self._rule())
         finally:
             # Open until the next look, the connections of a thousand waits would exceed the limit of open files.
-            export.source.client.close()
+            export.source.close()
 
 
 def waiting(since: datetime, until: str) -> str:

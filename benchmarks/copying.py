@@ -126,10 +126,12 @@ def ours(url: str, workers: int) -> None:
     from ayla_provider.domain.events import EventType
     from ayla_provider.domain.hour import ExportHour
     from ayla_provider.source.export import Export
-    from ayla_provider.source.gcs import GcsSource, storage_client
+    from ayla_provider.source.gcs import GcsSource
+    from ayla_provider.transport.cloud_storage import storage_client
 
     source = Export(GcsSource(Credentials(token=READ_TOKEN), SOURCE, endpoint=url), f"{OEM}/")
-    target = GcsDestination(storage_client(Credentials(token=WRITE_TOKEN), url), TARGET, "ayla")
+    customer = Credentials(token=WRITE_TOKEN)
+    target = GcsDestination(storage_client(customer, url), TARGET, "ayla", credentials=customer)
     Archive(target, max_workers=workers).take_in(
         source, [ExportHour(EventType("datapoint"), HOUR)], ArrivalRule(), written_by={}
     )
@@ -153,7 +155,7 @@ def stock(url: str, workers: int) -> None:
     """Download each object to a temporary file and upload it from there, as Airflow's operators do."""
     from google.oauth2.credentials import Credentials
 
-    from ayla_provider.source.gcs import storage_client
+    from ayla_provider.transport.cloud_storage import storage_client
 
     source = storage_client(Credentials(token=READ_TOKEN), url).bucket(SOURCE)
     target = storage_client(Credentials(token=WRITE_TOKEN), url).bucket(TARGET)

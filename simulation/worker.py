@@ -208,7 +208,8 @@ def _destination(place: Place) -> Destination:
     # Otherwise google-auth asks Google in the background for the regions that this account is allowed in.
     account._is_regional_access_boundary_lookup_required = lambda: False
     endpoint = {"api_endpoint": place.ayla["host"]}
-    return GcsDestination(storage.Client("-", credentials=account, client_options=endpoint), url.bucket, url.path)
+    client = storage.Client("-", credentials=account, client_options=endpoint)
+    return GcsDestination(client, url.bucket, url.path, credentials=account)
 
 
 @contextlib.contextmanager

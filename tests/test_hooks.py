@@ -84,7 +84,7 @@ def test_the_test_button_says_what_it_found(export: LocalCloud) -> None:
         ({"oem_id": ""}, "^Connection: oem_id is missing"),
         ({"password": None, "app_id": None}, "^Connection: password, app_id are missing"),
         ({"region": "mars", "host": None}, "^Connection: region is 'mars'"),
-        ({"acs_url": "http://acs.example.com/"}, "^Connection: acs_url is plain http"),
+        ({"acs_url": "http://acs.example.com/"}, "^Connection: acs_url uses plain http"),
     ],
 )
 def test_the_test_button_says_which_step_failed_and_what_to_do(

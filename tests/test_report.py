@@ -307,7 +307,7 @@ def test_the_destination_is_that_of_the_sample_dags_unless_it_is_given(
         ({}, ["--conn", "nowhere"], "nowhere"),
         ({}, ["--destination-conn", "nowhere"], "nowhere"),
         ({}, ["--destination", "gs://"], "destination 'gs://': expected gs://bucket/prefix"),
-        ({}, ["--destination", "gs://no-such-bucket/ayla"], "there is no such bucket"),
+        ({}, ["--destination", "gs://no-such-bucket/ayla"], "the bucket does not exist"),
         ({}, ["--since", "3d", "--until", "4d"], "no hour is between"),
         ({}, ["--since", "2999-01-01"], "no hour is between"),
         ({}, ["--event-type", "a/b"], "event type 'a/b'"),

@@ -127,7 +127,9 @@ def test_check_goes_from_the_connection_to_a_file(bucket: str) -> None:
     assert "secret-of-the-oem" not in str(steps)
 
 
-@pytest.mark.parametrize(("name", "said"), [(None, "bucket_name is missing"), ("none-of-that-name", "no such bucket")])
+@pytest.mark.parametrize(
+    ("name", "said"), [(None, "bucket_name is missing"), ("none-of-that-name", "the bucket does not exist")]
+)
 def test_a_wrong_bucket_fails_for_good_and_is_told(
     s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, airflow_db: None, name: str | None, said: str
 ) -> None:

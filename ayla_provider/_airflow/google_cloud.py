@@ -28,10 +28,11 @@ def open_google(url: DestinationUrl, conn_id: str | None, install: str) -> Desti
 
     conn_id = conn_id or GCSHook.default_conn_name
     try:
-        client = GCSHook(gcp_conn_id=conn_id).get_conn()
+        hook = GCSHook(gcp_conn_id=conn_id)
+        client, credentials = hook.get_conn(), hook.get_credentials()
     except GoogleAuthError as error:
         # Retryable: on Google's machines, credentials come from a service that can fail for a moment.
         raise AylaDestinationError(
             f"connection {conn_id!r} has no usable credentials for {str(url)!r}: {error}"
         ) from None
-    return GcsDestination(client, url.bucket, url.path)
+    return GcsDestination(client, url.bucket, url.path, credentials=credentials)

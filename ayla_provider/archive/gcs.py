@@ -18,34 +18,41 @@ from ayla_provider.errors import TEMPORARY, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
 
 if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
     from google.cloud import storage
 
 _KEPT = re.compile(r"retention policy|object retention|hold is removed")
-"""What Cloud Storage says of an object that it keeps. A hold has no reason of its own, but that of a missing right."""
+"""Cloud Storage's messages for an object that can't be replaced. For a hold, its reason is the same as for a missing
+right."""
 
 
 class GcsDestination:
-    """A prefix in a Cloud Storage bucket, with the customer's own credentials."""
+    """
+    A prefix in a Cloud Storage bucket, with the customer's own credentials.
 
-    def __init__(self, client: storage.Client, bucket: str, prefix: str = "") -> None:
+    :param client: lists and reads
+    :param credentials: the client's; uploads, which don't use the client, need them too
+    """
+
+    def __init__(self, client: storage.Client, bucket: str, prefix: str = "", *, credentials: Credentials) -> None:
         self._bucket = client.bucket(bucket)
         self._client = client
-        self._uploader = GcsUploader(client, bucket)
+        self._uploader = GcsUploader(credentials, bucket, client.api_endpoint)
         self._prefix = f"{prefix}/" if prefix else ""
         self.url = f"gs://{bucket}/{prefix}".rstrip("/")
 
     def folder(self, path: str) -> dict[str, Stored]:
         """See :class:`Destination`."""
         prefix = f"{self._prefix}{path}/"
-        with _bucket(f"{self.url}/{path}"):
+        with _translate_errors(f"{self.url}/{path}"):
             blobs = self._client.list_blobs(
                 self._bucket,
                 prefix=prefix,
                 delimiter="/",
                 fields="items(name,size,crc32c,generation),nextPageToken",
             )
-            found = [self._facts(blob) for blob in blobs if not blob.name.endswith("/")]
-        return {stored.path: stored for stored in found}
+            objects = [self._facts(blob) for blob in blobs if not blob.name.endswith("/")]
+        return {stored.path: stored for stored in objects}
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`Destination`."""
@@ -54,26 +61,26 @@ class GcsDestination:
     def read(self, path: str) -> tuple[bytes, Stored] | None:
         """See :class:`Destination`."""
         blob = self._bucket.blob(self._prefix + path)
-        with _bucket(f"{self.url}/{path}"):
+        with _translate_errors(f"{self.url}/{path}"):
             try:
                 content = blob.download_as_bytes(checksum="crc32c")
             except google_errors.NotFound:
                 return None
-            # The facts come with the download, in its headers; not every emulator sends them.
+            # The download's headers hold generation and checksum; not every emulator sends them.
             if blob.generation is None:
                 blob.reload()
             return content, Stored(path, len(content), str(blob.generation), blob.crc32c)
 
     def blocks(self, path: str) -> Iterator[bytes]:
         """See :class:`Destination`."""
-        # Read in pieces, each with the client's own retries; whoever reads compares the checksum of the whole.
+        # Read in pieces, each with the client's own retries; the caller compares the checksum of the whole.
         blob = self._bucket.blob(self._prefix + path)
-        with _bucket(f"{self.url}/{path}"), blob.open("rb", chunk_size=8 * CHUNK, raw_download=True) as file:
+        with _translate_errors(f"{self.url}/{path}"), blob.open("rb", chunk_size=8 * CHUNK, raw_download=True) as file:
             try:
                 while block := file.read(CHUNK):
                     yield block
             except google_errors.NotFound:
-                raise AylaDestinationError(f"{self.url}/{path}: there is no such object") from None
+                raise AylaDestinationError(f"{self.url}/{path} does not exist") from None
 
     def local(self, path: str) -> Path | None:
         """See :class:`Destination`."""
@@ -84,7 +91,7 @@ class GcsDestination:
     ) -> Stored:
         """See :class:`Destination`."""
         where = f"{self.url}/{path}"
-        with _bucket(where):
+        with _translate_errors(where):
             try:
                 stored = self._uploader.upload(
                     self._prefix + path,
@@ -95,16 +102,16 @@ class GcsDestination:
                     content_type=content_type,
                 )
             except google_errors.PreconditionFailed as error:
-                if any(one.get("reason") == "orgPolicyConstraintFailed" for one in error.errors):
+                if any(detail.get("reason") == "orgPolicyConstraintFailed" for detail in error.errors):
                     raise AylaDestinationError(
-                        f"{where}: a policy of your organization refuses it (412: {error.message}). Mend the bucket, "
-                        "for example by a default key of Cloud KMS, and clear the task."
+                        f"{where}: a policy of your organization refuses the object (412: {error.message}). Change the "
+                        "bucket, for example give it a default key of Cloud KMS, and clear the task."
                     ) from None
                 raise conflict(where) from None
         if (stored.crc32c, stored.size) != (crc32c, size):
             raise AylaDestinationError(
-                f"{where}: the bucket answers that it holds {stored.size} bytes with crc32c {stored.crc32c}; {size} "
-                f"bytes with {crc32c} were sent. Clear the task: the object is then replaced."
+                f"{where}: the bucket says that it holds {stored.size} bytes with crc32c {stored.crc32c}, but {size} "
+                f"bytes with {crc32c} were sent. Clear the task to replace the object."
             )
         return Stored(path, stored.size, str(stored.generation), stored.crc32c)
 
@@ -113,21 +120,21 @@ class GcsDestination:
 
 
 @contextlib.contextmanager
-def _bucket(where: str) -> Iterator[None]:
+def _translate_errors(where: str) -> Iterator[None]:
     try:
         yield
     except google_errors.Forbidden as error:
         if _KEPT.search(error.message):
             raise kept(where, f"403: {error.message}") from None
         raise AylaDestinationError(
-            f"{where}: the bucket refuses it (403: {error.message}). The Google connection's account needs to list, "
-            "read, create and replace objects there (the role Storage Object User has it all)."
+            f"{where}: the bucket denies access (403: {error.message}). The Google connection's account must be "
+            "allowed to list, read, create and replace objects there (the role Storage Object User includes all of it)."
         ) from None
     except google_errors.NotFound as error:
         raise AylaDestinationError(
-            f"{where}: there is no such bucket, or an upload that was begun is gone (404: {error.message}). Check the "
-            "bucket's name in the destination; an upload is begun anew by the task's next try."
+            f"{where}: the bucket does not exist, or the upload has expired (404: {error.message}). Check the name of "
+            "the bucket in the destination. The task's next attempt starts a new upload."
         ) from None
     except (google_errors.GoogleAPIError, GoogleAuthError, RequestException, ValueError) as error:
         failed = f"{where}: Cloud Storage failed ({type(error).__name__}: {error}"[:600]
-        raise AylaDestinationError(f"{failed}). {TEMPORARY} If it stays, check the connection.") from None
+        raise AylaDestinationError(f"{failed}). {TEMPORARY} If it persists, check the connection.") from None

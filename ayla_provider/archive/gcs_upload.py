@@ -1,9 +1,9 @@
 """
-Uploads to Cloud Storage that continue where they were broken off.
+Uploads to Cloud Storage that continue after an interruption.
 
-google-cloud-storage sends a broken piece again, but gives up when the service has kept only a part of it; and it holds
-several copies of each piece in memory. So this speaks the JSON API's two upload protocols itself, with the credentials
-of a google-cloud-storage client and that library's own judgement of what to try again.
+google-cloud-storage repeats a failed piece, but gives up if the service kept only a part of it, and it holds several
+copies of each piece in memory. So this module implements the two upload protocols of the JSON API itself. What is
+retried, and for how long, is google-cloud-storage's own rule.
 """
 
 from __future__ import annotations
@@ -12,26 +12,21 @@ import contextlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote, urlencode, urlsplit
 
 from google.api_core import exceptions as google_errors
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from ayla_provider.transport.lean import LeanAdapter
-from ayla_provider.transport.session import CONNECTIONS, authorized_session
+from ayla_provider.transport.http import HttpClient, Response
 
 if TYPE_CHECKING:
-    import requests
-    from google.api_core.retry import Retry
-    from google.cloud import storage
-
-T = TypeVar("T")
+    from google.auth.credentials import Credentials
 
 AT_ONCE = 4 * 1024 * 1024
-"""Bytes up to which a file is sent in one request, with its metadata; larger ones are sent in pieces."""
+"""Bytes up to which a file is sent in one request, with its metadata; larger files are sent in pieces."""
 
 PIECE = 16 * 1024 * 1024
 """Bytes of a piece, which an upload keeps in memory; all but the last must be a multiple of 256 KiB."""
@@ -45,7 +40,7 @@ _FIELDS = "name,size,crc32c,generation"
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """What the service says of an object that it has stored."""
+    """What Cloud Storage says about an object that it stored."""
 
     size: int
     crc32c: str
@@ -56,16 +51,13 @@ class GcsUploader:
     """
     Uploads to one bucket. Thread-safe.
 
-    :param client: a google-cloud-storage client; its credentials and endpoint are used
-    :param retry: what is tried again, and for how long
+    :param credentials: the customer's, with a scope that allows to write
+    :param endpoint: Cloud Storage's URL
     """
 
-    def __init__(self, client: storage.Client, bucket: str, retry: Retry = DEFAULT_RETRY) -> None:
-        self._session = authorized_session(client._credentials)
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, LeanAdapter(pool_maxsize=CONNECTIONS))
-        self._url = f"{client.api_endpoint}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
-        self._retry = retry
+    def __init__(self, credentials: Credentials, bucket: str, endpoint: str) -> None:
+        self._http = HttpClient(credentials)
+        self._url = f"{endpoint}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
 
     def upload(
         self, name: str, stream: BinaryIO, *, size: int, crc32c: str, if_generation_match: int, content_type: str
@@ -73,12 +65,14 @@ class GcsUploader:
         """
         Store an object as a whole or not at all.
 
-        :param size: how many bytes the stream has
-        :param crc32c: base64; the service refuses a content that has another
-        :param if_generation_match: the generation that is to be replaced, 0 if there must be none
-        :raises google.api_core.exceptions.GoogleAPIError: as google-cloud-storage would
+        :param size: bytes in the stream
+        :param crc32c: base64; Cloud Storage refuses content with a different one
+        :param if_generation_match: the generation to replace, 0 if the object must not exist
+        :raises google.api_core.exceptions.GoogleAPIError: as google-cloud-storage does
+        :raises ValueError: if the stream is too short, or an answer is not valid
+        :raises AylaError: if the proxy or the certificate is refused
         """
-        # Stated ahead, the service itself refuses a content that doesn't have it, before the object exists.
+        # With the checksum in the metadata, Cloud Storage checks the content before the object exists.
         metadata = {"name": name, "crc32c": crc32c, "contentType": content_type}
         parameters = {"ifGenerationMatch": str(if_generation_match), "fields": _FIELDS}
         if size <= AT_ONCE:
@@ -95,66 +89,55 @@ class GcsUploader:
         ).encode()
         tail = f"\r\n--{boundary}--\r\n".encode()
         body = memoryview(bytearray(len(head) + size + len(tail)))
-        body[: len(head)], body[len(head) + size :] = head, tail
+        body[: len(head)] = head
         _fill(body[len(head) : len(head) + size], stream)
+        body[len(head) + size :] = tail
+        url = f"{self._url}?{urlencode({**parameters, 'uploadType': 'multipart'})}"
+        headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
 
         def send() -> Uploaded:
-            response = self._session.request(
-                "POST",
-                self._url,
-                params={**parameters, "uploadType": "multipart"},
-                data=_sendable(body),
-                headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-            )
-            return _uploaded(response)
+            response = self._http.request("POST", url, headers=headers, body=body, timeout=_TIMEOUT)
+            return _uploaded(response, "POST", url)
 
-        return self._tried(send)
+        return DEFAULT_RETRY(send)()  # type: ignore[no-any-return]
 
     def _in_pieces(
         self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
     ) -> Uploaded:
-        session_url = self._tried(lambda: self._open(metadata, parameters, size))
-        upload = _Upload(self._session, session_url, stream, size)
+        session_url = DEFAULT_RETRY(self._open_session)(metadata, parameters, size)
+        upload = _Upload(self._http, session_url, stream, size)
+        step = DEFAULT_RETRY(upload.step)
         try:
-            while (stored := self._tried(upload.step)) is None:
+            while (stored := step()) is None:
                 pass
         except BaseException:
             upload.cancel()
             raise
-        return stored
+        return stored  # type: ignore[no-any-return]
 
-    def _open(self, metadata: Mapping[str, str], parameters: Mapping[str, str], size: int) -> str:
-        response = self._session.request(
-            "POST",
-            self._url,
-            params={**parameters, "uploadType": "resumable"},
-            data=json.dumps(metadata).encode(),
-            headers={
-                "Content-Type": "application/json",
-                "X-Upload-Content-Length": str(size),
-                "X-Upload-Content-Type": metadata["contentType"],
-            },
-            timeout=_TIMEOUT,
-            allow_redirects=False,
-        )
-        if response.status_code not in (200, 201) or "Location" not in response.headers:
-            raise google_errors.from_http_response(response)  # type: ignore[no-untyped-call]
-        location = str(response.headers["Location"])
-        if not _is_of(self._url, location):
-            raise ValueError("the upload is to be continued at another host, which isn't sent the credentials")
+    def _open_session(self, metadata: Mapping[str, str], parameters: Mapping[str, str], size: int) -> str:
+        """Announce an upload in pieces, and return the URL that the pieces go to."""
+        url = f"{self._url}?{urlencode({**parameters, 'uploadType': 'resumable'})}"
+        headers = {
+            "Content-Type": "application/json",
+            "X-Upload-Content-Length": str(size),
+            "X-Upload-Content-Type": metadata["contentType"],
+        }
+        body = json.dumps(metadata).encode()
+        response = self._http.request("POST", url, headers=headers, body=body, timeout=_TIMEOUT)
+        if response.status not in (200, 201) or "Location" not in response.headers:
+            raise _api_error(response, "POST", url)
+        location = response.headers["Location"]
+        if not _is_same_service(self._url, location):
+            raise ValueError("the upload would continue at a different host, which must not get the credentials")
         return location
-
-    def _tried(self, function: Callable[[], T]) -> T:
-        return self._retry(function)()
 
 
 class _Upload:
-    """One resumable upload: the service says how much it has kept, and the next request begins there."""
+    """One upload in pieces: the service says how many bytes it kept, and the next request starts there."""
 
-    def __init__(self, session: requests.Session, url: str, stream: BinaryIO, size: int) -> None:
-        self._session = session
+    def __init__(self, http: HttpClient, url: str, stream: BinaryIO, size: int) -> None:
+        self._http = http
         self._url = url
         self._stream = stream
         self._size = size
@@ -162,11 +145,12 @@ class _Upload:
         """Bytes that the service is known to have."""
         self._buffer = memoryview(bytearray(min(PIECE, size)))
         self._piece = self._buffer[:0]
-        """What follows them, as far as it was read."""
+        """The bytes after them that were read from the stream."""
         self._in_doubt = False
+        """Whether the last request got no answer, so that the service may or may not have kept its bytes."""
 
     def step(self) -> Uploaded | None:
-        """Send the next piece, or ask what has become of the last one; return the object once it is stored."""
+        """Send the next piece, or ask what the service kept of the last one; return the object once it is stored."""
         if self._in_doubt:
             response = self._put(memoryview(b""), f"bytes */{self._size}")
         else:
@@ -177,47 +161,36 @@ class _Upload:
             end = self._kept + len(self._piece)
             self._in_doubt = True
             response = self._put(self._piece, f"bytes {self._kept}-{end - 1}/{self._size}")
-        if response.status_code != 308:
-            return _uploaded(response)
+        if response.status != 308:
+            return _uploaded(response, "PUT", self._url)
         self._in_doubt = False
         self._advance(response)
         return None
 
     def cancel(self) -> None:
-        """Let the service forget what it has kept; a courtesy, since it does so after a week by itself."""
-        # There is an error already, which says more than one of this would.
+        """Let the service delete what it kept now; otherwise it does so after a week."""
+        # The error that ends the upload matters more than an error here.
         with contextlib.suppress(Exception):
-            self._session.delete(self._url, timeout=5, allow_redirects=False)
+            self._http.request("DELETE", self._url, timeout=(5, 5))
 
-    def _put(self, piece: memoryview, content_range: str) -> requests.Response:
-        return self._session.put(
-            self._url,
-            data=_sendable(piece),
-            headers={"Content-Range": content_range},
-            timeout=_TIMEOUT,
-            allow_redirects=False,
-        )
+    def _put(self, piece: memoryview, content_range: str) -> Response:
+        headers = {"Content-Range": content_range}
+        return self._http.request("PUT", self._url, headers=headers, body=piece, timeout=_TIMEOUT)
 
-    def _advance(self, response: requests.Response) -> None:
-        stated = response.headers.get("Range")
-        match = re.fullmatch(r"bytes=0-(\d+)", stated) if stated else None
+    def _advance(self, response: Response) -> None:
+        match = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
         kept = int(match[1]) + 1 if match else 0
         if not self._kept <= kept <= self._kept + len(self._piece):
-            raise ValueError(f"the upload stands at byte {kept} by the service, at {self._kept} by the client")
+            raise ValueError(f"the service says that it kept {kept} bytes, after it had kept {self._kept} bytes")
         self._piece = self._piece[kept - self._kept :]
         self._kept = kept
 
 
-def _is_of(url: str, location: str) -> bool:
-    """Whether a session's URL is one of the service that gave it."""
+def _is_same_service(url: str, location: str) -> bool:
+    """Return whether a session's URL belongs to the service that returned it."""
     service, session = urlsplit(url), urlsplit(location)
     of_google = session.scheme == "https" and (session.hostname or "").endswith(".googleapis.com")
     return (service.scheme, service.netloc) == (session.scheme, session.netloc) or of_google
-
-
-def _sendable(buffer: memoryview) -> bytes:
-    # requests sends whatever is a buffer, which its type hints don't know.
-    return cast("bytes", buffer)
 
 
 def _fill(buffer: memoryview, stream: BinaryIO) -> None:
@@ -230,11 +203,22 @@ def _fill(buffer: memoryview, stream: BinaryIO) -> None:
         filled += len(content)
 
 
-def _uploaded(response: requests.Response) -> Uploaded:
-    if response.status_code not in (200, 201):
-        raise google_errors.from_http_response(response)  # type: ignore[no-untyped-call]
+def _uploaded(response: Response, method: str, url: str) -> Uploaded:
+    if response.status not in (200, 201):
+        raise _api_error(response, method, url)
     try:
-        stated = response.json()
-        return Uploaded(int(stated["size"]), str(stated["crc32c"]), int(stated["generation"]))
+        answer = json.loads(response.data)
+        return Uploaded(int(answer["size"]), str(answer["crc32c"]), int(answer["generation"]))
     except (KeyError, TypeError) as error:
-        raise ValueError(f"the answer to the upload isn't that of an object: {error!r}") from None
+        raise ValueError(f"the answer to the upload does not describe an object: {error!r}") from None
+
+
+def _api_error(response: Response, method: str, url: str) -> google_errors.GoogleAPICallError:
+    """Return the error that google-cloud-storage raises for an answer."""
+    try:
+        problem: Any = json.loads(response.data)["error"]
+        message, errors = problem["message"], problem.get("errors", ())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, errors = response.data.decode(errors="replace") or "unknown error", ()
+    text = f"{method} {url}: {message}"
+    return google_errors.from_http_status(response.status, text, errors=errors)  # type: ignore[no-any-return,no-untyped-call]

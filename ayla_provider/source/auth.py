@@ -18,8 +18,8 @@ from urllib3.util.retry import Retry
 
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.source.guard import SignInGuard
-from ayla_provider.source.settings import AylaSettings, Network
-from ayla_provider.transport.network import cause, mount
+from ayla_provider.source.settings import AylaSettings
+from ayla_provider.transport.network import Network, configure, describe_error
 
 log = logging.getLogger(__name__)
 
@@ -259,8 +259,8 @@ class TokenProvider:
             response = self._http.request(method, url, timeout=TIMEOUT, allow_redirects=False, **arguments)
         except requests.RequestException as error:
             raise AylaUnavailable(
-                f"{what}: no answer from {url} ({cause(error)}). Check the address in the connection, and that "
-                "this machine reaches it."
+                f"{what}: no answer from {url} ({describe_error(error)}). Check the address in the connection, and "
+                "that this machine reaches it."
             ) from None
         if response.is_redirect or response.is_permanent_redirect:
             raise AylaUnavailable(
@@ -317,7 +317,7 @@ def _http_session(settings: AylaSettings) -> requests.Session:
             backoff_jitter=_BACKOFF,
             raise_on_status=False,
         )
-        mount(session, settings.network, prefix, max_retries=retry)
+        configure(session, settings.network, prefix, max_retries=retry)
     return session
 
 

@@ -1,4 +1,4 @@
-"""What a vendor's bucket must be able to do, whoever's cloud it stands in."""
+"""What a bucket of the vendor must be able to do, in any cloud."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from ayla_provider.domain.hour import format_folder
 from ayla_provider.domain.paths import ExportFile
 
 MOST_PAGES = 10_000
-"""Of a thousand objects each: more than any interval has."""
+"""Pages of a listing, of a thousand objects each: more than any interval has."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceObject:
-    """An object as a listing states it."""
+    """An object as a listing describes it."""
 
     name: str
     size: int
     """Bytes."""
     crc32c: str | None
-    """Base64 of the big-endian CRC32C; None where listings don't state it."""
+    """Base64 of the big-endian CRC32C; None where listings don't have it."""
     generation: int
-    """Becomes another one, and larger, when the object is replaced."""
+    """Grows when the object is replaced."""
     created: datetime
-    """Of this generation: aware, UTC."""
+    """When this generation was created: aware, UTC."""
     etag: str = ""
-    """What a request for this content, and no other, names; empty where the generation does."""
+    """Identifies the content in a download request; empty where the generation does."""
 
 
 class PassingError(Exception):
-    """An answer that may be better next time."""
+    """A failure that another attempt may not have."""
 
 
 @contextlib.contextmanager
-def broken_off(*kinds: type[Exception]) -> Iterator[None]:
+def translate_connection_errors(*kinds: type[Exception]) -> Iterator[None]:
     """
-    Turn the errors by which a store's library tells of a broken connection into one.
+    Turn the errors that a store's library raises for a broken connection into one.
 
     :raises PassingError: for any of these kinds
     """
@@ -50,16 +50,16 @@ def broken_off(*kinds: type[Exception]) -> Iterator[None]:
 
 
 class Download(Protocol):
-    """The bytes of an object from some offset on."""
+    """The bytes of an object, from an offset on."""
 
     md5: str | None
-    """Of the whole object, in hexadecimal, where the store states it for certain."""
+    """MD5 of the whole object, in hexadecimal; None where the store doesn't guarantee it."""
 
     def read(self, size: int) -> bytes:
         """
-        Return up to ``size`` bytes; none if the answer is over.
+        Return up to ``size`` bytes; empty at the end of the answer.
 
-        :raises PassingError: if it was broken off
+        :raises PassingError: if the connection breaks
         """
 
     def close(self) -> None:
@@ -67,42 +67,46 @@ class Download(Protocol):
 
 
 class Source(Protocol):
-    """A bucket of the vendor's, read alone."""
+    """A bucket of the vendor, which is only read."""
 
     url: str
     """Such as ``gs://bucket``."""
     client: Any
-    """Of the store's own library."""
+    """The client of the store's own library."""
     requests: int
-    """How many answers to listings there were."""
+    """How many pages of listings were received."""
 
     def objects(
         self, prefix: str, what: str, *, start_offset: str = "", end_offset: str = "", max_results: int | None = None
     ) -> Iterator[SourceObject]:
         """
-        Yield the objects below a prefix, in the order of their names' bytes.
+        Yield the objects below a prefix, ordered by the bytes of their names.
 
-        :param what: what is listed, for errors
-        :param start_offset: the first name that may be listed
-        :param end_offset: the first name that may not, if it isn't empty
-        :raises AylaError: if it can't be listed
+        :param what: describes the listing in errors
+        :param start_offset: only names from this one on
+        :param end_offset: only names before this one; empty for no limit
+        :raises AylaError: if the bucket can't be listed
         """
 
     def folders(self, prefix: str, what: str) -> list[str]:
         """
         Return the names of the folders directly below a prefix.
 
-        :raises AylaError: if they can't be listed
+        :raises AylaError: if the bucket can't be listed
         """
 
     def open(self, file: ExportFile, offset: int, end: int | None = None) -> Download:
         """
-        Open an object for reading, in the very generation that was listed.
+        Start a download of the generation that was listed.
 
-        :param end: up to which byte, exclusive; None for all
-        :raises PassingError: if it may be possible next time
-        :raises AylaError: if it isn't
+        :param offset: the first byte
+        :param end: the byte after the last one; None for all
+        :raises PassingError: for a failure that another attempt may not have
+        :raises AylaError: for any other failure
         """
+
+    def close(self) -> None:
+        """Close all connections; the next request opens new ones."""
 
 
 def describe_file(file: ExportFile) -> str:
@@ -111,7 +115,7 @@ def describe_file(file: ExportFile) -> str:
 
 
 def byte_range(offset: int, end: int | None) -> str:
-    """Return what a request's header says of the bytes that are wanted; nothing if all are."""
+    """Return the value of the header ``Range``; empty for the whole object."""
     if end is not None:
         return f"bytes={offset}-{end - 1}"
     return f"bytes={offset}-" if offset else ""

@@ -3,62 +3,52 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import requests
 from google.api_core import exceptions as google_errors
 from google.auth.exceptions import GoogleAuthError
-from google.cloud import storage
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaTransferError, AylaUnavailable
-from ayla_provider.source.bucket import MOST_PAGES, PassingError, SourceObject, broken_off, byte_range, describe_file
-from ayla_provider.source.settings import STORAGE_ENDPOINT, Network
-from ayla_provider.transport.session import authorized_session
+from ayla_provider.source.bucket import (
+    MOST_PAGES,
+    PassingError,
+    SourceObject,
+    byte_range,
+    describe_file,
+    translate_connection_errors,
+)
+from ayla_provider.source.settings import STORAGE_ENDPOINT
+from ayla_provider.transport.cloud_storage import storage_client
+from ayla_provider.transport.http import HttpClient, Response
+from ayla_provider.transport.network import Network
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
+    from google.cloud import storage
 
     from ayla_provider.domain.paths import ExportFile
 
 TIMEOUT = (10, 60)
-"""Seconds to connect, and to wait for an answer or for the next bytes."""
+"""Seconds to connect, and to wait for an answer or for its next bytes."""
 
 _FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
-_PASSING = (401, 408, 429, 500, 502, 503, 504)
-_BROKEN = (RequestException, HTTPError, OSError, GoogleAuthError)
+_TEMPORARY_ERRORS = (401, 408, 429, 500, 502, 503, 504)
+_CONNECTION_ERRORS = (HTTPError, OSError, GoogleAuthError)
 _BLOCK = 1024 * 1024
-
-
-def storage_client(credentials: Credentials, endpoint: str, network: Network | None = None) -> storage.Client:
-    """
-    Return a google-cloud-storage client with these credentials.
-
-    :param endpoint: Cloud Storage's URL; stated always, so that ``STORAGE_EMULATOR_HOST``, which may be meant for
-        another bucket, doesn't catch the vendor's
-    :param network: see :func:`~ayla_provider.transport.session.authorized_session`
-    """
-    # The library asks for each bucket's metadata in the background, which a downscoped token is refused.
-    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-    return storage.Client(
-        project="-",
-        credentials=credentials,
-        client_options={"api_endpoint": endpoint},
-        _http=authorized_session(credentials, network),
-    )
 
 
 class GcsSource:
     """
-    A bucket in Cloud Storage.
+    A bucket in Cloud Storage: listed with Google's client, downloaded from with :class:`HttpClient`.
 
     :param credentials: the vendor's, such as :meth:`ayla_provider.source.auth.TokenProvider.credentials`
-    :param endpoint: Cloud Storage's URL
-    :param network: proxy and CAs, where they aren't as the environment says
+    :param endpoint: Cloud Storage's URL. It is always set, because ``STORAGE_EMULATOR_HOST`` may be meant for the
+        customer's bucket.
+    :param network: proxy and CAs; the environment decides what it doesn't set
     """
 
     def __init__(
@@ -74,13 +64,14 @@ class GcsSource:
         self.bucket = bucket
         self.url = f"gs://{bucket}"
         self.requests = 0
-        self._base = f"{endpoint}/download/storage/v1/b/{quote(bucket, safe='')}/o/"
+        self._http = HttpClient(credentials, network)
+        self._downloads = f"{endpoint}/download/storage/v1/b/{quote(bucket, safe='')}/o/"
 
     def objects(
         self, prefix: str, what: str, *, start_offset: str = "", end_offset: str = "", max_results: int | None = None
     ) -> Iterator[SourceObject]:
         """See :class:`~ayla_provider.source.bucket.Source`."""
-        with translated(what):
+        with translate_errors(what):
             listed = self.client.list_blobs(
                 self.bucket,
                 prefix=prefix,
@@ -96,7 +87,7 @@ class GcsSource:
 
     def folders(self, prefix: str, what: str) -> list[str]:
         """See :class:`~ayla_provider.source.bucket.Source`."""
-        with translated(what):
+        with translate_errors(what):
             listed = self.client.list_blobs(
                 self.bucket,
                 prefix=prefix,
@@ -105,32 +96,28 @@ class GcsSource:
                 page_size=1000,
                 timeout=TIMEOUT,
             )
-            names = sorted({name for page in self._pages(listed, what) for name in page.prefixes})
-            return [name[len(prefix) : -1] for name in names]
+            names: set[str] = set()
+            for page in self._pages(listed, what):
+                names.update(page.prefixes)
+            return sorted(name[len(prefix) : -1] for name in names)
 
     def _pages(self, listing: Any, what: str) -> Iterator[Any]:
-        """Yield the pages of a listing; one that has no end is none."""
+        """Yield the pages of a listing, and stop one that never ends."""
         for number, page in enumerate(listing.pages):
             self.requests += 1
             if number >= MOST_PAGES:
-                raise AylaUnavailable(f"{what}: there is no end to it after {MOST_PAGES} pages. {TEMPORARY}")
+                raise AylaUnavailable(f"{what} does not end after {MOST_PAGES} pages. {TEMPORARY}")
             yield page
 
     def open(self, file: ExportFile, offset: int, end: int | None = None) -> _GcsDownload:
         """See :class:`~ayla_provider.source.bucket.Source`."""
-        # Accept-Encoding: gzip keeps Cloud Storage from unpacking what is stored packed: the checksum is of that.
+        # With "gzip", Cloud Storage sends packed objects as they are; the checksum in the listing is of those bytes.
         headers = {"Accept-Encoding": "gzip"}
-        if asked := byte_range(offset, end):
-            headers["Range"] = asked
-        with broken_off(*_BROKEN):
-            # The client's own session, so that to close the client closes all.
-            response = self.client._http.get(
-                self._base + quote(file.name, safe=""),
-                params={"alt": "media", "generation": str(file.generation)},
-                headers=headers,
-                stream=True,
-                timeout=TIMEOUT,
-            )
+        if wanted := byte_range(offset, end):
+            headers["Range"] = wanted
+        url = f"{self._downloads}{quote(file.name, safe='')}?alt=media&generation={file.generation}"
+        with translate_connection_errors(*_CONNECTION_ERRORS):
+            response = self._http.request("GET", url, headers=headers, timeout=TIMEOUT, stream=True)
             try:
                 _check(response, file, offset)
             except BaseException:
@@ -138,88 +125,97 @@ class GcsSource:
                 raise
         return _GcsDownload(response)
 
+    def close(self) -> None:
+        """Close all connections; the next request opens new ones."""
+        self.client.close()
+        self._http.close()
+
 
 class _GcsDownload:
     md5: str | None = None
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
 
     def read(self, size: int) -> bytes:
-        with broken_off(*_BROKEN):
-            return cast("bytes", self._response.raw.read(size, decode_content=False))
+        with translate_connection_errors(*_CONNECTION_ERRORS):
+            return self._response.read(size)
 
     def close(self) -> None:
         self._response.close()
 
 
-def _check(response: requests.Response, file: ExportFile, offset: int) -> None:
-    status = response.status_code
+def _check(response: Response, file: ExportFile, offset: int) -> None:
+    """Make sure that the content of an answer begins at an offset."""
+    status = response.status
     if status == 206:
         if not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
-            raise PassingError("the answer starts at another byte than asked for")
+            raise PassingError("the answer starts at a different byte than requested")
         return
     if status == 200:
-        # The whole object again, from a server without ranges: pass over what is known.
-        known = offset
-        while known:
-            passed = response.raw.read(min(_BLOCK, known), decode_content=False)
-            if not passed:
-                raise PassingError("the answer ended early")
-            known -= len(passed)
+        _skip(response, offset)
         return
-    if status in _PASSING:
+    if status in _TEMPORARY_ERRORS:
         raise PassingError(f"Cloud Storage answered {status} {response.reason}")
     what = describe_file(file)
     if status == 404:
         raise AylaTransferError(
-            f"{what}: generation {file.generation} vanished or was replaced after it was listed. The task's "
-            "next try lists the hour again and takes what stands there then."
+            f"{what}: generation {file.generation} vanished or was replaced after it was listed. The task's next "
+            "attempt lists the hour again and copies what exists then."
         )
     if status == 403:
         raise AylaAccessDenied(
-            f"{what}: Cloud Storage refuses the download (403). Ayla's token reads below <oem_id>/ alone: check "
+            f"{what}: Cloud Storage refuses the download (403). Ayla's token can only read below <oem_id>/: check "
             "oem_id and bucket in the connection."
         )
     raise AylaUnavailable(f"{what}: Cloud Storage answered {status} {response.reason} to the download. {TEMPORARY}")
+
+
+def _skip(response: Response, size: int) -> None:
+    """Read past the bytes that a server without ranges sends again."""
+    while size:
+        skipped = response.read(min(_BLOCK, size))
+        if not skipped:
+            raise PassingError("the answer ended early")
+        size -= len(skipped)
 
 
 def _object(blob: storage.Blob, what: str) -> SourceObject:
     facts = (blob.size, blob.crc32c, blob.generation, blob.time_created)
     if any(fact is None for fact in facts) or blob.size < 0 or blob.generation < 0 or not isinstance(blob.crc32c, str):
         raise AylaUnavailable(
-            f"{what}: the entry of {blob.name!r} lacks size, crc32c, generation or timeCreated, or has an impossible "
-            f"one. {TEMPORARY}"
+            f"{what}: size, crc32c, generation or timeCreated of {blob.name!r} is missing or not valid. {TEMPORARY}"
         )
     return SourceObject(blob.name, *facts)
 
 
 @contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """
     Turn the errors of google-cloud-storage into errors that say what to do.
 
-    :param what: what was tried, for the message
-    :raises AylaAccessDenied: for 403 and a bucket that isn't there
+    :param what: what was attempted, for the message
+    :raises AylaAccessDenied: for 403, and for a bucket that doesn't exist
     :raises AylaUnavailable: for everything else
     """
     try:
         yield
     except google_errors.Forbidden as error:
         raise AylaAccessDenied(
-            f"{what}: Cloud Storage refuses it (403: {_reason(error)}). Ayla's token reads below <oem_id>/ in Ayla's "
-            "bucket alone: check oem_id and bucket in the connection against the dashboard (OEM Profile, Data Export)."
+            f"{what}: Cloud Storage denies access (403: {_reason(error)}). Ayla's token can only read below <oem_id>/ "
+            "in Ayla's bucket: compare oem_id and bucket in the connection with the dashboard (OEM Profile, Data "
+            "Export)."
         ) from None
     except google_errors.NotFound as error:
         raise AylaAccessDenied(
-            f"{what}: there is no such bucket or object (404: {_reason(error)}). Check bucket in the connection."
+            f"{what}: the bucket or object does not exist (404: {_reason(error)}). Check bucket in the connection."
         ) from None
     except (google_errors.GoogleAPIError, GoogleAuthError, RequestException) as error:
-        # Where it was asked again until the time was over, the error of that holds the last one.
+        # A RetryError, which ends the library's retries, keeps the last error as its cause.
         code = getattr(getattr(error, "cause", None) or error, "code", None)
-        told = f"Cloud Storage answered {int(code)}" if code else "no answer from Cloud Storage"
-        raise AylaUnavailable(f"{what}: {told} ({_reason(error)}), also when asked again. {TEMPORARY}") from None
-    # What the library makes of a malformed answer.
+        problem = f"Cloud Storage answered {int(code)}" if code else "no answer from Cloud Storage"
+        raise AylaUnavailable(f"{what}: {problem} ({_reason(error)}), also after retries. {TEMPORARY}") from None
+    # What the library raises for a malformed answer.
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({_reason(error)}). {TEMPORARY}") from None
 

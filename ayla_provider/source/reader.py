@@ -1,4 +1,4 @@
-"""One generation of one object of the export, read as a stream: resumed where it broke off, and verified."""
+"""Reads one generation of one object of the export as a stream, resumes it after interruptions, and verifies it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ log = logging.getLogger(__name__)
 _TRIES_WITHOUT_PROGRESS = 6
 
 _BACKOFF = 0.5
-"""Seconds from which the waits between them double."""
+"""Seconds; the waits between tries double from here."""
 
 
 class CorruptedError(AylaTransferError):
-    """What arrived isn't what the listing states."""
+    """The bytes that arrived don't have the checksum in the listing."""
 
 
 class ExportReader:
     """
-    A stream over one generation of one object, which continues where it was broken off.
+    A stream over one generation of one object. After an interruption it continues with the next byte.
 
-    It keeps a running checksum over all that it hands out, across interruptions, and raises before the last byte
-    if the whole isn't what the listing states: whoever reads it can't complete a wrong copy. (google-cloud-storage's
-    own check covers whole downloads alone, not resumed ones.)
+    A running checksum covers all bytes that were read, across interruptions. If it differs from the listing's, reading
+    the last byte raises, so nobody can complete a wrong copy. (google-cloud-storage checks whole downloads, but not
+    resumed ones.)
 
     :param stop: when set, the next read raises
     :param on_bytes: called with the number of bytes of each block
@@ -52,25 +52,25 @@ class ExportReader:
         self._download: Download | None = None
         self._offset = 0
         self._checksum = Crc32c()
-        # Where listings state no CRC32C there may be an MD5.
+        # Where listings have no CRC32C, the download may have an MD5.
         self._md5 = None if file.crc32c else hashlib.md5(usedforsecurity=False)
-        self._stated_md5: str | None = None
+        self._expected_md5: str | None = None
         self._lines = Lines()
 
     def tell(self) -> int:
-        """Return how many bytes were handed out."""
+        """Return how many bytes were read."""
         return self._offset
 
     @property
     def lines(self) -> int | None:
-        """How many lines the whole has; None before all of it was handed out."""
+        """How many lines the object has; None before it was read to its end."""
         return self._lines.count if self._offset == self._file.size else None
 
     def read(self, size: int = -1) -> bytes:
         """
         Return up to ``size`` bytes, fewer only at the end.
 
-        :raises AylaTransferError: if the object vanished, changed, or isn't what the listing states
+        :raises AylaTransferError: if the object vanished, changed, or doesn't have the checksum in the listing
         :raises AylaUnavailable: if it can't be continued
         """
         left = self._file.size - self._offset
@@ -99,17 +99,17 @@ class ExportReader:
 
     @property
     def crc32c(self) -> str:
-        """The base64 CRC32C of what was handed out."""
+        """The base64 CRC32C of what was read."""
         return self._checksum.base64
 
     def _verify(self) -> None:
-        name, found, stated = "crc32c", self.crc32c, self._file.crc32c
-        if self._md5 and self._stated_md5:
-            name, found, stated = "MD5", self._md5.hexdigest(), self._stated_md5
-        if stated and found != stated:
+        kind, actual, expected = "crc32c", self.crc32c, self._file.crc32c
+        if self._md5 and self._expected_md5:
+            kind, actual, expected = "MD5", self._md5.hexdigest(), self._expected_md5
+        if expected and actual != expected:
             raise CorruptedError(
-                f"{describe_file(self._file)}: the bytes that arrived have {name} {found}, the vendor's bucket states "
-                f"{stated}; nothing was stored. If it happens again, report it to Ayla support."
+                f"{describe_file(self._file)}: the downloaded bytes have {kind} {actual}, but the vendor's bucket "
+                f"says {expected}. Nothing was stored. If this happens again, report it to Ayla support."
             )
 
     def _block(self, size: int) -> bytes:
@@ -117,8 +117,8 @@ class ExportReader:
         for attempt in range(_TRIES_WITHOUT_PROGRESS):
             if self._stop.is_set():
                 raise AylaTransferError(
-                    f"{describe_file(self._file)}: stopped at byte {self._offset}, since the task was ended; nothing "
-                    "of it was stored. The next try does what is left; clear the task if it has none."
+                    f"{describe_file(self._file)}: stopped at byte {self._offset} because the task was ended. "
+                    "Nothing was stored. The next attempt copies the rest; clear the task if no retries are left."
                 )
             if attempt:
                 delay = min(_BACKOFF * 2**attempt, 20.0) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads, protects nothing
@@ -127,17 +127,16 @@ class ExportReader:
             try:
                 if self._download is None:
                     self._download = self._source.open(self._file, self._offset)
-                    self._stated_md5 = self._download.md5
+                    self._expected_md5 = self._download.md5
                 if block := self._download.read(size):
                     return block
                 problem = "the answer ended early"
-            except PassingError as passing:
-                problem = str(passing)
+            except PassingError as error:
+                problem = str(error)
             self.close()
         raise AylaUnavailable(
             f"{describe_file(self._file)}: the download stopped at byte {self._offset} of {self._file.size} and can't "
-            f"be continued ({problem}, {_TRIES_WITHOUT_PROGRESS} tries). This usually passes: the task's retries will "
-            "try again."
+            f"be continued ({problem}, {_TRIES_WITHOUT_PROGRESS} tries). {PASSES}"
         )
 
 

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.domain.events import EventType, parse_event_type
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.transport.network import Network
 
 REGIONS = {
     "us": "user-field.aylanetworks.com",
@@ -26,7 +27,7 @@ REGIONS = {
     "us-dev": "user-dev.aylanetworks.com",
     "cn-dev": "user-dev.ayla.com.cn",
 }
-"""Region to the host of its user service (Ayla's API documentation). Dedicated tenants have a host of their own."""
+"""Region to the host of its user service, from Ayla's API documentation. Dedicated tenants have a host of their own."""
 
 STORAGE_ENDPOINT = "https://storage.googleapis.com"
 
@@ -35,21 +36,8 @@ _MOST_MINUTES = 30 * 24 * 60
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """
-    How the hosts of a connection are reached. What isn't set here is as the standard environment variables say.
-
-    :param proxy: the URL of a proxy, with user and password if it wants them; hosts in ``NO_PROXY`` go without
-    :param ca_file: a PEM file of the CAs to trust, in the place of the public ones
-    """
-
-    proxy: str | None = field(default=None, repr=False)
-    ca_file: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class AylaSettings:
-    """What it takes to sign in, to get a storage token, and to find the export. Secrets don't show in its repr."""
+    """What is needed to sign in, to get a storage token, and to find the export. Its repr shows no secrets."""
 
     user_url: str
     acs_url: str
@@ -61,7 +49,7 @@ class AylaSettings:
     bucket: str
     storage_endpoint: str = STORAGE_ENDPOINT
     event_folders: Mapping[EventType, str] = field(default_factory=dict)
-    """Event type to the spelling of its folder, where it was set by hand."""
+    """Event type to the spelling of its folder, where the connection sets it."""
     network: Network = field(default_factory=Network)
     rule: ArrivalRule = field(default_factory=ArrivalRule)
     """When an hour counts as complete."""
@@ -80,9 +68,9 @@ class AylaSettings:
         """
         Check the fields of a connection.
 
-        :param conn_id: the connection's id, for the errors
+        :param conn_id: the connection's id, for errors
         :param extra: the connection's extra, with the keys of its form
-        :raises AylaConfigError: naming every field that is missing, or the one that is malformed
+        :raises AylaConfigError: with all missing fields, or the first one that is not valid
         """
         extra = {key: value.strip() if isinstance(value, str) else value for key, value in extra.items()}
         extra = {key: value for key, value in extra.items() if value not in (None, "")}
@@ -117,7 +105,7 @@ class AylaSettings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """All that must stand in no log: of the proxy its URL, and its password as written and as meant."""
+        """Values that must not appear in logs: also the proxy's URL, and its password with and without encoding."""
         written = urlsplit(self.network.proxy or "").password or ""
         proxy = (self.network.proxy or "", written, unquote(written)) if written else ()
         return tuple(dict.fromkeys((self.password, self.app_secret, *proxy)))
@@ -125,9 +113,9 @@ class AylaSettings:
     @property
     def fingerprint(self) -> str:
         """
-        A keyed hash of all that a sign-in is decided by, to recognise it by without knowing it.
+        A keyed hash of everything that a sign-in depends on, which identifies it without revealing it.
 
-        The key is the app secret, so that the hash alone doesn't let anybody try passwords.
+        The key is the app secret, so that nobody can guess passwords with the hash alone.
         """
         message = "\0".join((self.user_url, self.email, self.password, self.app_id))
         return hmac.new(self.app_secret.encode(), message.encode(), hashlib.sha256).hexdigest()[:32]
@@ -165,19 +153,19 @@ class _Checks:
 
     def url(self, name: str, value: str, port: int | None = None) -> str:
         parts, own_port = _split(value.strip())
-        # The value isn't shown: a URL with user information would show a password.
+        # The message doesn't show the value, which may contain a password.
         if "@" in parts.netloc:
-            raise self.fail(name, "holds a user or password: they belong in the fields of that name")
+            raise self.fail(name, "contains a user or password: put them into the fields of that name")
         host = parts.hostname or ""
         if parts.scheme not in ("http", "https") or not _is_host(host) or own_port == 0:
-            raise self.fail(name, "is no URL: expected https://host/path")
+            raise self.fail(name, "is not a valid URL: expected https://host/path")
         if parts.query or parts.fragment:
-            raise self.fail(name, "has a query or fragment, which has no place in it")
+            raise self.fail(name, "has a query or fragment: remove it")
         if parts.scheme == "http" and not self.allow_http and not _is_loopback(host):
             raise self.fail(
                 name,
-                f"is plain http to {host}, which would send secrets in clear: use https, or set allow_http "
-                "to true if this is a test server of yours",
+                f"uses plain http to {host}, which would send secrets unencrypted: use https, or set allow_http "
+                "to true if this is your own test server",
             )
         if port and not own_port:
             parts = parts._replace(netloc=f"{parts.netloc}:{port}")
@@ -200,18 +188,19 @@ class _Checks:
 
     def network(self, proxy: object, ca_file: object) -> Network:
         return Network(
-            None if proxy is None else self.proxy(str(proxy)), None if ca_file is None else self.ca_file(str(ca_file))
+            proxy=None if proxy is None else self.proxy(str(proxy)),
+            ca_file=None if ca_file is None else self.ca_file(str(ca_file)),
         )
 
     def proxy(self, value: str) -> str:
-        # The value isn't shown: it may hold a password.
+        # The message doesn't show the value, which may contain a password.
         parts, port = _split(value if "://" in value else f"http://{value}")
         whole = parts.path in ("", "/") and not parts.query and not parts.fragment
         if parts.scheme not in ("http", "https") or not _is_host(parts.hostname or "") or port == 0 or not whole:
             raise self.fail(
                 "proxy",
-                "is no URL of a proxy: expected http://host:port or http://user:password@host:port, with what is "
-                "neither letter nor digit in user and password percent-encoded",
+                "is not a valid URL of a proxy: expected http://host:port or http://user:password@host:port, with "
+                "special characters in user and password percent-encoded",
             )
         return f"{parts.scheme}://{parts.netloc}"
 
@@ -222,13 +211,13 @@ class _Checks:
             Path(value).open("rb").close()
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
         except ssl.SSLError:
-            raise self.fail("ca_file", f"is {value!r}, which holds no certificate in PEM form") from None
+            raise self.fail("ca_file", f"is {value!r}, which contains no certificate in PEM format") from None
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
+            reason = getattr(error, "strerror", None) or error
             raise self.fail(
                 "ca_file",
-                f"is {value!r}, which can't be read ({why}): the file has to be on each machine that runs tasks, "
-                "triggers or the connection's test, and readable there",
+                f"is {value!r}, which can't be read ({reason}): the file must exist and be readable on each machine "
+                "that runs tasks, triggers or the connection's test",
             ) from None
         return value
 
@@ -239,15 +228,15 @@ class _Checks:
             except ValueError:
                 value = None
         if not isinstance(value, Mapping):
-            raise self.fail("event_folders", 'is no JSON object such as {"datapoint_ack": "DatapointAck"}')
+            raise self.fail("event_folders", 'is not a JSON object such as {"datapoint_ack": "DatapointAck"}')
         folders: dict[EventType, str] = {}
         for event_type, folder in value.items():
             if not isinstance(folder, str) or not folder or "/" in folder:
-                raise self.fail("event_folders", f"gives {event_type!r} no folder name without slashes")
+                raise self.fail("event_folders", f"gives {event_type!r} a folder that is not a name without slashes")
             try:
                 known = parse_event_type(str(event_type))
             except AylaConfigError as error:
-                raise self.fail("event_folders", f"names no event type: {error}") from None
+                raise self.fail("event_folders", f"has a key that is not an event type: {error}") from None
             if known in folders:
                 raise self.fail("event_folders", f"names event type {known} twice")
             folders[known] = folder
@@ -255,7 +244,7 @@ class _Checks:
 
 
 def _split(url: str) -> tuple[SplitResult, int | None]:
-    """Return a URL's parts and port; no parts if it can't be read."""
+    """Return a URL's parts and port; empty parts for a malformed URL."""
     try:
         parts = urlsplit(url)
         return parts, parts.port

@@ -1,1 +1,1 @@
-"""How bytes travel: HTTP connections, and the checksums that are computed on the way. No Airflow."""
+"""HTTP connections, and the checksums that are computed while bytes stream by. No Airflow."""

@@ -1,46 +1,180 @@
-"""The way to all of a connection's hosts: user service, credentials service and Cloud Storage alike."""
+"""
+How this machine reaches a host: proxy, CA certificates, user agent, and what went wrong if it doesn't.
+
+The rule is the same for requests (sign-in, listings) and for urllib3 (downloads, uploads; see
+:mod:`ayla_provider.transport.http`).
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import requests
-from requests.utils import select_proxy, should_bypass_proxies
-from urllib3.exceptions import HTTPError
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy, should_bypass_proxies
+from urllib3.exceptions import HTTPError, ProxyError
 
+from ayla_provider import __version__
 from ayla_provider.errors import AylaConfigError, AylaError, AylaUnavailable
-from ayla_provider.source.settings import Network
-from ayla_provider.transport.lean import LeanAdapter
+
+USER_AGENT = f"airflow-provider-ayla/{__version__}"
+
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_WRONG_NAME = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+_WRONG_TIME = (9, 10)
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
-def cause(error: BaseException) -> str:
-    """Return the innermost reason of a requests error; the outer ones repeat it with addresses of objects."""
-    inner = list(_chain(error))[-1]
-    text = str(inner) if inner is error else f"{type(inner).__name__}: {inner}"
-    return text[:500]
-
-
-def mount(session: requests.Session, network: Network, prefix: str, **adapter: Any) -> None:
-    """Let a session's requests to what begins with a prefix go the way that a connection or the environment says."""
-    # With an auth of its own, requests doesn't put a password from ~/.netrc in the place of a token.
-    session.auth = lambda request: request
-    session.mount(prefix, _NetworkAdapter(network, **adapter))
-
-
-class _NetworkAdapter(LeanAdapter):
+@dataclass(frozen=True, slots=True)
+class Network:
     """
-    Sends requests through the right proxy and with the right CAs, and says in plain words why one can't be sent.
+    How the hosts of a connection are reached. The standard environment variables decide what is not set here.
 
-    What the connection sets goes before the environment. requests alone would have it the other way round, and would
-    send a proxy's password along in some errors. TLS is verified, whoever asks for it to be not.
+    :param proxy: URL of a proxy, with user and password if it needs them; hosts in ``NO_PROXY`` don't use it
+    :param ca_file: a PEM file with the CAs to trust instead of the public ones
     """
+
+    proxy: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+
+    def route(self, url: str) -> Route:
+        """
+        Return how to reach the host of a URL.
+
+        :raises AylaConfigError: if the environment names a proxy or a CA bundle that can't be used
+        """
+        parts = urlsplit(url)
+        if self.proxy:
+            source = "proxy in the connection"
+            proxy = None if should_bypass_proxies(url, None) else self.proxy
+        else:
+            source = f"{parts.scheme.upper()}_PROXY (or ALL_PROXY) in the environment"
+            proxy = select_proxy(url, get_environ_proxies(url))
+        if proxy and "://" not in proxy:
+            proxy = f"http://{proxy}"
+        if proxy and not _is_url(proxy):
+            raise AylaConfigError(f"{source} is not a valid URL: expected http://user:password@host:port")
+        return Route(parts.netloc, proxy, source, self.ca_file or _ca_bundle_of_environment())
+
+
+def _ca_bundle_of_environment() -> str | None:
+    path = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
+    if path and not Path(path).exists():
+        raise AylaConfigError(f"{' or '.join(_CA_VARIABLES)} in the environment names {path}, which does not exist")
+    return path
+
+
+def _is_url(proxy: str) -> bool:
+    try:
+        return urlsplit(proxy).port != 0
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    How one host is reached.
+
+    :param host: with its port, for messages
+    :param proxy: URL of the proxy, None for a direct connection
+    :param proxy_source: which setting names the proxy, for messages
+    :param ca_bundle: a PEM file or a folder with the CAs to trust, None for the public ones
+    """
+
+    host: str
+    proxy: str | None = field(repr=False)
+    proxy_source: str
+    ca_bundle: str | None
+
+    def refused_by_proxy(self, status: int) -> bool:
+        """Return whether an answer comes from the proxy, which wants a (different) password."""
+        return status == 407 and self.proxy is not None
+
+    def proxy_refusal(self) -> AylaError:
+        """Return the error for a proxy that wants a (different) password."""
+        return AylaConfigError(
+            f"{self.host} can't be reached: {self._proxy_name} requires a user and a password, or rejects the ones it "
+            "got (407). Put them into its URL, http://user:password@host:port, with special characters "
+            "percent-encoded."
+        )
+
+    def explain(self, error: Exception, temporary: Callable[[str], Exception]) -> Exception:
+        """
+        Return an error that says in plain words why a request got no answer, without any secret.
+
+        :param error: what requests or urllib3 raised
+        :param temporary: makes the error for a failure that another attempt may not have
+        """
+        causes = list(_causes(error))
+        innermost = causes[-1]
+        tunnel = re.search(r"Tunnel connection failed: (\d{3}) ?([^'\")]*)", str(innermost))
+        if tunnel:
+            return self._tunnel_failure(tunnel[1], tunnel[2], temporary)
+        at_proxy = any(isinstance(cause, ProxyError) for cause in causes)
+        host = self._proxy_name if at_proxy else self.host
+        for cause in causes:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return AylaUnavailable(self._certificate_problem(host, cause))
+        return temporary(f"{host} {_reason(innermost)}")
+
+    @property
+    def _proxy_name(self) -> str:
+        """Without user and password."""
+        address = (self.proxy or "").rpartition("://")[2].rpartition("@")[2].rstrip("/")
+        return f"the proxy {address} ({self.proxy_source})"
+
+    def _tunnel_failure(self, status: str, reason: str, temporary: Callable[[str], Exception]) -> Exception:
+        if status == "407":
+            return self.proxy_refusal()
+        if status.startswith("4"):
+            return AylaUnavailable(
+                f"{self._proxy_name} doesn't let this machine reach {self.host} ({status} {reason}). Ask the "
+                "administrator of the proxy to allow this host, or add it to NO_PROXY if this machine can reach it "
+                "directly."
+            )
+        return temporary(f"{self._proxy_name} doesn't reach {self.host} ({status} {reason})")
+
+    def _certificate_problem(self, host: str, error: ssl.SSLCertVerificationError) -> str:
+        reason = error.verify_message
+        if error.verify_code in _WRONG_NAME:
+            problem = f"presents a certificate for a different name ({reason}). Check the address in the connection"
+        elif error.verify_code in _WRONG_TIME:
+            problem = f"presents a certificate that is not valid now ({reason}). Check the clock of this machine"
+        else:
+            problem = (
+                f"presents a certificate that can't be verified with {self.ca_bundle or 'the public CAs'} "
+                f"(CERTIFICATE_VERIFY_FAILED: {reason}). If your network or tenant has a CA of its own, set "
+                "REQUESTS_CA_BUNDLE to the path of its PEM file, or, for Ayla's hosts, ca_file of the connection"
+            )
+        return f"{host} {problem}. Nothing was sent there: the verification can't be switched off."
+
+
+def configure(session: requests.Session, network: Network, prefix: str = "", **adapter: Any) -> None:
+    """
+    Send a session's requests as a :class:`Network` says.
+
+    :param prefix: only for URLs that begin with it; empty for all
+    :param adapter: arguments of :class:`requests.adapters.HTTPAdapter`, such as ``max_retries``
+    """
+    # requests would let the environment override the connection, and replace a token by a password from ~/.netrc.
+    session.trust_env = False
+    session.headers["User-Agent"] = USER_AGENT
+    for mounted in [prefix] if prefix else ["https://", "http://"]:
+        session.mount(mounted, _NetworkAdapter(network, **adapter))
+
+
+class _NetworkAdapter(HTTPAdapter):
+    """Finds the route to each request's host, and explains failures. Certificates are always verified."""
 
     def __init__(self, network: Network, **arguments: Any) -> None:
         self._network = network
@@ -53,131 +187,54 @@ class _NetworkAdapter(LeanAdapter):
         timeout: Any = None,
         verify: bool | str = True,
         cert: Any = None,
-        proxies: Mapping[str, str] | None = None,
+        proxies: Any = None,
     ) -> requests.Response:
         """
-        Send a request, as :meth:`requests.adapters.HTTPAdapter.send`.
+        Send a request. ``verify`` and ``proxies`` are ignored: the route decides.
 
-        :raises AylaConfigError: if the proxy refuses this client, or the environment's settings can't be used
-        :raises AylaUnavailable: if the certificate is none to trust, or the proxy doesn't lead to the host
-        :raises requests.RequestException: with a reason in plain words, for what passes
+        :raises AylaConfigError: if the proxy requires a password, or the environment's settings can't be used
+        :raises AylaUnavailable: if the certificate isn't trusted, or the proxy doesn't allow the host
+        :raises requests.RequestException: for temporary failures, with a reason in plain words
         """
-        url = request.url or ""
-        if self._network.proxy:
-            own = {"http": self._network.proxy, "https": self._network.proxy}
-            proxies = {} if should_bypass_proxies(url, None) else own
-        way = _Way(urlsplit(url), select_proxy(url, proxies), self._network, self._network.ca_file or verify or True)
-        way.check()
+        route = self._network.route(request.url or "")
+        by_scheme = {"http": route.proxy, "https": route.proxy} if route.proxy else {}
         failure: Exception
         try:
-            response = super().send(request, stream, timeout, way.verify, cert, proxies)
+            response = super().send(request, stream, timeout, route.ca_bundle or True, cert, by_scheme)
         except (requests.RequestException, HTTPError) as error:
-            failure = way.explain(error)
+            same = isinstance(error, requests.RequestException)
+            failure = route.explain(error, type(error) if same else requests.ConnectionError)
         else:
-            if response.status_code != 407 or not way.proxy:
+            if not route.refused_by_proxy(response.status_code):
                 return response
             response.close()
-            failure = way.refused()
-        raise failure  # here, where it has no context: that could show a password
+            failure = route.proxy_refusal()
+        raise failure  # outside of "except": the original error could show a password
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How one request is sent: to where, by which proxy, with which CAs."""
-
-    url: SplitResult
-    proxy: str | None = field(repr=False)
-    network: Network
-    verify: bool | str
-
-    def check(self) -> None:
-        if isinstance(self.verify, str) and not Path(self.verify).exists():
-            raise AylaConfigError(
-                f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE in the environment names {self.verify}, which isn't there"
-            )
-        try:
-            sound = not self.proxy or bool(urlsplit(self.proxy if "://" in self.proxy else f"//{self.proxy}").port or 1)
-        except ValueError:
-            sound = False
-        if not sound:
-            raise AylaConfigError(f"{self._whose} is no URL: expected http://user:password@host:port")
-
-    @property
-    def _host(self) -> str:
-        return self.url.netloc
-
-    @property
-    def _whose(self) -> str:
-        name = f"{self.url.scheme.upper()}_PROXY (or ALL_PROXY) in the environment"
-        return "proxy in the connection" if self.network.proxy else name
-
-    @property
-    def _proxy(self) -> str:
-        address = (self.proxy or "").rpartition("://")[2].rpartition("@")[2].rstrip("/")
-        return f"the proxy {address} ({self._whose})"
-
-    def refused(self) -> AylaError:
-        return AylaConfigError(
-            f"{self._host} can't be reached: {self._proxy} wants a user and a password, or refuses the ones it was "
-            "given (407). Put them into its URL, http://user:password@host:port, with special characters "
-            "percent-encoded."
-        )
-
-    def explain(self, error: Exception) -> Exception:
-        """Return an error that says what is wrong; one of requests if it passes."""
-        chain = list(_chain(error))
-        tunnel = re.search(r"Tunnel connection failed: (\d{3}) ?([^'\")]*)", str(chain[-1]))
-        to_proxy = isinstance(error, requests.exceptions.ProxyError) and not tunnel
-        host = self._proxy if to_proxy else self._host
-        if tunnel and tunnel[1] == "407":
-            return self.refused()
-        if tunnel and tunnel[1].startswith("4"):
-            return AylaUnavailable(
-                f"{self._proxy} doesn't let this machine reach {host} ({tunnel[1]} {tunnel[2]}). Ask those who run it "
-                "to allow this host, or put it into NO_PROXY if it can be reached without."
-            )
-        for one in chain:
-            if isinstance(one, ssl.SSLCertVerificationError):
-                return AylaUnavailable(self._certificate(host, one))
-        if tunnel:
-            text = f"{self._proxy} doesn't reach {host} ({tunnel[1]} {tunnel[2]})"
-        else:
-            text = f"{host} {_why(chain[-1])}"
-        kind = type(error) if isinstance(error, requests.RequestException) else requests.ConnectionError
-        return kind(text)
-
-    def _certificate(self, host: str, error: ssl.SSLCertVerificationError) -> str:
-        said = error.verify_message
-        if error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-            problem = f"shows a certificate of another name ({said}). Check the address in the connection"
-        elif error.verify_code in (9, 10):  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
-            problem = f"shows a certificate that isn't valid now ({said}). Is the clock of this machine right?"
-        else:
-            trusted = self.verify if isinstance(self.verify, str) else "the public CAs"
-            problem = (
-                f"shows a certificate that can't be verified with {trusted} (CERTIFICATE_VERIFY_FAILED: {said}). If "
-                "your network or tenant has a CA of its own, put the path of its PEM file into ca_file of the "
-                "connection, or into REQUESTS_CA_BUNDLE"
-            )
-        return f"{host} {problem}. Nothing was sent there: the verification can't be switched off."
+def describe_error(error: BaseException) -> str:
+    """Return the innermost cause of a requests error; the outer ones only repeat it."""
+    innermost = list(_causes(error))[-1]
+    text = str(innermost) if innermost is error else f"{type(innermost).__name__}: {innermost}"
+    return text[:500]
 
 
-def _why(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return (
-            f"has no address ({error.strerror}: the name doesn't resolve). Is it spelt right, is the tenant still "
-            "there, and does this machine need a proxy to reach it?"
+            f"has no address ({error.strerror}: the name doesn't resolve). Check the spelling, whether the tenant "
+            "still exists, and whether this machine needs a proxy to reach it."
         )
     if isinstance(error, ConnectionRefusedError):
         return f"refuses connections ({error.strerror})"
-    return f"gave no answer ({type(error).__name__}: {error})"[:400]
+    return f"didn't answer ({type(error).__name__}: {error})"[:400]
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and what it was made of: by cause, by context, or as urllib3 keeps it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        kept = [getattr(seen, "reason", None), getattr(seen, "original_error", None), *seen.args]
-        inner = next((one for one in kept if isinstance(one, BaseException)), None)
-        seen = inner or seen.__cause__ or seen.__context__
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and, one after the other, the errors inside it, as requests, urllib3 and Python keep them."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        kept = (getattr(current, "reason", None), getattr(current, "original_error", None), *current.args)
+        inner = next((value for value in kept if isinstance(value, BaseException)), None)
+        current = inner or current.__cause__ or current.__context__

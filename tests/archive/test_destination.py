@@ -18,7 +18,6 @@ from google.cloud import storage
 
 from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.destination import Destination, Stored, url_of
-from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.gcs_upload import PIECE
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.url import DestinationUrl
@@ -28,7 +27,7 @@ from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaTr
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from ayla_provider.transport.checksum import CHUNK, Crc32c
-from tests.support.ayla import Place, at, gcs_place, put, take_in
+from tests.support.ayla import Place, at, gcs_destination, gcs_place, put, take_in
 
 PATH = "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv"
 
@@ -241,7 +240,7 @@ def test_a_bucket_is_written_below_the_prefix(cloud: LocalCloud, customer: stora
 
 
 def test_a_bucket_that_may_not_be_written_is_told_with_the_role(cloud: LocalCloud, customer: storage.Client) -> None:
-    destination = GcsDestination(customer, cloud.vendor.name)
+    destination = gcs_destination(cloud, customer, cloud.vendor.name)
     with pytest.raises(AylaDestinationError, match=r"403.*Storage Object User"):
         write(destination, b"data")
     with pytest.raises(AylaDestinationError, match="403"):
@@ -249,8 +248,8 @@ def test_a_bucket_that_may_not_be_written_is_told_with_the_role(cloud: LocalClou
 
 
 def test_a_bucket_that_is_not_there_is_told(cloud: LocalCloud, customer: storage.Client) -> None:
-    destination = GcsDestination(customer, "nobodys-bucket")
-    with pytest.raises(AylaDestinationError, match="no such bucket"):
+    destination = gcs_destination(cloud, customer, "nobodys-bucket")
+    with pytest.raises(AylaDestinationError, match="does not exist"):
         write(destination, b"data")
 
 
@@ -303,7 +302,7 @@ def test_an_object_that_a_policy_or_a_hold_keeps_is_left_and_told(
 
 def test_what_an_organization_forbids_is_not_told_as_another_run(cloud: LocalCloud, customer: storage.Client) -> None:
     refuse(cloud, 412, "orgPolicyConstraintFailed", "Request violates an OrgPolicy constraint.")
-    with pytest.raises(AylaDestinationError, match=r"a policy of your organization refuses it \(412.*Cloud KMS"):
+    with pytest.raises(AylaDestinationError, match=r"organization refuses the object \(412.*Cloud KMS"):
         write(gcs_place(cloud, customer).destination, b"data")
 
 

@@ -5,26 +5,29 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from urllib.parse import parse_qs
 
 import pytest
 from google.api_core import exceptions as google_errors
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
 
 from ayla_provider.archive.gcs_upload import AT_ONCE, PIECE, GcsUploader, Uploaded
 from ayla_provider.local_cloud import LocalCloud, SeededContent
 from ayla_provider.transport.checksum import Crc32c
-from tests.support.ayla import Answering, bytes_of, requests_of
+from tests.support.ayla import Answering, bytes_of, customer_credentials, requests_of
 
 KIB = 1024
 QUARTER = 256 * KIB
 NAME = "a/b c.csv"
 
 
-def upload(cloud: LocalCloud, customer: storage.Client, content: bytes, generation: int = 0) -> Uploaded:
-    return GcsUploader(customer, cloud.customer.name).upload(
+def uploader_of(cloud: LocalCloud) -> GcsUploader:
+    return GcsUploader(customer_credentials(cloud), cloud.customer.name, cloud.url)
+
+
+def upload(cloud: LocalCloud, content: bytes, generation: int = 0) -> Uploaded:
+    return uploader_of(cloud).upload(
         NAME,
         io.BytesIO(content),
         size=len(content),
@@ -45,9 +48,9 @@ def sent(cloud: LocalCloud) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("size", [0, 1, AT_ONCE, AT_ONCE + 1, PIECE, PIECE + 1, 2 * PIECE + 12345])
-def test_what_is_stored_is_what_was_sent(cloud: LocalCloud, customer: storage.Client, size: int) -> None:
+def test_what_is_stored_is_what_was_sent(cloud: LocalCloud, size: int) -> None:
     content = bytes_of(SeededContent(size, size))
-    answer = upload(cloud, customer, content)
+    answer = upload(cloud, content)
     found = cloud.customer.live(NAME)
     assert found is not None
     assert stored(cloud) == content
@@ -57,12 +60,10 @@ def test_what_is_stored_is_what_was_sent(cloud: LocalCloud, customer: storage.Cl
 
 @pytest.mark.parametrize("kept", [0, 1, QUARTER - 1, QUARTER, 5 * QUARTER + 7, PIECE - 1])
 @pytest.mark.parametrize("piece", [1, 2, 3])
-def test_a_broken_piece_is_continued_with_what_the_service_hasnt_kept(
-    cloud: LocalCloud, customer: storage.Client, kept: int, piece: int
-) -> None:
+def test_a_broken_piece_is_continued_with_what_the_service_hasnt_kept(cloud: LocalCloud, kept: int, piece: int) -> None:
     content = bytes_of(SeededContent("pieces", 3 * PIECE))
     cloud.faults.add("cut_request", step="upload", method="PUT", nth=piece, after_bytes=kept)
-    upload(cloud, customer, content)
+    upload(cloud, content)
     assert stored(cloud) == content
     whole = [size for method, size in sent(cloud) if method == "PUT" and size]
     assert sum(whole) - kept <= len(content) - kept // QUARTER * QUARTER, "what was kept isn't sent again"
@@ -70,56 +71,50 @@ def test_a_broken_piece_is_continued_with_what_the_service_hasnt_kept(
 
 @pytest.mark.parametrize("kind", ["cut", "refused", 408, 429, 500, 503])
 @pytest.mark.parametrize("request_number", [1, 2, 3, 4])
-def test_a_passing_fault_of_any_request_is_gone_over(
-    cloud: LocalCloud, customer: storage.Client, kind: int | str, request_number: int
-) -> None:
+def test_a_passing_fault_of_any_request_is_gone_over(cloud: LocalCloud, kind: int | str, request_number: int) -> None:
     content = bytes_of(SeededContent("faults", 2 * PIECE + 1))
     cloud.faults.add(kind, step="upload", nth=request_number)
-    upload(cloud, customer, content)
+    upload(cloud, content)
     assert stored(cloud) == content
 
 
-def test_a_fault_that_stays_ends_it_and_leaves_nothing(cloud: LocalCloud, customer: storage.Client) -> None:
+def test_a_fault_that_stays_ends_it_and_leaves_nothing(cloud: LocalCloud) -> None:
     cloud.faults.add(503, step="upload", method="PUT", times=None)
     with pytest.raises(google_errors.GoogleAPIError):
-        upload(cloud, customer, bytes(2 * PIECE))
+        upload(cloud, bytes(2 * PIECE))
     assert stored(cloud) is None
 
 
 @pytest.mark.parametrize("size", [10, PIECE + 10])
-def test_a_byte_that_is_corrupted_on_its_way_is_refused_by_the_service(
-    cloud: LocalCloud, customer: storage.Client, size: int
-) -> None:
+def test_a_byte_that_is_corrupted_on_its_way_is_refused_by_the_service(cloud: LocalCloud, size: int) -> None:
     cloud.faults.add("corrupt", step="upload", nth=1 if size < AT_ONCE else 2, after_bytes=size // 2)
     with pytest.raises(google_errors.BadRequest):
-        upload(cloud, customer, bytes_of(SeededContent(1, size)))
+        upload(cloud, bytes_of(SeededContent(1, size)))
     assert stored(cloud) is None
 
 
 @pytest.mark.parametrize("size", [10, PIECE + 10])
-def test_what_somebody_else_stored_meanwhile_isnt_replaced(
-    cloud: LocalCloud, customer: storage.Client, size: int
-) -> None:
-    upload(cloud, customer, b"theirs")
+def test_what_somebody_else_stored_meanwhile_isnt_replaced(cloud: LocalCloud, size: int) -> None:
+    upload(cloud, b"theirs")
     with pytest.raises(google_errors.PreconditionFailed):
-        upload(cloud, customer, bytes(size))
+        upload(cloud, bytes(size))
     assert stored(cloud) == b"theirs"
     theirs = cloud.customer.live(NAME)
     assert theirs is not None
-    upload(cloud, customer, b"mine", generation=theirs.generation)
+    upload(cloud, b"mine", generation=theirs.generation)
     assert stored(cloud) == b"mine"
 
 
-def test_a_stream_that_is_shorter_than_stated_stores_nothing(cloud: LocalCloud, customer: storage.Client) -> None:
+def test_a_stream_that_is_shorter_than_stated_stores_nothing(cloud: LocalCloud) -> None:
     for size in (20, 2 * PIECE):
         with pytest.raises(ValueError, match="ended after"):
-            GcsUploader(customer, cloud.customer.name).upload(
+            uploader_of(cloud).upload(
                 NAME, io.BytesIO(b"short"), size=size, crc32c="AAAAAA==", if_generation_match=0, content_type="text/csv"
             )
     assert stored(cloud) is None
 
 
-def test_an_upload_that_is_given_up_is_cancelled(cloud: LocalCloud, customer: storage.Client) -> None:
+def test_an_upload_that_is_given_up_is_cancelled(cloud: LocalCloud) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             if self.tell() >= PIECE:
@@ -127,7 +122,7 @@ def test_an_upload_that_is_given_up_is_cancelled(cloud: LocalCloud, customer: st
             return super().read(size)
 
     with pytest.raises(RuntimeError, match="the source is gone"):
-        GcsUploader(customer, cloud.customer.name).upload(
+        uploader_of(cloud).upload(
             NAME, Broken(bytes(2 * PIECE)), size=2 * PIECE, crc32c="x", if_generation_match=0, content_type="text/csv"
         )
     assert sent(cloud)[-1][0] == "DELETE"
@@ -138,11 +133,10 @@ def test_an_upload_that_is_given_up_is_cancelled(cloud: LocalCloud, customer: st
 def test_nothing_is_said_that_a_bucket_has_a_default_for(answering: Callable[..., Answering], size: int) -> None:
     """Neither key nor storage class, nor an ACL, which a bucket with uniform access would refuse."""
     bucket = answering(200, {"size": size, "crc32c": "", "generation": 1}, Location="http://127.0.0.1:9/")
-    with closing(storage.Client("-", AnonymousCredentials(), client_options={"api_endpoint": bucket.url})) as client:
-        uploader = GcsUploader(client, "bucket")
-        facts = {"size": size, "crc32c": "AAAAAA==", "if_generation_match": 0, "content_type": "text/csv"}
-        with suppress(ValueError):  # an upload in pieces isn't continued at another host
-            uploader.upload(NAME, io.BytesIO(bytes(size)), **facts)
+    uploader = GcsUploader(AnonymousCredentials(), "bucket", bucket.url)
+    facts = {"size": size, "crc32c": "AAAAAA==", "if_generation_match": 0, "content_type": "text/csv"}
+    with suppress(ValueError):  # an upload in pieces isn't continued at another host
+        uploader.upload(NAME, io.BytesIO(bytes(size)), **facts)
     ((line, _, body),) = bucket.received
     stated = json.loads(next(part for part in body.split(b"\r\n") if part.startswith(b"{")))
     assert stated == {"name": NAME, "crc32c": "AAAAAA==", "contentType": "text/csv"}

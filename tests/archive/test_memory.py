@@ -61,7 +61,7 @@ else:
         scene["key"], scopes=["https://www.googleapis.com/auth/devstorage.read_write"]
     )
     client = storage.Client("-", credentials, client_options={"api_endpoint": connection["host"]})
-    destination = GcsDestination(client, scene["bucket"])
+    destination = GcsDestination(client, scene["bucket"], credentials=credentials)
 hour = ExportHour("datapoint", datetime.fromisoformat(scene["hour"]))
 report = Archive(destination, max_workers=8).take_in(export, [hour], export.rule, written_by={})
 print(json.dumps({"bytes": report.copied_bytes, "grown": peak() - before}))

@@ -138,7 +138,7 @@ def test_a_file_that_arrives_corrupted_always_is_an_error_and_not_stored(
 ) -> None:
     file = listed(cloud, export, SeededContent(5, size))
     cloud.faults.add("corrupt", step="download", times=None)
-    with pytest.raises(AylaTransferError, match=rf"Datapoints\.csv.*{file.crc32c.replace('+', '.')}.*nothing was"):
+    with pytest.raises(AylaTransferError, match=rf"Datapoints\.csv.*{file.crc32c.replace('+', '.')}.*Nothing was"):
         transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {}
     assert len(downloads(cloud)) == 2

@@ -16,8 +16,9 @@ from google.oauth2.credentials import Credentials
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.errors import AylaDestinationError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.source.gcs import GcsSource
 from ayla_provider.transport.checksum import Crc32c
-from ayla_provider.transport.session import authorized_session
+from ayla_provider.transport.http import HttpClient
 from tests.source.test_sign_in import tls_of
 from tests.support import ayla as parts
 from tests.support.ayla import Answering
@@ -26,20 +27,32 @@ answering = parts.answering
 MIB = 1024 * 1024
 
 
+CREDENTIALS = Credentials(token="secret-token")
+
+
 def customer_at(url: str) -> storage.Client:
-    return storage.Client("-", credentials=Credentials(token="secret-token"), client_options={"api_endpoint": url})
+    return storage.Client("-", credentials=CREDENTIALS, client_options={"api_endpoint": url})
+
+
+def destination_at(client: storage.Client) -> GcsDestination:
+    return GcsDestination(client, "a-bucket", credentials=CREDENTIALS)
 
 
 def download(client: storage.Client, url: str) -> None:
-    with closing(authorized_session(Credentials(token="secret-token"))) as session:
-        session.get(f"{url}/download/storage/v1/b/a-bucket/o/x?alt=media")
+    with closing(HttpClient(CREDENTIALS)) as http:
+        http.request("GET", f"{url}/download/storage/v1/b/a-bucket/o/x?alt=media", timeout=(5, 5))
+
+
+def list_source(client: storage.Client, url: str) -> None:
+    GcsSource(CREDENTIALS, "a-bucket", endpoint=url).folders("x/", "a listing")
 
 
 WAYS: dict[str, Callable[[storage.Client, str], Any]] = {
+    "list of the source": list_source,
     "download": download,
-    "small upload": lambda client, url: write(GcsDestination(client, "a-bucket"), b"x"),
-    "large upload": lambda client, url: write(GcsDestination(client, "a-bucket"), b"x" * 5 * MIB),
-    "list of the destination": lambda client, url: GcsDestination(client, "a-bucket").folder("hour"),
+    "small upload": lambda client, url: write(destination_at(client), b"x"),
+    "large upload": lambda client, url: write(destination_at(client), b"x" * 5 * MIB),
+    "list of the destination": lambda client, url: destination_at(client).folder("hour"),
 }
 
 
@@ -72,6 +85,6 @@ def test_an_upload_that_is_sent_elsewhere_takes_neither_token_nor_content_there(
     other = answering(200)
     server = answering(status, {}, Location=f"{other.url}/session")
     with closing(customer_at(server.url)) as client, pytest.raises(AylaDestinationError):
-        write(GcsDestination(client, "bucket"), b"x" * size)
+        write(destination_at(client), b"x" * size)
     assert server.received
     assert other.received == []

@@ -103,7 +103,7 @@ class Scene:
         credentials = Credentials.from_service_account_info(key, scopes=[scope])
         credentials._is_regional_access_boundary_lookup_required = lambda: False  # that would ask Google
         client = storage.Client("-", credentials, client_options={"api_endpoint": self.machines.cloud_url})
-        return GcsDestination(client, self.connections["customer_bucket"], "ayla")
+        return GcsDestination(client, self.connections["customer_bucket"], "ayla", credentials=credentials)
 
     def finished(self) -> list[dict[str, Any]] | None:
         """Return the runs of the hours, once each has ended."""

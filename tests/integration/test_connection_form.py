@@ -240,7 +240,13 @@ def another_role(cloud: LocalCloud) -> None:
         ({}, acs_down, "Credentials service", "no answer from http", r"Compare .* \(acs_url\)"),
         ({"Bucket": "another-bucket"}, None, "Bucket", "gs://another-bucket/1a2b3c4d/", "Compare bucket and oem_id"),
         ({"OEM_ID": "9z8y7x6w"}, None, "Bucket", "gs://ayla-data-export/9z8y7x6w/", "Compare bucket and oem_id"),
-        ({"Credentials_service_URL": "acs.example.com"}, None, "Connection", "acs_url is no URL", "Correct this field"),
+        (
+            {"Credentials_service_URL": "acs.example.com"},
+            None,
+            "Connection",
+            "acs_url is not a valid URL",
+            "Correct this field",
+        ),
     ],
     ids=["app-id", "role", "acs-down", "bucket", "oem-id", "malformed"],
 )

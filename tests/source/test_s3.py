@@ -178,8 +178,8 @@ def test_an_hour_among_a_hundred_thousand_objects_takes_one_request(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"aws_access_key_id": "AKIAUNKNOWN"}, "refuses the keys (403 InvalidAccessKeyId)"),
-        ({"aws_secret_access_key": "wrong"}, "refuses the keys (403 SignatureDoesNotMatch)"),
+        ({"aws_access_key_id": "AKIAUNKNOWN"}, "rejects the keys (403 InvalidAccessKeyId)"),
+        ({"aws_secret_access_key": "wrong"}, "rejects the keys (403 SignatureDoesNotMatch)"),
     ],
 )
 def test_wrong_keys_are_told_with_where_to_find_the_right_ones(
@@ -286,5 +286,5 @@ def test_a_try_after_a_lost_manifest_leaves_what_stands(source: S3Source, export
 
 
 def test_a_bucket_that_is_not_there_is_told(s3_url: str) -> None:
-    with pytest.raises(AylaAccessDenied, match=r"no such bucket.*Check bucket_name"):
+    with pytest.raises(AylaAccessDenied, match=r"does not exist.*Compare bucket_name"):
         Export(S3Source(client_at(s3_url), "none-of-that-name"), "").event_folders()

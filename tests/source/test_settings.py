@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayla_provider.errors import AylaConfigError
-from ayla_provider.source.settings import REGIONS, STORAGE_ENDPOINT, AylaSettings, Network
+from ayla_provider.source.settings import REGIONS, STORAGE_ENDPOINT, AylaSettings
+from ayla_provider.transport.network import Network
 
 PASSWORD = "pw-5f3a"
 APP_SECRET = "secret-77c1"
@@ -107,12 +108,12 @@ def test_a_host_takes_the_place_of_the_region(host: str, port: int | None, url: 
 @pytest.mark.parametrize("field", ["host", "acs_url", "storage_endpoint"])
 @pytest.mark.parametrize("value", ["ftp://example.com", "https://", "https:///path", "https://a:b", "https://[::1"])
 def test_what_is_no_url_is_refused_and_the_field_named(field: str, value: str) -> None:
-    assert f"'ayla_default': {field} is no URL" in refusal(**{field: value})
+    assert f"'ayla_default': {field} is not a valid URL" in refusal(**{field: value})
 
 
 @pytest.mark.parametrize("field", ["acs_url", "storage_endpoint"])
 def test_a_url_without_a_scheme_is_refused_where_the_whole_is_needed(field: str) -> None:
-    assert f"{field} is no URL" in refusal(**{field: "acs.example.com/token"})
+    assert f"{field} is not a valid URL" in refusal(**{field: "acs.example.com/token"})
 
 
 @pytest.mark.parametrize("field", ["host", "acs_url", "storage_endpoint"])
@@ -123,7 +124,7 @@ def test_plain_http_beyond_this_machine_needs_permission(field: str, host: str) 
     url = f"http://{host}:8080"
     for refused in (None, False, "false", "0", "no", "maybe"):
         told = refusal(**{field: url, "allow_http": refused})
-        assert f"{field} is plain http" in told
+        assert f"{field} uses plain http" in told
         assert "allow_http" in told
     for allowed in (True, "true", "True", " on ", "1", 1):
         settings(**{field: url, "allow_http": allowed})
@@ -252,7 +253,7 @@ def test_a_proxy_is_read(written: str, read: str) -> None:
 @pytest.mark.parametrize("scheme", ["http://", "https://", "socks5://", ""])
 def test_what_is_no_proxy_is_refused_without_its_password(scheme: str, rest: str) -> None:
     told = refusal(proxy=f"{scheme}me:hunter2{rest}")
-    assert "proxy is no URL of a proxy" in told
+    assert "proxy is not a valid URL" in told
     assert "hunter2" not in told
 
 
@@ -267,8 +268,8 @@ def test_the_secrets_of_a_proxy_are_known_and_do_not_show() -> None:
     ("content", "told"),
     [
         (None, "can't be read (No such file"),
-        ("", "no certificate in PEM form"),
-        ("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n", "no certificate in PEM form"),
+        ("", "no certificate in PEM format"),
+        ("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n", "no certificate in PEM format"),
         ("folder", "can't be read (Is a directory"),
     ],
 )

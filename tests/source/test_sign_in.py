@@ -18,7 +18,8 @@ from ayla_provider.source import auth
 from ayla_provider.source.export import Export
 from ayla_provider.source.gcs import GcsSource
 from ayla_provider.source.settings import AylaSettings
-from ayla_provider.transport.session import authorized_session
+from ayla_provider.transport.cloud_storage import storage_client
+from ayla_provider.transport.http import HttpClient
 from tests.local_cloud.proxy import Seen, proxy
 from tests.support.ayla import Answering, provider_of, requests_of, settings_of
 
@@ -223,13 +224,13 @@ def test_plain_http_goes_through_the_proxy_too(
 
 def test_a_download_goes_through_the_connections_proxy(tls_cloud: LocalCloud, ca_file: str, seen: Seen) -> None:
     settings = settings_of(tls_cloud, ca_file=ca_file, **by_connection(seen))
-    session = authorized_session(provider_of(settings).credentials(), settings.network)
+    http = HttpClient(provider_of(settings).credentials(), settings.network)
     url = f"{tls_cloud.url}/download/storage/v1/b/{tls_cloud.vendor.name}/o/"
     name = quote(f"{tls_cloud.oem_id}/Datapoint/2024-05-09 02:00:00/a.csv", safe="")
-    assert session.get(f"{url}{name}?alt=media").content == b"x"
+    assert http.request("GET", f"{url}{name}?alt=media", timeout=(5, 5)).data == b"x"
     assert len(seen.asked) == 3
     assert steps(tls_cloud) == ["sign_in", "acs"]
-    session.close()
+    http.close()
 
 
 def test_the_connections_proxy_goes_before_the_environments(
@@ -297,7 +298,7 @@ def test_storage_alone_behind_a_proxy_that_refuses_is_told_at_once(
     assert len(seen.asked) == 1
 
 
-@pytest.mark.parametrize(("status", "words"), [(403, "Ask those who run it to allow"), (502, "doesn't reach")])
+@pytest.mark.parametrize(("status", "words"), [(403, "to allow this host"), (502, "doesn't reach")])
 def test_a_proxy_that_does_not_lead_there_is_told(
     tls_cloud: LocalCloud, ca_file: str, seen: Seen, status: int, words: str
 ) -> None:
@@ -356,7 +357,7 @@ def test_the_connections_ca_goes_before_the_environments(
 
 def test_an_unknown_ca_is_told_with_what_to_set(tls_cloud: LocalCloud) -> None:
     said = told(settings_of(tls_cloud))
-    assert f"{tls_cloud.url.removeprefix('https://')} shows a certificate that can't be verified" in said
+    assert f"{tls_cloud.url.removeprefix('https://')} presents a certificate that can't be verified" in said
     assert "CERTIFICATE_VERIFY_FAILED" in said
     assert "ca_file of the connection" in said
     assert "REQUESTS_CA_BUNDLE" in said
@@ -374,7 +375,7 @@ def test_an_unknown_ca_of_one_service_alone_is_told(cloud: LocalCloud, tls_cloud
 def test_a_certificate_of_another_name_is_told(ca: trustme.CA, ca_file: str, tmp_path: Path) -> None:
     with LocalCloud(tls=tls_of(ca, tmp_path, "user.example.com")) as cloud:
         said = told(settings_of(cloud, ca_file=ca_file))
-        assert "certificate of another name" in said
+        assert "certificate for a different name" in said
         assert "Check the address in the connection" in said
         assert cloud.requests == []
 
@@ -384,9 +385,10 @@ def test_the_verification_cant_be_switched_off(tls_cloud: LocalCloud) -> None:
     provider._http.verify = False
     with pytest.raises(AylaUnavailable, match="can't be switched off"):
         provider(None, None)
-    session = authorized_session(provider.credentials())
-    with pytest.raises(AylaUnavailable, match="can't be switched off"):
-        session.get(tls_cloud.url, verify=False)
+    client = storage_client(provider.credentials(), tls_cloud.url)
+    client._http.verify = False
+    with closing(client), pytest.raises(AylaUnavailable, match="can't be switched off"):
+        list(client.list_blobs("a-bucket"))
     assert tls_cloud.requests == []
 
 
@@ -406,12 +408,12 @@ def test_a_proxy_with_a_certificate_that_isnt_trusted_is_named(
     context.load_cert_chain(*tls_of(trustme.CA(), tmp_path / "proxy"))
     with proxy(context) as seen:
         said = told(settings_of(tls_cloud, ca_file=ca_file, proxy=f"https://{seen.address}"))
-    assert f"the proxy {seen.address} (proxy in the connection) shows a certificate" in said
+    assert f"the proxy {seen.address} (proxy in the connection) presents a certificate" in said
 
 
 def test_a_plain_server_at_an_https_address_is_told(cloud: LocalCloud) -> None:
     said = told(settings_of(cloud, host=cloud.url.replace("http:", "https:")))
-    assert "gave no answer (SSLError" in said
+    assert "didn't answer (SSLError" in said
 
 
 # Passwords of the machine

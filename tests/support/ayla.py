@@ -153,14 +153,20 @@ def bytes_of(content: Any) -> bytes:
     return b"".join(content.chunks(0, content.size))
 
 
-@pytest.fixture
-def customer(cloud: LocalCloud) -> Iterator[storage.Client]:
-    """The customer's own client."""
+def customer_credentials(cloud: LocalCloud) -> service_account.Credentials:
     scope = "https://www.googleapis.com/auth/devstorage.read_write"
     made = service_account.Credentials.from_service_account_info(cloud.service_account_key(), scopes=[scope])
     # google-auth would ask Google, in the background, for the regions that this account is allowed in.
     made._is_regional_access_boundary_lookup_required = lambda: False
-    with closing(storage.Client("-", credentials=made, client_options={"api_endpoint": cloud.url})) as client:
+    return made
+
+
+@pytest.fixture
+def customer(cloud: LocalCloud) -> Iterator[storage.Client]:
+    """The customer's own client."""
+    with closing(
+        storage.Client("-", credentials=customer_credentials(cloud), client_options={"api_endpoint": cloud.url})
+    ) as client:
         yield client
 
 
@@ -186,6 +192,10 @@ def file_place(root: Path) -> Place:
     return Place(FileDestination(root), everything, spoil)
 
 
+def gcs_destination(cloud: LocalCloud, client: storage.Client, bucket: str, prefix: str = "") -> GcsDestination:
+    return GcsDestination(client, bucket, prefix, credentials=customer_credentials(cloud))
+
+
 def gcs_place(cloud: LocalCloud, client: storage.Client, prefix: str = PREFIX) -> Place:
     def everything() -> dict[str, bytes]:
         found = {name: cloud.customer.live(name) for name in list(cloud.customer.names)}
@@ -194,7 +204,7 @@ def gcs_place(cloud: LocalCloud, client: storage.Client, prefix: str = PREFIX) -
     def spoil(path: str, data: bytes) -> None:
         client.bucket(cloud.customer.name).blob(f"{prefix}/{path}").upload_from_string(data)
 
-    return Place(GcsDestination(client, cloud.customer.name, prefix), everything, spoil)
+    return Place(gcs_destination(cloud, client, cloud.customer.name, prefix), everything, spoil)
 
 
 @pytest.fixture(params=["file", "gcs"])

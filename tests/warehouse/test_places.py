@@ -38,7 +38,7 @@ def gcs(cloud: object) -> Destination:
     made = service_account.Credentials.from_service_account_info(cloud.service_account_key(), scopes=[scope])
     made._is_regional_access_boundary_lookup_required = lambda: False
     client = storage.Client("-", credentials=made, client_options={"api_endpoint": cloud.url})
-    return GcsDestination(client, cloud.customer.name, "ayla")
+    return GcsDestination(client, cloud.customer.name, "ayla", credentials=made)
 
 
 @pytest.fixture(params=["gs", "s3"])

@@ -1,0 +1,35 @@
+"""Google's own client for Cloud Storage, for listings and for people; files go through :mod:`.http`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import storage
+
+from ayla_provider.transport.http import CONNECTIONS
+from ayla_provider.transport.network import Network, configure
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+
+def storage_client(credentials: Credentials, endpoint: str, network: Network | None = None) -> storage.Client:
+    """
+    Return a google-cloud-storage client that follows no redirect and serves many threads.
+
+    :param endpoint: Cloud Storage's URL
+    :param network: proxy and CAs; the environment decides what it doesn't set
+    """
+    # The library asks for each bucket's metadata in the background, which Ayla's downscoped token may not.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    session.max_redirects = 0
+    configure(session, network or Network(), pool_maxsize=CONNECTIONS)
+    return storage.Client(
+        project="-",
+        credentials=credentials,
+        client_options={"api_endpoint": endpoint},
+        _http=session,
+    )

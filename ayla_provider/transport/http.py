@@ -1,0 +1,173 @@
+"""
+Carries the bytes of downloads and uploads: urllib3 with a Google credential.
+
+Copying a small file takes two requests. What requests does around each of them (environment, cookies, .netrc, URL
+parsing) took longer than sending the file, so these go to urllib3 directly. Whoever replaces this client keeps
+:meth:`HttpClient.request`, :meth:`HttpClient.close` and the parts of :class:`Response` that downloads and uploads use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from google.auth.transport.urllib3 import Request
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3 import BaseHTTPResponse as Response
+from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
+from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.util import make_headers
+
+from ayla_provider.transport.network import USER_AGENT, Network, Route
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+__all__ = ["CONNECTIONS", "HttpClient", "Response"]
+
+CONNECTIONS = 64
+"""How many idle connections to a host stay open, for as many threads."""
+
+_TOKEN_ATTEMPTS = 3
+"""How often a request is sent if the answer is 401, each time with a new token."""
+
+
+class HttpClient:
+    """
+    Sends requests with a token, and renews the token when it expires. Thread-safe.
+
+    It follows no redirect, so a token reaches no other host, and it retries nothing but an expired token.
+
+    :param credentials: google-auth's
+    :param network: proxy and CAs; the environment decides what it doesn't set
+    """
+
+    def __init__(self, credentials: Credentials, network: Network | None = None) -> None:
+        self._credentials = credentials
+        self._hosts = _Hosts(network or Network())
+        self._refresh_request = Request(self._hosts)  # type: ignore[no-untyped-call]
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | memoryview | None = None,
+        timeout: tuple[float, float],
+        stream: bool = False,
+    ) -> Response:
+        """
+        Send a request and return the answer, whatever its status.
+
+        :param url: percent-encoded
+        :param timeout: seconds to connect, and to wait for the answer or for its next bytes
+        :param stream: leave the content to be read with ``read(size)``, as it was sent, without unpacking it
+        :raises AylaError: if the proxy, the certificate or the credentials are refused
+        :raises urllib3.exceptions.HTTPError: if there is no answer; the reason is in plain words
+        :raises google.auth.exceptions.GoogleAuthError: if there is no token
+        """
+        attempt = 1
+        while True:
+            signed = dict(headers or {})
+            self._credentials.before_request(self._refresh_request, method, url, signed)  # type: ignore[no-untyped-call]
+            response = self._hosts.request(method, url, body, signed, timeout, preload_content=not stream)
+            if response.status != 401 or attempt == _TOKEN_ATTEMPTS:
+                return response
+            response.close()
+            self._credentials.refresh(self._refresh_request)  # type: ignore[no-untyped-call]
+            attempt += 1
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._hosts.close()
+
+
+class _Hosts:
+    """The connections to each host. What leads there is looked up once for each host."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._pools: dict[str, tuple[Route, HTTPConnectionPool]] = {}
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | memoryview | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | tuple[float, float] = 60,
+        *,
+        preload_content: bool = True,
+    ) -> Response:
+        """Send a request; google-auth calls this too, for new tokens."""
+        origin = _origin(url)
+        if origin not in self._pools:
+            route = self._network.route(url)
+            self._pools[origin] = (route, _connect(origin, route))
+        route, pool = self._pools[origin]
+        connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        # Only a proxy that isn't asked for a tunnel needs the whole URL.
+        whole_url = route.proxy is not None and pool.scheme == "http"
+        failure: Exception
+        try:
+            response = pool.urlopen(
+                method,
+                url if whole_url else url[len(origin) :] or "/",
+                body,  # type: ignore[arg-type]  # urllib3 sends any buffer
+                {"User-Agent": USER_AGENT, **(headers or {})},
+                retries=False,
+                timeout=Timeout(connect, read),
+                preload_content=preload_content,
+                decode_content=False,
+            )
+        except HTTPError as error:
+            failure = route.explain(error, ProtocolError)
+        else:
+            if not route.refused_by_proxy(response.status):
+                return response
+            response.close()
+            failure = route.proxy_refusal()
+        raise failure  # outside of "except": the original error could show a proxy's password
+
+    def __deepcopy__(self, memo: object) -> _Hosts:
+        """Return new connections: google-auth copies what it uses in a thread of its own."""
+        return _Hosts(self._network)
+
+    def close(self) -> None:
+        for _, pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+
+
+def _origin(url: str) -> str:
+    """Return scheme, host and port of a URL, as written."""
+    end = url.find("/", url.find("://") + 3)
+    return url if end < 0 else url[:end]
+
+
+def _connect(origin: str, route: Route) -> HTTPConnectionPool:
+    """Return a pool of connections to a host; it connects when it is used."""
+    ca_bundle = route.ca_bundle or DEFAULT_CA_BUNDLE_PATH
+    kind = "ca_cert_dir" if Path(ca_bundle).is_dir() else "ca_certs"
+    options: dict[str, Any] = {"maxsize": CONNECTIONS, "cert_reqs": "CERT_REQUIRED", kind: ca_bundle}
+    manager: PoolManager
+    if route.proxy is None:
+        manager = PoolManager(**options)
+    elif route.proxy.startswith("socks"):
+        from urllib3.contrib.socks import SOCKSProxyManager
+
+        manager = SOCKSProxyManager(route.proxy, **options)
+    else:
+        manager = ProxyManager(route.proxy, proxy_headers=_proxy_headers(route.proxy), **options)
+    return manager.connection_from_url(origin)
+
+
+def _proxy_headers(proxy: str) -> dict[str, str]:
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return {}
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return dict(make_headers(proxy_basic_auth=user))
