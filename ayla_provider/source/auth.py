@@ -27,28 +27,28 @@ TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer."""
 
 ROLE = "OEM::Admin"
-"""The role that ACS gives tokens to (Ayla's page on the GCP export)."""
+"""The role that ACS issues tokens to (Ayla's page on the GCP export)."""
 
 _MINIMUM_LIFE = timedelta(seconds=240)
-"""A token with less left is none for google-auth, which wants 225 s."""
+"""google-auth renews a token that is valid for less than 225 s."""
 
 _JUST_FETCHED = 5.0
-"""Seconds in which a second request for a new token gets the one that another thread has just fetched."""
+"""Seconds in which a second request for a new token gets the one that another thread just fetched."""
 
-_PASSING = (408, 429, 500, 502, 503, 504)
-"""Answers that say nothing of the credentials and may be better when asked again."""
+_TEMPORARY_STATUSES = (408, 429, 500, 502, 503, 504)
+"""Statuses that say nothing about the credentials, and that a retry may not get."""
 
 _LONGEST_WAIT = 120.0
-"""Seconds that a Retry-After may ask for."""
+"""The longest Retry-After to wait for, in seconds."""
 
 _KILLED_TRIES = 6
-"""How often a session that another sign-in has ended at once is replaced."""
+"""How often to sign in again if another sign-in ends the session at once."""
 
 _KILLED_WAIT = 1.0
-"""Seconds at most until the first of them; each further one waits longer by as much."""
+"""The longest wait before the first of these, in seconds; each further wait is longer by as much."""
 
 _BACKOFF = 0.5
-"""Seconds from which the waits between the tries of a request double."""
+"""Seconds; the waits between the tries of a request double from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class _Session:
 
 @dataclass(frozen=True, slots=True)
 class StorageToken:
-    """A bearer token for Cloud Storage, good for reading below ``<oem_id>/`` alone."""
+    """A bearer token for Cloud Storage, which allows only to read below ``<oem_id>/``."""
 
     value: str = field(repr=False)
     expires: datetime
@@ -71,10 +71,10 @@ class StorageToken:
 
 class TokenProvider:
     """
-    Hands out storage tokens, signing in when it must. Thread-safe; one provider per process and account is enough.
+    Provides storage tokens, and signs in when necessary. Thread-safe; a process needs one provider for an account.
 
-    :param guard: decides whether a sign-in may be tried
-    :param on_secret: called with each secret as it becomes known, to have it masked
+    :param guard: decides whether to sign in
+    :param on_secret: called with each new secret, to mask it
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class TokenProvider:
 
     def __call__(self, request: object, scopes: Sequence[str] | None) -> tuple[str, datetime]:
         """
-        Return a new token and its expiry (naive, UTC): the refresh handler of google-auth.
+        Return a new token and its expiry (naive, UTC). This is google-auth's refresh handler.
 
-        It is called ahead of the expiry and after a 401, by every thread that notices; one of them fetches.
+        Each thread that sees an expiring token or a 401 calls it; one of them fetches the token.
 
-        :raises AylaError: if there is none to be had
+        :raises AylaError: if there is no token
         """
         seen = self._token
         with self._lock:
@@ -105,7 +105,7 @@ class TokenProvider:
         return token.value, token.expires.replace(tzinfo=None)
 
     def credentials(self) -> Credentials:
-        """Return google-auth credentials that refresh themselves through this provider."""
+        """Return google-auth credentials that get their tokens from this provider."""
         credentials = Credentials(token=None, refresh_handler=self)  # type: ignore[no-untyped-call]
         if self._token:
             credentials.token, credentials.expiry = self._token.value, self._token.expires.replace(tzinfo=None)
@@ -130,12 +130,12 @@ class TokenProvider:
             if self.role != ROLE:
                 break
             delay = _KILLED_WAIT * random.uniform(0.2, 1.0) * attempt  # noqa: S311 - spreads processes, protects nothing
-            log.info("Another sign-in of this account ended the session at once; trying again in %.1f s.", delay)
+            log.info("Another sign-in of this account ended the session at once. Signing in again in %.1f s.", delay)
             time.sleep(delay)
         raise AylaAccessDenied(
-            f"Ayla's credentials service ({self._settings.acs_url}) refuses the token of a good sign-in "
-            f"(401, {attempt} times). The account's role is {self.role!r}; {ROLE!r} is needed. If the role is "
-            "right, check acs_url, and that nothing else signs in with this account over and over: each sign-in "
+            f"Ayla's credentials service ({self._settings.acs_url}) rejects the token of a successful sign-in "
+            f"(401, {attempt} times). The account's role is {self.role!r}; it must be {ROLE!r}. If the role is "
+            "right, check acs_url, and make sure that nothing else signs in with this account repeatedly: each sign-in "
             "can end the others."
         )
 
@@ -152,37 +152,37 @@ class TokenProvider:
         }
         response = self._request("POST", f"{settings.user_url}/users/sign_in.json", "sign-in", json={"user": user})
         body = _json(response)
-        if _passes(response):
+        if _is_temporary(response):
             raise _unavailable("sign-in", response)
         if not response.ok:
             raise self._refusal(response)
         if (body.get("is_mfa_enabled") or body.get("auth_code")) and not body.get("access_token"):
             raise AylaSignInRefused(
-                f"Ayla asks {settings.email} for a second factor (MFA), which no pipeline can give: use an app_id "
+                f"Ayla asks {settings.email} for a second factor (MFA), which a pipeline can't provide: use an app_id "
                 "without MFA for this connection."
             )
         log.info("Signed in at %s as %s.", settings.user_url, body.get("role") or "an account without a role")
         return self._session_of(body, response)
 
     def _refusal(self, response: requests.Response) -> AylaError:
-        """Return what a sign-in's bad answer means: a refusal, or that there is no user service to refuse it."""
+        """Return the error for a failed sign-in: a refusal, or no user service at this address."""
         settings, status = self._settings, response.status_code
-        # A 401 counts as a refusal whatever comes with it, since five of them lock the account.
+        # A 401 always counts as a refusal, whatever its body says, because five of them lock the account.
         if status != 401 and not _says_why(response):
             return _no_service("user service", response, "host (or region)")
-        said = _vendor_message(response, settings.secrets)
-        what = {
+        message = _vendor_message(response, settings.secrets)
+        cause = {
             403: f"{settings.email} may not sign in to this application: check app_id, and that the account has the "
             f"role {ROLE!r}",
             404: "app_id or app_secret are unknown there",
         }.get(status, f"the e-mail or password of {settings.email} is wrong, or the account is locked")
         return AylaSignInRefused(
-            f"Ayla's user service ({settings.user_url}) refused the sign-in ({status}{said}): {what}. Change the "
+            f"Ayla's user service ({settings.user_url}) refused the sign-in ({status}{message}): {cause}. Change the "
             "connection before clearing the task."
         )
 
     def _refresh(self) -> None:
-        """Renew the session by its refresh token; end it if that is refused."""
+        """Renew the session with its refresh token; end it if Ayla refuses that."""
         assert self._session  # noqa: S101 - for mypy
         response = self._request(
             "POST",
@@ -193,10 +193,10 @@ class TokenProvider:
         if response.ok:
             role = self._session.role
             self._session = self._session_of({"role": role, **_json(response)}, response)
-        elif _passes(response):
+        elif _is_temporary(response):
             raise _unavailable("refresh of the session", response)
         else:
-            log.info("The session can't be refreshed (%s); signing in anew.", response.status_code)
+            log.info("Ayla doesn't renew the session (%s). Signing in again.", response.status_code)
             self._session = None
 
     def _session_of(self, body: Mapping[str, Any], response: requests.Response) -> _Session:
@@ -209,7 +209,7 @@ class TokenProvider:
         return _Session(access, refresh, str(body.get("role") or ""))
 
     def _ask_acs(self) -> StorageToken | None:
-        """Return a storage token, None if ACS doesn't take the session's access token."""
+        """Return a storage token, None if ACS rejects the session's access token."""
         assert self._session  # noqa: S101 - for mypy
         response = self._request(
             "GET",
@@ -221,7 +221,7 @@ class TokenProvider:
             return None
         if response.status_code == 403 and not _is_page(response):
             raise AylaAccessDenied(self._denial(_vendor_message(response, self._settings.secrets)))
-        if _passes(response):
+        if _is_temporary(response):
             raise _unavailable("credentials service", response)
         if not response.ok:
             raise _no_service("credentials service", response, "acs_url")
@@ -238,20 +238,20 @@ class TokenProvider:
         left = expires - datetime.now(UTC)
         if left < _MINIMUM_LIFE:
             raise AylaUnavailable(
-                f"Ayla's credentials service gave a token that is good until {expires:%Y-%m-%d %H:%M:%S} UTC, "
-                f"{left.total_seconds():.0f} s from now by this machine's clock. Is the clock right?"
+                f"Ayla's credentials service returned a token that is valid until {expires:%Y-%m-%d %H:%M:%S} UTC, "
+                f"{left.total_seconds():.0f} s from now by this machine's clock. Check the clock."
             )
         return StorageToken(value, expires, time.monotonic())
 
-    def _denial(self, said: str) -> str:
+    def _denial(self, message: str) -> str:
         role = self._session.role if self._session else ""
-        what = f"Ayla's credentials service ({self._settings.acs_url}) refuses {self._settings.email} (403{said}): "
+        what = f"Ayla's credentials service ({self._settings.acs_url}) refuses {self._settings.email} (403{message}): "
         if role == ROLE:
             return (
-                f"{what}its role is {role!r}, as it should be. Check that acs_url is your OEM's, and that the data "
-                "export is switched on (Ayla dashboard: OEM Profile, Data Export); else ask Ayla support."
+                f"{what}its role is {role!r}, as required. Check that acs_url belongs to your OEM, and that the data "
+                "export is switched on (Ayla dashboard: OEM Profile, Data Export); otherwise ask Ayla support."
             )
-        return f"{what}its role is {role!r}, {ROLE!r} is needed. Ask an administrator of your OEM."
+        return f"{what}its role is {role!r}; it must be {ROLE!r}. Ask an administrator of your OEM."
 
     def _request(self, method: str, url: str, what: str, **arguments: Any) -> requests.Response:
         try:
@@ -264,7 +264,7 @@ class TokenProvider:
             ) from None
         if response.is_redirect or response.is_permanent_redirect:
             raise AylaUnavailable(
-                f"{what}: {url} redirects ({response.status_code}), which isn't followed with credentials. Put the "
+                f"{what}: {url} redirects ({response.status_code}), and credentials don't follow redirects. Put the "
                 "final address into the connection."
             )
         return response
@@ -276,9 +276,9 @@ _PROVIDERS_LOCK = threading.Lock()
 
 def shared_provider(settings: AylaSettings, make: Callable[[], TokenProvider]) -> TokenProvider:
     """
-    Return this process's one token provider for an account, made by ``make`` if there is none yet.
+    Return this process's only token provider for an account; ``make`` creates it.
 
-    A process that serves many tasks, such as Airflow's triggerer, then signs in once for all of them.
+    So a process that serves many tasks, such as Airflow's triggerer, signs in once for all of them.
     """
     key = (settings.fingerprint, settings.acs_url, settings.network)
     with _PROVIDERS_LOCK:
@@ -288,21 +288,20 @@ def shared_provider(settings: AylaSettings, make: Callable[[], TokenProvider]) -
 
 
 class _PatientRetry(Retry):
-    """Honours Retry-After up to a limit; beyond it the task's own retry is the better wait."""
+    """Waits for Retry-After up to a limit; beyond that, the retry of the task waits better."""
 
     def get_retry_after(self, response: Any) -> float | None:
         seconds = super().get_retry_after(response)
         if seconds is not None and seconds > _LONGEST_WAIT:
             raise AylaUnavailable(
-                f"Ayla answered {response.status} and asks to wait {seconds:.0f} s. This passes: the task's retries "
-                "will try later."
+                f"Ayla answered {response.status} and asks to wait {seconds:.0f} s. {TEMPORARY}"
             )
         return seconds
 
 
 def _http_session(settings: AylaSettings) -> requests.Session:
-    # 408, 429 and 5xx pass, and none of them is a refusal. A sign-in whose answer was lost isn't repeated: it may
-    # have been refused, and counted. A proxy that refuses (other) isn't asked again: it may lock its own accounts.
+    # 408, 429 and 5xx are temporary, and none of them is a refusal. A sign-in without an answer isn't repeated: Ayla
+    # may have refused and counted it. Nor is a request that the proxy refuses ("other"), which may lock accounts too.
     session = requests.Session()
     for prefix, reads in (("https://", 3), ("http://", 3), (f"{settings.user_url}/users/", 0)):
         retry = _PatientRetry(
@@ -311,7 +310,7 @@ def _http_session(settings: AylaSettings) -> requests.Session:
             read=reads,
             other=0,
             redirect=0,
-            status_forcelist=_PASSING,
+            status_forcelist=_TEMPORARY_STATUSES,
             allowed_methods=None,
             backoff_factor=_BACKOFF,
             backoff_jitter=_BACKOFF,
@@ -321,15 +320,15 @@ def _http_session(settings: AylaSettings) -> requests.Session:
     return session
 
 
-def _passes(response: requests.Response) -> bool:
-    return response.status_code in _PASSING or response.status_code >= 500
+def _is_temporary(response: requests.Response) -> bool:
+    return response.status_code in _TEMPORARY_STATUSES or response.status_code >= 500
 
 
 def _json(response: requests.Response) -> Mapping[str, Any]:
-    """Return the body as a mapping, an empty one if it is none: 429 and others may carry a page instead."""
+    """Return the body as a mapping, empty if it isn't one: 429 and others may have a web page instead."""
     try:
         body = response.json()
-    except (ValueError, RecursionError):  # the latter where it is nested without end
+    except (ValueError, RecursionError):  # the latter for JSON that is nested too deeply
         return {}
     return body if isinstance(body, Mapping) else {}
 
@@ -339,23 +338,23 @@ def _is_page(response: requests.Response) -> bool:
 
 
 def _says_why(response: requests.Response) -> bool:
-    """Whether an answer holds an error in Ayla's form, and not what any web server says of an unknown address."""
+    """Whether an answer has an error in Ayla's format, and not what any web server says about an unknown address."""
     error = _json(response).get("error")
     message = error.get("message") if isinstance(error, Mapping) else error
     return isinstance(message, str) and message.strip().lower() not in ("", "not found")
 
 
 def _no_service(service: str, response: requests.Response, name: str) -> AylaError:
-    what = "a web page" if _is_page(response) else "something that isn't its answer"
+    content = "a web page" if _is_page(response) else "an unexpected body"
     return AylaUnavailable(
-        f"no {service} of Ayla answers at {_address(response)}: {response.status_code} came with {what}. Check {name} "
-        "in the connection: a tenant may have moved or been closed. If it is right, a proxy or firewall may answer in "
-        "the place of Ayla, or this passes and the task's retries will do."
+        f"Ayla's {service} did not answer at {_address(response)} ({response.status_code} with {content}). Check "
+        f"{name} in the connection: a tenant may have moved or closed. If it is right, a proxy or firewall may answer "
+        f"instead of Ayla. {TEMPORARY}"
     )
 
 
 def _is_token(value: object) -> TypeGuard[str]:
-    # What can't stand in a header would be quoted by the error that says so.
+    # If a header can't contain the token, the HTTP library's error would quote it.
     return isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]+", value) is not None
 
 
@@ -371,7 +370,7 @@ def _vendor_message(response: requests.Response, secrets: Sequence[str]) -> str:
 
 def _unavailable(what: str, response: requests.Response) -> AylaError:
     return AylaUnavailable(
-        f"{what}: {_address(response)} answered {response.status_code} {response.reason}, also when asked again. "
+        f"{what}: {_address(response)} answered {response.status_code} {response.reason}, also after retries. "
         f"{TEMPORARY}"
     )
 

@@ -1,9 +1,9 @@
 """
 Keeps an account from being locked.
 
-Five refused sign-ins in a row lock an Ayla account for everybody for 30 minutes (Ayla's user service). Every Airflow
-task is a process of its own, and dozens start in the same second; so before a sign-in all of them agree, through a
-small record that they share, on whether these credentials were refused, are known to be good, or are being tried.
+Ayla's user service locks an account for everybody for 30 minutes after five refused sign-ins in a row. Every Airflow
+task is a process of its own, and dozens start in the same second. So before a sign-in, all of them look into a small
+shared record, which says whether these credentials were refused, were accepted, or are being tried.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ LOCKOUT = timedelta(minutes=30)
 """How long Ayla locks an account, and how long a refusal is remembered."""
 
 _TRUST = timedelta(minutes=10)
-"""How long after a good sign-in others sign in with the same credentials without being careful."""
+"""How long after a successful sign-in others may sign in with the same credentials at the same time."""
 
 _TRIAL = timedelta(seconds=90)
-"""How long a sign-in that somebody announced is waited for before it counts as abandoned."""
+"""How long to wait for a sign-in that another process announced, before it counts as abandoned."""
 
 _SETTLE = 2.0
-"""Seconds between announcing a trial and believing that nobody else did: longer than a write takes to be seen."""
+"""Seconds to wait after announcing a trial, for announcements of others: longer than a write takes to be visible."""
 
 T = TypeVar("T")
 
@@ -45,14 +45,14 @@ class Memory(Protocol):
     """One small text that all processes and machines share, such as an Airflow Variable."""
 
     def read(self) -> str | None:
-        """Return the text, None if there is none yet."""
+        """Return the text, None if nothing was written yet."""
 
     def write(self, text: str) -> None:
         """Replace the text."""
 
 
 class MachineMemory:
-    """A file that the processes of this user on this machine share: for where there is nothing wider."""
+    """A file that this user's processes on this machine share, for when there is no wider memory."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -62,7 +62,7 @@ class MachineMemory:
         return _folder() / f"{self._name}.json"
 
     def read(self) -> str | None:
-        """Return the text, None if there is none yet."""
+        """Return the text, None if nothing was written yet."""
         return self._file.read_text() if self._file.exists() else None
 
     def write(self, text: str) -> None:
@@ -74,7 +74,7 @@ class MachineMemory:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What is known of a sign-in. ``fingerprint`` recognises the credentials without holding them."""
+    """What is known about a sign-in. ``fingerprint`` identifies the credentials without containing them."""
 
     connection: str
     fingerprint: str
@@ -90,13 +90,13 @@ class _Record:
 
 class SignInGuard:
     """
-    Lets one process try credentials that nobody has tried yet, and the others wait for what comes of it.
+    Lets one process try new credentials while the others wait for the outcome.
 
-    On one machine a file lock takes care of the order. Across machines there is only the shared record, which has no
-    atomic update; so the one who tries announces it, waits until every other announcement must have become visible,
-    and tries only if its own still stands (Fischer's mutual exclusion).
+    On one machine, a file lock sets the order. Across machines there is only the shared record, which has no atomic
+    update. So a process announces its trial, waits until all other announcements must be visible, and signs in only if
+    the record still holds its own announcement (Fischer's mutual exclusion).
 
-    :param conn_id: the connection's id, shown to people
+    :param conn_id: the connection's id, for messages
     :param fingerprint: see :attr:`ayla_provider.source.settings.AylaSettings.fingerprint`
     """
 
@@ -104,22 +104,22 @@ class SignInGuard:
         self.conn_id = conn_id
         self.fingerprint = fingerprint
         self._memories: list[Memory] = [MachineMemory(fingerprint)]
-        """From the widest on; what the first can't keep, the next does."""
+        """The widest comes first; if it can't store the record, the next one does."""
         if memory:
             self._memories.insert(0, memory)
         self._own: _Record | None = None
-        """What this process knows of itself, for when every memory fails."""
-        self._is_kept = False
-        """Whether a memory has taken it; where a person then deletes it there, it is to be forgotten."""
+        """The last record of this process, in case all memories fail."""
+        self._is_stored = False
+        """Whether a memory stores it. If someone deletes it there, this process must forget it too."""
 
     def sign_in(self, attempt: Callable[[], T]) -> T:
         """
-        Return what the attempt returns, unless these credentials are known to be refused.
+        Sign in and return what the attempt returns, unless these credentials are known to be refused.
 
-        :param attempt: signs in once and gets what it signs in for, so that no other process on this machine signs
-            in between (which can end the session); raises AylaSignInRefused if refused
-        :raises AylaSignInRefused: if it was refused now, or before by anybody who shares the memory
-        :raises AylaUnavailable: if others kept trying for too long
+        :param attempt: signs in once and uses the session, because a sign-in of another process on this machine could
+            end it; raises AylaSignInRefused if Ayla refuses
+        :raises AylaSignInRefused: if Ayla refuses now, or refused anyone who shares the memory
+        :raises AylaUnavailable: if others tried for too long
         """
         self.check()
         with _machine_lock(self.fingerprint):
@@ -141,12 +141,12 @@ class SignInGuard:
         """
         Raise if these credentials were refused within the last half hour.
 
-        :raises AylaSignInRefused: saying when and why, and until when it is remembered
+        :raises AylaSignInRefused: with the time, the reason, and how long the refusal is remembered
         """
         self._refuse(self._read())
 
     def _announce(self) -> bool:
-        """Return whether this sign-in is a trial, after making sure that it is the only one."""
+        """Return whether this sign-in is a trial, once it is certain that it is the only one."""
         deadline = time.monotonic() + 2 * _TRIAL.total_seconds()
         while time.monotonic() < deadline:
             record = self._read()
@@ -156,40 +156,40 @@ class SignInGuard:
             if record and record.outcome == "trying" and record.age < _TRIAL:
                 time.sleep(random.uniform(0.3, 0.9))  # noqa: S311 - spreads processes, protects nothing
                 continue
-            mine = secrets.token_hex(8)
-            if not self._write("trying", by=mine):
+            own_id = secrets.token_hex(8)
+            if not self._write("trying", by=own_id):
                 return True
             time.sleep(_SETTLE)
             record = self._read()
-            if record is None or record.by == mine:
+            if record is None or record.by == own_id:
                 return True
         raise AylaUnavailable(
             f"connection {self.conn_id!r}: other tasks have been trying to sign in with the same credentials for "
             f"{2 * _TRIAL.total_seconds():.0f} s without an outcome. Ayla's user service answers slowly or not at all: "
-            "look into their logs."
+            "see the other tasks' logs."
         )
 
     def _refuse(self, record: _Record | None) -> None:
         if record and record.outcome == "refused" and record.age < LOCKOUT:
             until = datetime.fromisoformat(record.at) + LOCKOUT
             raise AylaSignInRefused(
-                f"{record.reason} That was at {record.at[:19]} UTC; it isn't tried again before "
-                f"{until:%H:%M:%S} UTC or until the connection's credentials are changed, since five refusals in a row "
-                "lock the account for everybody."
+                f"{record.reason} That was at {record.at[:19]} UTC. Nothing signs in again before {until:%H:%M:%S} UTC "
+                "unless the connection's credentials change, because five refusals in a row lock the account for "
+                "everybody."
             )
 
     def _read(self) -> _Record | None:
-        """Return the newest record that anybody has of these credentials."""
+        """Return the newest record of these credentials in any memory."""
         known = []
-        believe_own = not self._is_kept
+        believe_own = not self._is_stored
         for memory in self._memories:
             try:
                 text = memory.read()
                 record = _Record(**json.loads(text)) if text else None
-                # A record of other credentials, or without a proper time, is no knowledge.
+                # Ignore a record of other credentials; one without a valid time raises here.
                 if record and record.fingerprint == self.fingerprint and record.age:
                     known.append(record)
-            except Exception as error:  # noqa: BLE001 - whatever a store raises, a sign-in must stay possible
+            except Exception as error:  # noqa: BLE001 - a sign-in must stay possible, whatever a memory raises
                 log.warning("The record of sign-ins can't be read (%s).", type(error).__name__)
                 believe_own = True
         if self._own and believe_own:
@@ -197,16 +197,16 @@ class SignInGuard:
         return min(known, key=lambda record: record.age, default=None)
 
     def _write(self, outcome: str, *, reason: str = "", by: str = "") -> bool:
-        """Return whether other machines can see it."""
+        """Store a record, and return whether other machines can see it."""
         record = _Record(self.conn_id, self.fingerprint, outcome, datetime.now(UTC).isoformat(), reason, by)
-        self._own, self._is_kept = record, False
+        self._own, self._is_stored = record, False
         for memory in self._memories:
             try:
                 memory.write(json.dumps(asdict(record)))
             except Exception as error:  # noqa: BLE001 - as above
                 log.warning("The record of sign-ins can't be written (%s).", type(error).__name__)
             else:
-                self._is_kept = True
+                self._is_stored = True
                 return memory is not self._memories[-1]
         return False
 
@@ -217,17 +217,17 @@ def _folder() -> Path:
 
 @contextlib.contextmanager
 def _machine_lock(name: str) -> Iterator[None]:
-    """Hold a lock that the processes of this user on this machine share; the system frees it when a process dies."""
+    """Hold a lock that this user's processes on this machine share; the system releases it when a process dies."""
     try:
         import fcntl
-    except ImportError:  # not on Windows, where Airflow doesn't run either
+    except ImportError:  # on Windows, where Airflow doesn't run either
         yield
         return
     try:
         _folder().mkdir(mode=0o700, exist_ok=True)
         handle = os.open(_folder() / f"{name}.lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        log.warning("No lock file (%s: %s); going on without it.", error.strerror, error.filename)
+        log.warning("No lock file (%s: %s). Signing in without it.", error.strerror, error.filename)
         yield
         return
     try:
@@ -240,7 +240,7 @@ def _machine_lock(name: str) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise AylaUnavailable(
                         "another task on this machine has been signing in for too long. Ayla's user service answers "
-                        "slowly or not at all: look into the other tasks' logs."
+                        "slowly or not at all: see the other tasks' logs."
                     ) from None
                 time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - as above
         yield

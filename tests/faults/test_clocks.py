@@ -47,4 +47,4 @@ def test_a_token_that_seems_to_have_ended_is_told_to_be_a_matter_of_clocks(
     assert tried.outcome == ("r" if skew == "behind" else "t")
     check_nothing_half(scene.archive())
     if tried.error:
-        assert "Is the clock right?" in str(tried.error)
+        assert "Check the clock" in str(tried.error)

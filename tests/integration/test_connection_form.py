@@ -199,7 +199,7 @@ def test_a_connection_made_in_the_form_is_good_and_its_secrets_arent_shown_again
 def test_a_wrong_password_is_named_with_the_lockout_and_tried_once(form: Form) -> None:
     refusals = form.cloud.refusals
     form.change(Password="wrong-password")
-    for told in ("lock the account for everybody", "it isn't tried again before"):
+    for told in ("lock the account for everybody", "Nothing signs in again before"):
         good, said = form.answer()
         assert not good
         assert "User service: " in said
@@ -218,7 +218,7 @@ def test_a_second_factor_is_named_and_forgotten_with_the_variable(form: Form) ->
     assert "an app_id without MFA" in said
     # Mended at Ayla, where Airflow can't know of it.
     form.cloud.account.mfa = False
-    assert "it isn't tried again before" in form.answer()[1]
+    assert "Nothing signs in again before" in form.answer()[1]
     (variable,) = re.findall(r"Variable (ayla_sign_in_\w+)", said)
     form.airflow.api("DELETE", f"variables/{variable}")
     assert form.answer()[0]

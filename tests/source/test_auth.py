@@ -340,7 +340,7 @@ def test_a_token_that_seems_to_end_soon_is_told_to_be_a_matter_of_clocks(
     cloud: LocalCloud, provider: TokenProvider
 ) -> None:
     cloud.options.storage_token_life = timedelta(minutes=3)
-    with pytest.raises(AylaUnavailable, match="Is the clock right"):
+    with pytest.raises(AylaUnavailable, match="Check the clock"):
         provider(None, None)
 
 

@@ -237,7 +237,7 @@ def test_what_arrives_corrupted_is_fetched_again_and_never_stored(
     put(source, CONTENT)
     there = Export(S3Source(client_at(passing.url), source.bucket), "")
     passing.spoiled = ["corrupted"] * 2
-    with pytest.raises(AylaTransferError, match=r"Datapoints\.csv.*have MD5 .*the vendor's bucket states"):
+    with pytest.raises(AylaTransferError, match=r"Datapoints\.csv.*have MD5 .*but the vendor's bucket says"):
         take_in(there, tmp_path)
     assert not list(tmp_path.rglob("*.csv"))
     passing.spoiled = ["corrupted"]

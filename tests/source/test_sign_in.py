@@ -128,9 +128,9 @@ def test_a_web_page_in_the_place_of_the_user_service_is_no_refusal(cloud: LocalC
     cloud.options.web_page = status
     settings = settings_of(cloud)
     for _ in range(2):
-        with pytest.raises(AylaUnavailable, match="no user service of Ayla answers at") as failed:
+        with pytest.raises(AylaUnavailable, match="Ayla's user service did not answer at") as failed:
             provider_of(settings)(None, None)
-        assert f"{cloud.url}/users/sign_in.json: {status} came with a web page" in str(failed.value)
+        assert f"{cloud.url}/users/sign_in.json ({status} with a web page)" in str(failed.value)
         assert "Check host (or region)" in str(failed.value)
     assert [one.status for one in requests_of(cloud, "sign_in")] == [status] * 2, "it isn't remembered as refused"
     cloud.options.web_page = None
@@ -140,14 +140,14 @@ def test_a_web_page_in_the_place_of_the_user_service_is_no_refusal(cloud: LocalC
 @pytest.mark.parametrize("body", ['{"status": 404, "error": "Not Found"}', "{}", "", "no such app"])
 def test_a_404_without_the_vendors_words_is_no_wrong_app_id(cloud: LocalCloud, body: str) -> None:
     cloud.faults.add(404, step="sign_in", body=body, content_type="application/json")
-    with pytest.raises(AylaUnavailable, match="no user service of Ayla"):
+    with pytest.raises(AylaUnavailable, match="Ayla's user service did not answer"):
         provider_of(settings_of(cloud))(None, None)
 
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_web_page_in_the_place_of_the_credentials_service_names_its_field(cloud: LocalCloud, status: int) -> None:
     cloud.faults.add(status, step="acs", body="<html>Welcome</html>", content_type="text/html")
-    with pytest.raises(AylaUnavailable, match=r"no credentials service of Ayla .* Check acs_url"):
+    with pytest.raises(AylaUnavailable, match=r"Ayla's credentials service did not answer .* Check acs_url"):
         provider_of(settings_of(cloud))(None, None)
 
 
@@ -174,7 +174,7 @@ def test_a_refusal_says_which_field_it_is_about_and_is_remembered(
 
 def test_a_refusal_in_spite_of_the_right_role_looks_elsewhere(cloud: LocalCloud) -> None:
     cloud.faults.add(403, step="acs", times=None)
-    with pytest.raises(AylaAccessDenied, match=r"as it should be.*data export is switched on"):
+    with pytest.raises(AylaAccessDenied, match=r"as required.*data export is switched on"):
         provider_of(settings_of(cloud))(None, None)
 
 
