@@ -127,8 +127,8 @@ def _translate_errors(where: str) -> Iterator[None]:
         if _KEPT.search(error.message):
             raise kept(where, f"403: {error.message}") from None
         raise AylaDestinationError(
-            f"{where}: the bucket denies access (403: {error.message}). The Google connection's account must be "
-            "allowed to list, read, create and replace objects there (the role Storage Object User includes all of it)."
+            f"{where}: the bucket denies access (403: {error.message}). Allow the Google connection's account to "
+            "list, read, create and replace objects there (the role Storage Object User includes all of it)."
         ) from None
     except google_errors.NotFound as error:
         raise AylaDestinationError(

@@ -36,7 +36,7 @@ TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer or for its next bytes."""
 
 _FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
-_TEMPORARY_ERRORS = (401, 408, 429, 500, 502, 503, 504)
+_TEMPORARY_STATUSES = (401, 408, 429, 500, 502, 503, 504)
 _CONNECTION_ERRORS = (HTTPError, OSError, GoogleAuthError)
 _BLOCK = 1024 * 1024
 
@@ -155,7 +155,7 @@ def _check(response: Response, file: ExportFile, offset: int) -> None:
     if status == 200:
         _skip(response, offset)
         return
-    if status in _TEMPORARY_ERRORS:
+    if status in _TEMPORARY_STATUSES:
         raise PassingError(f"Cloud Storage answered {status} {response.reason}")
     what = describe_file(file)
     if status == 404:
@@ -203,7 +203,7 @@ def translate_errors(what: str) -> Iterator[None]:
     except google_errors.Forbidden as error:
         raise AylaAccessDenied(
             f"{what}: Cloud Storage denies access (403: {_reason(error)}). Ayla's token can only read below <oem_id>/ "
-            "in Ayla's bucket: compare oem_id and bucket in the connection with the dashboard (OEM Profile, Data "
+            "in Ayla's bucket. Check oem_id and bucket in the connection against the dashboard (OEM Profile, Data "
             "Export)."
         ) from None
     except google_errors.NotFound as error:

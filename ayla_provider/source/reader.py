@@ -136,7 +136,7 @@ class ExportReader:
             self.close()
         raise AylaUnavailable(
             f"{describe_file(self._file)}: the download stopped at byte {self._offset} of {self._file.size} and can't "
-            f"be continued ({problem}, {_TRIES_WITHOUT_PROGRESS} tries). {PASSES}"
+            f"be continued ({problem}, {_TRIES_WITHOUT_PROGRESS} tries). {TEMPORARY}"
         )
 
 

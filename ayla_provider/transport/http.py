@@ -109,8 +109,8 @@ class _Hosts:
             self._pools[origin] = (route, _connect(origin, route))
         route, pool = self._pools[origin]
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-        # Only a proxy that isn't asked for a tunnel needs the whole URL.
-        whole_url = route.proxy is not None and pool.scheme == "http"
+        # For https, a proxy only opens a tunnel; for http it gets the request itself, with the whole URL.
+        whole_url = route.proxy is not None and origin.startswith("http://")
         failure: Exception
         try:
             response = pool.urlopen(
@@ -119,6 +119,7 @@ class _Hosts:
                 body,  # type: ignore[arg-type]  # urllib3 sends any buffer
                 {"User-Agent": USER_AGENT, **(headers or {})},
                 retries=False,
+                assert_same_host=False,
                 timeout=Timeout(connect, read),
                 preload_content=preload_content,
                 decode_content=False,
