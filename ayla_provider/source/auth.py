@@ -293,9 +293,7 @@ class _PatientRetry(Retry):
     def get_retry_after(self, response: Any) -> float | None:
         seconds = super().get_retry_after(response)
         if seconds is not None and seconds > _LONGEST_WAIT:
-            raise AylaUnavailable(
-                f"Ayla answered {response.status} and asks to wait {seconds:.0f} s. {TEMPORARY}"
-            )
+            raise AylaUnavailable(f"Ayla answered {response.status} and asks to wait {seconds:.0f} s. {TEMPORARY}")
         return seconds
 
 
