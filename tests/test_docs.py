@@ -38,6 +38,7 @@ from ayla_provider.source.settings import REGIONS
 from ayla_provider.warehouse.base import LEDGER
 from ayla_provider.warehouse.duckdb import DIALECT
 from ayla_provider.warehouse.sql import views_of
+from tests.support.fleet import seed_with_all_event_types
 from tests.test_load_operators import HOUR, load, plan
 from tests.warehouse.archive import archive_fleet, archive_hour
 
@@ -239,8 +240,10 @@ def test_each_view_is_told_and_has_a_query(name: str) -> None:
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an archive and a DuckDB file, of some made-up hours with a malformed line."""
-    root, fleet = tmp_path_factory.mktemp("loaded"), Fleet()
-    for hour in (HOUR - number * ONE_HOUR for number in range(6)):
+    root = tmp_path_factory.mktemp("loaded")
+    hours = [HOUR - number * ONE_HOUR for number in range(6)]
+    fleet = Fleet(seed=seed_with_all_event_types(hours))
+    for hour in hours:
         for event_type in EVENT_TYPES:
             archive_fleet(root / "archive", fleet, event_type, hour)
     row = b"1a2b3c4d,LC-THERMO-2,LC000X%09d,Mon Feb 03 21:30:45 UTC 2020,,Online\r\n"
