@@ -38,11 +38,13 @@ from hypothesis import settings  # noqa: E402
 from ayla_provider.domain.hour import ONE_HOUR  # noqa: E402
 from ayla_provider.local_cloud import LocalCloud  # noqa: E402
 from tests.support.fleet import HOUR, connect, put_hour  # noqa: E402
+from tests.support.proofs import PROVING  # noqa: E402
 from tests.support.tools import missing_tools_line  # noqa: E402
 
 # How long an example takes says nothing of whether it is right.
 settings.register_profile("project", deadline=None)
-settings.load_profile("project")
+settings.register_profile("proof", deadline=None, max_examples=5000)
+settings.load_profile("proof" if PROVING else "project")
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +94,43 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     monkeypatch.setattr("ayla_provider.source.guard._SETTLE", 0.01)
     # Each test is a process of its own, as a task would be.
     monkeypatch.setattr("ayla_provider.source.auth._PROVIDERS", {})
+
+
+# The files that take longest, the longest first: each starts an Airflow of its own, and mostly waits for it.
+_LONGEST = (
+    "test_retrigger.py",
+    "test_pipeline.py",
+    "test_refused_sign_in.py",
+    "test_load_dags.py",
+    "test_connection_form.py",
+    "test_coverage_page.py",
+    "test_alert_dag.py",
+    "test_reconcile_dag.py",
+    "test_standalone_harness.py",
+    "test_celery.py",
+    "test_airflow_faults.py",
+    "test_partitioned_dags.py",
+    "test_links.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the longest files first, so that no process is left with a long one at the end; leave out what is for CI."""
+    order = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.proof("5,000 examples"))
+    if not os.environ.get("CI"):
+        for_ci = [item for item in items if item.get_closest_marker("ci")]
+        config.hook.pytest_deselected(items=for_ci)
+        items[:] = [item for item in items if item not in for_ci]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note what a proof is of, for ``make prove``."""
+    if proof := item.get_closest_marker("proof"):
+        item.user_properties.append(("proof", proof.args[0]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.manifest import loads
 from ayla_provider.domain.paths import MANIFESTS
 from simulation.__main__ import main, report
@@ -19,6 +20,7 @@ from simulation.run import START, Simulation
 from simulation.soak import Soak
 from simulation.worker import Kind, Place, Result, Task
 from simulation.workers import WorkerPool
+from tests.support.proofs import scale
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +44,14 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
     assert simulation.customer.counts["copies killed"]
 
 
-def test_two_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--days", "2", "--seed", "1"]) == 0
+@pytest.mark.proof("10 days of every fault, with 10 seeds")
+@pytest.mark.parametrize("seed", scale([1], list(range(1, 21, 2))))
+def test_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.CaptureFixture[str], seed: int) -> None:
+    days = scale(2, 10)
+    assert main(["--days", str(days), "--seed", str(seed)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "an archive in a bucket: 240 hours" in lines[-len(DESCRIPTIONS) - 6]
+    hours = days * 24 * len(EVENT_TYPES)
+    assert f"an archive in a bucket: {hours:,} hours" in lines[-len(DESCRIPTIONS) - 6]
     assert lines[-1].startswith("OK: ")
 
 

@@ -49,6 +49,7 @@ def metadata(wheel: dict[str, bytes]) -> Message:
     return message_from_bytes(wheel[f"{INFO}/METADATA"])
 
 
+@pytest.mark.ci
 def test_the_sdist_of_another_day_and_place_makes_the_same_bytes(built: Path, tmp_path: Path) -> None:
     with tarfile.open(built / f"{NAME}.tar.gz") as archive:
         archive.extractall(tmp_path / "elsewhere", filter="data")

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.support.proofs import scale
 from tests.warehouse.archive import HOUR, archive_hour
 
 MIB = 1024 * 1024
@@ -56,9 +59,12 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.proof("16 million rows")
 def test_four_times_the_rows_take_no_more_memory(tmp_path: Path) -> None:
-    small, large = measure(tmp_path / "small", 400_000), measure(tmp_path / "large", 1_600_000)
-    assert large["quarantined"] == 3200
-    assert (large["rows"], large["duplicates"]) == (1_600_000 - 3200 - 1599, 1599)
+    rows = scale(1_600_000, 16_000_000)
+    small, large = measure(tmp_path / "small", rows // 4), measure(tmp_path / "large", rows)
+    malformed, duplicates = rows // 500, rows // 1000 - 1
+    assert large["quarantined"] == malformed
+    assert (large["rows"], large["duplicates"]) == (rows - malformed - duplicates, duplicates)
     assert large["grown"] < small["grown"] + 100 * MIB
     assert large["grown"] < 450 * MIB

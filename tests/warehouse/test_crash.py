@@ -15,6 +15,7 @@ from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.typed_manifest import quarantine_path, typed_manifest_path
 from tests.rows.test_expressions import CONNECTION
 from tests.rows.test_typed_archive import rows_of
+from tests.support.proofs import scale
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.loading import everything
 
@@ -151,7 +152,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, run: Run) -> dict[str,
     return found
 
 
-@pytest.mark.parametrize("share", [number / 9 for number in range(10)])
+@pytest.mark.proof("SIGKILL at 100 moments of each of two loads")
+@pytest.mark.parametrize("share", scale([number / 9 for number in range(10)], [number / 99 for number in range(100)]))
 @pytest.mark.parametrize("revision", [1, 2])
 def test_a_crash_at_any_moment_and_a_retry_leave_what_there_would_be_without_it(
     tmp_path: Path, undisturbed: dict[int, Any], run: Run, revision: int, share: float
