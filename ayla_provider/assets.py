@@ -1,4 +1,4 @@
-"""The assets of an archive: what a DAG of yours can be scheduled on."""
+"""The assets of an archive, on which you can schedule your own DAGs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["export_alias", "export_asset", "layout_alias", "layout_asset"]
 
 def export_asset(destination: str, event_type: str) -> Asset:
     """
-    Return the asset that an event type in an archive is.
+    Return the asset of an event type in one archive.
 
-    :param destination: the destination's URL, as the copying task has it
+    :param destination: the destination's URL, exactly as in the task that copies
     :param event_type: in any spelling
     """
     return Asset(uri=f"{destination.rstrip('/')}/event_type={parse_event_type(event_type)}")
@@ -26,9 +26,9 @@ def export_asset(destination: str, event_type: str) -> Asset:
 
 def export_alias(event_type: str) -> AssetAlias:
     """
-    Return the alias under which every copying task announces an event type, wherever it is copied to.
+    Return the alias of an event type in all archives.
 
-    For a DAG that is to follow an event type without knowing the destination.
+    Schedule a DAG on it if the DAG must follow the event type whatever the destination is.
 
     :param event_type: in any spelling
     """
@@ -36,7 +36,7 @@ def export_alias(event_type: str) -> AssetAlias:
 
 
 def event_extra(manifest: Manifest) -> dict[str, Any]:
-    """Return what an asset event says of the hour that it announces."""
+    """Return the ``extra`` of an asset event that announces an hour."""
     return {
         "event_type": manifest.hour.event_type,
         "hour": manifest.hour.start.isoformat(),
@@ -51,14 +51,14 @@ def event_extra(manifest: Manifest) -> dict[str, Any]:
 
 def layout_asset(archive: str, event_type: str) -> Asset:
     """
-    Return the asset that the layouts of an event type's files are: it has an event when one is met for the first time.
+    Return the asset of the layouts of an event type's files. It gets an event when a layout appears for the first time.
 
-    :param archive: the destination's URL, as the copying task has it
+    :param archive: the destination's URL, exactly as in the task that copies
     :param event_type: in any spelling
     """
     return Asset(uri=f"{archive.rstrip('/')}/_layouts/event_type={parse_event_type(event_type)}")
 
 
 def layout_alias() -> AssetAlias:
-    """Return the alias under which every task that types files announces a new layout, of whatever event type."""
+    """Return the alias of the layouts of all event types in all archives."""
     return AssetAlias("ayla_export_layout")

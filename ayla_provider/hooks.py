@@ -1,13 +1,15 @@
-"""The Airflow side of a connection to Ayla."""
+"""The hook of a connection to Ayla."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from ayla_provider._airflow.exports import open_in_cloud_storage, open_in_s3
 from ayla_provider._airflow.sign_in_variable import VariableMemory
 from ayla_provider.domain.events import EventType, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, hours_of, parse_time
@@ -18,10 +20,7 @@ if TYPE_CHECKING:
 
     from ayla_provider.domain.paths import ExportFile
     from ayla_provider.source.auth import TokenProvider
-    from ayla_provider.source.bucket import Source
     from ayla_provider.source.export import Export
-    from ayla_provider.source.gcs import GcsSource
-    from ayla_provider.source.s3 import S3Source
     from ayla_provider.source.settings import AylaSettings
 
 __all__ = ["AylaHook"]
@@ -31,11 +30,11 @@ class AylaHook(BaseHook):
     """
     A signed-in view of an OEM's Ayla export.
 
-    Nothing is read or requested before a method is called. The storage token is fetched and renewed as needed, also
-    in the middle of a download; every secret that becomes known is masked in Airflow's logs.
+    Nothing is read or requested before you call a method. The hook gets the storage token and renews it as needed,
+    even during a download. It masks all secrets in Airflow's logs.
 
-    :param ayla_conn_id: the id of an Airflow connection of type ``ayla``; of type ``aws`` for an export of the time
-        before it moved to Cloud Storage
+    :param ayla_conn_id: the id of an Airflow connection of type ``ayla``, or of type ``aws`` for an export in Amazon
+        S3, where exports were before they moved to Cloud Storage
     """
 
     conn_name_attr = "ayla_conn_id"
@@ -44,7 +43,7 @@ class AylaHook(BaseHook):
     hook_name = "Ayla Networks"
 
     _masks_tokens = True
-    """Whether Airflow's masker is told of tokens, too; of the connection's own secrets it is in any case."""
+    """Whether Airflow masks tokens, too. It masks the connection's own secrets in any case."""
 
     def __init__(self, ayla_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -52,14 +51,14 @@ class AylaHook(BaseHook):
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the form's fields, for Airflow 3.1; newer versions read the provider's metadata."""
+        """Return the form's fields, for Airflow 3.1. Newer versions read the provider's metadata."""
         from ayla_provider._airflow.form import widgets
 
         return widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return how the form looks, for Airflow 3.1; newer versions read the provider's metadata."""
+        """Return how the form looks, for Airflow 3.1. Newer versions read the provider's metadata."""
         from ayla_provider._airflow.form import behaviour
 
         return behaviour()
@@ -69,17 +68,17 @@ class AylaHook(BaseHook):
         """
         The connection's settings, checked.
 
-        :raises AylaConfigError: naming the field that is missing or malformed
+        :raises AylaConfigError: if a field is missing or malformed; the message names it
         """
         from ayla_provider.source.settings import AylaSettings
 
         connection = self.get_connection(self.ayla_conn_id)
         try:
             extra = connection.extra_dejson
-        except (ValueError, AttributeError):  # the latter where Airflow masks an extra that is no object
+        except (ValueError, AttributeError):  # AttributeError: from Airflow, which masks the values of an object.
             extra = None
         if not isinstance(extra, dict):
-            raise AylaConfigError(f"connection {self.ayla_conn_id!r}: the extra is no JSON object")
+            raise AylaConfigError(f"connection {self.ayla_conn_id!r}: the extra must be a JSON object")
         settings = AylaSettings.from_fields(
             conn_id=self.ayla_conn_id,
             login=connection.login,
@@ -94,27 +93,27 @@ class AylaHook(BaseHook):
 
     @cached_property
     def export(self) -> Export:
-        """The export as it stands in the vendor's bucket."""
-        return self._open(self._s3_source() if self.in_s3 else self._gcs_source(self.get_credentials()))
+        """The export in the vendor's bucket."""
+        return self._open(self.get_credentials)
 
     def fresh_export(self) -> Export:
         """
-        Return the same, but with a sign-in of its own, which knows nothing of earlier ones of this process.
+        Return the export with a sign-in of its own, which ignores earlier ones of this process.
 
-        A server runs for weeks: by what it knows, a check would call a connection good that isn't any more.
+        A server runs for weeks. With a token from before, a check would accept a connection that no longer works.
 
         :raises AylaConfigError: if the connection's fields are incomplete
         """
-        return self._open(self._s3_source() if self.in_s3 else self._gcs_source(self._token_provider().credentials()))
+        return self._open(lambda: self._token_provider().credentials())
 
     @cached_property
     def in_s3(self) -> bool:
-        """Whether the connection leads to Amazon S3, where the export lay before it moved to Cloud Storage."""
+        """Whether the connection leads to Amazon S3, where the export was before it moved to Cloud Storage."""
         return bool(self.get_connection(self.ayla_conn_id).conn_type == "aws")
 
     @property
     def secrets(self) -> list[str]:
-        """All that must be shown to nobody, as far as it is known by now."""
+        """The secrets that are known so far. Show them to nobody."""
         known = vars(self)
         if "settings" in known:
             token = self.get_credentials().token
@@ -122,55 +121,17 @@ class AylaHook(BaseHook):
         password = self.get_connection(self.ayla_conn_id).password if known.get("in_s3") else None
         return [password] if password else []
 
-    def _gcs_source(self, credentials: Credentials) -> GcsSource:
-        from ayla_provider.source.gcs import GcsSource
-
-        settings = self.settings
-        return GcsSource(credentials, settings.bucket, endpoint=settings.storage_endpoint, network=settings.network)
-
-    def _s3_source(self) -> S3Source:
-        try:
-            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-        except ImportError:
-            raise AylaConfigError(
-                f"connection {self.ayla_conn_id!r} is of type aws, which needs Airflow's Amazon provider: pip install "
-                "'airflow-provider-ayla[amazon]'"
-            ) from None
-        from botocore.config import Config
-
-        from ayla_provider.source.s3 import S3Source
-        from ayla_provider.transport.http import CONNECTIONS
-
-        hook = S3Hook(aws_conn_id=self.ayla_conn_id)
-        bucket = hook.service_config.get("bucket_name")
-        if not bucket:
-            raise AylaConfigError(
-                f"connection {self.ayla_conn_id!r}: bucket_name is missing. Put it into the extra, as "
-                '{"service_config": {"s3": {"bucket_name": "..."}}}. The Ayla dashboard shows it under OEM Profile, '
-                "Data Export."
-            )
-        config = hook.config.merge(Config(max_pool_connections=CONNECTIONS))
-        return S3Source(hook.get_client_type(config=config), bucket)
-
-    def _open(self, source: Source) -> Export:
-        from ayla_provider.source.export import Export
-
+    def _open(self, credentials: Callable[[], Credentials]) -> Export:
         if self.in_s3:
-            from ayla_provider.source.settings import arrival_rule
-
-            # The bucket is the OEM's own.
-            extra = self.get_connection(self.ayla_conn_id).extra_dejson
-            return Export(source, "", rule=arrival_rule(self.ayla_conn_id, extra))
-        settings = self.settings
-        return Export(source, f"{settings.oem_id}/", event_folders=settings.event_folders, rule=settings.rule)
+            return open_in_s3(self.ayla_conn_id)
+        return open_in_cloud_storage(self.settings, credentials())
 
     def get_conn(self) -> Any:
         """
-        Return a google-cloud-storage client that signs in, and fetches and renews its token, by itself.
+        Return a google-cloud-storage client that signs in, and gets and renews its token, by itself.
 
-        Ayla's token allows to list below ``<oem_id>/`` and to download from there, nothing else: use
-        ``client.bucket(...)`` (not ``get_bucket``), and list with a prefix. Of a connection to Amazon S3 it is boto3's
-        client.
+        Ayla's token permits only to list objects below ``<oem_id>/`` and to download them. Use ``client.bucket(...)``,
+        not ``get_bucket``, and list with a prefix. For a connection to Amazon S3, this is boto3's client.
 
         :raises AylaConfigError: if the connection's fields are incomplete
         """
@@ -196,21 +157,21 @@ class AylaHook(BaseHook):
 
     def list_event_types(self) -> dict[EventType, str]:
         """
-        Return event type to the real spelling of its folder, as the bucket shows them now.
+        Return the event types that have a folder in the bucket now, each with the spelling of its folder.
 
-        A folder of an event type that Ayla's documents don't list is included, with a warning.
+        Event types that Ayla doesn't document are included. The log warns about them.
 
-        :raises AylaError: if it can't be listed
+        :raises AylaError: if the bucket can't be listed
         """
         return self.export.event_folders()
 
     def list_files(self, event_type: str, hour: datetime | str) -> list[ExportFile]:
         """
-        Return the files of one hour of an event type that stand in the source now.
+        Return the files of one hour of an event type that are in the bucket now.
 
         :param event_type: in any spelling, for example ``datapoint_ack``
         :param hour: the hour's start, aware or ISO 8601 with an offset
-        :raises AylaError: if it can't be listed
+        :raises AylaError: if the bucket can't be listed
         """
         start = parse_time(hour, "hour")
         return self.export.list_files(hours_of(parse_event_type(event_type), start, start + ONE_HOUR))

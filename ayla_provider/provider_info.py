@@ -1,4 +1,4 @@
-"""What Airflow discovers of this package, without importing anything else of it."""
+"""What Airflow discovers about this package. Importing it loads almost nothing else."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _TEXT = ["string", "null"]
 CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "region": {
         "label": "Region",
-        "description": "Where your OEM account lives. A host, if set, takes its place (dedicated tenants).",
+        "description": "The region of your OEM account. A user service, if set, takes precedence (dedicated tenants).",
         "schema": {"type": _TEXT, "enum": ["us", "eu", "cn", "us-dev", "cn-dev"], "default": "us"},
     },
     "app_id": {
         "label": "App ID",
-        "description": "Required. Of an application without multi-factor authentication.",
+        "description": "Required. The ID of an application without multi-factor authentication.",
         "schema": {"type": _TEXT},
     },
     "app_secret": {
@@ -26,39 +26,40 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "oem_id": {
         "label": "OEM ID",
-        "description": "Required. The folder in the bucket under which your export stands.",
+        "description": "Required. The folder in the bucket that holds your export.",
         "schema": {"type": _TEXT},
     },
     "bucket": {
         "label": "Bucket",
-        "description": "Required. Ayla's bucket, without gs://. Ayla dashboard: OEM Profile, Data Export.",
+        "description": "Required. Ayla's bucket, without gs://. In the Ayla dashboard: OEM Profile, Data Export.",
         "schema": {"type": _TEXT},
     },
     "acs_url": {
         "label": "Credentials service URL",
-        "description": "Required. The Ayla Credentials Service, https://.... Ayla dashboard: OEM Profile, Data Export.",
+        "description": "Required. The Ayla Credentials Service, https://.... In the Ayla dashboard: OEM Profile, Data "
+        "Export.",
         "schema": {"type": _TEXT},
     },
     "storage_endpoint": {
         "label": "Storage endpoint",
-        "description": "Only if Cloud Storage is reached by another address than https://storage.googleapis.com.",
+        "description": "Only if the address of Cloud Storage isn't https://storage.googleapis.com.",
         "schema": {"type": _TEXT},
     },
     "event_folders": {
         "label": "Event folders",
-        "description": 'Only if a folder is spelt unlike its event type: JSON such as {"datapoint_ack": "DPA"}.',
+        "description": 'Only if a folder\'s name differs from its event type: JSON such as {"datapoint_ack": "DPA"}.',
         "schema": {"type": _TEXT},
     },
     "proxy": {
         "label": "Proxy",
-        "description": "Only if it isn't in HTTPS_PROXY: http://host:port or http://user:password@host:port, with "
-        "special characters percent-encoded. Hosts in NO_PROXY go without.",
+        "description": "Only if HTTPS_PROXY doesn't name it: http://host:port or http://user:password@host:port, with "
+        "special characters percent-encoded. Not used for hosts in NO_PROXY.",
         "schema": {"type": _TEXT, "format": "password"},
     },
     "ca_file": {
         "label": "CA file",
-        "description": "Only for a private CA that isn't in REQUESTS_CA_BUNDLE: the path of a PEM file, on each "
-        "machine that runs tasks. It takes the place of the public CAs.",
+        "description": "Only for a private CA that isn't in REQUESTS_CA_BUNDLE: the path of a PEM file on each "
+        "machine that runs tasks. It replaces the public CAs.",
         "schema": {"type": _TEXT},
     },
     "quiet_period": {
@@ -73,11 +74,11 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "allow_http": {
         "label": "Allow plain http",
-        "description": "For a test server of yours: secrets then travel in clear. Loopback needs no permission.",
+        "description": "Only for your own test server: http doesn't encrypt secrets. Loopback addresses don't need it.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
 }
-"""The fields in a connection's extra, as Airflow's form shows them."""
+"""The fields of a connection's extra in Airflow's form."""
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -94,7 +95,7 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Ayla Networks",
                 "ui-field-behaviour": {
                     "hidden-fields": ["schema"],
-                    # Airflow 3.1 needs a label where there is a placeholder.
+                    # Airflow 3.1 needs a label for each field that has a placeholder.
                     "relabeling": {"login": "E-mail", "host": "User service", "password": "Password", "port": "Port"},
                     "placeholders": {
                         "login": "required: an account with the role OEM::Admin",

@@ -165,7 +165,7 @@ def test_an_extra_that_is_no_object_is_named(
     worked, said = AylaHook().test_connection()
     assert not worked
     # Airflow 3.1 doesn't hand out such a connection at all.
-    assert "the extra is no JSON object" in said or "The conn_id `ayla_default` isn't defined" in said
+    assert "the extra must be a JSON object" in said or "The conn_id `ayla_default` isn't defined" in said
 
 
 def test_without_a_store_for_the_record_a_sign_in_still_works(

@@ -1,0 +1,59 @@
+"""Opens the vendor's export: in Cloud Storage, or in Amazon S3, where it was before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseHook
+
+from ayla_provider.errors import AylaConfigError
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+    from ayla_provider.source.export import Export
+    from ayla_provider.source.settings import AylaSettings
+
+
+def open_in_cloud_storage(settings: AylaSettings, credentials: Credentials) -> Export:
+    """Return the export that a connection of the type ``ayla`` names."""
+    from ayla_provider.source.export import Export
+    from ayla_provider.source.gcs import GcsSource
+
+    source = GcsSource(credentials, settings.bucket, endpoint=settings.storage_endpoint, network=settings.network)
+    return Export(source, f"{settings.oem_id}/", event_folders=settings.event_folders, rule=settings.rule)
+
+
+def open_in_s3(conn_id: str) -> Export:
+    """
+    Return the export that a connection of the type ``aws`` names.
+
+    :raises AylaConfigError: if Airflow's Amazon provider isn't installed, or the connection doesn't name the bucket
+    """
+    try:
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    except ImportError:
+        raise AylaConfigError(
+            f"connection {conn_id!r} is of type aws, which needs Airflow's Amazon provider: pip install "
+            "'airflow-provider-ayla[amazon]'"
+        ) from None
+    from botocore.config import Config
+
+    from ayla_provider.source.export import Export
+    from ayla_provider.source.s3 import S3Source
+    from ayla_provider.source.settings import arrival_rule
+    from ayla_provider.transport.http import CONNECTIONS
+
+    hook = S3Hook(aws_conn_id=conn_id)
+    bucket = hook.service_config.get("bucket_name")
+    if not bucket:
+        raise AylaConfigError(
+            f"connection {conn_id!r}: bucket_name is missing. Put it into the extra, as "
+            '{"service_config": {"s3": {"bucket_name": "..."}}}. The Ayla dashboard shows it under OEM Profile, '
+            "Data Export."
+        )
+    config = hook.config.merge(Config(max_pool_connections=CONNECTIONS))
+    source = S3Source(hook.get_client_type(config=config), bucket)
+    rule = arrival_rule(conn_id, BaseHook.get_connection(conn_id).extra_dejson)
+    # Without a folder for the OEM, because the bucket is the OEM's own.
+    return Export(source, "", rule=rule)
