@@ -155,7 +155,7 @@
     const path = new URL(url, location.href).pathname.split("/api/v2/")[1];
     if (!path) return real(url, options);
     globalThis.madeUpRequests = (globalThis.madeUpRequests ?? 0) + 1;
-    const told = answer(path, new URL(url, location.href).searchParams, options.body && JSON.parse(options.body));
-    return new Response(JSON.stringify(told), { headers: { "Content-Type": "application/json" } });
+    const content = answer(path, new URL(url, location.href).searchParams, options.body && JSON.parse(options.body));
+    return new Response(JSON.stringify(content), { headers: { "Content-Type": "application/json" } });
   };
 })();

@@ -1,4 +1,8 @@
-"""The facts that the page shares with the provider, as a JavaScript module: the page has no copy of its own."""
+"""
+The facts that the page shares with the provider, as a JavaScript module: the page has no copies of its own.
+
+The patience is the default one. A browser can't read the settings of a connection, where a user may have set another.
+"""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def task(of: Json, task_id: str, state: str | None, **more: Any) -> Json:
     }
 
 
-def told(event_type: str, destination: str = DESTINATION, connection: str = "ayla_default") -> Json:
-    """What a task has told of itself once it has begun."""
+def rendered(event_type: str, destination: str = DESTINATION, connection: str = "ayla_default") -> Json:
+    """The rendered fields of a task that has started."""
     return {
         "rendered_fields": {"event_type": event_type, "destination": destination, "ayla_conn_id": connection},
     }

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from tests.plugin.answers import DAG, NOW, Json, event, hour, millis, read, run, task, told
+from tests.plugin.answers import DAG, NOW, Json, event, hour, millis, read, rendered, run, task
 
 Page = Callable[..., Any]
 
@@ -61,7 +61,7 @@ def test_a_refresh_reads_only_the_events_since_the_last_one(page: Page) -> None:
 
 def test_a_user_who_may_not_read_assets_sees_the_tasks(page: Page) -> None:
     one = run(hour(3))
-    answers = read(runs=[one], copies=[task(one, "datapoint.copy", "success", **told("datapoint"))])
+    answers = read(runs=[one], copies=[task(one, "datapoint.copy", "success", **rendered("datapoint"))])
     found = ask(page, answers, refused=["assets"])["found"]
     assert (found["blind"], found["events"], len(found["copies"])) == (True, [], 1)
 
@@ -74,7 +74,7 @@ def test_a_user_who_may_not_read_tasks_is_told_so(page: Page) -> None:
 
 def test_copies_of_an_operator_of_the_users_own_are_found_by_their_names(page: Page) -> None:
     done_one, failed_one = run(hour(4)), run(hour(3))
-    own = task(failed_one, "datapoint.copy", "failed", **told("datapoint"))
+    own = task(failed_one, "datapoint.copy", "failed", **rendered("datapoint"))
     answers = read(runs=[done_one, failed_one], events=[event("datapoint", hour(4))]) | {"others": [own]}
     done = ask(page, answers)
     assert [one["id"] for one in done["found"]["copies"]] == [own["id"]]

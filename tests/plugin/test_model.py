@@ -21,9 +21,9 @@ from tests.plugin.answers import (
     hour,
     millis,
     read,
+    rendered,
     run,
     task,
-    told,
 )
 
 Page = Callable[..., Any]
@@ -56,7 +56,7 @@ def attempt(ago: int, copy: str | None, wait: str | None = None, **of: Json) -> 
         runs=[first, one],
         # Another hour tells what the task is about.
         copies=[
-            task(first, "datapoint.copy", "success", **told("datapoint")),
+            task(first, "datapoint.copy", "success", **rendered("datapoint")),
             task(one, "datapoint.copy", copy, **of.get("copy_", {})),
         ],
         waits=waits,
@@ -146,21 +146,21 @@ def test_a_failed_hour_that_was_repaired_since_has_landed(page: Page) -> None:
 @pytest.mark.parametrize("key", ["2026-11-20T07:00:00", "2026-11-20T08:00:00+01:00"])
 def test_a_run_is_about_its_partition(page: Page, key: str) -> None:
     one = run(hour(5), key=key)
-    answers = read(runs=[one], copies=[task(one, "copy", "failed", **told("datapoint"))])
+    answers = read(runs=[one], copies=[task(one, "copy", "failed", **rendered("datapoint"))])
     found = {ago for (_, ago), cell in cells(page, answers).items() if cell["state"] == "failed"}
     assert found == {5}
 
 
 def test_a_run_without_an_interval_of_some_width_is_about_no_hour(page: Page) -> None:
     sweep = run(hour(5) + timedelta(minutes=40), length=timedelta(0))
-    answers = read(runs=[sweep], copies=[task(sweep, "copy", "failed", **told("datapoint"))])
+    answers = read(runs=[sweep], copies=[task(sweep, "copy", "failed", **rendered("datapoint"))])
     assert archives(page, answers) == []
 
 
 def test_a_run_of_a_day_is_about_its_hours_and_only_those_that_its_task_names(page: Page) -> None:
     day = run(hour(36), length=24 * HOUR)
-    whole = task(day, "datapoint", "failed", **told("datapoint"))
-    cut = task(day, "location", "failed", **told("location"))
+    whole = task(day, "datapoint", "failed", **rendered("datapoint"))
+    cut = task(day, "location", "failed", **rendered("location"))
     cut["rendered_fields"] |= {"start": hour(30).isoformat(), "end": hour(28).isoformat()}
     found = cells(page, read(runs=[day], copies=[whole, cut]))
     assert {ago for (kind, ago), one in found.items() if (kind, one["state"]) == ("datapoint", "failed")} == set(
@@ -176,9 +176,9 @@ def test_archives_are_told_apart_and_dags_of_one_meet_in_it(page: Page) -> None:
         events=[event("datapoint", hour(4)), event("datapoint", hour(4), asset=2), event("x", hour(4), asset=3)],
         runs=[one, two, three],
         copies=[
-            task(one, "copy", "failed", **told("datapoint")),
-            task(two, "copy", "failed", **told("location", connection="other")),
-            task(three, "copy", "failed", **told("datapoint", "s3://other/")),
+            task(one, "copy", "failed", **rendered("datapoint")),
+            task(two, "copy", "failed", **rendered("location", connection="other")),
+            task(three, "copy", "failed", **rendered("datapoint", "s3://other/")),
         ],
     )
     ours, theirs = archives(page, answers)
@@ -194,8 +194,8 @@ def test_each_hour_tells_whose_archive_it_is_of(page: Page) -> None:
         assets=[asset(1, "datapoint"), asset(2, "datapoint", "s3://globex")],
         runs=[one, two, three],
         copies=[
-            task(one, "copy", "failed", **told("datapoint", connection="ayla_acme")),
-            task(two, "copy", "failed", **told("datapoint", "s3://globex", "ayla_globex")),
+            task(one, "copy", "failed", **rendered("datapoint", connection="ayla_acme")),
+            task(two, "copy", "failed", **rendered("datapoint", "s3://globex", "ayla_globex")),
             task(three, "datapoint.copy", "failed"),
         ],
     )
@@ -246,7 +246,7 @@ def made(kinds: list[str]) -> Read:
         if kind != "never":
             answers["runs"].append(one)
             state = "failed" if kind == "failed" else "success"
-            answers["copies"].append(task(one, "datapoint.copy", state, **told("datapoint")))
+            answers["copies"].append(task(one, "datapoint.copy", state, **rendered("datapoint")))
     return answers
 
 
@@ -310,7 +310,7 @@ def test_copies_that_nothing_proves_are_found(page: Page) -> None:
     answers = read(
         runs=runs,
         events=[event("datapoint", hour(2))],
-        copies=[task(runs[3], "datapoint.copy", "failed", **told("datapoint"))],
+        copies=[task(runs[3], "datapoint.copy", "failed", **rendered("datapoint"))],
     )
     assert page("return page.unproven(args[0])", answers) == [
         {"dag": DAG, "task": "datapoint.copy", "from": runs[2]["run_after"], "to": runs[1]["run_after"]}

@@ -8,8 +8,8 @@ from tests.plugin.answers import hour, millis
 
 Page = Callable[..., Any]
 PLAN = """
-    const told = page.plan(args[0], () => args[1]);
-    return {...told, runs: told.runs.map((run) => ({...run, tasks: [...run.tasks.values()]}))};
+    const plan = page.plan(args[0], () => args[1]);
+    return {...plan, runs: plan.runs.map((run) => ({...run, tasks: [...run.tasks.values()]}))};
 """
 
 
@@ -37,19 +37,19 @@ def test_the_tasks_of_a_run_are_cleared_together(page: Page) -> None:
 
 
 def test_what_is_worked_on_is_left_alone(page: Page) -> None:
-    told = page(PLAN, [cell(2, "delayed", underWay=True, **again("r1", "datapoint.copy"))], "export")
-    assert (told["runs"], len(told["underWay"])) == ([], 1)
+    plan = page(PLAN, [cell(2, "delayed", underWay=True, **again("r1", "datapoint.copy"))], "export")
+    assert (plan["runs"], len(plan["underWay"])) == ([], 1)
 
 
 def test_hours_that_never_ran_are_left_to_a_backfill(page: Page) -> None:
-    told = page(PLAN, [cell(ago, "never") for ago in (2, 3, 4, 9)], "an export")
+    plan = page(PLAN, [cell(ago, "never") for ago in (2, 3, 4, 9)], "an export")
     create = ["airflow", "backfill", "create", "--dag-id", "an export"]
-    commands = [shlex.split(page("return page.backfill(args[0])", span)) for span in told["never"]]
+    commands = [shlex.split(page("return page.backfill(args[0])", span)) for span in plan["never"]]
     assert commands == [
         [*create, "--from-date", hour(first).isoformat(), "--to-date", hour(last).isoformat()]
         for first, last in ((9, 9), (4, 2))
     ]
-    assert told["runs"] == told["without"] == []
+    assert plan["runs"] == plan["without"] == []
 
 
 def test_an_hour_without_any_task_is_said_to_be_left_out(page: Page) -> None:
