@@ -1,1 +1,1 @@
-"""Side by side with what a user would pick instead."""
+"""Benchmarks of this package and of the tools that a user could choose instead."""

@@ -1,4 +1,4 @@
-"""``make bench``: this package beside what a user would pick instead, in one run on one machine."""
+"""``make bench``: compare this package with the tools that a user could choose instead, in one run on one machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POSTGRES_ROWS = 1_000_000
 
 
 def main() -> None:
-    """Measure, print a table, and write it to ``results.md`` and ``results.json``."""
+    """Measure, print the results, and write them to ``results.md`` and ``results.json``."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the hour of datapoints (5000000)")
     parser.add_argument("--rounds", type=int, default=3, help="the median of these rounds counts (3)")

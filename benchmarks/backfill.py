@@ -1,4 +1,4 @@
-"""What users wait for: a past that is brought home through a real Airflow, from nothing to complete."""
+"""Time to copy a complete history with a real Airflow, from an empty archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.standalone import Standalone
 
 DAYS = 30
 HOURS = 6
-"""Of the ways that take a task or more for each hour: a month of them would take hours."""
+"""The number of hours to measure with DAGs that have a task for each hour. A month would take hours."""
 
 STOCK = "the Google provider's operators, an hour a run"
 NOTHING = "as many tasks that do nothing"
@@ -32,8 +32,8 @@ _DAGS = Path(__file__).parent.parent / "dags"
 _HISTORY, _HOURLY, _STOCK, _NOTHING = "ayla_export_history", "ayla_export_to_bucket", "stock", "nothing"
 
 # As in the Google provider's documentation: list, download each object to a file, upload each file. Its connection
-# takes no token of Ayla's, so it reads what was put into a bucket of the customer's before. It neither waits for an
-# hour nor verifies, commits or resumes one.
+# doesn't accept Ayla's token, so it reads copies from a bucket of the customer. It doesn't wait for an hour, and
+# doesn't verify, commit or resume one.
 _PEERS = f"""
 import os
 from datetime import datetime
@@ -86,10 +86,10 @@ with DAG("{_NOTHING}", **hourly):
 
 
 def measure() -> list[Result]:
-    """Backfill a month in days, and some hours one by one; then the same hours with other operators, and with none."""
+    """Backfill a month by days and some hours one by one, then the same hours with other operators and empty tasks."""
     end = hour_of(datetime.now(UTC) - PATIENCE)
     hours = hours_between(end - HOURS * ONE_HOUR, end)
-    # Whole days, since the DAG of the history has a run for each that is over.
+    # Whole days, because the history DAG has a run for each day that is over.
     midnight = hours[0].replace(hour=0)
     month = hours_between(midnight - timedelta(days=DAYS), midnight)
     with (
@@ -119,7 +119,7 @@ def measure() -> list[Result]:
 
 
 def _put_within_reach(cloud: LocalCloud, hours: list[datetime]) -> int:
-    """Put the files of some hours where an ordinary Google connection can read them; return how many."""
+    """Copy the files of some hours to where a Google connection can read them, and return their number."""
     files = [file for answer in cloud.answer_key() if answer.hour in hours for file in answer.files]
     for file in files:
         stored = cloud.vendor.live(file.object_name)
@@ -140,7 +140,7 @@ def _airflow(folder: Path, cloud: LocalCloud, month: list[datetime], hours: list
         if dag == _HOURLY:
             code = code.replace("catchup=True", f"catchup=True, end_date=datetime.fromisoformat('{last}')")
         else:
-            # It would go on to where the hourly one begins.
+            # Otherwise it continues until the start of the hourly DAG.
             code = code.replace('"AYLA_EXPORT_START"', '"AYLA_BENCH_MIDNIGHT"')
         (dags / f"{dag}.py").write_text(code)
     return Standalone(
@@ -162,7 +162,7 @@ def _airflow(folder: Path, cloud: LocalCloud, month: list[datetime], hours: list
 
 
 def _seconds(airflow: Standalone, dag: str, runs: int) -> float:
-    """Let a DAG do its first runs, and return how long that takes."""
+    """Let a DAG finish its first runs, and return the time in seconds."""
     started = time.monotonic()
     airflow.unpause(dag)
 

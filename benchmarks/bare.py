@@ -1,4 +1,4 @@
-"""The same copy with nothing around it: what the loopback and the benchmark's own server let through."""
+"""The same copy without any library: the limit of the loopback interface and the benchmark's server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AT_ONCE = 4 * 1024 * 1024
 
 
 class _Client:
-    """One connection, which asks for one thing after the other."""
+    """One connection, which sends one request at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -84,7 +84,7 @@ async def _copy(source: _Client, target: _Client, name: str) -> None:
 
 
 async def copy(url: str, workers: int) -> int:
-    """Copy all that the source has; return how many objects."""
+    """Copy all objects of the source, and return their number."""
     names = await _names(url)
     waiting = iter(names)
 

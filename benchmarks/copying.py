@@ -1,4 +1,4 @@
-"""From bucket to bucket with two credentials: this package beside rclone, and the way of Airflow's own operators."""
+"""Copies from bucket to bucket with two credentials: this package, rclone, and Airflow's own operators."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name in the results."""
         size = f"{self.size // 2**20} MiB" if self.size >= 2**20 else f"{self.size // 2**10} KiB"
         return f"copy {self.objects:,} x {size}, {self.delay * 1000:.0f} ms a request, {self.workers} at once"
 
@@ -73,12 +73,12 @@ HOW = {
 
 
 def measure(rounds: int) -> list[Result]:
-    """Copy each case with each engine in turn."""
+    """Copy each case with each engine, alternately."""
     results = []
     for case in CASES:
         speed, peak = defaultdict(list), defaultdict(list)
         for number in range(rounds):
-            # The slow one once: its ratio is far from any limit.
+            # Run the slow engine once. Its ratio is far from any limit.
             for engine in ("ours", *_PEERS):
                 if engine == "stock" and number:
                     continue
@@ -95,7 +95,7 @@ def measure(rounds: int) -> list[Result]:
 
 
 def _run(engine: str, case: Case) -> dict[str, float]:
-    """Measure an engine in a process of its own, against buckets in another."""
+    """Measure an engine in its own process, with the buckets in another process."""
     with _store(case) as url:
         command = [sys.executable, "-m", "benchmarks.copying", engine, url, str(case.workers)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -117,7 +117,7 @@ def _store(case: Case) -> Iterator[str]:
 
 
 def ours(url: str, workers: int) -> None:
-    """Copy the hour with its manifest, as the operator does."""
+    """Copy the hour with its manifest, like the operator."""
     from google.oauth2.credentials import Credentials
 
     from ayla_provider.archive.archive import Archive
@@ -152,7 +152,7 @@ def rclone(url: str, workers: int) -> None:
 
 
 def stock(url: str, workers: int) -> None:
-    """Download each object to a temporary file and upload it from there, as Airflow's operators do."""
+    """Download each object to a temporary file and upload the file, like Airflow's operators."""
     from google.oauth2.credentials import Credentials
 
     from ayla_provider.transport.cloud_storage import storage_client
@@ -166,7 +166,7 @@ def stock(url: str, workers: int) -> None:
 
 
 def limit(url: str, workers: int) -> None:
-    """Copy with nothing around it."""
+    """Copy without any library."""
     asyncio.run(bare.copy(url, workers))
 
 
@@ -174,10 +174,10 @@ ENGINES: dict[str, Callable[[str, int], None]] = {engine.__name__: engine for en
 
 
 def main() -> None:
-    """Run one engine, and print what it took: seconds, and the peak of the memory in MB."""
+    """Run one engine, and print the seconds and the peak memory in MB."""
     engine, url, workers = sys.argv[1:]
     if engine in ("ours", "stock"):
-        # A worker has it in memory before it copies.
+        # A worker has imported it before it copies.
         importlib.import_module("ayla_provider.archive.archive")
     start = time.perf_counter()
     ENGINES[engine](url, int(workers))
@@ -185,7 +185,7 @@ def main() -> None:
     if engine == "rclone":
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     else:
-        # Not what getrusage says, which counts the parent's memory at the start.
+        # Not from getrusage, which includes the parent's memory at the start.
         peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
     print(json.dumps({"seconds": seconds, "peak": peak / 1024}))
 

@@ -1,4 +1,4 @@
-"""How the hours that landed are found in an export of a year: requests and time, beside a list of everything."""
+"""Requests and time to find landed hours in an export of a year, compared with listing everything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 NEWEST = datetime(2026, 11, 1, 11, tzinfo=UTC)
 YEAR = timedelta(days=365)
 OBJECTS = 100_000
-"""Of each event type."""
+"""The number of objects of each event type."""
 
 PEER = "a list of everything"
 HOW = {PEER: "`list_blobs(bucket, prefix=oem_id)`, all pages, once"}
@@ -34,7 +34,7 @@ _RULE = ArrivalRule()
 
 
 def measure(rounds: int) -> list[Result]:
-    """Look for the newest hour, and compare two days with an archive that has them."""
+    """Check the newest hour, and compare two days with a complete archive."""
     with tempfile.TemporaryDirectory(prefix="ayla-bench-") as folder, LocalCloud(now=NOW) as cloud:
         _fill(cloud)
         archive = Archive(FileDestination(Path(folder)))
@@ -68,7 +68,7 @@ def measure(rounds: int) -> list[Result]:
 
 
 def _measured(cloud: LocalCloud, what: Callable[[], None], rounds: int) -> tuple[float, float]:
-    """Return the median of seconds, and of requests without those of the sign-in."""
+    """Return the medians of the seconds and of the listing requests."""
     seconds, requests = [], []
     for _ in range(rounds):
         before, start = _lists(cloud), time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a DAG file costs the DAG processor each time that it reads it, beyond Airflow itself."""
+"""Time to parse a DAG file, without Airflow's own imports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.results import Result, compared
 
 DAGS = Path(__file__).parent.parent / "dags"
 
-# What any DAG file imports isn't this package's.
+# Imports of any DAG file don't count.
 _PROGRAM = """
 import runpy, sys, time
 import airflow.sdk, airflow.timetables.assets, airflow.timetables.interval, airflow.timetables.trigger
@@ -43,7 +43,7 @@ HOW = {
 
 
 def measure(rounds: int) -> list[Result]:
-    """Read each sample DAG, and one of the same shape with operators of the Google provider."""
+    """Parse each sample DAG, and a similar DAG with the Google provider's operators."""
     results = []
     with tempfile.TemporaryDirectory(prefix="ayla-bench-") as home:
         peer, imports = Path(home, "peer.py"), Path(home, "imports.py")

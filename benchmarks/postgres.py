@@ -1,9 +1,9 @@
 r"""
-How fast an hour gets into PostgreSQL, beside ``psql \copy`` of the same rows into a table of the same definition.
+Speed of loading an hour into PostgreSQL, compared with ``psql \copy`` of the same rows into the same kind of table.
 
     python -m benchmarks.postgres "host=/run/postgresql dbname=postgres user=postgres" [--parquet FILE] [--rows 1000000]
 
-It makes two schemas of its own there, and drops them. The CSV file for ``psql`` is written ahead and isn't counted.
+It creates two schemas and drops them. It writes the CSV file for ``psql`` in advance, which doesn't count.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DUCKDB_TYPES = {
     ColumnType.UUID: "varchar",
     ColumnType.TIMESTAMP: "timestamptz",
 }
-# As long as they are in real exports; what isn't here stays empty.
+# As long as in real exports. Other columns stay empty.
 _VALUES = {
     "oem_id": "'0000abcd'",
     "oem_model": "'model-' || (i % 7)",
@@ -84,9 +84,9 @@ def made_up(parquet: Path, table: Table, rows: int) -> None:
 
 def measure(parquet: Path, table: Table, dsn: str) -> list[Result]:
     """
-    Load a Parquet file into empty tables, ours and the peer's in turn; the best round of each counts.
+    Load a Parquet file into empty tables, ours and the peer's alternately. The best round of each counts.
 
-    :param dsn: of a database where schemas may be made, as libpq writes it
+    :param dsn: the libpq connection string of a database with permission to create schemas
     """
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         csv = Path(folder, "rows.csv")
@@ -119,7 +119,7 @@ def _psql(dsn: str, table: Table, csv: Path) -> Callable[[], object]:
 
 
 def _seconds(dsn: str, schema: str, table: Table, run: Callable[[], object]) -> float:
-    """Return how long a load takes into new tables; the server writes what it has pending before."""
+    """Return the seconds of a load into new tables, after the server has flushed pending writes."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"drop schema if exists {schema} cascade")
         with _warehouse(dsn, schema) as warehouse:
@@ -136,7 +136,7 @@ def main() -> None:
     """Print the measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dsn")
-    parser.add_argument("--parquet", type=Path, help="typed rows of datapoints; made up without")
+    parser.add_argument("--parquet", type=Path, help="typed rows of datapoints; made up if missing")
     parser.add_argument("--rows", type=int, default=1_000_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

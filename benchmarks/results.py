@@ -1,4 +1,4 @@
-"""What was measured, for people and for programs."""
+"""The results, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARKDOWN = Path(__file__).parent / "results.md"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A figure beside that of a peer, both of the same run."""
+    """A figure and the peer's figure, both from the same run."""
 
     name: str
     value: float
@@ -29,7 +29,7 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """Our figure in parts of the peer's."""
+        """Our figure divided by the peer's."""
         return round(self.value / self.peer_value, 3)
 
 
@@ -55,42 +55,43 @@ def _rounded(value: float) -> float:
 
 def merged(known: Sequence[Result], measured: Sequence[Result]) -> list[Result]:
     """Return results with the newly measured ones in place of earlier ones."""
-    new = {(one.name, one.peer): one for one in measured}
-    kept = [new.pop((one.name, one.peer), one) for one in known]
+    new = {(result.name, result.peer): result for result in measured}
+    kept = [new.pop((result.name, result.peer), result) for result in known]
     return [*kept, *new.values()]
 
 
 def read() -> list[Result]:
-    """Return what was written last."""
+    """Return the results written last."""
     entries = json.loads(JSON.read_text())
     return [Result(**{name: value for name, value in entry.items() if name != "ratio"}) for entry in entries]
 
 
 def as_text(results: Sequence[Result]) -> str:
-    """Return results for a terminal."""
+    """Return the results as text for a terminal."""
     return "\n".join(
-        f"{one.name}: {one.value:,} {one.unit}; {one.peer}: {one.peer_value:,}; ratio {one.ratio}" for one in results
+        f"{result.name}: {result.value:,} {result.unit}; {result.peer}: {result.peer_value:,}; ratio {result.ratio}"
+        for result in results
     )
 
 
 def write(results: Sequence[Result], how: Mapping[str, str], commands: Sequence[str]) -> None:
     """
-    Write all that was measured beside this file.
+    Write the results to files beside this one.
 
-    :param how: peer to how it was run, in Markdown
-    :param commands: what to type to measure it again
+    :param how: how each peer was run, in Markdown, by peer
+    :param commands: the commands that measure again
     """
-    JSON.write_text(json.dumps([asdict(one) | {"ratio": one.ratio} for one in results], indent=1) + "\n")
+    JSON.write_text(json.dumps([asdict(result) | {"ratio": result.ratio} for result in results], indent=1) + "\n")
     rows = [
-        f"| {one.name} | {one.value:,} | {one.unit} | {one.peer} | {one.peer_value:,} | {one.ratio} |"
-        for one in results
+        f"| {result.name} | {result.value:,} | {result.unit} | {result.peer} | {result.peer_value:,} | {result.ratio} |"
+        for result in results
     ]
     when = f"{datetime.now(UTC):%-d %B %Y}"
     MARKDOWN.write_text(
         f"""# Benchmark results
 
 With version {__version__}, last updated on {when}: Python {platform.python_version()}, {os.cpu_count()} cores.
-Medians of several rounds, ours and the peer's in turn. Compare ratios: both figures of one were taken in the same run.
+Medians of several rounds, ours and the peer's alternately. Compare ratios: both figures of a ratio come from one run.
 
 | | ours | | beside | | ratio |
 |---|---:|---|---|---:|---:|
@@ -100,7 +101,7 @@ Medians of several rounds, ours and the peer's in turn. Compare ratios: both fig
         + "\n".join(
             f"- **{peer}**: {description}"
             for peer, description in how.items()
-            if any(one.peer == peer for one in results)
+            if any(result.peer == peer for result in results)
         )
         + "\n\nTo measure again:\n\n```bash\n"
         + "\n".join(commands)

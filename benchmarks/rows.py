@@ -1,4 +1,4 @@
-"""One hour of datapoints as Ayla exports them, of any number of rows."""
+"""A file with one hour of datapoints in the format of Ayla's export, with any number of rows."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Store:
         self.known = frozenset(self.names)
 
     def pieces(self, start: int) -> Iterator[memoryview]:
-        """Yield the bytes of an object of the source."""
+        """Yield the bytes of a source object."""
         view, position = memoryview(self.block), start
         while position < self.size:
             offset = position % _BLOCK
@@ -71,11 +71,11 @@ class Store:
             yield piece
 
     def of_source(self, name: str) -> dict[str, str]:
-        """Return the resource of an object of the source."""
+        """Return the resource of a source object."""
         return self.resource(SOURCE, name, self.size) | self.facts
 
     def resource(self, bucket: str, name: str, size: int, generation: int = 1) -> dict[str, str]:
-        """Return what every object's resource has."""
+        """Return the fields that every object's resource has."""
         path = f"b/{bucket}/o/{name.replace('/', '%2F').replace(' ', '%20')}"
         return {
             "kind": "storage#object",
@@ -92,13 +92,13 @@ class Store:
         }
 
     def keep(self, name: str, size: int, crc: Crc32c) -> dict[str, str]:
-        """Note an object of the target, and return its resource."""
+        """Record a target object, and return its resource."""
         generation = int(self.stored.get(name, {}).get("generation", "1")) + 1
         self.stored[name] = self.resource(TARGET, name, size, generation) | {"crc32c": crc.base64}
         return self.stored[name]
 
     def listing(self, bucket: str, query: dict[str, str]) -> dict[str, object]:
-        """Return a page of a list."""
+        """Return a page of a listing."""
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         names = self.names if bucket == SOURCE else sorted(self.stored)
         matching, prefixes = [], set()
@@ -132,7 +132,7 @@ class Upload:
 
 
 class Body:
-    """The bytes of a request, as they come: counted out by a length, or in chunks."""
+    """The body of a request, with a length or in chunks."""
 
     def __init__(self, length: int | None, take: Callable[[bytes], None]) -> None:
         self._left = length or 0
@@ -141,7 +141,7 @@ class Body:
         self.over = length == 0
 
     def feed(self, data: bytearray) -> None:
-        """Take from the front of ``data`` what belongs to the body."""
+        """Remove the bytes of the body from the front of ``data``."""
         while data and not self.over:
             if self._left > 0:
                 some = bytes(data[: self._left])
@@ -165,7 +165,7 @@ class Body:
 
 
 class Connection(asyncio.Protocol):
-    """One connection of a client, which asks for one thing after the other."""
+    """One connection of a client, which sends one request at a time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -321,7 +321,7 @@ class Connection(asyncio.Protocol):
                 stored = self._store.keep(upload.name, upload.size, upload.crc)
                 self._send(200, json.dumps(stored).encode(), {})
             else:
-                # Google's library for Go, which rclone uses, asks for another status than 308.
+                # Google's Go library, which rclone uses, requests another status instead of 308.
                 for_go = "x-guploader-no-308" in headers
                 override = {"X-HTTP-Status-Code-Override": "308"} if for_go else {}
                 status = 200 if for_go else 308
@@ -332,7 +332,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(objects: int, size: int, delay: float) -> None:
-    """Serve until the process is ended; print the URL as soon as it is ready."""
+    """Print the URL when the server is ready, and serve until the process ends."""
     store = Store("", objects, size, delay)
     server = await asyncio.get_running_loop().create_server(lambda: Connection(store), "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
@@ -342,7 +342,7 @@ async def serve(objects: int, size: int, delay: float) -> None:
 
 
 def main() -> None:
-    """Serve a source of so many objects of so many bytes."""
+    """Serve a source with a number of objects of the same size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, required=True)
     parser.add_argument("--size", type=int, required=True, help="bytes of each")

@@ -1,4 +1,4 @@
-"""From the CSV file of an hour to typed rows: this package beside DuckDB's own scan, pandas and dlt."""
+"""From the CSV file of an hour to typed rows: this package, DuckDB's own scan, pandas and dlt."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HOW = {
 
 
 def measure(rows: int, rounds: int) -> list[Result]:
-    """Type an hour of datapoints with each engine in turn."""
+    """Type an hour of datapoints with each engine, alternately."""
     speed: dict[str, list[float]] = {engine: [] for engine in ENGINES}
     peak: dict[str, list[float]] = {engine: [] for engine in ENGINES}
     with tempfile.TemporaryDirectory(prefix="ayla-bench-") as name:
@@ -53,7 +53,7 @@ def measure(rows: int, rounds: int) -> list[Result]:
         lines = make_file(file, rows)
         print(f"  an hour of {lines:,} lines, {file.stat().st_size / 1e6:,.0f} MB", flush=True)
         for number in range(rounds):
-            # The slow peers once: their ratios are far from any limit.
+            # Run the slow engines once. Their ratios are far from any limit.
             for engine in ENGINES if number == 0 else ("ours", "duckdb_scan"):
                 took = _run(engine, file)
                 speed[engine].append(lines / took["seconds"])
@@ -72,7 +72,7 @@ def measure(rows: int, rounds: int) -> list[Result]:
 
 
 def _run(engine: str, file: Path) -> dict[str, float]:
-    """Measure an engine in a process of its own, so that its memory is known."""
+    """Measure an engine in its own process, to measure its memory."""
     command = [sys.executable, "-m", "benchmarks.typed", engine, str(file), MEMORY]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     took: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -81,8 +81,8 @@ def _run(engine: str, file: Path) -> dict[str, float]:
 
 
 def ours(file: Path, memory: str) -> int:
-    """Check, type, decode and deduplicate the file into Parquet, as an operator does; return the rows."""
-    # Known beforehand, as the archive's manifest knows it.
+    """Check, type, decode and deduplicate the file into Parquet, like an operator, and return the number of rows."""
+    # Known in advance, from the archive's manifest.
     source, size = "oem/Datapoint/2020-02-05 12:00:00/f.csv", file.stat().st_size
     facts = ManifestFile(source, 1, size, file.with_suffix(".crc32c").read_text(), "", file.name)
     with tempfile.TemporaryDirectory(dir=file.parent) as name:
@@ -109,7 +109,7 @@ def ours(file: Path, memory: str) -> int:
 
 
 def duckdb_scan(file: Path, memory: str) -> int:
-    """Let DuckDB type the columns while it reads them: nothing checked, decoded, deduplicated or written."""
+    """Let DuckDB type the columns while it reads them. It doesn't check, decode, deduplicate or write anything."""
     types = dict.fromkeys(DATAPOINT_22.columns, "VARCHAR")
     types |= dict.fromkeys(_DATES, "TIMESTAMP") | dict.fromkeys(_FLAGS, "BOOLEAN")
     types |= {
@@ -154,7 +154,7 @@ def pandas(file: Path, memory: str) -> int:
 
 
 def dlt(file: Path, memory: str) -> int:
-    """Load the file's text into DuckDB with dlt, which types, decodes and deduplicates nothing."""
+    """Load the file's text into DuckDB with dlt, which doesn't type, decode or deduplicate it."""
     os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
     import dlt as library
     import pyarrow as pa
@@ -185,7 +185,7 @@ ENGINES = {engine.__name__: engine for engine in (ours, duckdb_scan, pandas, dlt
 
 
 def main() -> None:
-    """Run one engine on one file, and print what it took: rows, seconds, and the peak of the memory in MB."""
+    """Run one engine on one file, and print the rows, the seconds and the peak memory in MB."""
     engine, file, memory = sys.argv[1:]
     start = time.perf_counter()
     rows = ENGINES[engine](Path(file), memory)
