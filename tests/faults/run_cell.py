@@ -1,4 +1,4 @@
-"""Lives through a cell: its fault at its step, what is left, and a clean run that repairs it."""
+"""Runs a cell of the matrix: its fault at its step, the checks afterwards, and a clean run that repairs the hour."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.faults.scene import GENEROUS, PATIENCE, Scene, shorten
 from tests.faults.table import Cell
 
 KINDS: dict[str, Any] = {"reset": "refused", "truncated": "cut", "shortened": "truncate", "corrupted": "corrupt"}
-"""What the local cloud calls a fault."""
+"""The local cloud's names of the faults."""
 
 _OFFSETS = {"download-start": 0, "download-middle": SIZE // 2, "download-end": SIZE - 1}
 
 
 def at_step(cell: Cell, cloud_bucket: str) -> dict[str, Any]:
-    """Which request a cell is about."""
+    """Return which request the fault of a cell applies to."""
     if cell.step.startswith("download"):
         return {"step": "download", "match": "b-large.csv"}
     return {
@@ -42,13 +42,13 @@ def at_step(cell: Cell, cloud_bucket: str) -> dict[str, Any]:
         "upload-start": {"step": "upload", "match": "uploadType=resumable", "method": "POST"},
         "upload-middle": {"step": "upload", "match": "upload_id", "nth": 2, "method": "PUT"},
         "upload-end": {"step": "upload", "match": "upload_id", "nth": 3, "method": "PUT"},
-        # The first is the small file.
+        # The first multipart upload is the small file.
         "manifest": {"step": "upload", "match": "uploadType=multipart", "nth": 2},
     }[cell.step]
 
 
 def fault_of(cell: Cell, scene: Scene, kind: int | str, **details: Any) -> Fault:
-    """Ask for the fault of a cell, after what leads to it."""
+    """Add the fault of a cell, after the faults that lead to it."""
     where = at_step(cell, scene.cloud.vendor.name)
     offset = _OFFSETS.get(cell.step, 0)
     if kind in ("cut", "truncate", "corrupt"):
@@ -56,15 +56,15 @@ def fault_of(cell: Cell, scene: Scene, kind: int | str, **details: Any) -> Fault
         details["after_bytes"] = offset if cell.step.startswith("download") else 0
         if kind == "corrupt":
             details["after_bytes"] = ends.get(cell.step, offset)
-    elif offset:  # the first answer ends there, and the second is the one
+    elif offset:  # the first answer ends there, and the fault applies to the second one
         scene.cloud.faults.add("truncate", **where, after_bytes=offset)
         where["nth"] = 2
     return scene.cloud.faults.add(kind, **where, times=1 if cell.times == "once" else None, **details)
 
 
 @contextlib.contextmanager
-def going_on(cell: Cell, scene: Scene) -> Iterator[None]:
-    """Have the fault of a cell."""
+def active_fault(cell: Cell, scene: Scene) -> Iterator[None]:
+    """Apply the fault of a cell as long as the context lasts."""
     if cell.fault == "refused":
         with _refused(cell, scene):
             yield
@@ -74,7 +74,7 @@ def going_on(cell: Cell, scene: Scene) -> Iterator[None]:
         with scene.when(lambda: marker.fired > 0, lambda: scene.cloud.revoke(kind)):
             yield
     elif cell.fault == "checksum" and cell.step in ("list", "page"):
-        with _lying(scene, "a-small.csv" if cell.step == "list" else "b-large.csv"):
+        with _wrong_checksum(scene, "a-small.csv" if cell.step == "list" else "b-large.csv"):
             yield
     else:
         details: dict[str, Any] = {}
@@ -96,7 +96,7 @@ def going_on(cell: Cell, scene: Scene) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _refused(cell: Cell, scene: Scene) -> Iterator[None]:
-    """Have nobody listen any more, from the request of a cell on, or from the beginning."""
+    """Refuse all connections, from the request of a cell on or from the beginning."""
     again = Timer(0.1, scene.gate.open)
 
     def close() -> None:
@@ -116,20 +116,20 @@ def _refused(cell: Cell, scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lying(scene: Scene, file: str) -> Iterator[None]:
-    """Have the listing state a checksum that a file doesn't have."""
+def _wrong_checksum(scene: Scene, file: str) -> Iterator[None]:
+    """Make the listing state a wrong checksum for a file."""
     vendor = scene.cloud.vendor
-    (name,) = [one for one in vendor.names if one.endswith(file)]
-    true = vendor.live(name)
-    assert true
+    (name,) = [known for known in vendor.names if known.endswith(file)]
+    original = vendor.live(name)
+    assert original
 
-    class Lying(BytesContent):
+    class WrongChecksum(BytesContent):
         crc32c = "AAAAAA=="  # type: ignore[assignment]
 
     def put(content: Any) -> StoredObject:
-        return vendor.put(name, content, true.created)
+        return vendor.put(name, content, original.created)
 
-    put(Lying(b"".join(true.content.chunks(0, true.content.size))))
+    put(WrongChecksum(b"".join(original.content.chunks(0, original.content.size))))
     try:
         yield
     finally:
@@ -137,7 +137,7 @@ def _lying(scene: Scene, file: str) -> Iterator[None]:
 
 
 def expected_sign_ins(cell: Cell) -> int:
-    """How many sign-ins are good while the fault is there."""
+    """Return the number of sign-ins that succeed while the fault is active."""
     if cell.step == "sign-in":
         return 1 if cell.expected == "r" else 0
     if cell.step == "acs" and cell.fault == "401":
@@ -146,8 +146,8 @@ def expected_sign_ins(cell: Cell) -> int:
 
 
 def run_cell(cell: Cell, scene: Scene) -> None:
-    """Have the fault, look at what is left, and do it again without."""
-    with going_on(cell, scene):
+    """Run the task with the fault, check the archive, and run the task again without the fault."""
+    with active_fault(cell, scene):
         shorten(scene.put, PATIENCE if cell.fault == "slow" else GENEROUS)
         tried = scene.run()
     shorten(scene.put, GENEROUS)
@@ -157,20 +157,20 @@ def run_cell(cell: Cell, scene: Scene) -> None:
     check_nothing_half(left)
     if cell.expected == "r":
         assert MANIFEST in left
-    elif cell.step != "manifest":  # which may have been stored, though no answer says so
+    elif cell.step != "manifest":  # whose manifest may be stored, although no answer says so
         assert MANIFEST not in left
     if tried.error:
         check_told(tried.error, cell.step)
     lost = cell.step == "sign-in" and cell.fault in ("reset", "slow", "truncated", "shortened")
-    if not lost:  # a sign-in whose answer is lost may have been a good one
+    if not lost:  # a sign-in whose answer is lost may have succeeded
         assert scene.sign_ins == expected_sign_ins(cell)
     if cell.step == "sign-in" and (cell.expected == "x" or lost):
-        assert len(scene.asked("sign_in")) == 1, "neither a refusal nor what may be one is repeated"
+        assert len(scene.asked("sign_in")) == 1, "a sign-in that was or may have been refused isn't repeated"
 
     if cell.step == "sign-in" and cell.expected == "x":
         again = scene.run()
         assert again.outcome == "x"
-        assert len(scene.asked("sign_in")) == 1, "also not by the task's next try"
+        assert len(scene.asked("sign_in")) == 1, "the task's next try doesn't repeat it either"
         scene.change_password()
 
     if cell.expected == "r":
@@ -179,6 +179,7 @@ def run_cell(cell: Cell, scene: Scene) -> None:
     before = len(scene.cloud.requests)
     assert scene.run().outcome == "r"
     check_complete(scene.archive())
-    moved = [one for one in scene.cloud.requests[before:] if one.step == "download"]
+    downloads = [request for request in scene.cloud.requests[before:] if request.step == "download"]
     for path in left.keys() & SOURCE.keys():
-        assert not [one for one in moved if one.path.endswith(path.partition("Z-")[2])], "what is proven isn't moved"
+        file = path.partition("Z-")[2]
+        assert not [request for request in downloads if request.path.endswith(file)], "a proven file isn't copied again"

@@ -1,4 +1,4 @@
-"""The task in a process of its own, which can be ended by signals, or meet a full disk."""
+"""The task in its own process, for tests that end it with signals or give it a full disk."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class _Order:
     """The connections."""
     url: str
     disk: int | None
-    """Bytes of a file after which the disk refuses more."""
+    """The number of bytes of a file after which the disk is full."""
 
 
 class TaskProcess:
-    """A process that has done the task once, and forks a process for each further try from what it then holds."""
+    """A process that has run the task once, and forks itself for each further try."""
 
     def __init__(self, environment: dict[str, str], url: str, locks: str) -> None:
         self._pipe, other = _PROCESSES.Pipe()
@@ -41,7 +41,7 @@ class TaskProcess:
         assert self._pipe.recv() == ("r", "")
 
     def task(self, environment: dict[str, str], url: str, disk: int | None = None) -> Task:
-        """Start a try of the task, as Airflow's task runner has it."""
+        """Start a try of the task, like Airflow's task runner."""
         self._pipe.send(_Order(environment, url, disk))
         return Task(self._pipe, self._pipe.recv())
 
@@ -52,7 +52,7 @@ class TaskProcess:
 
 
 class Task:
-    """A try that runs in a process of its own."""
+    """A try that runs in its own process."""
 
     def __init__(self, pipe: Connection, pid: int) -> None:
         self._pipe = pipe
@@ -62,14 +62,14 @@ class Task:
         os.kill(self._pid, number)
 
     def result(self) -> tuple[str, str]:
-        """Return a letter of the table and the message; ``killed`` if the process ended without a word."""
+        """Return a letter of the table and the message; ``killed`` if the process ended without a result."""
         if not self._pipe.poll(60):
             self.signal(signal.SIGKILL)
-        found: tuple[str, str] | None = self._pipe.recv()
-        if found is None:
+        result: tuple[str, str] | None = self._pipe.recv()
+        if result is None:
             return "killed", ""
         assert self._pipe.recv() is None
-        return found
+        return result
 
 
 def _tend(pipe: Connection, first: _Order, locks: str) -> None:
@@ -91,7 +91,7 @@ def _tend(pipe: Connection, first: _Order, locks: str) -> None:
 
 
 def _run(order: _Order) -> tuple[str, str]:
-    for stream in (1, 2):  # where what pytest keeps of them would be a file on the full disk
+    for stream in (1, 2):  # pytest captures them in a file, which would be on the full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     os.environ.update(order.environment)
     operator = operator_of(order.url)

@@ -1,4 +1,4 @@
-"""A door in front of a server: closed, it refuses connections, and those that are open are reset."""
+"""A TCP proxy in front of a server that can refuse connections and reset the open ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Gate:
-    """Passes on what comes to its own port, while it is open."""
+    """Forwards connections from its own port to a server, while it is open."""
 
     def __init__(self, url: str) -> None:
         behind = urlsplit(url)
@@ -40,10 +40,10 @@ class Gate:
             passing, self._passing = self._passing, set()
         if door:
             with contextlib.suppress(OSError):
-                door.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+                door.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
             door.close()
-        for one in passing:
-            _reset(one)
+        for connection in passing:
+            _reset(connection)
 
     def _watch(self, door: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -62,9 +62,9 @@ class Gate:
                 _reset(inside)
                 _reset(outside)
 
-    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+    def _pass(self, inside: socket.socket, outside: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError), selectors.DefaultSelector() as waiting:
-            for source, target in ((one, other), (other, one)):
+            for source, target in ((inside, outside), (outside, inside)):
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 waiting.register(source, selectors.EVENT_READ, target)
             while True:
@@ -75,14 +75,14 @@ class Gate:
                         raise OSError("the end")
                     key.data.sendall(data)
         with self._lock:
-            self._passing -= {one, other}
-        _reset(one)
-        _reset(other)
+            self._passing -= {inside, outside}
+        _reset(inside)
+        _reset(outside)
 
 
-def _reset(one: socket.socket) -> None:
+def _reset(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-        one.shutdown(socket.SHUT_RD)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        connection.shutdown(socket.SHUT_RD)
     with contextlib.suppress(OSError):
-        one.close()
+        connection.close()
