@@ -48,6 +48,11 @@ class ExportFile:
         """The hour that the file belongs to: the folder decides, not the events in the file."""
         return ExportHour(self.event_type, hour_of(self.folder_time))
 
+    @property
+    def description(self) -> str:
+        """Event type, folder and object, for messages."""
+        return f"{self.event_type}, folder {format_folder(self.folder_time, self.style)}, object {self.name!r}"
+
 
 class Layout(StrEnum):
     """How the path of a copy follows from the object's name."""

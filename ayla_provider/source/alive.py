@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hours_of
 from ayla_provider.domain.stall import Stall, due_hour, stall_of
-from ayla_provider.source.bucket import describe_file
 from ayla_provider.source.newest_files import NewestFiles
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def look_for_stall(export: Export, patience: timedelta) -> Stall | None:
     stall = stall_of(files, now=now, patience=patience)
     if stall is None:
         newest = max(files, key=lambda file: file.created)
-        log.info("The exporter is alive: %s of %s UTC", describe_file(newest), f"{newest.created:%Y-%m-%d %H:%M}")
+        log.info("The exporter is alive: %s of %s UTC", newest.description, f"{newest.created:%Y-%m-%d %H:%M}")
     return stall
 
 

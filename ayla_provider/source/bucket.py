@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from ayla_provider.domain.hour import format_folder
-from ayla_provider.domain.paths import ExportFile
-
 MOST_PAGES = 10_000
 """Pages of a listing, of a thousand objects each: more than any interval has."""
 
@@ -30,6 +27,22 @@ class SourceObject:
     """When this generation was created: aware, UTC."""
     etag: str = ""
     """Identifies the content in a download request; empty where the generation does."""
+
+
+class ObjectVersion(Protocol):
+    """One version of an object, as a download request names it. A listed object is one, and a file of the export."""
+
+    @property
+    def name(self) -> str:
+        """The whole name."""
+
+    @property
+    def generation(self) -> int:
+        """See :attr:`SourceObject.generation`."""
+
+    @property
+    def etag(self) -> str:
+        """See :attr:`SourceObject.etag`."""
 
 
 class PassingError(Exception):
@@ -95,10 +108,11 @@ class Source(Protocol):
         :raises AylaError: if the bucket can't be listed
         """
 
-    def open(self, file: ExportFile, offset: int, end: int | None = None) -> Download:
+    def open(self, version: ObjectVersion, what: str, offset: int, end: int | None = None) -> Download:
         """
-        Start a download of the generation that was listed.
+        Start a download of the version that was listed.
 
+        :param what: describes the object in errors
         :param offset: the first byte
         :param end: the byte after the last one; None for all
         :raises PassingError: for a failure that another attempt may not have
@@ -107,11 +121,6 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
-
-
-def describe_file(file: ExportFile) -> str:
-    """Return event type, folder and object of a file, for messages."""
-    return f"{file.event_type}, folder {format_folder(file.folder_time, file.style)}, object {file.name!r}"
 
 
 def byte_range(offset: int, end: int | None) -> str:

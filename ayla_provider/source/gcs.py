@@ -15,10 +15,10 @@ from urllib3.exceptions import HTTPError
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
     MOST_PAGES,
+    ObjectVersion,
     PassingError,
     SourceObject,
     byte_range,
-    describe_file,
     translate_connection_errors,
 )
 from ayla_provider.source.settings import STORAGE_ENDPOINT
@@ -29,8 +29,6 @@ from ayla_provider.transport.network import Network
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import storage
-
-    from ayla_provider.domain.paths import ExportFile
 
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer or for its next bytes."""
@@ -109,17 +107,17 @@ class GcsSource:
                 raise AylaUnavailable(f"{what} does not end after {MOST_PAGES} pages. {TEMPORARY}")
             yield page
 
-    def open(self, file: ExportFile, offset: int, end: int | None = None) -> _GcsDownload:
+    def open(self, version: ObjectVersion, what: str, offset: int, end: int | None = None) -> _GcsDownload:
         """See :class:`~ayla_provider.source.bucket.Source`."""
         # With "gzip", Cloud Storage sends packed objects as they are; the checksum in the listing is of those bytes.
         headers = {"Accept-Encoding": "gzip"}
         if wanted := byte_range(offset, end):
             headers["Range"] = wanted
-        url = f"{self._downloads}{quote(file.name, safe='')}?alt=media&generation={file.generation}"
+        url = f"{self._downloads}{quote(version.name, safe='')}?alt=media&generation={version.generation}"
         with translate_connection_errors(*_CONNECTION_ERRORS):
             response = self._http.request("GET", url, headers=headers, timeout=TIMEOUT, stream=True)
             try:
-                _check(response, file, offset)
+                _check(response, f"{what}, generation {version.generation}", offset)
             except BaseException:
                 response.close()
                 raise
@@ -145,7 +143,7 @@ class _GcsDownload:
         self._response.close()
 
 
-def _check(response: Response, file: ExportFile, offset: int) -> None:
+def _check(response: Response, what: str, offset: int) -> None:
     """Make sure that the content of an answer begins at an offset."""
     status = response.status
     if status == 206:
@@ -157,11 +155,10 @@ def _check(response: Response, file: ExportFile, offset: int) -> None:
         return
     if status in _TEMPORARY_STATUSES:
         raise PassingError(f"Cloud Storage answered {status} {response.reason}")
-    what = describe_file(file)
     if status == 404:
         raise AylaTransferError(
-            f"{what}: generation {file.generation} vanished or was replaced after it was listed. The task's next "
-            "attempt lists the hour again and copies what exists then."
+            f"{what} vanished or was replaced after it was listed. The task's next attempt lists the hour again and "
+            "copies what exists then."
         )
     if status == 403:
         raise AylaAccessDenied(

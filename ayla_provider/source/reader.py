@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import TEMPORARY, AylaTransferError, AylaUnavailable
-from ayla_provider.source.bucket import Download, PassingError, Source, describe_file
+from ayla_provider.source.bucket import Download, PassingError, Source
 from ayla_provider.transport.checksum import CHUNK, Crc32c, Lines
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class ExportReader:
             kind, actual, expected = "MD5", self._md5.hexdigest(), self._expected_md5
         if expected and actual != expected:
             raise CorruptedError(
-                f"{describe_file(self._file)}: the downloaded bytes have {kind} {actual}, but the vendor's bucket "
+                f"{self._file.description}: the downloaded bytes have {kind} {actual}, but the vendor's bucket "
                 f"says {expected}. Nothing was stored. If this happens again, report it to Ayla support."
             )
 
@@ -117,7 +117,7 @@ class ExportReader:
         for attempt in range(_TRIES_WITHOUT_PROGRESS):
             if self._stop.is_set():
                 raise AylaTransferError(
-                    f"{describe_file(self._file)}: stopped at byte {self._offset} because the task was ended. "
+                    f"{self._file.description}: stopped at byte {self._offset} because the task was ended. "
                     "Nothing was stored. The next attempt copies the rest; clear the task if no retries are left."
                 )
             if attempt:
@@ -126,7 +126,7 @@ class ExportReader:
                 self._stop.wait(delay)
             try:
                 if self._download is None:
-                    self._download = self._source.open(self._file, self._offset)
+                    self._download = self._source.open(self._file, self._file.description, self._offset)
                     self._expected_md5 = self._download.md5
                 if block := self._download.read(size):
                     return block
@@ -135,7 +135,7 @@ class ExportReader:
                 problem = str(error)
             self.close()
         raise AylaUnavailable(
-            f"{describe_file(self._file)}: the download stopped at byte {self._offset} of {self._file.size} and can't "
+            f"{self._file.description}: the download stopped at byte {self._offset} of {self._file.size} and can't "
             f"be continued ({problem}, {_TRIES_WITHOUT_PROGRESS} tries). {TEMPORARY}"
         )
 
@@ -149,9 +149,9 @@ def first_bytes(source: Source, file: ExportFile, size: int) -> bytes:
     size = min(size, file.size)
     data = b""
     try:
-        with contextlib.closing(source.open(file, 0, size)) as download:
+        with contextlib.closing(source.open(file, file.description, 0, size)) as download:
             while len(data) < size and (block := download.read(size - len(data))):
                 data += block
     except PassingError as error:
-        raise AylaUnavailable(f"{describe_file(file)}: its first bytes can't be read ({error}). {TEMPORARY}") from None
+        raise AylaUnavailable(f"{file.description}: its first bytes can't be read ({error}). {TEMPORARY}") from None
     return data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -13,15 +13,12 @@ from urllib3.exceptions import HTTPError
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaConfigError, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
     MOST_PAGES,
+    ObjectVersion,
     PassingError,
     SourceObject,
     byte_range,
-    describe_file,
     translate_connection_errors,
 )
-
-if TYPE_CHECKING:
-    from ayla_provider.domain.paths import ExportFile
 
 _KEY_ERRORS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken")
 _REGION_ERRORS = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
@@ -79,12 +76,12 @@ class S3Source:
             continuation = {"ContinuationToken": page["NextContinuationToken"]}
         raise AylaUnavailable(f"{what} does not end after {MOST_PAGES} pages. {TEMPORARY}")
 
-    def open(self, file: ExportFile, offset: int, end: int | None = None) -> _S3Download:
+    def open(self, version: ObjectVersion, what: str, offset: int, end: int | None = None) -> _S3Download:
         """See :class:`~ayla_provider.source.bucket.Source`."""
-        arguments = {"Bucket": self.bucket, "Key": file.name, "IfMatch": f'"{file.etag}"'}
+        arguments = {"Bucket": self.bucket, "Key": version.name, "IfMatch": f'"{version.etag}"'}
         if wanted := byte_range(offset, end):
             arguments["Range"] = wanted
-        with translate_connection_errors(*_CONNECTION_ERRORS), _translate_download_errors(file):
+        with translate_connection_errors(*_CONNECTION_ERRORS), _translate_download_errors(what):
             return _S3Download(self.client.get_object(**arguments))
 
     def close(self) -> None:
@@ -123,14 +120,13 @@ def _object(entry: Mapping[str, Any], what: str) -> SourceObject:
 
 
 @contextlib.contextmanager
-def _translate_download_errors(file: ExportFile) -> Iterator[None]:
+def _translate_download_errors(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
         code, status = _code(error)
         if code in _TEMPORARY_ERRORS or status >= 500:
             raise PassingError(f"S3 answered {status} {code}") from error
-        what = describe_file(file)
         if code in ("PreconditionFailed", "NoSuchKey", "404"):
             raise AylaTransferError(
                 f"{what} vanished or was replaced after it was listed ({code}). The task's next attempt lists the hour "

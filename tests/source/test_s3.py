@@ -253,7 +253,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
     (file,) = Export(there, "").list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
     put(source, CONTENT[::-1])
     with pytest.raises(AylaTransferError, match="vanished or was replaced after it was listed"):
-        there.open(file, 100)
+        there.open(file, file.description, 100)
 
 
 @pytest.mark.parametrize("how", ["in parts", "with a key of KMS"])
@@ -267,7 +267,7 @@ def test_an_etag_that_is_no_md5_is_not_taken_for_one(
         source.client.put_object(Bucket=source.bucket, Key=key, Body=CONTENT * 3, ServerSideEncryption="aws:kms")
     (file,) = export.list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
     assert ("-" in file.etag) == (how == "in parts")
-    assert source.open(file, 0).md5 is None
+    assert source.open(file, file.description, 0).md5 is None
     (entry,) = take_in(export, tmp_path).manifests[0].files
     assert (tmp_path / entry.path).read_bytes() == CONTENT * 3
 
