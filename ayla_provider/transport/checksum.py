@@ -1,4 +1,4 @@
-"""What is found out about bytes while they stream by: the CRC32C of Cloud Storage, and the number of lines."""
+"""What is computed while bytes stream by: the CRC32C of Cloud Storage, and the number of lines."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import base64
 import google_crc32c
 
 CHUNK = 1024 * 1024
-"""Bytes that are read at a time."""
+"""Bytes to read at a time."""
 
 
 class Crc32c:
-    """A running CRC32C, stated as Cloud Storage does: base64 of the big-endian value."""
+    """A running CRC32C, in the format of Cloud Storage: base64 of the big-endian value."""
 
     def __init__(self, data: bytes = b"") -> None:
         self._checksum = google_crc32c.Checksum(data)  # type: ignore[no-untyped-call]
@@ -22,12 +22,12 @@ class Crc32c:
 
     @property
     def base64(self) -> str:
-        """The checksum of all that was added."""
+        """The checksum of all bytes so far."""
         return base64.b64encode(self._checksum.digest()).decode()  # type: ignore[no-untyped-call]
 
 
 class Lines:
-    """A running count of lines: of the line ends, and of what stands behind the last one."""
+    """A running count of lines: the line ends, and a last line without one."""
 
     def __init__(self) -> None:
         self._ends = 0
@@ -41,5 +41,5 @@ class Lines:
 
     @property
     def count(self) -> int:
-        """The lines of all that was added."""
+        """The lines of all bytes so far."""
         return self._ends + self._unended

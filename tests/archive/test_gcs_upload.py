@@ -71,7 +71,7 @@ def test_a_broken_piece_is_continued_with_what_the_service_hasnt_kept(cloud: Loc
 
 @pytest.mark.parametrize("kind", ["cut", "refused", 408, 429, 500, 503])
 @pytest.mark.parametrize("request_number", [1, 2, 3, 4])
-def test_a_passing_fault_of_any_request_is_gone_over(cloud: LocalCloud, kind: int | str, request_number: int) -> None:
+def test_a_temporary_fault_of_any_request_is_retried(cloud: LocalCloud, kind: int | str, request_number: int) -> None:
     content = bytes_of(SeededContent("faults", 2 * PIECE + 1))
     cloud.faults.add(kind, step="upload", nth=request_number)
     upload(cloud, content)
@@ -86,7 +86,7 @@ def test_a_fault_that_stays_ends_it_and_leaves_nothing(cloud: LocalCloud) -> Non
 
 
 @pytest.mark.parametrize("size", [10, PIECE + 10])
-def test_a_byte_that_is_corrupted_on_its_way_is_refused_by_the_service(cloud: LocalCloud, size: int) -> None:
+def test_a_byte_that_is_corrupted_in_transit_is_refused_by_the_service(cloud: LocalCloud, size: int) -> None:
     cloud.faults.add("corrupt", step="upload", nth=1 if size < AT_ONCE else 2, after_bytes=size // 2)
     with pytest.raises(google_errors.BadRequest):
         upload(cloud, bytes_of(SeededContent(1, size)))
@@ -94,7 +94,7 @@ def test_a_byte_that_is_corrupted_on_its_way_is_refused_by_the_service(cloud: Lo
 
 
 @pytest.mark.parametrize("size", [10, PIECE + 10])
-def test_what_somebody_else_stored_meanwhile_isnt_replaced(cloud: LocalCloud, size: int) -> None:
+def test_an_object_that_someone_else_stored_meanwhile_is_not_replaced(cloud: LocalCloud, size: int) -> None:
     upload(cloud, b"theirs")
     with pytest.raises(google_errors.PreconditionFailed):
         upload(cloud, bytes(size))
@@ -105,7 +105,7 @@ def test_what_somebody_else_stored_meanwhile_isnt_replaced(cloud: LocalCloud, si
     assert stored(cloud) == b"mine"
 
 
-def test_a_stream_that_is_shorter_than_stated_stores_nothing(cloud: LocalCloud) -> None:
+def test_a_stream_that_is_too_short_stores_nothing(cloud: LocalCloud) -> None:
     for size in (20, 2 * PIECE):
         with pytest.raises(ValueError, match="ended after"):
             uploader_of(cloud).upload(
@@ -130,7 +130,7 @@ def test_an_upload_that_is_given_up_is_cancelled(cloud: LocalCloud) -> None:
 
 
 @pytest.mark.parametrize("size", [1, AT_ONCE + 1])
-def test_nothing_is_said_that_a_bucket_has_a_default_for(answering: Callable[..., Answering], size: int) -> None:
+def test_an_upload_sets_nothing_that_a_bucket_has_a_default_for(answering: Callable[..., Answering], size: int) -> None:
     """Neither key nor storage class, nor an ACL, which a bucket with uniform access would refuse."""
     bucket = answering(200, {"size": size, "crc32c": "", "generation": 1}, Location="http://127.0.0.1:9/")
     uploader = GcsUploader(AnonymousCredentials(), "bucket", bucket.url)

@@ -47,7 +47,7 @@ def corrupt(cloud: LocalCloud, how: Callable[[storage.Blob], bytes]) -> None:
 
 
 @pytest.mark.parametrize("how", [resumed, opened, in_chunks])
-def test_what_the_library_lets_pass_a_copy_notices(
+def test_a_copy_notices_corruption_that_the_library_misses(
     cloud: LocalCloud, export: Export, how: Callable[[storage.Blob], bytes]
 ) -> None:
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", CONTENT, at(3, 30))

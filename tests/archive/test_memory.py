@@ -91,7 +91,7 @@ def run(program: str, cloud: LocalCloud, **scene: str) -> tuple[dict[str, Any], 
 
 
 @pytest.mark.parametrize("kind", ["file", "gs"])
-def test_memory_is_bounded_whatever_the_size_of_the_files(tmp_path: Path, kind: str) -> None:
+def test_memory_does_not_grow_with_the_size_of_the_files(tmp_path: Path, kind: str) -> None:
     with LocalCloud(now=HOUR + timedelta(hours=6)) as cloud:
         for number in range(8):
             content = SeededContent(number, 96 * MIB)

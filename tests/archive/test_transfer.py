@@ -108,7 +108,7 @@ def test_a_download_without_progress_ends_with_where_it_stopped(
     assert len(downloads(cloud)) == 1 + reader._TRIES_WITHOUT_PROGRESS - 1
 
 
-def test_a_corruption_after_a_break_is_noticed_and_the_file_copied_anew(
+def test_a_corruption_after_an_interruption_is_noticed_and_the_file_copied_again(
     cloud: LocalCloud, export: Export, place: Place
 ) -> None:
     content = SeededContent(4, 3 * CHUNK)
@@ -121,7 +121,7 @@ def test_a_corruption_after_a_break_is_noticed_and_the_file_copied_anew(
 
 
 @pytest.mark.parametrize("size", [10, 10 * CHUNK])
-def test_a_file_that_arrives_corrupted_once_is_copied_anew(
+def test_a_file_that_arrives_corrupted_once_is_copied_again(
     cloud: LocalCloud, export: Export, place: Place, size: int
 ) -> None:
     content = SeededContent(5, size)
@@ -144,7 +144,7 @@ def test_a_file_that_arrives_corrupted_always_is_an_error_and_not_stored(
     assert len(downloads(cloud)) == 2
 
 
-def test_a_failed_copy_leaves_what_stood_there(cloud: LocalCloud, export: Export, place: Place) -> None:
+def test_a_failed_copy_keeps_the_old_object(cloud: LocalCloud, export: Export, place: Place) -> None:
     old = transfer_of(export, place).copy(listed(cloud, export, b"old"), PATH, None).stored
     cloud.clock.set(at(13))
     cloud.put_object("Datapoint", "2024-05-09 02:00:00", "Datapoints.csv", b"new", at(12, 30))
@@ -211,7 +211,7 @@ def test_a_token_that_dies_in_the_middle_is_replaced(
 
 
 @pytest.mark.parametrize("fault", [{"kind": 503}, {"kind": 429}, {"kind": 500}, {"kind": "slow", "delay": 0.05}])
-def test_a_passing_fault_of_a_download_is_gone_over(
+def test_a_temporary_fault_of_a_download_is_retried(
     cloud: LocalCloud, export: Export, place: Place, fault: dict[str, Any]
 ) -> None:
     file = listed(cloud, export, b"data")
@@ -273,7 +273,7 @@ def test_somebody_elses_other_content_is_not_replaced(cloud: LocalCloud, export:
     assert place.everything() == {PATH: b"theirs"}
 
 
-def test_somebody_elses_equal_content_is_as_good(cloud: LocalCloud, export: Export, place: Place) -> None:
+def test_equal_content_from_someone_else_is_accepted(cloud: LocalCloud, export: Export, place: Place) -> None:
     file = listed(cloud, export, b"data")
     place.spoil(PATH, b"data")
     transfer_of(export, place).copy(file, PATH, None)

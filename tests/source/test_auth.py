@@ -141,7 +141,7 @@ def test_a_refused_refresh_is_followed_by_one_sign_in(
     assert cloud.refusals == 0
 
 
-def test_a_refresh_that_fails_in_passing_is_no_reason_to_sign_in(
+def test_a_temporary_failure_of_a_refresh_does_not_cause_a_sign_in(
     cloud: LocalCloud, export: Export, provider: TokenProvider
 ) -> None:
     export.event_folders()
@@ -183,7 +183,7 @@ def test_a_wait_that_is_too_long_is_left_to_the_tasks_retries(cloud: LocalCloud,
     assert len(requests_of(cloud, "sign_in")) == 1
 
 
-def test_a_retry_after_that_is_no_time_ends_as_an_error_of_ours(cloud: LocalCloud, answering: StartServer) -> None:
+def test_an_invalid_retry_after_ends_as_an_error_of_ours(cloud: LocalCloud, answering: StartServer) -> None:
     server = answering(503, "<html>", Retry_After="soon")
     with pytest.raises(AylaUnavailable):
         provider_of(settings_of(cloud, host=server.url))(None, None)
@@ -221,7 +221,7 @@ def test_an_account_with_mfa_is_refused_with_what_to_do_about_it(cloud: LocalClo
     assert len(requests_of(cloud, "sign_in")) == 1
 
 
-def test_a_wrong_role_is_told_with_the_right_one(cloud: LocalCloud, provider: TokenProvider) -> None:
+def test_a_wrong_role_is_reported_with_the_right_one(cloud: LocalCloud, provider: TokenProvider) -> None:
     cloud.account.role = "OEM::Staff"
     with pytest.raises(AylaAccessDenied, match=r"'OEM::Staff'.*'OEM::Admin'"):
         provider(None, None)
@@ -232,7 +232,7 @@ def test_a_wrong_role_is_told_with_the_right_one(cloud: LocalCloud, provider: To
 @pytest.mark.parametrize(
     ("change", "told"), [({"password": "wrong"}, "password"), ({"app_id": "nobody"}, "app_id or app_secret")]
 )
-def test_a_refusal_is_told_with_the_vendors_words_and_never_repeated(
+def test_a_refusal_is_reported_with_the_vendors_words_and_never_repeated(
     cloud: LocalCloud, as_object: bool, change: dict[str, str], told: str
 ) -> None:
     cloud.options.error_as_object = as_object
@@ -246,7 +246,7 @@ def test_a_refusal_is_told_with_the_vendors_words_and_never_repeated(
     assert cloud.refusals == 1
 
 
-def test_a_refusal_that_is_no_json_is_a_refusal(cloud: LocalCloud, provider: TokenProvider) -> None:
+def test_a_refusal_without_json_is_a_refusal(cloud: LocalCloud, provider: TokenProvider) -> None:
     cloud.faults.add(401, step="sign_in", times=None, body="<html>no</html>")
     with pytest.raises(AylaSignInRefused, match="401"):
         provider(None, None)
@@ -294,7 +294,7 @@ def test_a_request_for_a_token_is_repeated_when_its_connection_ends_without_an_a
     assert cloud.sign_ins == 1
 
 
-def test_a_lost_token_is_no_reason_to_sign_in_again(cloud: LocalCloud, provider: TokenProvider) -> None:
+def test_a_lost_token_does_not_cause_another_sign_in(cloud: LocalCloud, provider: TokenProvider) -> None:
     cloud.faults.add("cut", step="acs")
     with pytest.raises(AylaUnavailable, match="no answer"):
         provider(None, None)
@@ -302,7 +302,7 @@ def test_a_lost_token_is_no_reason_to_sign_in_again(cloud: LocalCloud, provider:
     assert cloud.sign_ins == 1
 
 
-def test_an_address_where_nobody_answers_is_told(cloud: LocalCloud) -> None:
+def test_an_address_where_nothing_answers_is_reported(cloud: LocalCloud) -> None:
     provider = provider_of(settings_of(cloud, host="http://127.0.0.1:9"))
     with pytest.raises(AylaUnavailable, match=r"127\.0\.0\.1:9.*[Rr]efused"):
         provider(None, None)
@@ -336,7 +336,7 @@ def test_a_401_for_another_role_is_not_taken_for_an_ended_session(cloud: LocalCl
     assert cloud.sign_ins == 1
 
 
-def test_a_token_that_seems_to_end_soon_is_told_to_be_a_matter_of_clocks(
+def test_a_token_that_seems_to_end_soon_is_reported_as_a_wrong_clock(
     cloud: LocalCloud, provider: TokenProvider
 ) -> None:
     cloud.options.storage_token_life = timedelta(minutes=3)
@@ -377,7 +377,7 @@ SCENES: dict[str, Callable[[LocalCloud], Any]] = {
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_no_secret_stands_in_an_error_or_a_log(cloud: LocalCloud, caplog: pytest.LogCaptureFixture, scene: str) -> None:
+def test_no_error_and_no_log_contains_a_secret(cloud: LocalCloud, caplog: pytest.LogCaptureFixture, scene: str) -> None:
     caplog.set_level(logging.DEBUG, logger="ayla_provider")
     SCENES[scene](cloud)
     settings = settings_of(cloud)
@@ -400,7 +400,7 @@ def test_no_secret_stands_in_an_error_or_a_log(cloud: LocalCloud, caplog: pytest
 
 
 @pytest.mark.parametrize("token", ["secret\n", "se\r\ncret"])
-def test_an_access_token_that_can_be_no_header_is_not_shown(cloud: LocalCloud, token: str) -> None:
+def test_an_access_token_that_is_not_valid_in_a_header_is_not_shown(cloud: LocalCloud, token: str) -> None:
     body = json.dumps({"access_token": token, "refresh_token": "b" * 32, "role": "OEM::Admin"})
     cloud.faults.add(200, step="sign_in", times=None, body=body)
     with pytest.raises(AylaError) as failed:

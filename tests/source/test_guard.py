@@ -225,7 +225,7 @@ def test_who_announced_a_trial_after_somebody_else_lets_the_other_try(
 @pytest.mark.parametrize(
     "fault", [{"kind": 503, "step": "sign_in", "times": None}, {"kind": 403, "step": "acs"}, {"kind": "cut"}]
 )
-def test_a_sign_in_that_came_to_nothing_is_no_refusal(
+def test_a_sign_in_without_an_outcome_is_not_a_refusal(
     cloud: LocalCloud, memory: FileMemory, fault: dict[str, Any]
 ) -> None:
     cloud.faults.add(**fault)
@@ -292,7 +292,7 @@ def test_without_a_working_memory_the_processes_of_a_machine_remember_a_refusal(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1}', "x" * 5000])
-def test_a_record_that_is_none_is_written_anew(cloud: LocalCloud, memory: FileMemory, text: str) -> None:
+def test_an_invalid_record_is_overwritten(cloud: LocalCloud, memory: FileMemory, text: str) -> None:
     memory.write(text)
     refuse(cloud, memory)
     refuse(cloud, memory)

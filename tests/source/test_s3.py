@@ -139,7 +139,7 @@ def test_a_replaced_object_is_copied_again_also_within_a_second(
     assert (tmp_path / report.manifests[0].files[0].path).read_bytes() == b"new\n"
 
 
-def test_hours_are_told_apart_as_in_cloud_storage(source: S3Source, export: Export) -> None:
+def test_hours_are_distinguished_as_in_cloud_storage(source: S3Source, export: Export) -> None:
     put(source, b"a\n", minute=24)
     put(source, b"b\n")
     put(source, b"c\n", hour=HOUR + 2 * ONE_HOUR)
@@ -182,7 +182,7 @@ def test_an_hour_among_a_hundred_thousand_objects_takes_one_request(
         ({"aws_secret_access_key": "wrong"}, "rejects the keys (403 SignatureDoesNotMatch)"),
     ],
 )
-def test_wrong_keys_are_told_with_where_to_find_the_right_ones(
+def test_wrong_keys_are_reported_with_where_to_find_the_right_ones(
     s3_url: str, source: S3Source, wrong: dict[str, str], said: str
 ) -> None:
     iam = boto3.client("iam", endpoint_url=s3_url, region_name="us-east-1", **KEYS)
@@ -208,7 +208,7 @@ def test_wrong_keys_are_told_with_where_to_find_the_right_ones(
         (400, "AuthorizationHeaderMalformed", {"x-amz-bucket-region": "eu-west-1"}),
     ],
 )
-def test_a_wrong_region_is_told_with_the_right_one(
+def test_a_wrong_region_is_reported_with_the_right_one(
     answering: Callable[..., Answering], status: int, code: str, headers: dict[str, str]
 ) -> None:
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>elsewhere</Message></Error>"
@@ -257,7 +257,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
 
 
 @pytest.mark.parametrize("how", ["in parts", "with a key of KMS"])
-def test_an_etag_that_is_no_md5_is_not_taken_for_one(
+def test_an_etag_that_is_not_an_md5_is_not_used_as_one(
     source: S3Source, export: Export, tmp_path: Path, how: str
 ) -> None:
     key = f"Datapoint/{HOUR:%Y-%m-%d %H:%M:%S}/Datapoints.csv"
@@ -272,7 +272,7 @@ def test_an_etag_that_is_no_md5_is_not_taken_for_one(
     assert (tmp_path / entry.path).read_bytes() == CONTENT * 3
 
 
-def test_a_try_after_a_lost_manifest_leaves_what_stands(source: S3Source, export: Export, tmp_path: Path) -> None:
+def test_an_attempt_after_a_lost_manifest_keeps_the_copies(source: S3Source, export: Export, tmp_path: Path) -> None:
     """S3 states no CRC32C, so that it is read again; what is the same isn't written again."""
     put(source, CONTENT)
     (entry,) = take_in(export, tmp_path).manifests[0].files

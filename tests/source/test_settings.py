@@ -107,7 +107,7 @@ def test_a_host_takes_the_place_of_the_region(host: str, port: int | None, url: 
 
 @pytest.mark.parametrize("field", ["host", "acs_url", "storage_endpoint"])
 @pytest.mark.parametrize("value", ["ftp://example.com", "https://", "https:///path", "https://a:b", "https://[::1"])
-def test_what_is_no_url_is_refused_and_the_field_named(field: str, value: str) -> None:
+def test_an_invalid_url_is_refused_with_the_name_of_its_field(field: str, value: str) -> None:
     assert f"'ayla_default': {field} is not a valid URL" in refusal(**{field: value})
 
 
@@ -251,7 +251,7 @@ def test_a_proxy_is_read(written: str, read: str) -> None:
     ["@", "@host:port", "@host:0", "@host/path", "@host?x", "@host#x", "@a b:1", "/@host", "@[::1", "\u2100@host"],
 )
 @pytest.mark.parametrize("scheme", ["http://", "https://", "socks5://", ""])
-def test_what_is_no_proxy_is_refused_without_its_password(scheme: str, rest: str) -> None:
+def test_an_invalid_proxy_is_refused_without_its_password(scheme: str, rest: str) -> None:
     told = refusal(proxy=f"{scheme}me:hunter2{rest}")
     assert "proxy is not a valid URL" in told
     assert "hunter2" not in told
@@ -273,7 +273,7 @@ def test_the_secrets_of_a_proxy_are_known_and_do_not_show() -> None:
         ("folder", "can't be read (Is a directory"),
     ],
 )
-def test_a_ca_file_that_is_none_is_named_before_any_request(tmp_path: Path, content: str | None, told: str) -> None:
+def test_an_invalid_ca_file_is_reported_before_any_request(tmp_path: Path, content: str | None, told: str) -> None:
     path = tmp_path / "ca.pem"
     if content == "folder":
         path.mkdir()

@@ -1,4 +1,4 @@
-"""What stands between a connection and a signed-in session: tenants, roles, proxies and certificates."""
+"""From a connection to a signed-in session: tenants, roles, proxies and certificates."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def steps(cloud: LocalCloud) -> list[str]:
 # Tenants that are gone
 
 
-def test_a_host_without_an_address_is_told(cloud: LocalCloud) -> None:
+def test_a_host_without_an_address_is_reported(cloud: LocalCloud) -> None:
     said = told(settings_of(cloud, host="https://user-field-gone.invalid"))
     assert "user-field-gone.invalid has no address" in said
     assert "Check the address in the connection" in said
@@ -108,7 +108,7 @@ def test_a_host_without_an_address_is_told(cloud: LocalCloud) -> None:
 
 
 @pytest.mark.parametrize("change", ["host", "acs_url", "storage_endpoint"])
-def test_a_host_that_refuses_connections_is_told(cloud: LocalCloud, change: str) -> None:
+def test_a_host_that_refuses_connections_is_reported(cloud: LocalCloud, change: str) -> None:
     with LocalCloud() as gone:
         url = gone.url
     said = told(settings_of(cloud, **{change: url}))
@@ -124,7 +124,7 @@ def test_a_cloud_that_comes_back_is_signed_in_to(cloud: LocalCloud) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 410])
-def test_a_web_page_in_the_place_of_the_user_service_is_no_refusal(cloud: LocalCloud, status: int) -> None:
+def test_a_web_page_instead_of_the_user_service_is_not_a_refusal(cloud: LocalCloud, status: int) -> None:
     cloud.options.web_page = status
     settings = settings_of(cloud)
     for _ in range(2):
@@ -138,7 +138,7 @@ def test_a_web_page_in_the_place_of_the_user_service_is_no_refusal(cloud: LocalC
 
 
 @pytest.mark.parametrize("body", ['{"status": 404, "error": "Not Found"}', "{}", "", "no such app"])
-def test_a_404_without_the_vendors_words_is_no_wrong_app_id(cloud: LocalCloud, body: str) -> None:
+def test_a_404_without_the_vendors_words_does_not_mean_a_wrong_app_id(cloud: LocalCloud, body: str) -> None:
     cloud.faults.add(404, step="sign_in", body=body, content_type="application/json")
     with pytest.raises(AylaUnavailable, match="Ayla's user service did not answer"):
         provider_of(settings_of(cloud))(None, None)
@@ -256,7 +256,7 @@ def test_hosts_in_no_proxy_go_without(
 @pytest.mark.parametrize("user", ["", "agent:wrong"])
 @pytest.mark.parametrize("tls", [True, False])
 @pytest.mark.parametrize("where", ["connection", "environment"])
-def test_a_proxy_that_wants_another_password_is_asked_once_and_told(
+def test_a_proxy_that_rejects_the_password_is_asked_once_and_reported(
     request: pytest.FixtureRequest,
     ca_file: str,
     seen: Seen,
@@ -281,7 +281,7 @@ def test_a_proxy_that_wants_another_password_is_asked_once_and_told(
     assert cloud.requests == []
 
 
-def test_storage_alone_behind_a_proxy_that_refuses_is_told_at_once(
+def test_a_proxy_that_refuses_only_for_storage_is_reported_at_once(
     tls_cloud: LocalCloud, ca_file: str, seen: Seen
 ) -> None:
     settings = settings_of(tls_cloud, ca_file=ca_file)
@@ -299,7 +299,7 @@ def test_storage_alone_behind_a_proxy_that_refuses_is_told_at_once(
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "to allow this host"), (502, "doesn't reach")])
-def test_a_proxy_that_does_not_lead_there_is_told(
+def test_a_proxy_that_does_not_reach_the_host_is_reported(
     tls_cloud: LocalCloud, ca_file: str, seen: Seen, status: int, words: str
 ) -> None:
     seen.refuses = status
@@ -311,7 +311,9 @@ def test_a_proxy_that_does_not_lead_there_is_told(
 
 
 @pytest.mark.parametrize("where", ["connection", "environment"])
-def test_a_proxy_that_is_not_there_is_told(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_a_proxy_that_does_not_exist_is_reported(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     with proxy() as gone:
         url = f"http://{WRITTEN}@{gone.address}"
     monkeypatch.setenv("HTTP_PROXY", url)
@@ -325,7 +327,7 @@ def test_a_proxy_that_is_not_there_is_told(cloud: LocalCloud, monkeypatch: pytes
 @pytest.mark.parametrize(
     "url", [f"http://{WRITTEN}@host:port", f"http://{WRITTEN}@[::1", f"http://{WRITTEN}@host:99999"]
 )
-def test_a_malformed_proxy_in_the_environment_is_told_without_its_password(
+def test_a_malformed_proxy_in_the_environment_is_reported_without_its_password(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", url)
@@ -355,7 +357,7 @@ def test_the_connections_ca_goes_before_the_environments(
     assert look(settings_of(tls_cloud, ca_file=ca_file))
 
 
-def test_an_unknown_ca_is_told_with_what_to_set(tls_cloud: LocalCloud) -> None:
+def test_an_unknown_ca_is_reported_with_what_to_set(tls_cloud: LocalCloud) -> None:
     said = told(settings_of(tls_cloud))
     assert f"{tls_cloud.url.removeprefix('https://')} presents a certificate that can't be verified" in said
     assert "CERTIFICATE_VERIFY_FAILED" in said
@@ -365,14 +367,14 @@ def test_an_unknown_ca_is_told_with_what_to_set(tls_cloud: LocalCloud) -> None:
 
 
 @pytest.mark.parametrize("change", ["acs_url", "storage_endpoint"])
-def test_an_unknown_ca_of_one_service_alone_is_told(cloud: LocalCloud, tls_cloud: LocalCloud, change: str) -> None:
+def test_an_unknown_ca_of_only_one_service_is_reported(cloud: LocalCloud, tls_cloud: LocalCloud, change: str) -> None:
     said = told(settings_of(cloud, **{change: tls_cloud.url}))
     assert tls_cloud.url.removeprefix("https://") in said
     assert "ca_file" in said
     assert tls_cloud.requests == []
 
 
-def test_a_certificate_of_another_name_is_told(ca: trustme.CA, ca_file: str, tmp_path: Path) -> None:
+def test_a_certificate_for_a_different_name_is_reported(ca: trustme.CA, ca_file: str, tmp_path: Path) -> None:
     with LocalCloud(tls=tls_of(ca, tmp_path, "user.example.com")) as cloud:
         said = told(settings_of(cloud, ca_file=ca_file))
         assert "certificate for a different name" in said
@@ -411,7 +413,7 @@ def test_a_proxy_with_a_certificate_that_isnt_trusted_is_named(
     assert f"the proxy {seen.address} (proxy in the connection) presents a certificate" in said
 
 
-def test_a_plain_server_at_an_https_address_is_told(cloud: LocalCloud) -> None:
+def test_a_plain_server_at_an_https_address_is_reported(cloud: LocalCloud) -> None:
     said = told(settings_of(cloud, host=cloud.url.replace("http:", "https:")))
     assert "didn't answer (SSLError" in said
 
