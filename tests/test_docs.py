@@ -185,9 +185,12 @@ def test_each_state_has_its_rule_and_what_to_do(state: HourState) -> None:
 
 def test_the_defaults_that_are_told_are_the_real_ones() -> None:
     for name, default in (("quiet_period", QUIET_PERIOD), ("patience", PATIENCE)):
-        told = f"| `{name}` | {default.total_seconds() / 60:.0f} minutes |"
-        assert told in read("docs/wait.md")
-        assert told in read("docs/states.md")
+        minutes = default.total_seconds() / 60
+        assert f"| `{name}` | {minutes:.0f} minutes |" in read("docs/wait.md")
+        assert f"| `{name}` | {minutes:.0f} minutes |" in read("docs/states.md")
+        (field,) = re.findall(rf"^\|.*\| `{name}` \|.*$", read("docs/connect.md"), re.MULTILINE)
+        assert f"Default: {minutes:.0f}." in field
+        assert f"Minutes, {minutes:.0f} by default." in CONNECTION_FIELDS[name]["description"]
 
 
 def test_each_error_is_told_and_whether_it_is_retried() -> None:

@@ -430,8 +430,7 @@ def test_a_lag_is_told_in_minutes_or_hours(minutes: float, text: str) -> None:
 
 failures = st.none() | st.builds(
     Failure,
-    event_type=st.just("datapoint"),
-    hour=st.just(HOUR),
+    hour=st.just(ExportHour("datapoint", HOUR)),
     facts=st.text(),
     error=st.just("AylaTransferError"),
     message=st.text(),

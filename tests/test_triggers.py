@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pkgutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,39 @@ def test_it_survives_serialisation_and_holds_no_secret(export: LocalCloud) -> No
     again = AylaExportHourTrigger(**json.loads(text))
     assert again.serialize() == (path, arguments)
     assert fire(again)["status"] == "settled"
+
+
+def test_a_wait_that_an_earlier_version_deferred_goes_on(export: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As version 0.1 stored it in Airflow's database, whose bounds count whatever the connection says by now.
+    stored = (
+        "ayla_provider.triggers.AylaExportHourTrigger",
+        {
+            "ayla_conn_id": "ayla_default",
+            "event_type": "datapoint",
+            "start": HOUR.isoformat(),
+            "end": (HOUR + ONE_HOUR).isoformat(),
+            "quiet_period": 900.0,
+            "patience": 5400.0,
+            "poke_interval": 300.0,
+            "until": "2030-01-01T00:00:00+00:00",
+        },
+    )
+    connect(monkeypatch, export, quiet_period=7 * 24 * 60)
+    path, kwargs = stored
+    made = pkgutil.resolve_name(path)(**kwargs)
+    assert fire(made)["status"] == "settled"
+    assert made.serialize() == stored
+
+
+def test_without_bounds_of_its_own_it_waits_as_the_connection_says(
+    export: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, export, quiet_period=7 * 24 * 60)
+    with pytest.raises(TimeoutError):
+        fire(trigger(quiet_period=None, patience=None), timeout=2)
+    assert [request for request in export.requests if request.step == "list"] == []
+    connect(monkeypatch, export)
+    assert fire(trigger(quiet_period=None, patience=None))["status"] == "settled"
 
 
 def test_an_empty_hour_is_settled_by_a_sign_of_life_of_another_event_type(export: LocalCloud) -> None:

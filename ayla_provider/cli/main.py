@@ -176,7 +176,7 @@ def _report(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - of Airflow's connections, told to a person
-        print(f"error: {report.name}: {report.told(error)}", file=sys.stderr)
+        print(f"error: {report.name}: {report.error_text(error)}", file=sys.stderr)
         return 2
     return 0 if report.summary.complete else 1
 

@@ -134,7 +134,7 @@ class Report:
             "summary": self.summary.document(),
         }
 
-    def told(self, error: Exception) -> str:
+    def error_text(self, error: Exception) -> str:
         """Return the text of an error for a person, without secrets and without parts that may contain one."""
         if isinstance(error, AylaError) or type(error).__name__ == "AirflowNotFoundException":
             text = str(error)

@@ -119,11 +119,11 @@ class Export:
 
         :param hours: consecutive hours of one event type
         """
-        first, last = hours[0], hours[-1]
-        prefix = self.prefix(self.folder_of(first.event_type))
-        start_offset, end_offset = source_window(prefix, first.start, last.end)
+        event_type = hours[0].event_type
+        prefix = self.prefix(self.folder_of(event_type))
+        start_offset, end_offset = source_window(prefix, hours[0].start, hours[-1].end)
         what = f"{describe_hours(hours)}: the list of {self.source.url}/{prefix}"
-        listing = self.listed(first.event_type, prefix, what, start_offset=start_offset, end_offset=end_offset)
+        listing = self.listed(event_type, prefix, what, start_offset=start_offset, end_offset=end_offset)
         strays = [name for name in listing.others if not name.endswith("/")]
         if strays:
             log.warning(
@@ -132,7 +132,7 @@ class Export:
                 prefix,
                 strays[0],
             )
-        return [file for file in listing.files if first <= file.hour <= last]
+        return [file for file in listing.files if hours[0] <= file.hour <= hours[-1]]
 
     def status(self, hours: Sequence[ExportHour], rule: ArrivalRule) -> list[HourStatus]:
         """
@@ -186,8 +186,7 @@ class Export:
         """
         if hour.event_type not in self._found_folders:
             self.event_folders()
-        likeliest_first = sorted(self._found_folders, key=lambda event_type: event_type != hour.event_type)
-        for event_type in likeliest_first:
+        for event_type in sorted(self._found_folders, key=lambda event_type: event_type != hour.event_type):
             file = self._first_after(hour, event_type)
             if file:
                 return [file]

@@ -19,6 +19,7 @@ from ayla_provider.domain.arrival import (
 )
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle, format_folder
 from ayla_provider.domain.paths import ExportFile
+from ayla_provider.errors import AylaConfigError
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
 END = HOUR + ONE_HOUR
@@ -204,3 +205,19 @@ def test_an_hour_can_have_several_folders() -> None:
     (found,) = settle([EXPORT_HOUR], files, ArrivalRule(), now=END + ONE_HOUR, life=SignsOfLife())
     assert [file.folder_time.minute for file in found.files] == [0, 15, 45]
     assert found.size == 9
+
+
+def test_a_rule_waits_no_negative_time() -> None:
+    for name in ("quiet_period", "patience"):
+        with pytest.raises(AylaConfigError, match=f"{name} is -1 day, .*: expected zero or more"):
+            ArrivalRule(**{name: -MINUTE})
+    assert ArrivalRule(timedelta(0), timedelta(0)).earliest(EXPORT_HOUR) == END
+
+
+def test_a_rule_is_overridden_value_by_value() -> None:
+    rule = ArrivalRule(MINUTE, 2 * MINUTE)
+    assert rule.override(None, None) == rule
+    assert rule.override(timedelta(0), None) == ArrivalRule(timedelta(0), 2 * MINUTE)
+    assert rule.override(None, 3 * MINUTE) == ArrivalRule(MINUTE, 3 * MINUTE)
+    assert rule.plus(MINUTE) == ArrivalRule(2 * MINUTE, 3 * MINUTE)
+    assert rule.earliest(EXPORT_HOUR) == END + MINUTE

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from ayla_provider.domain.hour import (
     ONE_HOUR,
+    ExportHour,
     FolderStyle,
     describe_hour,
+    describe_hours,
     format_folder,
     hour_of,
     hours_between,
+    hours_of,
     parse_folder,
     parse_time,
 )
@@ -172,3 +175,19 @@ def test_the_repeated_hour_of_a_clock_change_is_an_hour() -> None:
 def test_a_time_outside_of_the_calendar_is_named() -> None:
     with pytest.raises(AylaConfigError, match=r"start .* is outside of the calendar"):
         parse_time("0001-01-01T00:00:00+05:00", "start")
+
+
+def test_an_hour_is_told_with_its_event_type_and_in_utc() -> None:
+    zone = ZoneInfo("America/New_York")
+    hour = ExportHour("datapoint", TWO)
+    assert str(hour) == "datapoint 2024-05-09 02:00 UTC"
+    assert hour.end == TWO + ONE_HOUR
+    assert hour.partition == "event_type=datapoint/date=2024-05-09/hour=02"
+    abroad = ExportHour("datapoint", TWO.astimezone(zone))
+    assert (str(abroad), abroad.partition, abroad) == (str(hour), hour.partition, hour)
+
+
+def test_hours_are_described_by_their_bounds() -> None:
+    assert describe_hours([ExportHour("location", TWO)]) == "location 2024-05-09 02:00 UTC"
+    hours = hours_of("location", TWO, TWO + 2 * ONE_HOUR)
+    assert describe_hours(hours) == "location 2024-05-09 02:00 UTC to 2024-05-09 04:00 UTC (2 hours)"

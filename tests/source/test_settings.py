@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.errors import AylaConfigError
-from ayla_provider.source.settings import REGIONS, STORAGE_ENDPOINT, AylaSettings
+from ayla_provider.source.settings import REGIONS, STORAGE_ENDPOINT, AylaSettings, arrival_rule
 from ayla_provider.transport.network import Network
 
 PASSWORD = "pw-5f3a"
@@ -291,3 +293,27 @@ def test_a_ca_file_is_given_by_its_whole_path() -> None:
 def test_a_ca_file_is_taken(tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     assert settings(ca_file=str(tmp_path / "ca.pem")).network == Network(ca_file=str(tmp_path / "ca.pem"))
+
+
+@pytest.mark.parametrize(
+    ("given_minutes", "expected"),
+    [
+        ({}, ArrivalRule(timedelta(minutes=15), timedelta(minutes=90))),
+        ({"quiet_period": "20", "patience": 180}, ArrivalRule(timedelta(minutes=20), timedelta(minutes=180))),
+        ({"quiet_period": " 0 "}, ArrivalRule(timedelta(0), timedelta(minutes=90))),
+        ({"patience": "2.5", "quiet_period": ""}, ArrivalRule(timedelta(minutes=15), timedelta(seconds=150))),
+        ({"patience": None}, ArrivalRule()),
+    ],
+)
+def test_the_arrival_rule_is_given_in_minutes(given_minutes: dict[str, Any], expected: ArrivalRule) -> None:
+    assert settings(**given_minutes).rule == expected
+    assert arrival_rule("ayla_s3", given_minutes) == expected
+
+
+@pytest.mark.parametrize("name", ["quiet_period", "patience"])
+@pytest.mark.parametrize("value", ["-1", -0.5, "soon", "15 minutes", "nan", "inf", "43201", "1e300", True, [15]])
+def test_an_arrival_rule_that_isnt_in_minutes_is_refused(name: str, value: Any) -> None:
+    message = f"{name} is {value!r}: expected minutes, from 0 to 43,200"
+    assert message in refusal(**{name: value})
+    with pytest.raises(AylaConfigError, match="connection 'ayla_s3'"):
+        arrival_rule("ayla_s3", {name: value})
