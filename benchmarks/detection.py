@@ -19,7 +19,7 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
 from ayla_provider.source.export import Export
 from benchmarks.results import Result, compared
-from tests.support.ayla import export_of, provider_of, settings_of
+from tests.support.client import export_of, provider_of, settings_of
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 NEWEST = datetime(2026, 11, 1, 11, tzinfo=UTC)

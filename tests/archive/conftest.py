@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.ayla import (  # noqa: F401 - fixtures, found by their names
+from tests.support.fixtures import (  # noqa: F401 - fixtures, found by their names
     _no_waiting,
     answering,
     cloud,

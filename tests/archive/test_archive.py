@@ -30,14 +30,12 @@ from ayla_provider.errors import (
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.export import Export
-from tests.support.ayla import (
+from tests.support.client import (
     RULE,
-    Place,
     at,
     bytes_of,
     client_of,
     export_of,
-    file_place,
     hours_at,
     provider_of,
     put,
@@ -45,6 +43,7 @@ from tests.support.ayla import (
     settings_of,
     take_in,
 )
+from tests.support.places import Place, file_place
 
 FLEET: dict[str, Any] = {"start": at(0), "end": at(10), "max_lag": timedelta(minutes=50), "rows": 40}
 FLEET_HOURS = hours_between(at(0), at(8))  # of the others come the signs of life

@@ -22,7 +22,8 @@ from ayla_provider.transport.checksum import CHUNK
 from simulation.worker import Kind, Result, Task
 from simulation.worker import Place as Surroundings
 from simulation.workers import WorkerPool
-from tests.support.ayla import NOW, Place, at, bytes_of, put, requests_of
+from tests.support.client import NOW, at, bytes_of, put, requests_of
+from tests.support.places import Place
 
 FOLDER = "event_type=datapoint/date=2024-05-09/hour=02"
 MANIFEST = manifest_path(ExportHour("datapoint", at(2)))

@@ -27,7 +27,8 @@ from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaTr
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from ayla_provider.transport.checksum import CHUNK, Crc32c
-from tests.support.ayla import Place, at, gcs_destination, gcs_place, put, take_in
+from tests.support.client import at, put, take_in
+from tests.support.places import Place, gcs_destination, gcs_place
 
 PATH = "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv"
 

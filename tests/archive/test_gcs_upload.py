@@ -15,7 +15,8 @@ from google.auth.credentials import AnonymousCredentials
 from ayla_provider.archive.gcs_upload import AT_ONCE, PIECE, GcsUploader, Uploaded
 from ayla_provider.local_cloud import LocalCloud, SeededContent
 from ayla_provider.transport.checksum import Crc32c
-from tests.support.ayla import Answering, bytes_of, customer_credentials, requests_of
+from tests.support.client import bytes_of, customer_credentials, requests_of
+from tests.support.web_server import Answering
 
 KIB = 1024
 QUARTER = 256 * KIB

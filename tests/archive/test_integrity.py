@@ -14,7 +14,7 @@ from ayla_provider.domain.hour import hours_of
 from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.source.export import Export
 from ayla_provider.source.reader import CorruptedError, ExportReader
-from tests.support.ayla import at, client_of
+from tests.support.client import at, client_of
 
 MIB = 1024 * 1024
 CONTENT = bytes(range(256)) * (4 * MIB // 256)

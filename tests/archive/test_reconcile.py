@@ -16,7 +16,8 @@ from ayla_provider.domain.paths import manifest_path
 from ayla_provider.errors import AylaTransferError, AylaUnsafeNameError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
-from tests.support.ayla import RULE, Place, at, hours_at, put, requests_of, take_in
+from tests.support.client import RULE, at, hours_at, put, requests_of, take_in
+from tests.support.places import Place
 
 Find = Callable[..., Findings]
 

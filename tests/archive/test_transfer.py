@@ -20,7 +20,9 @@ from ayla_provider.source import reader
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.export import Export
 from ayla_provider.transport.checksum import CHUNK
-from tests.support.ayla import Answering, Place, age, at, bytes_of, client_of, export_of, put, requests_of
+from tests.support.client import age, at, bytes_of, client_of, export_of, put, requests_of
+from tests.support.places import Place
+from tests.support.web_server import Answering
 
 PATH = "hour/copy.csv"
 

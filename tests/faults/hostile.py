@@ -13,7 +13,7 @@ from ayla_provider.archive.archive import Archive
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
-from tests.support.ayla import NOW, RULE, client_of, export_of, hours_at, provider_of, settings_of
+from tests.support.client import NOW, RULE, client_of, export_of, hours_at, provider_of, settings_of
 
 LONG = settings(
     max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

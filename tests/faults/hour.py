@@ -9,7 +9,7 @@ from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import SeededContent
-from tests.support.ayla import bytes_of
+from tests.support.client import bytes_of
 from tests.support.fleet import HOUR
 
 QUARTER = 256 * 1024

@@ -28,7 +28,7 @@ from ayla_provider.source import auth, reader
 from ayla_provider.source import gcs as gcs_source
 from tests.faults.hour import QUARTER
 from tests.faults.tcp_gate import Gate
-from tests.support.ayla import bytes_of
+from tests.support.client import bytes_of
 from tests.support.fleet import HOUR, connect
 
 GENEROUS = 10.0

@@ -21,7 +21,7 @@ from ayla_provider.source.export import Export
 from tests.faults import hostile
 from tests.faults.hostile import JSON, LONG, take_in
 from tests.rows.test_expressions import CONNECTION, typed
-from tests.support.ayla import provider_of, settings_of
+from tests.support.client import provider_of, settings_of
 
 cloud, export = hostile.cloud, hostile.export
 ACCOUNTS = count()

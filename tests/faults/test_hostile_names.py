@@ -17,7 +17,7 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from tests.faults import hostile
 from tests.faults.hostile import LONG, take_in
-from tests.support.ayla import put
+from tests.support.client import put
 
 cloud, export = hostile.cloud, hostile.export
 

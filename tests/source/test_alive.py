@@ -13,7 +13,7 @@ from ayla_provider.errors import AylaUnavailable
 from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.source.alive import look_for_stall
 from ayla_provider.source.export import Export
-from tests.support.ayla import at, put, requests_of
+from tests.support.client import at, put, requests_of
 
 
 def look(export: Export) -> Stall | None:

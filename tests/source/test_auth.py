@@ -18,7 +18,8 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source import auth
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.export import Export
-from tests.support.ayla import Answering, age, client_of, export_of, provider_of, requests_of, settings_of
+from tests.support.client import age, client_of, export_of, provider_of, requests_of, settings_of
+from tests.support.web_server import Answering
 
 THREADS = 16
 

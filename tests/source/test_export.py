@@ -18,7 +18,8 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import crc32c_of
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.export import Export
-from tests.support.ayla import RULE, Answering, at, client_of, export_of, hours_at, put, requests_of
+from tests.support.client import RULE, at, client_of, export_of, hours_at, put, requests_of
+from tests.support.web_server import Answering
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from ayla_provider.source import guard
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
-from tests.support.ayla import connection_of, provider_of, requests_of, settings_of
+from tests.support.client import connection_of, provider_of, requests_of, settings_of
 
 PROCESSES = 16
 

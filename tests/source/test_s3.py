@@ -25,7 +25,8 @@ from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaTransfer
 from ayla_provider.source.export import Export
 from ayla_provider.source.s3 import S3Source
 from ayla_provider.transport.checksum import Crc32c
-from tests.support.ayla import RULE, Answering
+from tests.support.client import RULE
+from tests.support.web_server import Answering
 
 HOUR = hour_of(datetime.now(UTC)) - timedelta(days=2)
 KEYS = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}

@@ -21,7 +21,8 @@ from ayla_provider.source.settings import AylaSettings
 from ayla_provider.transport.cloud_storage import storage_client
 from ayla_provider.transport.http import HttpClient
 from tests.local_cloud.proxy import Seen, proxy
-from tests.support.ayla import Answering, provider_of, requests_of, settings_of
+from tests.support.client import provider_of, requests_of, settings_of
+from tests.support.web_server import Answering
 
 StartServer = Callable[..., Answering]
 

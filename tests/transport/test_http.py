@@ -26,7 +26,8 @@ from ayla_provider.transport.network import Network, configure
 from tests.local_cloud.proxy import Seen, proxy
 from tests.source.test_sign_in import tls_of
 from tests.support import ayla as parts
-from tests.support.ayla import Answering, provider_of, requests_of, settings_of
+from tests.support.client import provider_of, requests_of, settings_of
+from tests.support.web_server import Answering
 
 answering = parts.answering
 StartServer = Callable[..., Answering]
