@@ -1,1 +1,1 @@
-"""What is known of CSV files: columns, cells, layouts, and which layout a file has."""
+"""What is known about CSV files: columns, cells, layouts, and which layout a file has."""

@@ -1,7 +1,8 @@
 """
-The columns of the export's CSV files, as Ayla documents them and as files that it published show them.
+The columns of the export's CSV files, from Ayla's documents and from files that Ayla published.
 
-The files seen have no header: a column is known by its place alone. A layout lists the names in the order of the file.
+The published files have no header, so only its place identifies a column. A layout lists the names in the order of the
+file.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ class ColumnLayout:
     The columns of one kind of CSV file.
 
     :param event_type: the event type whose files look like this
-    :param name: what tells it from the event type's other layouts
+    :param name: unique among all layouts
     :param columns: the names of the columns, in order
     :param base64_columns: the columns that are always base64 of UTF-8 text
     :param base64_strings: the columns that are base64 only in a row whose ``base_type`` is one of
         :data:`STRING_BASE_TYPES`
     :param identity: the column that identifies a row; None means that the whole row does
-    :param confirmed: whether files like this are documented as files or were seen
-    :param own: the columns that the canonical table doesn't have and that are loaded even so
+    :param confirmed: whether such files were seen, or are documented as files
+    :param own: the columns that the canonical table doesn't have; they are loaded, too
     """
 
     event_type: str
@@ -70,7 +71,7 @@ DATAPOINT_22 = ColumnLayout(
     base64_columns=("display_name", "val_string", "metadata"),
     identity="time_uuid",
 )
-"""As in raw files, and in a document of 2017: a column for the value of each base type."""
+"""As in raw files and in a document of 2017: one column for the values of each base type."""
 
 DATAPOINT_17 = ColumnLayout(
     event_type="datapoint",
@@ -98,7 +99,7 @@ DATAPOINT_17 = ColumnLayout(
     base64_strings=("value",),
     identity="id",
 )
-"""As documented for the stream service: one column for the value, whatever its base type."""
+"""As documented for the stream service: one column for the values of all base types."""
 
 DATAPOINT_ACK_24 = ColumnLayout(
     event_type="datapoint_ack",
@@ -132,7 +133,7 @@ DATAPOINT_ACK_24 = ColumnLayout(
     base64_columns=("display_name", "val_string", "metadata"),
     identity="time_uuid",
 )
-"""As documented in 2017, without ``oem_id`` and ``direction``; no raw file was seen."""
+"""As documented in 2017, without ``oem_id`` and ``direction``. No raw file was seen."""
 
 CONNECTION_6 = ColumnLayout(
     event_type="connection",
@@ -162,7 +163,7 @@ REGISTRATION_8 = ColumnLayout(
         "unregistered_at",
     ),
 )
-"""As in raw files; some documents name the last two in the other order."""
+"""As in raw files. Some documents list the last two in the other order."""
 
 RESOURCE_TAGS = Column("resource_tags", ColumnType.TEXT, "The tags of the device.", personal=True)
 
@@ -174,9 +175,9 @@ CONNECTION_8_2018 = ColumnLayout(
     own=(RESOURCE_TAGS,),
 )
 """
-As a document of 2018 lists the keys of a record; whether files ever looked like this isn't known.
+As a document of 2018 lists the keys of a record. It isn't known whether files ever looked like this.
 
-So are the other layouts of 2018. Their ``event_type`` is the same in all rows, and isn't loaded.
+The same holds for the other layouts of 2018. Their ``event_type`` is the same in all rows, and isn't loaded.
 """
 
 DATAPOINT_17_2018 = ColumnLayout(
@@ -207,7 +208,7 @@ DATAPOINT_17_2018 = ColumnLayout(
     confirmed=False,
     own=(RESOURCE_TAGS,),
 )
-"""``display_name`` is shown plain in the document."""
+"""The document shows ``display_name`` as plain text."""
 
 DATAPOINT_ACK_21_2018 = ColumnLayout(
     event_type="datapoint_ack",
@@ -241,7 +242,7 @@ DATAPOINT_ACK_21_2018 = ColumnLayout(
     confirmed=False,
     own=(RESOURCE_TAGS,),
 )
-"""In the order of the alphabet, nearly."""
+"""Almost in alphabetical order."""
 
 LOCATION_11_2018 = ColumnLayout(
     event_type="location",
@@ -294,4 +295,4 @@ COLUMN_LAYOUTS = (
     REGISTRATION_8,
     REGISTRATION_9_2018,
 )
-"""Every layout that was seen in raw files, or is documented in whatever way."""
+"""Every layout that was seen in raw files, or is documented in any way."""

@@ -1,4 +1,4 @@
-"""Layouts that the user declares, for files that none of the built-in ones fits."""
+"""Layouts that users declare, for files that no built-in layout fits."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from ayla_provider.errors import AylaConfigError
 
 BASE64 = "base64"
 TYPES = (*(kind.value for kind in ColumnType), BASE64)
-"""What may stand behind the name of a column."""
+"""The types that may follow the name of a column."""
 
 _FIELDS = {"event_type", "name", "columns", "identity"}
 _LAYOUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _ALWAYS_BASE64 = {name for layout in COLUMN_LAYOUTS for name in layout.base64_columns}
 _ID = Column("id", ColumnType.UUID, "Identifies the event.")
-_ELSEWHERE = {column.name: column for table in TABLES.values() for column in table.data if column.name not in MADE}
-_ELSEWHERE |= {"id": _ID, "resource_tags": RESOURCE_TAGS}
+_KNOWN_COLUMNS = {column.name: column for table in TABLES.values() for column in table.data if column.name not in MADE}
+_KNOWN_COLUMNS |= {"id": _ID, "resource_tags": RESOURCE_TAGS}
+"""The columns that have a meaning in any table, by name."""
 
 
 def declared(value: Any) -> tuple[ColumnLayout, ...]:
     """
     Return the layouts of a list of declarations.
 
-    :param value: a list of objects with ``event_type``, ``name``, ``columns`` and maybe ``identity``
-    :raises AylaConfigError: if it is no such list; it names the declaration and what is wrong in it
+    :param value: a list of objects with ``event_type``, ``name``, ``columns`` and, optionally, ``identity``
+    :raises AylaConfigError: if it isn't such a list; the error names the declaration and what is wrong in it
     """
     if not isinstance(value, list | tuple):
         raise AylaConfigError(f"layouts is {_shown(value)}: expected a list of declarations")
     layouts: list[ColumnLayout] = []
-    for number, one in enumerate(value, start=1):
-        layout = _Declaration(one, f"layouts, declaration {number}").layout()
+    for number, declaration in enumerate(value, start=1):
+        layout = _Declaration(declaration, f"layouts, declaration {number}").layout()
         if any(layout.name == other.name for other in (*COLUMN_LAYOUTS, *layouts)):
             raise AylaConfigError(f"layouts, declaration {number}: there is another layout {layout.name!r}")
         _refuse_other_types(layout, layouts)
@@ -50,7 +51,11 @@ def _shown(value: Any) -> str:
 
 
 def _refuse_other_types(layout: ColumnLayout, others: Iterable[ColumnLayout]) -> None:
-    """Refuse a column that another layout of the same table has with another type."""
+    """
+    Refuse a column that another layout of the same table has with another type.
+
+    :raises AylaConfigError: if there is one
+    """
     for other in (*COLUMN_LAYOUTS, *others):
         if other.event_type != layout.event_type:
             continue
@@ -64,6 +69,13 @@ def _refuse_other_types(layout: ColumnLayout, others: Iterable[ColumnLayout]) ->
 
 
 class _Declaration:
+    """
+    One declaration, checked.
+
+    :param where: which declaration it is, for errors
+    :raises AylaConfigError: if it isn't valid
+    """
+
     def __init__(self, value: Any, where: str) -> None:
         self._where = where
         if not isinstance(value, dict):
@@ -87,8 +99,10 @@ class _Declaration:
         self._table = {column.name: column for column in table.data} if table else {}
 
     def layout(self) -> ColumnLayout:
+        """Return the declared layout."""
         names = tuple(self._entries)
-        own = tuple(column for column in map(self._own, names) if column)
+        definitions = [self._own_column(name) for name in names]
+        own = tuple(column for column in definitions if column)
         self._refuse_clashes(names)
         is_value = "value" in names and self._entries["value"] is None
         return ColumnLayout(
@@ -97,7 +111,7 @@ class _Declaration:
             columns=names,
             base64_columns=tuple(name for name in names if self._is_base64(name)),
             base64_strings=("value",) if is_value else (),
-            identity=self._identified(names),
+            identity=self._identity_among(names),
             own=own,
         )
 
@@ -105,17 +119,18 @@ class _Declaration:
         return AylaConfigError(f"{self._where}: {what}")
 
     def _split(self, columns: Any) -> dict[str, str | None]:
-        """Return each column's name and the type that it is given."""
+        """Return the name of each column, and the type that is declared for it."""
         if not isinstance(columns, list | tuple) or not columns:
             raise self._wrong(f"columns is {_shown(columns)}: expected a list of names, in the order of the file")
         entries: dict[str, str | None] = {}
         for number, entry in enumerate(columns, start=1):
+            # Anything but a string fails as an empty name does.
             name, colon, kind = entry.partition(":") if isinstance(entry, str) else ("", "", "")
             where = f"column {number} is {_shown(entry)}"
             if not re.fullmatch(NAME_PATTERN, name):
                 raise self._wrong(f"{where}: expected a name of up to 63 lower-case letters, digits and '_'")
             if colon and kind not in TYPES:
-                raise self._wrong(f"{where}: expected one of {', '.join(TYPES)} behind the ':'")
+                raise self._wrong(f"{where}: expected one of {', '.join(TYPES)} after the ':'")
             if name in MADE:
                 raise self._wrong(f"{where}: the tables have a column of this name that isn't from the file")
             if name in entries:
@@ -126,7 +141,7 @@ class _Declaration:
     def _is_base64(self, name: str) -> bool:
         return self._entries[name] == BASE64 or (self._entries[name] is None and name in _ALWAYS_BASE64)
 
-    def _own(self, name: str) -> Column | None:
+    def _own_column(self, name: str) -> Column | None:
         """Return the definition of a column that the event type's table doesn't have."""
         kind = self._entries[name]
         if name in ("event_type", "value") or (name == "id" and "time_uuid" in self._table):
@@ -135,15 +150,13 @@ class _Declaration:
         if name in self._table:
             self._refuse_retyping(name, self._table[name])
             return None
-        known = _ELSEWHERE.get(name)
+        known = _KNOWN_COLUMNS.get(name)
         if known and kind is None:
             return known
         column_type = ColumnType.TEXT if kind in (None, BASE64) else ColumnType(kind)
-        return (
-            replace(known, type=column_type, part_of=None)
-            if known
-            else Column(name, column_type, f"Declared in the layout {self._name}.", personal=True)
-        )
+        if known:
+            return replace(known, type=column_type, part_of=None)
+        return Column(name, column_type, f"Declared in the layout {self._name}.", personal=True)
 
     def _refuse_special(self, name: str) -> None:
         kind = self._entries[name]
@@ -154,19 +167,20 @@ class _Declaration:
 
     def _refuse_retyping(self, name: str, column: Column) -> None:
         kind = self._entries[name]
-        text = column.type is ColumnType.TEXT
-        if kind is not None and kind != column.type and not (text and kind == BASE64):
+        # Base64 is decoded to text.
+        loads_as = ColumnType.TEXT if kind == BASE64 else kind
+        if kind is not None and loads_as != column.type:
             raise self._wrong(f"column {name!r} is {column.type.value} in the table: not {kind!r}")
 
     def _refuse_clashes(self, names: tuple[str, ...]) -> None:
         clashes = [(name, f"{name}_raw") for name in names if self._is_base64(name)]
         if "time_uuid" in self._table:
             clashes += [("id", "time_uuid"), *(("value", name) for name in names if name.startswith("val_"))]
-        for one, other in clashes:
-            if one in names and other in names:
-                raise self._wrong(f"columns {one!r} and {other!r} would become one column of the table")
+        for name, other in clashes:
+            if name in names and other in names:
+                raise self._wrong(f"columns {name!r} and {other!r} would become one column of the table")
 
-    def _identified(self, names: tuple[str, ...]) -> str | None:
+    def _identity_among(self, names: tuple[str, ...]) -> str | None:
         if self._identity is None:
             table = TABLES.get(self._event_type)
             usual = (table.identity, "id") if table and table.identity else ()

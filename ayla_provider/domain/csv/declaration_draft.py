@@ -7,7 +7,8 @@ from typing import Any
 from ayla_provider.domain.csv.cells import CellKind, expected, guess
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.declaration import declared
-from ayla_provider.domain.csv.recognition import column_name, holds, recognise
+from ayla_provider.domain.csv.fit import holds
+from ayla_provider.domain.csv.recognition import column_name, recognise
 from ayla_provider.domain.csv.sample import Shape
 from ayla_provider.domain.events import fold
 from ayla_provider.domain.tables import TABLES

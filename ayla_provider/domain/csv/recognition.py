@@ -8,14 +8,14 @@ So each column of a layout must hold what it should, and a column that no normal
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ayla_provider.domain.csv.cells import NULLS, CellKind, Expected, expected, filled, guess
+from ayla_provider.domain.csv.cells import guess
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
+from ayla_provider.domain.csv.fit import OBJECTIONS_SHOWN, is_declared, objections_to, place
 from ayla_provider.domain.csv.sample import Shape
-from ayla_provider.domain.events import fold
 from ayla_provider.domain.tables import PROVENANCE, TABLES
 from ayla_provider.domain.units import counted, first_few
 from ayla_provider.errors import AylaLayoutError
@@ -51,24 +51,6 @@ ADVICE = (
 )
 """What to do about a file that isn't recognised."""
 
-_NEVER_EMPTY = {
-    "dsn",
-    "property_name",
-    "base_type",
-    "time_uuid",
-    "id",
-    "event_type",
-    "event_time",
-    "status",
-    "registered",
-}
-
-_EVIDENCE = 2
-"""How many columns of a telling kind must be filled, if the layout has as many. Any text could be of the others."""
-
-_OBJECTIONS_SHOWN = 3
-"""How many objections to a layout an error names."""
-
 
 def recognise(
     event_type: str, shape: Shape, layouts: Sequence[ColumnLayout] = COLUMN_LAYOUTS, *, file: str
@@ -87,15 +69,15 @@ def recognise(
     if not shape.rows:
         raise ValueError(f"{file}: there are no rows to recognise a layout by")
     known = [layout for layout in layouts if layout.event_type == event_type]
-    placed = {layout.name: _placed(layout, shape) for layout in known}
-    objections = {layout.name: _objections(layout, shape, placed[layout.name]) for layout in known}
+    placed = {layout.name: place(layout, shape) for layout in known}
+    objections = {layout.name: objections_to(layout, shape, placed[layout.name]) for layout in known}
     fitting = _best([layout for layout in known if not objections[layout.name]], shape)
     if len(fitting) == 1:
         return _recognised(fitting[0], shape, placed[fitting[0].name].places)
     if fitting:
         reason = f"its columns fit more than one layout: {' and '.join(layout.name for layout in fitting)}."
     elif objections:
-        each = [f"{name}: {first_few(against, _OBJECTIONS_SHOWN)}" for name, against in objections.items()]
+        each = [f"{name}: {first_few(against, OBJECTIONS_SHOWN)}" for name, against in objections.items()]
         reason = f"its columns match no known layout. {'. '.join(each)}."
     else:
         reason = "its columns match no known layout. No layout of this event type is known."
@@ -135,120 +117,9 @@ def _best(fitting: list[ColumnLayout], shape: Shape) -> list[ColumnLayout]:
     """Of layouts that all fit, prefer the exact ones, then declared ones, then those that no other one contains."""
     exact = [layout for layout in fitting if len(layout.columns) == shape.columns]
     fitting = exact or fitting
-    declared = [layout for layout in fitting if _is_declared(layout)]
+    declared = [layout for layout in fitting if is_declared(layout)]
     fitting = declared or fitting
     return [layout for layout in fitting if not any(set(layout.columns) < set(other.columns) for other in fitting)]
-
-
-def _is_declared(layout: ColumnLayout) -> bool:
-    return layout not in COLUMN_LAYOUTS
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """The place of each of a layout's columns in the file, from 0; or why there is none."""
-
-    places: Sequence[int] = ()
-    why_not: str = ""
-
-
-def _placed(layout: ColumnLayout, shape: Shape) -> _Placed:
-    count = len(layout.columns)
-    if count > shape.columns:
-        return _Placed(why_not=f"has {count} columns")
-    if not shape.header:
-        return _Placed(range(count))
-    header = [fold(name) for name in shape.names]
-    wanted = [fold(name) for name in layout.columns]
-    missing = [name for name in layout.columns if fold(name) not in header]
-    if not missing and len(header) <= shape.columns and len(set(wanted)) == count:
-        return _Placed([header.index(name) for name in wanted])
-    # For a declared layout the header may spell the names otherwise. But it may not give one of them to another column.
-    places = {name: at for at, name in enumerate(header[:count]) if not re.fullmatch(r"column\d+", name)}
-    contradicts = any(places.get(name, at) != at for at, name in enumerate(wanted))
-    if _is_declared(layout) and count == shape.columns and not contradicts:
-        return _Placed(range(count))
-    if missing:
-        return _Placed(why_not=f"the header lacks {first_few(missing, _OBJECTIONS_SHOWN)}")
-    return _Placed(why_not=f"the header has {counted(len(header), 'name', 'names')}")
-
-
-def _objections(layout: ColumnLayout, shape: Shape, placed: _Placed) -> list[str]:
-    """Return in words why a layout doesn't fit; an empty list if it does."""
-    if placed.why_not:
-        return [placed.why_not]
-    rows = _of_this_kind(layout, shape.rows, placed.places)
-    if 2 * len(rows) <= len(shape.rows):
-        return _misfits(layout, shape.rows, placed.places) or ["at least half of the rows hold something else"]
-    return [
-        *_misfits(layout, rows, placed.places),
-        *_gaps(layout, rows, placed.places),
-        *_lack_of_evidence(layout, rows, placed.places),
-    ]
-
-
-def _of_this_kind(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> list[list[str]]:
-    """
-    Return the rows that look like rows of a layout: at least half of their telling cells are what they should be.
-
-    Without this, a single malformed row would be the majority in a column that is mostly empty.
-    """
-    telling = [
-        (at, expectation)
-        for at, name in zip(places, layout.columns, strict=True)
-        if _is_telling(expectation := expected(layout, name))
-    ]
-
-    def is_other(row: list[str]) -> bool:
-        right = [bool(expectation.matches(row[at])) for at, expectation in telling if row[at] not in NULLS]
-        return 2 * sum(right) < len(right)
-
-    return [row for row in rows if not is_other(row)]
-
-
-def _is_telling(expectation: Expected) -> bool:
-    """Return whether the cells of a column can show that a layout doesn't fit."""
-    return expectation.kind not in (CellKind.TEXT, CellKind.NAME)
-
-
-def _misfits(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> list[str]:
-    """Name the columns that hold something else in most rows. Single rows may be malformed."""
-    misfits = []
-    for at, name in zip(places, layout.columns, strict=True):
-        expectation = expected(layout, name)
-        if _is_misfit(expectation, [row[at] for row in rows]):
-            misfits.append(f"column {at + 1} ({name}) isn't {expectation.kind.label}")
-    return misfits
-
-
-def _gaps(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> Iterator[str]:
-    """Name the columns that are empty in most rows although normal rows always fill them."""
-    for at, name in zip(places, layout.columns, strict=True):
-        if _is_gap(layout, name, [row[at] for row in rows]):
-            yield f"column {at + 1} ({name}) is empty"
-
-
-def holds(layout: ColumnLayout, name: str, cells: list[str]) -> bool:
-    """Return whether some cells can be those of a column of a layout."""
-    return not _is_misfit(expected(layout, name), cells) and not _is_gap(layout, name, cells)
-
-
-def _is_misfit(expectation: Expected, cells: list[str]) -> bool:
-    values = filled(cells)
-    wrong = sum(not expectation.matches(value) for value in values)
-    return 2 * wrong > len(values)
-
-
-def _is_gap(layout: ColumnLayout, name: str, cells: list[str]) -> bool:
-    own = [column.name for column in layout.own]
-    return name in _NEVER_EMPTY and name not in own and 2 * len(filled(cells)) < len(cells)
-
-
-def _lack_of_evidence(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> Iterator[str]:
-    telling = [at for at, name in zip(places, layout.columns, strict=True) if _is_telling(expected(layout, name))]
-    with_values = [at for at in telling if filled(row[at] for row in rows)]
-    if len(with_values) < min(_EVIDENCE, len(telling)):
-        yield "too few of its columns are filled"
 
 
 def _recognised(layout: ColumnLayout, shape: Shape, places: Sequence[int]) -> Recognised:
