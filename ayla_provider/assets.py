@@ -28,7 +28,7 @@ def export_alias(event_type: str) -> AssetAlias:
     """
     Return the alias of an event type in all archives.
 
-    Schedule a DAG on it if the DAG must follow the event type whatever the destination is.
+    Schedule a DAG on it if the DAG must follow the event type in every destination.
 
     :param event_type: in any spelling
     """

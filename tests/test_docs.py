@@ -354,6 +354,18 @@ def test_an_import_that_a_user_may_copy_is_of_a_public_name(page: str, module: s
     assert name in importlib.import_module(module).__all__
 
 
+@pytest.mark.parametrize("module", sorted(FACE | {"ayla_provider.lineage"}))
+def test_each_public_name_exists(module: str) -> None:
+    loaded = importlib.import_module(module)
+    assert loaded.__all__
+    assert [name for name in loaded.__all__ if not hasattr(loaded, name)] == []
+
+
+def test_the_reference_has_a_page_for_each_public_module() -> None:
+    in_reference = {f"ayla_provider.{module}" for module in re.findall(r"api/(\w+)\.md", read("mkdocs.yml"))}
+    assert in_reference == FACE - {"ayla_provider"}
+
+
 def resolves(name: str) -> bool:
     """Whether a dotted name is a module of the package, or an attribute of one."""
     try:

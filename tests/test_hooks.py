@@ -57,7 +57,7 @@ def test_an_unknown_event_type_is_listed_with_a_warning_and_found_by_its_spellin
 
 
 @pytest.mark.parametrize("hour", [HOUR + timedelta(minutes=1), HOUR.replace(tzinfo=None), "yesterday", ""])
-def test_an_hour_that_is_none_is_refused_before_any_request(export: LocalCloud, hour: object) -> None:
+def test_a_malformed_hour_is_refused_before_any_request(export: LocalCloud, hour: object) -> None:
     with pytest.raises(AylaConfigError, match=r"hour|start"):
         AylaHook().list_files("datapoint", hour)  # type: ignore[arg-type]
     assert export.requests == []
@@ -95,7 +95,7 @@ def test_the_test_button_says_which_step_failed_and_what_to_do(
     worked, message = AylaHook().test_connection()
     assert not worked
     assert re.search(said, message), message
-    assert "ayla_default" not in message, "Airflow tests a connection under an id made up anew"
+    assert "ayla_default" not in message, "Airflow tests a connection under a temporary id"
 
 
 def test_the_test_button_asks_ayla_each_time(export: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_the_test_button_asks_ayla_each_time(export: LocalCloud, monkeypatch: py
     assert said.startswith("Credentials service: ")
 
 
-def test_the_test_button_tries_again_what_was_mended_at_ayla_once_the_variable_is_deleted(export: LocalCloud) -> None:
+def test_the_test_button_tries_again_after_a_fix_at_ayla_once_the_variable_is_deleted(export: LocalCloud) -> None:
     from airflow.models.variable import Variable
 
     export.account.mfa = True
@@ -149,7 +149,7 @@ def test_a_refusal_is_remembered_in_an_airflow_variable_without_a_secret(
     assert (record["connection"], record["outcome"]) == ("ayla_default", "refused")
     assert "wrong-password" not in text
     assert export.account.app_secret not in text
-    # Airflow tests a connection under an id made up anew.
+    # Airflow tests a connection under a temporary id.
     monkeypatch.setenv("AIRFLOW_CONN_ANOTHER_ID", os.environ["AIRFLOW_CONN_AYLA_DEFAULT"])
     assert not AylaHook("another_id").test_connection()[0]
     assert export.refusals == 1
@@ -158,7 +158,7 @@ def test_a_refusal_is_remembered_in_an_airflow_variable_without_a_secret(
 
 
 @pytest.mark.parametrize("extra", ["text", ["a"], 1])
-def test_an_extra_that_is_no_object_is_named(
+def test_an_extra_that_is_not_an_object_is_named(
     export: LocalCloud, monkeypatch: pytest.MonkeyPatch, extra: object
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_AYLA_DEFAULT", json.dumps(export.ayla_connection() | {"extra": json.dumps(extra)}))
@@ -185,7 +185,7 @@ def _broken(*args: object, **kwargs: object) -> None:
 @pytest.mark.parametrize(
     "url", ["nosuch://bucket/x", "gs:///x", "bucket/x", "file://host/x", "file:x", "gs://b/../c", "gs://b/x?y=1", ""]
 )
-def test_a_destination_that_is_none_is_named(url: str) -> None:
+def test_a_malformed_destination_is_named(url: str) -> None:
     with pytest.raises(AylaConfigError, match="destination"):
         open_destination(url, None)
 
@@ -202,9 +202,7 @@ def test_a_declared_folder_that_isnt_there_doesnt_count_as_found(
         assert len(AylaHook().list_files("datapoint", HOUR)) == 1
 
 
-def test_a_google_connection_without_credentials_is_told_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, airflow_db: None
-) -> None:
+def test_a_google_connection_without_credentials_is_named(monkeypatch: pytest.MonkeyPatch, airflow_db: None) -> None:
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_GCE_CHECK", "true")

@@ -112,7 +112,7 @@ def test_the_form_has_every_field_that_a_connection_needs() -> None:
     assert {"app_id", "app_secret", "oem_id", "bucket", "acs_url"} == set(named) & set(CONNECTION_FIELDS)
 
 
-def test_every_field_of_the_form_is_told_and_may_be_left_empty() -> None:
+def test_every_field_of_the_form_has_a_description_and_may_be_left_empty() -> None:
     for name, field in CONNECTION_FIELDS.items():
         assert field["label"], name
         assert field["description"], name

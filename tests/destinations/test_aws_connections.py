@@ -105,7 +105,7 @@ def test_the_rights_of_the_docs_suffice_with_each_kind_of_connection(
     assert (place.everything(), place.unfinished()) == ({PATH: data}, 0)
 
 
-def test_who_lacks_the_rights_is_told_which(
+def test_the_message_names_the_rights_that_are_missing(
     place: Place, s3_url: str, user: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     conn_id = connect(monkeypatch, s3_url, user, "user", tmp_path)
@@ -119,7 +119,7 @@ def test_who_lacks_the_rights_is_told_which(
     assert place.everything() == {}
 
 
-def test_a_role_that_can_not_be_taken_on_is_told(
+def test_a_role_that_can_not_be_assumed_is_reported(
     place: Place, s3_url: str, user: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     conn_id = connect(monkeypatch, s3_url, user | {"password": "another"}, "role", tmp_path)

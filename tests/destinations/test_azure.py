@@ -39,20 +39,20 @@ def test_nothing_is_said_that_an_account_has_a_default_for(abfs: Place, azure_ur
 def test_metadata_of_a_blob_goes_with_it_when_it_is_replaced(abfs: Place, azure_url: str) -> None:
     write(abfs.destination, b"old")
     blob(abfs, azure_url).set_blob_metadata({"checked": "yes"})
-    (standing,) = abfs.destination.folder(PATH.rpartition("/")[0]).values()
-    write(abfs.destination, b"new", replaces=standing)
+    (current,) = abfs.destination.folder(PATH.rpartition("/")[0]).values()
+    write(abfs.destination, b"new", replaces=current)
     assert blob(abfs, azure_url).get_blob_properties().metadata == {}
 
 
-def test_a_blob_under_a_lease_is_left_and_told(abfs: Place, azure_url: str) -> None:
-    standing = write(abfs.destination, b"old")
+def test_a_blob_with_a_lease_is_kept_and_reported(abfs: Place, azure_url: str) -> None:
+    current = write(abfs.destination, b"old")
     blob(abfs, azure_url).acquire_lease()
     with pytest.raises(AylaDestinationError, match=r"may not be replaced \(LeaseIdMissing.*keep versions"):
-        write(abfs.destination, b"new", replaces=standing)
+        write(abfs.destination, b"new", replaces=current)
     assert abfs.everything() == {PATH: b"old"}
 
 
-def test_folders_of_a_hierarchical_account_are_no_objects(abfs: Place, azure_url: str) -> None:
+def test_folders_of_a_hierarchical_account_are_not_objects(abfs: Place, azure_url: str) -> None:
     """Such an account lists each folder twice: as a prefix, and as a blob that says so in its metadata."""
     stored = write(abfs.destination, b"data", path="a/one.csv")
     write(abfs.destination, b"data", path="a/deeper/two.csv")
@@ -61,7 +61,7 @@ def test_folders_of_a_hierarchical_account_are_no_objects(abfs: Place, azure_url
     assert abfs.destination.folder("a") == {"a/one.csv": stored}
 
 
-def test_requests_do_not_stand_in_the_log(abfs: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_requests_are_not_logged(abfs: Place, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         write(abfs.destination, b"data")
     assert not [one for one in caplog.records if one.name.startswith("azure")]
@@ -117,7 +117,7 @@ def test_the_account_is_found_where_airflows_hooks_find_it(
 
 
 @pytest.mark.parametrize("code", ["BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"])
-def test_a_blob_that_a_policy_keeps_is_told_as_such(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blob_that_a_policy_keeps_is_reported(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulator knows no such policies, so that this server answers as Azure does."""
 
     class Handler(BaseHTTPRequestHandler):

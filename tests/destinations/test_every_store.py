@@ -26,7 +26,7 @@ pytestmark = quiet
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK, 8 * CHUNK, 8 * CHUNK + 1, 17 * CHUNK])
-def test_what_is_written_stands_there_with_its_facts(place: Place, size: int) -> None:
+def test_what_is_written_is_stored_with_its_size_and_checksum(place: Place, size: int) -> None:
     data = os.urandom(CHUNK) * (size // CHUNK) + b"x" * (size % CHUNK)
     stored = write(place.destination, data)
     assert place.everything() == {PATH: data}
@@ -41,7 +41,7 @@ def test_what_is_not_there_is_no_error(place: Place) -> None:
     assert place.destination.folder("event_type=datapoint") == {}
 
 
-def test_a_folder_is_what_stands_directly_in_it(place: Place) -> None:
+def test_a_folder_lists_only_objects_directly_in_it(place: Place) -> None:
     for path in ("a/one.csv", "a/two.csv", "a/deeper/three.csv", "ab/four.csv", "five.csv"):
         write(place.destination, path.encode(), path=path)
     assert set(place.destination.folder("a")) == {"a/one.csv", "a/two.csv"}
@@ -73,9 +73,9 @@ def test_an_object_is_replaced_by_who_has_seen_it_alone(place: Place, size: int)
 
 
 @pytest.mark.parametrize("size", [10, 12 * CHUNK])
-@pytest.mark.parametrize("standing", [b"", b"old"])
-def test_what_others_write_during_an_upload_is_not_replaced(place: Place, size: int, standing: bytes) -> None:
-    seen = write(place.destination, standing) if standing else None
+@pytest.mark.parametrize("existing", [b"", b"old"])
+def test_what_others_write_during_an_upload_is_not_replaced(place: Place, size: int, existing: bytes) -> None:
+    seen = write(place.destination, existing) if existing else None
     stream = Breaking(bytes(size), size // 2, lambda: place.spoil(PATH, b"theirs"))
     with pytest.raises(AylaConflictError):
         write(place.destination, bytes(size), stream=stream, replaces=seen)
@@ -83,15 +83,15 @@ def test_what_others_write_during_an_upload_is_not_replaced(place: Place, size: 
 
 
 @pytest.mark.parametrize("size", [10, 9 * CHUNK])
-@pytest.mark.parametrize("standing", [b"", b"old"])
+@pytest.mark.parametrize("existing", [b"", b"old"])
 def test_a_store_with_preconditions_refuses_what_was_written_at_the_last_moment(
-    place: Place, monkeypatch: pytest.MonkeyPatch, standing: bytes, size: int
+    place: Place, monkeypatch: pytest.MonkeyPatch, existing: bytes, size: int
 ) -> None:
     if place.kind == "memory":
         pytest.skip("it has none: the gap is named in the docs")
-    if place.kind == "s3" and size > 8 * CHUNK and standing:
+    if place.kind == "s3" and size > 8 * CHUNK and existing:
         pytest.skip("moto heeds no If-Match when a multipart upload is completed: that it is sent has its own test")
-    seen = write(place.destination, standing) if standing else None
+    seen = write(place.destination, existing) if existing else None
     store = place.destination._store  # type: ignore[attr-defined]
     find, looked = store.find, []
 
@@ -159,8 +159,8 @@ def test_content_that_changes_on_its_way_into_the_store_is_not_kept(
     else:
         part = FsspecUpload.part
         monkeypatch.setattr(FsspecUpload, "part", lambda self, data: part(self, bytes(changed[: len(data)])))
-    told = {"abfs": "MD5 doesn't match", "s3": "they are removed", "memory": "it is removed"}[place.kind]
-    with pytest.raises(AylaDestinationError, match=told):
+    message = {"abfs": "MD5 doesn't match", "s3": "they are removed", "memory": "it is removed"}[place.kind]
+    with pytest.raises(AylaDestinationError, match=message):
         write(place.destination, bytes(size))
     assert place.everything() == {}
 
@@ -172,7 +172,7 @@ def test_an_object_that_was_replaced_has_no_checksum_under_its_old_version(place
         place.destination.crc32c(stored)
 
 
-def test_a_bucket_that_is_not_there_is_told(place: Place) -> None:
+def test_a_missing_bucket_is_reported(place: Place) -> None:
     if place.kind == "memory":
         pytest.skip("every folder is there")
     scheme, conn_id = place.kind, {"s3": "aws_test", "abfs": "azure_test"}[place.kind]
@@ -183,7 +183,7 @@ def test_a_bucket_that_is_not_there_is_told(place: Place) -> None:
         destination.folder("a")
 
 
-def test_a_draft_is_no_object(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_draft_is_not_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
     place = memory_place(monkeypatch)
     place.spoil("a/.0123456789abcdef.partial", b"da")
     assert place.destination.folder("a") == {}
@@ -217,7 +217,7 @@ def test_hours_arrive_byte_for_byte_and_a_second_run_moves_nothing(place: Place,
     assert len(everything) == 5
 
 
-def test_without_a_manifest_what_stands_is_compared_by_its_content(place: Place, export: LocalCloud) -> None:
+def test_without_a_manifest_stored_objects_are_compared_by_content(place: Place, export: LocalCloud) -> None:
     (file,) = AylaHook().export.list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
     transfer = Transfer(AylaHook().export, place.destination, Event())
     stored = transfer.copy(file, PATH, None).stored

@@ -21,9 +21,7 @@ pytestmark = quiet
 
 
 @pytest.mark.parametrize("size", [10, 17 * CHUNK])
-def test_s3_is_told_the_checksum_and_the_precondition_ahead(
-    s3: Place, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+def test_requests_to_s3_state_checksum_and_precondition(s3: Place, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     calls = []
     call = s3_store.S3Store.call
 
@@ -73,7 +71,7 @@ def test_a_folder_of_many_objects_is_listed_page_by_page(s3: Place, monkeypatch:
     assert pages == ["list_objects_v2"] * 3
 
 
-def test_a_refusal_is_told(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_reported(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     from botocore.exceptions import ClientError
 
     def refused(*_: Any, **__: Any) -> None:
@@ -85,7 +83,7 @@ def test_a_refusal_is_told(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         write(s3.destination, b"data")
 
 
-def test_a_store_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     connect_aws(monkeypatch, "http://127.0.0.1:9", config_kwargs={"retries": {"max_attempts": 0}})
     destination = open_destination("s3://bucket", "aws_test")
     monkeypatch.setattr(destination._store._fs, "retries", 1)  # type: ignore[attr-defined]
@@ -177,29 +175,29 @@ def test_what_the_connection_wants_said_of_objects_is_said_of_each(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
-        ({"ServerSideEncrypton": "aws:kms"}, "it has ['ServerSideEncrypton']"),
-        ({"ContentType": "text/plain"}, "it has ['ContentType']"),
-        ("aws:kms", "it has 'aws:kms'"),
+        ({"ServerSideEncrypton": "aws:kms"}, "found ['ServerSideEncrypton']"),
+        ({"ContentType": "text/plain"}, "found ['ContentType']"),
+        ("aws:kms", "found 'aws:kms'"),
         ({"StorageClass": "DEEP_ARCHIVE"}, "can't be read at once"),
     ],
 )
-def test_what_s3_would_pass_over_or_an_archive_can_not_stand_is_refused(
-    monkeypatch: pytest.MonkeyPatch, given: Any, told: str
+def test_extra_args_that_s3_ignores_or_an_archive_can_not_use_are_refused(
+    monkeypatch: pytest.MonkeyPatch, given: Any, message: str
 ) -> None:
     connect_aws(monkeypatch, "http://127.0.0.1:9", service_config={"s3": {"extra_args": given}})
     with pytest.raises(AylaConfigError) as refused:
         open_destination("s3://bucket/a", "aws_test")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_metadata_and_tags_of_an_object_go_with_it_when_it_is_replaced(s3: Place, s3_url: str) -> None:
     s3.spoil(PATH, b"old")
     where = {"Bucket": bucket_of(s3), "Key": f"ayla/archive/{PATH}"}
     aws_client(s3_url).put_object_tagging(**where, Tagging={"TagSet": [{"Key": "checked", "Value": "yes"}]})
-    (standing,) = s3.destination.folder(PATH.rpartition("/")[0]).values()
-    write(s3.destination, b"new", replaces=standing)
+    (current,) = s3.destination.folder(PATH.rpartition("/")[0]).values()
+    write(s3.destination, b"new", replaces=current)
     assert aws_client(s3_url).get_object_tagging(**where)["TagSet"] == []
 
 
@@ -221,7 +219,7 @@ def test_a_lock_on_objects_keeps_each_version_and_lets_new_ones_be_written(
     ] == [b"n", b"o"]
 
 
-def test_what_arrived_wrong_and_may_not_be_removed_is_told_and_replaced_by_the_next_try(
+def test_wrong_content_that_may_not_be_removed_is_reported_and_replaced_by_the_next_try(
     s3: Place, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as changed:
@@ -229,8 +227,8 @@ def test_what_arrived_wrong_and_may_not_be_removed_is_told_and_replaced_by_the_n
         changed.setattr("moto.s3.models.S3Backend.delete_object", denied)
         with pytest.raises(AylaDestinationError, match=r"10 bytes with crc32c .* they can't be removed"):
             write(s3.destination, bytes(10))
-    (standing,) = s3.destination.folder(PATH.rpartition("/")[0]).values()
-    write(s3.destination, bytes(10), replaces=standing)
+    (current,) = s3.destination.folder(PATH.rpartition("/")[0]).values()
+    write(s3.destination, bytes(10), replaces=current)
     assert s3.everything() == {PATH: bytes(10)}
 
 

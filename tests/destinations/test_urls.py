@@ -15,16 +15,14 @@ pytestmark = quiet
 
 
 @pytest.mark.parametrize("scheme", ["s3", "abfs", "nobodys"])
-def test_a_scheme_that_nothing_installed_knows_is_told_with_what_to_install(
-    scheme: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_for_an_unknown_scheme_the_message_says_what_to_install(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow.sdk.io.fs._register_filesystems", dict)
     what = {"s3": r"amazon\[s3fs\]", "abfs": "microsoft-azure", "nobodys": "install the provider that knows it"}[scheme]
     with pytest.raises(AylaConfigError, match=what):
         open_destination(f"{scheme}://bucket/a", None)
 
 
-def test_s3_without_s3fs_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_s3fs_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("airflow.providers.amazon")
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(AylaConfigError, match=r"pip install 'apache-airflow-providers-amazon\[s3fs\]'"):
