@@ -1,10 +1,117 @@
-"""``python -m ayla_provider``: the commands of an Airflow machine's shell."""
+"""``python -m ayla_provider``: the commands of an Airflow machine's shell, with Airflow's connections and Variables."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from ayla_provider.cli.main import main
+from ayla_provider._airflow.errors import undefined_connection
+from ayla_provider.cli.main import main as run_command
+from ayla_provider.errors import AylaConfigError
+
+if TYPE_CHECKING:
+    from ayla_provider.archive.destination import Destination
+    from ayla_provider.hooks import AylaHook, HookConnection
+    from ayla_provider.source.export import Export
+
+DESTINATION_VARIABLE = "ayla_export_destination"
+"""The Airflow Variable from which the sample DAGs take the destination."""
+
+_CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
+"""How Airflow's own commands say that they may look up connections in the metadata database."""
+
+
+class AirflowConnections:
+    """What :class:`ayla_provider.cli.connections.Connections` asks for. Use it within :func:`airflow_connections`."""
+
+    def __init__(self) -> None:
+        self._hooks: list[AylaHook] = []
+
+    def check(self, conn_id: str) -> HookConnection:
+        """Return what a check needs of a connection to Ayla."""
+        from ayla_provider.hooks import HookConnection
+
+        return HookConnection(self._hook(conn_id))
+
+    def export(self, conn_id: str) -> Export:
+        """
+        Return the export of a connection to Ayla.
+
+        :raises AylaConfigError: if the connection isn't defined, or incomplete
+        """
+        with undefined_connection():
+            return self._hook(conn_id).export
+
+    def secrets(self) -> list[str]:
+        """Return all secrets of the connections to Ayla, as far as they are known."""
+        return [secret for hook in self._hooks for secret in hook.secrets]
+
+    def _hook(self, conn_id: str) -> AylaHook:
+        from ayla_provider.hooks import AylaHook
+
+        hook = AylaHook(conn_id)
+        self._hooks.append(hook)
+        return hook
+
+    def destination(self, url: str, conn_id: str | None) -> Destination:
+        """
+        Return the destination that a URL names.
+
+        :raises AylaError: if it can't be opened
+        """
+        from ayla_provider.destinations import open_destination
+
+        with undefined_connection():
+            return open_destination(url, conn_id)
+
+    def default_destination(self) -> str:
+        """
+        Return the URL that the sample DAGs copy to.
+
+        :raises AylaConfigError: if there is none
+        """
+        from airflow.models.variable import Variable
+
+        destination = Variable.get(DESTINATION_VARIABLE, default_var=None)
+        if not destination:
+            raise AylaConfigError(
+                f"no destination: give --destination, or set the Airflow Variable {DESTINATION_VARIABLE}"
+            )
+        return str(destination)
+
+
+@contextlib.contextmanager
+def airflow_connections() -> Iterator[AirflowConnections]:
+    """Look up connections as Airflow's own commands do, and keep Airflow's log out of stdout."""
+    context_before = os.environ.get(_CONTEXT)
+    disabled_before = logging.root.manager.disable
+    os.environ[_CONTEXT] = "server"
+    logging.disable(max(disabled_before, logging.INFO))
+    try:
+        # Airflow is imported within, and takes this for the stdout that it logs to.
+        with contextlib.redirect_stdout(sys.stderr):
+            yield AirflowConnections()
+    finally:
+        logging.disable(disabled_before)
+        if context_before is None:
+            del os.environ[_CONTEXT]
+        else:
+            os.environ[_CONTEXT] = context_before
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Run a command with Airflow's connections.
+
+    :param arguments: of the command line; by default those of this process
+    :return: the exit status, see :func:`ayla_provider.cli.main.main`
+    """
+    return run_command(arguments, open_connections=airflow_connections)
+
 
 if __name__ == "__main__":
     sys.exit(main())

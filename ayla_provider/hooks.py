@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from ayla_provider._airflow.errors import undefined_connection
 from ayla_provider._airflow.exports import open_in_cloud_storage, open_in_s3
-from ayla_provider._airflow.sign_in_variable import VariableMemory
+from ayla_provider._airflow.sign_in_variable import SIGN_IN_VARIABLE, VariableMemory
 from ayla_provider.domain.events import EventType, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, hours_of, parse_time
 from ayla_provider.errors import AylaConfigError
@@ -180,7 +181,51 @@ class AylaHook(BaseHook):
         """Sign in, get a token, list the event folders; return whether it worked, and what failed and what to do."""
         from ayla_provider.source.check import answer
 
-        return answer(self.ayla_conn_id)
+        return answer(HookConnection(self))
+
+
+class HookConnection:
+    """
+    The connection of a hook, as a :class:`~ayla_provider.source.check.CheckedConnection`.
+
+    :raises AylaConfigError: from each member but ``conn_id``, if the connection isn't defined
+    """
+
+    def __init__(self, hook: AylaHook) -> None:
+        self._hook = hook
+
+    @property
+    def conn_id(self) -> str:
+        """The connection's id."""
+        return self._hook.ayla_conn_id
+
+    @property
+    def in_s3(self) -> bool:
+        """Whether the export is in Amazon S3."""
+        with undefined_connection():
+            return self._hook.in_s3
+
+    @property
+    def settings(self) -> AylaSettings:
+        """The settings of an export in Cloud Storage."""
+        with undefined_connection():
+            return self._hook.settings
+
+    @property
+    def secrets(self) -> list[str]:
+        """All secrets that are known so far."""
+        with undefined_connection():
+            return self._hook.secrets
+
+    def fresh_export(self) -> Export:
+        """Return the export, with a sign-in of its own."""
+        with undefined_connection():
+            return self._hook.fresh_export()
+
+    def sign_in_record(self) -> str:
+        """Return how a sentence names the record of the last sign-in."""
+        variable = SIGN_IN_VARIABLE.format(fingerprint=self.settings.fingerprint)
+        return f"the Airflow Variable {variable}"
 
 
 def _mask(secret: str) -> None:

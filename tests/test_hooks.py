@@ -128,7 +128,7 @@ def test_an_empty_export_isnt_mistaken_for_a_good_connection(monkeypatch: pytest
         connect(monkeypatch, cloud)
         worked, said = AylaHook().test_connection()
     assert not worked
-    assert said.startswith("OEM prefix: nothing stands below gs://")
+    assert said.startswith("OEM prefix: nothing exists below gs://")
     assert "data export is switched on" in said
 
 

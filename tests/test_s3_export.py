@@ -14,8 +14,9 @@ import duckdb
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from ayla_provider.__main__ import airflow_connections
 from ayla_provider._airflow.compat import AirflowFailException
-from ayla_provider.cli.report import Report
+from ayla_provider.cli.report import open_report
 from ayla_provider.domain.events import EVENT_FOLDERS
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.hooks import AylaHook
@@ -120,7 +121,8 @@ def test_the_connections_own_settings_hold_and_there_is_a_connection_for_each_th
 
 
 def test_check_goes_from_the_connection_to_a_file(bucket: str) -> None:
-    steps = list(check("ayla_s3"))
+    with airflow_connections() as connections:
+        steps = check(connections.check("ayla_s3"))
     assert [step.name for step in steps[:3]] == ["connection", "bucket", "event folders"]
     assert all(step.ok for step in steps if step.name in ("connection", "bucket", "event folders", "file connection"))
     assert len([step for step in steps if step.name.startswith("newest") and step.ok]) == len(EVENT_FOLDERS)
@@ -136,7 +138,8 @@ def test_a_wrong_bucket_fails_for_good_and_is_told(
     connect(monkeypatch, s3_url, name)
     with pytest.raises(AirflowFailException, match=said):
         operator(tmp_path).execute(CONTEXT)
-    failed = [step for step in check("ayla_s3") if step.ok is False]
+    with airflow_connections() as connections:
+        failed = [step for step in check(connections.check("ayla_s3")) if step.ok is False]
     assert said in failed[0].detail
     assert "OEM Profile, Data Export" in failed[0].detail + failed[0].advice
 
@@ -188,16 +191,17 @@ def test_an_export_that_moved_to_cloud_storage_is_one_series_of_hours(
 
 
 def states(conn_id: str, archive: Path, hours: list[datetime]) -> list[str]:
-    report = Report(
-        conn_id=conn_id,
-        destination=f"file://{archive}",
-        destination_conn_id=None,
-        event_types=["connection"],
-        since=hours[0],
-        until=hours[-1] + ONE_HOUR,
-    )
-    report.open()
-    return [str(row.document()["state"]) for row in report.rows()]
+    with airflow_connections() as connections:
+        report = open_report(
+            connections,
+            conn_id=conn_id,
+            destination=f"file://{archive}",
+            destination_conn_id=None,
+            event_types=["connection"],
+            since=hours[0],
+            until=hours[-1] + ONE_HOUR,
+        )
+        return [str(row.document()["state"]) for row in report.rows()]
 
 
 def test_the_report_accounts_for_its_hours(bucket: str, tmp_path: Path) -> None:

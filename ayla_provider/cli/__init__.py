@@ -1,1 +1,1 @@
-"""The commands that a person or cron runs. No Airflow."""
+"""The commands for people and for cron. They import no Airflow."""

@@ -1,8 +1,4 @@
-"""
-What the archive has of the export, hour by hour, for people and for programs.
-
-It changes nothing, and reads only small records. The command line is in :mod:`ayla_provider.cli.main`.
-"""
+"""Compares the archive with the export, hour by hour. Changes nothing, and reads only small records."""
 
 from __future__ import annotations
 
@@ -14,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ayla_provider.cli.report_table import Row, Summary
 from ayla_provider.domain.events import EVENT_TYPES, EventType, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of
-from ayla_provider.errors import AylaConfigError, AylaError
+from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
     from ayla_provider.archive.records import Records
-    from ayla_provider.hooks import AylaHook
+    from ayla_provider.cli.connections import Connections
     from ayla_provider.source.export import Export
-
-VARIABLE = "ayla_export_destination"
-"""The Airflow Variable from which the sample DAGs take the destination."""
 
 _SPAN = re.compile(r"(\d+)([hd])", re.ASCII)
 
@@ -31,57 +24,36 @@ class Report:
     """
     One comparison of an archive with its export.
 
-    :param conn_id: the id of an Airflow connection of type ``ayla``
-    :param destination: the archive's URL; by default what the Variable ``ayla_export_destination`` holds
+    :param export: the export
+    :param records: of the archive
+    :param conn_id: the id of the connection to Ayla
+    :param destination: the archive's URL
     :param destination_conn_id: as the copying tasks have it
-    :param event_types: in any spelling; by default the documented ones, and others that the bucket has
+    :param event_types: those to compare
     :param since: the first hour, aware
-    :param until: the end of the last hour, aware; hours that aren't over are ignored
+    :param until: the end of the last hour, aware
     """
 
     def __init__(
         self,
+        export: Export,
+        records: Records,
         *,
         conn_id: str,
-        destination: str | None,
+        destination: str,
         destination_conn_id: str | None,
-        event_types: Sequence[str] | None,
+        event_types: Sequence[EventType],
         since: datetime,
         until: datetime,
     ) -> None:
+        self._export = export
+        self._records = records
         self.conn_id = conn_id
-        self.destination = destination or ""
+        self.destination = destination
         self.destination_conn_id = destination_conn_id
-        self._event_types = event_types
         self.since = since
         self.until = until
-        self.summary = Summary([])
-        self._hook: AylaHook | None = None
-        self._export: Export
-        self._records: Records
-
-    def open(self) -> None:
-        """
-        Read the connections, sign in if necessary, and find the event types.
-
-        :raises AylaError: if that fails, or there is no hour to compare
-        """
-        from ayla_provider.archive.records import Records
-        from ayla_provider.destinations import open_destination
-        from ayla_provider.hooks import AylaHook
-
-        self._hook = AylaHook(self.conn_id)
-        self._export = self._hook.export
-        self.until = min(self.until, hour_of(self._export.now()))
-        if self.since >= self.until:
-            raise AylaConfigError(
-                f"no hour is between {describe_hour(self.since)} and {describe_hour(self.until)}. Only hours that are "
-                "over are compared."
-            )
-        self.destination = self.destination or _variable()
-        self._records = Records(open_destination(self.destination, self.destination_conn_id))
-        names = self._event_types or [*EVENT_TYPES, *sorted(self._hook.list_event_types())]
-        self.summary = Summary(list(dict.fromkeys(map(parse_event_type, names))))
+        self.summary = Summary(event_types)
 
     @property
     def event_types(self) -> list[EventType]:
@@ -100,8 +72,8 @@ class Report:
 
     @property
     def name(self) -> str:
-        """The connection and the archive, for people: with several OEMs, each has its own report."""
-        return " and ".join(filter(None, [self.conn_id, self.destination]))
+        """Which archive is compared with what, for people."""
+        return report_name(self.conn_id, self.destination)
 
     @property
     def title(self) -> str:
@@ -134,24 +106,54 @@ class Report:
             "summary": self.summary.document(),
         }
 
-    def error_text(self, error: Exception) -> str:
-        """Return the text of an error for a person, without secrets and without parts that may contain one."""
-        if isinstance(error, AylaError) or type(error).__name__ == "AirflowNotFoundException":
-            text = str(error)
-        else:
-            text = f"unexpected: {type(error).__name__}. Check the connection of the destination."
-        for secret in self._hook.secrets if self._hook else ():
-            text = text.replace(secret, "***")
-        return " ".join(text.split())
+
+def open_report(
+    connections: Connections,
+    *,
+    conn_id: str,
+    destination: str,
+    destination_conn_id: str | None,
+    event_types: Sequence[str] | None,
+    since: datetime,
+    until: datetime,
+) -> Report:
+    """
+    Open export and archive, sign in if need be, and list the event types.
+
+    :param conn_id: the id of an Airflow connection of type ``ayla``
+    :param destination: the archive's URL
+    :param destination_conn_id: as the copying tasks have it
+    :param event_types: in any spelling; by default the documented ones, and what else the bucket shows
+    :param since: the first hour, aware
+    :param until: the end of the last hour, aware; hours that aren't over are left out
+    :raises AylaError: if that fails, or there is no hour to compare
+    """
+    from ayla_provider.archive.records import Records
+
+    export = connections.export(conn_id)
+    until = min(until, hour_of(export.now()))
+    if since >= until:
+        raise AylaConfigError(
+            f"no hour is between {describe_hour(since)} and {describe_hour(until)}. Only hours that are over are "
+            "compared."
+        )
+    records = Records(connections.destination(destination, destination_conn_id))
+    names = event_types or [*EVENT_TYPES, *sorted(export.event_folders())]
+    return Report(
+        export,
+        records,
+        conn_id=conn_id,
+        destination=destination,
+        destination_conn_id=destination_conn_id,
+        event_types=list(dict.fromkeys(map(parse_event_type, names))),
+        since=since,
+        until=until,
+    )
 
 
-def _variable() -> str:
-    from airflow.models.variable import Variable
-
-    destination = Variable.get(VARIABLE, default_var=None)
-    if not destination:
-        raise AylaConfigError(f"no destination: give --destination, or set the Airflow Variable {VARIABLE}")
-    return str(destination)
+def report_name(conn_id: str, destination: str) -> str:
+    """Return which archive is compared with what, for people. Each of several OEMs has a report of its own."""
+    return f"{conn_id} and {destination}" if destination else conn_id
 
 
 def moment(text: str, now: datetime) -> datetime:

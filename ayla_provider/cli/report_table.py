@@ -12,7 +12,7 @@ from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.failure import Failure
 from ayla_provider.domain.hour import ExportHour, describe_hour, format_folder
-from ayla_provider.domain.units import files_text, size_text
+from ayla_provider.domain.units import counted, files_text, size_text
 
 _COPIED = (Coverage.LANDED, Coverage.LATE, Coverage.EMPTY)
 
@@ -32,7 +32,7 @@ class Row:
     gap: str = ""
     """What the archive lacks of a missing or changed hour, for people."""
     failure: Failure | None = None
-    """Why the last copy of a missing or changed hour failed, if it did."""
+    """Why the last copy of a missing or changed hour failed; None if it didn't."""
 
     @classmethod
     def of(cls, coverage: HourCoverage) -> Row:
@@ -127,14 +127,14 @@ class Summary:
 
     @property
     def verdict(self) -> str:
-        """What it means, and what to do."""
+        """What the states mean, and what to do."""
         missing, changed = self.states[Coverage.MISSING], self.states[Coverage.CHANGED]
         waiting, overdue = self.states[Coverage.WAITING], self.states[Coverage.OVERDUE]
         incomplete = []
         if missing:
-            incomplete.append(_hours(missing, "is missing", "are missing"))
+            incomplete.append(counted(missing, "hour is missing", "hours are missing"))
         if changed:
-            incomplete.append(_hours(changed, "has changed", "have changed") + " at Ayla since the copy")
+            incomplete.append(counted(changed, "hour has changed", "hours have changed") + " at Ayla since the copy")
         if incomplete:
             sentences = [
                 f"{' and '.join(incomplete)}: the reconcile DAG repairs the last two days every hour, and everything "
@@ -143,13 +143,13 @@ class Summary:
         else:
             sentences = ["Nothing is missing."]
         if self.failed:
-            hours = _hours(self.failed, "has a failed copy", "have a failed copy")
+            hours = counted(self.failed, "hour has a failed copy", "hours have a failed copy")
             sentences.append(f"{hours}: the row says what to fix.")
         if overdue:
-            hours = _hours(overdue, "is overdue", "are overdue")
+            hours = counted(overdue, "hour is overdue", "hours are overdue")
             sentences.append(f"{hours}: Ayla's exporter seems to be stalled, ask Ayla support.")
         if waiting:
-            sentences.append(f"{_hours(waiting, 'may', 'may')} still get files.")
+            sentences.append(f"{counted(waiting, 'hour may', 'hours may')} still get files.")
         return " ".join(sentences)
 
     def document(self) -> dict[str, Any]:
@@ -206,8 +206,3 @@ def _line(width: int, hour: str, event_type: str, state: str, files: str, size: 
 
 def _minute(time: datetime) -> str:
     return format_folder(time)[:16]
-
-
-def _hours(count: int, singular: str, plural: str) -> str:
-    """Return a number of hours and the right form of a verb: ``1 hour is missing``, ``2 hours are missing``."""
-    return f"1 hour {singular}" if count == 1 else f"{count:,} hours {plural}"

@@ -1,58 +1,106 @@
-"""Every step from an Airflow connection to a file of the export, and every assumption about it, looked at in turn."""
+"""Checks every step from a connection to a file of the export, and every assumption about the export."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 
-from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.source.check_export import ExportCheck, Step
-from ayla_provider.source.check_sign_in import SignInCheck
+from ayla_provider.domain.events import EVENT_TYPES, EventType
+from ayla_provider.domain.paths import ExportFile
+from ayla_provider.source.check_export import BUCKET_STEPS, find_newest, reach_bucket, read_file
+from ayla_provider.source.check_sign_in import SIGN_IN_STEPS, reach_cloud_storage
+from ayla_provider.source.check_steps import CheckedConnection, ListedExport, Step, StepRunner, advise_trying_again
 
-__all__ = ["Step", "answer", "check"]
+__all__ = ["CheckedConnection", "Step", "answer", "check"]
 
 
-def check(conn_id: str) -> Iterator[Step]:
+def check(connection: CheckedConnection, on_step: Callable[[Step], None] = lambda step: None) -> list[Step]:
     """
-    Look at each step in turn. Nothing is changed; what is wrong doesn't raise, it is a step that isn't ok.
+    Run all steps, and return their results. Changes nothing. A problem raises no error: its step isn't ok.
 
-    :param conn_id: the id of an Airflow connection of type ``ayla``
+    :param on_step: called with each result at once
     """
-    this = _steps(conn_id)
-    yield from this.reach()
-    going_on = bool(this.folders)
-    event_types = [*EVENT_TYPES, *sorted(this.folders.keys() - set(EVENT_TYPES))]
-    for kind, look_at in (("newest", this.newest), ("file", this.file)):
-        for event_type in event_types:
-            name = f"{kind} {event_type}"
-            yield this.timed(name, partial(look_at, event_type)) if going_on else Step(name, None)
+    runner = StepRunner(on_step)
+    names = BUCKET_STEPS if _is_in_s3(connection) else SIGN_IN_STEPS
+    listed = _reach_event_folders(connection, runner)
+    for name in names[len(runner.steps) :]:
+        runner.skip(name)
+    if listed is None:
+        for kind in ("newest", "file"):
+            for event_type in EVENT_TYPES:
+                runner.skip(f"{kind} {event_type}")
+    else:
+        event_types = [*EVENT_TYPES, *sorted(listed.folders.keys() - set(EVENT_TYPES))]
+        files = _check_newest(listed, event_types, runner)
+        _check_files(listed, event_types, files, runner)
+    return runner.steps
 
 
-def answer(conn_id: str) -> tuple[bool, str]:
+def answer(connection: CheckedConnection) -> tuple[bool, str]:
     """
-    Return whether event folders can be listed, and in a few sentences what was found, or failed and what to do.
+    Return whether event folders can be listed, and in a few sentences what was found, or what failed and what to do.
 
-    :param conn_id: the id of an Airflow connection of type ``ayla``, which the answer leaves out: Airflow tests a
-        connection under an id made up anew
+    The sentences leave out the connection's id, because Airflow tests a connection under an id that it makes up.
     """
-    this = _steps(conn_id)
-    *_, last = [step for step in this.reach() if step.ok is not None]
-    if this.folders:
-        return True, f"Signed in, got a storage token, listed {this.where}: {last.detail}. {last.advice}".strip()
-    # Airflow shows the answer for five seconds: without the address of a request, which the other words say.
-    detail = re.sub(r"GET https?://\S+: ", "", last.detail.replace(f"connection {conn_id!r}: ", "")).rstrip(".")
-    # A field that is missing or malformed is all that can be wrong with a connection that is being tested.
+    runner = StepRunner()
+    listed = _reach_event_folders(connection, runner)
+    last = runner.steps[-1]
+    if listed:
+        where = listed.export.url
+        return True, f"Signed in, got a storage token, listed {where}: {last.detail}. {last.advice}".strip()
+    # Airflow shows the answer for five seconds. The other words say what the address of the request does.
+    detail = last.detail.replace(f"connection {connection.conn_id!r}: ", "")
+    detail = re.sub(r"GET https?://\S+: ", "", detail).rstrip(".")
+    # Of a connection that is being tested nothing but a field can be missing or malformed.
     advice = "Correct this field of the connection." if last.name == "connection" else last.advice
     return False, f"{last.name[0].upper()}{last.name[1:]}: {detail}. {advice}"
 
 
-def _steps(conn_id: str) -> ExportCheck:
-    # Not before: a program that answers in JSON alone has to see to it first that Airflow says nothing.
-    from ayla_provider.hooks import AylaHook
-
-    hook = AylaHook(conn_id)
+def _is_in_s3(connection: CheckedConnection) -> bool:
+    """Return whether nobody signs in. A connection that can't be read counts as one to Cloud Storage."""
     try:
-        return ExportCheck(hook) if hook.in_s3 else SignInCheck(hook)
-    except Exception:  # noqa: BLE001 - the first step says what is wrong with the connection
-        return SignInCheck(hook)
+        return connection.in_s3
+    except Exception:  # noqa: BLE001 - the first step reports what is wrong with the connection
+        return False
+
+
+def _reach_event_folders(connection: CheckedConnection, runner: StepRunner) -> ListedExport | None:
+    reach = reach_bucket if _is_in_s3(connection) else reach_cloud_storage
+    return reach(connection, runner)
+
+
+def _check_newest(
+    listed: ListedExport, event_types: list[EventType], runner: StepRunner
+) -> dict[EventType, ExportFile]:
+    """Check the newest files of each event type, and return one with content for each that has one."""
+    files: dict[EventType, ExportFile] = {}
+    for event_type in event_types:
+        name = f"newest {event_type}"
+        if event_type not in listed.folders:
+            runner.skip(name, "no folder")
+            continue
+        look = partial(find_newest, listed.export, event_type, listed.folders[event_type])
+        file = runner.run(name, look, advise_trying_again)
+        if file:
+            files[event_type] = file
+    return files
+
+
+def _check_files(
+    listed: ListedExport, event_types: list[EventType], files: dict[EventType, ExportFile], runner: StepRunner
+) -> None:
+    """
+    Check one file of each event type.
+
+    :param files: event type to the file
+    """
+    for event_type in event_types:
+        name = f"file {event_type}"
+        if event_type not in listed.folders:
+            runner.skip(name, "no folder")
+        elif event_type not in files:
+            runner.skip(name, "no file with content in the newest folders")
+        else:
+            look = partial(read_file, listed.export, event_type, files[event_type])
+            runner.run(name, look, advise_trying_again)

@@ -1,13 +1,10 @@
-"""What is looked at of an export, wherever it lies: its bucket, its folders, its newest files."""
+"""Checks of an export's bucket: whether it can be listed, its event folders, and the newest file of each."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.csv.recognition import described, recognise
@@ -15,227 +12,204 @@ from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, Shape, head_of, s
 from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour, hour_of
 from ayla_provider.domain.paths import ExportFile
-from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaLayoutError
+from ayla_provider.domain.units import counted, files_text
+from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaLayoutError
+from ayla_provider.source.check_steps import DASHBOARD, CheckedConnection, Finding, ListedExport, StepRunner
 from ayla_provider.source.export import Export
 from ayla_provider.source.newest_files import NewestFiles
 from ayla_provider.source.reader import first_bytes
 
-if TYPE_CHECKING:
-    from ayla_provider.hooks import AylaHook
+BUCKET_STEPS = ("connection", "bucket", "event folders")
+"""The steps to the event folders of an export in Amazon S3."""
 
 _LATEST = timedelta(hours=27)
 """Of 266 files that Ayla published, the latest came 26.3 hours after its hour."""
 
-DASHBOARD = "the Ayla dashboard (OEM Profile, Data Export)"
 _DECLARE = "To load such files, declare their layout in the task's argument layouts."
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+def reach_bucket(connection: CheckedConnection, runner: StepRunner) -> ListedExport | None:
     """
-    What came of one step.
+    Run the steps to the event folders of an export in Amazon S3.
 
-    :param ok: None if it wasn't reached, or there was nothing to look at
-    :param advice: what to do; with a step that is ok, a note
+    :return: None if a step failed
     """
+    export = runner.run("connection", partial(open_export, connection, runner), partial(advise_connection, connection))
+    if export is None:
+        return None
+    fields = "bucket_name"
+    if runner.run("bucket", partial(list_bucket, export), partial(advise_bucket, fields)) is None:
+        return None
+    return reach_event_folders(export, runner, fields)
 
-    name: str
-    ok: bool | None
-    detail: str = ""
-    advice: str = ""
-    seconds: float = 0.0
 
-
-class ExportCheck:
+def reach_event_folders(export: Export, runner: StepRunner, bucket_fields: str) -> ListedExport | None:
     """
-    The steps, and what each leaves to the next; here those of an export in Amazon S3, where nobody signs in.
+    Run the step that lists the event folders.
 
-    :param hook: leads to the connection that is looked at
+    :param bucket_fields: the connection's fields that say where the export is
+    :return: None if there are no folders
     """
+    folders = runner.run("event folders", partial(list_event_folders, export, bucket_fields), advise_event_folders)
+    return ListedExport(export, folders) if folders else None
 
-    named = "bucket_name"
-    """The fields of the connection that say where the export lies."""
 
-    def __init__(self, hook: AylaHook) -> None:
-        self._hook = hook
-        self._export: Export
-        self._secrets: list[str] = []
-        self.folders: dict[EventType, str] = {}
-        self._samples: dict[EventType, ExportFile] = {}
+def advise_connection(connection: CheckedConnection, error: Exception) -> str:
+    """Return what to do about a connection that is missing or incomplete."""
+    return (
+        f"Define the connection {connection.conn_id!r} in the Airflow UI, in a secrets backend, or as "
+        f"AIRFLOW_CONN_{connection.conn_id.upper()}, with conn_type ayla and the fields that are named here."
+    )
 
-    def chain(self) -> list[tuple[str, Callable[[], Step]]]:
-        """Return the steps of which each needs the one before."""
-        return [("connection", self.connection), ("bucket", self.bucket), ("event folders", self.event_folders)]
 
-    def reach(self) -> Iterator[Step]:
-        """Go through the chain, up to the first link that doesn't hold."""
-        going_on = True
-        for name, look in self.chain():
-            step = self.timed(name, look) if going_on else Step(name, None)
-            # An unexpected folder among the expected ones doesn't hinder what follows.
-            going_on = going_on and (step.ok is True or bool(self.folders))
-            yield step
+def open_export(connection: CheckedConnection, runner: StepRunner) -> Finding[Export]:
+    """Check that all fields are there."""
+    export = connection.fresh_export()
+    runner.secrets += connection.secrets
+    return Finding(True, f"{connection.conn_id}: all fields are there", value=export)
 
-    @property
-    def where(self) -> str:
-        """The folder of the export in Ayla's bucket."""
-        return self._export.url
 
-    def timed(self, name: str, look: Callable[[], Step]) -> Step:
-        """Return what came of a step, under its name, with its time and without a secret."""
-        begun = time.monotonic()
-        try:
-            step = look()
-        except AylaError as error:
-            step = failed(str(error), self.advice(name, error))
-        except Exception as error:  # noqa: BLE001 - told to a person; the text could quote what must not be shown
-            known = type(error).__name__ == "AirflowNotFoundException"
-            step = failed(str(error) if known else f"unexpected: {type(error).__name__}", self.advice(name, error))
-        return Step(
-            name, step.ok, self._clean(step.detail), self._clean(step.advice), round(time.monotonic() - begun, 3)
+def advise_bucket(fields: str, error: Exception) -> str:
+    """
+    Return what to do if the bucket can't be listed.
+
+    :param fields: the connection's fields that say where the export is
+    """
+    if isinstance(error, AylaAccessDenied | AylaConfigError):
+        return f"Compare {fields} in the connection with {DASHBOARD}."
+    return "Check that this machine reaches Cloud Storage (proxy, firewall). Then check again."
+
+
+def list_bucket(export: Export) -> Finding[bool]:
+    """Check that objects can be listed. The value is whether there is any."""
+    listing = export.source.objects(export.root, f"a listing below {export.url}", max_results=1)
+    has_objects = next(listing, None) is not None
+    return Finding(True, f"{export.url} may be listed", value=has_objects)
+
+
+def advise_event_folders(error: Exception) -> str:
+    """Return what to do if the event folders can't be listed."""
+    return (
+        "If two folders mean one event type, name the one to take in the connection's event_folders. Otherwise check "
+        "again."
+    )
+
+
+def list_event_folders(export: Export, bucket_fields: str) -> Finding[dict[EventType, str]]:
+    """Check that the event folders are the expected ones. The value is event type to folder."""
+    folders = export.event_folders()
+    if not folders:
+        advice = f"Compare {bucket_fields} in the connection with {DASHBOARD}."
+        return Finding(False, f"{export.url} holds objects but no event folders", advice)
+    known = [folder for event_type, folder in folders.items() if event_type in EVENT_FOLDERS]
+    unknown = {event_type: folder for event_type, folder in folders.items() if event_type not in EVENT_FOLDERS}
+    missing = [folder for event_type, folder in EVENT_FOLDERS.items() if event_type not in folders]
+    found = f"found {_quoted(known) or 'none of the documented ones'}"
+    if unknown:
+        found += f"; unknown: {_quoted(list(unknown.values()))}"
+    if missing:
+        found += f"; missing: {', '.join(missing)}"
+
+    absent = [folder for event_type, folder in export.declared_folders.items() if event_type not in folders]
+    if absent:
+        advice = (
+            "Check the spelling in the connection's event_folders. A folder doesn't exist before the first event of "
+            "its type."
         )
+        return Finding(False, f"{found}; declared, but not there: {_quoted(absent)}", advice, folders)
+    undeclared = {name: unknown[name] for name in sorted(unknown.keys() - export.declared_folders.keys())}
+    if undeclared:
+        advice = (
+            "An unknown folder can be copied as an event type of its own: declare it in the connection's "
+            f"event_folders, as {json.dumps(undeclared)}. If it is another spelling of a missing one, use the name of "
+            "that event type."
+        )
+        return Finding(False, found, advice, folders)
+    note = "This can be right: a folder doesn't exist before the first event of its type." if missing else ""
+    return Finding(True, found, note, folders)
 
-    def _clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return " ".join(text.split())
 
-    def advice(self, name: str, error: Exception) -> str:
-        """Return what to do about an error in a step."""
-        return {
-            "connection": f"Define the connection {self._hook.ayla_conn_id!r} in the Airflow UI, in a secrets backend, "
-            f"or as AIRFLOW_CONN_{self._hook.ayla_conn_id.upper()}, with conn_type ayla and the fields that are named "
-            "here.",
-            "bucket": f"Compare {self.named} in the connection with {DASHBOARD}."
-            if isinstance(error, AylaAccessDenied | AylaConfigError)
-            else "Check that this machine reaches Cloud Storage (proxy, firewall); then check again.",
-            "event folders": "If two folders mean one event type, say in the connection's event_folders which to "
-            "take; otherwise check again.",
-        }.get(name, "Check again; if it stays, look into the log on stderr.")
+def _quoted(names: list[str]) -> str:
+    return ", ".join(map(repr, names))
 
-    def connection(self) -> Step:
-        """Whether all fields are there."""
-        self._export = self._hook.fresh_export()
-        self._secrets += self._hook.secrets
-        return Step("", True, f"{self._hook.ayla_conn_id}: all fields are there")
 
-    def bucket(self) -> Step:
-        """Whether objects can be listed."""
-        listed = self._export.source.objects(self._export.root, f"a listing below {self.where}", max_results=1)
-        self._anything = next(listed, None) is not None
-        return Step("", True, f"{self.where} may be listed")
-
-    def event_folders(self) -> Step:
-        """Whether the event folders are the expected ones."""
-        self.folders = self._export.event_folders()
-        if not self.folders:
-            return failed(
-                f"objects, but no folder stand below {self.where}",
-                f"Compare {self.named} in the connection with {DASHBOARD}.",
-            )
-        known = [folder for event_type, folder in self.folders.items() if event_type in EVENT_FOLDERS]
-        unknown = {kind: self.folders[kind] for kind in self.folders.keys() - EVENT_FOLDERS.keys()}
-        missing = [folder for event_type, folder in EVENT_FOLDERS.items() if event_type not in self.folders]
-        found = f"found {', '.join(map(repr, known)) or 'none of the documented ones'}"
-        found += f"; unknown: {', '.join(map(repr, unknown.values()))}" if unknown else ""
-        found += f"; missing: {', '.join(missing)}" if missing else ""
-        declared = self._export.declared_folders
-        absent = [folder for kind, folder in declared.items() if kind not in self.folders]
-        if absent:
-            return failed(
-                f"{found}; declared, but not there: {', '.join(map(repr, absent))}",
-                "Check the spelling in the connection's event_folders. A folder isn't there as long as there was no "
-                "event of its type.",
-            )
-        # What is declared in event_folders is no surprise any more.
-        undeclared = sorted(unknown.keys() - declared.keys())
-        if undeclared:
-            return failed(
-                found,
-                "An unknown folder can be copied as an event type of its own: declare it in the connection's "
-                f"event_folders, as {json.dumps({kind: unknown[kind] for kind in undeclared})}. If it is another "
-                "spelling of a missing one, name that event type instead.",
-            )
-        note = "A folder is missing as long as there was no event of its type, so this can be right." if missing else ""
-        return Step("", True, found, note)
-
-    def newest(self, event_type: EventType) -> Step:
-        """Which hour is the newest, and how old it is."""
-        if event_type not in self.folders:
-            return Step("", None, "no folder")
-        listings = NewestFiles(self._export, event_type, self.folders[event_type])
-        objects = listings.newest()
-        effort = f"{listings.requests} request{'s' if listings.requests > 1 else ''}"
-        if not objects:
-            return failed(
-                f"no file in a folder named by a time stands below {listings.prefix} ({effort})",
-                "Expected folders as '2024-05-09 02:00:00' or '2024-05-09-02:00:00'. If the connection's "
-                f"event_folders names {self.folders[event_type]!r}, check how it is spelt.",
-            )
-        filled = [one for one in objects if one.size]
-        if filled:
-            self._samples[event_type] = max(filled, key=lambda one: (one.folder_time, one.name))
-        hour = hour_of(max(one.folder_time for one in objects))
-        files = [one for one in objects if one.hour.start == hour]
-        age = self._export.now() - hour - ONE_HOUR
-        style = ", folders written with a hyphen" if any(one.style is FolderStyle.HYPHEN for one in files) else ""
-        return Step(
-            "",
-            True,
-            f"{describe_hour(hour)}, {_age(age)}: {len(files)} file{'s' if len(files) > 1 else ''}, "
-            f"{sum(one.size for one in files)} bytes{style} ({effort})",
+def find_newest(export: Export, event_type: EventType, folder: str) -> Finding[ExportFile]:
+    """Check that an event folder has files. The value is the newest one with content, None if there is none."""
+    listings = NewestFiles(export, event_type, folder)
+    newest_files = listings.newest()
+    effort = counted(listings.requests, "request", "requests")
+    if not newest_files:
+        return Finding(
+            False,
+            f"no file in a folder named by a time below {listings.prefix} ({effort})",
+            "Expected folders such as '2024-05-09 02:00:00' or '2024-05-09-02:00:00'. If the connection's "
+            f"event_folders names {folder!r}, check the spelling.",
+        )
+    hour = hour_of(max(file.folder_time for file in newest_files))
+    files = [file for file in newest_files if file.hour == hour]
+    age = export.now() - hour - ONE_HOUR
+    size = sum(file.size for file in files)
+    hyphen = any(file.style is FolderStyle.HYPHEN for file in files)
+    style = ", folders written with a hyphen" if hyphen else ""
+    note = ""
+    if age > _LATEST:
+        note = (
             "Published exports came up to 26 hours late. If there were events of this type since, ask Ayla whether the "
-            "export stands still."
-            if age > _LATEST
-            else "",
+            "export has stopped."
         )
-
-    def file(self, event_type: EventType) -> Step:
-        """Whether a file of the newest folders has a known layout."""
-        sample = self._samples.get(event_type)
-        if sample is None:
-            return Step(
-                "", None, "no file with content in the newest folders" if event_type in self.folders else "no folder"
-            )
-        data = first_bytes(self._export.source, sample, HEAD)
-        if data.startswith(b"\x1f\x8b"):
-            return failed(
-                "packed with gzip, but plain CSV was expected",
-                "Ask Ayla support why. Copies aren't affected: they hold the vendor's bytes.",
-            )
-        if b"\n" not in data and sample.size > len(data):
-            data = first_bytes(self._export.source, sample, LONGEST_ROW)
-        head = head_of(data)
-        return _recognition(event_type, sample.name, shape_of(head, whole=len(head) == sample.size))
+    detail = f"{describe_hour(hour)}, {_age_text(age)}: {files_text(len(files))}, {size} bytes{style} ({effort})"
+    return Finding(True, detail, note, _newest_with_content(newest_files))
 
 
-def failed(detail: str, advice: str) -> Step:
-    """Return a step that failed."""
-    return Step("", False, detail, advice)
+def _newest_with_content(files: list[ExportFile]) -> ExportFile | None:
+    return max(
+        (file for file in files if file.size),
+        key=lambda file: (file.folder_time, file.name),
+        default=None,
+    )
 
 
-def _age(age: timedelta) -> str:
+def _age_text(age: timedelta) -> str:
     if age < timedelta(0):
         return "not over yet by this machine's clock"
     hours = age / ONE_HOUR
     return f"ended {hours:.1f} hours ago" if hours < 48 else f"ended {age.days} days ago"
 
 
-def _recognition(event_type: str, file: str, shape: Shape) -> Step:
-    """Return what the loader would make of a file of this form, as long as no layout is declared."""
+def read_file(export: Export, event_type: EventType, file: ExportFile) -> Finding[None]:
+    """Check that a file has a known layout, from the bytes by which a load recognises it."""
+    data = first_bytes(export.source, file, HEAD)
+    if data.startswith(b"\x1f\x8b"):
+        return Finding(
+            False,
+            "packed with gzip, but plain CSV was expected",
+            "Ask Ayla support why. Copies aren't affected: they hold the vendor's bytes.",
+        )
+    if b"\n" not in data:
+        data = first_bytes(export.source, file, LONGEST_ROW)
+    head = head_of(data)
+    return recognition(event_type, file.name, shape_of(head, whole=len(head) == file.size))
+
+
+def recognition(event_type: EventType, file: str, shape: Shape) -> Finding[None]:
+    """
+    Return what a load makes of a file, as long as no layout is declared.
+
+    :param file: its name
+    """
     if not shape.rows:
-        return Step("", None, "no rows")
+        return Finding(None, "no rows")
     if not any(layout.event_type == event_type for layout in COLUMN_LAYOUTS):
-        return Step("", None, f"no built-in layout to compare it with: {described(shape)}", _DECLARE)
+        return Finding(None, f"no built-in layout to compare it with: {described(shape)}", _DECLARE)
     try:
         recognised = recognise(event_type, shape, file=file)
     except AylaLayoutError as error:
-        return failed(error.finding, error.advice)
+        return Finding(False, error.finding, error.advice)
     notes = []
     if recognised.new_columns:
         notes.append(f"New columns, which are loaded as text: {', '.join(recognised.new_columns)}.")
     if shape.quotes:
-        notes.append("Some cells begin with a quote. A load takes it as a part of the value.")
+        notes.append("Some cells begin with a quote. A load takes it as part of the value.")
     if not shape.utf8:
         notes.append("A load leaves out the lines that aren't UTF-8.")
-    return Step("", True, f"fits {recognised.layout.name}: {described(shape)}", " ".join(notes))
+    return Finding(True, f"fits {recognised.layout.name}: {described(shape)}", " ".join(notes))

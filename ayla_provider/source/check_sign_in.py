@@ -1,115 +1,191 @@
-"""What is looked at before an export in Cloud Storage can be: the account, its role, and the credentials service."""
+"""Checks to pass before a Cloud Storage export can be listed: the account, its role, and the credentials service."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from ayla_provider.errors import AylaError, AylaSignInRefused
 from ayla_provider.source.auth import ROLE, TokenProvider
-from ayla_provider.source.check_export import DASHBOARD, ExportCheck, Step, failed
+from ayla_provider.source.check_export import advise_bucket, advise_connection, list_bucket, reach_event_folders
+from ayla_provider.source.check_steps import (
+    DASHBOARD,
+    CheckedConnection,
+    Finding,
+    ListedExport,
+    StepRunner,
+    advise_trying_again,
+)
+from ayla_provider.source.export import Export
+from ayla_provider.source.settings import AylaSettings
 
 if TYPE_CHECKING:
-    from ayla_provider.hooks import AylaHook
     from ayla_provider.source.gcs import GcsSource
-    from ayla_provider.source.settings import AylaSettings
+
+SIGN_IN_STEPS = (
+    "connection",
+    "user service",
+    "role",
+    "credentials service",
+    "bucket",
+    "OEM prefix",
+    "event folders",
+)
+"""The steps to the event folders of an export in Cloud Storage."""
 
 
-class SignInCheck(ExportCheck):
-    """The steps to an export in Cloud Storage."""
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """
+    What came of a sign-in that the user service accepted.
 
-    named = "bucket and oem_id"
+    :param credentials: google-auth's
+    :param role: the account's, None if Ayla didn't name it
+    :param refusal: why there is no storage token; None if there is one
+    """
 
-    def __init__(self, hook: AylaHook) -> None:
-        super().__init__(hook)
-        self._settings: AylaSettings
-        self._credentials: Any
-        self._refused: AylaError | None = None
-        """Why there is no storage token."""
+    export: Export
+    credentials: Any
+    role: str | None
+    refusal: AylaError | None
 
-    def chain(self) -> list[tuple[str, Callable[[], Step]]]:
-        """Return the steps of which each needs the one before."""
-        return [
-            ("connection", self.connection),
-            ("user service", self.user_service),
-            ("role", self.role),
-            ("credentials service", self.credentials_service),
-            ("bucket", self.bucket),
-            ("OEM prefix", self.oem_prefix),
-            ("event folders", self.event_folders),
-        ]
 
-    def advice(self, name: str, error: Exception) -> str:
-        """Return what to do about an error in a step."""
-        if isinstance(error, AylaSignInRefused):
-            from ayla_provider._airflow.sign_in_variable import SIGN_IN_VARIABLE
+def reach_cloud_storage(connection: CheckedConnection, runner: StepRunner) -> ListedExport | None:
+    """
+    Run the steps to the event folders of an export in Cloud Storage.
 
-            variable = SIGN_IN_VARIABLE.format(fingerprint=self._settings.fingerprint)
-            return (
-                "Correct the connection: a changed one is tried at once. An unchanged one isn't for 30 minutes, since "
-                "five refusals in a row lock the account for everybody. Was it mended at Ayla instead? Delete the "
-                f"Airflow Variable {variable}, then check again."
-            )
-        more = {
-            "user service": "Check host or region in the connection, and that this machine reaches it (proxy, "
-            "firewall); then check again.",
-            "credentials service": f"Compare credentials service URL (acs_url) in the connection with {DASHBOARD}, "
-            "and see that this machine reaches it (proxy, firewall); then check again.",
-        }
-        return more.get(name) or super().advice(name, error)
+    :return: None if a step failed
+    """
+    fields = "bucket and oem_id"
+    settings = runner.run("connection", partial(read_settings, connection), partial(advise_connection, connection))
+    if settings is None:
+        return None
+    runner.secrets += settings.secrets
 
-    def connection(self) -> Step:
-        """Whether all fields are there and well-formed."""
-        self._settings = settings = self._hook.settings
-        self._secrets += [settings.password, settings.app_secret]
-        return Step("", True, f"{self._hook.ayla_conn_id}: all fields are there and well-formed")
+    signed_in = runner.run(
+        "user service",
+        partial(sign_in, connection, settings, runner),
+        _unless_refused(connection, _advise_user_service),
+    )
+    if signed_in is None or runner.run("role", partial(check_role, signed_in), advise_trying_again) is None:
+        return None
+    export = runner.run(
+        "credentials service",
+        partial(check_token, signed_in, settings),
+        _unless_refused(connection, _advise_credentials_service),
+    )
+    if export is None:
+        return None
+    advise = _unless_refused(connection, partial(advise_bucket, fields))
+    has_objects = runner.run("bucket", partial(list_bucket, export), advise)
+    if has_objects is None:
+        return None
+    if not runner.run("OEM prefix", partial(check_prefix, export, has_objects), advise_trying_again):
+        return None
+    return reach_event_folders(export, runner, fields)
 
-    def user_service(self) -> Step:
-        """Whether the user service accepts the sign-in."""
-        settings = self._settings
-        self._export = self._hook.fresh_export()
-        self._credentials = cast("GcsSource", self._export.source).credentials
-        try:
-            self._credentials.refresh(None)
-            self._secrets.append(self._credentials.token)
-        except AylaError as error:
-            self._refused = error
-            if self._role is None:
-                raise
-        return Step("", True, f"{settings.user_url} accepted the sign-in of {settings.email}")
 
-    @property
-    def _role(self) -> str | None:
-        provider = self._credentials.refresh_handler
-        return provider.role if isinstance(provider, TokenProvider) else None
+def read_settings(connection: CheckedConnection) -> Finding[AylaSettings]:
+    """Check that all fields are there and well-formed."""
+    settings = connection.settings
+    return Finding(True, f"{connection.conn_id}: all fields are there and well-formed", value=settings)
 
-    def role(self) -> Step:
-        """Whether the account has the role that the credentials service asks for."""
-        said = f"the account's role is {self._role}" if self._role else "the answer names no role"
-        if self._role == ROLE:
-            return Step("", True, said)
-        if self._refused is None:
-            return Step("", True, f"{said}, not {ROLE}, but it got a token", f"Ayla's documents ask for {ROLE}.")
-        return failed(
-            f"{said}, {ROLE} is needed",
-            f"Ask an administrator of your OEM to give the account the role {ROLE}, or use another account.",
+
+def _unless_refused(connection: CheckedConnection, advise: Callable[[Exception], str]) -> Callable[[Exception], str]:
+    """
+    Return what says what to do about an error, a refused sign-in included.
+
+    :param advise: says it of any other error
+    """
+
+    def advise_on(error: Exception) -> str:
+        if not isinstance(error, AylaSignInRefused):
+            return advise(error)
+        return (
+            "Correct the connection: a changed one is tried at once. An unchanged one isn't tried for 30 minutes, "
+            "because five refusals in a row lock the account for everybody. If the cause was fixed at Ayla instead, "
+            f"delete {connection.sign_in_record()}, then check again."
         )
 
-    def credentials_service(self) -> Step:
-        """Whether the credentials service gives a token."""
-        if self._refused:
-            raise self._refused
-        expires = self._credentials.expiry.replace(tzinfo=UTC)
-        left = (expires - datetime.now(UTC)).total_seconds() / 60
-        return Step("", True, f"{self._settings.acs_url} gave a token that is good for {left:.0f} minutes")
+    return advise_on
 
-    def oem_prefix(self) -> Step:
-        """Whether anything exists below the OEM's prefix."""
-        if self._anything:
-            return Step("", True, f"something stands below {self.where}")
-        return failed(
-            f"nothing stands below {self.where}",
-            f"Compare oem_id and bucket in the connection with {DASHBOARD}, and see there that the data export is "
-            "switched on. The first files come about an hour after it was.",
-        )
+
+def _advise_user_service(error: Exception) -> str:
+    return (
+        "Check host or region in the connection, and that this machine reaches it (proxy, firewall). Then check again."
+    )
+
+
+def sign_in(connection: CheckedConnection, settings: AylaSettings, runner: StepRunner) -> Finding[SignIn]:
+    """
+    Check that the user service accepts the sign-in.
+
+    :raises AylaError: if it doesn't
+    """
+    export = connection.fresh_export()
+    credentials: Any = cast("GcsSource", export.source).credentials
+    refusal: AylaError | None = None
+    try:
+        credentials.refresh(None)
+    except AylaError as error:
+        refusal = error
+    else:
+        runner.secrets.append(credentials.token)
+    provider = credentials.refresh_handler
+    role = provider.role if isinstance(provider, TokenProvider) else None
+    # Without a role the user service itself refused. With one it was the credentials service, a later step.
+    if refusal and role is None:
+        raise refusal
+    detail = f"{settings.user_url} accepted the sign-in of {settings.email}"
+    return Finding(True, detail, value=SignIn(export, credentials, role, refusal))
+
+
+def check_role(signed_in: SignIn) -> Finding[SignIn]:
+    """Check that the account has the role that the credentials service asks for."""
+    found = f"the account's role is {signed_in.role}" if signed_in.role else "the answer names no role"
+    if signed_in.role == ROLE:
+        return Finding(True, found, value=signed_in)
+    if signed_in.refusal is None:
+        note = f"Ayla's documents ask for {ROLE}."
+        return Finding(True, f"{found}, not {ROLE}, but it got a token", note, signed_in)
+    return Finding(
+        False,
+        f"{found}, {ROLE} is needed",
+        f"Ask an administrator of your OEM to give the account the role {ROLE}, or use another account.",
+    )
+
+
+def _advise_credentials_service(error: Exception) -> str:
+    return (
+        f"Compare credentials service URL (acs_url) in the connection with {DASHBOARD}, and check that this machine "
+        "reaches it (proxy, firewall). Then check again."
+    )
+
+
+def check_token(signed_in: SignIn, settings: AylaSettings) -> Finding[Export]:
+    """
+    Check that the credentials service gives a token.
+
+    :raises AylaError: if it doesn't
+    """
+    if signed_in.refusal:
+        raise signed_in.refusal
+    expires = signed_in.credentials.expiry.replace(tzinfo=UTC)
+    minutes = (expires - datetime.now(UTC)).total_seconds() / 60
+    detail = f"{settings.acs_url} gave a token that is valid for {minutes:.0f} minutes"
+    return Finding(True, detail, value=signed_in.export)
+
+
+def check_prefix(export: Export, has_objects: bool) -> Finding[bool]:
+    """Check that the OEM's prefix holds objects."""
+    if has_objects:
+        return Finding(True, f"{export.url} holds objects", value=True)
+    return Finding(
+        False,
+        f"nothing exists below {export.url}",
+        f"Compare oem_id and bucket in the connection with {DASHBOARD}, and check there that the data export is "
+        "switched on. The first files come about an hour after that.",
+    )

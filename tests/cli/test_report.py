@@ -32,7 +32,7 @@ from ayla_provider.local_cloud import LocalCloud
 from tests.support.fleet import HOUR, connect, put_hour
 
 ARCHIVE = "gs://customer-archive/ayla"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -306,7 +306,7 @@ def test_the_destination_is_that_of_the_sample_dags_unless_it_is_given(
         ({"bucket": "another-bucket"}, [], "gs://another-bucket/"),
         ({}, ["--conn", "nowhere"], "nowhere"),
         ({}, ["--destination-conn", "nowhere"], "nowhere"),
-        ({}, ["--destination", "gs://"], "destination 'gs://': expected gs://bucket/prefix"),
+        ({}, ["--destination", "gs://"], "destination 'gs://': expected a URL such as gs://bucket/prefix"),
         ({}, ["--destination", "gs://no-such-bucket/ayla"], "the bucket does not exist"),
         ({}, ["--since", "3d", "--until", "4d"], "no hour is between"),
         ({}, ["--since", "2999-01-01"], "no hour is between"),

@@ -1,0 +1,47 @@
+"""What the commands need opened. The Airflow face opens it, so that nothing here imports Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ayla_provider.archive.destination import Destination
+    from ayla_provider.source.check import CheckedConnection
+    from ayla_provider.source.export import Export
+
+
+class Connections(Protocol):
+    """Opens exports and destinations by the ids of connections."""
+
+    def check(self, conn_id: str) -> CheckedConnection:
+        """Return what a check needs of a connection to Ayla."""
+
+    def export(self, conn_id: str) -> Export:
+        """
+        Return the export of a connection to Ayla.
+
+        :raises AylaError: if the connection isn't defined, or incomplete
+        """
+
+    def destination(self, url: str, conn_id: str | None) -> Destination:
+        """
+        Return the destination that a URL names.
+
+        :raises AylaError: if it can't be opened
+        """
+
+    def default_destination(self) -> str:
+        """
+        Return the URL of the destination if the user names none.
+
+        :raises AylaConfigError: if there is none
+        """
+
+    def secrets(self) -> list[str]:
+        """Return all secrets of what was opened, as far as they are known."""
+
+
+OpenConnections = Callable[[], AbstractContextManager[Connections]]
+"""Opens the connections for the length of a ``with`` block. Within it stdout is stderr, where Airflow may log."""
