@@ -19,8 +19,8 @@ from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaTr
 from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.transport.checksum import CHUNK, Crc32c
-from tests.destinations.conftest import PATH, Breaking, Place, corrupt_in_moto, memory_place, quiet, write
 from tests.support.fleet import HOUR, put_hour
+from tests.support.object_stores import PATH, Breaking, Place, corrupt_in_moto, memory_place, quiet, write
 
 pytestmark = quiet
 

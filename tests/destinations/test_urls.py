@@ -9,7 +9,7 @@ import pytest
 from ayla_provider.archive.url import DestinationUrl
 from ayla_provider.destinations import console_link, lineage_name, open_destination
 from ayla_provider.errors import AylaConfigError
-from tests.destinations.conftest import quiet
+from tests.support.object_stores import quiet
 
 pytestmark = quiet
 
