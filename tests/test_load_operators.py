@@ -74,7 +74,7 @@ def test_the_logs_say_which_hour_became_how_many_rows(tmp_path: Path, capsys: py
     what = f"connection {HOUR:%Y-%m-%d %H:%M} UTC"
     assert f"{what}: 3 lines = 1 loaded + 1 duplicate + 1 quarantined; " in log
     assert f"into DuckDB file {tmp_path}/ayla.duckdb, in " in log
-    assert f"1 lines couldn't be read; they are kept in file://{tmp_path}/archive/_quarantine/" in log
+    assert f"1 lines couldn't be read. They are kept in file://{tmp_path}/archive/_quarantine/" in log
     plan(tmp_path)
     assert "Nothing to load." in capsys.readouterr().out
 
@@ -170,7 +170,7 @@ def test_a_new_column_is_loaded_with_a_warning_and_an_asset_event(
     _, _, events = run(made)
     (event,) = events[layout_alias()].asset_alias_events
     assert event.extra["layouts"] == ["connection-6 with new columns column_7"]
-    assert "wasn't met before" in capsys.readouterr().out
+    assert "has files with a new layout" in capsys.readouterr().out
     assert ask(tmp_path, "select column_7 from ayla_connection order by folder_hour") == [(None,), ("wifi",)]
 
 

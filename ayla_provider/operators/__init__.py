@@ -1,20 +1,14 @@
-"""Operators that bring the export home, keep it complete, and load it into a warehouse."""
+"""Operators that copy the export, keep the copy complete, and load it into a warehouse."""
 
 from __future__ import annotations
 
+from ayla_provider.operators.bigquery import AylaExportBigQueryPlanOperator, AylaExportToBigQueryOperator
+from ayla_provider.operators.duckdb import AylaExportDuckDBPlanOperator, AylaExportToDuckDBOperator
+from ayla_provider.operators.postgres import AylaExportPostgresPlanOperator, AylaExportToPostgresOperator
 from ayla_provider.operators.reconcile import AylaExportReconcileOperator
+from ayla_provider.operators.snowflake import AylaExportSnowflakePlanOperator, AylaExportToSnowflakeOperator
 from ayla_provider.operators.to_bucket import AylaExportToBucketOperator
 from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
-from ayla_provider.operators.warehouses import (
-    AylaExportBigQueryPlanOperator,
-    AylaExportDuckDBPlanOperator,
-    AylaExportPostgresPlanOperator,
-    AylaExportSnowflakePlanOperator,
-    AylaExportToBigQueryOperator,
-    AylaExportToDuckDBOperator,
-    AylaExportToPostgresOperator,
-    AylaExportToSnowflakeOperator,
-)
 
 __all__ = [
     "AylaExportBigQueryPlanOperator",

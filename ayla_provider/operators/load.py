@@ -1,11 +1,11 @@
-"""What the operators have in common that load typed rows into a warehouse, and that find out what it lacks."""
+"""What the operators of all warehouses share. Each warehouse has a module here with its two operators."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
@@ -17,7 +17,7 @@ from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, parse_time
 from ayla_provider.errors import AylaConfigError
-from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
+from ayla_provider.operators.typed_rows import AylaTypedRowsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,12 +27,31 @@ if TYPE_CHECKING:
     from ayla_provider.warehouse.plan import ToLoad
 
 
-class LoadOperator(AylaExportToParquetOperator):
+class AylaWarehouseArguments(BaseOperator):
     """
-    Loads hours into a warehouse: each replaces what stands there of it, in one transaction.
+    A mix-in for both operators of a warehouse: the arguments that name it.
 
-    The typed rows are made first where they aren't there yet, see :class:`AylaExportToParquetOperator`. An hour that is
-    loaded already, from the same files under the same policy, is left as it is, and the log says so.
+    A subclass takes the arguments, lists them in ``warehouse_fields`` to have them templated, and has the method
+    ``warehouse``. It is an operator because Airflow treats the arguments of operators alone.
+    """
+
+    warehouse_fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Add the warehouse's fields to the templated fields of the operator that is mixed with it."""
+        super().__init_subclass__(**kwargs)
+        for base in cls.__bases__:
+            if base in (AylaLoadOperator, AylaPlanOperator):
+                cls.template_fields = (*base.template_fields, *cls.warehouse_fields)
+
+
+class AylaLoadOperator(AylaTypedRowsOperator):
+    """
+    The base of the operators that load hours into a warehouse. Each hour is replaced in one transaction.
+
+    Typed rows that don't exist yet are made first, see
+    :class:`~ayla_provider.operators.to_parquet.AylaExportToParquetOperator`. An hour that is loaded already, from the
+    same files under the same policy, is left unchanged, and the log says so.
     """
 
     ui_color = "#d9e6f6"
@@ -42,7 +61,7 @@ class LoadOperator(AylaExportToParquetOperator):
         """Return the warehouse that the arguments name."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Load each hour that isn't there yet, or not as it is now."""
+        """Load each hour that isn't loaded yet, or that changed."""
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.event_type, self.start, self.end)
             versions = warehouse.loaded(hours[0].event_type, hours[0].start, hours[-1].end)
@@ -79,9 +98,11 @@ class LoadOperator(AylaExportToParquetOperator):
             )
 
 
-class PlanOperator(BaseOperator):
+class AylaPlanOperator(BaseOperator):
     """
-    Compares the archive's manifests with what is loaded, and returns the hours that differ, the newest first.
+    The base of the operators that compare the archive's manifests with a warehouse's ledger.
+
+    They return the hours that differ, the newest first.
 
     Its XCom is a list to expand a load over, ``[{"event_type", "start", "end", "reason"}, ...]``: an item for each
     hour or, where there are more than ``max_loads``, for the consecutive hours of a day. The XCom ``summary`` has
@@ -126,7 +147,7 @@ class PlanOperator(BaseOperator):
         """Return the warehouse that the arguments name."""
 
     def execute(self, context: Context) -> list[dict[str, str]]:
-        """Compare, and return what a load has to be expanded over."""
+        """Compare, and return the list to expand a load over."""
         from ayla_provider.archive.records import Records
         from ayla_provider.warehouse.plan import joined, to_load
 
@@ -178,3 +199,10 @@ def _arguments(loads: Sequence[ToLoad]) -> list[dict[str, str]]:
 
 def _hours(item: dict[str, str]) -> int:
     return (datetime.fromisoformat(item["end"]) - datetime.fromisoformat(item["start"])) // ONE_HOUR
+
+
+def not_installed(provider: str, extra: str) -> AylaConfigError:
+    """Return the error for a provider of Airflow that isn't installed."""
+    return AylaConfigError(
+        f"Airflow's {provider} provider isn't installed: pip install 'airflow-provider-ayla[{extra}]'"
+    )

@@ -12,6 +12,9 @@ from typing import Any, Protocol, Self
 from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.tables import Column, ColumnType, Table
 
+TABLE_PREFIX = "ayla_"
+"""In front of the name of each table and view, by default."""
+
 LEDGER = Table(
     "loads",
     "A row for each hour that was loaded: what it holds, and from which files.",

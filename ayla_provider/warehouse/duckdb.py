@@ -9,9 +9,9 @@ from typing import Any
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.rows.duck import MEMORY, connect, literal
-from ayla_provider.warehouse.base import Load
+from ayla_provider.warehouse.base import TABLE_PREFIX, Load
 from ayla_provider.warehouse.sql import Dialect, View
-from ayla_provider.warehouse.sql_warehouse import TABLE_PREFIX, Explanation, SqlWarehouse
+from ayla_provider.warehouse.sql_warehouse import Explanation, SqlWarehouse
 
 DIALECT = Dialect(
     types={

@@ -14,7 +14,7 @@ import duckdb
 from ayla_provider.domain.tables import Column, Table
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import literal
-from ayla_provider.warehouse.base import LEDGER, Load
+from ayla_provider.warehouse.base import LEDGER, TABLE_PREFIX, Load
 from ayla_provider.warehouse.postgres_copy import NULL, CsvPipe
 from ayla_provider.warehouse.postgres_tables import (
     CATALOG,
@@ -28,7 +28,7 @@ from ayla_provider.warehouse.postgres_tables import (
     view_comment,
 )
 from ayla_provider.warehouse.sql import View, views_of, with_existing_columns
-from ayla_provider.warehouse.sql_warehouse import TABLE_PREFIX, Explanation, SqlWarehouse
+from ayla_provider.warehouse.sql_warehouse import Explanation, SqlWarehouse
 
 log = logging.getLogger(__name__)
 

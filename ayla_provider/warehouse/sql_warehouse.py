@@ -14,9 +14,6 @@ from ayla_provider.errors import AylaTableError, AylaWarehouseError
 from ayla_provider.warehouse.base import LEDGER, Load
 from ayla_provider.warehouse.sql import Dialect, View, views_of, with_existing_columns
 
-TABLE_PREFIX = "ayla_"
-"""In front of the name of each table and view, by default."""
-
 SAFE_TO_RETRY = "An hour is replaced completely or not at all, so it is safe to try again."
 
 

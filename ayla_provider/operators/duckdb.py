@@ -1,0 +1,51 @@
+"""The operators of DuckDB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments
+from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
+
+
+class _DuckDB(AylaWarehouseArguments):
+    """The arguments that name a DuckDB file."""
+
+    warehouse_fields = ("database", "schema", "table_prefix")
+
+    def __init__(self, *, database: str, schema: str = "main", table_prefix: str = TABLE_PREFIX, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.database = database
+        self.schema = schema
+        self.table_prefix = table_prefix
+
+    def warehouse(self) -> Warehouse:
+        from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(self.database, schema=self.schema, table_prefix=self.table_prefix)
+
+
+class AylaExportToDuckDBOperator(_DuckDB, AylaLoadOperator):
+    """
+    Loads hours into a DuckDB file on the worker's disk. Give it a pool of one slot: only one process can open the file.
+
+    It takes the arguments of :class:`~ayla_provider.operators.to_parquet.AylaExportToParquetOperator`, and:
+
+    :param database: the file's path, created if it doesn't exist (templated)
+    :param schema: created if it doesn't exist (templated)
+    :param table_prefix: is in front of the name of each table and view (templated)
+    """
+
+    def warehouse(self) -> Warehouse:
+        """Return the file, with the operator's limit of memory."""
+        from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(self.database, schema=self.schema, table_prefix=self.table_prefix, memory=self.memory)
+
+
+class AylaExportDuckDBPlanOperator(_DuckDB, AylaPlanOperator):
+    """
+    Returns the hours that a DuckDB file lacks, see :class:`~ayla_provider.operators.load.AylaPlanOperator`.
+
+    Its other arguments are those of :class:`AylaExportToDuckDBOperator`, and it needs the same pool.
+    """

@@ -1,0 +1,215 @@
+"""What the operators share that make typed rows of the archive's files: into Parquet, and on into warehouses."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
+
+from ayla_provider._airflow.interval import END, START, interval
+from ayla_provider._airflow.run import provenance
+from ayla_provider.assets import layout_alias, layout_asset
+from ayla_provider.destinations import open_destination
+from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.units import size_text
+from ayla_provider.errors import AylaQuarantineError
+from ayla_provider.links import AylaParquetLink, AylaQuarantineLink
+from ayla_provider.rows.duck import MEMORY
+from ayla_provider.rows.quarantine import MAX_MALFORMED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import Context
+
+    from ayla_provider.domain.csv.columns import ColumnLayout
+    from ayla_provider.domain.privacy import PrivacyPolicy
+    from ayla_provider.domain.typed_manifest import TypedManifest
+    from ayla_provider.rows.typed_archive import TypedArchive, TypedHourReport
+
+
+class AylaTypedRowsOperator(BaseOperator):
+    """
+    The base of the operators that need the typed rows of hours. It makes the rows that don't exist yet.
+
+    For its arguments see :class:`~ayla_provider.operators.to_parquet.AylaExportToParquetOperator`.
+    """
+
+    template_fields: Sequence[str] = ("event_type", "archive", "start", "end", "archive_conn_id", "parquet")
+    ui_color = "#e4e0f4"
+    operator_extra_links: tuple[BaseOperatorLink, ...] = (AylaParquetLink(), AylaQuarantineLink())
+
+    def __init__(
+        self,
+        *,
+        event_type: str,
+        archive: str,
+        start: str | datetime = START,
+        end: str | datetime = END,
+        archive_conn_id: str | None = None,
+        parquet: str = "",
+        layouts: Sequence[Mapping[str, Any]] = (),
+        privacy: Mapping[str, str] | None = None,
+        privacy_conn_id: str | None = None,
+        memory: str = MEMORY,
+        max_malformed: float = MAX_MALFORMED,
+        reason: str = "",
+        **kwargs: Any,
+    ) -> None:
+        # Not a named argument, because Airflow would apply its default to mapped tasks.
+        kwargs["outlets"] = [*(kwargs.get("outlets") or []), layout_alias()]
+        super().__init__(**kwargs)
+        self.event_type = event_type
+        self.archive = archive
+        self.start = start
+        self.end = end
+        self.archive_conn_id = archive_conn_id
+        self.parquet = parquet
+        self.layouts = layouts
+        self.privacy = privacy
+        self.privacy_conn_id = privacy_conn_id
+        self.memory = memory
+        self.max_malformed = max_malformed
+        self.reason = reason
+        # For the links, which Airflow makes when the task ends.
+        self.parquet_paths: list[str] = []
+        self.quarantine_paths: list[str] = []
+
+    @property
+    def rows_url(self) -> str:
+        """Where the typed rows go."""
+        from ayla_provider.domain.typed_manifest import PARQUET
+
+        return self.parquet or f"{self.archive.rstrip('/')}/{PARQUET}"
+
+    @cached_property
+    def typed(self) -> TypedArchive:
+        """The typed rows of the archive."""
+        from ayla_provider.rows.typed_archive import TypedArchive
+
+        return TypedArchive(
+            open_destination(self.archive, self.archive_conn_id),
+            open_destination(self.rows_url, self.archive_conn_id),
+            layouts=self._all_layouts,
+            policy=self.policy,
+            memory=self.memory,
+            max_malformed=self.max_malformed,
+        )
+
+    @cached_property
+    def policy(self) -> PrivacyPolicy:
+        """
+        The treatment of columns that can identify a person.
+
+        :raises AylaConfigError: if the policy isn't valid, or its key is missing
+        """
+        from ayla_provider.domain.privacy import PrivacyPolicy
+        from ayla_provider.domain.tables import TABLES
+
+        key = BaseHook.get_connection(self.privacy_conn_id).password if self.privacy_conn_id else None
+        policy = PrivacyPolicy(dict(self.privacy or {}), key or "")
+        in_tables = {name for table in TABLES.values() for name in table.names}
+        policy.refuse_unknown(in_tables | {column.name for layout in self._all_layouts for column in layout.own})
+        return policy
+
+    @cached_property
+    def _all_layouts(self) -> tuple[ColumnLayout, ...]:
+        from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
+        from ayla_provider.domain.csv.declaration import declared
+
+        return (*declared(list(self.layouts)), *COLUMN_LAYOUTS)
+
+    def _each_hour(self, context: Context, where: str, bring: Callable[[TypedHourReport], bool]) -> dict[str, Any]:
+        """
+        Make each hour's typed rows, bring them to their target, and return the XCom.
+
+        :param where: the target, for the log
+        :param bring: brings the rows there, and returns whether anything changed
+        """
+        if self.reason:
+            self.log.info("%s", self.reason)
+        hours = interval(self.event_type, self.start, self.end)
+        written_by = provenance(context)
+        counts: Counter[str] = Counter(hours=len(hours))
+        for hour in hours:
+            started = time.monotonic()
+            report = self._ensure(hour, written_by)
+            self._warn(context, report)
+            if not bring(report):
+                counts["unchanged"] += 1
+                self.log.info("%s is unchanged in %s: nothing to do.", hour, where)
+                continue
+            self._say(report.manifest, where, time.monotonic() - started)
+            counts.update(_counts(report.manifest))
+        names = ("hours", "unchanged", "lines", "rows", "duplicates", "quarantined", "bytes")
+        return {
+            "event_type": hours[0].event_type,
+            "start": hours[0].start.isoformat(),
+            "end": hours[-1].end.isoformat(),
+        } | {name: counts[name] for name in names}
+
+    def _ensure(self, hour: ExportHour, written_by: Mapping[str, str]) -> TypedHourReport:
+        from ayla_provider.domain.typed_manifest import quarantine_path
+
+        try:
+            report = self.typed.ensure(hour, written_by)
+        except AylaQuarantineError:
+            self.quarantine_paths.append(quarantine_path(hour))
+            raise
+        self.parquet_paths += filter(None, [report.manifest.path])
+        self.quarantine_paths += filter(None, [report.manifest.quarantine])
+        return report
+
+    def _say(self, manifest: TypedManifest, where: str, seconds: float) -> None:
+        self.log.info(
+            "%s: %s lines = %s loaded + %s duplicate + %s quarantined; %s of Parquet, into %s, in %.1f s.",
+            manifest.hour,
+            f"{manifest.lines:,}",
+            f"{manifest.rows:,}",
+            f"{manifest.duplicates:,}",
+            f"{manifest.quarantined:,}",
+            size_text(manifest.size),
+            where,
+            seconds,
+        )
+        if manifest.quarantined:
+            self.log.warning(
+                "%s lines couldn't be read. They are kept in %s/%s.",
+                f"{manifest.quarantined:,}",
+                self.archive.rstrip("/"),
+                manifest.quarantine,
+            )
+
+    def _warn(self, context: Context, report: TypedHourReport) -> None:
+        if not report.news:
+            return
+        manifest = report.manifest
+        self.log.warning(
+            "%s has files with a new layout: %s. They were loaded. Check whether anything downstream "
+            "needs to handle it.",
+            manifest.hour,
+            "; ".join(report.news),
+        )
+        context["outlet_events"][layout_alias()].add(
+            layout_asset(self.archive, manifest.hour.event_type),
+            extra={
+                "event_type": manifest.hour.event_type,
+                "hour": manifest.hour.start.isoformat(),
+                "layouts": list(report.news),
+            },
+        )
+
+
+def _counts(manifest: TypedManifest) -> dict[str, int]:
+    return {
+        "lines": manifest.lines,
+        "rows": manifest.rows,
+        "duplicates": manifest.duplicates,
+        "quarantined": manifest.quarantined,
+        "bytes": manifest.size,
+    }
