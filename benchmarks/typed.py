@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, DATAPOINT_22
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy
-from ayla_provider.rows.intake import take_in
-from ayla_provider.rows.parquet import duck, type_hour
+from ayla_provider.rows.duck import connect
+from ayla_provider.rows.intake import fetch_good_lines
+from ayla_provider.rows.parquet import type_hour
 from ayla_provider.rows.quarantine import Quarantine
 from benchmarks.results import Result, compared
 from benchmarks.rows import make_file
@@ -87,8 +89,11 @@ def ours(file: Path, memory: str) -> int:
     facts = ManifestFile(source, 1, size, file.with_suffix(".crc32c").read_text(), "", file.name)
     with tempfile.TemporaryDirectory(dir=file.parent) as name:
         folder = Path(name)
-        with Quarantine(folder / "quarantine") as quarantine, duck(folder, memory) as connection:
-            taken = take_in(
+        with (
+            Quarantine(folder / "quarantine") as quarantine,
+            closing(connect(memory=memory, folder=folder)) as connection,
+        ):
+            taken = fetch_good_lines(
                 FileDestination(file.parent),
                 facts,
                 folder / "good.csv",

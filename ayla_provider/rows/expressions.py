@@ -1,8 +1,8 @@
-"""How the text of a file's columns becomes the typed columns of the canonical table: in DuckDB's SQL."""
+"""The SQL, for DuckDB, that turns the text of a file's columns into the typed columns of the canonical table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ayla_provider.domain.csv.cells import INTEGER_PATTERN, NUMBER_PATTERN, names_in_rows
@@ -14,7 +14,7 @@ from ayla_provider.rows.duck import literal
 _JAVA_DATE = "'%a %b %d %H:%M:%S UTC %Y'"
 _ISO_DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-](0\d|1[0-5]):?[0-5]\d))?)?"
 _TIMES = "timestamptz '0001-01-01T00:00:00Z' and timestamptz '9999-12-31T23:59:59.999999Z'"
-"""Those that every warehouse, and Python, knows."""
+"""The timestamps that every warehouse and Python can hold."""
 
 _UUID = "[{0}]{{8}}(-[{0}]{{4}}){{3}}-[{0}]{{12}}"
 _NUMERIC = {"integer": "val_int", "decimal": "val_decimal", "float": "val_float", "boolean": "val_boolean"}
@@ -23,42 +23,47 @@ _RAW = {"display_name": "display_name_raw", "val_string": "value_raw", "metadata
 
 
 @dataclass(frozen=True, slots=True)
-class Typing:
+class RowExpressions:
     """
-    How the rows of one file are typed.
+    The expressions that type the rows of one file.
 
-    :param values: column of the table to the expression that it is; the table's other columns are empty
-    :param faults: conditions of a malformed row, over the file's columns and the typed ones, see :func:`typed_name`;
-        and each one's reason in words
-    :param identity: the text that identifies a row; None where the whole row does
+    :param values: column of the table to its expression; the table's other columns are empty
+    :param faults: condition of a malformed row, over the file's columns and the typed ones (see :func:`typed_name`), to
+        the reason in words
+    :param identity: the file's column that identifies a row; None if the whole row does
+    :param identity_of: returns the expression of the identity, from that of the column's text
     """
 
     values: dict[str, str]
     faults: dict[str, str]
     identity: str | None
+    identity_of: Callable[[str], str] = str
 
 
-def table_of(event_type: str, found: list[Recognised]) -> Table:
-    """Return the canonical table of files with these layouts, with the columns that they have beside its own."""
+def table_of(event_type: str, recognised: list[Recognised]) -> Table:
+    """Return the canonical table for files with these layouts, with the additional columns that they have."""
     base = TABLES.get(event_type)
-    identity = next((one.layout.identity for one in found if one.layout.identity), None)
+    layouts = [each.layout for each in recognised]
+    identity = next((layout.identity for layout in layouts if layout.identity), None)
     table = base or table_like(event_type, (), identity)
-    more = [column for one in found for column in _beside(one, table)]
-    return table.with_columns(tuple(more))
+    additional: list[Column] = []
+    for each in recognised:
+        additional += _additional_columns(each, table)
+    return table.with_columns(tuple(additional))
 
 
-def _beside(found: Recognised, table: Table) -> Iterator[Column]:
-    own = {column.name: column for column in found.layout.own}
-    for name in found.columns:
-        target = _canonical(name, found)
+def _additional_columns(recognised: Recognised, table: Table) -> Iterator[Column]:
+    own = {column.name: column for column in recognised.layout.own}
+    for name in recognised.columns:
+        target = _canonical(name, recognised)
         if target is None or target in table.names:
             continue
-        if target in found.layout.base64_strings:
+        if target in recognised.layout.base64_strings:
             yield from (_ANYWHERE[column] for column in (*_NUMERIC.values(), "val_string", "value_raw"))
             continue
         known = own.get(name) or _ANYWHERE.get(name)
         yield known or Column(target, ColumnType.TEXT, "A column that this provider doesn't know.", personal=True)
-        if name in found.layout.base64_columns:
+        if name in recognised.layout.base64_columns:
             yield Column(
                 f"{target}_raw", ColumnType.TEXT, f"{target} as it stands in the file: base64.", part_of=target
             )
@@ -67,34 +72,34 @@ def _beside(found: Recognised, table: Table) -> Iterator[Column]:
 _ANYWHERE = {column.name: column for table in TABLES.values() for column in table.data}
 
 
-def _canonical(name: str, found: Recognised) -> str | None:
-    """Return the column of the table that a column of the file becomes; None if it only repeats the event type."""
+def _canonical(name: str, recognised: Recognised) -> str | None:
+    """Return the table's column for a column of the file; None if it only repeats the event type."""
     if name == "event_type":
         return None
-    if name == "id" and found.layout.identity == "id" and found.layout.event_type in TABLES:
+    if name == "id" and recognised.layout.identity == "id" and recognised.layout.event_type in TABLES:
         return "time_uuid"
     return name
 
 
-def typing_of(event_type: str, found: Recognised, table: Table) -> Typing:
+def expressions_of(event_type: str, recognised: Recognised, table: Table) -> RowExpressions:
     """
-    Return how the rows of a file are typed.
+    Return the expressions that type the rows of a file.
 
-    A cell is empty if nothing or ``null`` stands in it. One that is filled has to be of its column's type, else its
-    row is malformed; but what should be base64 and isn't only has no decoded value, since the raw one is kept.
+    A cell without text, or with the text ``null``, is empty. If another cell isn't of its column's type, the row is
+    malformed. A cell that should be base64 and isn't has no decoded value, but the row is good and keeps the raw value.
 
     :param table: see :func:`table_of`
     """
     kinds = {column.name: column.type for column in table.columns}
     values: dict[str, str] = {}
     faults: dict[str, str] = {}
-    for name in found.columns:
-        target, text = _canonical(name, found), filled(name)
+    for name in recognised.columns:
+        target, text = _canonical(name, recognised), filled(name)
         if target is None:
             faults[f"{text} is not null and {_squashed(text)} not in {_spellings(event_type)}"] = (
                 f"{name} names another event type"
             )
-        elif target in found.layout.base64_strings:
+        elif target in recognised.layout.base64_strings:
             values |= _by_base_type(text)
             faults |= {
                 f"base_type = '{base_type}' and {text} is not null and {typed_name(column)} is null": (
@@ -102,7 +107,7 @@ def typing_of(event_type: str, found: Recognised, table: Table) -> Typing:
                 )
                 for base_type, column in _NUMERIC.items()
             }
-        elif name in found.layout.base64_columns:
+        elif name in recognised.layout.base64_columns:
             values[target] = _decoded(text)
             values.setdefault(_RAW.get(target, f"{target}_raw"), text)
         else:
@@ -112,30 +117,30 @@ def typing_of(event_type: str, found: Recognised, table: Table) -> Typing:
                 if kinds[target] is ColumnType.TIMESTAMP:
                     wrong = f"({wrong} or {typed_name(target)} not between {_TIMES})"
                 faults[f"{text} is not null and {wrong}"] = f"{name} is no {kinds[target].value}"
-    if "val_string" in found.columns:
-        filled_values = [filled(name) for name in found.columns if name.startswith("val_")]
+    if "val_string" in recognised.columns:
+        filled_values = [filled(name) for name in recognised.columns if name.startswith("val_")]
         values["value_raw"] = f"coalesce({', '.join(filled_values)})"
     for name in ("display_name", "metadata"):
-        if name in found.columns:
+        if name in recognised.columns:
             values.setdefault(_RAW[name], filled(name))
-    return Typing(values, faults, _identity(found, kinds))
+    return RowExpressions(values, faults, recognised.layout.identity, _identity_of(recognised, kinds))
 
 
-def _identity(found: Recognised, kinds: dict[str, ColumnType]) -> str | None:
-    name = found.layout.identity
-    if name is None:
-        return None
-    is_uuid = kinds[_canonical(name, found) or name] is ColumnType.UUID
-    return f"lower({filled(name)})" if is_uuid else filled(name)
+def _identity_of(recognised: Recognised, kinds: dict[str, ColumnType]) -> Callable[[str], str]:
+    name = recognised.layout.identity
+    if name and kinds[_canonical(name, recognised) or name] is ColumnType.UUID:
+        # Upper and lower case mean the same UUID.
+        return "lower({})".format
+    return str
 
 
 def typed_name(column: str) -> str:
-    """Return how a typed column is called beside the text that it comes from."""
+    """Return the name of a typed column, next to the column of its text."""
     return _name(f"={column}")
 
 
 def filled(name: str) -> str:
-    """Return the text of a cell; the reader makes null of an empty one."""
+    """Return the text of a cell. The reader turns an empty one into null."""
     return _name(name)
 
 
@@ -145,14 +150,14 @@ def _name(name: str) -> str:
 
 def _typed(text: str, kind: ColumnType) -> str:
     if kind is ColumnType.UUID:
-        # Most are in small letters; regular expressions are what takes time here.
+        # Most are in lower case already, and regular expressions take the most time here.
         return (
             f"case when regexp_full_match({text}, '{_UUID.format('0-9a-f')}') then {text} "
             f"when regexp_full_match({text}, '{_UUID.format('0-9a-fA-F')}') then lower({text}) end"
         )
     if kind is ColumnType.TIMESTAMP:
-        # In this order, since the first is what files were seen to have. Strptime also takes words such as infinity,
-        # and for a moment in 1900; a cast takes no space ahead of the zone.
+        # Java's form first, because real files have it. strptime also accepts words such as infinity, and a time
+        # without a date, in 1900. A cast doesn't accept a space in front of the zone.
         java = f"case when contains({text}, ' UTC ') then try_strptime({text}, {_JAVA_DATE}) end"
         iso = f"{text}[:11] || replace(replace({text}[12:], ' ', ''), 'UTC', 'Z')"
         return (
@@ -172,18 +177,18 @@ def _typed(text: str, kind: ColumnType) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Return the text that is meant; null if it isn't base64 of UTF-8, or holds a NUL, which PostgreSQL refuses."""
+    """Return the decoded text; null if it isn't base64 of UTF-8, or contains a NUL, which PostgreSQL refuses."""
     decoded = f"try(decode(from_base64({text})))"
     return f"case when not contains({decoded}, chr(0)) then {decoded} end"
 
 
 def _by_base_type(text: str) -> dict[str, str]:
-    """Return the typed values of the layouts that have one column for the values of all base types."""
+    """Return the typed values for layouts with one column for the values of all base types."""
     kinds = {"val_int": ColumnType.INTEGER, "val_boolean": ColumnType.BOOLEAN}
     values = {}
     for base_type, column in _NUMERIC.items():
         kind = kinds.get(column, ColumnType.NUMBER)
-        # The number first: the text of one can be base64 of something, too.
+        # The plain number first, because its text can also be valid base64.
         value = f"coalesce({_typed(text, kind)}, {_typed(_decoded(text), kind)})"
         values[column] = f"case when base_type = '{base_type}' then {value} end"
     strings = ", ".join(map(literal, STRING_BASE_TYPES))

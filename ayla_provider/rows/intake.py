@@ -1,9 +1,9 @@
 """
-The bytes of a CSV file on their way to the disk: checked, counted, and rid of the lines that aren't rows.
+Brings a CSV file to this machine's disk: checks its bytes, counts its lines, and drops the lines that aren't rows.
 
-Fields are split at commas and nothing else: quotes mean nothing in these files, and a reader that heeds them swallows
-what stands between two stray ones. Every line is thus a row, and a line whose columns aren't as many as the layout has
-isn't one.
+Fields are split at commas and nothing else. Quotes have no meaning in these files: a reader that gives them a meaning
+swallows the rows between two stray quotes. So every line is a row, unless its number of columns differs from the
+layout's.
 """
 
 from __future__ import annotations
@@ -28,13 +28,29 @@ from ayla_provider.transport.checksum import Crc32c
 
 _STEP = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
-# Everything but what tells rows apart: columns, line ends, and the one character that no warehouse's text can hold.
+# A row's structure is its commas, its line end, and NUL, which no warehouse's text can hold. This is everything else.
 _ALL_BUT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b",\r\n\0")
 
 
+class LineSizes:
+    """Numbers of lines, and a size in bytes for each, in the lines' order. Each line takes 16 bytes of memory."""
+
+    def __init__(self) -> None:
+        self._numbers = array("q")
+        self._sizes = array("q")
+
+    def add(self, number: int, size: int) -> None:
+        """Add a line."""
+        self._numbers.append(number)
+        self._sizes.append(size)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self._numbers, self._sizes, strict=True)
+
+
 @dataclass(slots=True)
-class Taken:
-    """What was found in a file, and where its good lines stand now."""
+class GoodLines:
+    """The good lines of a file, on this machine's disk, and how they differ from the file."""
 
     source: str
     """The object's name in the vendor's bucket."""
@@ -44,20 +60,21 @@ class Taken:
     recognised: Recognised | None = None
     """None for a file without lines."""
     line_end: bytes = b"\n"
-    lines: int = 0
-    """All lines but the header."""
-    good: int = 0
-    """Those that are in :attr:`path`."""
-    removed: array[int] = field(default_factory=lambda: array("q"))
-    """Number and length in bytes of each line that isn't, one after the other; a header is line 1. Behind a negative
-    number stands by how many bytes that line, which is there, was longer: files can mix line ends."""
+    all_lines: int = 0
+    """Lines of the file, without its header."""
+    count: int = 0
+    """Lines in :attr:`path`."""
+    dropped: LineSizes = field(default_factory=LineSizes)
+    """Lines of the file that aren't in :attr:`path`, with their length in bytes. A header is line 1."""
+    shortened: LineSizes = field(default_factory=LineSizes)
+    """Lines in :attr:`path` with another line end than in the file, with how many bytes longer they are in the file."""
     start: int = 0
-    """Where the first line begins, in bytes."""
+    """Where the first line begins in the file, in bytes."""
 
     @property
     def known(self) -> Recognised:
         """
-        What the columns are.
+        The file's columns.
 
         :raises ValueError: for a file without lines
         """
@@ -66,25 +83,29 @@ class Taken:
         return self.recognised
 
     def places(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yield line, offset and text of each good line, as they were in the whole file."""
-        removed = iter(zip(self.removed[::2], self.removed[1::2], strict=True))
-        next_removed, length = next(removed, (0, 0))
-        line, offset = 0, self.start
+        """Yield each good line: its number and its offset in the whole file, and its text."""
+        dropped, shortened = iter(self.dropped), iter(self.shortened)
+        next_dropped, dropped_bytes = next(dropped, _NO_LINE)
+        next_shortened, missing_bytes = next(shortened, _NO_LINE)
+        number, offset = 0, self.start
         with self.path.open("rb") as file:
-            for text in file:
-                line += 1
-                while line == next_removed:
-                    offset += length
-                    line += 1
-                    next_removed, length = next(removed, (0, 0))
-                yield line, offset, text[: -len(self.line_end)]
-                offset += len(text)
-                if line == -next_removed:
-                    offset += length
-                    next_removed, length = next(removed, (0, 0))
+            for line in file:
+                number += 1
+                while number == next_dropped:
+                    offset += dropped_bytes
+                    number += 1
+                    next_dropped, dropped_bytes = next(dropped, _NO_LINE)
+                yield number, offset, line[: -len(self.line_end)]
+                offset += len(line)
+                if number == next_shortened:
+                    offset += missing_bytes
+                    next_shortened, missing_bytes = next(shortened, _NO_LINE)
 
 
-def take_in(
+_NO_LINE = (0, 0)
+
+
+def fetch_good_lines(
     archive: Destination,
     file: ManifestFile,
     path: Path,
@@ -92,41 +113,41 @@ def take_in(
     event_type: str,
     layouts: Sequence[ColumnLayout],
     quarantine: Quarantine,
-) -> Taken:
+) -> GoodLines:
     """
     Bring the good lines of a file to this machine's disk, and the others to the quarantine.
 
-    A file that stands on the disk already, and of which nothing has to be left out, is linked and not copied. Memory
-    doesn't grow with the file.
+    A file that is on this disk already, and has good lines only, is linked and not copied. Memory doesn't grow with the
+    file.
 
-    :param file: as the archive's manifest knows it
-    :param path: where the good lines are to stand
+    :param file: from the archive's manifest
+    :param path: where to put the good lines
     :raises AylaLayoutError: if the file fits no layout, or several
-    :raises AylaDestinationError: if it can't be read, or isn't what the manifest says
+    :raises AylaDestinationError: if the file can't be read, or differs from its manifest
     """
     local = archive.local(file.path)
     if local is not None:
-        with contextlib.suppress(OSError, _NotAsItIsError):
+        with contextlib.suppress(OSError, _NotOnlyGoodLinesError):
             path.hardlink_to(local)
-            return _as_it_is(file, path, event_type, layouts)
-        # Not opened as it is: that would empty the archive's file.
+            return _verify(file, path, event_type, layouts)
+        # The link must go before the path is opened for writing, or the archive's file would be emptied.
         path.unlink(missing_ok=True)
-    with path.open("xb") as good:
-        return _read(archive.blocks(file.path), file, path, good, event_type, layouts, quarantine)
+    with path.open("xb") as output:
+        return _read(archive.blocks(file.path), file, path, output, event_type, layouts, quarantine)
 
 
 def _read(
     blocks: Iterable[bytes],
     file: ManifestFile,
     path: Path,
-    good: BinaryIO,
+    output: BinaryIO,
     event_type: str,
     layouts: Sequence[ColumnLayout],
     quarantine: Quarantine,
-) -> Taken:
-    taken = Taken(file.source, file.generation, path)
+) -> GoodLines:
+    good = GoodLines(file.source, file.generation, path)
     checksum, size = Crc32c(), 0
-    reader = _Reader(taken, event_type, layouts, quarantine, good)
+    reader = _Reader(good, event_type, layouts, quarantine, output)
     for block in blocks:
         checksum.update(block)
         size += len(block)
@@ -138,66 +159,66 @@ def _read(
             f"{file.size:,} with {file.crc32c}. Was it changed there? Clear the hour's copy, which "
             "verifies it and copies it again."
         )
-    return taken
+    return good
 
 
-class _NotAsItIsError(Exception):
-    """Something of the file has to be left out or put right."""
+class _NotOnlyGoodLinesError(Exception):
+    """A line of the file must be dropped or changed, or it can't be ruled out."""
 
 
-def _as_it_is(file: ManifestFile, path: Path, event_type: str, layouts: Sequence[ColumnLayout]) -> Taken:
+def _verify(file: ManifestFile, path: Path, event_type: str, layouts: Sequence[ColumnLayout]) -> GoodLines:
     """
-    Make sure that every line of a file is a row, without looking at lines.
+    Verify that every line of a file is a row, by whole blocks and not by lines, which is much faster.
 
-    :raises _NotAsItIsError: if one isn't, or may not be
+    :raises _NotOnlyGoodLinesError: if a line isn't one, or may not be one
     """
-    taken = Taken(file.source, file.generation, path)
+    good = GoodLines(file.source, file.generation, path)
     checksum, utf8 = Crc32c(), codecs.getincrementaldecoder("utf-8")()
     row = structure = rest = b""
     lines = 0
     with path.open("rb", buffering=0) as opened:
         while block := opened.read(_STEP):
             if not row:
-                row = _row_of(block, taken, event_type, layouts, whole=len(block) == file.size)
+                row = _row_of(block, good, event_type, layouts, whole=len(block) == file.size)
             checksum.update(block)
             structure += block.translate(None, _ALL_BUT_STRUCTURE)
             rows = len(structure) // len(row)
-            if structure[: rows * len(row)] != row * rows or not _goes_on_in_utf8(utf8, block):
-                raise _NotAsItIsError
+            if structure[: rows * len(row)] != row * rows or not _continues_utf8(utf8, block):
+                raise _NotOnlyGoodLinesError
             structure = structure[rows * len(row) :]
-            taken.good += rows
-            # With CRLF a row's structure says nothing of what stands between the two; a CR of its own ends a line here.
+            good.count += rows
+            # With CRLF, the structure doesn't show text between CR and LF. But splitlines() also splits at a lone CR.
             end = block.rfind(b"\n") + 1
             lines += len(block[:end].splitlines())
             if b"\r" in rest[:-1] or (rest[-1:] == b"\r" and block[:1] != b"\n"):
-                raise _NotAsItIsError
+                raise _NotOnlyGoodLinesError
             rest = block[end:]
-    if structure or rest or lines != taken.good or checksum.base64 != file.crc32c:
-        raise _NotAsItIsError
-    taken.lines = taken.good
-    return taken
+    if structure or rest or lines != good.count or checksum.base64 != file.crc32c:
+        raise _NotOnlyGoodLinesError
+    good.all_lines = good.count
+    return good
 
 
-def _row_of(block: bytes, taken: Taken, event_type: str, layouts: Sequence[ColumnLayout], *, whole: bool) -> bytes:
-    """Recognise a file's layout, and return what is left of each row if only its structure is looked at."""
+def _row_of(block: bytes, good: GoodLines, event_type: str, layouts: Sequence[ColumnLayout], *, whole: bool) -> bytes:
+    """Recognise a file's layout, and return the structure of each row."""
     head = head_of(block)
     if b"\n" not in head:
-        raise _NotAsItIsError
+        raise _NotOnlyGoodLinesError
     shape = shape_of(head, whole=whole and len(block) <= len(head))
-    # Of a single column the structure doesn't tell an empty line from a row.
+    # With a single column, an empty line has the same structure as a row.
     if head.startswith(_BOM) or shape.header or not shape.rows or shape.columns < 2:
-        raise _NotAsItIsError
-    taken.recognised = recognise(event_type, shape, layouts, file=taken.source)
-    taken.line_end = _line_end(head)
-    return b"," * (len(taken.recognised.columns) - 1) + taken.line_end
+        raise _NotOnlyGoodLinesError
+    good.recognised = recognise(event_type, shape, layouts, file=good.source)
+    good.line_end = _line_end(head)
+    return b"," * (len(good.recognised.columns) - 1) + good.line_end
 
 
 def _line_end(block: bytes) -> bytes:
     return b"\r\n" if 2 * block.count(b"\r\n") > block.count(b"\n") else b"\n"
 
 
-def _goes_on_in_utf8(decoder: codecs.IncrementalDecoder, data: bytes) -> bool:
-    # A character that the block before began has to end here.
+def _continues_utf8(decoder: codecs.IncrementalDecoder, data: bytes) -> bool:
+    # ASCII is UTF-8, unless the block before ended inside a character.
     if data.isascii() and not decoder.getstate()[0]:
         return True
     try:
@@ -210,26 +231,26 @@ def _goes_on_in_utf8(decoder: codecs.IncrementalDecoder, data: bytes) -> bool:
 class _Reader:
     def __init__(
         self,
-        taken: Taken,
+        good: GoodLines,
         event_type: str,
         layouts: Sequence[ColumnLayout],
         quarantine: Quarantine,
-        file: BinaryIO,
+        output: BinaryIO,
     ) -> None:
-        self._taken = taken
+        self._good = good
         self._event_type = event_type
         self._layouts = layouts
         self._quarantine = quarantine
-        self._file = file
+        self._output = output
         self._rest = b""
         self._line = 0
-        """The last one that was seen, from 1."""
+        """The number of the last line that was seen, from 1."""
         self._offset = 0
-        """Of the next line, in bytes."""
+        """Where the next line begins, in bytes."""
         self._commas = -1
-        """Of each row; -1 as long as there is none."""
+        """Commas of each row; -1 before the first row."""
         self._row = b""
-        """What is left of a row and its end if only its structure is looked at; empty before the first block."""
+        """The structure of each row; empty before the first block."""
 
     def feed(self, block: bytes) -> None:
         for start in range(0, len(block), _STEP):
@@ -238,7 +259,7 @@ class _Reader:
     def finish(self) -> None:
         rest, self._rest = self._rest, b""
         if rest:
-            # A last line without an end is one all the same.
+            # The last line counts even without a line end.
             self._take(rest, whole=True)
 
     def _feed(self, block: bytes) -> None:
@@ -247,8 +268,8 @@ class _Reader:
         self._rest = block[end:]
         if len(self._rest) > LONGEST_ROW - _STEP:
             raise AylaLayoutError(
-                f"{self._taken.source}: no line ends within {len(self._rest):,} bytes, so this is no CSV file of "
-                "Ayla's. It stays in the archive as it is. Look at it, and ask Ayla support what it is."
+                f"{self._good.source}: no line ends within {len(self._rest):,} bytes, so this isn't one of Ayla's "
+                "CSV files. It stays in the archive unchanged. Look at it, and ask Ayla support what it is."
             )
         if not self._row and len(block) < HEAD:
             self._rest = block
@@ -260,55 +281,55 @@ class _Reader:
             block = self._begin(block, whole=whole)
         structure = block.translate(None, _ALL_BUT_STRUCTURE)
         count = len(structure) // len(self._row)
-        # With CRLF a row's structure says nothing of what stands between the two.
-        ends = block.count(self._taken.line_end)
+        # With CRLF, the structure doesn't show text between CR and LF.
+        ends = block.count(self._good.line_end)
         alike = structure == self._row * count and ends == count
-        # Nor does it tell a last word without an end from nothing, nor an empty line from a row of a single column.
+        # It doesn't show a last word without a line end either, nor an empty line among rows of a single column.
         alike = alike and block.endswith(b"\n") and self._commas > 0
         if not alike or self._is_marked(block) or not _is_utf8(block):
-            self._one_by_one(block)
+            self._take_lines(block)
             return
-        self._file.write(block)
+        self._output.write(block)
         self._line += count
         self._offset += len(block)
-        self._taken.lines += count
-        self._taken.good += count
+        self._good.all_lines += count
+        self._good.count += count
 
     def _begin(self, block: bytes, *, whole: bool) -> bytes:
-        """Recognise the layout, and return the block without what stands ahead of the rows."""
+        """Recognise the layout, and return the block without byte order mark and header."""
         if block.startswith(_BOM):
             block = block[len(_BOM) :]
-            self._offset = self._taken.start = len(_BOM)
+            self._offset = self._good.start = len(_BOM)
         head = head_of(block)
         shape = shape_of(head, whole=whole and len(block) <= len(head))
         if shape.rows:
-            found = recognise(self._event_type, shape, self._layouts, file=self._taken.source)
-            self._taken.recognised = found
-            self._commas = len(found.columns) - 1
-        self._taken.line_end = _line_end(block)
-        self._row = b"," * self._commas + self._taken.line_end
+            recognised = recognise(self._event_type, shape, self._layouts, file=self._good.source)
+            self._good.recognised = recognised
+            self._commas = len(recognised.columns) - 1
+        self._good.line_end = _line_end(block)
+        self._row = b"," * self._commas + self._good.line_end
         if shape.header:
             header, end, block = block.partition(b"\n")
             self._line = 1
             self._offset += len(header + end)
-            self._taken.removed.extend((1, len(header + end)))
+            self._good.dropped.add(1, len(header + end))
         return block
 
-    def _one_by_one(self, block: bytes) -> None:
+    def _take_lines(self, block: bytes) -> None:
         for line in io.BytesIO(block):
             self._line += 1
-            self._taken.lines += 1
+            self._good.all_lines += 1
             row = line.removesuffix(b"\n").removesuffix(b"\r")
             reason = self._why_not(row)
             if reason is None:
-                self._file.write(row + self._taken.line_end)
-                self._taken.good += 1
-                longer = len(line) - len(row) - len(self._taken.line_end)
+                self._output.write(row + self._good.line_end)
+                self._good.count += 1
+                longer = len(line) - len(row) - len(self._good.line_end)
                 if longer:
-                    self._taken.removed.extend((-self._line, longer))
+                    self._good.shortened.add(self._line, longer)
             else:
-                self._quarantine.add(self._taken.source, self._taken.generation, self._line, self._offset, reason, row)
-                self._taken.removed.extend((self._line, len(line)))
+                self._quarantine.add(self._good.source, self._good.generation, self._line, self._offset, reason, row)
+                self._good.dropped.add(self._line, len(line))
             self._offset += len(line)
 
     def _why_not(self, row: bytes) -> str | None:
@@ -326,8 +347,8 @@ class _Reader:
         return None
 
     def _is_marked(self, lines: bytes) -> bool:
-        """Whether they begin with a second mark, which whoever reads the good lines would take for the file's."""
-        return not self._taken.good and lines.startswith(_BOM)
+        """Return whether they begin with a second mark, which a reader of the good lines would take for the file's."""
+        return not self._good.count and lines.startswith(_BOM)
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -12,6 +12,9 @@ from ayla_provider.rows.duck import literal
 if TYPE_CHECKING:
     from types import TracebackType
 
+MAX_MALFORMED = 0.1
+"""The share of an hour's lines that may be malformed, by default."""
+
 _COLUMNS = {
     "source_object": "VARCHAR",
     "source_generation": "BIGINT",

@@ -28,16 +28,13 @@ from ayla_provider.errors import (
     AylaNotSettledError,
     AylaQuarantineError,
 )
-from ayla_provider.rows.duck import MEMORY
-from ayla_provider.rows.intake import Taken, take_in
-from ayla_provider.rows.parquet import FileBalance, duck, type_hour
-from ayla_provider.rows.quarantine import Quarantine
+from ayla_provider.rows.duck import MEMORY, connect
+from ayla_provider.rows.intake import GoodLines, fetch_good_lines
+from ayla_provider.rows.parquet import FileBalance, type_hour
+from ayla_provider.rows.quarantine import MAX_MALFORMED, Quarantine
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 log = logging.getLogger(__name__)
-
-MAX_MALFORMED = 0.1
-"""The share of an hour's lines that may be malformed by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +70,7 @@ class TypedArchive:
         max_malformed: float = MAX_MALFORMED,
     ) -> None:
         self._archive = archive
+        self._records = Records(archive)
         self._rows = rows
         self._layouts = layouts
         self._policy = policy or PrivacyPolicy()
@@ -89,7 +87,7 @@ class TypedArchive:
         :raises AylaQuarantineError: if too many lines are malformed
         :raises AylaError: if archive or rows can't be read or written
         """
-        manifest, _ = Records(self._archive).read_manifest(hour)
+        manifest, _ = self._records.read_manifest(hour)
         if manifest is None:
             raise AylaNotSettledError(
                 f"{hour} has no manifest in {self._archive.url}: it isn't copied "
@@ -155,9 +153,10 @@ class TypedArchive:
     ) -> TypedHourReport:
         hour = archived.hour
         parquet = folder / "rows.parquet"
-        with Quarantine(folder / "quarantine") as quarantine, duck(folder, self._memory) as connection:
-            taken = [
-                take_in(
+        duck = contextlib.closing(connect(memory=self._memory, folder=folder))
+        with Quarantine(folder / "quarantine") as quarantine, duck as connection:
+            files = [
+                fetch_good_lines(
                     self._archive,
                     file,
                     folder / f"{number}.csv",
@@ -167,9 +166,9 @@ class TypedArchive:
                 )
                 for number, file in enumerate(archived.files)
             ]
-            made = type_hour(connection, hour, taken, parquet, quarantine=quarantine, policy=self._policy)
+            balance = type_hour(connection, hour, files, parquet, quarantine=quarantine, policy=self._policy)
             kept = self._keep_quarantine(hour, quarantine, connection, folder / "quarantine.parquet")
-        lines = sum(one.lines for one in taken)
+        lines = sum(file.all_lines for file in files)
         self._refuse_too_many(hour, lines, quarantine, kept)
         path = typed.parquet_path(hour) if archived.files else ""
         stored_size, crc32c = _facts(parquet)
@@ -179,9 +178,9 @@ class TypedArchive:
             path=path,
             size=stored_size if path else 0,
             crc32c=crc32c if path else "",
-            columns=made.table.columns,
-            identity=made.table.identity,
-            files=tuple(_file(one, made.files[one.source]) for one in taken),
+            columns=balance.table.columns,
+            identity=balance.table.identity,
+            files=tuple(_typed_file(file, balance.files[file.source]) for file in files),
             quarantine=kept,
             privacy=dict(self._policy.treatments),
             written_at=datetime.now(UTC).isoformat(),
@@ -190,7 +189,7 @@ class TypedArchive:
         if path:
             self._put(self._rows, path, parquet, rows)
         self._put_text(typed.typed_manifest_path(hour), manifest.dumps())
-        news = self._news(hour, [one.recognised for one in taken if one.recognised])
+        news = self._news(hour, [file.recognised for file in files if file.recognised])
         return TypedHourReport(manifest, made=True, news=news)
 
     def _keep_quarantine(self, hour: ExportHour, quarantine: Quarantine, connection: Any, local: Path) -> str:
@@ -262,15 +261,15 @@ def _facts(local: Path) -> tuple[int, str]:
     return local.stat().st_size, checksum.base64
 
 
-def _file(one: Taken, balance: FileBalance) -> TypedFile:
-    found = one.recognised
+def _typed_file(file: GoodLines, balance: FileBalance) -> TypedFile:
+    recognised = file.recognised
     return TypedFile(
-        source=one.source,
-        generation=one.generation,
-        layout=found.layout.name if found else "",
-        columns=found.columns if found else (),
-        header=found.header if found else False,
-        lines=one.lines,
+        source=file.source,
+        generation=file.generation,
+        layout=recognised.layout.name if recognised else "",
+        columns=recognised.columns if recognised else (),
+        header=recognised.header if recognised else False,
+        lines=file.all_lines,
         loaded=balance.loaded,
         duplicates=balance.duplicates,
         quarantined=balance.quarantined,

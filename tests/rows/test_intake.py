@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -25,7 +26,8 @@ from ayla_provider.errors import (
     AylaWarehouseError,
 )
 from ayla_provider.rows import intake
-from ayla_provider.rows.parquet import duck, type_hour
+from ayla_provider.rows.duck import connect
+from ayla_provider.rows.parquet import type_hour
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.rows.typed_archive import TypedArchive
 from tests.rows.test_expressions import CONNECTION, typed
@@ -176,8 +178,8 @@ def test_no_message_and_no_log_quotes_a_cell(
 
 def test_what_duckdb_says_of_a_line_is_not_passed_on(tmp_path: Path) -> None:
     manifest = archive_hour(tmp_path / "archive", "connection", [b"\xef\xbb\xbf" + CONNECTION + b"\n"])
-    with Quarantine(tmp_path / "quarantine") as quarantine, duck(tmp_path) as connection:
-        taken = intake.take_in(
+    with Quarantine(tmp_path / "quarantine") as quarantine, closing(connect(folder=tmp_path)) as connection:
+        taken = intake.fetch_good_lines(
             FileDestination(tmp_path / "archive"),
             manifest.files[0],
             tmp_path / "good",

@@ -1,0 +1,45 @@
+"""Reads the fields of JSON documents, and refuses a field of another type: for manifests, receipts, and notes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+"""What reading a document raises if it isn't JSON, or not of the expected form."""
+
+
+def require(holds: bool, otherwise: str) -> None:
+    """
+    Check something about a document.
+
+    :raises ValueError: with the given text, if it doesn't hold
+    """
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def field(document: Any, name: str, kind: type[T]) -> T:
+    """
+    Return a field of a document.
+
+    :raises KeyError: if it is missing
+    :raises ValueError: if it isn't exactly of this type
+    """
+    value = document[name]
+    require(type(value) is kind, f"{name} is {type(value).__name__}, not {kind.__name__}")
+    return cast("T", value)
+
+
+def time_field(document: Any, name: str) -> datetime:
+    """
+    Return a field that is an ISO 8601 time with an offset: aware, UTC.
+
+    :raises KeyError: if it is missing
+    :raises ValueError: if it isn't such a time
+    """
+    time = datetime.fromisoformat(field(document, name, str))
+    require(time.tzinfo is not None, f"{name} has no time zone")
+    return time.astimezone(UTC)
