@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias
 
 from ayla_provider.domain.events import parse_event_type
+from ayla_provider.domain.paths import LAYOUTS
 
 if TYPE_CHECKING:
     from ayla_provider.domain.manifest import Manifest
@@ -56,7 +57,7 @@ def layout_asset(archive: str, event_type: str) -> Asset:
     :param archive: the destination's URL, exactly as in the task that copies
     :param event_type: in any spelling
     """
-    return Asset(uri=f"{archive.rstrip('/')}/_layouts/event_type={parse_event_type(event_type)}")
+    return Asset(uri=f"{archive.rstrip('/')}/{LAYOUTS}/event_type={parse_event_type(event_type)}")
 
 
 def layout_alias() -> AssetAlias:

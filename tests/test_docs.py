@@ -272,7 +272,7 @@ def test_a_query_of_a_page_about_tables_runs_and_finds_rows(query: str, loaded: 
 
 def test_the_receipt_of_the_example_is_one() -> None:
     (document,) = [block.values[0] for block in blocks("json") if block.id.startswith("docs/parquet.md")]
-    assert typed.loads(document, "the example").dumps() == document
+    assert typed.parse_typed_manifest(document, "the example").dumps() == document
     example = json.loads(document)
     fields = {*example, *(f"files[].{name}" for name in example["files"][0])} - {"files"}
     assert {name for name in fields if not mentions("docs/parquet.md", name)} == set()

@@ -21,7 +21,7 @@ def require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def field(document: Any, name: str, kind: type[T]) -> T:
+def typed_field(document: Any, name: str, kind: type[T]) -> T:
     """
     Return a field of a document.
 
@@ -40,6 +40,6 @@ def time_field(document: Any, name: str) -> datetime:
     :raises KeyError: if it is missing
     :raises ValueError: if it isn't such a time
     """
-    time = datetime.fromisoformat(field(document, name, str))
+    time = datetime.fromisoformat(typed_field(document, name, str))
     require(time.tzinfo is not None, f"{name} has no time zone")
     return time.astimezone(UTC)

@@ -19,6 +19,18 @@ MANIFESTS = "_manifests"
 FAILURES = "_failures"
 """The folder of the notes about hours that couldn't be copied."""
 
+TYPED_ROWS = "parquet"
+"""The folder of the typed rows, by default: next to the archive's event types."""
+
+TYPED_RECEIPTS = "_typed"
+"""The folder of the receipts of typed rows, next to their event types."""
+
+LAYOUTS = "_layouts"
+"""The folder of the lists of layouts that files have had, next to the typed rows' event types."""
+
+QUARANTINE = "_quarantine"
+"""The folder of the lines that couldn't be read. It is in the archive, because they are the vendor's bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:

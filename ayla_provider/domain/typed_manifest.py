@@ -1,4 +1,4 @@
-"""The receipt of one hour's typed rows, written last: from which files they were made, and what became of each line."""
+"""The receipt of an hour's typed rows, written last: the files they were made from, and what became of each line."""
 
 from __future__ import annotations
 
@@ -6,30 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.json_fields import UNREADABLE, require, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.paths import LAYOUTS, QUARANTINE, TYPED_RECEIPTS
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
 from ayla_provider.errors import AylaDestinationError
 
 FORMAT = "ayla-export-typed/1"
-
-PARQUET = "parquet"
-"""The folder of the typed rows, beside the event types of the archive."""
-
-TYPED = "_typed"
-"""The folder of the receipts, beside the event types of the typed rows."""
-
-QUARANTINE = "_quarantine"
-"""The folder of the lines that couldn't be read: in the archive, since they are the vendor's bytes."""
-
-LAYOUTS = "_layouts"
-"""The folder of what is known of the files' layouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +37,7 @@ class TypedFile:
     lines: int
     loaded: int
     duplicates: int
-    """Lines left out since another one of the hour says the same, or something newer of the same."""
+    """Lines left out because another line of the hour is the same, or newer with the same identity."""
     quarantined: int
 
 
@@ -60,16 +49,16 @@ class TypedManifest:
     version: str
     """See :func:`version_of`."""
     path: str
-    """Where the Parquet file stands, relative to the typed rows; empty if the hour has no files."""
+    """The Parquet file's path, relative to the typed rows; empty if the hour has no files."""
     size: int
     """Bytes of the Parquet file."""
     crc32c: str
-    """Of the Parquet file: base64 of the big-endian CRC32C."""
+    """The Parquet file's checksum: base64 of the big-endian CRC32C."""
     columns: tuple[Column, ...]
     identity: str | None
     files: tuple[TypedFile, ...]
     quarantine: str
-    """Where the malformed lines stand, relative to the archive; empty if there are none."""
+    """The path of the malformed lines, relative to the archive; empty if there are none."""
     privacy: Mapping[str, str]
     """The policy that was applied: column to its treatment."""
     written_at: str
@@ -98,18 +87,19 @@ class TypedManifest:
 
     @property
     def table(self) -> Table:
-        """The table that the rows are of."""
+        """The rows' table."""
         return table_like(self.hour.event_type, self.columns, self.identity)
 
     def dumps(self) -> str:
-        """Return it as JSON text: the inverse of :func:`loads`."""
+        """Return the receipt as JSON text: the inverse of :func:`parse_typed_manifest`."""
         document = {
             "format": FORMAT,
             "event_type": self.hour.event_type,
             "hour": self.hour.start.isoformat(),
             **{name: value for name, value in asdict(self).items() if name != "hour"},
             "columns": [
-                {"name": one.name, "type": one.type.value, "description": one.description} for one in self.columns
+                {"name": column.name, "type": column.type.value, "description": column.description}
+                for column in self.columns
             ],
             "lines": self.lines,
             "rows": self.rows,
@@ -117,58 +107,69 @@ class TypedManifest:
             "quarantined": self.quarantined,
             "privacy": dict(self.privacy),
         }
-        # The files last, since they are what grows.
+        # The files last, because they are the long part.
         document["files"] = document.pop("files")
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def loads(text: str | bytes, where: str) -> TypedManifest:
+def parse_typed_manifest(text: str | bytes, where: str) -> TypedManifest:
     """
-    Return the receipt that a JSON text holds.
+    Return the receipt in a JSON text: the inverse of :meth:`TypedManifest.dumps`.
 
-    :param where: its URL, for the error
-    :raises AylaDestinationError: if the text is no receipt of this format
+    :param where: the receipt's URL, for the error
+    :raises AylaDestinationError: if the text isn't a valid receipt of this format
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        if document["format"] != FORMAT:
-            raise ValueError(f"its format is {document['format']!r}")
-        files = tuple(TypedFile(**{**file, "columns": tuple(file["columns"])}) for file in document["files"])
-        columns = tuple(Column(one["name"], ColumnType(one["type"]), one["description"]) for one in document["columns"])
+        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        identity = document["identity"]
         return TypedManifest(
-            **{name: document[name] for name in _PLAIN},
-            hour=ExportHour(document["event_type"], datetime.fromisoformat(document["hour"]).astimezone(UTC)),
-            columns=columns,
-            files=files,
+            hour=ExportHour(EventType(typed_field(document, "event_type", str)), time_field(document, "hour")),
+            version=typed_field(document, "version", str),
+            path=typed_field(document, "path", str),
+            size=typed_field(document, "size", int),
+            crc32c=typed_field(document, "crc32c", str),
+            columns=tuple(map(_column, typed_field(document, "columns", list))),
+            identity=None if identity is None else typed_field(document, "identity", str),
+            files=tuple(map(_file, typed_field(document, "files", list))),
+            quarantine=typed_field(document, "quarantine", str),
+            privacy=typed_field(document, "privacy", dict),
+            written_at=typed_field(document, "written_at", str),
+            written_by=typed_field(document, "written_by", dict),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise AylaDestinationError(
-            f"{where} is no receipt of format {FORMAT} ({type(error).__name__}: {error}). Move it away and clear the "
-            "task: the hour is then typed anew."
+            f"{where} isn't a valid receipt of format {FORMAT} ({type(error).__name__}: {error}). Move it away and "
+            "clear the task: the hour is then typed again."
         ) from error
 
 
-_PLAIN = (
-    "version",
-    "path",
-    "size",
-    "crc32c",
-    "identity",
-    "quarantine",
-    "privacy",
-    "written_at",
-    "written_by",
-)
-"""The fields that JSON holds as they are."""
+def _column(document: Any) -> Column:
+    column_type = ColumnType(typed_field(document, "type", str))
+    return Column(typed_field(document, "name", str), column_type, typed_field(document, "description", str))
+
+
+def _file(document: Any) -> TypedFile:
+    return TypedFile(
+        source=typed_field(document, "source", str),
+        generation=typed_field(document, "generation", int),
+        layout=typed_field(document, "layout", str),
+        columns=tuple(typed_field(document, "columns", list)),
+        header=typed_field(document, "header", bool),
+        lines=typed_field(document, "lines", int),
+        loaded=typed_field(document, "loaded", int),
+        duplicates=typed_field(document, "duplicates", int),
+        quarantined=typed_field(document, "quarantined", int),
+    )
 
 
 REVISION = 1
-"""Raised where the same files become other rows than before; hours that were loaded then count as changed."""
+"""Increase it when the same files give other rows than before. Loaded hours then count as changed."""
 
 
 def version_of(manifest: Manifest, recipe: str = "") -> str:
     """
-    Return what names an hour's content: the same for the same files of the archive, treated alike.
+    Return the identifier of an hour's content: the same for the same files of the archive, treated in the same way.
 
     :param recipe: see :func:`recipe_of`
     """
@@ -179,9 +180,9 @@ def version_of(manifest: Manifest, recipe: str = "") -> str:
 
 def recipe_of(event_type: EventType, policy: PrivacyPolicy, layouts: Iterable[ColumnLayout]) -> str:
     """
-    Return what names how users want the files of an event type treated; empty if they said nothing about it.
+    Return the identifier of how users want the files of an event type treated; empty without a wish.
 
-    :param layouts: those that files may have, of which the declared ones count
+    :param layouts: the layouts that files may have; only the declared ones count
     """
     own = [layout for layout in layouts if layout.event_type == event_type and layout not in COLUMN_LAYOUTS]
     declared = hashlib.sha256(repr(own).encode()).hexdigest()[:8] if own else ""
@@ -189,25 +190,25 @@ def recipe_of(event_type: EventType, policy: PrivacyPolicy, layouts: Iterable[Co
 
 
 def same_files(version: str, manifest: Manifest) -> bool:
-    """Whether a version is of the files that a manifest has, however users wanted them treated."""
+    """Return whether a version is of a manifest's files, however users want them treated."""
     return version.partition("-")[0] == version_of(manifest)
 
 
 def typed_manifest_path(hour: ExportHour) -> str:
-    """Return where the receipt of an hour stands, relative to the typed rows."""
-    return f"{TYPED}/{hour.partition}.json"
+    """Return the path of an hour's receipt, relative to the typed rows."""
+    return f"{TYPED_RECEIPTS}/{hour.partition}.json"
 
 
 def parquet_path(hour: ExportHour) -> str:
-    """Return where the typed rows of an hour stand, relative to the typed rows."""
+    """Return the path of an hour's Parquet file, relative to the typed rows."""
     return f"{hour.partition}/rows.parquet"
 
 
 def quarantine_path(hour: ExportHour) -> str:
-    """Return where the malformed lines of an hour stand, relative to the archive."""
+    """Return the path of an hour's malformed lines, relative to the archive."""
     return f"{QUARANTINE}/{hour.partition}.parquet"
 
 
 def layouts_path(event_type: EventType) -> str:
-    """Return where it stands which layouts an event type's files have had, relative to the typed rows."""
+    """Return the path of the list of layouts that an event type's files have had, relative to the typed rows."""
     return f"{LAYOUTS}/event_type={event_type}.json"

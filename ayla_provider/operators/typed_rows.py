@@ -16,6 +16,7 @@ from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import layout_alias, layout_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.paths import TYPED_ROWS
 from ayla_provider.domain.units import size_text
 from ayla_provider.errors import AylaQuarantineError
 from ayla_provider.links import AylaParquetLink, AylaQuarantineLink
@@ -83,9 +84,7 @@ class AylaTypedRowsOperator(BaseOperator):
     @property
     def rows_url(self) -> str:
         """Where the typed rows go."""
-        from ayla_provider.domain.typed_manifest import PARQUET
-
-        return self.parquet or f"{self.archive.rstrip('/')}/{PARQUET}"
+        return self.parquet or f"{self.archive.rstrip('/')}/{TYPED_ROWS}"
 
     @cached_property
     def typed(self) -> TypedArchive:

@@ -27,8 +27,7 @@ FILES = st.builds(TypedFile, TEXT, COUNTS, TEXT, st.tuples(TEXT, TEXT), st.boole
 COLUMNS = st.builds(Column, TEXT, st.sampled_from(ColumnType), TEXT)
 RECEIPTS = st.builds(
     TypedManifest,
-    event_type=TEXT,
-    hour=st.datetimes(timezones=st.just(UTC)),
+    hour=st.builds(ExportHour, TEXT, st.datetimes(timezones=st.just(UTC))),
     version=TEXT,
     path=TEXT,
     size=COUNTS,
@@ -45,8 +44,8 @@ RECEIPTS = st.builds(
 
 @given(RECEIPTS)
 def test_a_receipt_is_read_as_it_was_written(receipt: TypedManifest) -> None:
-    assert typed.loads(receipt.dumps(), "x") == receipt
-    assert typed.loads(receipt.dumps().encode(), "x") == receipt
+    assert typed.parse_typed_manifest(receipt.dumps(), "x") == receipt
+    assert typed.parse_typed_manifest(receipt.dumps().encode(), "x") == receipt
     document = json.loads(receipt.dumps())
     assert (document["lines"], document["rows"]) == (receipt.lines, receipt.rows)
 
@@ -71,7 +70,7 @@ def ready(folder: Path) -> tuple[TypedArchive, TypedManifest, Path, Path]:
 def test_a_broken_receipt_is_told_with_its_place(tmp_path: Path, broken: bytes) -> None:
     archive, _, receipt, _ = ready(tmp_path)
     receipt.write_bytes(broken)
-    with pytest.raises(AylaDestinationError, match=r"hour=07\.json is no receipt .* Move it away") as told:
+    with pytest.raises(AylaDestinationError, match=r"hour=07\.json isn't a valid receipt .* Move it away") as told:
         archive.ensure(ExportHour("connection", HOUR), {})
     assert f"file://{receipt}" in str(told.value)
     receipt.unlink()
@@ -85,8 +84,8 @@ def test_a_receipt_that_lacks_something_is_told(tmp_path: Path, field: str) -> N
     for broken in ({k: v for k, v in document.items() if k != field}, document | {field: 5}):
         if field in ("version", "identity") and field in broken:
             continue
-        with pytest.raises(AylaDestinationError, match="is no receipt"):
-            typed.loads(json.dumps(broken), "x")
+        with pytest.raises(AylaDestinationError, match="isn't a valid receipt"):
+            typed.parse_typed_manifest(json.dumps(broken), "x")
 
 
 def test_what_was_made_is_left_as_it_is(tmp_path: Path) -> None:
@@ -133,5 +132,5 @@ def test_an_hour_without_files_has_a_receipt_and_no_rows(tmp_path: Path) -> None
     with archive.fetched(made.manifest) as local:
         assert local is None
     assert not archive.ensure(ExportHour("connection", HOUR), {}).made
-    later = datetime(2026, 11, 1, 8, tzinfo=UTC)
-    assert archive.loaded("connection", [HOUR, later]) == {HOUR: "empty"}
+    hours = [ExportHour("connection", HOUR), ExportHour("connection", datetime(2026, 11, 1, 8, tzinfo=UTC))]
+    assert archive.loaded(hours) == {hours[0]: "empty"}

@@ -112,7 +112,7 @@ def test_an_hour_in_a_bucket_is_typed_there(tmp_path: Path, bucket: Destination)
     with pytest.raises(AylaDestinationError, match=r"f0\.csv in the archive has .* its manifest says"):
         archive.ensure(ExportHour("datapoint", HOUR), {})
     assert again.revision == 2
-    assert archive.loaded("datapoint", [HOUR]) == {HOUR: report.manifest.version}
+    assert archive.loaded([report.manifest.hour]) == {report.manifest.hour: report.manifest.version}
 
 
 def test_a_receipt_that_was_written_but_whose_answer_is_lost_is_a_good_one(tmp_path: Path) -> None:
