@@ -72,7 +72,7 @@ class Run:
 
 
 def is_quiet(run: Run, cloud: LocalCloud, *secrets: str) -> bool:
-    """Whether no secret stands in what was printed."""
+    """Return whether the output contains no secret."""
     return not any(secret in run.out + run.err for secret in [*cloud.secrets, *secrets])
 
 
@@ -212,7 +212,7 @@ def test_a_credentials_service_that_refuses_an_admin_isnt_taken_for_a_wrong_role
     assert "acs_url" in run.advice("credentials service")
 
 
-def test_a_refused_sign_in_is_told_again_but_not_tried_again(
+def test_a_refused_sign_in_is_reported_again_but_not_tried_again(
     fleet: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connect(monkeypatch, fleet, password="wrong-password")
@@ -458,7 +458,7 @@ def shell(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_in_a_shell_stdout_is_json_alone_whatever_airflow_has_to_say(fleet: LocalCloud, tmp_path: Path) -> None:
+def test_in_a_shell_stdout_is_json_alone_even_if_airflow_logs(fleet: LocalCloud, tmp_path: Path) -> None:
     # A home without a database, of which Airflow complains at length.
     run = shell("check", "--json", AIRFLOW_HOME=str(tmp_path), AIRFLOW__LOGGING__LOGGING_LEVEL="DEBUG")
     assert run.returncode == 0, run.stdout

@@ -88,7 +88,7 @@ def test_the_first_rows_are_shown_typed(tmp_path: Path, capsys: pytest.CaptureFi
     assert {row["status"] for row in sample} <= {"Online", "Offline"}
 
 
-def test_without_duckdb_all_else_is_told(
+def test_without_duckdb_everything_else_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
@@ -161,9 +161,7 @@ def test_an_event_type_of_ones_own_is_found_by_its_folder(tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n", ",".join(CONNECTION_6.columns).encode()])
-def test_a_file_without_rows_has_nothing_to_tell(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes
-) -> None:
+def test_a_file_without_rows_has_no_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes) -> None:
     path = put(tmp_path, "event_type=connection/a.csv", data)
     run = Run(capsys, path)
     assert run.status == 1
@@ -184,7 +182,7 @@ def test_a_file_without_rows_has_nothing_to_tell(
         (["a.csv", "--layouts", "layouts.json"], "layouts, declaration 1: unknown field"),
     ],
 )
-def test_what_cant_be_read_is_told_with_another_exit_status(
+def test_what_cant_be_read_is_an_error_with_another_exit_status(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -202,7 +200,7 @@ def test_what_cant_be_read_is_told_with_another_exit_status(
     assert run.out == ""
 
 
-def test_wrong_usage_is_told_as_by_the_other_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_ends_as_with_the_other_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["inspect"])
     assert left.value.code == 2

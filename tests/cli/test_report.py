@@ -96,8 +96,8 @@ def put_one_of_each(cloud: LocalCloud) -> list[str]:
 def test_each_hour_has_its_state_and_what_it_lacks(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = put_one_of_each(cloud)
     run = Run(capsys, *arguments)
-    told = [(row["state"], row["files"], row["bytes"], row["lag_seconds"], row["gap"]) for row in run.hours]
-    assert told == [
+    rows = [(row["state"], row["files"], row["bytes"], row["lag_seconds"], row["gap"]) for row in run.hours]
+    assert rows == [
         ("landed", 1, 5, 1800, None),
         ("late", 1, 3, 94680, None),
         ("empty", 0, 0, None, None),
@@ -241,7 +241,7 @@ def test_by_default_the_last_two_days_of_the_documented_event_types_and_of_what_
     assert run.status == 1
 
 
-def test_why_a_copy_failed_is_told(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_reason_of_a_failed_copy_is_shown(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
     put_hour(cloud, "Datapoint", after(0))
     put_hour(cloud, "Datapoint", after(1))
     copy(after(0))
@@ -341,7 +341,7 @@ def test_a_listing_that_repeats_a_secret_doesnt_get_it_printed(
     assert not any(secret in run.err for secret in cloud.secrets)
 
 
-def test_who_waits_at_a_terminal_sees_how_far_it_is(
+def test_a_person_at_a_terminal_sees_the_progress(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     put_hour(cloud, "Datapoint", HOUR)
@@ -367,7 +367,7 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_in_a_shell_stdout_is_json_alone_whatever_airflow_has_to_say(cloud: LocalCloud, tmp_path: Path) -> None:
+def test_in_a_shell_stdout_is_json_alone_even_if_airflow_logs(cloud: LocalCloud, tmp_path: Path) -> None:
     arguments = " ".join(put_one_of_each(cloud))
     # A home without a database, of which Airflow complains at length.
     env = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
@@ -424,7 +424,7 @@ def test_what_is_no_time_is_refused_with_the_ways_to_write_one(text: str) -> Non
     ("minutes", "text"),
     [(0, "0 min"), (-3, "-3 min"), (26.4, "26 min"), (119.4, "119 min"), (119.6, "2.0 h"), (1578, "26.3 h")],
 )
-def test_a_lag_is_told_in_minutes_or_hours(minutes: float, text: str) -> None:
+def test_a_lag_is_shown_in_minutes_or_hours(minutes: float, text: str) -> None:
     assert lag_text(timedelta(minutes=minutes)) == text
 
 
@@ -486,7 +486,7 @@ def test_a_row_is_one_line_that_begins_with_hour_event_type_and_state(row: Row) 
     assert json.loads(json.dumps(row.document()))["state"] == row.state.value
 
 
-def test_a_note_on_what_the_source_showed_once_is_not_told() -> None:
+def test_a_note_on_what_the_source_showed_once_is_not_shown() -> None:
     status = HourStatus(ExportHour("datapoint", HOUR), HourState.LANDED)
     noted = note(None, status, AylaError("why"), now=NOW, written_by={})
     assert Row.of(HourCoverage(status, None, note=noted)).failure is noted

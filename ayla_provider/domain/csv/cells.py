@@ -134,7 +134,7 @@ _GUESSES: tuple[tuple[CellKind, _Test], ...] = (
     # Stricter than the test of a column that is known to be base64.
     (CellKind.BASE64, _is_encoded_text),
 )
-"""The kinds that can be told by the cells alone. The first that fits counts."""
+"""The kinds that the cells alone can show. The first that fits counts."""
 
 _KIND_OF_TYPE = {
     ColumnType.TEXT: CellKind.TEXT,

@@ -130,7 +130,7 @@ heads = names | st.sampled_from(["Größe", "x y", "X_Y", "7", "column_2", "", "
 
 @st.composite
 def tables(draw: st.DrawFn) -> bytes:
-    """Files of whatever columns, with a header or without."""
+    """Files of any columns, with a header or without."""
     width = draw(st.integers(1, 9))
     rows = draw(st.lists(st.lists(cell, min_size=width, max_size=width), min_size=1, max_size=4))
     header = draw(st.lists(heads, min_size=max(1, width - 1), max_size=width + 1)) if draw(st.booleans()) else None
@@ -152,7 +152,7 @@ def is_recognised_by_its_draft(event_type: str, data: bytes) -> None:
 @given(st.sampled_from([*EVENT_TYPES, "activation"]), tables())
 @example("connection", b"dsn,dsn,column_2\r\n,\r\n")
 @example("connection", b"column_2,(dBm)\r\n,\r\n")
-def test_a_draft_of_whatever_file_can_be_declared_and_recognises_it(event_type: str, data: bytes) -> None:
+def test_a_draft_of_any_file_can_be_declared_and_recognises_it(event_type: str, data: bytes) -> None:
     is_recognised_by_its_draft(event_type, data)
 
 

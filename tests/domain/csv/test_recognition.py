@@ -57,7 +57,7 @@ def test_rows_of_every_layout_are_recognised_from_one_row_on(
 
 
 @given(layouts, seeds, counts, st.booleans(), ends, st.booleans())
-def test_a_header_names_the_columns_in_whatever_order(
+def test_a_header_names_the_columns_in_any_order(
     layout: ColumnLayout, seed: int, count: int, iso: bool, end: str, mark: bool
 ) -> None:
     rng = random.Random(seed)
@@ -110,7 +110,7 @@ def test_a_name_in_a_header_that_is_taken_gives_way(name: str) -> None:
 
 
 @given(seeds, counts, st.booleans())
-def test_two_layouts_of_as_many_columns_are_told_apart(seed: int, count: int, iso: bool) -> None:
+def test_two_layouts_of_as_many_columns_are_distinguished(seed: int, count: int, iso: bool) -> None:
     for layout, other in ((DATAPOINT_17, DATAPOINT_17_2018), (DATAPOINT_17_2018, DATAPOINT_17)):
         data = csv(Rows(layout, seed, iso=iso).rows(count))
         assert recognised("datapoint", data).layout == layout
@@ -118,10 +118,10 @@ def test_two_layouts_of_as_many_columns_are_told_apart(seed: int, count: int, is
 
 
 @given(layouts, seeds, counts, st.data())
-def test_a_column_put_in_isnt_taken_for_the_one_that_stood_there(
+def test_a_column_put_in_isnt_taken_for_the_one_that_was_there(
     layout: ColumnLayout, seed: int, count: int, data: st.DataObject
 ) -> None:
-    # Behind the last column that can be told from the new one, it is as a new one at the end.
+    # After the last column that differs in kind from the new one, it counts as a new one at the end.
     at = data.draw(st.integers(0, len(layout.columns) - 1))
     rows = [[*row[:at], "{}", *row[at:]] for row in Rows(layout, seed, iso=False).rows(count)]
     try:
@@ -180,11 +180,11 @@ def test_the_error_says_what_was_found_and_what_to_do_but_no_value(
     rows = [[f'"{cell}"' if quoted else cell for cell in row] for row in rows]
     names = [["a secret name", *layout.columns[1:]]] if header else []
     said = why_not(layout.event_type, csv([*names, *rows]))
-    told = "Online, Offline, input, output, true, false, string, " + ", ".join(
+    allowed = "Online, Offline, input, output, true, false, string, " + ", ".join(
         f"{one.name} {one.columns}" for one in COLUMN_LAYOUTS
     )
     for cell in {cell.strip('"').strip() for row in [*names, *rows] for cell in row}:
-        if len(cell) > 3 and cell not in told:
+        if len(cell) > 3 and cell not in allowed:
             assert cell not in said
     for part in (
         layout.event_type,
