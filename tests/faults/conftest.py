@@ -11,6 +11,7 @@ from ayla_provider.local_cloud import LocalCloud, listing
 from tests.faults.hour import put_files
 from tests.faults.scene import GENEROUS, Scene, shorten
 from tests.faults.tcp_gate import Gate
+from tests.support.fixtures import answering  # noqa: F401 - a fixture, found by its name
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,8 @@ from ayla_provider.source.gcs import GcsSource
 from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.transport.http import HttpClient
 from tests.source.test_sign_in import tls_of
-from tests.support import ayla as parts
 from tests.support.web_server import Answering
 
-answering = parts.answering
 MIB = 1024 * 1024
 
 

@@ -25,11 +25,9 @@ from ayla_provider.transport.http import HttpClient
 from ayla_provider.transport.network import Network, configure
 from tests.local_cloud.proxy import Seen, proxy
 from tests.source.test_sign_in import tls_of
-from tests.support import ayla as parts
 from tests.support.client import provider_of, requests_of, settings_of
 from tests.support.web_server import Answering
 
-answering = parts.answering
 StartServer = Callable[..., Answering]
 TIMEOUT = (5.0, 5.0)
 PASSWORD = "p@ss/w%rd"
