@@ -381,7 +381,9 @@ def test_a_manifest_that_another_run_committed_meanwhile_is_not_overwritten(
         run = pool.submit(take_in, archive, export, 2)
         while not slow.fired and not run.done():
             threading.Event().wait(0.01)
-        take_in(Archive(place.destination), export, 2)
+        # The clock of the tests is fixed, so the manifests differ only in the name of the run.
+        other = Archive(place.destination)
+        other.take_in(export, hours_at(2), RULE, written_by={"run_id": "another"})
         committed = place.everything()[manifest_of(2)]
         with pytest.raises(AylaConflictError, match=r"hour=02\.json"):
             run.result()
