@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from google.cloud import storage
 from google.oauth2 import service_account
-from ayla_provider.archive import coverage
+from ayla_provider.archive import compare
 from ayla_provider.archive.archive import Archive
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.archive.gcs import GcsDestination
@@ -35,6 +35,7 @@ from ayla_provider.archive.compare import reconcile
 from ayla_provider.source.settings import AylaSettings
 from ayla_provider.source.export import Export
 from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hour import ExportHour
 
 def peak():
     # Not what getrusage says, which counts the parent's memory at the start.
