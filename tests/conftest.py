@@ -1,4 +1,4 @@
-"""What all tests share. Airflow reads its settings when it is first imported, so they stand here, ahead of that."""
+"""What all tests share. Airflow reads its settings when it is first imported, so they must be set here, before that."""
 
 from __future__ import annotations
 

@@ -209,18 +209,18 @@ def test_each_fault_of_the_local_cloud_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("made", TO_TABLES, ids=lambda made: made.__name__)
 def test_each_argument_of_the_operators_to_tables_is_told(made: type) -> None:
-    told = read("docs/warehouse.md")
+    described = read("docs/warehouse.md")
     assert mentions("docs/warehouse.md", made.__name__)
     names = all_arguments_of(made)
     assert len(names) > 5
-    assert {name for name in names if not re.search(rf"^\|.*`{name}`.*\|", told, re.MULTILINE)} == set()
+    assert {name for name in names if not re.search(rf"^\|.*`{name}`.*\|", described, re.MULTILINE)} == set()
 
 
 def test_no_argument_of_an_operator_to_tables_is_told_that_none_has() -> None:
     sections = read("docs/warehouse.md").partition("## Arguments of a load")[2].partition("## Result")[0]
     cells = [cell for row in re.findall(r"^\|.*$", sections, re.MULTILINE) for cell in row.split("|")[1:3]]
-    told = {name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)}
-    assert told == {name for made in TO_TABLES for name in all_arguments_of(made)}
+    described = {name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)}
+    assert described == {name for made in TO_TABLES for name in all_arguments_of(made)}
 
 
 @pytest.mark.parametrize("table", [LEDGER, *TABLES.values()], ids=lambda table: table.event_type)
@@ -282,11 +282,11 @@ def test_each_personal_column_and_each_treatment_is_told() -> None:
     known = [*(column for table in TABLES.values() for column in table.columns), RESOURCE_TAGS]
     personal = {column.name for column in known if column.personal}
     section = read("docs/privacy.md").partition("## What can identify a person")[2].partition("\n## ")[0]
-    told = {
+    described = {
         name for cell in re.findall(r"^\| (.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
     }
-    assert personal <= told
-    assert told <= {column.name for column in known}
+    assert personal <= described
+    assert described <= {column.name for column in known}
     assert {one for one in Treatment if f"| `{one.value}` |" not in read("docs/privacy.md")} == set()
 
 

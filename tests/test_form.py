@@ -61,9 +61,9 @@ def test_the_browser_gets_the_fields_in_their_order(browser_sees: tuple[dict[str
     for name, field in CONNECTION_FIELDS.items():
         shown, schema = fields[name], field["schema"]
         # Some versions say null where others say nothing, or the default here too.
-        told = {key: value for key, value in shown["schema"].items() if value is not None and key != "default"}
+        described = {key: value for key, value in shown["schema"].items() if value is not None and key != "default"}
         expected = {"title": field["label"]} | {key: value for key, value in schema.items() if key != "default"}
-        assert told == expected, name
+        assert described == expected, name
         assert shown["value"] == schema.get("default"), name
         assert shown["description"] == field["description"], name
 
@@ -71,13 +71,13 @@ def test_the_browser_gets_the_fields_in_their_order(browser_sees: tuple[dict[str
 def test_the_browser_gets_what_is_hidden_relabelled_and_exemplified(
     browser_sees: tuple[dict[str, Any], list[str]],
 ) -> None:
-    told = behaviour()
+    described = behaviour()
     columns = {"description": "description", "schema": "url_schema", "host": "host", "port": "port"}
     for column, key in (columns | {"login": "login", "password": "password"}).items():
         expected = {
-            "hidden": column in told["hidden-fields"],
-            "title": told["relabeling"].get(column),
-            "placeholder": told["placeholders"].get(column),
+            "hidden": column in described["hidden-fields"],
+            "title": described["relabeling"].get(column),
+            "placeholder": described["placeholders"].get(column),
         }
         shown = browser_sees[0]["standard_fields"][key]
         assert shown == (expected if any(expected.values()) else None), column
@@ -131,12 +131,12 @@ def test_the_hook_says_what_the_metadata_says(wtforms: dict[str, type[Field]]) -
 
 
 def test_the_hook_says_how_the_form_looks_as_the_metadata_does() -> None:
-    told = AylaHook.get_ui_field_behaviour()
-    assert told == {
+    described = AylaHook.get_ui_field_behaviour()
+    assert described == {
         "hidden_fields": behaviour()["hidden-fields"],
         "relabeling": behaviour()["relabeling"],
         "placeholders": behaviour()["placeholders"],
     }
     # Airflow changes what it is given.
-    told["placeholders"].clear()
+    described["placeholders"].clear()
     assert AylaHook.get_ui_field_behaviour()["placeholders"]

@@ -185,9 +185,9 @@ def test_a_privacy_policy_reaches_tables_and_leaves_no_trace_of_what_it_hides(
     assert dsn == hmac.new(key.encode(), b"LC000X000000001", hashlib.sha256).hexdigest()
     columns = [name for (name,) in ask(tmp_path, "select column_name from duckdb_columns()")]
     assert "user_uuid" not in columns
-    told = "".join(capsys.readouterr())
-    assert "LC000X000000001" not in told
-    assert key not in told
+    output = "".join(capsys.readouterr())
+    assert "LC000X000000001" not in output
+    assert key not in output
     for file in [*(tmp_path / "archive" / "parquet").rglob("*"), tmp_path / "ayla.duckdb"]:
         if file.is_file():
             assert b"LC000X000000001" not in file.read_bytes(), file

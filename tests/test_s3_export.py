@@ -160,7 +160,7 @@ def test_an_export_that_moved_to_cloud_storage_is_one_series_of_hours(
 
     with LocalCloud() as cloud:
         connect_to_cloud(monkeypatch, cloud)
-        # The second hour stands in both buckets, as if it had been taken along.
+        # The second hour is in both buckets, as if it had been moved along.
         put_hour(cloud, "Connection", hours[1], moved, "Events.csv")
         put_hour(cloud, "Connection", hours[2], new, "Events.csv")
         put_hour(cloud, "Connection", hours[3], new.replace(b"Online", b"Offline"), "Events.csv")

@@ -35,9 +35,9 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
     simulation: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert report(simulation) == 0
-    told = capsys.readouterr().out
-    assert "\nOK: archive and manifests equal the answer key" in told
-    assert all(simulation.faults.happened[kind] for kind in DESCRIPTIONS), told
+    output = capsys.readouterr().out
+    assert "\nOK: archive and manifests equal the answer key" in output
+    assert all(simulation.faults.happened[kind] for kind in DESCRIPTIONS), output
     assert simulation.customer.repaired
     assert simulation.customer.counts["given up"]
     assert simulation.customer.counts["copies failed"]
@@ -78,9 +78,9 @@ def test_the_simulation_notices_what_is_lost_changed_or_too_much(
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink() if data is None else place.write_bytes(data)
         assert report(simulation) == 1
-        told = capsys.readouterr().out
-        assert named in told, (path, told)
-        assert "\nFAILED: seed 2, " in told
+        output = capsys.readouterr().out
+        assert named in output, (path, output)
+        assert "\nFAILED: seed 2, " in output
         simulation.customer.copies.clear()  # the repair that the reconcile asked for
         if path in archive:
             place.write_bytes(archive[path])
@@ -114,9 +114,9 @@ def test_the_soak_notices_a_process_that_holds_more_and_more() -> None:
     for _ in range(8):
         workers.run([task])
         samples += [sample(pid) for pid in workers.pids]
-    told = "\n".join(grown("the worker", samples))
+    output = "\n".join(grown("the worker", samples))
     for number in ("memory", "open files", "threads"):
-        assert f"{number} grew from" in told
+        assert f"{number} grew from" in output
     assert workers.end() == []
 
 

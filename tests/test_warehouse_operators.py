@@ -83,7 +83,7 @@ class Server:
         self.sql("select pg_reload_conf()")
 
     def connection(self, **changes: Any) -> str:
-        """A connection of Airflow's, as it stands in the environment."""
+        """A connection of Airflow's, as in the environment."""
         fields = {"conn_type": "postgres", "host": self.home, "schema": "postgres", "login": "careful"}
         return json.dumps(fields | {"password": PASSWORD} | changes)
 
@@ -200,7 +200,7 @@ def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[bigquery_service.Service
     """A service that Google's client is led to, and two connections whose key a local cloud takes."""
     with bigquery_service.serving() as service, LocalCloud() as cloud:
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", service.url)
-        # Google's library looks up at Google where a key may be used, whatever the key.
+        # Google's library asks Google where a key may be used, for any key.
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
         connection = cloud.google_connection()
         for project in ("acme", "another"):

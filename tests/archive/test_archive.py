@@ -68,7 +68,7 @@ def manifest(place: Place, hour: int) -> dict[str, Any]:
 
 
 def entries(place: Place, hour: int) -> dict[str, str]:
-    """Return the paths of the files that a manifest states, by source, each checked against what stands there."""
+    """Return the paths of the files that a manifest states, by source, each checked against the archive."""
     everything = place.everything()
     files = manifest(place, hour)["files"]
     for file in files:
@@ -149,9 +149,9 @@ def test_a_long_copy_says_how_far_it_is(
     caplog.set_level("INFO")
     put(cloud, 2, "a.csv", b"x" * 3_000_000)
     take_in(archive, export, 2)
-    told = [message for message in caplog.messages if " done, " in message]
-    assert told[-1].startswith("datapoint 2024-05-09 02:00 UTC: 0 of 1 file done, 3.0 MB copied of 3.0 MB, ")
-    assert len(told) > 1
+    progress = [message for message in caplog.messages if " done, " in message]
+    assert progress[-1].startswith("datapoint 2024-05-09 02:00 UTC: 0 of 1 file done, 3.0 MB copied of 3.0 MB, ")
+    assert len(progress) > 1
 
 
 def test_files_that_stand_there_without_a_manifest_are_verified_and_not_moved(

@@ -41,7 +41,7 @@ def workers(cloud: LocalCloud, place: Place, tmp_path_factory: pytest.TempPathFa
 
 
 def put_files(cloud: LocalCloud, **sizes: int) -> dict[str, bytes]:
-    """Put files into an hour, and return what must stand in the archive."""
+    """Put files into an hour, and return what the archive must contain."""
     contents = {f"{name}.csv": SeededContent(name, size) for name, size in sizes.items()}
     for name, content in contents.items():
         put(cloud, 2, name, content)
@@ -49,7 +49,7 @@ def put_files(cloud: LocalCloud, **sizes: int) -> dict[str, bytes]:
 
 
 def is_complete(place: Place, files: dict[str, bytes]) -> bool:
-    """Whether the files and a manifest of just them stand there, and nothing else."""
+    """Whether the archive has the files, a manifest of exactly these, and nothing else."""
     everything = place.everything()
     manifest: dict[str, Any] = json.loads(everything.pop(MANIFEST))
     stated = {entry["path"]: entry["size"] for entry in manifest["files"]}
@@ -103,7 +103,7 @@ def test_two_processes_that_copy_one_hour_at_once_leave_a_whole_one(
     assert len(vendor) == 2 * len(files), "both were at it"
     errors = [result for _, result in done if result.error]
     assert len(errors) <= 1
-    # Several failures of different files are told as one.
+    # Several failures of different files are reported as one.
     assert all(result.error == "AylaConflictError" and result.retryable for result in errors)
     assert is_complete(place, files)
     assert json.loads(place.everything()[MANIFEST])["revision"] == 1

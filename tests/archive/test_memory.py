@@ -79,10 +79,10 @@ print(json.dumps({"hours": found.hours, "gaps": len(found.gaps), "grown": peak()
 def run(program: str, cloud: LocalCloud, **scene: str) -> tuple[dict[str, Any], str]:
     """Return what the program found, and its log."""
     logged = "import logging\nlogging.basicConfig(level=logging.INFO)\n"
-    told = scene | {"connection": cloud.ayla_connection(), "now": cloud.clock.now().isoformat()}
+    task_input = scene | {"connection": cloud.ayla_connection(), "now": cloud.clock.now().isoformat()}
     done = subprocess.run(
         [sys.executable, "-c", logged + SCENE + program],
-        input=json.dumps(told),
+        input=json.dumps(task_input),
         capture_output=True,
         text=True,
         check=False,

@@ -35,7 +35,7 @@ def find(export: Export, place: Place) -> Find:
     return find
 
 
-def told(findings: Findings) -> dict[int, str]:
+def described(findings: Findings) -> dict[int, str]:
     return {gap.hour.start.hour: gap.reason for gap in findings.gaps}
 
 
@@ -55,7 +55,7 @@ def test_each_way_to_lack_something_is_found_with_its_reason_newest_first(
     cloud.put_object("Datapoint", "2024-05-09 05:00:00", "b.csv", b"other", at(6, 40))
     cloud.put_object("Datapoint", "2024-05-09 05:00:00", "c.csv", b"new", at(6, 40))
     findings = find(at(0), at(10))
-    assert told(findings) == {
+    assert described(findings) == {
         9: "never copied, 1 file",
         7: "never copied, 2 files",
         5: "1 new file and 2 replaced files",
@@ -64,9 +64,9 @@ def test_each_way_to_lack_something_is_found_with_its_reason_newest_first(
         2: "1 new file",
         0: "never copied, no events",
     }
-    assert list(told(findings)) == sorted(told(findings), reverse=True)
+    assert list(described(findings)) == sorted(described(findings), reverse=True)
     assert findings.hours == {"missing": 3, "changed": 4, "landed": 2, "empty": 1}
-    # A copy of each mends it all, and nothing else is found.
+    # A copy of each repairs everything, and nothing else is found.
     for gap in findings.gaps:
         take_in(archive, export, gap.hour.start.hour)
     after = find(at(0), at(10))
@@ -101,13 +101,13 @@ def test_hours_that_are_not_settled_are_left_to_their_own_dag(
 ) -> None:
     put(cloud, 3, "a.csv")
     cloud.clock.set(at(*now))
-    assert told(find(at(3), at(5))) == found
+    assert described(find(at(3), at(5))) == found
 
 
 def test_a_stalled_vendors_hours_are_not_repaired(cloud: LocalCloud, find: Find) -> None:
     put(cloud, 3, "a.csv")
     findings = find(at(3), at(7))
-    assert told(findings) == {3: "never copied, 1 file"}
+    assert described(findings) == {3: "never copied, 1 file"}
     assert findings.hours == {"missing": 1, "overdue": 3}
 
 
@@ -115,7 +115,7 @@ def test_an_hour_that_can_not_be_copied_is_left_alone_until_the_source_shows_som
     cloud: LocalCloud, export: Export, archive: Archive, find: Find, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(cloud, 3, "tab\tname.csv")
-    assert told(find(at(3), at(4))) == {3: "never copied, 1 file"}
+    assert described(find(at(3), at(4))) == {3: "never copied, 1 file"}
     with pytest.raises(AylaUnsafeNameError):
         take_in(archive, export, 3)
     for _ in range(2):
@@ -124,7 +124,7 @@ def test_an_hour_that_can_not_be_copied_is_left_alone_until_the_source_shows_som
         assert (findings.gaps, findings.left_alone) == ([], 1)
         assert "contains a control character" in caplog.text
     put(cloud, 3, "another.csv")
-    assert told(find(at(3), at(4))) == {3: "never copied, 2 files"}
+    assert described(find(at(3), at(4))) == {3: "never copied, 2 files"}
 
 
 def test_an_hour_whose_copy_failed_for_a_passing_reason_is_tried_again_later(
@@ -137,7 +137,7 @@ def test_an_hour_whose_copy_failed_for_a_passing_reason_is_tried_again_later(
     cloud.clock.set(at(13, 59))
     assert (find(at(3), at(4)).gaps, find(at(3), at(4)).left_alone) == ([], 1)
     cloud.clock.set(at(14))
-    assert told(find(at(3), at(4))) == {3: "never copied, 1 file"}
+    assert described(find(at(3), at(4))) == {3: "never copied, 1 file"}
     take_in(archive, export, 3)
     assert (find(at(3), at(4)).gaps, find(at(3), at(4)).left_alone) == ([], 0)
 
@@ -149,7 +149,7 @@ def test_a_manifest_that_can_not_be_read_is_found_and_hides_nothing(
         put(cloud, hour, "a.csv")
     take_in(archive, export, 3)
     place.spoil(manifest_path(ExportHour("datapoint", at(3))), b"{")
-    assert told(find(at(3), at(5))) == {3: "its manifest can't be read", 4: "never copied, 1 file"}
+    assert described(find(at(3), at(5))) == {3: "its manifest can't be read", 4: "never copied, 1 file"}
 
 
 def test_event_types_are_found_each_with_its_own_hours(cloud: LocalCloud, find: Find) -> None:

@@ -102,8 +102,8 @@ def test_a_download_without_progress_ends_with_where_it_stopped(
     file = listed(cloud, export, SeededContent(3, 3 * CHUNK))
     cloud.faults.add("cut", step="download", after_bytes=2 * CHUNK)
     cloud.faults.add(503, step="download", times=None, nth=2)
-    told = rf"02:00:00.*Datapoints\.csv.*byte {2 * CHUNK} of {3 * CHUNK}"
-    with pytest.raises(AylaUnavailable, match=told) as failed:
+    message = rf"02:00:00.*Datapoints\.csv.*byte {2 * CHUNK} of {3 * CHUNK}"
+    with pytest.raises(AylaUnavailable, match=message) as failed:
         transfer_of(export, place).copy(file, PATH, None)
     assert failed.value.retryable
     assert place.everything() == {}

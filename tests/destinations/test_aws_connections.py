@@ -23,7 +23,7 @@ ROLE, USER = (f"arn:aws:iam::123456789012:{what}" for what in ("role/archive", "
 
 @pytest.fixture
 def place(s3: Place, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A bucket of which only the role ``archive`` has the rights, and those alone that the docs name."""
+    """A bucket on which only the role ``archive`` has rights, exactly those that the docs name."""
     bucket, prefix = urlsplit(s3.destination.url).netloc, "ayla/archive"
     actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
     rights = [("s3:ListBucket", bucket), (actions, f"{bucket}/{prefix}/*")]

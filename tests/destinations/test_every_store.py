@@ -1,4 +1,4 @@
-"""What a destination in an object store promises, whatever the store."""
+"""What a destination promises in every object store."""
 
 from __future__ import annotations
 

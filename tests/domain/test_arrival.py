@@ -80,17 +80,17 @@ def test_an_hour_has_the_one_state_that_the_rules_give(
 @pytest.mark.parametrize(
     ("created", "now", "alive", "state"),
     [
-        # An hour that isn't over is open, whatever stands in it already.
+        # An hour that isn't over is open, even if it has files already.
         ([], END - TICK, True, "open"),
         ([HOUR], END - TICK, True, "open"),
         ([], END, True, "pending"),
         # Quiet for 15 minutes exactly is quiet.
         ([END + 20 * MINUTE], END + 35 * MINUTE - TICK, True, "arriving"),
         ([END + 20 * MINUTE], END + 35 * MINUTE, True, "landed"),
-        # The newest file counts, in whatever order they are listed.
+        # The newest file counts, in any order of the listing.
         ([END + 20 * MINUTE, END], END + 34 * MINUTE, True, "arriving"),
         ([END, END + 20 * MINUTE], END + 34 * MINUTE, True, "arriving"),
-        # A file of a clock ahead of ours is no reason to call the hour complete.
+        # A file of a clock ahead of ours doesn't make the hour complete.
         ([END + 40 * MINUTE], END + 35 * MINUTE, True, "arriving"),
         # Files may come before the end of their hour.
         ([HOUR + 5 * MINUTE], END, True, "landed"),
@@ -192,7 +192,7 @@ def test_every_hour_gets_its_own_files_and_state_in_the_order_asked(
 
 
 def test_a_later_hour_that_came_first_does_not_close_an_hour_that_still_arrives() -> None:
-    # Folders are posted out of order: hour 3 stands before hour 2.
+    # Folders are posted out of order: hour 3 comes before hour 2.
     later = made(END + ONE_HOUR + 20 * MINUTE, hour=END)
     now = END + ONE_HOUR + 25 * MINUTE
     hours = [EXPORT_HOUR, ExportHour("datapoint", END)]

@@ -147,7 +147,7 @@ def test_a_manifest_that_cant_be_read_is_missing(at_source: HourState) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "archive", "told"),
+    ("source", "archive", "gap_text"),
     [
         ({}, None, "never copied, no events"),
         ({"a": (1, SOON)}, None, "never copied, 1 file"),
@@ -162,8 +162,8 @@ def test_a_manifest_that_cant_be_read_is_missing(at_source: HourState) -> None:
         ({"a": (1, SOON), "b": (2, LATE)}, {"b": (1, SOON)}, "1 new file and 1 replaced file, 26.3 h late"),
     ],
 )
-def test_what_an_hour_lacks_is_told_in_words(source: Files, archive: Files | None, told: str) -> None:
-    assert describe_gap(covered(source, archive)) == told
+def test_what_an_hour_lacks_is_told_in_words(source: Files, archive: Files | None, gap_text: str) -> None:
+    assert describe_gap(covered(source, archive)) == gap_text
 
 
 @given(sources, archives)

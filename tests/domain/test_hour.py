@@ -111,7 +111,7 @@ def test_a_day_in_which_clocks_change_has_its_own_number_of_hours(day: tuple[int
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "told"),
+    ("start", "end", "message"),
     [
         (TWO, TWO, "holds no hour"),
         (TWO + ONE_HOUR, TWO, "holds no hour"),
@@ -124,10 +124,10 @@ def test_a_day_in_which_clocks_change_has_its_own_number_of_hours(day: tuple[int
         (TWO, (TWO + ONE_HOUR).replace(tzinfo=None), "end 2024-05-09T03:00:00 has no time zone"),
     ],
 )
-def test_an_interval_that_is_no_whole_hours_is_refused(start: datetime, end: datetime, told: str) -> None:
+def test_an_interval_that_is_no_whole_hours_is_refused(start: datetime, end: datetime, message: str) -> None:
     with pytest.raises(AylaConfigError) as refused:
         hours_between(start, end)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_an_interval_of_no_width_says_what_to_schedule_instead() -> None:
@@ -145,7 +145,7 @@ def test_a_rendered_time_is_read_in_every_zone(time: datetime, zone: timezone) -
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         ("", "start is empty"),
         (" \n", "start is empty"),
@@ -157,10 +157,10 @@ def test_a_rendered_time_is_read_in_every_zone(time: datetime, zone: timezone) -
         (datetime(2024, 5, 9, 2), "has no time zone"),  # noqa: DTZ001
     ],
 )
-def test_a_time_that_says_no_instant_is_refused_and_named(value: str | datetime, told: str) -> None:
+def test_a_time_that_says_no_instant_is_refused_and_named(value: str | datetime, message: str) -> None:
     with pytest.raises(AylaConfigError) as refused:
         parse_time(value, "start")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_an_hour_is_named_in_utc() -> None:

@@ -1,10 +1,10 @@
 """
-Sessions of fakesnow that note what they are told, and that fail on demand.
+Sessions of fakesnow that record their statements, and that fail on demand.
 
 What fakesnow 0.12 gets wrong or leaves out: ``alter session`` of a time zone or a time-out (it is always at UTC);
 ``copy grants``; quotes in a table's comment; comments of columns; a ``copy`` into a temporary table by the names of
 columns; behind HTTP, an empty timestamp; locks, which is why sessions that change the same rows don't wait for each
-other; rights; the offset of a ``timestamp_tz``, of which it keeps the moment only. It reads the file with DuckDB, so it
+other; rights; the offset of a ``timestamp_tz``, whose moment alone it keeps. It reads the file with DuckDB, so it
 says nothing of how Snowflake reads Parquet.
 """
 
@@ -31,12 +31,12 @@ class Session:
     """
     A connection.
 
-    :param told: each statement, with its values
+    :param statements: each statement, with its values
     :param fails: a statement that matches is refused
     """
 
     connection: Any
-    told: list[tuple[str, Mapping[str, Any] | None]] = field(default_factory=list)
+    statements: list[tuple[str, Mapping[str, Any] | None]] = field(default_factory=list)
     fails: str = ""
     errno: int = 90_105
     message: str = "Cannot perform operation."
@@ -60,7 +60,7 @@ class Cursor:
     session: Session
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Any:
-        self.session.told.append((statement, values))
+        self.session.statements.append((statement, values))
         if self.session.fails and re.search(self.session.fails, statement):
             raise ProgrammingError(self.session.message, errno=self.session.errno, sqlstate="42000")
         cursor = self.session.connection.cursor()

@@ -1,4 +1,4 @@
-"""What Snowflake is told, and what is made of its refusals."""
+"""The statements that Snowflake gets, and the errors made of its refusals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_session_is_put_into_utc_and_into_the_schema(session: Session) -> None
     database = session.connection.database
     with warehouse(session):
         pass
-    assert [statement for statement, _ in session.told] == [
+    assert [statement for statement, _ in session.statements] == [
         "alter session set timezone = 'UTC'",
         "alter session set timestamp_input_format = 'AUTO'",
         "alter session set lock_timeout = 900",
@@ -40,7 +40,7 @@ def test_the_connection_says_where_without_database_and_schema(session: Session,
         target.prepare(DATAPOINT)
         target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))
         assert target.loaded("datapoint", NOON, NOON + HOUR) == {NOON: "v1"}
-    assert not [statement for statement, _ in session.told if statement.startswith("use ")]
+    assert not [statement for statement, _ in session.statements if statement.startswith("use ")]
 
 
 def test_a_session_without_its_schema_is_told_and_ended(session: Session) -> None:
@@ -53,20 +53,22 @@ def test_a_session_without_its_schema_is_told_and_ended(session: Session) -> Non
 def test_tables_columns_and_views_have_comments(session: Session) -> None:
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
-    told = " ".join(statement for statement, _ in session.told)
-    assert "\"FOLDER_HOUR\" TIMESTAMP_TZ(6) comment 'The hour of the export''s folder that brought the row" in told
-    assert f"comment = '{DATAPOINT.description}'" in told
-    assert "\"AYLA_LATEST_VALUES\" copy grants comment = 'The latest value of each property of each device.'" in told
+    sent = " ".join(statement for statement, _ in session.statements)
+    assert "\"FOLDER_HOUR\" TIMESTAMP_TZ(6) comment 'The hour of the export''s folder that brought the row" in sent
+    assert f"comment = '{DATAPOINT.description}'" in sent
+    assert "\"AYLA_LATEST_VALUES\" copy grants comment = 'The latest value of each property of each device.'" in sent
 
 
 def test_the_file_goes_into_a_table_of_the_session_before_the_transaction(session: Session, tmp_path: Path) -> None:
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
-        session.told.clear()
+        session.statements.clear()
         one = made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}])
         target.replace(one)
-    (staged,) = {word for statement, _ in session.told for word in statement.split() if word.startswith("AYLA_STAGED_")}
-    assert [statement.partition(" (")[0] for statement, _ in session.told] == [
+    (staged,) = {
+        word for statement, _ in session.statements for word in statement.split() if word.startswith("AYLA_STAGED_")
+    }
+    assert [statement.partition(" (")[0] for statement, _ in session.statements] == [
         f"create temporary table {staged}",
         f"put 'file://{one.parquet}' @%{staged} auto_compress = false source_compression = none overwrite = true",
         f"copy into {staged} from @%{staged} file_format =",
@@ -80,21 +82,21 @@ def test_the_file_goes_into_a_table_of_the_session_before_the_transaction(sessio
         "commit",
         f"drop table if exists {staged}",
     ]
-    (copy,) = [statement for statement, _ in session.told if statement.startswith("copy into")]
+    (copy,) = [statement for statement, _ in session.statements if statement.startswith("copy into")]
     assert copy.endswith(
         "file_format = (type = parquet use_logical_type = true) "
         "match_by_column_name = case_insensitive on_error = abort_statement"
     )
-    ((_, entry),) = [one for one in session.told if one[0].startswith('insert into "AYLA_LOADS"')]
+    ((_, entry),) = [one for one in session.statements if one[0].startswith('insert into "AYLA_LOADS"')]
     assert entry == one.ledger_row() | {"folder_hour": NOON.isoformat(), "loaded_at": one.loaded_at.isoformat()}
 
 
 def test_an_hour_without_rows_needs_no_file(session: Session, tmp_path: Path) -> None:
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
-        session.told.clear()
+        session.statements.clear()
         target.replace(made_load(tmp_path, "datapoint", NOON, []))
-    assert [statement.split()[0] for statement, _ in session.told] == [
+    assert [statement.split()[0] for statement, _ in session.statements] == [
         "begin",
         *["update", "delete", "delete", "insert"],
         "commit",

@@ -19,7 +19,7 @@ SIZE = 2 * QUARTER + QUARTER // 2
 FILES = {"a-small.csv": SeededContent("small", 1000), "b-large.csv": SeededContent("large", SIZE)}
 FOLDER = f"event_type=datapoint/date={HOUR:%Y-%m-%d}/hour={HOUR:%H}"
 SOURCE = {f"{FOLDER}/{HOUR:%Y%m%dT%H}0000Z-{name}": bytes_of(content) for name, content in FILES.items()}
-"""What must stand in the archive, by path."""
+"""What the archive must contain, by path."""
 MANIFEST = manifest_path(ExportHour("datapoint", HOUR))
 
 _ADVICE = re.compile(
@@ -33,7 +33,7 @@ def put_files(cloud: LocalCloud) -> None:
 
 
 def check_nothing_half(archive: dict[str, bytes]) -> None:
-    """Make sure that what has a final name is whole, and that a manifest stands only where all is."""
+    """Check that each object with a final name is complete, and that a manifest exists only if all files exist."""
     files = {path: data for path, data in archive.items() if path != MANIFEST}
     assert files.items() <= SOURCE.items()
     if MANIFEST in archive:
@@ -63,6 +63,6 @@ def check_told(error: BaseException, step: str) -> None:
         assert "b-large.csv" in message, message
 
 
-def check_secret(told: str, cloud: LocalCloud) -> None:
+def check_secret(output: str, cloud: LocalCloud) -> None:
     """Make sure that no password, key or token shows."""
-    assert [secret for secret in cloud.secrets if secret in told] == []
+    assert [secret for secret in cloud.secrets if secret in output] == []

@@ -152,7 +152,7 @@ def run_cell(cell: Cell, scene: Scene) -> None:
         tried = scene.run()
     shorten(scene.put, GENEROUS)
     assert tried.outcome == cell.expected, repr(tried.error)
-    check_secret(tried.told, scene.cloud)
+    check_secret(tried.output, scene.cloud)
     left = scene.archive()
     check_nothing_half(left)
     if cell.expected == "r":

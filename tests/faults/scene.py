@@ -33,7 +33,7 @@ from tests.support.fleet import HOUR, connect
 
 GENEROUS = 10.0
 PATIENCE = 0.4
-"""Seconds that a client waits for an answer: where none is to be late, and where one is."""
+"""Seconds that a client waits for an answer: if no answer is late, and if one is."""
 
 
 def shorten(put: Callable[[Any, str, Any], None], patience: float) -> None:
@@ -85,7 +85,7 @@ class Try:
     """What came of one try of the task."""
 
     error: BaseException | None
-    told: str
+    output: str
     """The exception with all that belongs to it, and the log."""
 
     @property
@@ -127,7 +127,7 @@ class Scene:
         self._signed_in = cloud.sign_ins
         self.connect()
         caplog.set_level("INFO")
-        # What Airflow masks grows with each token of each cell, and its pattern is compiled anew with each.
+        # What Airflow masks grows with each token of each cell, and its pattern is compiled again with each.
         _secrets_masker().reset_masker()
 
     def connect(self) -> None:
@@ -138,7 +138,7 @@ class Scene:
         self._monkeypatch.setenv("STORAGE_EMULATOR_HOST", self.gate.url)
 
     def change_password(self) -> None:
-        """Mend a connection whose sign-in was refused, as its message says."""
+        """Repair a connection whose sign-in was refused, as its message says."""
         self.cloud.account.password += "-changed"
         self.connect()
 
@@ -152,9 +152,9 @@ class Scene:
             operator_of(self.url).execute(context())
         except Exception as raised:  # noqa: BLE001 - an outcome like any other
             error = raised
-        told = "".join(traceback.format_exception(error)) if error else ""
+        output = "".join(traceback.format_exception(error)) if error else ""
         captured = self._capsys.readouterr()
-        return Try(error, told + self._caplog.text + captured.out + captured.err)
+        return Try(error, output + self._caplog.text + captured.out + captured.err)
 
     @contextlib.contextmanager
     def when(self, fired: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
@@ -192,7 +192,7 @@ class Scene:
         return [one for one in list(self.cloud.requests) if one.step == step and text in one.path]
 
     def archive(self) -> dict[str, bytes]:
-        """What stands in the bucket, but for notes on failures."""
+        """What the bucket contains, without notes on failures."""
         prefix = f"{self._prefix}/"
         names = [name for name in list(self.cloud.customer.names) if name.startswith(prefix)]
         found = {name.removeprefix(prefix): self.cloud.customer.live(name) for name in names}

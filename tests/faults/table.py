@@ -4,7 +4,7 @@ The matrix: what is expected where a fault meets a step.
 Two letters a cell, for a fault that comes once and for one that stays:
 
 ``r``  recovers: the same try succeeds
-``t``  is tried again: fails clearly with an AylaError that Airflow's retries mend
+``t``  is tried again: fails clearly with an AylaError that Airflow's retries fix
 ``x``  fails for good, until somebody changes something
 ``.``  no such cell; :data:`NONE` says why
 """

@@ -16,7 +16,7 @@ TEN = timedelta(minutes=10)
 
 @pytest.fixture(params=["behind", "ahead"])
 def skew(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[str]:
-    """Where this machine's clock stands."""
+    """The time of this machine's clock."""
     step = TEN if request.param == "behind" else -TEN
     cloud.clock.advance(step)
     yield request.param

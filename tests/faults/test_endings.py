@@ -83,7 +83,7 @@ def test_a_disk_that_is_full(cell: Cell, scene: Scene, task_process: TaskProcess
     def run(disk: int | None = None) -> tuple[str, str]:
         return task_process.task(environment(), f"file://{tmp_path}", disk).result()
 
-    if cell.step == "manifest":  # whose files stand there already, and are larger
+    if cell.step == "manifest":  # its files exist already, and are larger
         assert run() == ("r", "")
         (tmp_path / MANIFEST).unlink()
     outcome, message = run(LIMITS[cell.step])

@@ -1,4 +1,4 @@
-"""What befalls Airflow itself: worker, triggerer and scheduler are killed, a task is cleared while it runs."""
+"""What happens to Airflow itself: worker, triggerer and scheduler are killed, a task is cleared while it runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ for event_type in EVENT_TYPES:
         wait >> copy
 """
 
-# Airflow finds out sooner that somebody is gone. Whoever gives it less time must also let it beat more often: scheduler
+# Airflow finds out sooner that somebody is gone. With less time, the heartbeat must also be more frequent: scheduler
 # and triggerer write down their last heartbeat but one. With the usual five seconds it is ten seconds old when the next
 # one comes, and a scheduler that may be silent for eight seconds takes itself for dead and resets what it has queued.
 SOON = {
@@ -113,7 +113,7 @@ class Scene:
                 process.kill()
 
     def start_again(self, part: str) -> None:
-        """Start a part of Airflow, as whatever runs it in production does when it has died."""
+        """Start a part of Airflow, as its supervisor in production does when it has died."""
         with (self.airflow.home / f"{part}.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", part],

@@ -160,6 +160,6 @@ def test_after_its_timeout_the_wait_fails_with_our_message_and_the_next_run_remi
     airflow.unpause(REMINDING)
     airflow.wait_until("a reminder", lambda: len(scene.alerts(REMINDING)) > 1 or None, timeout=300)
     assert scene.states(REMINDING)[0] == ("failed", "failed", "failed")
-    told = airflow.task_log(REMINDING, airflow.dag_runs(REMINDING)[0]["dag_run_id"], "alive_again")
-    assert "AylaStalledError: Ayla's exporter seems to be stalled" in told
-    assert "timed out" not in told
+    log_text = airflow.task_log(REMINDING, airflow.dag_runs(REMINDING)[0]["dag_run_id"], "alive_again")
+    assert "AylaStalledError: Ayla's exporter seems to be stalled" in log_text
+    assert "timed out" not in log_text

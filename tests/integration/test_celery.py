@@ -1,4 +1,4 @@
-"""The deployment of docker-compose.yaml: CeleryExecutor on several machines, one of which loses its power."""
+"""The deployment of docker-compose.yaml: CeleryExecutor on several machines. One of them loses its power."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Scene:
 
     @cached_property
     def hours(self) -> list[datetime]:
-        """The hours from the first one that is wanted to the last of which it is known whether it is empty."""
+        """The hours from the first one that is wanted to the last one that is known to be empty or not."""
         start = (self.machines.folder / "volumes" / "shared" / "export_start").read_text()
         return hours_between(datetime.fromisoformat(start), hour_of(datetime.now(UTC) - PATIENCE))
 
@@ -141,7 +141,7 @@ def kill_a_worker_in_the_middle(scene: Scene, stored: str) -> list[dict[str, Any
     :param stored: the folder of the hour in the archive
     """
     machines, archive = scene.machines, scene.archive()
-    machines.wait_until("one file to stand there", lambda: archive.folder(stored) or None, timeout=300)
+    machines.wait_until("one file to exist", lambda: archive.folder(stored) or None, timeout=300)
     machines.wait_until("the other to hang", lambda: scene.ask("GET", "faults")[0]["fired"] or None, timeout=300)
     (copy,) = machines.task_instances(DAG, task_id="datapoint.copy", state=["running"])
     killed = str(copy["hostname"])
@@ -160,7 +160,7 @@ def square(task: Mapping[str, Any]) -> tuple[str, datetime]:
 
 
 def archive_in(cloud: LocalCloud, hours: Sequence[datetime]) -> dict[str, bytes]:
-    """Return what stands in the customer's bucket of some hours, by path."""
+    """Return what the customer's bucket contains of some hours, by path."""
     parts = [f"/date={hour:%Y-%m-%d}/hour={hour:%H}" for hour in hours]
     found = {name.removeprefix("ayla/"): cloud.customer.live(name) for name in cloud.customer.names}
     return {
@@ -201,7 +201,7 @@ def test_what_a_killed_worker_was_at_is_done_by_the_others_and_nothing_twice(tmp
     squares = {square(one) for one in lost}
     again = [one for one in tasks if square(one) in squares and square(one)[1] in scene.hours]
     assert {one["hostname"] for one in again} == WORKERS - {killed}
-    # What stood there already isn't moved again, and what the other worker was at neither.
+    # Nothing is copied again that existed, or that the other worker was copying.
     times = downloads(asked)
     assert times[first] == times[second] == 1
     perhaps_twice = {

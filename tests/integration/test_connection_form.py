@@ -57,12 +57,12 @@ look()
 """
 
 
-def told(conn_id: str, cloud: LocalCloud, folder: Path) -> str:
-    """Return the page's commands for a connection, under another id and for the local cloud, which is no https."""
+def command_of_page(conn_id: str, cloud: LocalCloud, folder: Path) -> str:
+    """Return the page's commands for a connection, under another id, for the local cloud, which doesn't use https."""
     blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (block,) = [one for one in blocks if BLOCKS[conn_id] in one]
     connection = cloud.ayla_connection()
-    for told, meant in {
+    for written, meant in {
         "ayla_default": conn_id,
         "AYLA_DEFAULT": conn_id.upper(),
         "/opt/airflow": str(folder),
@@ -75,7 +75,7 @@ def told(conn_id: str, cloud: LocalCloud, folder: Path) -> str:
         "--conn-type ayla": f"--conn-type ayla --conn-host {cloud.url}",
         "@/?": f"@{quote(cloud.url, '')}/?",
     }.items():
-        block = block.replace(told, meant)
+        block = block.replace(written, meant)
     return block
 
 
@@ -126,7 +126,9 @@ def form(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
     (folder / "dags" / "look.py").write_text(LOOK)
     account = Account(password="your-password", app_id="your-app-id", app_secret="your-app-secret")
     with LocalCloud(start=HOUR, end=HOUR + ONE_HOUR, max_lag=timedelta(minutes=30), account=account) as cloud:
-        environment = exported(told("ayla_variable", cloud, folder) + told("ayla_backend", cloud, folder))
+        environment = exported(
+            command_of_page("ayla_variable", cloud, folder) + command_of_page("ayla_backend", cloud, folder)
+        )
         with (
             Standalone(folder / "airflow", folder / "dags", environment=environment) as airflow,
             browser(1200, 1000) as driver,
@@ -199,12 +201,12 @@ def test_a_connection_made_in_the_form_is_good_and_its_secrets_arent_shown_again
 def test_a_wrong_password_is_named_with_the_lockout_and_tried_once(form: Form) -> None:
     refusals = form.cloud.refusals
     form.change(Password="wrong-password")
-    for told in ("lock the account for everybody", "Nothing signs in again before"):
+    for words in ("lock the account for everybody", "Nothing signs in again before"):
         good, said = form.answer()
         assert not good
         assert "User service: " in said
         assert f"password of {form.cloud.account.email} is wrong" in said
-        assert told in said
+        assert words in said
     assert form.cloud.refusals == refusals + 1
     form.change(Password=form.cloud.account.password)
     assert form.answer()[0]
@@ -216,7 +218,7 @@ def test_a_second_factor_is_named_and_forgotten_with_the_variable(form: Form) ->
     assert not good
     assert "second factor (MFA)" in said
     assert "an app_id without MFA" in said
-    # Mended at Ayla, where Airflow can't know of it.
+    # Repaired at Ayla, where Airflow can't notice it.
     form.cloud.account.mfa = False
     assert "Nothing signs in again before" in form.answer()[1]
     (variable,) = re.findall(r"Variable (ayla_sign_in_\w+)", said)
@@ -278,7 +280,7 @@ def test_what_is_wrong_is_named_and_what_to_do(
 
 def test_a_connection_made_in_any_way_lists_an_hour(form: Form, tmp_path: Path) -> None:
     for conn_id in ("ayla_fields", "ayla_json", "ayla_uri"):
-        form.airflow.command(*shlex.split(told(conn_id, form.cloud, tmp_path).replace("\\\n", ""))[1:])
+        form.airflow.command(*shlex.split(command_of_page(conn_id, form.cloud, tmp_path).replace("\\\n", ""))[1:])
     (answer,) = [one for one in form.cloud.answer_key() if one.event_type == "datapoint"]
     files = [file.object_name for file in answer.files]
     assert files

@@ -37,14 +37,14 @@ PREFIX = "/air"
 
 
 class Scene:
-    """The sample DAG over some hours, of which datapoints of one can't be copied."""
+    """The sample DAG over some hours, in which the datapoints of one can't be copied."""
 
     def __init__(self, cloud: LocalCloud, airflow: Standalone, bucket: Path) -> None:
         self.cloud = cloud
         self.airflow = airflow
         self.archive = Archive(FileDestination(bucket))
 
-    def told(self, event_type: str, hour: datetime) -> str:
+    def expected_label(self, event_type: str, hour: datetime) -> str:
         """Return what the page has to say of an hour, by its manifest."""
         manifest = self.archive.manifest(ExportHour(event_type, hour))
         if manifest is None:
@@ -158,7 +158,7 @@ def test_the_map_says_what_the_manifests_say(scene: Scene, driver: webdriver.Chr
     assert len(said) == 48 * len(EVENT_TYPES)
     for event_type in EVENT_TYPES:
         for hour in HOURS:
-            assert said[event_type, name_of(hour)].startswith(scene.told(event_type, hour))
+            assert said[event_type, name_of(hour)].startswith(scene.expected_label(event_type, hour))
         assert said[event_type, name_of(HOURS[0] - ONE_HOUR)].startswith("not requested")
     assert said["datapoint", name_of(BROKEN)].startswith("failed")
     figures = {
@@ -204,7 +204,7 @@ def test_the_keys_walk_over_the_map_and_open_and_select(scene: Scene, driver: we
     assert here().startswith(f"datapoint_ack, {name_of(BROKEN + ONE_HOUR)}")
     details = driver.find_element(By.CSS_SELECTOR, ".ayla-details").text
     assert "datapoint_ack" in details
-    assert scene.told("datapoint_ack", BROKEN + ONE_HOUR).split(", ")[0] in details
+    assert scene.expected_label("datapoint_ack", BROKEN + ONE_HOUR).split(", ")[0] in details
     driver.switch_to.active_element.send_keys(Keys.HOME)
     assert "not requested" in here()
     driver.switch_to.active_element.send_keys(Keys.SPACE)
@@ -251,7 +251,7 @@ def test_days_have_the_totals_of_their_hours_which_open_on_demand(scene: Scene, 
 
 
 def retry(driver: webdriver.Chrome, event_type: str, hour: datetime) -> None:
-    """Select an hour, and confirm that it is to be done again."""
+    """Select an hour, and confirm its retry."""
     click(driver, ".ayla-bar button", "Select")
     cell(driver, event_type, hour).click()
     click(driver, ".ayla-bar button", "Retry these hours (1)")
@@ -293,7 +293,7 @@ def test_a_failed_hour_is_retried_until_it_has_landed(scene: Scene, driver: webd
         return labels(driver)["datapoint", name_of(BROKEN)].startswith("landed") or None
 
     scene.airflow.wait_until("the hour to land", landed, timeout=300)
-    assert labels(driver)["datapoint", name_of(BROKEN)].startswith(scene.told("datapoint", BROKEN))
+    assert labels(driver)["datapoint", name_of(BROKEN)].startswith(scene.expected_label("datapoint", BROKEN))
 
 
 # With a made-up export in the place of Airflow's answers: what takes days to come about.

@@ -225,9 +225,9 @@ def _a_file_of_no_known_layout_is_a_red_task_of_its_hour(scene: Scene) -> None:
         loads = scene.loads(dag, run)
         assert _states(loads) == {red: "failed", changed: "success"}
         failed = loads[red]
-        assert failed["try_number"] == 1, "what no retry can mend isn't tried again"
-        told = scene.airflow.task_log(dag, run, "load", map_index=failed["map_index"])
-        assert "AylaLayoutError" in told
-        assert f"datapoint_ack {second:%Y-%m-%d %H:%M}" in told
+        assert failed["try_number"] == 1, "what no retry can fix isn't tried again"
+        log_text = scene.airflow.task_log(dag, run, "load", map_index=failed["map_index"])
+        assert "AylaLayoutError" in log_text
+        assert f"datapoint_ack {second:%Y-%m-%d %H:%M}" in log_text
     scene.idle()
     assert scene.ask(LINES.format(event_type="connection", hour=first)) == [[(lines,)]] * 2

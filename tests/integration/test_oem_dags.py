@@ -42,14 +42,14 @@ def test_each_oem_has_dags_that_are_found_by_its_name_and_share_nothing_with_oth
         own = of_oem(dags, name)
         assert set(own) == {f"{FILE.stem}_{name}{more}" for more in ("", "_reconcile", "_reconcile_weekly")}
         tasks = [task for dag in own.values() for task in dag.tasks]
-        told = {(argument, str(value)) for task in tasks for argument, value in arguments_of(task).items()}
-        assert {argument for argument, _ in told} == {
+        arguments_set = {(argument, str(value)) for task in tasks for argument, value in arguments_of(task).items()}
+        assert {argument for argument, _ in arguments_set} == {
             "pool",
             "ayla_conn_id",
             "destination",
             "destination_conn_id",
         }
-        used[name] = told
+        used[name] = arguments_set
         assert len(own[f"{FILE.stem}_{name}"].tasks) == 2 * len(EVENT_TYPES)
     assert len(set.union(*used.values())) == sum(map(len, used.values())) == 4 * len(OEM_IDS)
 
@@ -101,6 +101,6 @@ def test_an_hour_of_each_lands_in_its_own_destination_while_the_others_cloud_is_
 
 
 def done(dag: Any, only: str) -> Any:
-    """Run an hour, of which some tasks alone do something, and return how it ended."""
+    """Run an hour in which only some tasks do something, and return how it ended."""
     run = dag.test(logical_date=HOUR + ONE_HOUR, mark_success_pattern=f"(?!{only}).*")
     return run.get_state()

@@ -56,7 +56,7 @@ class StatsD:
 
 
 def lineage_of(file: Path) -> list[dict[str, Any]]:
-    """Return the outputs of the copies that OpenLineage was told of."""
+    """Return the outputs of the copies that OpenLineage got."""
     events = [json.loads(line) for line in file.read_text().splitlines()]
     completed = [
         event for event in events if event["eventType"] == "COMPLETE" and event["job"]["name"].endswith(".copy")
@@ -99,10 +99,10 @@ def test_all_hours_land_although_each_sign_in_ends_the_others_and_no_secret_show
         assert secret not in watcher.seen
 
     # An asset event per event type and hour; hours after those in question may have landed meanwhile.
-    told = {(event["extra"]["event_type"], event["extra"]["hour"]): event["extra"] for event in events}
-    assert len(events) == len(told) >= len(answers)
+    extras = {(event["extra"]["event_type"], event["extra"]["hour"]): event["extra"] for event in events}
+    assert len(events) == len(extras) >= len(answers)
     for answer in answers:
-        extra = told[answer.event_type, answer.hour.isoformat()]
+        extra = extras[answer.event_type, answer.hour.isoformat()]
         assert extra["files"] == len(answer.files)
         assert extra["bytes"] == sum(file.final.size for file in answer.files)
         assert extra["state"] == ("landed" if answer.files else "empty")

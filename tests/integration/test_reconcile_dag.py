@@ -33,7 +33,7 @@ def reconcile(scene: Scene) -> tuple[str, dict[str, str], dict[str, Any]]:
 
 def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_copies(tmp_path: Path) -> None:
     scene = Scene(tmp_path, dags=soon(tmp_path / "dags", DAG, RECONCILE))
-    broken, mended = scene.hours[1], scene.hours[0]
+    broken, repaired = scene.hours[1], scene.hours[0]
     long_ago = datetime.now(UTC) - timedelta(hours=3)
     with scene.running() as running:
         running.cloud.put_object("Location", f"{broken:%Y-%m-%d %H:%M:%S}", "tab\tname.csv", b"x", long_ago)
@@ -55,14 +55,14 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
         assert (state, repairs, summary["left_alone"]) == ("success", {}, 1)
 
         # A file that came late, and one that was replaced.
-        files = [answer for answer in running.cloud.answer_key() if answer.hour == mended and answer.files]
+        files = [answer for answer in running.cloud.answer_key() if answer.hour == repaired and answer.files]
         replaced = next(answer for answer in files if answer.event_type == "connection").files[0]
         put = running.cloud.put_object
-        put("Datapoint", f"{mended:%Y-%m-%d %H:%M:%S}", "late.csv", b"late\r\n", mended + 5 * ONE_HOUR)
+        put("Datapoint", f"{repaired:%Y-%m-%d %H:%M:%S}", "late.csv", b"late\r\n", repaired + 5 * ONE_HOUR)
         created = replaced.final.visible_at + timedelta(minutes=1)
         put("Connection", f"{replaced.folder_time:%Y-%m-%d %H:%M:%S}", replaced.file_name, b"replaced\r\n", created)
         state, repairs, summary = reconcile(running)
-        hour = f"{mended:%Y-%m-%d %H:%M}"
+        hour = f"{repaired:%Y-%m-%d %H:%M}"
         assert (state, repairs) == (
             "success",
             {
@@ -72,14 +72,14 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
         )
         assert summary["left_alone"] == 1
         # The answer key doesn't know of the late file, which is there and in the manifest.
-        (late,) = differences(running.cloud, running.bucket, [mended])
+        (late,) = differences(running.cloud, running.bucket, [repaired])
         assert late.endswith("late.csv' is in the manifest, but not in the source")
 
         # The same asset events as the export DAG's.
         events = running.airflow.pages("assets/events", "asset_events", order_by="timestamp")
         ours = [event["extra"] for event in events if event["source_dag_id"] == RECONCILE][-2:]
         assert {(extra["event_type"], extra["hour"], extra["revision"]) for extra in ours} == {
-            ("datapoint", mended.isoformat(), 2),
-            ("connection", mended.isoformat(), 2),
+            ("datapoint", repaired.isoformat(), 2),
+            ("connection", repaired.isoformat(), 2),
         }
         assert {event["name"].rpartition("=")[2] for event in events} == set(EVENT_TYPES)

@@ -45,9 +45,9 @@ def test_a_wrong_password_is_tried_once_or_twice_by_all_tasks_together_and_never
                 again = refused - 1 - mistaken[task["dag_run_id"], task["task_id"]]
                 assert refused, f"{task['task_id']} didn't say why it failed"
                 assert again <= 0, "a refusal isn't retried"
-            told = running.airflow.task_log(dag, runs[0]["dag_run_id"], "datapoint.wait")
-            assert "refused the sign-in" in told
-            assert "wrong-password" not in told
+            log_text = running.airflow.task_log(dag, runs[0]["dag_run_id"], "datapoint.wait")
+            assert "refused the sign-in" in log_text
+            assert "wrong-password" not in log_text
         # The "Test" button of the UI, pressed again and again, knows of it too.
         for _ in range(3):
             body = {"connection_id": "ayla_default", "conn_type": "ayla"}

@@ -40,7 +40,7 @@ COPIED = ("datapoint", "connection")
 ALL_TASKS = {f"{event_type}.{task}" for event_type in COPIED for task in ("wait", "copy")}
 
 
-def told(fragment: str, *hours: datetime) -> str:
+def from_page(fragment: str, *hours: datetime) -> str:
     """Return the block of commands of the page that holds a text, with other hours in place of its own."""
     blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "repair.md").read_text(), re.DOTALL)
     (block,) = [one for one in blocks if fragment in one]
@@ -147,7 +147,7 @@ def repair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repair]:
             airflow.api("POST", "pools", json={"name": "ayla_export", "slots": 8})
             airflow.wait_for_dag(DAG)
             # Nothing else writes yet.
-            scene.command(told("backfill create --dag-id ayla_export_to_bucket --max-active-runs 16 \\", *PAST))
+            scene.command(from_page("backfill create --dag-id ayla_export_to_bucket --max-active-runs 16 \\", *PAST))
             airflow.unpause(DAG)
             scene.states(HOURS)
             cloud.faults.clear()
@@ -156,10 +156,10 @@ def repair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repair]:
 
 def test_failed_hours_are_found(repair: Repair) -> None:
     whole, *failed = map(repair.run_id, HOURS)
-    printed = re.findall(r"\w+__[\d:T+-]+", repair.command(told("dags list-runs")))
+    printed = re.findall(r"\w+__[\d:T+-]+", repair.command(from_page("dags list-runs")))
     assert set(failed) <= set(printed)
     assert whole not in printed
-    found = repair.request(told("taskInstances?state=failed"))["task_instances"]
+    found = repair.request(from_page("taskInstances?state=failed"))["task_instances"]
     assert {task["dag_run_id"]: task["task_id"] for task in found}.items() >= dict.fromkeys(failed, COPY).items()
     assert whole not in {task["dag_run_id"] for task in found}
 
@@ -170,7 +170,7 @@ def test_a_backfill_brings_past_hours_home_and_does_again_those_alone_that_faile
     assert repair.differences([whole]) == []
     tries = repair.tries(whole)
 
-    again = told("--reprocess-behavior failed", *PAST)
+    again = from_page("--reprocess-behavior failed", *PAST)
     planned = repair.command(again, "--dry-run").partition("to be attempted")[2]
     assert f"{failed:%Y-%m-%d %H}:00" in planned
     if not version("apache-airflow").startswith("3.1."):  # it shows all hours, also those that it leaves alone
@@ -181,7 +181,7 @@ def test_a_backfill_brings_past_hours_home_and_does_again_those_alone_that_faile
 
 
 def test_a_failed_task_is_done_again_by_the_api(repair: Repair) -> None:
-    command = told('"dag_run_id"', BY_API)
+    command = from_page('"dag_run_id"', BY_API)
     run_id = re.search(r"scheduled__[^\"]+", command)
     with repair.done_again(BY_API):
         repair.request(command.replace(run_id[0], repair.run_id(BY_API)))
@@ -189,13 +189,13 @@ def test_a_failed_task_is_done_again_by_the_api(repair: Repair) -> None:
 
 def test_all_that_failed_between_two_hours_is_done_again_by_the_api(repair: Repair) -> None:
     with repair.done_again(*BETWEEN):
-        cleared = repair.request(told('"start_date"', BETWEEN[0], BETWEEN[-1]))
+        cleared = repair.request(from_page('"start_date"', BETWEEN[0], BETWEEN[-1]))
         assert [task["task_id"] for task in cleared["task_instances"]] == [COPY] * len(BETWEEN)
 
 
 def test_what_failed_in_an_hour_is_done_again_by_the_cli(repair: Repair) -> None:
     with repair.done_again(BY_CLI):
-        repair.command(told("tasks clear", BY_CLI, BY_CLI))
+        repair.command(from_page("tasks clear", BY_CLI, BY_CLI))
 
 
 @CHROMIUM.needed()

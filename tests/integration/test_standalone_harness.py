@@ -147,8 +147,8 @@ def test_nothing_is_left_when_it_stops(airflow: Standalone) -> None:
 
 def test_an_airflow_that_ends_by_itself_shows_its_log(tmp_path: Path) -> None:
     broken = Standalone(tmp_path, tmp_path, environment={"PYTHONPATH": str(tmp_path)})
-    (tmp_path / "airflow.py").write_text("raise SystemExit('this is no Airflow')")
-    with pytest.raises(AirflowError, match=r"(?s)exited with 1.*this is no Airflow"):
+    (tmp_path / "airflow.py").write_text("raise SystemExit('this isn't Airflow')")
+    with pytest.raises(AirflowError, match=r"(?s)exited with 1.*this isn't Airflow"):
         broken.start()
     assert broken.pids == []
 

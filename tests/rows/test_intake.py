@@ -1,4 +1,4 @@
-"""Lines that aren't rows: where each stood, what becomes of the hour, and that nothing but the quarantine tells."""
+"""Lines that aren't rows: where each was, what becomes of the hour, and that only the quarantine shows them."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def test_a_line_that_never_ends_is_no_row(tmp_path: Path) -> None:
 def test_above_the_threshold_the_lines_are_kept_and_the_hour_is_not_loaded(tmp_path: Path) -> None:
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
     archive_hour(archive.root, "connection", [b"\n".join([CONNECTION] * 8 + [BAD, b"x"])])
-    with pytest.raises(AylaQuarantineError) as told:
+    with pytest.raises(AylaQuarantineError) as raised:
         TypedArchive(archive, rows, max_malformed=0.1999).ensure(ExportHour("connection", HOUR), {})
     for words in ("connection", "2026-11-01 07:00", "2 of 10 lines", "event_time is no timestamp (1)", "max_malformed"):
-        assert words in str(told.value)
-    assert quarantine_path(ExportHour("connection", HOUR)) in str(told.value)
+        assert words in str(raised.value)
+    assert quarantine_path(ExportHour("connection", HOUR)) in str(raised.value)
     assert [row for _, _, row in quarantined(tmp_path)] == [BAD, b"x"]
     assert not (tmp_path / "rows").exists()
     made = TypedArchive(archive, rows, max_malformed=0.2).ensure(ExportHour("connection", HOUR), {})
@@ -165,14 +165,14 @@ def test_no_message_and_no_log_quotes_a_cell(
     ]
     try:
         typed(folder, layout.event_type, b"\n".join(lines))
-        told = ""
+        output = ""
     except AylaError as error:
-        told = f"{error} {error.__cause__}"
+        output = f"{error} {error.__cause__}"
     finally:
         logging.getLogger().removeHandler(handler)
-    told += " ".join(record.getMessage() for record in records)
-    told += "".join(path.read_text() for path in folder.rglob("*.json"))
-    assert MARK not in told
+    output += " ".join(record.getMessage() for record in records)
+    output += "".join(path.read_text() for path in folder.rglob("*.json"))
+    assert MARK not in output
     assert not list((folder / "rows").rglob(".*.partial"))
 
 
@@ -189,7 +189,7 @@ def test_what_duckdb_says_of_a_line_is_not_passed_on(tmp_path: Path) -> None:
         )
         # As no file that was taken in can be: DuckDB's own words quote such a line.
         taken.path.write_bytes(CONNECTION + b"\n" + MARK.encode() + b"\n")
-        with pytest.raises(AylaWarehouseError, match="connection 2026-11-01 07:00 UTC: DuckDB failed") as told:
+        with pytest.raises(AylaWarehouseError, match="connection 2026-11-01 07:00 UTC: DuckDB failed") as raised:
             type_hour(
                 connection,
                 ExportHour("connection", HOUR),
@@ -198,8 +198,8 @@ def test_what_duckdb_says_of_a_line_is_not_passed_on(tmp_path: Path) -> None:
                 quarantine=quarantine,
                 policy=PrivacyPolicy(),
             )
-    assert MARK not in f"{told.value} {told.value.__cause__}"
-    assert told.value.__suppress_context__
+    assert MARK not in f"{raised.value} {raised.value.__cause__}"
+    assert raised.value.__suppress_context__
 
 
 def test_what_stands_where(tmp_path: Path) -> None:

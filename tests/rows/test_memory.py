@@ -51,11 +51,11 @@ def put_rows(folder: Path, rows: int) -> None:
 def measure(folder: Path, rows: int) -> dict[str, Any]:
     folder.mkdir()
     put_rows(folder, rows)
-    told = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder), HOUR.isoformat()], capture_output=True, text=True, timeout=300
     )
-    assert told.returncode == 0, told.stderr
-    found: dict[str, Any] = json.loads(told.stdout)
+    assert finished.returncode == 0, finished.stderr
+    found: dict[str, Any] = json.loads(finished.stdout)
     return found
 
 

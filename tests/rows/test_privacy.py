@@ -81,11 +81,11 @@ def test_another_policy_or_key_makes_the_rows_anew_and_the_same_one_does_not(tmp
         assert (first.made, again.made) == (True, False)
         assert again.manifest.version == first.manifest.version
         versions.add(first.manifest.version)
-    assert len(versions) == 4, "to keep everything is no policy"
+    assert len(versions) == 4, "keeping everything isn't a policy"
 
 
 @pytest.mark.parametrize(
-    ("treatments", "key", "told"),
+    ("treatments", "key", "message"),
     [
         ({"dsn": "hide"}, "", "'dsn' is to be 'hide'"),
         ({"value_raw": "drop"}, "", "name that one"),
@@ -95,8 +95,8 @@ def test_another_policy_or_key_makes_the_rows_anew_and_the_same_one_does_not(tmp
         ({"dsn": "hash"}, "too short", "a key of 16 characters"),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_without_its_key(treatments: dict[str, str], key: str, told: str) -> None:
-    with pytest.raises(AylaConfigError, match=told) as error:
+def test_a_policy_that_cannot_be_is_refused_without_its_key(treatments: dict[str, str], key: str, message: str) -> None:
+    with pytest.raises(AylaConfigError, match=message) as error:
         PrivacyPolicy(treatments, key)
     assert not key or key not in str(error.value)
     assert KEY not in repr(PrivacyPolicy({"dsn": "hash"}, KEY))

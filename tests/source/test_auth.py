@@ -231,16 +231,16 @@ def test_a_wrong_role_is_reported_with_the_right_one(cloud: LocalCloud, provider
 
 @pytest.mark.parametrize("as_object", [False, True])
 @pytest.mark.parametrize(
-    ("change", "told"), [({"password": "wrong"}, "password"), ({"app_id": "nobody"}, "app_id or app_secret")]
+    ("change", "reason"), [({"password": "wrong"}, "password"), ({"app_id": "nobody"}, "app_id or app_secret")]
 )
 def test_a_refusal_is_reported_with_the_vendors_words_and_never_repeated(
-    cloud: LocalCloud, as_object: bool, change: dict[str, str], told: str
+    cloud: LocalCloud, as_object: bool, change: dict[str, str], reason: str
 ) -> None:
     cloud.options.error_as_object = as_object
     provider = provider_of(settings_of(cloud, **change))
     words = "Invalid email or password" if "password" in change else "Could not find application"
     for _ in range(3):
-        with pytest.raises(AylaSignInRefused, match=told) as refused:
+        with pytest.raises(AylaSignInRefused, match=reason) as refused:
             provider(None, None)
         assert f'"{words}"' in str(refused.value)
         assert not refused.value.retryable
@@ -385,18 +385,18 @@ def test_no_error_and_no_log_contains_a_secret(cloud: LocalCloud, caplog: pytest
     secrets = [settings.password, settings.app_secret]
     provider = provider_of(settings, on_secret=secrets.append)
     export = export_of(cloud, provider)
-    told = [repr(settings)]
+    texts = [repr(settings)]
     for _ in range(2):
         try:
             export.event_folders()
         except AylaError as error:
-            told += [str(error), repr(error), *traceback.format_exception(error)]
+            texts += [str(error), repr(error), *traceback.format_exception(error)]
     client_of(export).close()
-    assert (len(told) > 1) == (scene != "nothing")
-    told += [repr(provider._session), repr(provider._token)]
+    assert (len(texts) > 1) == (scene != "nothing")
+    texts += [repr(provider._session), repr(provider._token)]
     ours = [one for one in caplog.records if one.name.startswith("ayla_provider")]
-    told += [f"{one.getMessage()} {one.args} {one.exc_text}" for one in ours]
-    text = "\n".join(told)
+    texts += [f"{one.getMessage()} {one.args} {one.exc_text}" for one in ours]
+    text = "\n".join(texts)
     assert [secret for secret in secrets if secret in text] == []
 
 

@@ -113,11 +113,11 @@ def test_a_remembered_refusal_fails_without_a_request_and_says_why_and_until_whe
     refuse(cloud, memory)
     record = json.loads(memory.read() or "")
     before = len(requests_of(cloud, "sign_in", "acs", "refresh"))
-    told = refuse(cloud, memory)
+    message = refuse(cloud, memory)
     assert len(requests_of(cloud, "sign_in", "acs", "refresh")) == before == 1
     until = datetime.fromisoformat(record["at"]) + timedelta(minutes=30)
     for part in ("Invalid email or password", record["at"][:19], f"{until:%H:%M:%S}", "lock"):
-        assert part in told
+        assert part in message
 
 
 @pytest.mark.parametrize("field", ["password", "app_secret", "app_id"])
@@ -238,7 +238,7 @@ def test_a_sign_in_without_an_outcome_is_not_a_refusal(
 
 
 class Broken:
-    """A memory that fails where it is told to."""
+    """A memory that fails on request."""
 
     def __init__(self, *broken: str) -> None:
         self._broken = broken

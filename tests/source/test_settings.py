@@ -61,10 +61,10 @@ def test_the_fields_of_a_connection_become_settings() -> None:
 @pytest.mark.parametrize("empty", [None, ""])
 @given(missing=st.sets(st.sampled_from(REQUIRED), min_size=1))
 def test_every_missing_field_is_named_and_no_other(empty: str | None, missing: set[str]) -> None:
-    told = refusal(**dict.fromkeys(missing, empty))
-    fields = told.partition("missing")[0].replace("'ayla_default'", "")
+    message = refusal(**dict.fromkeys(missing, empty))
+    fields = message.partition("missing")[0].replace("'ayla_default'", "")
     assert {name for name in REQUIRED if name in fields} == missing
-    assert "'ayla_default'" in told
+    assert "'ayla_default'" in message
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_a_region_has_its_user_service(region: str | None, url: str) -> None:
 
 
 def test_an_unknown_region_is_refused_with_the_known_ones() -> None:
-    told = refusal(region="mars")
-    assert "region is 'mars'" in told
-    assert all(region in told for region in REGIONS)
+    message = refusal(region="mars")
+    assert "region is 'mars'" in message
+    assert all(region in message for region in REGIONS)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_a_url_without_a_scheme_is_refused_where_the_whole_is_needed(field: str)
 def test_plain_http_beyond_this_machine_needs_permission(field: str, host: str) -> None:
     url = f"http://{host}:8080"
     for refused in (None, False, "false", "0", "no", "maybe"):
-        told = refusal(**{field: url, "allow_http": refused})
-        assert f"{field} uses plain http" in told
-        assert "allow_http" in told
+        message = refusal(**{field: url, "allow_http": refused})
+        assert f"{field} uses plain http" in message
+        assert "allow_http" in message
     for allowed in (True, "true", "True", " on ", "1", 1):
         settings(**{field: url, "allow_http": allowed})
 
@@ -254,9 +254,9 @@ def test_a_proxy_is_read(written: str, read: str) -> None:
 )
 @pytest.mark.parametrize("scheme", ["http://", "https://", "socks5://", ""])
 def test_an_invalid_proxy_is_refused_without_its_password(scheme: str, rest: str) -> None:
-    told = refusal(proxy=f"{scheme}me:hunter2{rest}")
-    assert "proxy is not a valid URL" in told
-    assert "hunter2" not in told
+    message = refusal(proxy=f"{scheme}me:hunter2{rest}")
+    assert "proxy is not a valid URL" in message
+    assert "hunter2" not in message
 
 
 def test_the_secrets_of_a_proxy_are_known_and_do_not_show() -> None:
@@ -267,7 +267,7 @@ def test_the_secrets_of_a_proxy_are_known_and_do_not_show() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "can't be read (No such file"),
         ("", "no certificate in PEM format"),
@@ -275,7 +275,7 @@ def test_the_secrets_of_a_proxy_are_known_and_do_not_show() -> None:
         ("folder", "can't be read (Is a directory"),
     ],
 )
-def test_an_invalid_ca_file_is_reported_before_any_request(tmp_path: Path, content: str | None, told: str) -> None:
+def test_an_invalid_ca_file_is_reported_before_any_request(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "ca.pem"
     if content == "folder":
         path.mkdir()
@@ -283,7 +283,7 @@ def test_an_invalid_ca_file_is_reported_before_any_request(tmp_path: Path, conte
         path.write_text(content)
     refused = refusal(ca_file=str(path))
     assert f"ca_file is {str(path)!r}" in refused
-    assert told in refused
+    assert message in refused
 
 
 def test_a_ca_file_is_given_by_its_whole_path() -> None:

@@ -82,7 +82,7 @@ def look(settings: AylaSettings) -> dict[str, str]:
         return Export(source, f"{settings.oem_id}/").event_folders()
 
 
-def told(settings: AylaSettings, kind: type[AylaError] = AylaUnavailable) -> str:
+def message_of(settings: AylaSettings, kind: type[AylaError] = AylaUnavailable) -> str:
     """Return what is said of a connection that leads nowhere, and make sure that it shows no secret."""
     with pytest.raises(kind) as failed:
         look(settings)
@@ -102,7 +102,7 @@ def steps(cloud: LocalCloud) -> list[str]:
 
 
 def test_a_host_without_an_address_is_reported(cloud: LocalCloud) -> None:
-    said = told(settings_of(cloud, host="https://user-field-gone.invalid"))
+    said = message_of(settings_of(cloud, host="https://user-field-gone.invalid"))
     assert "user-field-gone.invalid has no address" in said
     assert "Check the address in the connection" in said
     assert cloud.requests == []
@@ -112,7 +112,7 @@ def test_a_host_without_an_address_is_reported(cloud: LocalCloud) -> None:
 def test_a_host_that_refuses_connections_is_reported(cloud: LocalCloud, change: str) -> None:
     with LocalCloud() as gone:
         url = gone.url
-    said = told(settings_of(cloud, **{change: url}))
+    said = message_of(settings_of(cloud, **{change: url}))
     assert f"{url.removeprefix('http://')} refuses connections" in said
 
 
@@ -273,7 +273,7 @@ def test_a_proxy_that_rejects_the_password_is_asked_once_and_reported(
         changes |= by_connection(seen, user)
     else:
         monkeypatch.setenv("HTTPS_PROXY" if tls else "HTTP_PROXY", by_connection(seen, user)["proxy"])
-    said = told(settings_of(cloud, **changes), AylaConfigError)
+    said = message_of(settings_of(cloud, **changes), AylaConfigError)
     assert f"the proxy {seen.address}" in said
     assert "407" in said
     assert ("proxy in the connection" if where == "connection" else "_PROXY (or ALL_PROXY) in the environment") in said
@@ -304,7 +304,7 @@ def test_a_proxy_that_does_not_reach_the_host_is_reported(
     tls_cloud: LocalCloud, ca_file: str, seen: Seen, status: int, words: str
 ) -> None:
     seen.refuses = status
-    said = told(settings_of(tls_cloud, ca_file=ca_file, **by_connection(seen)))
+    said = message_of(settings_of(tls_cloud, ca_file=ca_file, **by_connection(seen)))
     assert words in said
     assert f"the proxy {seen.address} (proxy in the connection)" in said
     assert str(status) in said
@@ -318,7 +318,7 @@ def test_a_proxy_that_does_not_exist_is_reported(
     with proxy() as gone:
         url = f"http://{WRITTEN}@{gone.address}"
     monkeypatch.setenv("HTTP_PROXY", url)
-    said = told(settings_of(cloud, **({"proxy": url} if where == "connection" else {})))
+    said = message_of(settings_of(cloud, **({"proxy": url} if where == "connection" else {})))
     assert f"the proxy {gone.address}" in said
     assert "refuses connections" in said
     assert WRITTEN not in said
@@ -359,7 +359,7 @@ def test_the_connections_ca_goes_before_the_environments(
 
 
 def test_an_unknown_ca_is_reported_with_what_to_set(tls_cloud: LocalCloud) -> None:
-    said = told(settings_of(tls_cloud))
+    said = message_of(settings_of(tls_cloud))
     assert f"{tls_cloud.url.removeprefix('https://')} presents a certificate that can't be verified" in said
     assert "CERTIFICATE_VERIFY_FAILED" in said
     assert "ca_file of the connection" in said
@@ -369,7 +369,7 @@ def test_an_unknown_ca_is_reported_with_what_to_set(tls_cloud: LocalCloud) -> No
 
 @pytest.mark.parametrize("change", ["acs_url", "storage_endpoint"])
 def test_an_unknown_ca_of_only_one_service_is_reported(cloud: LocalCloud, tls_cloud: LocalCloud, change: str) -> None:
-    said = told(settings_of(cloud, **{change: tls_cloud.url}))
+    said = message_of(settings_of(cloud, **{change: tls_cloud.url}))
     assert tls_cloud.url.removeprefix("https://") in said
     assert "ca_file" in said
     assert tls_cloud.requests == []
@@ -377,7 +377,7 @@ def test_an_unknown_ca_of_only_one_service_is_reported(cloud: LocalCloud, tls_cl
 
 def test_a_certificate_for_a_different_name_is_reported(ca: trustme.CA, ca_file: str, tmp_path: Path) -> None:
     with LocalCloud(tls=tls_of(ca, tmp_path, "user.example.com")) as cloud:
-        said = told(settings_of(cloud, ca_file=ca_file))
+        said = message_of(settings_of(cloud, ca_file=ca_file))
         assert "certificate for a different name" in said
         assert "Check the address in the connection" in said
         assert cloud.requests == []
@@ -399,7 +399,7 @@ def test_a_ca_bundle_of_the_environment_that_is_not_there_is_named(
     tls_cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
-    assert f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE in the environment names {tmp_path}/gone.pem" in told(
+    assert f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE in the environment names {tmp_path}/gone.pem" in message_of(
         settings_of(tls_cloud), AylaConfigError
     )
 
@@ -410,12 +410,12 @@ def test_a_proxy_with_a_certificate_that_isnt_trusted_is_named(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*tls_of(trustme.CA(), tmp_path / "proxy"))
     with proxy(context) as seen:
-        said = told(settings_of(tls_cloud, ca_file=ca_file, proxy=f"https://{seen.address}"))
+        said = message_of(settings_of(tls_cloud, ca_file=ca_file, proxy=f"https://{seen.address}"))
     assert f"the proxy {seen.address} (proxy in the connection) presents a certificate" in said
 
 
 def test_a_plain_server_at_an_https_address_is_reported(cloud: LocalCloud) -> None:
-    said = told(settings_of(cloud, host=cloud.url.replace("http:", "https:")))
+    said = message_of(settings_of(cloud, host=cloud.url.replace("http:", "https:")))
     assert "didn't answer (SSLError" in said
 
 

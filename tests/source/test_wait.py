@@ -116,7 +116,7 @@ def test_an_empty_object_counts_as_a_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "files", "told"),
+    ("now", "files", "expected"),
     [
         # What is waited for, since when, until when.
         (THREE - MINUTE, [], ["2024-05-09 02:00 UTC", "isn't over", "03:00"]),
@@ -125,10 +125,10 @@ def test_an_empty_object_counts_as_a_file() -> None:
         (THREE + PATIENCE, [], ["overdue", "no file since 2024-05-09 03:00", "stalled"]),
     ],
 )
-def test_the_message_tells_what_is_waited_for(now: datetime, files: list[ExportFile], told: list[str]) -> None:
+def test_the_message_tells_what_is_waited_for(now: datetime, files: list[ExportFile], expected: list[str]) -> None:
     message = look_at(Shelf(now, *files), TWO).message
     assert "datapoint" in message
-    assert [text for text in told if text not in message] == []
+    assert [text for text in expected if text not in message] == []
 
 
 def test_the_message_of_a_long_interval_names_a_few_hours_and_counts_the_rest() -> None:
@@ -141,7 +141,7 @@ def test_the_message_of_a_long_interval_names_a_few_hours_and_counts_the_rest() 
 def test_the_message_of_a_settled_interval_tells_the_states() -> None:
     message = look_at(Shelf(FOUR + PATIENCE, made(THREE, FOUR), alive=True), TWO, THREE).message
     assert message.startswith("datapoint 2024-05-09 02:00 UTC to 2024-05-09 04:00 UTC (2 hours): 1 empty, 1 landed; ")
-    # A settled hour among others isn't waited for, so it isn't told.
+    # The sensor doesn't wait for a settled hour, so the message doesn't name it.
     message = look_at(Shelf(FOUR, made(TWO, THREE)), TWO, THREE).message
     assert "landed" not in message
     assert "03:00 UTC is pending" in message

@@ -28,7 +28,7 @@ def binaries() -> Path | None:
 
 @contextmanager
 def running() -> Iterator[str]:
-    """Start a server of its own, which is reached through a socket; give the folder where it stands."""
+    """Start a server of its own, which is reached through a socket; yield its folder."""
     programs = binaries()
     assert programs is not None, "PostgreSQL's server isn't installed"
     # Short, since a socket's path has at most 107 characters, and open to the other user.

@@ -22,7 +22,7 @@ HOUR = datetime(2026, 11, 1, 7, tzinfo=UTC)
 
 
 def put(destination: FileDestination, path: str, data: bytes) -> None:
-    """Write an object, whatever stands there."""
+    """Write an object, replacing any other."""
     standing: Stored | None = destination.folder(path.rpartition("/")[0]).get(path)
     destination.write(
         path, io.BytesIO(data), size=len(data), crc32c=Crc32c(data).base64, replaces=standing, content_type="text/csv"

@@ -123,8 +123,8 @@ def serving() -> Iterator[Service]:
             path = urlsplit(self.path).path
             is_json = "json" in self.headers.get("Content-Type", "") and bool(sent)
             body = json.loads(sent) if is_json else {}
-            status, told = service.answer(Request(self.command, path, body), sent)
-            answer = json.dumps(told).encode()
+            status, content = service.answer(Request(self.command, path, body), sent)
+            answer = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))

@@ -89,9 +89,9 @@ class WarehouseContract:
         }
         place.warehouse.prepare(DATAPOINT)
         put(place, tmp_path, "datapoint", NOON, [row])
-        (stands,) = place.rows("datapoint")
+        (loaded_row,) = place.rows("datapoint")
         provenance = {"folder_hour": NOON, "source_object": "a.csv", "source_generation": 1}
-        assert stands == dict.fromkeys(DATAPOINT.names) | provenance | row
+        assert loaded_row == dict.fromkeys(DATAPOINT.names) | provenance | row
 
     def test_the_ledger_says_what_was_loaded(self, place: Place, tmp_path: Path) -> None:
         place.warehouse.prepare(DATAPOINT)
@@ -145,7 +145,7 @@ class WarehouseContract:
     ) -> None:
         place.warehouse.prepare(DATAPOINT)
         for number in order:
-            # The same datapoint stands in two of the hours, changed in between.
+            # The same datapoint is in two of the hours, changed in between.
             rows = [
                 {
                     "dsn": f"{number}",
@@ -187,8 +187,8 @@ class WarehouseContract:
         # And a table that lacks them again, as by another task of an older release.
         place.warehouse.prepare(narrow)
         put(place, tmp_path, "datapoint", NOON + 2 * HOUR, [{"dsn": "C"}], table=narrow)
-        stands = sorted((row["dsn"], row["scope"], row["firmware"]) for row in place.rows("datapoint"))
-        assert stands == [("A", None, None), ("B", "oem", "1.2"), ("C", None, None)]
+        loaded_rows = sorted((row["dsn"], row["scope"], row["firmware"]) for row in place.rows("datapoint"))
+        assert loaded_rows == [("A", None, None), ("B", "oem", "1.2"), ("C", None, None)]
 
     def test_a_view_follows_the_columns_of_its_table(self, place: Place, tmp_path: Path) -> None:
         place.warehouse.prepare(DATAPOINT)

@@ -1,4 +1,4 @@
-"""Hours on their way into a DuckDB file, and what stands there afterwards."""
+"""Hours on their way into a DuckDB file, and what it contains afterwards."""
 
 from __future__ import annotations
 

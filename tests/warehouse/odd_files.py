@@ -108,7 +108,7 @@ class OddFiles:
         ]
 
     def lines(self, rows: int) -> list[bytes]:
-        """Return rows, of which some are odd, malformed, the same as others, or others of the same id."""
+        """Return rows. Some are odd, malformed, the same as others, or others of the same id."""
         made = [self.line(self.cells(base_type=base_type)) for base_type in BASE_TYPES * 4]
         for _ in range(rows):
             kind = self.random.choice(["usual", "usual", "odd", "odd", "again", "newer", "wrong cell", "no row"])

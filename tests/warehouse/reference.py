@@ -1,5 +1,5 @@
 """
-What the rows of a file mean, told once more: in plain Python, cell by cell, and sharing no code with the package.
+A second implementation of what the rows of a file mean: in plain Python, cell by cell, without code of the package.
 
 Slow, and easy to read: it is what the typed rows are compared with.
 """

@@ -1,4 +1,4 @@
-"""What BigQuery is asked, by Google's own client over HTTP; what then stands in the tables is in tests/doubles."""
+"""What BigQuery is asked, by Google's own client over HTTP; tests/doubles checks the tables' content."""
 
 from __future__ import annotations
 
@@ -138,8 +138,8 @@ def test_a_view_keeps_a_column_that_the_files_of_an_hour_lack(service: Service) 
 @pytest.mark.parametrize(("kind", "mode"), [("INTEGER", "NULLABLE"), ("STRING", "REPEATED")])
 def test_a_column_of_another_type_is_told(service: Service, kind: str, mode: str) -> None:
     there(service, ayla_datapoint={"schema": {"fields": [{"name": "DSN", "type": kind, "mode": mode}]}})
-    told = r"column dsn of .*ayla_datapoint.* has the type .*, but the rows need STRING.*table_prefix"
-    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=told):
+    message = r"column dsn of .*ayla_datapoint.* has the type .*, but the rows need STRING.*table_prefix"
+    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=message):
         target.prepare(DATAPOINT)
 
 
@@ -236,8 +236,8 @@ def test_a_load_that_is_always_cancelled_says_so(
     there(service)
     monkeypatch.setattr(bigquery, "PATIENCE", 0.2)
     service.refusals = [CONFLICT] * 1000
-    told = "can't load datapoint 2026-11-01 12:00 UTC: other loads changed the same tables .* safe to try again"
-    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=told) as raised:
+    message = "can't load datapoint 2026-11-01 12:00 UTC: other loads changed the same tables .* safe to try again"
+    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=message) as raised:
         target.replace(hour(tmp_path))
     assert raised.value.retryable
     assert [*service.things] == [DATASET]
@@ -254,8 +254,8 @@ def test_a_script_whose_answer_is_lost_runs_once(service: Service, tmp_path: Pat
 def test_a_refusal_quotes_no_row(service: Service, tmp_path: Path) -> None:
     there(service)
     service.refusals = [(400, "invalidQuery", "Bad int64 value: AC000W0001")]
-    told = r"can't load datapoint 2026-11-01 12:00 UTC: refused \(invalidQuery\).*job history"
-    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=told) as raised:
+    message = r"can't load datapoint 2026-11-01 12:00 UTC: refused \(invalidQuery\).*job history"
+    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=message) as raised:
         target.replace(hour(tmp_path))
     assert "AC000W0001" not in str(raised.value)
     assert raised.value.__cause__ is None
@@ -266,16 +266,16 @@ def test_a_refusal_quotes_no_row(service: Service, tmp_path: Path) -> None:
 def test_a_right_that_is_missing_is_told(service: Service, tmp_path: Path) -> None:
     there(service)
     service.refusals = [(403, "accessDenied", "Permission bigquery.tables.updateData denied on table ayla_loads")]
-    told = r"tables\.updateData denied.*docs/bigquery\.md"
-    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=told):
+    message = r"tables\.updateData denied.*docs/bigquery\.md"
+    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=message):
         target.replace(hour(tmp_path))
 
 
 def test_a_file_that_was_taken_in_part_is_refused(service: Service, tmp_path: Path) -> None:
     there(service)
     service.rows_taken = 0
-    told = "can't load datapoint 2026-11-01 12:00 UTC: 0 of 1 rows arrived, by the load job .* safe to try again"
-    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=told):
+    message = "can't load datapoint 2026-11-01 12:00 UTC: 0 of 1 rows arrived, by the load job .* safe to try again"
+    with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=message):
         target.replace(hour(tmp_path))
     assert service.scripts() == []
 
@@ -297,6 +297,6 @@ def test_an_account_that_is_refused_is_told() -> None:
             raise RefreshError("invalid_grant: Invalid JWT Signature.")
 
     refused = google_bigquery.Client("acme", Refused())
-    told = "BigQuery iot: can't connect: RefreshError: invalid_grant"
-    with pytest.raises(AylaWarehouseError, match=told), BigQueryWarehouse(lambda: refused, dataset="iot"):
+    message = "BigQuery iot: can't connect: RefreshError: invalid_grant"
+    with pytest.raises(AylaWarehouseError, match=message), BigQueryWarehouse(lambda: refused, dataset="iot"):
         pass

@@ -69,7 +69,7 @@ def work(folder, hour):
     with DuckDBWarehouse(folder / "d.duckdb") as warehouse:
         load(warehouse, archive_of(folder), "connection", [datetime.fromisoformat(hour)])
 
-# Each worker is a fork: to import all this anew takes longer than to load an hour.
+# Each worker is a fork: to import all this again takes longer than to load an hour.
 for line in sys.stdin:
     folder, dies, hour = json.loads(line)
     said, says = os.pipe()
@@ -121,7 +121,7 @@ def put(folder: Path, revision: int) -> None:
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """Return what stands there, without what tells one run from another."""
+    """Return the content, without what differs between runs."""
     receipt = json.loads((folder / "rows" / typed_manifest_path(ExportHour("connection", HOUR))).read_text())
     rows = rows_of(folder / "rows" / receipt["path"])
     return {

@@ -1,4 +1,4 @@
-"""A DuckDB file as the warehouse: whatever happens on the way, its tables are what the archive says."""
+"""A DuckDB file as the warehouse: with every fault on the way, its tables are what the archive says."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def test_a_second_process_is_told_what_to_do_about_the_lock(tmp_path: Path) -> N
             "try: DuckDBWarehouse(sys.argv[1]).__enter__()\n"
             "except Exception as error: print(type(error).__name__, error)"
         )
-        told = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path / "d")], capture_output=True, text=True, check=True, timeout=60
         ).stdout
-    assert told.startswith("AylaWarehouseError")
-    assert "pool of one slot" in told
+    assert output.startswith("AylaWarehouseError")
+    assert "pool of one slot" in output
 
 
 def test_a_new_column_is_added_and_one_of_another_type_is_refused(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> o
 
 
 def copy(source: Path, destination: Destination) -> None:
-    """Put into a bucket what stands in a folder."""
+    """Put a folder's content into a bucket."""
     local = FileDestination(source)
     for path in (str(one.relative_to(source)) for one in source.rglob("*") if one.is_file()):
         stored = local.folder(path.rpartition("/")[0])[path]

@@ -111,9 +111,9 @@ def test_an_hour_stands_there_as_it_was_loaded(database: Database) -> None:
     rows[0] |= {"updated_at": datetime(2026, 3, 1, 9, 59, 59, 123456, UTC), "source_generation": 2**62}
     database.put(database.load(DATAPOINT, rows))
     names = ", ".join(f'"{name}"' for name in DATAPOINT.names)
-    stands = database.sql(f"select {names} from ayla_datapoint order by property_name::int")
+    loaded_rows = database.sql(f"select {names} from ayla_datapoint order by property_name::int")
     wanted = [{"folder_hour": HOUR} | row | {"time_uuid": uuid.UUID(row["time_uuid"])} for row in rows]
-    assert stands == [tuple(row.get(name) for name in DATAPOINT.names) for row in wanted]
+    assert loaded_rows == [tuple(row.get(name) for name in DATAPOINT.names) for row in wanted]
 
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
