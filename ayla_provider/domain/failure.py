@@ -12,6 +12,7 @@ from typing import Any
 from ayla_provider.domain.arrival import HourStatus
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
+from ayla_provider.domain.json_fields import UNREADABLE
 from ayla_provider.errors import AylaError
 
 FORMAT = "ayla-export-failure/1"
@@ -85,7 +86,7 @@ def loads(text: str | bytes) -> Failure | None:
             failed_at=datetime.fromisoformat(document["failed_at"]).astimezone(UTC),
             written_by=dict(document["written_by"]),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+    except UNREADABLE:
         return None
     return note
 

@@ -6,16 +6,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.json_fields import UNREADABLE, require, typed_field
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
-
-T = TypeVar("T")
 
 FORMAT = "ayla-export-manifest/1"
 
@@ -131,18 +130,18 @@ def loads(text: str | bytes, where: str) -> Manifest:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        _require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
         manifest = Manifest(
             hour=_hour(document),
             state=HourState(document["state"]),
-            revision=_typed(document, "revision", int),
-            files=tuple(_file(entry) for entry in _typed(document, "files", list)),
-            written_at=_typed(document, "written_at", str),
-            written_by=_typed(document, "written_by", dict),
+            revision=typed_field(document, "revision", int),
+            files=tuple(_file(entry) for entry in typed_field(document, "files", list)),
+            written_at=typed_field(document, "written_at", str),
+            written_by=typed_field(document, "written_by", dict),
             # Manifests of earlier versions don't have it.
-            export=_typed({"export": "", **document}, "export", str),
+            export=typed_field({"export": "", **document}, "export", str),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise AylaDestinationError(
             f"{where} is not a valid manifest of format {FORMAT} ({type(error).__name__}: {error}). Move it away and "
             "clear the task: it then verifies the hour's files and writes the manifest again."
@@ -152,40 +151,29 @@ def loads(text: str | bytes, where: str) -> Manifest:
 
 def _hour(document: Mapping[str, Any]) -> ExportHour:
     start = datetime.fromisoformat(document["hour"])
-    _require(start.tzinfo is not None, "its hour has no time zone")
-    return ExportHour(EventType(_typed(document, "event_type", str)), start)
+    require(start.tzinfo is not None, "its hour has no time zone")
+    return ExportHour(EventType(typed_field(document, "event_type", str)), start)
 
 
 def _file(entry: Any) -> ManifestFile:
     file = ManifestFile(
-        source=_typed(entry, "source", str),
-        generation=_typed(entry, "generation", int),
-        size=_typed(entry, "size", int),
-        crc32c=_typed(entry, "crc32c", str),
-        created=_typed(entry, "created", str),
-        path=_typed(entry, "path", str),
+        source=typed_field(entry, "source", str),
+        generation=typed_field(entry, "generation", int),
+        size=typed_field(entry, "size", int),
+        crc32c=typed_field(entry, "crc32c", str),
+        created=typed_field(entry, "created", str),
+        path=typed_field(entry, "path", str),
         # Manifests of earlier versions don't have it.
-        lines=None if entry.get("lines") is None else _typed(entry, "lines", int),
+        lines=None if entry.get("lines") is None else typed_field(entry, "lines", int),
     )
-    _require(file.size >= 0 and (file.lines or 0) >= 0, "a size is negative")
-    _require(not {"", ".", ".."} & set(file.path.split("/")), "a path leads out of the destination")
+    require(file.size >= 0 and (file.lines or 0) >= 0, "a size is negative")
+    require(not {"", ".", ".."} & set(file.path.split("/")), "a path leads out of the destination")
     return file
-
-
-def _typed(document: Any, name: str, kind: type[T]) -> T:
-    value = document[name]
-    _require(type(value) is kind, f"{name} is {type(value).__name__}, not {kind.__name__}")
-    return cast("T", value)
 
 
 def _oem_of(export: str) -> tuple[str, str]:
     """Return the cloud, and the OEM's own place in it: a folder of Ayla's bucket; in S3, a bucket."""
     return export.partition(":")[0], export.rstrip("/").rpartition("/")[2]
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)
 
 
 def revise(

@@ -1,4 +1,4 @@
-"""What becomes of each column that can identify a person, from the typed tables on."""
+"""The treatment of columns that can identify a person, in the typed tables and everything made from them."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from ayla_provider.domain.tables import PROVENANCE, Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
 
 PERSONAL = "It can identify a person."
-"""Stands in the description of such a column, as long as it is kept."""
+"""Added to the description of such a column if it is kept."""
 
 SHORTEST_KEY = 16
 """Characters."""
 
 
 class Treatment(StrEnum):
-    """What becomes of a column."""
+    """How a column is treated."""
 
     KEEP = "keep"
     HASH = "hash"
-    """HMAC-SHA256 with a key, in hexadecimal: the same value gives the same text, and nobody without the key can
-    find it by trying."""
+    """HMAC-SHA256 with a key, in hexadecimal. The same value gives the same text, and without the key nobody can find
+    the value by trying."""
     DROP = "drop"
 
 
 @dataclass(frozen=True)
 class PrivacyPolicy:
     """
-    A treatment for each column; without one it is kept.
+    A treatment for each column. A column without a treatment is kept.
 
     :param treatments: column to ``keep``, ``hash`` or ``drop``
-    :param key: of the hashes
-    :raises AylaConfigError: if a treatment isn't known, a column can't have it, or the key is missing or too short
+    :param key: the key of the hashes
+    :raises AylaConfigError: if a treatment doesn't exist, a column can't have it, or the key is missing or too short
     """
 
     treatments: Mapping[str, str] = field(default_factory=dict)
     key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        """Check."""
+        """Check treatments and key."""
         for column, treatment in self.treatments.items():
             if treatment not in list(Treatment):
                 raise AylaConfigError(f"privacy: {column!r} is to be {treatment!r}; expected {', '.join(Treatment)}")
@@ -67,15 +67,15 @@ class PrivacyPolicy:
         return [column for column, treatment in self.treatments.items() if treatment == Treatment.HASH]
 
     def of(self, column: Column) -> Treatment:
-        """Return what becomes of a column."""
+        """Return a column's treatment."""
         return Treatment(self.treatments.get(column.part_of or column.name, Treatment.KEEP))
 
     def refuse_unknown(self, columns: Collection[str]) -> None:
         """
-        Make sure that no column is misspelt, and so kept against somebody's will.
+        Refuse columns that no table has. A misspelled column would be kept, against the user's will.
 
-        :param columns: that a table can have; one that only a file has is ``column_23``, by its place
-        :raises AylaConfigError: naming the first that is none of them
+        :param columns: the columns that a table can have; a column that only a file has is ``column_23``, by its place
+        :raises AylaConfigError: if a column isn't one of them
         """
         for name in self.treatments:
             if name not in columns and not _BY_PLACE.fullmatch(name):
@@ -85,7 +85,7 @@ class PrivacyPolicy:
                 )
 
     def table(self, table: Table) -> Table:
-        """Return a table as it is after the treatment."""
+        """Return a table after the treatment of its columns."""
         kept = (column for column in table.columns if self.of(column) is not Treatment.DROP)
         return replace(table, columns=tuple(self._treated(column) for column in kept))
 
@@ -96,11 +96,11 @@ class PrivacyPolicy:
 
     @property
     def fingerprint(self) -> str:
-        """A text that changes with the policy or its key, and tells nothing of the key; empty if all is kept."""
+        """A text that changes with the policy or its key, and reveals nothing about the key; empty if all is kept."""
         ruled = sorted(f"{column}={what}" for column, what in self.treatments.items() if what != Treatment.KEEP)
         if not ruled:
             return ""
-        # Keyed only where a key matters, and cut, so that it proves nothing about the key.
+        # With the key only if columns are hashed. It is cut, so that it can't be used to guess the key.
         key = self.key.encode() if self.hashes else b"ayla"
         return hmac.new(key, ("ayla-export-policy " + " ".join(ruled)).encode(), hashlib.sha256).hexdigest()[:8]
 

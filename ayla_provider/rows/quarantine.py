@@ -1,4 +1,4 @@
-"""The lines that can't be read: kept with their exact bytes, where they stood, and why."""
+"""The lines that can't be read: kept with their exact bytes, their place, and the reason."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _COLUMNS = {
 
 class Quarantine:
     """
-    Gathers the malformed lines of an hour on disk, so that memory doesn't grow with their number.
+    Collects the malformed lines of an hour on disk, so that memory doesn't grow with their number.
 
-    :param path: a file to gather them in
+    :param path: a file to collect them in
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,9 +58,9 @@ class Quarantine:
         Keep a line.
 
         :param source: the object's name in the vendor's bucket
-        :param line: its place in the file, from 1
-        :param offset: of its first byte in the file
-        :param reason: in words, without anything of the row
+        :param line: its number in the file, from 1
+        :param offset: the offset of its first byte in the file
+        :param reason: in words, without quoting the row
         """
         cells = (source.encode().hex(), str(generation), str(line), str(offset), reason.encode().hex(), row.hex())
         self._file.write(",".join(cells).encode() + b"\n")
@@ -69,7 +69,7 @@ class Quarantine:
 
     def write_parquet(self, duck: Any, path: Path) -> None:
         """
-        Write what was gathered as a Parquet file, in the order of the lines.
+        Write the collected lines as a Parquet file, in their order.
 
         :raises AylaWarehouseError: if DuckDB fails
         """
@@ -82,7 +82,7 @@ class Quarantine:
             # Not DuckDB's own words, which can quote a row.
             raise AylaWarehouseError(
                 f"DuckDB failed to write the {self.total:,} malformed lines ({type(error).__name__}). Nothing was "
-                "loaded. Raise the operator's memory; then clear the task."
+                "loaded. Raise the operator's memory, then clear the task."
             ) from None
 
     def _write(self, duck: Any, path: Path) -> None:

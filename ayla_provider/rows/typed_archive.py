@@ -43,7 +43,7 @@ class TypedHourReport:
 
     manifest: TypedManifest
     made: bool
-    """Whether it was made now; else it stood there already."""
+    """Whether the rows were made now; otherwise they existed already."""
     news: tuple[str, ...] = ()
     """Layouts that no file of the event type had before, in words."""
 
@@ -79,9 +79,9 @@ class TypedArchive:
 
     def ensure(self, hour: ExportHour, written_by: Mapping[str, str]) -> TypedHourReport:
         """
-        Make an hour's typed rows, unless they stand there already.
+        Make an hour's typed rows, unless they exist already.
 
-        :param written_by: stands in the receipt
+        :param written_by: for the receipt
         :raises AylaNotSettledError: if the archive doesn't hold the hour yet
         :raises AylaLayoutError: if a file fits no layout, or several
         :raises AylaQuarantineError: if too many lines are malformed
@@ -91,33 +91,33 @@ class TypedArchive:
         if manifest is None:
             raise AylaNotSettledError(
                 f"{hour} has no manifest in {self._archive.url}: it isn't copied "
-                "yet, or not wholly. Run its copy first; a plan operator returns only hours that are there."
+                "yet, or not completely. Run its copy first. A plan operator returns only hours that are copied."
             )
         version = typed.version_of(manifest, typed.recipe_of(hour.event_type, self._policy, self._layouts))
-        standing = self._standing(hour)
-        # Seen before anything is made: whoever writes rows in the meantime wins, and this try ends.
+        existing = self._existing(hour)
+        # Read before anything is made. If another task writes rows in the meantime, it wins, and this one fails.
         rows = _stored(self._rows, typed.parquet_path(hour))
-        if standing and standing.version == version and self._has_rows(standing, rows):
-            return TypedHourReport(standing, made=False)
+        if existing and existing.version == version and self._has_rows(existing, rows):
+            return TypedHourReport(existing, made=False)
         with tempfile.TemporaryDirectory(prefix="ayla-typed-") as folder:
             return self._make(manifest, version, Path(folder), written_by, rows)
 
     def loaded(self, hours: Sequence[ExportHour]) -> dict[ExportHour, str]:
         """
-        Return the version of each hour whose rows stand there.
+        Return the version of each hour whose rows exist.
 
-        :raises AylaDestinationError: if it can't be seen
+        :raises AylaDestinationError: if a receipt can't be read
         """
         with ThreadPoolExecutor(8) as pool:
-            found = zip(hours, pool.map(self._standing, hours), strict=True)
-            return {hour: manifest.version for hour, manifest in found if manifest}
+            manifests = zip(hours, pool.map(self._existing, hours), strict=True)
+            return {hour: manifest.version for hour, manifest in manifests if manifest}
 
     @contextlib.contextmanager
     def fetched(self, manifest: TypedManifest) -> Iterator[Path | None]:
         """
-        Bring an hour's Parquet file to this machine's disk, for as long as the context lasts; None if there is none.
+        Bring an hour's Parquet file to this disk, for the time of a ``with`` statement; None if there is none.
 
-        :raises AylaDestinationError: if it can't be read, or isn't what its receipt says
+        :raises AylaDestinationError: if the file can't be read, or differs from its receipt
         """
         if not manifest.path or not manifest.rows:
             yield None
@@ -132,12 +132,12 @@ class TypedArchive:
             if checksum.base64 != manifest.crc32c:
                 raise AylaDestinationError(
                     f"{url_of(self._rows, manifest.path)} has crc32c {checksum.base64}, its receipt says "
-                    f"{manifest.crc32c}: another run may be at it right now. If it stays, remove the receipt "
-                    f"{typed.typed_manifest_path(manifest.hour)} and clear the task."
+                    f"{manifest.crc32c}: another run may be writing it now. If the message comes again, remove the "
+                    f"receipt {typed.typed_manifest_path(manifest.hour)} and clear the task."
                 )
             yield path
 
-    def _standing(self, hour: ExportHour) -> TypedManifest | None:
+    def _existing(self, hour: ExportHour) -> TypedManifest | None:
         path = typed.typed_manifest_path(hour)
         found = self._rows.read(path)
         return typed.parse_typed_manifest(found[0], url_of(self._rows, path)) if found else None
@@ -145,7 +145,7 @@ class TypedArchive:
     def _has_rows(self, manifest: TypedManifest, rows: Stored | None) -> bool:
         if not manifest.path:
             return True
-        # Two tasks at once can leave the rows of one and the receipt of the other, which say the same in other bytes.
+        # Two tasks at once can leave the rows of one and the receipt of the other: the same rows in other bytes.
         return rows is not None and rows.size == manifest.size and self._rows.crc32c(rows) == manifest.crc32c
 
     def _make(
@@ -193,7 +193,7 @@ class TypedArchive:
         return TypedHourReport(manifest, made=True, news=news)
 
     def _keep_quarantine(self, hour: ExportHour, quarantine: Quarantine, connection: Any, local: Path) -> str:
-        """Write the malformed lines beside the vendor's files, and return where; empty if there are none."""
+        """Write the malformed lines into the archive, and return their path; empty if there are none."""
         path = typed.quarantine_path(hour)
         if not quarantine.total and _stored(self._archive, path) is None:
             return ""
@@ -208,11 +208,11 @@ class TypedArchive:
         raise AylaQuarantineError(
             f"{hour}: {quarantine.total:,} of {lines:,} lines are malformed, more "
             f"than the {self._max_malformed:.1%} of max_malformed: {reasons}. They are kept in "
-            f"{url_of(self._archive, kept)}, and the hour isn't loaded. Look at them; then declare the layout that "
-            "the files have, or raise max_malformed."
+            f"{url_of(self._archive, kept)}, and the hour isn't loaded. Look at them. Then declare the files' "
+            "layout, or raise max_malformed."
         )
 
-    def _news(self, hour: ExportHour, found: Sequence[Recognised]) -> tuple[str, ...]:
+    def _news(self, hour: ExportHour, recognised: Sequence[Recognised]) -> tuple[str, ...]:
         """Return which layouts are new, and remember them."""
         path = typed.layouts_path(hour.event_type)
         content, stored = self._rows.read(path) or (b"{}", None)
@@ -220,7 +220,7 @@ class TypedArchive:
             known: dict[str, str] = dict(json.loads(content))
         except (ValueError, TypeError):
             known = {}
-        now = {_described(one): one for one in found}
+        now = {_described(each): each for each in recognised}
         unknown = sorted(now.keys() - known.keys())
         if not unknown:
             return ()
@@ -228,9 +228,9 @@ class TypedArchive:
         try:
             write_json(self._rows, path, document, stored)
         except AylaConflictError:
-            log.info("%s was written by another task in the meantime; the next hour looks again.", path)
-        # Where nothing is known yet, a layout that was seen in real files is no news.
-        return tuple(one for one in unknown if known or now[one].new_columns or not now[one].layout.confirmed)
+            log.info("%s was written by another task in the meantime. The next hour checks again.", path)
+        # In a new archive, a layout that is known from real files isn't news.
+        return tuple(text for text in unknown if known or now[text].new_columns or not now[text].layout.confirmed)
 
     def _put(self, destination: Destination, path: str, local: Path, replaces: Stored | None) -> None:
         size, crc32c = _facts(local)
@@ -276,6 +276,10 @@ def _typed_file(file: GoodLines, balance: FileBalance) -> TypedFile:
     )
 
 
-def _described(found: Recognised) -> str:
-    more = f" with new columns {', '.join(found.new_columns)}" if found.new_columns else ""
-    return f"{found.layout.name}{' with a header' if found.header else ''}{more}"
+def _described(recognised: Recognised) -> str:
+    text = recognised.layout.name
+    if recognised.header:
+        text += " with a header"
+    if recognised.new_columns:
+        text += f" with new columns {', '.join(recognised.new_columns)}"
+    return text

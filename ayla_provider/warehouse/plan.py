@@ -1,4 +1,4 @@
-"""What a warehouse lacks: the archive's manifests compared with what is loaded."""
+"""Finds the hours that a warehouse lacks, by comparing the archive's manifests with its ledger."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _READERS = 16
 @dataclass(frozen=True, slots=True)
 class ToLoad:
     """
-    Consecutive hours of an event type that are to be loaded.
+    Consecutive hours of an event type to load.
 
-    :param end: of the last hour
+    :param end: the end of the last hour
     """
 
     event_type: str
@@ -50,14 +50,14 @@ def to_load(
     end: datetime,
 ) -> list[ToLoad]:
     """
-    Return the hours that the archive holds and a warehouse doesn't, or not with the same files, the newest first.
+    Return the hours whose files a warehouse doesn't hold, or holds in another version, the newest first.
 
-    An hour without files that was never loaded isn't one of them: there is nothing to load.
+    An hour without files that was never loaded isn't returned: there is nothing to load.
 
-    :param loaded: returns the versions of the hours between two that a warehouse holds of an event type
+    :param loaded: returns the versions of an event type's loaded hours between two times
     :param start: the first hour, aware
-    :param end: the end of the last one
-    :raises AylaError: if archive or warehouse can't be seen
+    :param end: the end of the last hour
+    :raises AylaError: if archive or warehouse can't be read
     """
     found: list[ToLoad] = []
     if start >= end:
@@ -78,17 +78,17 @@ def to_load(
 
 
 def joined(loads: Sequence[ToLoad]) -> list[ToLoad]:
-    """Return the same hours in fewer loads: consecutive ones of a day and an event type become one."""
+    """Return the same hours in fewer loads: consecutive hours of a day and an event type become one load."""
     whole: list[ToLoad] = []
-    for one in sorted(loads, key=lambda one: (one.event_type, one.start)):
-        last = whole[-1] if whole else one
-        follows = (last.event_type, last.end, last.reason) == (one.event_type, one.start, one.reason)
-        if follows and last.start.date() == one.start.date():
-            whole[-1] = replace(last, end=one.end)
+    for load in sorted(loads, key=lambda load: (load.event_type, load.start)):
+        last = whole[-1] if whole else load
+        follows = (last.event_type, last.end, last.reason) == (load.event_type, load.start, load.reason)
+        if follows and last.start.date() == load.start.date():
+            whole[-1] = replace(last, end=load.end)
         else:
-            whole.append(one)
+            whole.append(load)
     return _newest_first(whole)
 
 
 def _newest_first(loads: Sequence[ToLoad]) -> list[ToLoad]:
-    return sorted(loads, key=lambda one: (one.start, one.event_type), reverse=True)
+    return sorted(loads, key=lambda load: (load.start, load.event_type), reverse=True)
