@@ -89,9 +89,11 @@ def arguments_of(made: type) -> list[str]:
 
 
 def all_arguments_of(made: type) -> set[str]:
-    """Also those that the classes above it take for it, up to Airflow's own."""
+    """The arguments of a class, and of the classes above it that are ours."""
     ours = [one for one in made.__mro__ if issubclass(one, BaseOperator) and one.__module__.startswith("ayla_provider")]
-    return {name for one in ours for name in arguments_of(one)}
+    # Airflow gives a class without a constructor of its own a copy of an inherited one.
+    with_constructor = [one for one in ours if one.__init__.__qualname__.startswith(f"{one.__name__}.")]
+    return {name for one in with_constructor for name in arguments_of(one)}
 
 
 TO_TABLES = [

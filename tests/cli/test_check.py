@@ -459,7 +459,7 @@ def shell(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_in_a_shell_stdout_is_json_alone_even_if_airflow_logs(fleet: LocalCloud, tmp_path: Path) -> None:
-    # A home without a database, of which Airflow complains at length.
+    # A home without a database, so Airflow logs long complaints.
     run = shell("check", "--json", AIRFLOW_HOME=str(tmp_path), AIRFLOW__LOGGING__LOGGING_LEVEL="DEBUG")
     assert run.returncode == 0, run.stdout
     assert [step["name"] for step in json.loads(run.stdout)] == STEPS

@@ -369,7 +369,7 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 def test_in_a_shell_stdout_is_json_alone_even_if_airflow_logs(cloud: LocalCloud, tmp_path: Path) -> None:
     arguments = " ".join(put_one_of_each(cloud))
-    # A home without a database, of which Airflow complains at length.
+    # A home without a database, so Airflow logs long complaints.
     env = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
     run = shell(f"report --json --destination {ARCHIVE} {arguments}", **env)
     assert run.returncode == 1, run.stderr

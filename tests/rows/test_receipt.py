@@ -1,4 +1,4 @@
-"""The receipt of an hour's typed rows, and what is told if it, or the rows, aren't what they were."""
+"""The receipt of an hour's typed rows, and the errors if it, or the rows, have changed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_receipt_is_read_as_it_was_written(receipt: TypedManifest) -> None:
 
 
 def ready(folder: Path) -> tuple[TypedArchive, TypedManifest, Path, Path]:
-    """Return the typed rows of an hour, and where receipt and rows stand."""
+    """Return the typed rows of an hour, and the paths of receipt and rows."""
     archive_hour(folder / "archive", "connection", [CONNECTION])
     archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"))
     made = archive.ensure(ExportHour("connection", HOUR), {"dag_id": "d"}).manifest
@@ -70,9 +70,9 @@ def ready(folder: Path) -> tuple[TypedArchive, TypedManifest, Path, Path]:
 def test_a_broken_receipt_is_told_with_its_place(tmp_path: Path, broken: bytes) -> None:
     archive, _, receipt, _ = ready(tmp_path)
     receipt.write_bytes(broken)
-    with pytest.raises(AylaDestinationError, match=r"hour=07\.json isn't a valid receipt .* Move it away") as told:
+    with pytest.raises(AylaDestinationError, match=r"hour=07\.json isn't a valid receipt .* Move it away") as raised:
         archive.ensure(ExportHour("connection", HOUR), {})
-    assert f"file://{receipt}" in str(told.value)
+    assert f"file://{receipt}" in str(raised.value)
     receipt.unlink()
     assert archive.ensure(ExportHour("connection", HOUR), {}).made
 

@@ -41,7 +41,7 @@ def why_not(event_type: str, data: bytes, known: tuple[ColumnLayout, ...] = COLU
     return str(error.value)
 
 
-def spelt(name: str, rng: random.Random) -> str:
+def in_another_spelling(name: str, rng: random.Random) -> str:
     return rng.choice(
         [name, name.upper(), name.replace("_", " "), name.replace("_", "-"), name.title().replace("_", "")]
     )
@@ -63,7 +63,7 @@ def test_a_header_names_the_columns_in_any_order(
     rng = random.Random(seed)
     order = rng.sample(range(len(layout.columns)), len(layout.columns))
     rows = [[row[at] for at in order] for row in Rows(layout, seed, iso=iso).rows(count)]
-    header = [spelt(layout.columns[at], rng) for at in order]
+    header = [in_another_spelling(layout.columns[at], rng) for at in order]
     found = recognised(layout.event_type, b"\xef\xbb\xbf" * mark + csv([header, *rows], end))
     assert found == Recognised(layout, tuple(layout.columns[at] for at in order), header=True, new_columns=())
 
