@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from ayla_provider.domain.tables import PROVENANCE, Column, ColumnType, Table
+from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
 
 PERSONAL = "It can identify a person."
@@ -46,10 +46,12 @@ class PrivacyPolicy:
         """Check treatments and key."""
         for column, treatment in self.treatments.items():
             if treatment not in list(Treatment):
-                raise AylaConfigError(f"privacy: {column!r} is to be {treatment!r}; expected {', '.join(Treatment)}")
+                raise AylaConfigError(
+                    f"privacy: unknown treatment {treatment!r} for {column!r}; use keep, hash or drop"
+                )
             known = _PART_OF.get(column)
             if known:
-                raise AylaConfigError(f"privacy: {column!r} holds what {known!r} does: name that one, it rules both")
+                raise AylaConfigError(f"privacy: {column!r} follows {known!r}; set {known!r}, which covers both")
             if column in _FIXED:
                 raise AylaConfigError(
                     f"privacy: {column!r} is what hours are replaced and rows told apart by, and says nothing of a "
@@ -107,4 +109,6 @@ class PrivacyPolicy:
 
 _BY_PLACE = re.compile(r"column_\d+")
 _FIXED = {*(column.name for column in PROVENANCE), "time_uuid", "updated_at"}
-_PART_OF = {"display_name_raw": "display_name", "value_raw": "val_string", "metadata_raw": "metadata"}
+_PART_OF = {
+    column.name: column.part_of for table in TABLES.values() for column in table.columns if column.part_of is not None
+}

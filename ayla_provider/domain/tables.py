@@ -20,7 +20,7 @@ class ColumnType(StrEnum):
     """A double."""
     BOOLEAN = "boolean"
     UUID = "uuid"
-    """In Parquet its canonical spelling, since most readers make bytes of Parquet's own type."""
+    """In Parquet its canonical text, because most readers turn Parquet's own type into bytes."""
     TIMESTAMP = "timestamp"
     """A moment, in microseconds, UTC."""
 
@@ -32,7 +32,7 @@ class Column:
 
     :param description: for people, and for the warehouse's comment
     :param personal: whether it can identify a person
-    :param part_of: the column whose treatment by a privacy policy this one shares, since it holds the same
+    :param part_of: the column with the same content, whose treatment by a privacy policy this one shares
     """
 
     name: str

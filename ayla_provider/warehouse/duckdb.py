@@ -109,7 +109,7 @@ class DuckDBWarehouse(SqlWarehouse):
             self._run(f"comment on view {relation} is {literal(view.description)}")
 
     def _lock(self, load: Load) -> None:
-        """Do nothing: the file itself is locked, since only one process can have it open."""
+        """Do nothing: the file itself is locked, because only one process can have it open."""
 
     def _insert(self, load: Load, source: str) -> int:
         columns = DIALECT.names(load.table.columns)

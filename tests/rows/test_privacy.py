@@ -87,8 +87,8 @@ def test_another_policy_or_key_makes_the_rows_anew_and_the_same_one_does_not(tmp
 @pytest.mark.parametrize(
     ("treatments", "key", "message"),
     [
-        ({"dsn": "hide"}, "", "'dsn' is to be 'hide'"),
-        ({"value_raw": "drop"}, "", "name that one"),
+        ({"dsn": "hide"}, "", "unknown treatment 'hide' for 'dsn'"),
+        ({"value_raw": "drop"}, "", "set 'val_string', which covers both"),
         ({"time_uuid": "hash"}, KEY, "can only be kept"),
         ({"folder_hour": "drop"}, "", "can only be kept"),
         ({"updated_at": "drop"}, "", "can only be kept"),
