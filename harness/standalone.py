@@ -39,7 +39,7 @@ class Standalone(AirflowClient):
 
     It runs ``airflow standalone``: scheduler, DAG processor, triggerer and API server with SQLite and the
     LocalExecutor. Settings, connections and Variables in the environment of this shell don't affect it. Use it in a
-    ``with`` statement. Whatever happens in it, including Ctrl-C, no process remains. ::
+    ``with`` statement. No process remains after it, even after an error or Ctrl-C. ::
 
         with Standalone(Path("build/airflow"), Path("dags"), connections={"ayla_default": {...}}) as airflow:
             airflow.wait_for_dag("my_dag")

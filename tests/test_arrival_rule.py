@@ -55,7 +55,7 @@ def arguments(hour: datetime) -> dict[str, Any]:
 
 @pytest.mark.parametrize("hour", [HOUR, EMPTY_HOUR])
 @pytest.mark.parametrize(("override", "settled"), [({}, False), (DEFAULTS, True)])
-def test_a_wait_and_a_copy_heed_the_connection_unless_they_are_told_otherwise(
+def test_a_wait_and_a_copy_use_the_connection_unless_an_argument_overrides_it(
     cloud: LocalCloud, context: Any, tmp_path: Path, hour: datetime, override: dict[str, Any], settled: bool
 ) -> None:
     wait = AylaExportHourSensor(task_id="wait", **arguments(hour), **override)
@@ -69,7 +69,7 @@ def test_a_wait_and_a_copy_heed_the_connection_unless_they_are_told_otherwise(
 
 
 @pytest.mark.parametrize(("override", "missing"), [({}, 0), (DEFAULTS, 3)])
-def test_a_reconcile_heeds_the_connection_unless_it_is_told_otherwise(
+def test_a_reconcile_uses_the_connection_unless_an_argument_overrides_it(
     cloud: LocalCloud, context: Any, tmp_path: Path, override: dict[str, Any], missing: int
 ) -> None:
     reconcile = AylaExportReconcileOperator(

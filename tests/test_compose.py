@@ -57,7 +57,7 @@ def test_without_a_secret_it_does_not_start(secret: str) -> None:
         compose.services({name: value for name, value in SECRETS.items() if name != secret})
 
 
-def test_no_secret_stands_in_the_file() -> None:
+def test_the_file_contains_no_secret() -> None:
     holders = re.findall(r"^ *\w*(?:PASSWORD|SECRET|_KEY|CLI_AUTH|BROKER_URL|ALCHEMY_CONN): .*", TEXT, re.MULTILINE)
     assert len(holders) >= len(SECRETS)
     assert [line for line in holders if ":?see docs/docker-compose.md}" not in line] == []

@@ -144,37 +144,37 @@ def test_the_manifest_of_the_example_is_one() -> None:
 
 
 @pytest.mark.parametrize("name", [*CONNECTION_FIELDS, *REGIONS])
-def test_each_field_and_region_of_a_connection_is_told(name: str) -> None:
+def test_each_field_and_region_of_a_connection_is_described(name: str) -> None:
     assert mentions("docs/connect.md", name)
 
 
 @pytest.mark.parametrize("label", [field["label"] for field in CONNECTION_FIELDS.values()])
-def test_each_field_is_told_by_its_name_in_the_form(label: str) -> None:
+def test_each_field_is_described_by_its_name_in_the_form(label: str) -> None:
     assert f"| {label} |" in read("docs/connect.md")
 
 
 @pytest.mark.parametrize("name", arguments_of(AylaExportHourSensor))
-def test_each_argument_of_the_sensor_is_told(name: str) -> None:
+def test_each_argument_of_the_sensor_is_described(name: str) -> None:
     assert mentions("docs/wait.md", name)
 
 
 @pytest.mark.parametrize("name", arguments_of(AylaExportAliveSensor))
-def test_each_argument_of_the_alive_sensor_is_told(name: str) -> None:
+def test_each_argument_of_the_alive_sensor_is_described(name: str) -> None:
     assert mentions("docs/alerts.md", name)
 
 
 @pytest.mark.parametrize("name", arguments_of(AylaExportToBucketOperator))
-def test_each_argument_of_the_copy_is_told(name: str) -> None:
+def test_each_argument_of_the_copy_is_described(name: str) -> None:
     assert mentions("docs/copy.md", name)
 
 
 @pytest.mark.parametrize("name", arguments_of(AylaExportReconcileOperator))
-def test_each_argument_of_the_comparison_is_told(name: str) -> None:
+def test_each_argument_of_the_comparison_is_described(name: str) -> None:
     assert mentions("docs/reconcile.md", name)
 
 
 @pytest.mark.parametrize("state", Coverage)
-def test_each_state_of_the_report_is_told(state: Coverage) -> None:
+def test_each_state_of_the_report_is_described(state: Coverage) -> None:
     assert mentions("docs/report.md", state.value)
 
 
@@ -185,7 +185,7 @@ def test_each_state_has_its_rule_and_what_to_do(state: HourState) -> None:
     assert what_to_do.startswith(f"| `{state.value}` |")
 
 
-def test_the_defaults_that_are_told_are_the_real_ones() -> None:
+def test_the_documented_defaults_are_the_real_ones() -> None:
     for name, default in (("quiet_period", QUIET_PERIOD), ("patience", PATIENCE)):
         minutes = default.total_seconds() / 60
         assert f"| `{name}` | {minutes:.0f} minutes |" in read("docs/wait.md")
@@ -195,7 +195,7 @@ def test_the_defaults_that_are_told_are_the_real_ones() -> None:
         assert f"Minutes, {minutes:.0f} by default." in CONNECTION_FIELDS[name]["description"]
 
 
-def test_each_error_is_told_and_whether_it_is_retried() -> None:
+def test_each_error_is_described_and_whether_it_is_retried() -> None:
     known = {one.__name__: one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, AylaError)}
     rows = dict(re.findall(r"^\| `(Ayla\w+)` \| ([^|]*) \|", read("docs/errors.md"), re.MULTILINE))
     assert set(rows) == set(known)
@@ -205,12 +205,12 @@ def test_each_error_is_told_and_whether_it_is_retried() -> None:
 
 
 @pytest.mark.parametrize("name", [*STEPS, *KINDS])
-def test_each_fault_of_the_local_cloud_is_told(name: str) -> None:
+def test_each_fault_of_the_local_cloud_is_described(name: str) -> None:
     assert mentions("docs/local-cloud.md", name)
 
 
 @pytest.mark.parametrize("made", TO_TABLES, ids=lambda made: made.__name__)
-def test_each_argument_of_the_operators_to_tables_is_told(made: type) -> None:
+def test_each_argument_of_the_operators_to_tables_is_described(made: type) -> None:
     described = read("docs/warehouse.md")
     assert mentions("docs/warehouse.md", made.__name__)
     names = all_arguments_of(made)
@@ -218,7 +218,7 @@ def test_each_argument_of_the_operators_to_tables_is_told(made: type) -> None:
     assert {name for name in names if not re.search(rf"^\|.*`{name}`.*\|", described, re.MULTILINE)} == set()
 
 
-def test_no_argument_of_an_operator_to_tables_is_told_that_none_has() -> None:
+def test_each_described_argument_of_the_operators_to_tables_exists() -> None:
     sections = read("docs/warehouse.md").partition("## Arguments of a load")[2].partition("## Result")[0]
     cells = [cell for row in re.findall(r"^\|.*$", sections, re.MULTILINE) for cell in row.split("|")[1:3]]
     described = {name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)}
@@ -226,7 +226,7 @@ def test_no_argument_of_an_operator_to_tables_is_told_that_none_has() -> None:
 
 
 @pytest.mark.parametrize("table", [LEDGER, *TABLES.values()], ids=lambda table: table.event_type)
-def test_each_column_of_a_table_is_told_in_its_place(table: Table) -> None:
+def test_each_column_of_a_table_is_described_in_its_place(table: Table) -> None:
     section = read("docs/tables.md").partition(f"## `ayla_{table.event_type}`\n")[2].partition("\n## ")[0]
     assert table.description.partition(":")[0] in section
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \|$", section, re.MULTILINE)
@@ -236,7 +236,7 @@ def test_each_column_of_a_table_is_told_in_its_place(table: Table) -> None:
 
 
 @pytest.mark.parametrize("name", [view.name for table in TABLES.values() for view in views_of(table, str, DIALECT)])
-def test_each_view_is_told_and_has_a_query(name: str) -> None:
+def test_each_view_is_described_and_has_a_query(name: str) -> None:
     assert mentions("docs/tables.md", f"ayla_{name}")
     queries = [block.values[0] for block in blocks("sql") if block.id.startswith("docs/tables.md")]
     assert any(f"ayla_{name}" in query for query in queries)
@@ -280,7 +280,7 @@ def test_the_receipt_of_the_example_is_one() -> None:
     assert {name for name in fields if not mentions("docs/parquet.md", name)} == set()
 
 
-def test_each_personal_column_and_each_treatment_is_told() -> None:
+def test_each_personal_column_and_each_treatment_is_described() -> None:
     known = [*(column for table in TABLES.values() for column in table.columns), RESOURCE_TAGS]
     personal = {column.name for column in known if column.personal}
     section = read("docs/privacy.md").partition("## What can identify a person")[2].partition("\n## ")[0]

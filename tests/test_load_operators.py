@@ -207,7 +207,7 @@ def test_a_misspelt_column_of_a_policy_is_refused_rather_than_kept(tmp_path: Pat
         load(tmp_path, one_hour(), privacy={name: "drop"})
 
 
-def test_a_layout_declared_later_makes_the_rows_anew_when_the_load_is_cleared(tmp_path: Path) -> None:
+def test_a_layout_declared_later_makes_the_rows_again_when_the_load_is_cleared(tmp_path: Path) -> None:
     archive_hour(tmp_path / "archive", "connection", [CONNECTION[:-2] + b",wifi\r\n"], HOUR)
     load(tmp_path, one_hour())
     columns = ["oem_id", "oem_model", "dsn", "event_time", "user_uuid", "status", "network"]

@@ -48,7 +48,7 @@ def copy(destination: Path, repair: dict[str, str]) -> None:
     made.execute({"ti": TaskInstance(), "outlet_events": OutletEventAccessors()})  # type: ignore[typeddict-item]
 
 
-def test_its_list_is_what_a_copy_is_expanded_over_and_the_copies_mend_all(export: LocalCloud, tmp_path: Path) -> None:
+def test_a_copy_is_expanded_over_its_list_and_the_copies_repair_all(export: LocalCloud, tmp_path: Path) -> None:
     repairs, summary = reconcile(tmp_path, event_types=["Datapoint", "connection"])
     assert {
         "event_type": "datapoint",
@@ -117,7 +117,7 @@ def test_a_year_of_missing_hours_stays_below_what_an_xcom_holds(
 @pytest.mark.parametrize(
     "wrong", [{"max_repairs": 0}, {"max_repairs": 1025}, {"lookback": timedelta(minutes=59)}, {"lookback": timedelta()}]
 )
-def test_a_limit_that_can_not_be_is_told_when_the_dag_is_read(wrong: dict[str, Any]) -> None:
+def test_an_invalid_limit_is_reported_when_the_dag_is_read(wrong: dict[str, Any]) -> None:
     with pytest.raises(AylaConfigError, match=next(iter(wrong))):
         AylaExportReconcileOperator(task_id="reconcile", destination="file:///a", **wrong)
 

@@ -132,7 +132,7 @@ def test_check_goes_from_the_connection_to_a_file(bucket: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"), [(None, "bucket_name is missing"), ("none-of-that-name", "the bucket does not exist")]
 )
-def test_a_wrong_bucket_fails_for_good_and_is_told(
+def test_a_wrong_bucket_fails_permanently_and_is_reported(
     s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, airflow_db: None, name: str | None, said: str
 ) -> None:
     connect(monkeypatch, s3_url, name)

@@ -71,7 +71,7 @@ def test_it_survives_serialisation_and_holds_no_secret(export: LocalCloud) -> No
 
 
 def test_a_wait_that_an_earlier_version_deferred_goes_on(export: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As version 0.1 stored it in Airflow's database, whose bounds count whatever the connection says by now.
+    # As version 0.1 stored it in Airflow's database. Its bounds apply, not those of the connection.
     stored = (
         "ayla_provider.triggers.AylaExportHourTrigger",
         {
@@ -148,7 +148,7 @@ def test_a_refused_sign_in_ends_it_at_once_and_as_fatal(export: LocalCloud, monk
     assert export.refusals == 1
 
 
-def test_it_never_raises_whatever_goes_wrong(monkeypatch: pytest.MonkeyPatch, export: LocalCloud) -> None:
+def test_it_never_raises(monkeypatch: pytest.MonkeyPatch, export: LocalCloud) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_AYLA_DEFAULT")
     event = fire(trigger())
     assert (event["status"], event["fatal"]) == ("failed", False)

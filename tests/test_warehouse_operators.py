@@ -142,7 +142,7 @@ def test_postgres_holds_what_the_plan_returns_and_a_second_load_changes_nothing(
     ("changes", "said"),
     [({"password": "wrong-but-secret"}, "password authentication failed"), ({"host": "/nowhere"}, "/nowhere")],
 )
-def test_a_postgres_that_lets_nobody_in_can_be_tried_again_and_no_password_is_told(
+def test_a_postgres_that_refuses_all_connections_can_be_tried_again_and_no_password_is_shown(
     server: Server,
     postgres: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,

@@ -65,7 +65,7 @@ class Destination(Protocol):
         Write an object as a whole or not at all.
 
         :param stream: read up to ``size`` bytes; it raises before its last byte if the content is wrong
-        :param crc32c: base64, of the content that is to be stored
+        :param crc32c: base64, of the content to store
         :param replaces: the object that the writer saw there, None if there was none
         :raises AylaConflictError: if the destination holds something else by now
         :raises AylaDestinationError: if the store refuses the object or the connection breaks

@@ -54,8 +54,8 @@ class PrivacyPolicy:
                 raise AylaConfigError(f"privacy: {column!r} follows {known!r}; set {known!r}, which covers both")
             if column in _FIXED:
                 raise AylaConfigError(
-                    f"privacy: {column!r} is what hours are replaced and rows told apart by, and says nothing of a "
-                    "person; it can only be kept"
+                    f"privacy: {column!r} identifies hours or rows and contains nothing about a person; "
+                    "it can only be kept"
                 )
         if self.hashes and len(self.key) < SHORTEST_KEY:
             raise AylaConfigError(

@@ -1,5 +1,5 @@
 """
-The canonical tables: one for each event type, whatever layout its files have and whatever warehouse they go to.
+The canonical tables: one for each event type, the same for all layouts and all warehouses.
 
 The descriptions follow Ayla's documents on device events, https://docs.aylanetworks.com.
 """
@@ -47,7 +47,7 @@ class Table:
     """
     A canonical table.
 
-    :param identity: the column that identifies a row, the one with the latest ``updated_at`` of which counts; None
+    :param identity: the column that identifies a row; of several, the one with the latest ``updated_at`` counts; None
         means that the whole row does
     """
 
@@ -101,7 +101,7 @@ _DEVICE = (_OEM_ID, _OEM_MODEL, _DSN)
 _PROPERTY = (
     Column("property_name", TEXT, "The name of the device's property."),
     Column("display_name", TEXT, "The property's name for people, decoded."),
-    Column("display_name_raw", TEXT, "The same as it stands in the file: base64.", part_of="display_name"),
+    Column("display_name_raw", TEXT, "The same as it is in the file: base64.", part_of="display_name"),
     Column("base_type", TEXT, "What the property's values are: integer, decimal, string, boolean, file, message."),
     Column("time_uuid", UUID, "Identifies the datapoint; a UUID of version 1, which holds a time."),
     Column("created_at_from_device", TIMESTAMP, "When the device says that the datapoint was made."),
@@ -117,11 +117,9 @@ _PROPERTY = (
     Column("val_float", NUMBER, "The value of a float property."),
     Column("val_boolean", BOOLEAN, "The value of a boolean property."),
     Column("val_string", TEXT, "The value of a string, file or message property, decoded.", personal=True),
-    Column(
-        "value_raw", TEXT, "The value as it stands in the file, of whatever type.", personal=True, part_of="val_string"
-    ),
+    Column("value_raw", TEXT, "The value as it is in the file, for any type.", personal=True, part_of="val_string"),
     Column("metadata", TEXT, "What an app or a rule added to the datapoint, decoded; mostly JSON.", personal=True),
-    Column("metadata_raw", TEXT, "The same as it stands in the file: base64.", personal=True, part_of="metadata"),
+    Column("metadata_raw", TEXT, "The same as it is in the file: base64.", personal=True, part_of="metadata"),
 )
 
 TABLES = {

@@ -22,7 +22,7 @@ class Generation:
 
     :param visible_at: the time from which it exists
     :param crc32c: in base64, as in the API
-    :param rows: the number of lines, whatever they contain
+    :param rows: the number of lines, valid or not
     :param distinct_rows: the number of rows without duplicates and malformed rows
     :param malformed_rows: the number of rows with a wrong number of columns or without valid UTF-8
     """

@@ -30,7 +30,7 @@ GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 PROJECT = "local-cloud"
 
 GOOGLE_AUDIENCE = "https://oauth2.googleapis.com/token"
-"""The audience that google-auth writes in every assertion, whatever the key's ``token_uri`` is."""
+"""The audience that google-auth writes in every assertion. The key's ``token_uri`` doesn't change it."""
 
 _SCOPE = "https://www.googleapis.com/auth/"
 READ_SCOPES = frozenset({_SCOPE + "devstorage.read_only"})

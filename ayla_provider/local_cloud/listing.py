@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ayla_provider.local_cloud.objects import Bucket, StoredObject
 
 MAX_RESULTS = 1000
-"""Google's maximum for a page, whatever the client requests."""
+"""Google's maximum for a page, even if the client requests more."""
 
 
 @dataclass(frozen=True)

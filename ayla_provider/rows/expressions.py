@@ -64,9 +64,7 @@ def _additional_columns(recognised: Recognised, table: Table) -> Iterator[Column
         known = own.get(name) or _ANYWHERE.get(name)
         yield known or Column(target, ColumnType.TEXT, "A column that this provider doesn't know.", personal=True)
         if name in recognised.layout.base64_columns:
-            yield Column(
-                f"{target}_raw", ColumnType.TEXT, f"{target} as it stands in the file: base64.", part_of=target
-            )
+            yield Column(f"{target}_raw", ColumnType.TEXT, f"{target} as it is in the file: base64.", part_of=target)
 
 
 _ANYWHERE = {column.name: column for table in TABLES.values() for column in table.data}

@@ -167,7 +167,7 @@ class TokenProvider:
     def _refusal(self, response: requests.Response) -> AylaError:
         """Return the error for a failed sign-in: a refusal, or no user service at this address."""
         settings, status = self._settings, response.status_code
-        # A 401 always counts as a refusal, whatever its body says, because five of them lock the account.
+        # A 401 always counts as a refusal, with any body, because five of them lock the account.
         if status != 401 and not _says_why(response):
             return _no_service("user service", response, "host (or region)")
         message = _vendor_message(response, settings.secrets)

@@ -126,7 +126,7 @@ def arrival_rule(conn_id: str, extra: Mapping[str, Any]) -> ArrivalRule:
     Return when an hour counts as complete, from a connection of any type.
 
     :param conn_id: the connection's id, for the errors
-    :param extra: the connection's extra, of which ``quiet_period`` and ``patience`` count, in minutes
+    :param extra: the connection's extra; only ``quiet_period`` and ``patience`` are read, in minutes
     :raises AylaConfigError: naming the one that is malformed
     """
     return _Checks(conn_id, allow_http=False).rule(extra)

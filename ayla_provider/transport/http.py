@@ -2,7 +2,7 @@
 Carries the bytes of downloads and uploads: urllib3 with a Google credential.
 
 Copying a small file takes two requests. What requests does around each of them (environment, cookies, .netrc, URL
-parsing) took longer than sending the file, so these go to urllib3 directly. Whoever replaces this client keeps
+parsing) took longer than sending the file, so these go to urllib3 directly. A replacement must keep
 :meth:`HttpClient.request`, :meth:`HttpClient.close` and the parts of :class:`Response` that downloads and uploads use.
 """
 
@@ -60,7 +60,7 @@ class HttpClient:
         stream: bool = False,
     ) -> Response:
         """
-        Send a request and return the answer, whatever its status.
+        Send a request and return the answer, with any status.
 
         :param url: percent-encoded
         :param timeout: seconds to connect, and to wait for the answer or for its next bytes

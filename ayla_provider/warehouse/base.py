@@ -1,4 +1,4 @@
-"""What every warehouse does, whatever it is: one hour of one event type in, as a whole or not at all."""
+"""What every warehouse does: load one hour of one event type completely, or not at all."""
 
 from __future__ import annotations
 

@@ -332,7 +332,7 @@ def test_many_failures_are_counted_and_the_first_named(
     assert place.everything() == {}
 
 
-def test_a_refused_sign_in_is_told_as_such(
+def test_a_refused_sign_in_is_reported_as_such(
     cloud: LocalCloud, place: Place, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(cloud, 2, "a.csv")
@@ -433,7 +433,7 @@ def test_a_mirror_on_disk_knows_a_file_again_whose_name_begins_with_a_dot(
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"format": "another/1"}', b"\xff\xfe", b"null"])
-def test_a_damaged_manifest_is_told_with_its_address_and_left_alone(
+def test_a_damaged_manifest_is_reported_with_its_address_and_left_alone(
     cloud: LocalCloud, export: Export, place: Place, archive: Archive, damage: bytes
 ) -> None:
     put(cloud, 2, "a.csv")

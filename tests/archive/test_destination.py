@@ -71,7 +71,7 @@ SIZES = [0, 1, CHUNK, PIECE, PIECE + 1, 17 * CHUNK]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_is_written_stands_there_with_its_facts(place: Place, size: int) -> None:
+def test_what_is_written_exists_with_its_facts(place: Place, size: int) -> None:
     data = os.urandom(CHUNK) * (size // CHUNK) + b"x" * (size % CHUNK)
     stored = write(place.destination, data)
     assert place.everything() == {PATH: data}
@@ -85,7 +85,7 @@ def test_what_is_not_there_is_no_error(place: Place) -> None:
     assert place.destination.folder("event_type=datapoint") == {}
 
 
-def test_a_folder_is_what_stands_directly_in_it(place: Place) -> None:
+def test_a_listing_of_a_folder_has_only_its_direct_content(place: Place) -> None:
     for path in ("a/one.csv", "a/two.csv", "a/deeper/three.csv", "ab/four.csv", "five.csv"):
         write(place.destination, path.encode(), path=path)
     assert set(place.destination.folder("a")) == {"a/one.csv", "a/two.csv"}
@@ -185,7 +185,7 @@ def test_an_objects_url_is_the_destinations_and_its_path(place: Place) -> None:
     assert DestinationUrl.parse(place.destination.url).scheme in ("gs", "file")
 
 
-def test_a_folder_that_can_not_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_can_not_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where the folder should be")
     destination = FileDestination(tmp_path / "taken")
     with pytest.raises(AylaDestinationError, match=r"taken.*Check that the folder exists"):
@@ -195,7 +195,7 @@ def test_a_folder_that_can_not_be_made_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(AylaDestinationError, match="Permission denied"):
         write(FileDestination(tmp_path), b"data")
@@ -240,7 +240,7 @@ def test_a_bucket_is_written_below_the_prefix(cloud: LocalCloud, customer: stora
     assert list(place.destination.folder("a")) == ["a/b.csv"]
 
 
-def test_a_bucket_that_may_not_be_written_is_told_with_the_role(cloud: LocalCloud, customer: storage.Client) -> None:
+def test_a_read_only_bucket_is_reported_with_the_role(cloud: LocalCloud, customer: storage.Client) -> None:
     destination = gcs_destination(cloud, customer, cloud.vendor.name)
     with pytest.raises(AylaDestinationError, match=r"403.*Storage Object User"):
         write(destination, b"data")
@@ -248,7 +248,7 @@ def test_a_bucket_that_may_not_be_written_is_told_with_the_role(cloud: LocalClou
         destination.folder("a")
 
 
-def test_a_bucket_that_is_not_there_is_told(cloud: LocalCloud, customer: storage.Client) -> None:
+def test_a_missing_bucket_is_reported(cloud: LocalCloud, customer: storage.Client) -> None:
     destination = gcs_destination(cloud, customer, "nobodys-bucket")
     with pytest.raises(AylaDestinationError, match="does not exist"):
         write(destination, b"data")
@@ -274,7 +274,7 @@ def test_an_upload_that_arrives_changed_is_refused(cloud: LocalCloud, customer: 
     assert place.everything() == {}
 
 
-def test_a_fault_of_an_upload_that_stays_is_told(cloud: LocalCloud, customer: storage.Client) -> None:
+def test_a_permanent_fault_of_an_upload_is_reported(cloud: LocalCloud, customer: storage.Client) -> None:
     cloud.faults.add(503, step="upload", times=None)
     with pytest.raises(AylaDestinationError, match=r"Datapoints\.csv.*503"):
         write(gcs_place(cloud, customer).destination, b"data")
@@ -288,7 +288,7 @@ def test_a_fault_of_an_upload_that_stays_is_told(cloud: LocalCloud, customer: st
         ("forbidden", "Object 'a' is under active Temporary hold and cannot be overwritten until hold is removed."),
     ],
 )
-def test_an_object_that_a_policy_or_a_hold_keeps_is_left_and_told(
+def test_an_object_that_a_policy_or_a_hold_keeps_is_left_and_reported(
     cloud: LocalCloud, customer: storage.Client, size: int, reason: str, message: str
 ) -> None:
     place = gcs_place(cloud, customer)
@@ -301,7 +301,9 @@ def test_an_object_that_a_policy_or_a_hold_keeps_is_left_and_told(
     write(place.destination, b"another", path="a/late.csv")
 
 
-def test_what_an_organization_forbids_is_not_told_as_another_run(cloud: LocalCloud, customer: storage.Client) -> None:
+def test_what_an_organization_forbids_is_not_reported_as_another_run(
+    cloud: LocalCloud, customer: storage.Client
+) -> None:
     refuse(cloud, 412, "orgPolicyConstraintFailed", "Request violates an OrgPolicy constraint.")
     with pytest.raises(AylaDestinationError, match=r"organization refuses the object \(412.*Cloud KMS"):
         write(gcs_place(cloud, customer).destination, b"data")

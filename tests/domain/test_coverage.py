@@ -162,12 +162,12 @@ def test_a_manifest_that_cant_be_read_is_missing(at_source: HourState) -> None:
         ({"a": (1, SOON), "b": (2, LATE)}, {"b": (1, SOON)}, "1 new file and 1 replaced file, 26.3 h late"),
     ],
 )
-def test_what_an_hour_lacks_is_told_in_words(source: Files, archive: Files | None, gap_text: str) -> None:
+def test_what_an_hour_lacks_is_described_in_words(source: Files, archive: Files | None, gap_text: str) -> None:
     assert describe_gap(covered(source, archive)) == gap_text
 
 
 @given(sources, archives)
-def test_how_late_is_told_exactly_where_a_lacking_file_is(source: Files, archive: Files | None) -> None:
+def test_lateness_is_described_exactly_for_a_missing_file(source: Files, archive: Files | None) -> None:
     hour = covered(source, archive)
     if not hour.state.complete:
         held = archive or {}

@@ -109,7 +109,7 @@ def test_a_note_that_lacks_a_field_is_none(name: str) -> None:
 
 
 @given(st.text() | st.binary())
-def test_whatever_stands_there_reading_it_doesnt_fail(text: str | bytes) -> None:
+def test_reading_any_content_doesnt_fail(text: str | bytes) -> None:
     assert loads(text) is None
 
 

@@ -48,7 +48,7 @@ def test_a_folder_that_is_read_is_written_the_same(name: str) -> None:
 
 
 @given(times, styles, offsets)
-def test_a_folder_states_utc_whatever_the_zone_of_the_time(time: datetime, style: FolderStyle, zone: timezone) -> None:
+def test_a_folder_states_utc_for_any_zone_of_the_time(time: datetime, style: FolderStyle, zone: timezone) -> None:
     assert format_folder(time.astimezone(zone), style) == format_folder(time, style)
 
 
@@ -177,7 +177,7 @@ def test_a_time_outside_of_the_calendar_is_named() -> None:
         parse_time("0001-01-01T00:00:00+05:00", "start")
 
 
-def test_an_hour_is_told_with_its_event_type_and_in_utc() -> None:
+def test_an_hour_is_printed_with_its_event_type_and_in_utc() -> None:
     zone = ZoneInfo("America/New_York")
     hour = ExportHour("datapoint", TWO)
     assert str(hour) == "datapoint 2024-05-09 02:00 UTC"

@@ -225,7 +225,7 @@ def test_a_new_generation_of_the_same_bytes_has_the_same_lines() -> None:
     assert (second.revision, second.lines) == (2, 3)
 
 
-def test_the_newest_file_is_told() -> None:
+def test_the_manifest_states_the_newest_file() -> None:
     later = replace(entry("a"), created=(NOW + timedelta(microseconds=1)).isoformat())
     manifest = revise(
         None, ExportHour("datapoint", HOUR), HourState.LANDED, [later, entry("b")], written_at=NOW, written_by=RUN
@@ -249,7 +249,7 @@ def test_an_hour_that_landed_after_it_was_copied_says_so_without_a_new_revision(
     )
 
 
-def test_lines_that_became_known_are_told_where_the_manifest_is_written_anyway() -> None:
+def test_lines_that_became_known_are_added_when_the_manifest_is_written_anyway() -> None:
     arriving = revised(None, {"a": 1}, HourState.ARRIVING)
     copied = [replace(entry("a"), lines=3)]
     landed = revise(arriving, ExportHour("datapoint", HOUR), HourState.LANDED, copied, written_at=NOW, written_by=RUN)
@@ -286,7 +286,7 @@ def test_an_empty_hour_that_got_a_file_is_landed_and_revised() -> None:
     assert (manifest.state, manifest.revision) == (HourState.LANDED, 2)
 
 
-def test_an_entry_states_what_was_copied_and_where_it_stands() -> None:
+def test_an_entry_states_what_was_copied_and_where_it_is() -> None:
     name = "oem/Datapoint/2024-05-09 02:00:00/a.csv"
     file = ExportFile("datapoint", HOUR, FolderStyle.SPACE, "a.csv", name, 3, "AAAAAA==", 7, NOW)
     known = ManifestFile.of(file, "copies/a.csv", "AAAAAA==")

@@ -222,5 +222,5 @@ def test_every_hour_has_a_manifest_of_its_own_outside_the_event_types(one: Expor
     assert not partitioned_path(other.event_type, other.start, FolderStyle.SPACE, "a.csv").startswith(f"{MANIFESTS}/")
 
 
-def test_a_manifest_stands_under_its_utc_hour() -> None:
+def test_a_manifest_is_under_its_utc_hour() -> None:
     assert manifest_path(ExportHour("datapoint", TWO)) == "_manifests/event_type=datapoint/date=2024-05-09/hour=02.json"

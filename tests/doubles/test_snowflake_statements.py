@@ -43,7 +43,7 @@ def test_the_connection_says_where_without_database_and_schema(session: Session,
     assert not [statement for statement, _ in session.statements if statement.startswith("use ")]
 
 
-def test_a_session_without_its_schema_is_told_and_ended(session: Session) -> None:
+def test_a_session_without_its_schema_is_reported_and_ended(session: Session) -> None:
     session.fails = "^use schema"
     with pytest.raises(AylaWarehouseError, match=r"can't connect: .*Cannot perform operation"), warehouse(session):
         pass
@@ -104,7 +104,7 @@ def test_an_hour_without_rows_needs_no_file(session: Session, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("step", ["^put", "^copy", "^update", "^delete", "^insert", "^commit"])
-def test_a_refusal_at_any_step_is_told_and_leaves_the_old_hour(session: Session, tmp_path: Path, step: str) -> None:
+def test_a_refusal_at_any_step_is_reported_and_leaves_the_old_hour(session: Session, tmp_path: Path, step: str) -> None:
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
         target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "old"}]))
@@ -153,7 +153,7 @@ def test_two_rows_of_an_event_type_do_no_harm(session: Session, tmp_path: Path) 
     assert rows == [(1,), (1,)]
 
 
-def test_hours_are_told_in_utc(session: Session, tmp_path: Path) -> None:
+def test_hours_are_stated_in_utc(session: Session, tmp_path: Path) -> None:
     with warehouse(session) as target:
         target.prepare(DATAPOINT)
         target.replace(made_load(tmp_path, "datapoint", NOON, [{"dsn": "A"}]))

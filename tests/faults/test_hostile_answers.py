@@ -54,7 +54,7 @@ SLOT = {"name": PREFIX + "a.csv", "crc32c": "AAAAAA==", "generation": "1", "time
 @example(answer=json.dumps({"items": [{**SLOT, "name": f"{PREFIX}{n:06}.csv"} for n in range(20_000)]}))
 @example(answer=json.dumps({"items": [{**SLOT, "size": "4", "timeCreated": "9999-12-31T23:59:59-23:59"}]}))
 @LONG
-def test_a_listing_of_any_content_is_read_or_told(
+def test_a_listing_of_any_content_is_read_or_reported(
     cloud: LocalCloud, export: Export, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr(gcs_source, "MOST_PAGES", 20)
@@ -92,7 +92,7 @@ ANY_BODY = JSON.map(json.dumps) | st.text(max_size=60)
 )
 @example(step="acs", status=200, body='{"tokenValue": "a\\r\\nX: y", "expirationTime": "2199-01-01"}', kind="text/html")
 @LONG
-def test_an_answer_to_the_sign_in_of_any_content_gives_a_token_or_is_told(
+def test_an_answer_to_the_sign_in_of_any_content_gives_a_token_or_is_reported(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, step: str, status: int, body: str, kind: str
 ) -> None:
     monkeypatch.setattr(auth, "_BACKOFF", 0.0)
@@ -127,7 +127,7 @@ FILES = st.builds(
 
 @given(data=FILES | st.builds(lambda rows, data: (CONNECTION + b"\n") * rows + data, st.integers(20, 60), FILES))
 @settings(LONG, max_examples=20)
-def test_a_file_of_any_bytes_is_loaded_with_every_line_counted_or_told(data: bytes) -> None:
+def test_a_file_of_any_bytes_is_loaded_with_every_line_counted_or_reported(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             made = typed(Path(folder), "connection", data)

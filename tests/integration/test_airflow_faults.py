@@ -145,7 +145,7 @@ def busy_hour(*event_types: str) -> datetime:
     raise AssertionError("the local cloud has no such hour")
 
 
-def test_an_hour_is_complete_whatever_is_killed_or_cleared_meanwhile(tmp_path: Path) -> None:
+def test_an_hour_is_complete_after_kills_and_clears(tmp_path: Path) -> None:
     worker, cleared, scheduler, triggerer, calm = EVENT_TYPES
     hour = busy_hour(worker, cleared, scheduler)
     (tmp_path / "dags").mkdir()

@@ -90,7 +90,7 @@ def test_what_the_shell_has_set_does_not_reach_it(airflow: Standalone) -> None:
     assert {dag["dag_id"] for dag in airflow.pages("dags", "dags")} == {"harness"}
 
 
-def test_a_failed_run_is_told_with_its_log(airflow: Standalone) -> None:
+def test_a_failed_run_is_reported_with_its_log(airflow: Standalone) -> None:
     run = airflow.trigger("harness", conf={"fail": True})["dag_run_id"]
     with pytest.raises(AirflowError, match=r"(?s)ended as failed.*look, try 1: failed.*ValueError: on purpose"):
         airflow.wait_for_runs("harness", run_ids=[run])

@@ -109,7 +109,7 @@ def test_with_one_session_a_sign_in_kills_the_tokens_of_earlier_ones(cloud: Loca
     assert refresh(cloud, first["refresh_token"]).status_code == 401
 
 
-def test_a_storage_token_lasts_an_hour_of_real_time_whatever_the_time_of_the_export(cloud: LocalCloud) -> None:
+def test_a_storage_token_lasts_an_hour_of_real_time_at_any_time_of_the_export(cloud: LocalCloud) -> None:
     body = acs(cloud, sign_in(cloud).json()["access_token"]).json()
     assert body["tokenValue"].startswith("ya29.dr.")
     assert body["scopes"] == []

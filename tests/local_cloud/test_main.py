@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_runs_until_a_signal_stops_it(tmp_path: Path, number: signal.Signals) -> None:
     key, ready = tmp_path / "key.json", tmp_path / "ready.json"
     command = [sys.executable, "-m", "ayla_provider.local_cloud"]
     options = ["--start", "2024-05-09T00:00", "--end", "2024-05-09T02:00", "--now", "2024-05-10", "--seed", "3"]

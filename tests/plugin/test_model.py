@@ -105,9 +105,7 @@ states = st.sampled_from(
 
 @SOME
 @given(st.integers(0, 47), states, states, st.integers(0, 3))
-def test_an_event_wins_over_whatever_the_tasks_say(
-    page: Page, ago: int, copy: str | None, wait: str | None, files: int
-) -> None:
+def test_an_event_wins_over_the_tasks(page: Page, ago: int, copy: str | None, wait: str | None, files: int) -> None:
     answers = attempt(ago, copy, wait)
     answers["events"] = [event("datapoint", hour(ago), files=files, state="landed" if files else "empty")]
     cell = cells(page, answers)["datapoint", ago]
@@ -169,7 +167,7 @@ def test_a_run_of_a_day_is_about_its_hours_and_only_those_that_its_task_names(pa
     assert {ago for (kind, ago), one in found.items() if (kind, one["state"]) == ("location", "failed")} == {29, 30}
 
 
-def test_archives_are_told_apart_and_dags_of_one_meet_in_it(page: Page) -> None:
+def test_archives_are_separate_and_dags_of_one_archive_share_its_map(page: Page) -> None:
     one, two, three = (run(hour(3), dag=dag) for dag in ("one", "two", "three"))
     answers = read(
         assets=[asset(1, "datapoint"), asset(2, "datapoint", "s3://other"), asset(3, "x", f"{DESTINATION}/_layouts")],
@@ -317,7 +315,7 @@ def test_copies_that_nothing_proves_are_found(page: Page) -> None:
     ]
 
 
-def test_times_are_told_in_the_users_zone_and_in_utc(page: Page) -> None:
+def test_times_are_shown_in_the_users_zone_and_in_utc(page: Page) -> None:
     text = "return page.hourText(args[0], args[1])"
     start = millis(datetime.fromisoformat("2026-11-20T20:00:00+00:00"))
     assert page(text, start, "UTC") == "Fri 20 Nov 20:00\u201321:00 UTC"

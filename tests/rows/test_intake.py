@@ -115,7 +115,7 @@ def test_an_hour_that_is_sound_by_now_leaves_no_line_in_the_quarantine(tmp_path:
 
 
 @pytest.mark.parametrize("change", [b"%s\n", b"\xef\xbb\xbf%s"])
-def test_a_file_that_was_changed_under_its_manifest_is_told(tmp_path: Path, change: bytes) -> None:
+def test_a_file_that_was_changed_under_its_manifest_is_reported(tmp_path: Path, change: bytes) -> None:
     manifest = archive_hour(tmp_path / "archive", "connection", [CONNECTION + b"\n"])
     path = tmp_path / "archive" / manifest.files[0].path
     path.write_bytes(change % path.read_bytes())
@@ -202,7 +202,7 @@ def test_what_duckdb_says_of_a_line_is_not_passed_on(tmp_path: Path) -> None:
     assert raised.value.__suppress_context__
 
 
-def test_what_stands_where(tmp_path: Path) -> None:
+def test_the_paths_of_an_hour(tmp_path: Path) -> None:
     typed(tmp_path, "connection", CONNECTION + b"\n" + BAD)
     assert (tmp_path / "archive" / quarantine_path(ExportHour("connection", HOUR))).is_file()
     assert (tmp_path / "rows" / parquet_path(ExportHour("connection", HOUR))).is_file()

@@ -54,7 +54,7 @@ def test_every_column_is_kept_hashed_or_dropped_as_the_policy_says(tmp_path: Pat
     assert made.privacy == treatments
 
 
-def test_rows_are_told_apart_by_what_they_were(tmp_path: Path) -> None:
+def test_rows_are_distinguished_by_their_original_values(tmp_path: Path) -> None:
     archive_hour(tmp_path / "archive", "connection", [CONNECTION + b"\n" + CONNECTION.replace(b"001,", b"002,")])
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
     made = (
@@ -65,7 +65,7 @@ def test_rows_are_told_apart_by_what_they_were(tmp_path: Path) -> None:
     assert (made.rows, made.duplicates) == (2, 0)
 
 
-def test_another_policy_or_key_makes_the_rows_anew_and_the_same_one_does_not(tmp_path: Path) -> None:
+def test_another_policy_or_key_makes_the_rows_again_and_the_same_one_does_not(tmp_path: Path) -> None:
     archive_hour(tmp_path / "archive", "connection", [CONNECTION])
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
     versions = set()

@@ -67,7 +67,7 @@ def ready(folder: Path) -> tuple[TypedArchive, TypedManifest, Path, Path]:
     "broken",
     [b"", b"{", b"[]", b"null", b"\xff", b'{"format": "ayla-export-typed/2"}', b'{"format": "ayla-export-typed/1"}'],
 )
-def test_a_broken_receipt_is_told_with_its_place(tmp_path: Path, broken: bytes) -> None:
+def test_a_broken_receipt_is_reported_with_its_place(tmp_path: Path, broken: bytes) -> None:
     archive, _, receipt, _ = ready(tmp_path)
     receipt.write_bytes(broken)
     with pytest.raises(AylaDestinationError, match=r"hour=07\.json isn't a valid receipt .* Move it away") as raised:
@@ -78,7 +78,7 @@ def test_a_broken_receipt_is_told_with_its_place(tmp_path: Path, broken: bytes) 
 
 
 @pytest.mark.parametrize("field", ["hour", "columns", "files", "version", "identity"])
-def test_a_receipt_that_lacks_something_is_told(tmp_path: Path, field: str) -> None:
+def test_an_incomplete_receipt_is_reported(tmp_path: Path, field: str) -> None:
     _, made, _, _ = ready(tmp_path)
     document = json.loads(made.dumps())
     for broken in ({k: v for k, v in document.items() if k != field}, document | {field: 5}):
@@ -102,7 +102,7 @@ def test_what_was_made_is_left_as_it_is(tmp_path: Path) -> None:
     assert {receipt, rows} <= set(after)
 
 
-def test_rows_that_are_gone_or_of_another_size_are_made_anew(tmp_path: Path) -> None:
+def test_rows_that_are_gone_or_of_another_size_are_made_again(tmp_path: Path) -> None:
     archive, _, _, rows = ready(tmp_path)
     rows.unlink()
     assert archive.ensure(ExportHour("connection", HOUR), {}).made

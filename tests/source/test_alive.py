@@ -66,7 +66,7 @@ def test_the_first_files_after_a_long_stall_are_a_sign_of_life(cloud: LocalCloud
 
 
 @pytest.mark.parametrize("ago", [timedelta(0), timedelta(days=1), timedelta(days=3), timedelta(days=100)])
-def test_a_stall_is_told_with_the_newest_file_however_long_it_lasts(
+def test_a_stall_of_any_length_is_reported_with_the_newest_file(
     cloud: LocalCloud, export: Export, ago: timedelta
 ) -> None:
     newest = at(6) - ago

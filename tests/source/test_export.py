@@ -52,7 +52,7 @@ def test_every_page_of_a_listing_states_the_prefix_and_nothing_else_is_asked(clo
     assert ["pageToken" in page for page in pages] == [False, True, True]
 
 
-def test_a_file_is_told_with_all_its_facts(cloud: LocalCloud, export: Export) -> None:
+def test_a_listing_has_all_facts_of_a_file(cloud: LocalCloud, export: Export) -> None:
     cloud.put_object("Datapoint Ack", "2024-05-09 02:10:20", "a.csv", b"content", at(3, 30))
     (file,) = export.list_files(hours_of("datapoint_ack", at(2), at(3)))
     assert (file.hour, file.folder_time) == (ExportHour("datapoint_ack", at(2)), at(2, 10) + timedelta(seconds=20))
@@ -266,13 +266,13 @@ def test_an_hour_goes_from_open_over_pending_and_arriving_to_landed(cloud: Local
     assert states == [HourState.OPEN, pending, pending, arriving, arriving, HourState.LANDED]
 
 
-def test_a_bucket_that_is_refused_is_told_with_what_to_check(cloud: LocalCloud, provider: TokenProvider) -> None:
+def test_a_refused_bucket_is_reported_with_what_to_check(cloud: LocalCloud, provider: TokenProvider) -> None:
     export = export_of(cloud, provider, oem_id="someone-else")
     with closing(client_of(export)), pytest.raises(AylaAccessDenied, match=r"403.*check oem_id and bucket"):
         export.event_folders()
 
 
-def test_a_bucket_that_is_not_there_is_told_with_what_to_check(cloud: LocalCloud, export: Export) -> None:
+def test_a_missing_bucket_is_reported_with_what_to_check(cloud: LocalCloud, export: Export) -> None:
     cloud.faults.add(404, step="list", times=None)
     with pytest.raises(AylaAccessDenied, match=r"404.*Check bucket"):
         export.event_folders()
@@ -295,7 +295,7 @@ def test_a_passing_fault_of_a_listing_is_gone_over(cloud: LocalCloud, export: Ex
         ),
     ],
 )
-def test_a_fault_of_a_listing_that_stays_is_told_with_event_type_and_hour(
+def test_a_permanent_fault_of_a_listing_is_reported_with_event_type_and_hour(
     cloud: LocalCloud, export: Export, fault: dict[str, Any]
 ) -> None:
     put(cloud, 2, "a.csv")

@@ -286,6 +286,6 @@ def test_an_attempt_after_a_lost_manifest_keeps_the_copies(source: S3Source, exp
     assert (tmp_path / entry.path).stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_a_bucket_that_is_not_there_is_told(s3_url: str) -> None:
+def test_a_missing_bucket_is_reported(s3_url: str) -> None:
     with pytest.raises(AylaAccessDenied, match=r"does not exist.*Compare bucket_name"):
         Export(S3Source(client_at(s3_url), "none-of-that-name"), "").event_folders()

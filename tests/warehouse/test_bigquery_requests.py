@@ -107,7 +107,7 @@ def test_where_all_is_there_nothing_is_written(service: Service) -> None:
     assert {one.method for one in service.requests[before:]} == {"GET"}
 
 
-def test_a_missing_column_is_added_where_the_dataset_stands(service: Service) -> None:
+def test_a_missing_column_is_added_in_the_location_of_the_dataset(service: Service) -> None:
     with warehouse(service) as target:
         target.prepare(DATAPOINT)
         service.things[DATASET]["location"] = "EU"
@@ -136,7 +136,7 @@ def test_a_view_keeps_a_column_that_the_files_of_an_hour_lack(service: Service) 
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("INTEGER", "NULLABLE"), ("STRING", "REPEATED")])
-def test_a_column_of_another_type_is_told(service: Service, kind: str, mode: str) -> None:
+def test_a_column_of_another_type_is_reported(service: Service, kind: str, mode: str) -> None:
     there(service, ayla_datapoint={"schema": {"fields": [{"name": "DSN", "type": kind, "mode": mode}]}})
     message = r"column dsn of .*ayla_datapoint.* has the type .*, but the rows need STRING.*table_prefix"
     with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=message):
@@ -263,7 +263,7 @@ def test_a_refusal_quotes_no_row(service: Service, tmp_path: Path) -> None:
     assert [*service.things] == [DATASET]
 
 
-def test_a_right_that_is_missing_is_told(service: Service, tmp_path: Path) -> None:
+def test_a_missing_right_is_reported(service: Service, tmp_path: Path) -> None:
     there(service)
     service.refusals = [(403, "accessDenied", "Permission bigquery.tables.updateData denied on table ayla_loads")]
     message = r"tables\.updateData denied.*docs/bigquery\.md"
@@ -291,7 +291,7 @@ def test_what_is_loaded_is_asked_of_the_ledger(service: Service) -> None:
     assert job["configuration"]["query"]["destinationEncryptionConfiguration"] == AT_REST
 
 
-def test_an_account_that_is_refused_is_told() -> None:
+def test_a_refused_account_is_reported() -> None:
     class Refused(Credentials):
         def refresh(self, request: object) -> None:
             raise RefreshError("invalid_grant: Invalid JWT Signature.")

@@ -92,7 +92,7 @@ def test_a_load_that_fails_half_way_changes_nothing_and_a_reader_sees_the_old_ro
         assert reader.execute("select status from ayla_connection").fetchall() == [("Offline",)]
 
 
-def test_a_second_process_is_told_what_to_do_about_the_lock(tmp_path: Path) -> None:
+def test_the_error_of_a_second_process_says_what_to_do_about_the_lock(tmp_path: Path) -> None:
     with DuckDBWarehouse(tmp_path / "d"):
         program = (
             "import sys; from ayla_provider.warehouse.duckdb import DuckDBWarehouse\n"
@@ -169,7 +169,7 @@ def test_views_that_need_what_a_policy_drops_are_left_out(
     assert all(len(rows) == 1 for rows in found.values())
 
 
-def test_hashed_devices_are_still_told_apart(tmp_path: Path) -> None:
+def test_hashed_devices_remain_distinct(tmp_path: Path) -> None:
     archive_hour(tmp_path / "archive", "connection", [event(1, "Online") + b"\n" + event(2, "Online", "d2")])
     policy = PrivacyPolicy({"dsn": "hash", "user_uuid": "hash"}, "a key of sixteen characters")
     with DuckDBWarehouse(tmp_path / "d") as warehouse:

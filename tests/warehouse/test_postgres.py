@@ -91,7 +91,7 @@ def point(name: str, **more: Any) -> Row:
     } | more
 
 
-def test_an_hour_stands_there_as_it_was_loaded(database: Database) -> None:
+def test_an_hour_is_stored_as_it_was_loaded(database: Database) -> None:
     odd = [
         "",
         None,
@@ -434,7 +434,7 @@ def test_who_may_only_write_rows_can_load_once_the_tables_are_there(database: Da
     assert database.sql("select dsn from ayla_connection") == [("AC2",)]
 
 
-def test_a_server_that_cant_be_reached_is_told_without_the_password(database: Database) -> None:
+def test_an_unreachable_server_is_reported_without_the_password(database: Database) -> None:
     database.arguments |= {"host": "/nowhere", "password": "geheim"}
     with pytest.raises(AylaWarehouseError, match="can't connect: ") as error, database.warehouse():
         pass
@@ -450,7 +450,7 @@ def test_a_connection_that_gives_rows_as_dictionaries_will_do(server: str, tmp_p
         assert warehouse.loaded("connection", HOUR, LATER) == {HOUR: "v1"}
 
 
-def test_the_provenance_stands_last_in_a_new_table(one_driver: Database) -> None:
+def test_the_provenance_comes_last_in_a_new_table(one_driver: Database) -> None:
     one_driver.put(one_driver.load(CONNECTION.with_columns((Column("more", ColumnType.TEXT, "More."),)), []))
     names = one_driver.sql(
         "select attname from pg_attribute where attrelid = 'ayla_connection'::regclass and attnum > 0 order by attnum"

@@ -60,7 +60,7 @@ def recognise(
 
     If several layouts fit, one with exactly as many columns as the file wins, then one that the user declared.
 
-    :param shape: the form of the file's first rows, of which there is at least one
+    :param shape: the form of the file's first rows; at least one row
     :param layouts: the built-in ones and those that the user declared
     :param file: its name, for the error
     :raises AylaLayoutError: if no layout fits, or more than one
