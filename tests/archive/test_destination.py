@@ -317,20 +317,20 @@ def refuse(cloud: LocalCloud, status: int, reason: str, message: str, *, nth: in
 
 
 def test_a_late_file_whose_manifest_may_not_be_replaced_yet_is_not_lost(
-    cloud: LocalCloud, customer: storage.Client, store: Export
+    cloud: LocalCloud, customer: storage.Client, export: Export
 ) -> None:
     place = gcs_place(cloud, customer)
     archive = Archive(place.destination)
     put(cloud, 2, "one.csv")
-    take_in(archive, store, 2)
+    take_in(archive, export, 2)
     put(cloud, 2, "late.csv", b"late\r\n")
     # The second upload is the manifest's.
     refuse(cloud, 403, "retentionPolicyNotMet", "Object 'a' is subject to bucket's retention policy ...", nth=2)
     with pytest.raises(AylaDestinationError, match=r"hour=02\.json may not be replaced"):
-        take_in(archive, store, 2)
+        take_in(archive, export, 2)
     assert b"late\r\n" in place.everything().values()
     assert [file.size for file in files_of(archive)] == [5]
-    report = take_in(archive, store, 2)
+    report = take_in(archive, export, 2)
     assert (report.copied_files, report.manifests_written) == (0, 1)
     assert sorted(file.size for file in files_of(archive)) == [5, 6]
 

@@ -16,7 +16,7 @@ from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.errors import AylaLayoutError
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.rows.intake import take_in
+from ayla_provider.rows.intake import fetch_good_lines
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.source.check_export import read_file
 from ayla_provider.source.export import Export
@@ -45,7 +45,7 @@ def loaded(folder: Path, event_type: str, data: bytes) -> tuple[bool | None, str
     file = ManifestFile("f.csv", 0, len(data), Crc32c(data).base64, "", "f.csv")
     with Quarantine(folder / "quarantine") as quarantine:
         try:
-            taken = take_in(
+            taken = fetch_good_lines(
                 FileDestination(folder),
                 file,
                 folder / "good.csv",
