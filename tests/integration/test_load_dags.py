@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,10 @@ class Scene:
         assert len(found) == len(dict(found)), "an hour is loaded once"
         return dict(found)
 
+    def woken(self, dag: str) -> bool | None:
+        """Return whether an asset event has started a run, None if not yet."""
+        return "asset_triggered" in {run["run_type"] for run in self.airflow.dag_runs(dag)} or None
+
     def idle(self) -> None:
         """Wait until no load runs, so that the file can be opened."""
 
@@ -164,7 +169,7 @@ def _all_that_is_copied_is_loaded(scene: Scene) -> None:
     answers = [answer for answer in scene.cloud.answer_key() if answer.hour in scene.hours]
     wanted = {f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M} UTC: not loaded" for answer in answers if answer.files}
     for dag in LOADS:
-        assert "asset_triggered" in {run["run_type"] for run in scene.airflow.dag_runs(dag)}, "no asset woke it"
+        scene.airflow.wait_until(f"an asset event to start {dag}", partial(scene.woken, dag), timeout=120)
         # An event can be lost between two runs: the next run finds what is left.
         scene.load(dag)
         assert _states(scene.loads(dag)) == dict.fromkeys(wanted, "success")
