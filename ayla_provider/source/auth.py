@@ -16,6 +16,7 @@ import requests
 from google.oauth2.credentials import Credentials
 from urllib3.util.retry import Retry
 
+from ayla_provider.domain.redaction import from_outside, know_secret
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
@@ -82,7 +83,7 @@ class TokenProvider:
     ) -> None:
         self._settings = settings
         self._guard = guard
-        self._on_secret = on_secret
+        self._mask = on_secret
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._token: StorageToken | None = None
@@ -116,7 +117,13 @@ class TokenProvider:
         """The role of the account, once signed in."""
         return self._session.role if self._session else None
 
+    def _on_secret(self, secret: str) -> None:
+        know_secret(secret)
+        self._mask(secret)
+
     def _fetch(self) -> StorageToken:
+        for secret in self._settings.secrets:
+            know_secret(secret)
         if self._session and (token := self._ask_acs()):
             return token
         if self._session:
@@ -161,8 +168,9 @@ class TokenProvider:
                 f"Ayla asks {settings.email} for a second factor (MFA), which a pipeline can't provide: use an app_id "
                 "without MFA for this connection."
             )
-        log.info("Signed in at %s as %s.", settings.user_url, body.get("role") or "an account without a role")
-        return self._session_of(body, response)
+        session = self._session_of(body, response)
+        log.info("Signed in at %s as %s.", settings.user_url, session.role or "an account without a role")
+        return session
 
     def _refusal(self, response: requests.Response) -> AylaError:
         """Return the error for a failed sign-in: a refusal, or no user service at this address."""
@@ -170,7 +178,7 @@ class TokenProvider:
         # A 401 always counts as a refusal, whatever its body says, because five of them lock the account.
         if status != 401 and not _says_why(response):
             return _no_service("user service", response, "host (or region)")
-        message = _vendor_message(response, settings.secrets)
+        message = _vendor_message(response)
         cause = {
             403: f"{settings.email} may not sign in to this application: check app_id, and that the account has the "
             f"role {ROLE!r}",
@@ -206,7 +214,7 @@ class TokenProvider:
         self._on_secret(access)
         if refresh:
             self._on_secret(refresh)
-        return _Session(access, refresh, str(body.get("role") or ""))
+        return _Session(access, refresh, from_outside(body.get("role") or ""))
 
     def _ask_acs(self) -> StorageToken | None:
         """Return a storage token, None if ACS rejects the session's access token."""
@@ -220,7 +228,7 @@ class TokenProvider:
         if response.status_code == 401:
             return None
         if response.status_code == 403 and not _is_page(response):
-            raise AylaAccessDenied(self._denial(_vendor_message(response, self._settings.secrets)))
+            raise AylaAccessDenied(self._denial(_vendor_message(response)))
         if _is_temporary(response):
             raise _unavailable("credentials service", response)
         if not response.ok:
@@ -356,20 +364,18 @@ def _is_token(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]+", value) is not None
 
 
-def _vendor_message(response: requests.Response, secrets: Sequence[str]) -> str:
+def _vendor_message(response: requests.Response) -> str:
     error = _json(response).get("error")
     message = error.get("message") if isinstance(error, Mapping) else error
     if not isinstance(message, str) or not message.strip():
         return ""
-    for secret in secrets:
-        message = message.replace(secret, "***")
-    return f', "{" ".join(message.split())[:200]}"'
+    return f', "{from_outside(message)}"'
 
 
 def _unavailable(what: str, response: requests.Response) -> AylaError:
     return AylaUnavailable(
-        f"{what}: {_address(response)} answered {response.status_code} {response.reason}, also after retries. "
-        f"{TEMPORARY}"
+        f"{what}: {_address(response)} answered {response.status_code} {from_outside(response.reason)}, also after "
+        f"retries. {TEMPORARY}"
     )
 
 

@@ -12,6 +12,7 @@ from google.auth.exceptions import GoogleAuthError
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
+from ayla_provider.domain.redaction import from_outside
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
     MOST_PAGES,
@@ -22,7 +23,7 @@ from ayla_provider.source.bucket import (
     translate_connection_errors,
 )
 from ayla_provider.source.settings import STORAGE_ENDPOINT
-from ayla_provider.transport.cloud_storage import storage_client
+from ayla_provider.transport.cloud_storage import explanation, storage_client
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.network import Network
 
@@ -154,7 +155,7 @@ def _check(response: Response, what: str, offset: int) -> None:
         _skip(response, offset)
         return
     if status in _TEMPORARY_STATUSES:
-        raise PassingError(f"Cloud Storage answered {status} {response.reason}")
+        raise PassingError(f"Cloud Storage answered {status} {from_outside(response.reason)}")
     if status == 404:
         raise AylaTransferError(
             f"{what} vanished or was replaced after it was listed. The task's next attempt lists the hour again and "
@@ -165,7 +166,9 @@ def _check(response: Response, what: str, offset: int) -> None:
             f"{what}: Cloud Storage refuses the download (403). Ayla's token can only read below <oem_id>/: check "
             "oem_id and bucket in the connection."
         )
-    raise AylaUnavailable(f"{what}: Cloud Storage answered {status} {response.reason} to the download. {TEMPORARY}")
+    raise AylaUnavailable(
+        f"{what}: Cloud Storage answered {status} {from_outside(response.reason)} to the download. {TEMPORARY}"
+    )
 
 
 def _skip(response: Response, size: int) -> None:
@@ -219,5 +222,4 @@ def translate_errors(what: str) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     cause = getattr(error, "cause", None) or error
-    text = getattr(cause, "message", None) or str(cause)
-    return f"{type(cause).__name__}: {text}"[:300]
+    return f"{type(cause).__name__}: {explanation(cause)}"

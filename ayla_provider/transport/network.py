@@ -23,6 +23,7 @@ from requests.utils import get_environ_proxies, select_proxy, should_bypass_prox
 from urllib3.exceptions import HTTPError, ProxyError
 
 from ayla_provider import __version__
+from ayla_provider.domain.redaction import from_outside
 from ayla_provider.errors import AylaConfigError, AylaError, AylaUnavailable
 
 USER_AGENT = f"airflow-provider-ayla/{__version__}"
@@ -119,7 +120,7 @@ class Route:
         innermost = causes[-1]
         tunnel = re.search(r"Tunnel connection failed: (\d{3}) ?([^'\")]*)", str(innermost))
         if tunnel:
-            return self._tunnel_failure(tunnel[1], tunnel[2], temporary)
+            return self._tunnel_failure(tunnel[1], from_outside(tunnel[2]), temporary)
         at_proxy = any(isinstance(cause, ProxyError) for cause in causes)
         host = self._proxy_name if at_proxy else self.host
         for cause in causes:
@@ -216,7 +217,7 @@ def describe_error(error: BaseException) -> str:
     """Return the innermost cause of a requests error; the outer ones only repeat it."""
     innermost = list(_causes(error))[-1]
     text = str(innermost) if innermost is error else f"{type(innermost).__name__}: {innermost}"
-    return text[:500]
+    return from_outside(text)
 
 
 def _reason(error: BaseException) -> str:
@@ -227,7 +228,7 @@ def _reason(error: BaseException) -> str:
         )
     if isinstance(error, ConnectionRefusedError):
         return f"refuses connections ({error.strerror})"
-    return f"didn't answer ({type(error).__name__}: {error})"[:400]
+    return f"didn't answer ({type(error).__name__}: {from_outside(error)})"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
