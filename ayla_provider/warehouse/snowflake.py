@@ -17,7 +17,7 @@ from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import literal
 from ayla_provider.warehouse.base import TABLE_PREFIX, Load
-from ayla_provider.warehouse.sql import Dialect, View
+from ayla_provider.warehouse.sql import Dialect, View, with_percent_signs
 from ayla_provider.warehouse.sql_warehouse import SAFE_TO_RETRY, Explanation, SqlWarehouse
 
 
@@ -102,7 +102,7 @@ class SnowflakeWarehouse(SqlWarehouse):
         parameters = None
         if values is not None:
             parameters = {name: _parameter_value(value) for name, value in values.items()}
-        return self._connection.cursor().execute(statement, parameters)
+        return self._connection.cursor().execute(with_percent_signs(statement, parameters), parameters)
 
     def _fetch(self, statement: str, values: Mapping[str, Any] | None = None) -> list[Sequence[Any]]:
         rows: list[Sequence[Any]] = self._run(statement, values).fetchall()

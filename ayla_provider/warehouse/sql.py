@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -58,6 +59,18 @@ class View:
     name: str
     description: str
     select: str
+
+
+def with_percent_signs(statement: str, values: Mapping[str, object] | None) -> str:
+    """
+    Return a statement for a driver that reads ``%`` as the start of a parameter as soon as there are values.
+
+    :param values: the values by name; each ``%(name)s`` stays a parameter, and any other ``%`` is itself, as in a name
+    """
+    if not values:
+        return statement
+    parameter = "|".join(re.escape(f"({name})s") for name in values)
+    return re.sub(f"%(?!{parameter})", "%%", statement)
 
 
 def with_existing_columns(table: Table, existing: Iterable[str]) -> Table:

@@ -117,3 +117,15 @@ def compare(folder: Path, manifest: Manifest, made: TypedManifest, expected: ref
     for row in found:
         assert row["reason"]
         assert contents[row["source_object"]][row["byte_offset"] :].startswith(row["row_bytes"])
+
+
+def test_long_values_end_a_row_group_early_so_that_it_fits_into_the_memory(tmp_path: Path, typed: TypedArchive) -> None:
+    value = "YWJj" * 100_000
+    row = "o,m,AC1,p,,string,{:08x}-b72a-11f0-8de9-0242ac120002,,{time},{time},,,,,,,,,,{},,output"
+    data = "\n".join(row.format(number, value, time=HOUR.isoformat()) for number in range(120))
+    archive_hour(tmp_path / "archive", "datapoint", [data.encode()])
+    made = typed.ensure(ExportHour("datapoint", HOUR), {}).manifest
+    duck = duckdb.connect()
+    found = duck.execute(f"select row_group_bytes from parquet_metadata('{tmp_path / 'rows' / made.path}')").fetchall()
+    assert made.rows == 120
+    assert max(size for (size,) in found) < 48 * 1024 * 1024
