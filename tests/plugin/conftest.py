@@ -22,7 +22,7 @@ from tests.support.tools import CHROMIUM
 STATIC = Path(__file__).parents[2] / "ayla_provider" / "plugin" / "static"
 RUN = """
 const [code, args, done] = arguments;
-const names = ["api", "constants", "format", "hours", "model", "names", "retry", "states", "views"];
+const names = ["api", "constants", "format", "hours", "model", "names", "proofs", "retry", "states", "views"];
 Promise.all(names.map((name) => import(`/${name}.js`)))
   .then((modules) => new Function("page", "args", code)(Object.assign({}, ...modules), args))
   .then((value) => done({ value }), (error) => done({ error: String(error.stack) }));
@@ -114,11 +114,12 @@ def page(server: str) -> Iterator[Callable[..., Any]]:
         yield run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def window(server: str) -> Iterator[webdriver.Chrome]:
     """A browser for the mounted page."""
     with browser(1280, 800) as driver:
         driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
+        driver.set_page_load_timeout(30)
         yield driver
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -39,3 +40,91 @@ def test_a_button_can_be_read_while_the_mouse_is_over_it(mounted: Mounted, theme
         ActionChains(driver).move_to_element(button).perform()
         assert driver.execute_script("return arguments[0].matches(':hover')", button)
         assert driver.execute_script(CONTRAST, button) > 4.5, button.text
+
+
+def test_after_a_failed_request_the_page_can_be_read_again(mounted: Mounted) -> None:
+    # One of several requests fails, and the others end later.
+    driver = mounted(
+        change="""
+        const madeUp = globalThis.fetch;
+        let broken = true;
+        globalThis.mend = () => (broken = false);
+        globalThis.fetch = async (url, options) => {
+          if (!String(url).includes("/api/v2/")) return madeUp(url, options);
+          if (broken && String(url).includes("operator=AylaExportHourSensor")) return new Response("", {status: 500});
+          await new Promise((resolve) => setTimeout(resolve, 150));
+          return madeUp(url, options);
+        };"""
+    )
+    wait_for(driver, "[role=alert]", text="with 500")
+    time.sleep(1)
+    button = driver.find_element(By.CSS_SELECTOR, "button[aria-label='Read again']")
+    assert button.is_enabled()
+    assert "Reading" not in driver.find_element(By.CSS_SELECTOR, ".ayla-reading").text
+    driver.execute_script("mend()")
+    button.click()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    assert driver.find_elements(By.CSS_SELECTOR, "[role=alert]") == []
+
+
+ANSWER_DAG = """
+const others = globalThis.fetch;
+globalThis.sent = [];
+globalThis.fetch = async (url, options) => {
+  const [path] = new URL(url, location.href).pathname.split("/api/v2/").slice(1);
+  if (path?.endsWith("/clearTaskInstances")) {
+    sent.push(path);
+    return new Response(JSON.stringify({task_instances: [{}]}));
+  }
+  if (/^dags[/][^~/]+$/.test(path)) return new Response(JSON.stringify({is_paused: PAUSED}));
+  return others(url, options);
+};
+"""
+
+
+@pytest.mark.parametrize(("paused", "sign"), [(False, "\u2713 1 task will run"), (True, "\u00d7 1 task cleared, but")])
+def test_the_retry_names_its_task_and_says_whether_it_runs(mounted: Mounted, paused: bool, sign: str) -> None:
+    driver = mounted(change=ANSWER_DAG.replace("PAUSED", str(paused).lower()))
+    wait_for(driver, ".ayla-reading", text="Read at")
+    assert ("is paused" in driver.find_element(By.CSS_SELECTOR, ".ayla-archive header").text) is paused
+    click(driver, ".ayla-bar button", "Select")
+    driver.find_element(By.CSS_SELECTOR, ".ayla-failed[data-at]").click()
+    click(driver, ".ayla-bar button", "Retry these hours (1)")
+    wait_for(driver, ".ayla-dialog li", text="ayla_export_to_bucket \u203a datapoint.copy \u203a scheduled__")
+    if paused:
+        wait_for(driver, ".ayla-dialog", text="Paused: ayla_export_to_bucket")
+    click(driver, ".ayla-dialog button", "Retry")
+    wait_for(driver, ".ayla-dialog li", text=sign)
+    assert driver.execute_script("return sent") == ["dags/ayla_export_to_bucket/clearTaskInstances"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?range=constructor",
+        "?range=14d&day=%2B275760-09-13",
+        "?range=14d&day=9999-99-99",
+        "?range=90d&by=constructor&day=0000-01-01",
+    ],
+)
+def test_any_address_shows_the_page(mounted: Mounted, query: str) -> None:
+    driver = mounted(query)
+    wait_for(driver, ".ayla-reading", text="Read at")
+    assert driver.find_elements(By.CSS_SELECTOR, "[role=alert]") == []
+    assert driver.find_elements(By.CSS_SELECTOR, "[data-at]")
+
+
+def test_odd_asset_events_are_named_and_the_rest_is_shown(mounted: Mounted) -> None:
+    driver = mounted(
+        change="""
+        const sound = globalThis.fetch;
+        globalThis.fetch = async (url, options) => {
+          const answer = await sound(url, options);
+          if (!String(url).includes("assets/events")) return answer;
+          const list = await answer.json();
+          if (list.asset_events.length) list.asset_events[0].extra.event_type = {};
+          return new Response(JSON.stringify(list));
+        };"""
+    )
+    wait_for(driver, ".ayla-page > p", text="left out, because the event type or the hour doesn't fit the asset")
+    assert len(driver.find_elements(By.CSS_SELECTOR, "tbody th")) == 5

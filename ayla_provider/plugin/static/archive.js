@@ -1,10 +1,10 @@
 // One archive: its totals, its heat map, and the hours of an open day.
 
-import { clock, count, counted, moment, month, size, span, weekday } from "./format.js";
+import { clock, count, counted, isAddressable, moment, month, size, span, weekday } from "./format.js";
 import { FEW, Heatmap } from "./heatmap.js";
 import { DAY } from "./hours.js";
 import { newestComplete } from "./model.js";
-import { PROBLEMS } from "./states.js";
+import { PROBLEMS, STATES } from "./states.js";
 import { dayFacts, days, hourFacts, pathOf, shades, totals } from "./views.js";
 
 const { createElement: h, memo, useCallback, useMemo } = globalThis.React;
@@ -29,7 +29,7 @@ export const Archive = memo(function Archive({ archive, several, look, zone, sel
   return h(
     "section",
     { className: "ayla-archive", "aria-label": archive.label },
-    h(Title, { archive }),
+    h(Title, { archive, zone }),
     h(Totals, { cells: archive.rows.flatMap((row) => row.cells) }),
     h(Grid, { ...grid, rows: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
     opened?.[0]?.cells.length > 0 &&
@@ -45,8 +45,8 @@ export const Archive = memo(function Archive({ archive, several, look, zone, sel
 const ofDay = (rows, day) =>
   rows.map((row) => ({ ...row, cells: row.cells.filter(({ hour }) => hour >= day && hour < day + DAY) }));
 
-function Title({ archive }) {
-  const { label, dags, connections } = archive;
+function Title({ archive, zone }) {
+  const { label, dags, connections, paused, next } = archive;
   return h(
     "header",
     null,
@@ -57,20 +57,23 @@ function Title({ archive }) {
       "by ",
       dags.map((dag, index) => [
         index ? ", " : "",
-        h("a", { key: dag, href: urlOf(`dags/${encodeURIComponent(dag)}`) }, dag),
+        isAddressable(dag) ? h("a", { key: dag, href: urlOf(`dags/${encodeURIComponent(dag)}`) }, dag) : dag,
       ]),
       connections.length ? ` · connection ${connections.join(", ")}` : "",
     ),
+    paused.map((dag) => h("p", { key: dag, className: "ayla-bad" }, `${dag} is paused: it copies no hours, and runs no retries.`)),
+    next !== undefined && h("p", null, `${dags[0]} is catching up. The hour of its next run is ${moment(next, zone)}.`),
   );
 }
 
 function Totals({ cells }) {
   const sum = totals(cells);
-  const { landed = 0, empty = 0, waiting = 0 } = sum.states;
+  const { landed = 0, empty = 0, waiting = 0, planned = 0 } = sum.states;
   const figures = [
     [count(landed), "hours landed"],
     [count(empty), "empty"],
     [count(waiting), "waiting"],
+    ...(planned ? [[count(planned), STATES.planned.label]] : []),
     [count(sum.problems), sum.problems === 1 ? "problem" : "problems"],
     [count(sum.files), "files"],
     [size(sum.bytes), "in total"],
@@ -112,7 +115,7 @@ function Grid({ archive, several, rows, daily, look, zone, selected, selecting, 
     (r, c) => {
       const cell = shown[r].cells[c];
       if (daily) act.openDay(cell.day);
-      else if (cell.task) act.open(pathOf(cell.task));
+      else if (cell.task && pathOf(cell.task)) act.open(pathOf(cell.task));
       else return false;
       return true;
     },
@@ -171,8 +174,9 @@ function viewOf(row, archive, daily, by, zone) {
       sign: daily && cell.problems ? String(cell.problems) : undefined,
       shade: shade(cell),
       mark: Boolean(cell.failedSince),
+      foreign: Boolean(cell.by),
       label: [cell.eventType, ...(daily ? dayFacts(cell) : hourFacts(cell, zone))].join(", "),
-      href: !daily && cell.task ? urlOf(pathOf(cell.task)) : undefined,
+      href: !daily && cell.task && pathOf(cell.task) ? urlOf(pathOf(cell.task)) : undefined,
     })),
   };
 }

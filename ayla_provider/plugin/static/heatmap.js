@@ -113,6 +113,7 @@ function Cell({ cell, at, tab, selected, edge }) {
     `ayla-${cell.state}`,
     cell.shade && `ayla-shade-${cell.shade}`,
     cell.mark && "ayla-marked",
+    cell.foreign && "ayla-foreign",
   ];
   return h(
     "td",

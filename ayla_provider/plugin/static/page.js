@@ -1,9 +1,10 @@
 // The page "Ayla export": connects the user's choices, the data and the parts that show them.
 
 import { Archive } from "./archive.js";
-import { Bar, Details, Legend, Silent, Welcome } from "./parts.js";
+import { Bar, Boundary, Details, Legend, Odd, Silent, Welcome } from "./parts.js";
 import { RetryDialog } from "./dialog.js";
 import { archives, silent } from "./model.js";
+import { sortEvents } from "./proofs.js";
 import { PROBLEMS } from "./states.js";
 import { useKept, useLook, useReading, useZone } from "./state.js";
 
@@ -29,6 +30,7 @@ function Page() {
 
   const found = useMemo(() => reading.data && archives(reading.data, reading.data.range), [reading.data]);
   const quiet = useMemo(() => (found ? silent(reading.data, found) : []), [found]);
+  const odd = useMemo(() => (reading.data ? sortEvents(reading.data).odd : []), [reading.data]);
   const cells = useMemo(() => (found ?? []).flatMap(({ rows }) => rows.flatMap((row) => row.cells)), [found]);
   const chosen = useMemo(() => cells.filter(({ key }) => selected.has(key)), [cells, selected]);
 
@@ -82,6 +84,7 @@ function Page() {
     }),
     reading.data?.blind &&
       h("p", null, "Files, bytes, rows and lag aren't shown, because your user doesn't have permission to read Airflow's assets."),
+    odd.length > 0 && h(Odd, { events: odd }),
     quiet.map((archive) => h(Silent, { key: archive.destination, ...archive, zone })),
     found?.length === 0 && !quiet.length && h(Welcome),
     found?.map((archive) =>
@@ -93,4 +96,4 @@ function Page() {
   );
 }
 
-globalThis["Ayla export"] = Page;
+globalThis["Ayla export"] = () => h(Boundary, null, h(Page));

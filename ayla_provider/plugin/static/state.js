@@ -35,8 +35,10 @@ export function useLook() {
   const [params, setParams] = useSearchParams();
   const text = params.toString();
   const look = useMemo(() => {
-    const [name, day] = [params.get("range"), Date.parse(params.get("day"))];
-    const chosen = name in RANGES ? name : "48h";
+    const name = params.get("range");
+    const chosen = Object.hasOwn(RANGES, name) ? name : "48h";
+    const dayText = params.get("day");
+    const day = /^\d{4}-\d\d-\d\d$/.test(dayText) ? Date.parse(dayText) : NaN;
     const by = ["files", "bytes", "rows", "lag"].find((measure) => measure === params.get("by")) ?? "bytes";
     return {
       name: chosen,
@@ -106,18 +108,24 @@ export function useReading({ name, range, day }) {
     const asked = { from: startOf(range, now), now, whole: Boolean(range.hours), name };
     const before = latest.current?.range.name === name ? latest.current : undefined;
     const total = { done: 0, of: 0 };
+    // The lists of a request that failed or was replaced may go on for a while. They no longer count.
+    const isCurrent = () => abort.current === controller && !controller.signal.aborted;
     const tick = (done, of) => {
+      if (!isCurrent()) return;
       total.done += done;
       total.of += of;
       setProgress({ ...total });
     };
     tick(0, 0);
     try {
-      latest.current = { ...(await read(asked, { before, tick, signal: controller.signal })), range: asked };
+      const found = await read(asked, { before, tick, signal: controller.signal });
+      if (!isCurrent()) return;
+      latest.current = { ...found, range: asked };
       setData(latest.current);
       setError(undefined);
     } catch (failure) {
-      if (controller.signal.aborted) return;
+      if (!isCurrent()) return;
+      controller.abort();
       setError(failure);
     }
     setProgress(undefined);

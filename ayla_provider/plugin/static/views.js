@@ -1,7 +1,7 @@
 // Turns cells into what a heat map shows: totals of days, shades and texts.
 
 import { EMPTY, EXPIRED, LANDED, WAITING } from "./constants.js";
-import { count, counted, hourText, size, span, weekday } from "./format.js";
+import { count, counted, hourText, isAddressable, size, span, weekday } from "./format.js";
 import { DAY } from "./hours.js";
 import { DONE, PROBLEMS, STATES } from "./states.js";
 
@@ -47,7 +47,7 @@ export function days({ eventType, cells }) {
 
 /** A day has the worst state of its hours. An hour that is empty or waiting doesn't hide one that landed. */
 function worst(states) {
-  const order = ["failed", "stuck", "never", "delayed", LANDED, EMPTY, WAITING];
+  const order = ["failed", "stuck", "never", "delayed", LANDED, EMPTY, WAITING, "planned"];
   return order.find((state) => states[state]) ?? "unasked";
 }
 
@@ -79,6 +79,7 @@ export function hourFacts(cell, zone) {
     ...(cell.revision > 1 ? [`revision ${cell.revision}`] : []),
     ...(cell.failedSince ? ["a later run failed"] : []),
     ...(landed && cell.underWay ? ["runs again now"] : []),
+    ...(cell.by ? [`according to ${cell.by}, another DAG than that of most hours`] : []),
     ...(task ? [placeText(task)] : []),
   ];
 }
@@ -89,7 +90,8 @@ function stateText({ state, expired }) {
   return state === LANDED ? label : `${label}: ${description}`;
 }
 
-function placeText({ dag, task, mapIndex, run, tries }) {
+/** Return where a task instance is, in words. */
+export function placeText({ dag, task, mapIndex, run, tries }) {
   return `${dag} › ${task}${mapIndex >= 0 ? ` [${mapIndex}]` : ""} › ${run}${tries ? ` › try ${tries}` : ""}`;
 }
 
@@ -106,8 +108,9 @@ export function dayFacts(day) {
   ];
 }
 
-/** Return the path of a task instance's page, relative to Airflow's base URL. */
+/** Return the path of a task instance's page, relative to Airflow's base URL; undefined if no URL can address it. */
 export function pathOf({ dag, run, task, mapIndex }) {
+  if (![dag, run, task].every(isAddressable)) return undefined;
   const [d, r, t] = [dag, run, task].map(encodeURIComponent);
   return `dags/${d}/runs/${r}/tasks/${t}${mapIndex >= 0 ? `/mapped/${mapIndex}` : ""}`;
 }
