@@ -27,11 +27,17 @@ log = logging.getLogger(__name__)
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer."""
 
+_MOST_BYTES = 1024 * 1024
+"""Bytes that an answer may have, unpacked."""
+
 ROLE = "OEM::Admin"
 """The role that ACS issues tokens to (Ayla's page on the GCP export)."""
 
 _MINIMUM_LIFE = timedelta(seconds=240)
 """google-auth renews a token that is valid for less than 225 s."""
+
+_LOCK_WAIT = 120.0
+"""Seconds to wait for another thread that fetches a token."""
 
 _JUST_FETCHED = 5.0
 """Seconds in which a second request for a new token gets the one that another thread just fetched."""
@@ -98,11 +104,17 @@ class TokenProvider:
         :raises AylaError: if there is no token
         """
         seen = self._token
-        with self._lock:
+        if not self._lock.acquire(timeout=_LOCK_WAIT):
+            raise AylaUnavailable(
+                f"another thread has been waiting for a token for more than {_LOCK_WAIT:.0f} s. {TEMPORARY}"
+            )
+        try:
             token = self._token
             fresh = token is not seen or (token is not None and time.monotonic() - token.fetched < _JUST_FETCHED)
             if token is None or not fresh:
                 token = self._token = self._fetch()
+        finally:
+            self._lock.release()
         return token.value, token.expires.replace(tzinfo=None)
 
     def credentials(self) -> Credentials:
@@ -322,7 +334,7 @@ def _http_session(settings: AylaSettings) -> requests.Session:
             backoff_jitter=_BACKOFF,
             raise_on_status=False,
         )
-        configure(session, settings.network, prefix, max_retries=retry)
+        configure(session, settings.network, prefix, most_bytes=_MOST_BYTES, max_retries=retry)
     return session
 
 

@@ -24,6 +24,7 @@ from ayla_provider.source.bucket import (
 )
 from ayla_provider.source.settings import STORAGE_ENDPOINT
 from ayla_provider.transport.cloud_storage import explanation, storage_client
+from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.network import Network
 
@@ -116,13 +117,21 @@ class GcsSource:
             headers["Range"] = wanted
         url = f"{self._downloads}{quote(version.name, safe='')}?alt=media&generation={version.generation}"
         with translate_connection_errors(*_CONNECTION_ERRORS):
-            response = self._http.request("GET", url, headers=headers, timeout=TIMEOUT, stream=True)
+            deadline = Deadline(_BLOCK / SLOWEST)
             try:
-                _check(response, f"{what}, generation {version.generation}", offset)
+                response = self._http.request(
+                    "GET", url, headers=headers, timeout=TIMEOUT, stream=True, deadline=deadline
+                )
             except BaseException:
-                response.close()
+                deadline.close()
                 raise
-        return _GcsDownload(response)
+            download = _GcsDownload(response, deadline)
+            try:
+                _check(download, f"{what}, generation {version.generation}", offset)
+            except BaseException:
+                download.close()
+                raise
+        return download
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
@@ -133,26 +142,36 @@ class GcsSource:
 class _GcsDownload:
     md5: str | None = None
 
-    def __init__(self, response: Response) -> None:
-        self._response = response
+    def __init__(self, response: Response, deadline: Deadline) -> None:
+        self.response = response
+        self._deadline = deadline
+        deadline.pause()
 
     def read(self, size: int) -> bytes:
-        with translate_connection_errors(*_CONNECTION_ERRORS):
-            return self._response.read(size)
+        self._deadline.restart()
+        with translate_connection_errors(*_CONNECTION_ERRORS, SlowAnswerError):
+            try:
+                return self.response.read(min(size, _BLOCK))
+            finally:
+                self._deadline.pause()
+                # The bytes of a block that took too long don't count: with them, a download could go on for ever.
+                self._deadline.check()
 
     def close(self) -> None:
-        self._response.close()
+        self._deadline.close()
+        self.response.close()
 
 
-def _check(response: Response, what: str, offset: int) -> None:
+def _check(download: _GcsDownload, what: str, offset: int) -> None:
     """Make sure that the content of an answer begins at an offset."""
+    response = download.response
     status = response.status
     if status == 206:
         if not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
             raise PassingError("the answer starts at a different byte than requested")
         return
     if status == 200:
-        _skip(response, offset)
+        _skip(download, offset)
         return
     if status in _TEMPORARY_STATUSES:
         raise PassingError(f"Cloud Storage answered {status} {from_outside(response.reason)}")
@@ -171,10 +190,10 @@ def _check(response: Response, what: str, offset: int) -> None:
     )
 
 
-def _skip(response: Response, size: int) -> None:
+def _skip(download: _GcsDownload, size: int) -> None:
     """Read past the bytes that a server without ranges sends again."""
     while size:
-        skipped = response.read(min(_BLOCK, size))
+        skipped = download.read(min(_BLOCK, size))
         if not skipped:
             raise PassingError("the answer ended early")
         size -= len(skipped)
