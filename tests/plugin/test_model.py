@@ -426,6 +426,12 @@ def test_a_shade_tells_where_a_figure_is_between_the_least_and_the_most_of_its_r
     assert page("return args[0].slice(0, 1).map(page.shades(args[0].slice(0, 1), 'files'))", row) == [3]
 
 
+def test_a_day_that_is_not_complete_does_not_set_the_scale(page: Page) -> None:
+    row = [{"state": "landed", "bytes": size, "hours": 24, "done": 24} for size in (1000, 1100, 1200)]
+    row += [{"state": "landed", "bytes": 40, "hours": 12, "done": 11}]
+    assert page("return args[0].map(page.shades(args[0], 'bytes'))", row) == [1, 3, 5, 1]
+
+
 def test_copies_that_nothing_proves_are_found(page: Page) -> None:
     runs = [run(hour(ago)) for ago in (2, 3, 4, 5)]
     answers = read(

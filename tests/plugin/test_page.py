@@ -9,6 +9,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from harness.browser import click, wait_for
 
@@ -128,3 +129,41 @@ def test_odd_asset_events_are_named_and_the_rest_is_shown(mounted: Mounted) -> N
     )
     wait_for(driver, ".ayla-page > p", text="left out, because the event type or the hour doesn't fit the asset")
     assert len(driver.find_elements(By.CSS_SELECTOR, "tbody th")) == 5
+
+
+def test_shift_and_arrows_select_the_rectangle_between_two_cells(mounted: Mounted) -> None:
+    driver = mounted()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.execute_script("document.querySelector('[data-at=\"1,20\"]').focus()")
+
+    def press(key: str) -> None:
+        ActionChains(driver).key_down(Keys.SHIFT).send_keys(key).key_up(Keys.SHIFT).perform()
+
+    def selected() -> set[str]:
+        cells = driver.find_elements(By.CSS_SELECTOR, "[aria-selected=true] > [data-at]")
+        return {str(cell.get_attribute("data-at")) for cell in cells}
+
+    ActionChains(driver).send_keys(Keys.SPACE).perform()
+    for key in (Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_DOWN):
+        press(key)
+    assert selected() == {f"{row},{column}" for row in (1, 2) for column in (18, 19, 20)}
+    press(Keys.ARROW_UP)
+    press(Keys.ARROW_RIGHT)
+    assert selected() == {"1,19", "1,20"}
+    # Without Shift, the next range begins at another cell and leaves the first one.
+    ActionChains(driver).send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN).perform()
+    press(Keys.ARROW_RIGHT)
+    assert selected() == {"1,19", "1,20", "3,19", "3,20"}
+
+
+def test_a_shade_is_the_same_when_only_problems_are_shown(mounted: Mounted) -> None:
+    shades = """return Object.fromEntries([...document.querySelectorAll(".ayla-landed[data-at]")]
+      .map((cell) => [cell.ariaLabel, cell.className]))"""
+    driver = mounted()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    everything = driver.execute_script(shades)
+    driver.find_element(By.CSS_SELECTOR, ".ayla-bar input").click()
+    wait_for(driver, ".ayla-few")
+    left = driver.execute_script(shades)
+    assert left
+    assert left.items() <= everything.items()

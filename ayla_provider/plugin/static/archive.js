@@ -19,7 +19,7 @@ const urlOf = (path) => new URL(path, document.baseURI).pathname;
  * @param {string} props.zone
  * @param {Set<string>} props.selected
  * @param {boolean} props.selecting
- * @param {object} props.act `show(facts, task)`, `open(task)`, `openDay(day)`, `select(cells, extend)`
+ * @param {object} props.act `show(facts, task)`, `open(task)`, `openDay(day)`, `select(cells, step)`, whose step is one of selection.js
  */
 export const Archive = memo(function Archive({ archive, several, look, zone, selected, selecting, act }) {
   const long = Boolean(look.range.days);
@@ -31,13 +31,13 @@ export const Archive = memo(function Archive({ archive, several, look, zone, sel
     { className: "ayla-archive", "aria-label": archive.label },
     h(Title, { archive, zone }),
     h(Totals, { cells: archive.rows.flatMap((row) => row.cells) }),
-    h(Grid, { ...grid, rows: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
+    h(Grid, { ...grid, rows: daily || archive.rows, range: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
     opened?.[0]?.cells.length > 0 &&
       h(
         "div",
         { className: "ayla-day" },
         h("h3", null, `The hours of ${weekday(look.day, "UTC")} (UTC)`),
-        h(Grid, { ...grid, rows: opened, daily: false, label: `Hours of ${weekday(look.day, "UTC")}` }),
+        h(Grid, { ...grid, rows: opened, range: archive.rows, daily: false, label: `Hours of ${weekday(look.day, "UTC")}` }),
       ),
   );
 });
@@ -94,15 +94,15 @@ function Totals({ cells }) {
   );
 }
 
-function Grid({ archive, several, rows, daily, look, zone, selected, selecting, act, label }) {
+function Grid({ archive, several, rows, range, daily, look, zone, selected, selecting, act, label }) {
   const shown = useMemo(() => (look.problems ? problemsOf(rows) : rows), [rows, look.problems]);
   const columns = useMemo(
     () => shown[0]?.cells.map((cell, c, cells) => columnOf(cell, cells[c - 1], cells.length <= FEW, daily, zone)) ?? [],
     [shown, daily, zone],
   );
   const view = useMemo(
-    () => shown.map((row) => viewOf(row, archive, daily, look.by, zone)),
-    [shown, archive, daily, look.by, zone],
+    () => shown.map((row) => viewOf(row, archive, range, daily, look.by, zone)),
+    [shown, archive, range, daily, look.by, zone],
   );
 
   const whose = several ? [archive.label] : [];
@@ -122,10 +122,10 @@ function Grid({ archive, several, rows, daily, look, zone, selected, selecting, 
     [shown, daily, act],
   );
   const onSelect = useCallback(
-    ([r0, c0], [r1, c1], extend) => {
+    ([r0, c0], [r1, c1], step) => {
       const [top, bottom, left, right] = [Math.min(r0, r1), Math.max(r0, r1), Math.min(c0, c1), Math.max(c0, c1)];
       const cells = shown.slice(top, bottom + 1).flatMap((row) => row.cells.slice(left, right + 1));
-      act.select(daily ? cells.flatMap((day) => day.cells) : cells, extend);
+      act.select(daily ? cells.flatMap((day) => day.cells) : cells, step);
     },
     [shown, daily, act],
   );
@@ -162,9 +162,11 @@ function columnOf(cell, before, few, daily, zone) {
 
 const gapsText = (gaps) => (gaps ? `, ${counted(gaps, "gap")}` : "");
 
-function viewOf(row, archive, daily, by, zone) {
-  const shade = shades(row.cells, by);
-  const newest = newestComplete(archive.rows.find(({ eventType }) => eventType === row.eventType).cells);
+/** `range` has all cells of the range, from which the filter and the open day leave some. */
+function viewOf(row, archive, range, daily, by, zone) {
+  const cellsIn = (rows) => rows.find(({ eventType }) => eventType === row.eventType).cells;
+  const shade = shades(cellsIn(range), by);
+  const newest = newestComplete(cellsIn(archive.rows));
   return {
     name: row.eventType,
     note: newest.hour === undefined ? "" : `newest ${moment(newest.hour, zone)}${gapsText(newest.gaps)}`,

@@ -16,7 +16,7 @@ export const FEW = 16;
  * @param {boolean} props.selecting whether a click selects, rather than opens
  * @param {(row: number, column: number) => void} props.onShow
  * @param {(row: number, column: number, link: boolean) => boolean} props.onOpen returns whether it opened the cell
- * @param {(from: number[], to: number[]) => void} props.onSelect selects all cells between two corners
+ * @param {(from: number[], to: number[], step: string) => void} props.onSelect selects the cells between two corners
  */
 export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, selecting, onShow, onOpen, onSelect }) {
   const [at, setAt] = useState([0, columns.length - 1]);
@@ -34,9 +34,15 @@ export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, s
     grid.current.querySelector(`[data-at="${to}"]`)?.focus();
     return to;
   };
-  const select = (to, extend) => {
-    onSelect(extend && anchor.current ? anchor.current : to, to, extend);
+  // A range goes from its anchor, which stays, to the cell that the user moves to or clicks.
+  const toggle = (to) => {
     anchor.current = to;
+    onSelect(to, to, "toggle");
+  };
+  const extend = (from, to) => {
+    const step = anchor.current ? "extend" : "begin";
+    anchor.current ??= from;
+    onSelect(anchor.current, to, step);
   };
   const onKeyDown = (event) => {
     const here = placeOf(event);
@@ -52,8 +58,9 @@ export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, s
     };
     if (event.key in moves) {
       const to = go(...moves[event.key]);
-      if (event.shiftKey) select(to, true);
-    } else if (event.key === " ") select(here, event.shiftKey);
+      if (event.shiftKey) extend(here, to);
+      else anchor.current = null;
+    } else if (event.key === " ") event.shiftKey ? extend(here, here) : toggle(here);
     else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
       if (!onOpen(r, c)) return;
     } else return;
@@ -63,7 +70,8 @@ export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, s
     const here = placeOf(event);
     // With Ctrl or Cmd, the browser opens the link in a new tab.
     if (!here || event.ctrlKey || event.metaKey) return;
-    if (selecting || event.shiftKey) select(here, event.shiftKey);
+    if (event.shiftKey) extend(here, here);
+    else if (selecting) toggle(here);
     else if (!onOpen(...here)) return;
     event.preventDefault();
   };

@@ -5,6 +5,7 @@ import { Bar, Boundary, Details, Legend, Odd, Silent, Welcome } from "./parts.js
 import { RetryDialog } from "./dialog.js";
 import { archives, silent } from "./model.js";
 import { sortEvents } from "./proofs.js";
+import { NOTHING_SELECTED, selectionAfter } from "./selection.js";
 import { PROBLEMS } from "./states.js";
 import { useKept, useLook, useReading, useZone } from "./state.js";
 
@@ -16,14 +17,12 @@ style.rel = "stylesheet";
 style.href = new URL("style.css", import.meta.url).href;
 document.head.append(style);
 
-const NONE = new Set();
-
 function Page() {
   const [look, change] = useLook();
   const zone = useZone();
   const reading = useReading(look);
   const [shown, setShown] = useState();
-  const [selected, setSelected] = useKept("selected", NONE);
+  const [{ keys: selected }, setSelected] = useKept("selected", NOTHING_SELECTED);
   const [selecting, setSelecting] = useKept("selecting", false);
   const [asking, setAsking] = useState(false);
   const navigate = useNavigate();
@@ -34,14 +33,10 @@ function Page() {
   const cells = useMemo(() => (found ?? []).flatMap(({ rows }) => rows.flatMap((row) => row.cells)), [found]);
   const chosen = useMemo(() => cells.filter(({ key }) => selected.has(key)), [cells, selected]);
 
-  const select = useCallback((these, extend) => {
+  const select = useCallback((these, step) => {
     setSelecting(true);
-    setSelected((present) => {
-      const whole = these.every(({ key }) => present.has(key));
-      const next = new Set(present);
-      for (const { key } of these) whole && !extend ? next.delete(key) : next.add(key);
-      return next;
-    });
+    const keys = these.map(({ key }) => key);
+    setSelected((present) => selectionAfter(present, keys, step));
   }, []);
   const act = useMemo(
     () => ({
@@ -54,7 +49,7 @@ function Page() {
   );
   const stop = () => {
     setSelecting(false);
-    setSelected(NONE);
+    setSelected(NOTHING_SELECTED);
   };
   const close = (again) => {
     setAsking(false);
@@ -78,7 +73,7 @@ function Page() {
       onProblems: () =>
         select(
           cells.filter(({ state, failedSince }) => PROBLEMS.has(state) || failedSince),
-          true,
+          "begin",
         ),
       onRetry: () => setAsking(true),
     }),

@@ -2,7 +2,7 @@
 
 import { EMPTY, EXPIRED, LANDED, WAITING } from "./constants.js";
 import { count, counted, hourText, isAddressable, size, span, weekday } from "./format.js";
-import { DAY } from "./hours.js";
+import { DAY, HOUR } from "./hours.js";
 import { DONE, PROBLEMS, STATES } from "./states.js";
 
 /** The figures that a shade can show. */
@@ -51,17 +51,26 @@ function worst(states) {
   return order.find((state) => states[state]) ?? "unasked";
 }
 
-/** Return a function from a cell to its shade: 1 to 5, from the least to the most of the row; 0 without a figure. */
+/**
+ * Return a function from a cell to its shade: 1 to 5, from the least to the most of the cells; 0 without a figure.
+ *
+ * Days that aren't complete, such as the current one, have less than others and don't count.
+ *
+ * @param {object[]} cells all hours or all days of an event type in the range, however many of them the page shows
+ */
 export function shades(cells, measure) {
-  const values = cells.filter(({ state }) => state !== EMPTY).map((cell) => cell[measure]);
+  const isPartial = ({ hours, done }) => hours !== undefined && done < DAY / HOUR;
+  const whole = cells.filter((cell) => !isPartial(cell));
+  const measured = (whole.length ? whole : cells).filter(({ state }) => state !== EMPTY);
+  const values = measured.map((cell) => cell[measure]);
   const known = values.filter((value) => value !== undefined);
   const [least, most] = [Math.min(...known), Math.max(...known)];
   return (cell) => {
     const value = cell[measure];
     if (value === undefined || cell.state !== LANDED) return 0;
-    if (most === least) return 3;
+    if (most === least || !known.length) return 3;
     const step = Math.floor((SHADES * (value - least)) / (most - least));
-    return 1 + Math.min(SHADES - 1, step);
+    return 1 + Math.max(0, Math.min(SHADES - 1, step));
   };
 }
 
