@@ -14,7 +14,7 @@ from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE, require, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import LAYOUTS, QUARANTINE, TYPED_RECEIPTS
-from ayla_provider.domain.privacy import PrivacyPolicy
+from ayla_provider.domain.privacy import PrivacyPolicy, drops_from
 from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
 from ayla_provider.errors import AylaDestinationError
 
@@ -88,7 +88,8 @@ class TypedManifest:
     @property
     def table(self) -> Table:
         """The rows' table."""
-        return table_like(self.hour.event_type, self.columns, self.identity)
+        complete = not drops_from(self.hour.event_type, self.privacy)
+        return table_like(self.hour.event_type, self.columns, self.identity, complete=complete)
 
     def dumps(self) -> str:
         """Return the receipt as JSON text: the inverse of :func:`parse_typed_manifest`."""

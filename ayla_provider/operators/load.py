@@ -62,15 +62,22 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load each hour that isn't loaded yet, or that changed."""
+        from ayla_provider.domain.tables import TABLES
+
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.event_type, self.start, self.end)
             versions = warehouse.loaded(hours[0].event_type, hours[0].start, hours[-1].end)
             run = provenance(context)
             loaded_by = f"{run['dag_id']} {run['run_id']}"
 
+            # All tables exist from the first load on. Later hours of this task needn't look again.
+            missing = [self.policy.table(table) for table in TABLES.values()]
+
             def bring(report: TypedHourReport) -> bool:
                 if versions.get(report.manifest.hour.start) == report.manifest.version:
                     return False
+                warehouse.prepare_missing(missing)
+                missing.clear()
                 self._replace(warehouse, report, loaded_by)
                 return True
 

@@ -97,13 +97,15 @@ def views_of(table: Table, relation: Callable[[str], str], dialect: Dialect) -> 
     :param relation: returns the qualified, quoted name of a table or view, by its name without the prefix
     """
     views = []
-    if table.identity is None or _has(table, table.identity):
+    has_unique = _has(table, table.identity) if table.identity else table.complete
+    if has_unique:
         views.append(_unique(table, relation(table.event_type), dialect))
     if table.event_type == "datapoint" and _has(table, "dsn", "property_name", "created_at", "updated_at"):
         views.append(_latest_values(table, relation("datapoint"), dialect))
-    if table.event_type == "connection" and _has(table, "dsn", "event_time", "status"):
-        views.append(_online_sessions(relation("connection_unique"), dialect))
-    if table.event_type == "registration" and _has(table, "registered", "registered_at", "unregistered_at"):
+    if table.event_type == "connection" and _has(table, "dsn", "oem_model", "event_time", "status"):
+        # It needs no unique rows: an event that follows an equal one changes nothing.
+        views.append(_online_sessions(relation("connection"), dialect))
+    if table.event_type == "registration" and has_unique:
         views.append(_registrations_by_day(relation("registration_unique"), dialect))
     return views
 
@@ -160,11 +162,11 @@ def _latest_values(table: Table, relation: str, dialect: Dialect) -> View:
     )
 
 
-def _online_sessions(unique: str, dialect: Dialect) -> View:
+def _online_sessions(relation: str, dialect: Dialect) -> View:
     device, model, time = (dialect.name(name) for name in ("dsn", "oem_model", "event_time"))
     status = f"lower({dialect.name('status')})"
     per_device = f"over (partition by {device} order by {time}, {status})"
-    events = f"select *, {status} as state, lag({status}) {per_device} as state_before from {unique}"
+    events = f"select *, {status} as state, lag({status}) {per_device} as state_before from {relation}"
     changes = (
         f"select *, lead({time}) over (partition by {device} order by {time}, state) as ended_at "
         f"from ({events}) as events where state_before is null or state_before <> state"
