@@ -9,7 +9,7 @@ import json
 import pkgutil
 import re
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -25,7 +25,7 @@ from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD, HourState
 from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.csv.columns import RESOURCE_TAGS
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.privacy import Treatment
 from ayla_provider.domain.tables import TABLES, Table
 from ayla_provider.errors import AylaError
@@ -272,8 +272,9 @@ def test_a_query_of_a_page_about_tables_runs_and_finds_rows(query: str, loaded: 
 
 def test_the_receipt_of_the_example_is_one() -> None:
     (document,) = [block.values[0] for block in blocks("json") if block.id.startswith("docs/parquet.md")]
-    assert typed.parse_typed_manifest(document, "the example").dumps() == document
     example = json.loads(document)
+    hour = ExportHour(example["event_type"], datetime.fromisoformat(example["hour"]))
+    assert typed.parse_typed_manifest(document, "the example", hour).dumps() == document
     fields = {*example, *(f"files[].{name}" for name in example["files"][0])} - {"files"}
     assert {name for name in fields if not mentions("docs/parquet.md", name)} == set()
 

@@ -140,7 +140,7 @@ class TypedArchive:
     def _existing(self, hour: ExportHour) -> TypedManifest | None:
         path = typed.typed_manifest_path(hour)
         found = self._rows.read(path)
-        return typed.parse_typed_manifest(found[0], url_of(self._rows, path)) if found else None
+        return typed.parse_typed_manifest(found[0], url_of(self._rows, path), hour) if found else None
 
     def _has_rows(self, manifest: TypedManifest, rows: Stored | None) -> bool:
         if not manifest.path:

@@ -19,6 +19,7 @@ class Dialect:
     :param seconds: the whole seconds from one timestamp to another
     :param parameter: a statement's parameter, by its name and type
     :param quote: the character on both sides of a name
+    :param escape: a name as it is between the quotes
     :param fold: a name as the warehouse reads it without quotes
     """
 
@@ -27,15 +28,13 @@ class Dialect:
     seconds: Callable[[str, str], str]
     parameter: Callable[[str, ColumnType], str]
     quote: str = '"'
+    escape: Callable[[str], str] = lambda name: name.replace('"', '""')
     fold: Callable[[str], str] = str
 
     def name(self, *parts: str) -> str:
         """Return a qualified name, quoted."""
-        quoted = []
-        for part in filter(None, parts):
-            escaped = self.fold(part).replace(self.quote, self.quote * 2)
-            quoted.append(f"{self.quote}{escaped}{self.quote}")
-        return ".".join(quoted)
+        escaped = (self.escape(self.fold(part)) for part in filter(None, parts))
+        return ".".join(f"{self.quote}{name}{self.quote}" for name in escaped)
 
     def names(self, columns: Iterable[Column | str]) -> str:
         """Return a list of columns, quoted."""
