@@ -167,3 +167,52 @@ def test_a_shade_is_the_same_when_only_problems_are_shown(mounted: Mounted) -> N
     left = driver.execute_script(shades)
     assert left
     assert left.items() <= everything.items()
+
+
+def test_escape_ends_the_selection_and_closes_the_day(mounted: Mounted) -> None:
+    driver = mounted("?range=14d")
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.find_element(By.CSS_SELECTOR, "[data-at='1,5']").click()
+    wait_for(driver, ".ayla-day h3", text="in UTC")
+    assert {head.text for head in driver.find_elements(By.CSS_SELECTOR, "thead tr:last-child > :first-child")} == {
+        "UTC"
+    }
+    heads = driver.find_elements(By.CSS_SELECTOR, ".ayla-page thead th")
+    assert [head for head in heads if not head.get_attribute("textContent")] == []
+    ActionChains(driver).send_keys(Keys.SPACE).perform()
+    wait_for(driver, ".ayla-primary")
+    ActionChains(driver).send_keys(Keys.ESCAPE).perform()
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-primary") == []
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-day")
+    ActionChains(driver).send_keys(Keys.ESCAPE).perform()
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-day") == []
+
+
+def test_the_hours_of_several_archives_align(mounted: Mounted) -> None:
+    # A second archive has longer notes and more digits.
+    driver = mounted(
+        "?range=90d",
+        """
+        const single = globalThis.fetch;
+        globalThis.fetch = async (url, options) => {
+          const answer = await single(url, options);
+          const list = await answer.json();
+          if (/assets[?]/.test(url)) list.assets = list.assets.flatMap((asset) => [
+            asset, {id: asset.id + 100, uri: asset.uri.replace("your", "a-very-long-name-of-a-bucket-for-another")}]);
+          if (/assets[/]events/.test(url)) {
+            const id = Number(new URL(url).searchParams.get("asset_id"));
+            const same = url.href.replace(`asset_id=${id}`, `asset_id=${id - 100}`);
+            const events = id > 100 ? (await (await single(same)).json()).asset_events : [];
+            const copied = events.filter((_, index) => index % 3 && index > 40);
+            if (id > 100) list.asset_events = copied.map((event) => ({...event, id: event.id + 1e6, asset_id: id}));
+          }
+          return new Response(JSON.stringify(list));
+        };""",
+    )
+    wait_for(driver, ".ayla-reading", text="Read at")
+    maps = driver.find_elements(By.CSS_SELECTOR, ".ayla-archive table")
+    left = "return [...arguments[0].querySelectorAll('tbody tr:first-child td')].map((cell) => cell.offsetLeft)"
+    first, second = (driver.execute_script(left, each) for each in maps)
+    assert first == second
+    # Long notes don't widen the names' column.
+    assert {name.rect["width"] for name in driver.find_elements(By.CSS_SELECTOR, "tbody th")} == {190}

@@ -36,7 +36,7 @@ export const Archive = memo(function Archive({ archive, several, look, zone, sel
       h(
         "div",
         { className: "ayla-day" },
-        h("h3", null, `The hours of ${weekday(look.day, "UTC")} (UTC)`),
+        h("h3", null, `The hours of ${weekday(look.day, "UTC")} in UTC`),
         h(Grid, { ...grid, rows: opened, range: archive.rows, daily: false, label: `Hours of ${weekday(look.day, "UTC")}` }),
       ),
   );
@@ -131,7 +131,7 @@ function Grid({ archive, several, rows, range, daily, look, zone, selected, sele
   );
   const marked = useMemo(() => (daily ? daysSelected(shown, selected) : selected), [daily, shown, selected]);
   if (!view.length || !columns.length) return h("p", { className: "ayla-quiet" }, "No problems in this range.");
-  return h(Heatmap, { label, columns, rows: view, selected: marked, selecting, onShow, onOpen, onSelect });
+  return h(Heatmap, { label, zone: daily ? "UTC" : zone, columns, rows: view, selected: marked, selecting, onShow, onOpen, onSelect });
 }
 
 /** Return the rows and columns with at least one problem. */

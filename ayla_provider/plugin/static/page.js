@@ -57,11 +57,17 @@ function Page() {
     stop();
     reading.refresh();
   };
+  // The dialog closes itself.
+  const onKeyDown = (event) => {
+    if (event.key !== "Escape" || asking) return;
+    if (selecting) stop();
+    else if (look.day) change({ day: null });
+  };
   const dagOf = (cell) => found.find(({ id }) => cell.key.startsWith(`${id}\n`))?.exports[0];
 
   return h(
     "div",
-    { className: "ayla-page" },
+    { className: "ayla-page", onKeyDown },
     h(Bar, {
       look,
       change,

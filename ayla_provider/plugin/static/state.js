@@ -57,6 +57,7 @@ export function useLook() {
           if (name) next.delete("day");
           if (by) next.set("by", by);
           if (problems !== undefined) problems ? next.set("problems", "1") : next.delete("problems");
+          if (day === null) next.delete("day");
           if (day) next.set("day", new Date(day).toISOString().slice(0, 10));
           return next;
         },
