@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -182,12 +183,20 @@ def _check(download: _GcsDownload, what: str, offset: int) -> None:
         )
     if status == 403:
         raise AylaAccessDenied(
-            f"{what}: Cloud Storage refuses the download (403). Ayla's token can only read below <oem_id>/: check "
-            "oem_id and bucket in the connection."
+            f"{what}: Cloud Storage refuses the download (403){_words(response)}. The bucket could be listed, so "
+            "oem_id and bucket in the connection are most likely right: ask Ayla support about this object."
         )
     raise AylaUnavailable(
         f"{what}: Cloud Storage answered {status} {from_outside(response.reason)} to the download. {TEMPORARY}"
     )
+
+
+def _words(response: Response) -> str:
+    """Return what a refusal says, for a message; empty if it says nothing."""
+    with contextlib.suppress(HTTPError, ValueError, KeyError, TypeError):
+        message = json.loads(response.read(_BLOCK))["error"]["message"]
+        return f', "{from_outside(message)}"'
+    return ""
 
 
 def _skip(download: _GcsDownload, size: int) -> None:
