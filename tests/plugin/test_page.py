@@ -216,3 +216,12 @@ def test_the_hours_of_several_archives_align(mounted: Mounted) -> None:
     assert first == second
     # Long notes don't widen the names' column.
     assert {name.rect["width"] for name in driver.find_elements(By.CSS_SELECTOR, "tbody th")} == {190}
+
+
+@pytest.mark.parametrize("css", [".ayla-group button:nth-child(2)", "[data-at='2,7']"])
+def test_the_focus_stays_when_airflow_mounts_the_page_again(mounted: Mounted, css: str) -> None:
+    driver = mounted()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.execute_script("document.querySelector(arguments[0]).focus(); mountAgain()", css)
+    time.sleep(1)
+    assert driver.execute_script("return document.activeElement.matches(arguments[0])", css)

@@ -7,9 +7,9 @@ import { archives, silent } from "./model.js";
 import { sortEvents } from "./proofs.js";
 import { NOTHING_SELECTED, selectionAfter } from "./selection.js";
 import { PROBLEMS } from "./states.js";
-import { useKept, useLook, useReading, useZone } from "./state.js";
+import { useKept, useKeptFocus, useLook, useReading, useZone } from "./state.js";
 
-const { createElement: h, useCallback, useMemo, useState } = globalThis.React;
+const { createElement: h, useCallback, useMemo, useRef, useState } = globalThis.React;
 const { useNavigate } = globalThis.ReactRouterDOM;
 
 const style = document.createElement("link");
@@ -26,6 +26,8 @@ function Page() {
   const [selecting, setSelecting] = useKept("selecting", false);
   const [asking, setAsking] = useState(false);
   const navigate = useNavigate();
+  const page = useRef(null);
+  useKeptFocus(page);
 
   const found = useMemo(() => reading.data && archives(reading.data, reading.data.range), [reading.data]);
   const quiet = useMemo(() => (found ? silent(reading.data, found) : []), [found]);
@@ -67,7 +69,7 @@ function Page() {
 
   return h(
     "div",
-    { className: "ayla-page", onKeyDown },
+    { className: "ayla-page", ref: page, onKeyDown },
     h(Bar, {
       look,
       change,

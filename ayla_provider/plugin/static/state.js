@@ -3,7 +3,7 @@
 import { read, readDay, unique } from "./api.js";
 import { MINUTE, startOf } from "./hours.js";
 
-const { useCallback, useEffect, useMemo, useRef, useState } = globalThis.React;
+const { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } = globalThis.React;
 const { useSearchParams } = globalThis.ReactRouterDOM;
 
 export const RANGES = {
@@ -11,6 +11,9 @@ export const RANGES = {
   "14d": { label: "14 days", days: 14 },
   "90d": { label: "90 days", days: 90 },
 };
+
+/** Within this time after the page went, a page that is mounted continues it. In milliseconds. */
+const SOON = 2000;
 
 /** State that outlives the component. Airflow mounts it again when its URL first changes and when the user returns. */
 const memory = new Map();
@@ -28,6 +31,23 @@ export function useKept(name, initial) {
     [name],
   );
   return [value, keep];
+}
+
+/**
+ * Keep the focus when Airflow mounts the page again, which it does when its URL first changes. Otherwise the focus goes to
+ * the start of the document.
+ *
+ * @param {object} page a reference to the page's element
+ */
+export function useKeptFocus(page) {
+  useLayoutEffect(() => {
+    const element = page.current;
+    const candidates = () => [...element.querySelectorAll("button, input, select, [data-at]")];
+    const { index = -1, at = 0 } = memory.get("focus") ?? {};
+    if (document.activeElement === document.body && Date.now() - at < SOON) candidates()[index]?.focus();
+    // React calls this before it removes the element.
+    return () => memory.set("focus", { index: candidates().indexOf(document.activeElement), at: Date.now() });
+  }, []);
 }
 
 /** Return the user's choices and a function that changes them. They are in the URL, so that a link shares them. */
