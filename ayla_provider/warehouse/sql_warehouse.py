@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 
+from ayla_provider.domain.csv.recognition import MOST_COLUMNS
 from ayla_provider.domain.tables import Column, Table, table_like
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
 from ayla_provider.warehouse.base import LEDGER, Load
@@ -224,6 +225,13 @@ class SqlWarehouse(ABC):
             existing = self._columns(table)
         self._refuse_other_types(table, existing)
         missing = [column for column in table.columns if column.name not in existing]
+        total = len(existing) + len(missing)
+        if missing and total > MOST_COLUMNS:
+            raise AylaTableError(
+                f"{self.name}: {self._relation(table.event_type)} would get {total} columns, more than {MOST_COLUMNS}. "
+                "Do the files have new columns again and again? Declare their layout, and load into tables "
+                "with another table_prefix."
+            )
         if missing:
             self._add_columns(table, missing)
         return [*existing, *(column.name for column in missing)], created or bool(missing)

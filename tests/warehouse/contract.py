@@ -217,6 +217,12 @@ class WarehouseContract:
         loaded_rows = sorted((row["dsn"], row["scope"], row["firmware"]) for row in place.rows("datapoint"))
         assert loaded_rows == [("A", None, None), ("B", "oem", "1.2"), ("C", None, None)]
 
+    def test_a_table_does_not_grow_without_end(self, place: Place) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        more = tuple(Column(f"column_{number}", ColumnType.TEXT, "") for number in range(300))
+        with pytest.raises(AylaTableError, match="columns, more than 256"):
+            place.warehouse.prepare(DATAPOINT.with_columns(more))
+
     def test_a_view_follows_the_columns_of_its_table(self, place: Place, tmp_path: Path) -> None:
         place.warehouse.prepare(DATAPOINT)
         wide = DATAPOINT.with_columns((Column("firmware", ColumnType.TEXT, "What the device's maker calls it."),))
