@@ -317,3 +317,8 @@ def test_an_arrival_rule_that_isnt_in_minutes_is_refused(name: str, value: Any) 
     assert message in refusal(**{name: value})
     with pytest.raises(AylaConfigError, match="connection 'ayla_s3'"):
         arrival_rule("ayla_s3", {name: value})
+
+
+def test_the_credentials_service_keeps_the_slash_of_its_address() -> None:
+    assert settings(acs_url="https://acs.example.com/token/").acs_url == "https://acs.example.com/token/"
+    assert settings(host="https://user.example.com/").user_url == "https://user.example.com"
