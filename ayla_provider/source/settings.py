@@ -85,7 +85,7 @@ class AylaSettings:
             )
         check = _Checks(conn_id, allow_http=_is_true(extra.get("allow_http")))
         if host:
-            user_url = check.url("host", host if "://" in host else f"https://{host}", port)
+            user_url = check.url("host", _with_scheme(host.strip()), port)
         else:
             user_url = f"https://{check.region(extra.get('region', 'us'))}"
         return cls(
@@ -251,6 +251,17 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         return parts, parts.port
     except ValueError:
         return urlsplit(""), None
+
+
+def _with_scheme(host: str) -> str:
+    """Return a host as a URL. Airflow takes the brackets off an IPv6 address, because they are the URL's."""
+    if "://" in host:
+        return host
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return f"https://{host}"
+    return f"https://[{host}]"
 
 
 def _is_host(host: str) -> bool:
