@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from google.api_core import exceptions as google_errors
 from google.auth.exceptions import GoogleAuthError
+from google.resumable_media import DataCorruption
 from requests import RequestException
 
 from ayla_provider.archive.destination import Stored, conflict, kept
@@ -137,6 +138,6 @@ def _translate_errors(where: str) -> Iterator[None]:
             f"{where}: the bucket does not exist, or the upload has expired (404: {explanation(error)}). "
             "Check the name of the bucket in the destination. The task's next attempt starts a new upload."
         ) from None
-    except (google_errors.GoogleAPIError, GoogleAuthError, RequestException, ValueError) as error:
+    except (google_errors.GoogleAPIError, GoogleAuthError, RequestException, ValueError, DataCorruption) as error:
         failed = f"{where}: Cloud Storage failed ({type(error).__name__}: {explanation(error)}"
         raise AylaDestinationError(f"{failed}). {TEMPORARY} If it persists, check the connection.") from None
