@@ -22,7 +22,7 @@ def export_asset(destination: str, event_type: str) -> Asset:
     :param destination: the destination's URL, exactly as in the task that copies
     :param event_type: in any spelling
     """
-    return Asset(uri=f"{destination.rstrip('/')}/event_type={parse_event_type(event_type)}")
+    return Asset(uri=f"{destination.strip().rstrip('/')}/event_type={parse_event_type(event_type)}")
 
 
 def export_alias(event_type: str) -> AssetAlias:
@@ -57,7 +57,7 @@ def layout_asset(archive: str, event_type: str) -> Asset:
     :param archive: the destination's URL, exactly as in the task that copies
     :param event_type: in any spelling
     """
-    return Asset(uri=f"{archive.rstrip('/')}/{LAYOUTS}/event_type={parse_event_type(event_type)}")
+    return Asset(uri=f"{archive.strip().rstrip('/')}/{LAYOUTS}/event_type={parse_event_type(event_type)}")
 
 
 def layout_alias() -> AssetAlias:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
@@ -75,8 +76,9 @@ class AylaHook(BaseHook):
 
         connection = self.get_connection(self.ayla_conn_id)
         try:
-            extra = connection.extra_dejson
-        except (ValueError, AttributeError):  # AttributeError: from Airflow, which masks the values of an object.
+            # Not extra_dejson: Airflow would take each value for a secret, and warn that "us" is too short for one.
+            extra = json.loads(connection.extra or "{}")
+        except ValueError:
             extra = None
         if not isinstance(extra, dict):
             raise AylaConfigError(f"connection {self.ayla_conn_id!r}: the extra must be a JSON object")

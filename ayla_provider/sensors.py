@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
+from ayla_provider._airflow.arguments import duration, optional_duration
 from ayla_provider._airflow.compat import AirflowFailException, AirflowSkipException, conf
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import END, START, interval
 from ayla_provider.domain.arrival import PATIENCE
-from ayla_provider.domain.hour import describe_hours
+from ayla_provider.domain.hour import describe_hours, parse_time
 from ayla_provider.errors import AylaConfigError, AylaError, AylaStalledError
 from ayla_provider.hooks import AylaHook
 from ayla_provider.triggers import AylaExportHourTrigger, waiting
@@ -72,8 +73,8 @@ class AylaExportHourSensor(BaseSensorOperator):
         self.start = start
         self.end = end
         self.ayla_conn_id = ayla_conn_id
-        self.quiet_period = quiet_period
-        self.patience = patience
+        self.quiet_period = optional_duration(quiet_period, "quiet_period")
+        self.patience = optional_duration(patience, "patience")
         self.on_empty = on_empty
         self.deferrable = deferrable
 
@@ -190,7 +191,7 @@ class AylaExportAliveSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.ayla_conn_id = ayla_conn_id
-        self.patience = patience
+        self.patience = duration(patience, "patience")
 
     @cached_property
     def hook(self) -> AylaHook:
@@ -234,7 +235,7 @@ def _since(sensor: BaseSensorOperator, context: Context) -> datetime:
     first: datetime | None = None
     if sensor.reschedule:
         first = context["ti"].get_first_reschedule_date(context)
-    return first or context["ti"].start_date or datetime.now(UTC)
+    return parse_time(first or context["ti"].start_date or datetime.now(UTC), "start_date")
 
 
 @contextlib.contextmanager

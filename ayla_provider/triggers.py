@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 
 from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.hour import ExportHour, describe_hours, hours_of
+from ayla_provider.domain.redaction import redacted
 from ayla_provider.errors import AylaError
 from ayla_provider.hooks import AylaHook
 
@@ -28,8 +29,8 @@ T = TypeVar("T")
 
 class _TriggererHook(AylaHook):
     # Airflow empties its masker after each task, but never in a triggerer, where it keeps every expression that it made
-    # of all secrets. With an hourly token of a thousand characters, that is half a gigabyte after two weeks. No message
-    # contains a token.
+    # of all secrets. With an hourly token of a thousand characters, that is half a gigabyte after two weeks. Instead,
+    # redacted() removes tokens from every message here.
     _masks_tokens = False
 
 
@@ -120,7 +121,7 @@ class AylaExportHourTrigger(BaseTrigger):
                 if not isinstance(error, AylaError) or not error.retryable:
                     yield _failed(error)
                     return
-                self.log.warning("%s Looking again in %.0f s.", error, self.poke_interval)
+                self.log.warning("%s Looking again in %.0f s.", redacted(str(error)), self.poke_interval)
             else:
                 self.log.info("%s%s", seen.message, "" if seen.settled else waiting(since, self.until))
                 if seen.settled:
@@ -169,7 +170,7 @@ def waiting(since: datetime, until: str) -> str:
 
 def _failed(error: Exception) -> TriggerEvent:
     fatal = isinstance(error, AylaError) and not error.retryable
-    return _event({"status": "failed", "fatal": fatal, "message": f"{type(error).__name__}: {error}"})
+    return _event({"status": "failed", "fatal": fatal, "message": redacted(f"{type(error).__name__}: {error}")})
 
 
 def _event(payload: dict[str, Any]) -> TriggerEvent:

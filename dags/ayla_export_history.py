@@ -5,8 +5,10 @@ There is one run per day and one task per event type and day. The oldest day run
 oldest hours next. Each hour gets its own manifest, as from the hourly DAG. The DAG uses the connection and the
 Variable of `ayla_export_to_bucket`, and its own pool:
 
-    airflow pools set ayla_history 4 "Days of the Ayla history at once"
-    airflow dags unpause ayla_export_history
+```bash
+airflow pools set ayla_history 4 "Days of the Ayla history at once"
+airflow dags unpause ayla_export_history
+```
 
 The history ends at `AYLA_EXPORT_START`, where the hourly DAG begins. It begins at `AYLA_HISTORY_START`, by default 365
 days earlier. When it is done, the DAG can stay unpaused.

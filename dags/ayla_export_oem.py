@@ -4,8 +4,10 @@ Copy the exports of several OEMs, or of one OEM in several regions: DAGs for eac
 They share only this code. Each OEM has its own connection to Ayla, its own destination, and its own pool, so that a
 problem of one doesn't delay the others. Put your OEMs into `OEMS`. Each needs its connections, and:
 
-    airflow variables set ayla_export_destination_acme_us gs://acme-archive/ayla
-    airflow pools set ayla_export_acme_us 8 "Copies of the export of acme_us at once"
+```bash
+airflow variables set ayla_export_destination_acme_us gs://acme-archive/ayla
+airflow pools set ayla_export_acme_us 8 "Copies of the export of acme_us at once"
+```
 
 `ayla_export_oem_acme_us` copies the hours, as `ayla_export_to_bucket` does for one OEM. The two DAGs with `reconcile`
 repair hours that were late or failed, as `ayla_export_reconcile` does. Unpause all three.

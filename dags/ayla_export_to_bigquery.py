@@ -6,14 +6,18 @@ compares the archive's manifests with what is loaded, and returns the hours that
 named after its hour. A lost event therefore loses no data, and a replaced file is loaded again. The DAG needs the
 connection and the Variable of `ayla_export_to_bucket`, and:
 
-    airflow variables set ayla_bigquery_dataset ayla
-    airflow pools set ayla_bigquery 4 "Loads into BigQuery at once"
+```bash
+airflow variables set ayla_bigquery_dataset ayla
+airflow pools set ayla_bigquery 4 "Loads into BigQuery at once"
+```
 
 The connection `google_cloud_default` must be able to run jobs, and to create and change tables in the dataset.
 
 By default, only the last week is compared. To load the whole archive once:
 
-    airflow dags trigger ayla_export_to_bigquery --conf '{"since": "2025-11-01T00:00:00+00:00"}'
+```bash
+airflow dags trigger ayla_export_to_bigquery --conf '{"since": "2025-11-01T00:00:00+00:00"}'
+```
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ Copy every hour of every event type of the Ayla export into your own bucket.
 There is one run per hour. In the grid, each row is an event type, and a red square is one failed hour of one event
 type. Clear it to copy that hour again. The DAG needs a connection `ayla_default`, and:
 
-    airflow variables set ayla_export_destination gs://your-bucket/ayla
-    airflow pools set ayla_export 8 "Copies of the Ayla export at once"
+```bash
+airflow variables set ayla_export_destination gs://your-bucket/ayla
+airflow pools set ayla_export 8 "Copies of the Ayla export at once"
+```
 """
 
 from __future__ import annotations

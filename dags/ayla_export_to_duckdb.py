@@ -6,12 +6,16 @@ compares the archive's manifests with what is loaded, and returns the hours that
 named after its hour. A lost event therefore loses no data, and a replaced file is loaded again. The DAG needs the
 connection and the Variable of `ayla_export_to_bucket`, and:
 
-    airflow variables set ayla_duckdb /data/ayla.duckdb
-    airflow pools set ayla_duckdb 1 "A DuckDB file allows one process at a time"
+```bash
+airflow variables set ayla_duckdb /data/ayla.duckdb
+airflow pools set ayla_duckdb 1 "A DuckDB file allows one process at a time"
+```
 
 By default, only the last week is compared. To load the whole archive once:
 
-    airflow dags trigger ayla_export_to_duckdb --conf '{"since": "2025-11-01T00:00:00+00:00"}'
+```bash
+airflow dags trigger ayla_export_to_duckdb --conf '{"since": "2025-11-01T00:00:00+00:00"}'
+```
 """
 
 from __future__ import annotations

@@ -6,12 +6,16 @@ compares the archive's manifests with what is loaded, and returns the hours that
 named after its hour. A lost event therefore loses no data, and a replaced file is loaded again. The DAG needs the
 connection and the Variable of `ayla_export_to_bucket`, and:
 
-    airflow connections add postgres_default --conn-uri postgresql://...
-    airflow pools set ayla_postgres 4 "Loads into PostgreSQL at once"
+```bash
+airflow connections add postgres_default --conn-uri postgresql://...
+airflow pools set ayla_postgres 4 "Loads into PostgreSQL at once"
+```
 
 By default, only the last week is compared. To load the whole archive once:
 
-    airflow dags trigger ayla_export_to_postgres --conf '{"since": "2025-11-01T00:00:00+00:00"}'
+```bash
+airflow dags trigger ayla_export_to_postgres --conf '{"since": "2025-11-01T00:00:00+00:00"}'
+```
 """
 
 from __future__ import annotations

@@ -8,8 +8,11 @@ import inspect
 import json
 import pkgutil
 import re
+import shlex
 import shutil
-from datetime import timedelta
+import subprocess
+import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,13 +22,15 @@ import pytest
 from airflow.sdk import BaseOperator
 
 from ayla_provider import errors, operators
+from ayla_provider.__main__ import airflow_connections
+from ayla_provider.cli.main import _parser
 from ayla_provider.domain import manifest
 from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD, HourState
 from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.csv.columns import RESOURCE_TAGS
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.privacy import Treatment
 from ayla_provider.domain.tables import TABLES, Table
 from ayla_provider.errors import AylaError
@@ -128,6 +133,39 @@ def test_a_relative_link_leads_to_a_file_and_to_a_heading_in_it(page: str, targe
 @pytest.mark.parametrize("code", blocks("python"))
 def test_a_block_of_python_compiles(code: str) -> None:
     compile(code, "a page", "exec")
+
+
+@pytest.mark.parametrize("code", [block for block in blocks("python") if "def test_" in block.values[0]])
+def test_a_test_in_the_documents_passes(code: str, airflow_db: None, tmp_path: Path) -> None:
+    (tmp_path / "test_of_a_document.py").write_text(code, encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize("dag", sorted(ROOT.glob("dags/*.py")), ids=lambda path: path.stem)
+def test_airflow_shows_each_command_of_a_dag_on_a_line_of_its_own(dag: Path) -> None:
+    # Airflow shows an indented block as one paragraph, and only a fenced one as code.
+    doc = ast.get_docstring(ast.parse(read(dag)), clean=False) or ""
+    assert not re.search(r"^    ", FENCED.sub("", doc), re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", blocks("bash"))
+def test_a_command_of_the_provider_takes_the_documented_arguments(code: str, airflow_db: None) -> None:
+    for command in re.findall(
+        r"python -m ayla_provider (.*?)(?:`|$|\||>|;|&)", code.replace("\\\n", " "), re.MULTILINE
+    ):
+        _parser(airflow_connections).parse_args(shlex.split(command, comments=True))
 
 
 @pytest.mark.parametrize("code", blocks("json"))
@@ -274,8 +312,9 @@ def test_a_query_of_a_page_about_tables_runs_and_finds_rows(query: str, loaded: 
 
 def test_the_receipt_of_the_example_is_one() -> None:
     (document,) = [block.values[0] for block in blocks("json") if block.id.startswith("docs/parquet.md")]
-    assert typed.parse_typed_manifest(document, "the example").dumps() == document
     example = json.loads(document)
+    hour = ExportHour(example["event_type"], datetime.fromisoformat(example["hour"]))
+    assert typed.parse_typed_manifest(document, "the example", hour).dumps() == document
     fields = {*example, *(f"files[].{name}" for name in example["files"][0])} - {"files"}
     assert {name for name in fields if not mentions("docs/parquet.md", name)} == set()
 

@@ -234,3 +234,21 @@ def test_parquet_alone_needs_no_warehouse(tmp_path: Path) -> None:
 def test_arguments_that_cannot_be_are_refused_when_the_dag_is_read(argument: str, value: Any) -> None:
     with pytest.raises(AylaConfigError, match=argument):
         AylaExportDuckDBPlanOperator(task_id="plan", archive="file:///a", database="d", **{argument: value})
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        *(":memory:", "ayla.duckdb", "~/ayla.duckdb", "", " ", "file:///data/a.duckdb", "s3://b/a.duckdb", "md:ayla"),
+        *(None, 5),
+    ],
+)
+def test_a_database_that_is_no_file_of_the_worker_fails_for_good(tmp_path: Path, database: Any) -> None:
+    with pytest.raises(AirflowFailException, match=r"AylaConfigError: database is .*absolute path"):
+        plan(tmp_path, database=database)
+
+
+@pytest.mark.parametrize("blanks", ["{}\n", " {}", "\t{} "])
+def test_blanks_around_the_path_of_a_database_do_not_count(tmp_path: Path, blanks: str) -> None:
+    plan(tmp_path, database=blanks.format(tmp_path / "ayla.duckdb"))
+    assert [path.name for path in tmp_path.iterdir()] == ["ayla.duckdb"]

@@ -143,7 +143,7 @@ def test_receipts_of_typed_rows_are_read(written: Path, event_type: str) -> None
     hour = ExportHour(parse_event_type(event_type), HOUR)
     path = typed_manifest.typed_manifest_path(hour)
     text = (written / "archive" / path).read_bytes()
-    receipt = typed_manifest.parse_typed_manifest(text, path)
+    receipt = typed_manifest.parse_typed_manifest(text, path, hour)
     quarantined = 1 if event_type == "connection" else 0
     assert (receipt.hour, receipt.quarantined) == (hour, quarantined)
     assert receipt.lines == receipt.rows + receipt.duplicates + receipt.quarantined

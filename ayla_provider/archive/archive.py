@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.archive.records import Records
@@ -73,7 +74,7 @@ class HourPlan:
     """The files that the archive lacks, or has in another generation."""
 
 
-@dataclass(slots=True)
+@dataclass
 class _HourJob:
     """The copy of one hour."""
 
@@ -83,6 +84,14 @@ class _HourJob:
     existing: Mapping[str, Stored]
     """Path to what the destination has, for the folders of the hour's copies."""
     done: list[ManifestFile] = field(default_factory=list)
+
+    @cached_property
+    def entries(self) -> dict[str, list[ManifestFile]]:
+        """Path to the manifest's entries of this path."""
+        entries: dict[str, list[ManifestFile]] = {}
+        for entry in self.manifest.files if self.manifest else ():
+            entries.setdefault(entry.path, []).append(entry)
+        return entries
 
     def refuse_other(self, export: Export) -> None:
         if self.manifest:
@@ -238,7 +247,7 @@ class Archive:
         stored = job.existing.get(path)
         if stored is None or stored.size != file.size:
             return None
-        for entry in job.manifest.files if job.manifest else ():
+        for entry in job.entries.get(path, ()):
             if entry.is_of(file, path):
                 return entry
         if file.crc32c is None or self.destination.crc32c(stored) != file.crc32c:

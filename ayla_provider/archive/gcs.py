@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from google.api_core import exceptions as google_errors
 from google.auth.exceptions import GoogleAuthError
+from google.resumable_media import DataCorruption
 from requests import RequestException
 
 from ayla_provider.archive.destination import Stored, conflict, kept
 from ayla_provider.archive.gcs_upload import GcsUploader
 from ayla_provider.errors import TEMPORARY, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
+from ayla_provider.transport.cloud_storage import explanation
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -104,8 +106,9 @@ class GcsDestination:
             except google_errors.PreconditionFailed as error:
                 if any(detail.get("reason") == "orgPolicyConstraintFailed" for detail in error.errors):
                     raise AylaDestinationError(
-                        f"{where}: a policy of your organization refuses the object (412: {error.message}). Change the "
-                        "bucket, for example give it a default key of Cloud KMS, and clear the task."
+                        f"{where}: a policy of your organization refuses the object (412: "
+                        f"{explanation(error)}). Change the bucket, for example give it a default key of Cloud KMS, "
+                        "and clear the task."
                     ) from None
                 raise conflict(where) from None
         if (stored.crc32c, stored.size) != (crc32c, size):
@@ -125,16 +128,16 @@ def _translate_errors(where: str) -> Iterator[None]:
         yield
     except google_errors.Forbidden as error:
         if _KEPT.search(error.message):
-            raise kept(where, f"403: {error.message}") from None
+            raise kept(where, f"403: {explanation(error)}") from None
         raise AylaDestinationError(
-            f"{where}: the bucket denies access (403: {error.message}). Allow the Google connection's account to "
-            "list, read, create and replace objects there (the role Storage Object User includes all of it)."
+            f"{where}: the bucket denies access (403: {explanation(error)}). Allow the Google connection's "
+            "account to list, read, create and replace objects there (the role Storage Object User includes all of it)."
         ) from None
     except google_errors.NotFound as error:
         raise AylaDestinationError(
-            f"{where}: the bucket does not exist, or the upload has expired (404: {error.message}). Check the name of "
-            "the bucket in the destination. The task's next attempt starts a new upload."
+            f"{where}: the bucket does not exist, or the upload has expired (404: {explanation(error)}). "
+            "Check the name of the bucket in the destination. The task's next attempt starts a new upload."
         ) from None
-    except (google_errors.GoogleAPIError, GoogleAuthError, RequestException, ValueError) as error:
-        failed = f"{where}: Cloud Storage failed ({type(error).__name__}: {error}"[:600]
+    except (google_errors.GoogleAPIError, GoogleAuthError, RequestException, ValueError, DataCorruption) as error:
+        failed = f"{where}: Cloud Storage failed ({type(error).__name__}: {explanation(error)}"
         raise AylaDestinationError(f"{failed}). {TEMPORARY} If it persists, check the connection.") from None

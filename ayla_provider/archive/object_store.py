@@ -19,6 +19,7 @@ from ayla_provider.archive.stores import (
     version_of,
 )
 from ayla_provider.archive.url import DestinationUrl
+from ayla_provider.domain.redaction import from_outside
 from ayla_provider.errors import AylaDestinationError, AylaError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
@@ -129,7 +130,7 @@ class ObjectStorageDestination:
         except ChangedError:
             raise
         except Exception as error:  # noqa: BLE001 - each store's client raises errors of its own
-            outcome = f"they can't be removed ({error})"
+            outcome = f"they can't be removed ({from_outside(error)})"
         raise AylaDestinationError(
             f"{self.url}: the store holds {stored.size} bytes with crc32c {actual} under {stored.path!r}, but {size} "
             f"bytes with crc32c {crc32c} were sent; {outcome}. The task's next try sends them again."
@@ -160,13 +161,15 @@ def translate_errors(where: str) -> Iterator[None]:
     except ChangedError:
         raise conflict(where) from None
     except KeptError as error:
-        raise kept(where, error) from None
+        raise kept(where, from_outside(error)) from None
     except PermissionError as error:
         raise AylaDestinationError(
-            f"{where}: the store refuses it ({error}). The connection's account needs to list, read, write and delete "
-            "objects there."
+            f"{where}: the store refuses it ({from_outside(error)}). The connection's account needs to list, read, "
+            "write and delete objects there."
         ) from None
     except FileNotFoundError as error:
-        raise AylaDestinationError(f"{where}: there is no such bucket or container ({error})") from None
+        raise AylaDestinationError(f"{where}: there is no such bucket or container ({from_outside(error)})") from None
     except Exception as error:  # each store's client raises errors of its own
-        raise AylaDestinationError(f"{where}: the store failed ({type(error).__name__}: {error})"[:600]) from error
+        raise AylaDestinationError(
+            f"{where}: the store failed ({type(error).__name__}: {from_outside(error)})"
+        ) from error

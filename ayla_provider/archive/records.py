@@ -39,7 +39,13 @@ class Records:
         if record is None:
             return None, None
         content, stored = record
-        return manifests.loads(content, url_of(self._destination, path)), stored
+        manifest = manifests.loads(content, url_of(self._destination, path))
+        if manifest.hour != hour:
+            raise AylaDestinationError(
+                f"{url_of(self._destination, path)} is the manifest of another hour. Was it copied there? Move it away "
+                "and clear the hour's copy."
+            )
+        return manifest, stored
 
     def read_manifests(
         self, hours: Iterable[ExportHour], pool: Executor

@@ -12,6 +12,9 @@ _EXPECTED = (
     "without a query, '.' or '..'"
 )
 
+_ALIASES = {"gcs": "gs"}
+"""Other names of a scheme, as fsspec knows them."""
+
 
 @dataclass(frozen=True, slots=True)
 class DestinationUrl:
@@ -25,14 +28,17 @@ class DestinationUrl:
     """The prefix in the bucket, without a slash at either end. For ``file``, the absolute path of the folder."""
 
     @classmethod
-    def parse(cls, url: str) -> DestinationUrl:
+    def parse(cls, url: object) -> DestinationUrl:
         """
-        Take a URL apart. Percent-encoding has a meaning in ``file`` URLs alone.
+        Take a URL apart. Percent-encoding has a meaning in ``file`` URLs alone. Blanks around the URL don't count.
 
+        :param url: text; a rendered argument of another type is refused
         :raises AylaConfigError: if the URL is malformed, or has credentials in it
         """
+        if not isinstance(url, str):
+            raise AylaConfigError(f"destination {url!r}: {_EXPECTED}")
         try:
-            parts = urlsplit(url, allow_fragments=False)
+            parts = urlsplit(url.strip(), allow_fragments=False)
         except ValueError:  # For example, an opening bracket without a closing one.
             raise AylaConfigError(f"destination {url!r}: {_EXPECTED}") from None
         if "@" in parts.netloc:
@@ -47,7 +53,7 @@ class DestinationUrl:
             raise AylaConfigError(f"destination {url!r}: {_EXPECTED}")
         if parts.scheme == "file":
             return cls("file", "", path)
-        return cls(parts.scheme, parts.netloc, path.strip("/"))
+        return cls(_ALIASES.get(parts.scheme, parts.scheme), parts.netloc, path.strip("/"))
 
     @property
     def root(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -30,6 +31,10 @@ def main(arguments: list[str] | None, *, open_connections: OpenConnections) -> i
     :param open_connections: gives the commands that need them the connections
     :return: the exit status: 0 if all is well, 1 if not, 2 if the command can't find out; wrong usage exits with 2
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Escape what the terminal can't show. Otherwise the command ends there, with a status that means another.
+            stream.reconfigure(errors="backslashreplace")
     parsed = _parser(open_connections).parse_args(arguments)
     try:
         status: int = parsed.run(parsed)

@@ -12,6 +12,7 @@ from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.failure import Failure
 from ayla_provider.domain.hour import ExportHour, describe_hour, format_folder
+from ayla_provider.domain.redaction import redacted
 from ayla_provider.domain.units import counted, files_text, size_text
 
 _COPIED = (Coverage.LANDED, Coverage.LATE, Coverage.EMPTY)
@@ -80,8 +81,8 @@ class Row:
         """
         remark = self.gap
         if self.failure:
-            message = " ".join(self.failure.message.split())
-            remark += f"; its copy failed at {_minute(self.failure.failed_at)} UTC: {self.failure.error}: {message}"
+            reason = redacted(f"{self.failure.error}: {self.failure.message}")
+            remark += f"; its copy failed at {_minute(self.failure.failed_at)} UTC: {reason}"
         return _line(
             width,
             _minute(self.hour.start),

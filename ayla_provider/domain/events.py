@@ -40,7 +40,7 @@ def fold(name: str) -> str:
 _BY_FOLDED = {fold(event_type): event_type for event_type in EVENT_TYPES}
 
 
-def parse_event_type(name: str) -> EventType:
+def parse_event_type(name: object) -> EventType:
     """
     Return the event type that a name means: ``Datapoint Ack`` and ``datapointack`` are ``datapoint_ack``.
 
@@ -48,12 +48,14 @@ def parse_event_type(name: str) -> EventType:
     Any other name becomes an identifier of its own: ``Device Activation`` is ``device_activation``.
 
     :param name: an event type as a user wrote it, or the name of a folder
-    :raises AylaConfigError: if the name can't become an identifier
+    :raises AylaConfigError: if the name isn't text that can become an identifier
     """
-    known = _BY_FOLDED.get(fold(name))
+    # A rendered argument can be of any type.
+    text = str(name) if isinstance(name, str) else ""
+    known = _BY_FOLDED.get(fold(text))
     if known:
         return known
-    identifier = re.sub(f"{SEPARATOR}+", "_", name).strip("_").lower()
+    identifier = re.sub(f"{SEPARATOR}+", "_", text).strip("_").lower()
     if not _IDENTIFIER.fullmatch(identifier):
         raise AylaConfigError(
             f"event type {name!r}: expected letters, digits, spaces, '_' or '-'. "

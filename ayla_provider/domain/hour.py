@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 
 from ayla_provider.domain.events import EventType
 from ayla_provider.errors import AylaConfigError
 
 ONE_HOUR = timedelta(hours=1)
+
+LONGEST = timedelta(days=20 * 366)
+"""The longest interval, 20 years. Without a limit, a mistyped year costs a worker its memory."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -92,7 +95,7 @@ def hours_between(start: datetime, end: datetime) -> list[datetime]:
 
     :param start: aware, on the hour in UTC
     :param end: aware, on the hour in UTC, later than ``start``
-    :raises AylaConfigError: if either isn't on the hour in UTC, or there is no hour between them
+    :raises AylaConfigError: if either isn't on the hour in UTC, there is no hour between them, or more than 20 years
     """
     for name, value in (("start", start), ("end", end)):
         if value.tzinfo is None:
@@ -109,7 +112,20 @@ def hours_between(start: datetime, end: datetime) -> list[datetime]:
             "'@hourly' Airflow 3 makes intervals of no width: use CronDataIntervalTimetable('0 * * * *', "
             "timezone='UTC'), or give start and end."
         )
+    refuse_longer(start, end)
     return list(_steps(start.astimezone(UTC), end.astimezone(UTC)))
+
+
+def refuse_longer(start: datetime, end: datetime) -> None:
+    """
+    Refuse an interval that is longer than :data:`LONGEST`.
+
+    :raises AylaConfigError: naming its bounds
+    """
+    if end - start > LONGEST:
+        raise AylaConfigError(
+            f"the interval from {start.isoformat()} to {end.isoformat()} is longer than 20 years: correct its bounds"
+        )
 
 
 def hours_of(event_type: EventType, start: datetime, end: datetime) -> list[ExportHour]:
@@ -127,33 +143,51 @@ def _steps(start: datetime, end: datetime) -> Iterator[datetime]:
         start += ONE_HOUR
 
 
-def parse_time(value: str | datetime, name: str) -> datetime:
-    """
-    Return an aware UTC time from a datetime, or from ISO 8601 text as templates render it.
+def is_empty(value: object) -> bool:
+    """Return whether an argument gives nothing: None, or text without a character."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
-    :param value: text such as ``2024-05-09T02:00:00+00:00``
-    :param name: the argument's name, for the error
-    :raises AylaConfigError: if the value is empty, malformed, or has no time zone
+
+def parse_time(value: object, name: str) -> datetime:
     """
-    if isinstance(value, str):
-        if not value.strip():
-            raise AylaConfigError(
-                f"{name} is empty: this run has neither a data interval nor a partition. Give {name} yourself, "
-                "for example as a DAG parameter, or trigger the run with a logical date."
-            )
-        text = value.strip()
-        try:
-            value = datetime.fromisoformat(text)
-        except ValueError:
-            raise AylaConfigError(
-                f"{name} {text!r} isn't an ISO 8601 time: write it as 2024-05-09T02:00:00+00:00"
-            ) from None
-    if value.tzinfo is None:
-        raise AylaConfigError(f"{name} {value.isoformat()} has no time zone: write it as {value.isoformat()}+00:00")
+    Return an aware UTC time of the standard library's class, from whatever a template or Airflow's context gives.
+
+    :param value: text such as ``2024-05-09T02:00:00+00:00``; or an aware datetime, also of a subclass such as
+        pendulum's or pandas', whose arithmetic differs from the standard library's
+    :param name: the argument's name, for the error
+    :raises AylaConfigError: if the value is empty, malformed, of another type, or has no time zone
+    """
+    if is_empty(value):
+        raise AylaConfigError(
+            f"{name} is empty: this run has neither a data interval nor a partition. Give {name} yourself, "
+            "for example as a DAG parameter, or trigger the run with a logical date."
+        )
+    time = _parse_iso(str(value).strip(), name) if isinstance(value, str) else value
+    if not isinstance(time, datetime):
+        raise AylaConfigError(
+            f"{name} is {value!r}, of the type {type(value).__name__}: expected a datetime with a time zone, or text "
+            "such as 2024-05-09T02:00:00+00:00"
+        )
+    offset = time.utcoffset()
+    if offset is None:
+        raise AylaConfigError(f"{name} {time.isoformat()} has no time zone: write it as {time.isoformat()}+00:00")
+    # Only its fields, because a subclass would return its own class from each operation.
+    local = datetime(
+        time.year, time.month, time.day, time.hour, time.minute, time.second, time.microsecond, tzinfo=timezone(offset)
+    )
     try:
-        return value.astimezone(UTC)
+        return local.astimezone(UTC)
     except OverflowError:
-        raise AylaConfigError(f"{name} {value.isoformat()} is outside of the calendar in UTC") from None
+        raise AylaConfigError(f"{name} {time.isoformat()} is outside of the calendar in UTC") from None
+
+
+def _parse_iso(text: str, name: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise AylaConfigError(
+            f"{name} {text!r} isn't an ISO 8601 time: write it as 2024-05-09T02:00:00+00:00"
+        ) from None
 
 
 def describe_hour(hour: datetime) -> str:

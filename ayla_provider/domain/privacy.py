@@ -89,7 +89,8 @@ class PrivacyPolicy:
     def table(self, table: Table) -> Table:
         """Return a table after the treatment of its columns."""
         kept = (column for column in table.columns if self.of(column) is not Treatment.DROP)
-        return replace(table, columns=tuple(self._treated(column) for column in kept))
+        complete = not drops_from(table.event_type, self.treatments)
+        return replace(table, columns=tuple(self._treated(column) for column in kept), complete=complete)
 
     def _treated(self, column: Column) -> Column:
         if self.of(column) is Treatment.KEEP:
@@ -105,6 +106,21 @@ class PrivacyPolicy:
         # With the key only if columns are hashed. It is cut, so that it can't be used to guess the key.
         key = self.key.encode() if self.hashes else b"ayla"
         return hmac.new(key, ("ayla-export-policy " + " ".join(ruled)).encode(), hashlib.sha256).hexdigest()[:8]
+
+
+def drops_from(event_type: str, treatments: Mapping[str, str]) -> bool:
+    """
+    Return whether a policy drops a column of an event type's rows.
+
+    A column that no canonical table has can be in the files of any event type.
+
+    :param treatments: column to its treatment
+    """
+    dropped = {column for column, treatment in treatments.items() if treatment == Treatment.DROP}
+    if event_type not in TABLES:
+        return bool(dropped)
+    elsewhere = {name for table in TABLES.values() for name in table.names} - set(TABLES[event_type].names)
+    return bool(dropped - elsewhere)
 
 
 _BY_PLACE = re.compile(r"column_\d+")

@@ -49,12 +49,14 @@ class Table:
 
     :param identity: the column that identifies a row; of several, the one with the latest ``updated_at`` counts; None
         means that the whole row does
+    :param complete: False if a privacy policy drops a column of the rows, so that equal rows can be different events
     """
 
     event_type: str
     description: str
     columns: tuple[Column, ...]
     identity: str | None = None
+    complete: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -193,7 +195,8 @@ TABLES = {
 """Event type to its table."""
 
 
-def table_like(event_type: str, columns: tuple[Column, ...], identity: str | None) -> Table:
+def table_like(event_type: str, columns: tuple[Column, ...], identity: str | None, *, complete: bool = True) -> Table:
     """Return the table of an event type, which may be one that isn't documented, with these columns."""
     known = TABLES.get(event_type)
-    return Table(event_type, known.description if known else f"A row for each {event_type} event.", columns, identity)
+    description = known.description if known else f"A row for each {event_type} event."
+    return Table(event_type, description, columns, identity, complete)

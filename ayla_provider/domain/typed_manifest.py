@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
+from ayla_provider.domain.csv.recognition import NAME_PATTERN
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE, require, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import LAYOUTS, QUARANTINE, TYPED_RECEIPTS
-from ayla_provider.domain.privacy import PrivacyPolicy
+from ayla_provider.domain.privacy import PrivacyPolicy, drops_from
 from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
 from ayla_provider.errors import AylaDestinationError
 
@@ -88,7 +90,8 @@ class TypedManifest:
     @property
     def table(self) -> Table:
         """The rows' table."""
-        return table_like(self.hour.event_type, self.columns, self.identity)
+        complete = not drops_from(self.hour.event_type, self.privacy)
+        return table_like(self.hour.event_type, self.columns, self.identity, complete=complete)
 
     def dumps(self) -> str:
         """Return the receipt as JSON text: the inverse of :func:`parse_typed_manifest`."""
@@ -112,27 +115,36 @@ class TypedManifest:
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def parse_typed_manifest(text: str | bytes, where: str) -> TypedManifest:
+def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> TypedManifest:
     """
     Return the receipt in a JSON text: the inverse of :meth:`TypedManifest.dumps`.
 
+    Who may write receipts needn't have rights in the warehouse. So nothing of a receipt becomes a path or a name there
+    unless it is as this package writes it.
+
     :param where: the receipt's URL, for the error
-    :raises AylaDestinationError: if the text isn't a valid receipt of this format
+    :param hour: the event type and hour that were asked for
+    :raises AylaDestinationError: if the text isn't a valid receipt of this format, or is that of another hour
     """
     try:
         document: dict[str, Any] = json.loads(text)
         require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        stated = ExportHour(EventType(typed_field(document, "event_type", str)), time_field(document, "hour"))
+        require(stated == hour, f"it is that of {stated!s:.80}, not {hour}")
+        path, quarantine = typed_field(document, "path", str), typed_field(document, "quarantine", str)
+        require(path in ("", parquet_path(hour)), "path isn't that of the hour")
+        require(quarantine in ("", quarantine_path(hour)), "quarantine isn't that of the hour")
         identity = document["identity"]
         return TypedManifest(
-            hour=ExportHour(EventType(typed_field(document, "event_type", str)), time_field(document, "hour")),
+            hour=hour,
             version=typed_field(document, "version", str),
-            path=typed_field(document, "path", str),
+            path=path,
             size=typed_field(document, "size", int),
             crc32c=typed_field(document, "crc32c", str),
             columns=tuple(map(_column, typed_field(document, "columns", list))),
             identity=None if identity is None else typed_field(document, "identity", str),
             files=tuple(map(_file, typed_field(document, "files", list))),
-            quarantine=typed_field(document, "quarantine", str),
+            quarantine=quarantine,
             privacy=typed_field(document, "privacy", dict),
             written_at=typed_field(document, "written_at", str),
             written_by=typed_field(document, "written_by", dict),
@@ -145,8 +157,9 @@ def parse_typed_manifest(text: str | bytes, where: str) -> TypedManifest:
 
 
 def _column(document: Any) -> Column:
-    column_type = ColumnType(typed_field(document, "type", str))
-    return Column(typed_field(document, "name", str), column_type, typed_field(document, "description", str))
+    name, column_type = typed_field(document, "name", str), ColumnType(typed_field(document, "type", str))
+    require(re.fullmatch(f"{NAME_PATTERN}(_raw)?", name) is not None, "a column has a name that isn't valid")
+    return Column(name, column_type, typed_field(document, "description", str))
 
 
 def _file(document: Any) -> TypedFile:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
 
@@ -19,10 +21,21 @@ class _DuckDB(AylaWarehouseArguments):
         self.schema = schema
         self.table_prefix = table_prefix
 
+    @property
+    def _file(self) -> str:
+        # A relative path, "~", or ":memory:" would lose the rows in the folder or process of one worker.
+        path = str(self.database).strip()
+        if not Path(path).is_absolute():
+            raise AylaConfigError(
+                f"database is {self.database!r}: expected the absolute path of a file on the worker, such as "
+                "/data/ayla.duckdb"
+            )
+        return path
+
     def warehouse(self) -> Warehouse:
         from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 
-        return DuckDBWarehouse(self.database, schema=self.schema, table_prefix=self.table_prefix)
+        return DuckDBWarehouse(self._file, schema=self.schema, table_prefix=self.table_prefix)
 
 
 class AylaExportToDuckDBOperator(_DuckDB, AylaLoadOperator):
@@ -31,7 +44,7 @@ class AylaExportToDuckDBOperator(_DuckDB, AylaLoadOperator):
 
     It takes the arguments of :class:`~ayla_provider.operators.to_parquet.AylaExportToParquetOperator`, and:
 
-    :param database: the file's path, created if it doesn't exist (templated)
+    :param database: the file's absolute path, created if it doesn't exist (templated)
     :param schema: created if it doesn't exist (templated)
     :param table_prefix: is in front of the name of each table and view (templated)
     """
@@ -40,7 +53,7 @@ class AylaExportToDuckDBOperator(_DuckDB, AylaLoadOperator):
         """Return the file, with the operator's limit of memory."""
         from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 
-        return DuckDBWarehouse(self.database, schema=self.schema, table_prefix=self.table_prefix, memory=self.memory)
+        return DuckDBWarehouse(self._file, schema=self.schema, table_prefix=self.table_prefix, memory=self.memory)
 
 
 class AylaExportDuckDBPlanOperator(_DuckDB, AylaPlanOperator):

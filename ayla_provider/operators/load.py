@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from ayla_provider._airflow.arguments import count, duration, names
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import interval
 from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
 from ayla_provider._airflow.run import provenance
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
-from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, parse_time
+from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of, is_empty, parse_time, refuse_longer
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.typed_rows import AylaTypedRowsOperator
 
@@ -62,15 +63,22 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load each hour that isn't loaded yet, or that changed."""
+        from ayla_provider.domain.tables import TABLES
+
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.event_type, self.start, self.end)
             versions = warehouse.loaded(hours[0].event_type, hours[0].start, hours[-1].end)
             run = provenance(context)
             loaded_by = f"{run['dag_id']} {run['run_id']}"
 
+            # All tables exist from the first load on. Later hours of this task needn't look again.
+            missing = [self.policy.table(table) for table in TABLES.values()]
+
             def bring(report: TypedHourReport) -> bool:
                 if versions.get(report.manifest.hour.start) == report.manifest.version:
                     return False
+                warehouse.prepare_missing(missing)
+                missing.clear()
                 self._replace(warehouse, report, loaded_by)
                 return True
 
@@ -131,12 +139,12 @@ class AylaPlanOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 1 <= max_loads <= MAP_LIMIT:
+        if not 1 <= count(max_loads, "max_loads") <= MAP_LIMIT:
             raise AylaConfigError(f"max_loads is {max_loads}: Airflow maps a task over 1 to {MAP_LIMIT:,} items")
-        if lookback < ONE_HOUR:
+        if duration(lookback, "lookback") < ONE_HOUR:
             raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
         self.archive = archive
-        self.event_types = event_types
+        self.event_types = names(event_types, "event_types")
         self.lookback = lookback
         self.since = since
         self.archive_conn_id = archive_conn_id
@@ -153,7 +161,10 @@ class AylaPlanOperator(BaseOperator):
 
         with airflow_errors():
             end = hour_of(datetime.now(UTC)) + ONE_HOUR
-            start = hour_of(parse_time(self.since, "since")) if self.since else end - self.lookback
+            start = end - min(self.lookback, LONGEST)
+            if not is_empty(self.since):
+                start = hour_of(parse_time(self.since, "since"))
+                refuse_longer(start, end)
             event_types = [parse_event_type(name) for name in self.event_types]
             records = Records(open_destination(self.archive, self.archive_conn_id))
             with self.warehouse() as warehouse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments, not_installed
+from ayla_provider.rows.duck import MEMORY
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
 
 
@@ -38,6 +39,8 @@ class _Postgres(AylaWarehouseArguments):
             schema=self.schema,
             table_prefix=self.table_prefix,
             name=f"PostgreSQL ({self.postgres_conn_id})",
+            # A plan has no limit of memory: it reads no rows.
+            memory=getattr(self, "memory", MEMORY),
         )
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from ayla_provider._airflow.arguments import count, duration, names, optional_duration
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
-from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, parse_time
+from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of, is_empty, parse_time
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.hooks import AylaHook
 
@@ -74,19 +75,19 @@ class AylaExportReconcileOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 1 <= max_repairs <= MAP_LIMIT:
+        if not 1 <= count(max_repairs, "max_repairs") <= MAP_LIMIT:
             raise AylaConfigError(f"max_repairs is {max_repairs}: Airflow maps a task over 1 to {MAP_LIMIT:,} hours")
-        if lookback < ONE_HOUR:
+        if duration(lookback, "lookback") < ONE_HOUR:
             raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
         self.destination = destination
-        self.event_types = event_types
+        self.event_types = names(event_types, "event_types")
         self.lookback = lookback
         self.not_before = not_before
         self.destination_conn_id = destination_conn_id
         self.ayla_conn_id = ayla_conn_id
         self.max_repairs = max_repairs
-        self.quiet_period = quiet_period
-        self.patience = patience
+        self.quiet_period = optional_duration(quiet_period, "quiet_period")
+        self.patience = optional_duration(patience, "patience")
 
     @cached_property
     def hook(self) -> AylaHook:
@@ -101,8 +102,8 @@ class AylaExportReconcileOperator(BaseOperator):
         with airflow_errors():
             export = self.hook.export
             end = hour_of(export.now())
-            start = end - self.lookback
-            if self.not_before:
+            start = end - min(self.lookback, LONGEST)
+            if not is_empty(self.not_before):
                 start = max(start, parse_time(self.not_before, "not_before"))
             start = hour_of(start)
             findings = reconcile(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from ayla_provider._airflow.arguments import count, is_rendered, optional_duration
 from ayla_provider._airflow.compat import stats
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import END, START, interval
@@ -93,7 +94,7 @@ class AylaExportToBucketOperator(BaseOperator):
         reason: str = "",
         **kwargs: Any,
     ) -> None:
-        if "{{" not in event_type:
+        if is_rendered(event_type):
             # Not a named argument: Airflow would use its default for mapped tasks too.
             kwargs["outlets"] = [*(kwargs.get("outlets") or []), export_alias(event_type)]
         super().__init__(**kwargs)
@@ -104,11 +105,11 @@ class AylaExportToBucketOperator(BaseOperator):
         self.destination_conn_id = destination_conn_id
         self.ayla_conn_id = ayla_conn_id
         self.layout = Layout(layout)
-        self.max_workers = max_workers
+        self.max_workers = count(max_workers, "max_workers")
         # Not self.dry_run, which is a method of every operator.
         self._is_dry_run = dry_run
-        self.quiet_period = quiet_period
-        self.patience = patience
+        self.quiet_period = optional_duration(quiet_period, "quiet_period")
+        self.patience = optional_duration(patience, "patience")
         self.reason = reason
 
     @cached_property
@@ -222,13 +223,16 @@ class AylaExportToBucketOperator(BaseOperator):
             yield
         except AylaError:
             # The event type may be the error, so it isn't parsed here.
-            name = re.sub(r"\W+", "_", self.event_type).lower()
+            name = re.sub(r"\W+", "_", str(self.event_type)).lower()
             stats.incr(f"ayla_export.{name}.failures", tags=self._tags(name))
             raise
 
     def _announce(self, context: Context, event_type: EventType, report: ArchiveReport, run: dict[str, str]) -> None:
         """Emit an asset event for each hour that this run committed, in this try or in an earlier one."""
         asset, events = export_asset(self.destination, event_type), context["outlet_events"]
+        # Airflow drops the events of an alias that isn't among the outlets. A templated event type isn't known before.
+        if export_alias(event_type) not in self.outlets:
+            self.outlets.append(export_alias(event_type))
         for manifest in report.manifests:
             if same_task(manifest.written_by, run):
                 events[export_alias(event_type)].add(asset, extra=event_extra(manifest))

@@ -84,7 +84,7 @@ class AylaTypedRowsOperator(BaseOperator):
     @property
     def rows_url(self) -> str:
         """Where the typed rows go."""
-        return self.parquet or f"{self.archive.rstrip('/')}/{TYPED_ROWS}"
+        return self.parquet or f"{str(self.archive).strip().rstrip('/')}/{TYPED_ROWS}"
 
     @cached_property
     def typed(self) -> TypedArchive:

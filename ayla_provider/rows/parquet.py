@@ -32,7 +32,11 @@ from ayla_provider.rows.intake import GoodLines, fetch_good_lines
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import Crc32c
 
-PARQUET = "format parquet, compression zstd, compression_level 1, parquet_version v2, dictionary_size_limit 4096"
+PARQUET = (
+    "format parquet, compression zstd, compression_level 1, parquet_version v2, dictionary_size_limit 4096, "
+    # By default a row group ends after a number of rows, and so many long values don't fit into the memory.
+    "row_group_size_bytes '32MB'"
+)
 
 _BLOCK = 64
 """Bytes of a block of SHA-256."""

@@ -27,6 +27,7 @@ from ayla_provider.errors import (
     AylaDestinationError,
     AylaNotSettledError,
     AylaQuarantineError,
+    AylaWarehouseError,
 )
 from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.rows.intake import GoodLines, fetch_good_lines
@@ -99,7 +100,7 @@ class TypedArchive:
         rows = _stored(self._rows, typed.parquet_path(hour))
         if existing and existing.version == version and self._has_rows(existing, rows):
             return TypedHourReport(existing, made=False)
-        with tempfile.TemporaryDirectory(prefix="ayla-typed-") as folder:
+        with _disk_errors(), tempfile.TemporaryDirectory(prefix="ayla-typed-") as folder:
             return self._make(manifest, version, Path(folder), written_by, rows)
 
     def loaded(self, hours: Sequence[ExportHour]) -> dict[ExportHour, str]:
@@ -122,13 +123,15 @@ class TypedArchive:
         if not manifest.path or not manifest.rows:
             yield None
             return
-        with tempfile.TemporaryDirectory(prefix="ayla-rows-") as folder:
-            path = Path(folder) / "rows.parquet"
+        with contextlib.ExitStack() as stack:
             checksum = Crc32c()
-            with path.open("wb") as file:
-                for block in self._rows.blocks(manifest.path):
-                    checksum.update(block)
-                    file.write(block)
+            with _disk_errors():
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ayla-rows-"))
+                path = Path(folder) / "rows.parquet"
+                with path.open("wb") as file:
+                    for block in self._rows.blocks(manifest.path):
+                        checksum.update(block)
+                        file.write(block)
             if checksum.base64 != manifest.crc32c:
                 raise AylaDestinationError(
                     f"{url_of(self._rows, manifest.path)} has crc32c {checksum.base64}, its receipt says "
@@ -140,7 +143,7 @@ class TypedArchive:
     def _existing(self, hour: ExportHour) -> TypedManifest | None:
         path = typed.typed_manifest_path(hour)
         found = self._rows.read(path)
-        return typed.parse_typed_manifest(found[0], url_of(self._rows, path)) if found else None
+        return typed.parse_typed_manifest(found[0], url_of(self._rows, path), hour) if found else None
 
     def _has_rows(self, manifest: TypedManifest, rows: Stored | None) -> bool:
         if not manifest.path:
@@ -247,6 +250,18 @@ class TypedArchive:
     def _put_text(self, path: str, text: str) -> None:
         found = self._rows.read(path)
         write_json(self._rows, path, text, found[1] if found else None)
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Say which folder the disk's error is about."""
+    try:
+        yield
+    except OSError as error:
+        raise AylaWarehouseError(
+            f"the temporary folder {tempfile.gettempdir()} can't be used: {error.strerror or error}. Free space there, "
+            "or set TMPDIR to a folder with more. Then clear the task."
+        ) from error
 
 
 def _stored(destination: Destination, path: str) -> Stored | None:

@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeGuard
 
 import requests
 from google.oauth2.credentials import Credentials
+from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
+from ayla_provider.domain.redaction import from_outside, know_secret
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
@@ -26,11 +29,26 @@ log = logging.getLogger(__name__)
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer."""
 
+_MOST_BYTES = 1024 * 1024
+"""Bytes that an answer may have, unpacked."""
+
 ROLE = "OEM::Admin"
 """The role that ACS issues tokens to (Ayla's page on the GCP export)."""
 
-_MINIMUM_LIFE = timedelta(seconds=240)
-"""google-auth renews a token that is valid for less than 225 s."""
+_MILLISECONDS = 10**11
+"""A larger number of seconds since 1970 is one of milliseconds."""
+
+_MINIMUM_LIFE = timedelta(seconds=5)
+"""A token that is valid for less is of no use."""
+
+_RENEWAL = timedelta(seconds=240)
+"""google-auth renews a token that is valid for less than 225 s, with each request."""
+
+_SHORTEST_MASK = 20
+"""Characters; real tokens have more."""
+
+_LOCK_WAIT = 120.0
+"""Seconds to wait for another thread that fetches a token."""
 
 _JUST_FETCHED = 5.0
 """Seconds in which a second request for a new token gets the one that another thread just fetched."""
@@ -46,6 +64,9 @@ _KILLED_TRIES = 6
 
 _KILLED_WAIT = 1.0
 """The longest wait before the first of these, in seconds; each further wait is longer by as much."""
+
+_ERROR_FIELDS = ("error", "message", "error_description", "errors", "msg", "reason")
+"""The fields of a JSON answer that may explain an error, the documented one first."""
 
 _BACKOFF = 0.5
 """Seconds; the waits between the tries of a request double from here."""
@@ -82,7 +103,7 @@ class TokenProvider:
     ) -> None:
         self._settings = settings
         self._guard = guard
-        self._on_secret = on_secret
+        self._mask = on_secret
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._token: StorageToken | None = None
@@ -97,11 +118,17 @@ class TokenProvider:
         :raises AylaError: if there is no token
         """
         seen = self._token
-        with self._lock:
+        if not self._lock.acquire(timeout=_LOCK_WAIT):
+            raise AylaUnavailable(
+                f"another thread has been waiting for a token for more than {_LOCK_WAIT:.0f} s. {TEMPORARY}"
+            )
+        try:
             token = self._token
             fresh = token is not seen or (token is not None and time.monotonic() - token.fetched < _JUST_FETCHED)
             if token is None or not fresh:
                 token = self._token = self._fetch()
+        finally:
+            self._lock.release()
         return token.value, token.expires.replace(tzinfo=None)
 
     def credentials(self) -> Credentials:
@@ -116,7 +143,16 @@ class TokenProvider:
         """The role of the account, once signed in."""
         return self._session.role if self._session else None
 
+    def _on_secret(self, secret: str) -> None:
+        # As a mask, a short "token" would remove words from all logs.
+        if len(secret) < _SHORTEST_MASK:
+            return
+        know_secret(secret)
+        self._mask(secret)
+
     def _fetch(self) -> StorageToken:
+        for secret in self._settings.secrets:
+            know_secret(secret)
         if self._session and (token := self._ask_acs()):
             return token
         if self._session:
@@ -161,16 +197,20 @@ class TokenProvider:
                 f"Ayla asks {settings.email} for a second factor (MFA), which a pipeline can't provide: use an app_id "
                 "without MFA for this connection."
             )
-        log.info("Signed in at %s as %s.", settings.user_url, body.get("role") or "an account without a role")
-        return self._session_of(body, response)
+        # A JSON service that gives no token refused the sign-in, in whatever form it says so, and may have counted it.
+        if body and not body.get("access_token"):
+            raise self._refusal(response)
+        session = self._session_of(body, response)
+        log.info("Signed in at %s as %s.", settings.user_url, session.role or "an account without a role")
+        return session
 
     def _refusal(self, response: requests.Response) -> AylaError:
         """Return the error for a failed sign-in: a refusal, or no user service at this address."""
         settings, status = self._settings, response.status_code
         # A 401 always counts as a refusal, with any body, because five of them lock the account.
-        if status != 401 and not _says_why(response):
+        if status not in (200, 401) and not _says_why(response):
             return _no_service("user service", response, "host (or region)")
-        message = _vendor_message(response, settings.secrets)
+        message = _vendor_message(response)
         cause = {
             403: f"{settings.email} may not sign in to this application: check app_id, and that the account has the "
             f"role {ROLE!r}",
@@ -206,7 +246,7 @@ class TokenProvider:
         self._on_secret(access)
         if refresh:
             self._on_secret(refresh)
-        return _Session(access, refresh, str(body.get("role") or ""))
+        return _Session(access, refresh, from_outside(body.get("role") or ""))
 
     def _ask_acs(self) -> StorageToken | None:
         """Return a storage token, None if ACS rejects the session's access token."""
@@ -220,28 +260,32 @@ class TokenProvider:
         if response.status_code == 401:
             return None
         if response.status_code == 403 and not _is_page(response):
-            raise AylaAccessDenied(self._denial(_vendor_message(response, self._settings.secrets)))
+            raise AylaAccessDenied(self._denial(_vendor_message(response)))
         if _is_temporary(response):
             raise _unavailable("credentials service", response)
+        if not response.ok and _explanation(response):
+            raise AylaUnavailable(
+                f"Ayla's credentials service did not give a token ({response.status_code}"
+                f"{_vendor_message(response)}). Check acs_url in the connection. {TEMPORARY}"
+            )
         if not response.ok:
             raise _no_service("credentials service", response, "acs_url")
         body = _json(response)
-        value, expiration = body.get("tokenValue"), body.get("expirationTime")
-        try:
-            expires = datetime.fromisoformat(str(expiration))
-            expires = expires.replace(tzinfo=UTC) if expires.tzinfo is None else expires.astimezone(UTC)
-        except (ValueError, OverflowError):
-            expires = None
+        value, expires = body.get("tokenValue"), _expiration(body.get("expirationTime"))
+        if _is_token(value):
+            self._on_secret(value)
         if not _is_token(value) or expires is None:
-            raise _no_service("credentials service", response, "acs_url")
-        self._on_secret(value)
-        left = expires - datetime.now(UTC)
+            raise _unexpected_token(response)
+        now = datetime.now(UTC)
+        left = expires - now
         if left < _MINIMUM_LIFE:
             raise AylaUnavailable(
                 f"Ayla's credentials service returned a token that is valid until {expires:%Y-%m-%d %H:%M:%S} UTC, "
-                f"{left.total_seconds():.0f} s from now by this machine's clock. Check the clock."
+                f"{left.total_seconds():.0f} s from now by this machine's clock. Check the clock. The service's answer "
+                f"is dated {from_outside(response.headers.get('Date'))}."
             )
-        return StorageToken(value, expires, time.monotonic())
+        # A shorter life would make google-auth refuse the token. After its end, a 401 brings another one.
+        return StorageToken(value, max(expires, now + _RENEWAL), time.monotonic())
 
     def _denial(self, message: str) -> str:
         role = self._session.role if self._session else ""
@@ -291,7 +335,10 @@ class _PatientRetry(Retry):
     """Waits for Retry-After up to a limit; beyond that, the retry of the task waits better."""
 
     def get_retry_after(self, response: Any) -> float | None:
-        seconds = super().get_retry_after(response)
+        try:
+            seconds = super().get_retry_after(response)
+        except (ValueError, OverflowError, TypeError, InvalidHeader):
+            return None
         if seconds is not None and seconds > _LONGEST_WAIT:
             raise AylaUnavailable(f"Ayla answered {response.status} and asks to wait {seconds:.0f} s. {TEMPORARY}")
         return seconds
@@ -314,7 +361,7 @@ def _http_session(settings: AylaSettings) -> requests.Session:
             backoff_jitter=_BACKOFF,
             raise_on_status=False,
         )
-        configure(session, settings.network, prefix, max_retries=retry)
+        configure(session, settings.network, prefix, most_bytes=_MOST_BYTES, max_retries=retry)
     return session
 
 
@@ -337,9 +384,21 @@ def _is_page(response: requests.Response) -> bool:
 
 def _says_why(response: requests.Response) -> bool:
     """Whether an answer has an error in Ayla's format, and not what any web server says about an unknown address."""
-    error = _json(response).get("error")
-    message = error.get("message") if isinstance(error, Mapping) else error
-    return isinstance(message, str) and message.strip().lower() not in ("", "not found")
+    return _explanation(response).lower() not in ("", "not found")
+
+
+def _explanation(response: requests.Response) -> str:
+    """Return the words with which a JSON answer explains an error, empty if there are none."""
+    body = _json(response)
+    for name in _ERROR_FIELDS:
+        value = body.get(name)
+        if isinstance(value, Mapping):
+            value = next((value[inner] for inner in _ERROR_FIELDS if isinstance(value.get(inner), str)), None)
+        if isinstance(value, list) and value:
+            value = value[0]
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return ""
 
 
 def _no_service(service: str, response: requests.Response, name: str) -> AylaError:
@@ -351,25 +410,47 @@ def _no_service(service: str, response: requests.Response, name: str) -> AylaErr
     )
 
 
+def _expiration(value: object) -> datetime | None:
+    """Return a time that an answer states, aware, UTC: ISO 8601, an HTTP date, or seconds since 1970; else None."""
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000 if value > _MILLISECONDS else value, UTC)
+        text = str(value).removesuffix(" UTC")
+        try:
+            expires = datetime.fromisoformat(text)
+        except ValueError:
+            expires = parsedate_to_datetime(text)
+        return expires.replace(tzinfo=UTC) if expires.tzinfo is None else expires.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+
+
+def _unexpected_token(response: requests.Response) -> AylaError:
+    """Return the error for an answer of the credentials service that has no usable token."""
+    if _is_page(response):
+        return _no_service("credentials service", response, "acs_url")
+    fields = from_outside(", ".join(map(repr, _json(response)))) or "no JSON object"
+    return AylaUnavailable(
+        f"{_address(response)} answered without a usable token: expected tokenValue (text) and expirationTime (ISO "
+        f"8601), found {fields}{_vendor_message(response)}. Check acs_url in the connection; if it is right, ask Ayla "
+        f"support. {TEMPORARY}"
+    )
+
+
 def _is_token(value: object) -> TypeGuard[str]:
     # If a header can't contain the token, the HTTP library's error would quote it.
     return isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]+", value) is not None
 
 
-def _vendor_message(response: requests.Response, secrets: Sequence[str]) -> str:
-    error = _json(response).get("error")
-    message = error.get("message") if isinstance(error, Mapping) else error
-    if not isinstance(message, str) or not message.strip():
-        return ""
-    for secret in secrets:
-        message = message.replace(secret, "***")
-    return f', "{" ".join(message.split())[:200]}"'
+def _vendor_message(response: requests.Response) -> str:
+    message = _explanation(response)
+    return message and f', "{from_outside(message)}"'
 
 
 def _unavailable(what: str, response: requests.Response) -> AylaError:
     return AylaUnavailable(
-        f"{what}: {_address(response)} answered {response.status_code} {response.reason}, also after retries. "
-        f"{TEMPORARY}"
+        f"{what}: {_address(response)} answered {response.status_code} {from_outside(response.reason)}, also after "
+        f"retries. {TEMPORARY}"
     )
 
 

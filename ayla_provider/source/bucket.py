@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from ayla_provider.domain.redaction import from_outside
+
 MOST_PAGES = 10_000
 """Pages of a listing, of a thousand objects each: more than any interval has."""
 
@@ -59,7 +61,7 @@ def translate_connection_errors(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        raise PassingError(f"{type(error).__name__}: {error}"[:200]) from error
+        raise PassingError(f"{type(error).__name__}: {from_outside(error)}") from error
 
 
 class Download(Protocol):

@@ -56,9 +56,11 @@ def reach_event_folders(export: Export, runner: StepRunner, bucket_fields: str) 
 
 def advise_connection(connection: CheckedConnection, error: Exception) -> str:
     """Return what to do about a connection that is missing or incomplete."""
+    if isinstance(error, AylaConfigError) and "isn't defined" not in str(error):
+        return f"Correct the connection {connection.conn_id!r} as the message says, where it is defined."
     return (
         f"Define the connection {connection.conn_id!r} in the Airflow UI, in a secrets backend, or as "
-        f"AIRFLOW_CONN_{connection.conn_id.upper()}, with conn_type ayla and the fields that are named here."
+        f"AIRFLOW_CONN_{connection.conn_id.upper()}, with conn_type ayla and the fields that docs/connect.md lists."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from google.auth.exceptions import GoogleAuthError
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
+from ayla_provider.domain.redaction import from_outside
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
     MOST_PAGES,
@@ -22,7 +24,8 @@ from ayla_provider.source.bucket import (
     translate_connection_errors,
 )
 from ayla_provider.source.settings import STORAGE_ENDPOINT
-from ayla_provider.transport.cloud_storage import storage_client
+from ayla_provider.transport.cloud_storage import explanation, storage_client
+from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.network import Network
 
@@ -115,13 +118,21 @@ class GcsSource:
             headers["Range"] = wanted
         url = f"{self._downloads}{quote(version.name, safe='')}?alt=media&generation={version.generation}"
         with translate_connection_errors(*_CONNECTION_ERRORS):
-            response = self._http.request("GET", url, headers=headers, timeout=TIMEOUT, stream=True)
+            deadline = Deadline(_BLOCK / SLOWEST)
             try:
-                _check(response, f"{what}, generation {version.generation}", offset)
+                response = self._http.request(
+                    "GET", url, headers=headers, timeout=TIMEOUT, stream=True, deadline=deadline
+                )
             except BaseException:
-                response.close()
+                deadline.close()
                 raise
-        return _GcsDownload(response)
+            download = _GcsDownload(response, deadline)
+            try:
+                _check(download, f"{what}, generation {version.generation}", offset)
+            except BaseException:
+                download.close()
+                raise
+        return download
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
@@ -132,29 +143,39 @@ class GcsSource:
 class _GcsDownload:
     md5: str | None = None
 
-    def __init__(self, response: Response) -> None:
-        self._response = response
+    def __init__(self, response: Response, deadline: Deadline) -> None:
+        self.response = response
+        self._deadline = deadline
+        deadline.pause()
 
     def read(self, size: int) -> bytes:
-        with translate_connection_errors(*_CONNECTION_ERRORS):
-            return self._response.read(size)
+        self._deadline.restart()
+        with translate_connection_errors(*_CONNECTION_ERRORS, SlowAnswerError):
+            try:
+                return self.response.read(min(size, _BLOCK))
+            finally:
+                self._deadline.pause()
+                # The bytes of a block that took too long don't count: with them, a download could go on for ever.
+                self._deadline.check()
 
     def close(self) -> None:
-        self._response.close()
+        self._deadline.close()
+        self.response.close()
 
 
-def _check(response: Response, what: str, offset: int) -> None:
+def _check(download: _GcsDownload, what: str, offset: int) -> None:
     """Make sure that the content of an answer begins at an offset."""
+    response = download.response
     status = response.status
     if status == 206:
         if not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
             raise PassingError("the answer starts at a different byte than requested")
         return
     if status == 200:
-        _skip(response, offset)
+        _skip(download, offset)
         return
     if status in _TEMPORARY_STATUSES:
-        raise PassingError(f"Cloud Storage answered {status} {response.reason}")
+        raise PassingError(f"Cloud Storage answered {status} {from_outside(response.reason)}")
     if status == 404:
         raise AylaTransferError(
             f"{what} vanished or was replaced after it was listed. The task's next attempt lists the hour again and "
@@ -162,16 +183,26 @@ def _check(response: Response, what: str, offset: int) -> None:
         )
     if status == 403:
         raise AylaAccessDenied(
-            f"{what}: Cloud Storage refuses the download (403). Ayla's token can only read below <oem_id>/: check "
-            "oem_id and bucket in the connection."
+            f"{what}: Cloud Storage refuses the download (403){_words(response)}. The bucket could be listed, so "
+            "oem_id and bucket in the connection are most likely right: ask Ayla support about this object."
         )
-    raise AylaUnavailable(f"{what}: Cloud Storage answered {status} {response.reason} to the download. {TEMPORARY}")
+    raise AylaUnavailable(
+        f"{what}: Cloud Storage answered {status} {from_outside(response.reason)} to the download. {TEMPORARY}"
+    )
 
 
-def _skip(response: Response, size: int) -> None:
+def _words(response: Response) -> str:
+    """Return what a refusal says, for a message; empty if it says nothing."""
+    with contextlib.suppress(HTTPError, ValueError, KeyError, TypeError):
+        message = json.loads(response.read(_BLOCK))["error"]["message"]
+        return f', "{from_outside(message)}"'
+    return ""
+
+
+def _skip(download: _GcsDownload, size: int) -> None:
     """Read past the bytes that a server without ranges sends again."""
     while size:
-        skipped = response.read(min(_BLOCK, size))
+        skipped = download.read(min(_BLOCK, size))
         if not skipped:
             raise PassingError("the answer ended early")
         size -= len(skipped)
@@ -219,5 +250,4 @@ def translate_errors(what: str) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     cause = getattr(error, "cause", None) or error
-    text = getattr(cause, "message", None) or str(cause)
-    return f"{type(cause).__name__}: {text}"[:300]
+    return f"{type(cause).__name__}: {explanation(cause)}"

@@ -9,11 +9,13 @@ shared record, which says whether these credentials were refused, were accepted,
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
 import random
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +36,9 @@ _TRUST = timedelta(minutes=10)
 
 _TRIAL = timedelta(seconds=90)
 """How long to wait for a sign-in that another process announced, before it counts as abandoned."""
+
+_CLOCKS = timedelta(minutes=1)
+"""How much the clocks of two machines may differ."""
 
 _SETTLE = 2.0
 """Seconds to wait after announcing a trial, for announcements of others: longer than a write takes to be visible."""
@@ -59,7 +64,7 @@ class MachineMemory:
 
     @property
     def _file(self) -> Path:
-        return _folder() / f"{self._name}.json"
+        return _own_folder() / f"{self._name}.json"
 
     def read(self) -> str | None:
         """Return the text, None if nothing was written yet."""
@@ -67,9 +72,14 @@ class MachineMemory:
 
     def write(self, text: str) -> None:
         """Replace the text."""
-        _folder().mkdir(mode=0o700, exist_ok=True)
-        self._file.touch(mode=0o600)
-        self._file.write_text(text)
+        file = self._file
+        draft = file.with_suffix(f".{secrets.token_hex(8)}")
+        try:
+            draft.touch(mode=0o600, exist_ok=False)
+            draft.write_text(text)
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +196,8 @@ class SignInGuard:
             try:
                 text = memory.read()
                 record = _Record(**json.loads(text)) if text else None
-                # Ignore a record of other credentials; one without a valid time raises here.
-                if record and record.fingerprint == self.fingerprint and record.age:
+                # Ignore a record of other credentials or of the future; one without a valid time raises here.
+                if record and record.fingerprint == self.fingerprint and record.age > -_CLOCKS:
                     known.append(record)
             except Exception as error:  # noqa: BLE001 - a sign-in must stay possible, whatever a memory raises
                 log.warning("The record of sign-ins can't be read (%s).", type(error).__name__)
@@ -211,8 +221,18 @@ class SignInGuard:
         return False
 
 
-def _folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"ayla_provider-{os.getuid()}"
+def _own_folder() -> Path:
+    """
+    Return the folder that only this user can read and write.
+
+    :raises OSError: if something else has its name: other users could plant refusals there
+    """
+    folder = Path(tempfile.gettempdir()) / f"ayla_provider-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise PermissionError(errno.EPERM, "not a folder that only this user can use", str(folder))
+    return folder
 
 
 @contextlib.contextmanager
@@ -224,8 +244,7 @@ def _machine_lock(name: str) -> Iterator[None]:
         yield
         return
     try:
-        _folder().mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(_folder() / f"{name}.lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+        handle = os.open(_own_folder() / f"{name}.lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         log.warning("No lock file (%s: %s). Signing in without it.", error.strerror, error.filename)
         yield

@@ -122,7 +122,9 @@ class ExportReader:
                 )
             if attempt:
                 delay = min(_BACKOFF * 2**attempt, 20.0) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads, protects nothing
-                log.info("%s: %s at byte %d, continuing in %.1f s", self._file.name, problem, self._offset, delay)
+                log.info(
+                    "%s: %s at byte %d, continuing in %.1f s", self._file.description, problem, self._offset, delay
+                )
                 self._stop.wait(delay)
             try:
                 if self._download is None:

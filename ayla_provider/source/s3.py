@@ -10,6 +10,7 @@ from typing import Any, cast
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from ayla_provider.domain.redaction import from_outside
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaConfigError, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
     MOST_PAGES,
@@ -143,7 +144,8 @@ def _translate_errors(what: str) -> Iterator[None]:
         raise _refused(what, error) from None
     except _CONNECTION_ERRORS as error:
         raise AylaUnavailable(
-            f"{what}: no answer from S3 ({type(error).__name__}: {error}), also after retries. {TEMPORARY}"
+            f"{what}: no answer from S3 ({type(error).__name__}: {from_outside(error)}), also after retries. "
+            f"{TEMPORARY}"
         ) from None
 
 
@@ -152,6 +154,7 @@ def _refused(what: str, error: ClientError) -> AylaAccessDenied | AylaConfigErro
     if code in _REGION_ERRORS:
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         region = error.response["Error"].get("Region") or headers.get("x-amz-bucket-region") or "another region"
+        region = from_outside(region)
         return AylaConfigError(
             f"{what}: S3 answered {status} {code} because the bucket is in {region}. Set region_name in the "
             "connection's extra to it."
@@ -177,4 +180,4 @@ def _refused(what: str, error: ClientError) -> AylaAccessDenied | AylaConfigErro
 
 def _code(error: ClientError) -> tuple[str, int]:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return str(error.response.get("Error", {}).get("Code", "")), int(status)
+    return from_outside(error.response.get("Error", {}).get("Code", "")), int(status)

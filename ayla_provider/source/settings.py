@@ -85,12 +85,12 @@ class AylaSettings:
             )
         check = _Checks(conn_id, allow_http=_is_true(extra.get("allow_http")))
         if host:
-            user_url = check.url("host", host if "://" in host else f"https://{host}", port)
+            user_url = check.url("host", _with_scheme(host.strip()), port)
         else:
             user_url = f"https://{check.region(extra.get('region', 'us'))}"
         return cls(
             user_url=user_url,
-            acs_url=check.url("acs_url", str(extra["acs_url"])),
+            acs_url=check.url("acs_url", str(extra["acs_url"]), as_written=True),
             email=login,
             password=str(password),
             app_id=str(extra["app_id"]),
@@ -151,7 +151,8 @@ class _Checks:
             raise self.fail(name, f"is {value!r}: expected letters, digits, '.', '_' or '-', and no slash")
         return value
 
-    def url(self, name: str, value: str, port: int | None = None) -> str:
+    def url(self, name: str, value: str, port: int | None = None, *, as_written: bool = False) -> str:
+        """Return a valid URL. ``as_written`` keeps a slash at the end: it can be a part of the address."""
         parts, own_port = _split(value.strip())
         # The message doesn't show the value, which may contain a password.
         if "@" in parts.netloc:
@@ -169,7 +170,7 @@ class _Checks:
             )
         if port and not own_port:
             parts = parts._replace(netloc=f"{parts.netloc}:{port}")
-        return parts.geturl().rstrip("/")
+        return parts.geturl() if as_written else parts.geturl().rstrip("/")
 
     def rule(self, extra: Mapping[str, Any]) -> ArrivalRule:
         minutes = {name: self.minutes(name, extra.get(name)) for name in ("quiet_period", "patience")}
@@ -250,6 +251,17 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         return parts, parts.port
     except ValueError:
         return urlsplit(""), None
+
+
+def _with_scheme(host: str) -> str:
+    """Return a host as a URL. Airflow takes the brackets off an IPv6 address, because they are the URL's."""
+    if "://" in host:
+        return host
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return f"https://{host}"
+    return f"https://[{host}]"
 
 
 def _is_host(host: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 
+from ayla_provider.domain.redaction import from_outside
 from ayla_provider.transport.http import CONNECTIONS
 from ayla_provider.transport.network import Network, configure
 
@@ -33,3 +35,9 @@ def storage_client(credentials: Credentials, endpoint: str, network: Network | N
         client_options={"api_endpoint": endpoint},
         _http=session,
     )
+
+
+def explanation(error: BaseException) -> str:
+    """Return what Cloud Storage says in an error, without the address of the request, for a message."""
+    text = str(getattr(error, "message", None) or error)
+    return from_outside(re.sub(r"^[A-Z]+ https?://\S+: ", "", text))

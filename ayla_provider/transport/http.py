@@ -20,7 +20,8 @@ from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import make_headers
 
-from ayla_provider.transport.network import USER_AGENT, Network, Route
+from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError, watched
+from ayla_provider.transport.network import DEADLINE, USER_AGENT, Network, Route
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -29,6 +30,9 @@ __all__ = ["CONNECTIONS", "HttpClient", "Response"]
 
 CONNECTIONS = 64
 """How many idle connections to a host stay open, for as many threads."""
+
+_MOST_BYTES = 1024 * 1024
+"""Bytes that an answer may have, unless it is read as a stream."""
 
 _TOKEN_ATTEMPTS = 3
 """How often a request is sent if the answer is 401, each time with a new token."""
@@ -58,6 +62,7 @@ class HttpClient:
         body: bytes | memoryview | None = None,
         timeout: tuple[float, float],
         stream: bool = False,
+        deadline: Deadline | None = None,
     ) -> Response:
         """
         Send a request and return the answer, with any status.
@@ -65,6 +70,8 @@ class HttpClient:
         :param url: percent-encoded
         :param timeout: seconds to connect, and to wait for the answer or for its next bytes
         :param stream: leave the content to be read with ``read(size)``, as it was sent, without unpacking it
+        :param deadline: for the answer to a request with ``stream``; the caller closes it. All other requests have one
+            of their own
         :raises AylaError: if the proxy, the certificate or the credentials are refused
         :raises urllib3.exceptions.HTTPError: if there is no answer; the reason is in plain words
         :raises google.auth.exceptions.GoogleAuthError: if there is no token
@@ -73,7 +80,7 @@ class HttpClient:
         while True:
             signed = dict(headers or {})
             self._credentials.before_request(self._refresh_request, method, url, signed)  # type: ignore[no-untyped-call]
-            response = self._hosts.request(method, url, body, signed, timeout, preload_content=not stream)
+            response = self._hosts.request(method, url, body, signed, timeout, stream=stream, deadline=deadline)
             if response.status != 401 or attempt == _TOKEN_ATTEMPTS:
                 return response
             response.close()
@@ -100,7 +107,8 @@ class _Hosts:
         headers: Mapping[str, str] | None = None,
         timeout: float | tuple[float, float] = 60,
         *,
-        preload_content: bool = True,
+        stream: bool = False,
+        deadline: Deadline | None = None,
     ) -> Response:
         """Send a request; google-auth calls this too, for new tokens."""
         origin = _origin(url)
@@ -112,6 +120,8 @@ class _Hosts:
         # For https, a proxy only opens a tunnel; for http it gets the request itself, with the whole URL.
         whole_url = route.proxy is not None and origin.startswith("http://")
         failure: Exception
+        limit = deadline or Deadline(DEADLINE + len(body or b"") / SLOWEST)
+        limit.enter()
         try:
             response = pool.urlopen(
                 method,
@@ -121,9 +131,13 @@ class _Hosts:
                 retries=False,
                 assert_same_host=False,
                 timeout=Timeout(connect, read),
-                preload_content=preload_content,
+                preload_content=False,
                 decode_content=False,
             )
+            if not stream:
+                _read(response, limit)
+        except SlowAnswerError as error:
+            failure = ProtocolError(f"{route.host} {error}")
         except HTTPError as error:
             failure = route.explain(error, ProtocolError)
         else:
@@ -131,6 +145,10 @@ class _Hosts:
                 return response
             response.close()
             failure = route.proxy_refusal()
+        finally:
+            limit.leave()
+            if not deadline:
+                limit.close()
         raise failure  # outside of "except": the original error could show a proxy's password
 
     def __deepcopy__(self, memo: object) -> _Hosts:
@@ -141,6 +159,22 @@ class _Hosts:
         for _, pool in self._pools.values():
             pool.close()
         self._pools.clear()
+
+
+def _read(response: Response, deadline: Deadline) -> None:
+    """Read the content of a small answer."""
+    try:
+        content = response.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ProtocolError(f"the answer has more than {_MOST_BYTES} bytes")
+        deadline.check()
+    except BaseException:
+        response.close()
+        deadline.check()
+        raise
+    response.release_conn()
+    # As urllib3 keeps what it reads itself.
+    response._body = content  # type: ignore[attr-defined]
 
 
 def _origin(url: str) -> str:
@@ -163,7 +197,7 @@ def _connect(origin: str, route: Route) -> HTTPConnectionPool:
         manager = SOCKSProxyManager(route.proxy, **options)
     else:
         manager = ProxyManager(route.proxy, proxy_headers=_proxy_headers(route.proxy), **options)
-    return manager.connection_from_url(origin)
+    return watched(manager.connection_from_url(origin))
 
 
 def _proxy_headers(proxy: str) -> dict[str, str]:

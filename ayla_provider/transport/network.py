@@ -23,11 +23,20 @@ from requests.utils import get_environ_proxies, select_proxy, should_bypass_prox
 from urllib3.exceptions import HTTPError, ProxyError
 
 from ayla_provider import __version__
-from ayla_provider.errors import AylaConfigError, AylaError, AylaUnavailable
+from ayla_provider.domain.redaction import from_outside
+from ayla_provider.errors import TEMPORARY, AylaConfigError, AylaError, AylaUnavailable
+from ayla_provider.transport.deadline import Deadline, SlowAnswerError, watched
 
 USER_AGENT = f"airflow-provider-ayla/{__version__}"
 
+DEADLINE = 120.0
+"""Seconds for a request as a whole: a sign-in, a token, a page of a listing."""
+
+PAGE_BYTES = 32 * 1024 * 1024
+"""Bytes that a page of a listing may have, unpacked."""
+
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_PIECE = 64 * 1024
 _WRONG_NAME = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 _WRONG_TIME = (9, 10)
@@ -119,7 +128,7 @@ class Route:
         innermost = causes[-1]
         tunnel = re.search(r"Tunnel connection failed: (\d{3}) ?([^'\")]*)", str(innermost))
         if tunnel:
-            return self._tunnel_failure(tunnel[1], tunnel[2], temporary)
+            return self._tunnel_failure(tunnel[1], from_outside(tunnel[2]), temporary)
         at_proxy = any(isinstance(cause, ProxyError) for cause in causes)
         host = self._proxy_name if at_proxy else self.host
         for cause in causes:
@@ -159,25 +168,29 @@ class Route:
         return f"{host} {problem}. Nothing was sent there: the verification can't be switched off."
 
 
-def configure(session: requests.Session, network: Network, prefix: str = "", **adapter: Any) -> None:
+def configure(
+    session: requests.Session, network: Network, prefix: str = "", *, most_bytes: int = PAGE_BYTES, **adapter: Any
+) -> None:
     """
     Send a session's requests as a :class:`Network` says.
 
     :param prefix: only for URLs that begin with it; empty for all
+    :param most_bytes: how long an answer may be, unpacked, unless it is read as a stream
     :param adapter: arguments of :class:`requests.adapters.HTTPAdapter`, such as ``max_retries``
     """
     # requests would let the environment override the connection, and replace a token by a password from ~/.netrc.
     session.trust_env = False
     session.headers["User-Agent"] = USER_AGENT
     for mounted in [prefix] if prefix else ["https://", "http://"]:
-        session.mount(mounted, _NetworkAdapter(network, **adapter))
+        session.mount(mounted, _NetworkAdapter(network, most_bytes, **adapter))
 
 
 class _NetworkAdapter(HTTPAdapter):
     """Finds the route to each request's host, and explains failures. Certificates are always verified."""
 
-    def __init__(self, network: Network, **arguments: Any) -> None:
+    def __init__(self, network: Network, most_bytes: int, **arguments: Any) -> None:
         self._network = network
+        self._most_bytes = most_bytes
         super().__init__(**arguments)
 
     def send(
@@ -193,14 +206,20 @@ class _NetworkAdapter(HTTPAdapter):
         Send a request. ``verify`` and ``proxies`` are ignored: the route decides.
 
         :raises AylaConfigError: if the proxy requires a password, or the environment's settings can't be used
-        :raises AylaUnavailable: if the certificate isn't trusted, or the proxy doesn't allow the host
+        :raises AylaUnavailable: if the certificate isn't trusted, the proxy doesn't allow the host, or the answer
+            takes too long or is too large
         :raises requests.RequestException: for temporary failures, with a reason in plain words
         """
         route = self._network.route(request.url or "")
         by_scheme = {"http": route.proxy, "https": route.proxy} if route.proxy else {}
         failure: Exception
         try:
-            response = super().send(request, stream, timeout, route.ca_bundle or True, cert, by_scheme)
+            with Deadline(DEADLINE) as deadline:
+                response = super().send(request, True, timeout, route.ca_bundle or True, cert, by_scheme)
+                if not stream:
+                    self._read(response, route, deadline)
+        except SlowAnswerError as error:
+            failure = AylaUnavailable(f"{route.host} {error}. {TEMPORARY}")
         except (requests.RequestException, HTTPError) as error:
             same = isinstance(error, requests.RequestException)
             failure = route.explain(error, type(error) if same else requests.ConnectionError)
@@ -211,12 +230,36 @@ class _NetworkAdapter(HTTPAdapter):
             failure = route.proxy_refusal()
         raise failure  # outside of "except": the original error could show a password
 
+    def get_connection_with_tls_context(self, *arguments: Any, **named: Any) -> Any:
+        """Return the pool for a request, with connections that obey deadlines."""
+        pool: Any = super().get_connection_with_tls_context(*arguments, **named)
+        return watched(pool)
+
+    def _read(self, response: requests.Response, route: Route, deadline: Deadline) -> None:
+        """Read the content in pieces, and stop an answer that doesn't end."""
+        content = bytearray()
+        try:
+            for piece in response.iter_content(_PIECE):
+                content += piece
+                if len(content) > self._most_bytes:
+                    raise AylaUnavailable(
+                        f"{route.host} answered with more than {self._most_bytes} bytes, which no valid answer has. "
+                        f"{TEMPORARY}"
+                    )
+            deadline.check()
+        except BaseException:
+            response.close()
+            deadline.check()
+            raise
+        # As requests keeps what it reads itself.
+        response._content = bytes(content)
+
 
 def describe_error(error: BaseException) -> str:
     """Return the innermost cause of a requests error; the outer ones only repeat it."""
     innermost = list(_causes(error))[-1]
     text = str(innermost) if innermost is error else f"{type(innermost).__name__}: {innermost}"
-    return text[:500]
+    return from_outside(text)
 
 
 def _reason(error: BaseException) -> str:
@@ -227,7 +270,7 @@ def _reason(error: BaseException) -> str:
         )
     if isinstance(error, ConnectionRefusedError):
         return f"refuses connections ({error.strerror})"
-    return f"didn't answer ({type(error).__name__}: {error})"[:400]
+    return f"didn't answer ({type(error).__name__}: {from_outside(error)})"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

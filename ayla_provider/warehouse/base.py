@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -111,7 +111,7 @@ class Warehouse(Protocol):
 
     def loaded(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, str]:
         """
-        Return the version of each hour that is loaded; empty if there is no table yet.
+        Return the version of each hour that is loaded; empty if the table doesn't exist (any more).
 
         :param start: the first hour
         :param end: the end of the last hour
@@ -125,6 +125,15 @@ class Warehouse(Protocol):
         Nothing is ever dropped. Several tasks can do this at the same time.
 
         :raises AylaTableError: if a column exists with another type
+        :raises AylaWarehouseError: if the warehouse refuses it
+        """
+
+    def prepare_missing(self, tables: Iterable[Table]) -> None:
+        """
+        Create the tables that don't exist, as :meth:`prepare` does. The others aren't looked at.
+
+        So queries work before an event type brings its first row.
+
         :raises AylaWarehouseError: if the warehouse refuses it
         """
 

@@ -37,6 +37,8 @@ DIALECT = Dialect(
     # The prefix, because rows and end are reserved words.
     parameter=lambda name, _: f"@ledger_{name}",
     quote="`",
+    # A quoted name has the escapes of a string.
+    escape=lambda name: name.replace("\\", "\\\\").replace("`", "\\`"),
 )
 # The service answers with the older names.
 _SAME_TYPE = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}

@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 
 from ayla_provider.domain.tables import Column, Table
-from ayla_provider.errors import AylaWarehouseError
-from ayla_provider.rows.duck import literal
+from ayla_provider.errors import AylaConfigError, AylaWarehouseError
+from ayla_provider.rows.duck import MEMORY, literal
 from ayla_provider.warehouse.base import LEDGER, TABLE_PREFIX, Load
 from ayla_provider.warehouse.postgres_copy import NULL, CsvPipe
 from ayla_provider.warehouse.postgres_tables import (
@@ -27,13 +27,14 @@ from ayla_provider.warehouse.postgres_tables import (
     usable_columns,
     view_comment,
 )
-from ayla_provider.warehouse.sql import View, views_of, with_existing_columns
+from ayla_provider.warehouse.sql import View, views_of, with_existing_columns, with_percent_signs
 from ayla_provider.warehouse.sql_warehouse import Explanation, SqlWarehouse
 
 log = logging.getLogger(__name__)
 
 # Readers queue behind a statement that waits for a table. It is better to fail soon and try again.
 _LOCK_TIMEOUT = "60s"
+_LONGEST_NAME = 63  # PostgreSQL cuts off what follows, so that two names can become one.
 _NOT_REPLACEABLE = ("42P16", "42809", "42703")  # invalid_table_definition, wrong_object_type, undefined_column
 
 
@@ -45,6 +46,7 @@ class PostgresWarehouse(SqlWarehouse):
     :param schema: is created if it doesn't exist; by default the connection's own
     :param table_prefix: is in front of the name of each table and view
     :param name: for people
+    :param memory: the limit of the DuckDB that reads the Parquet files, as DuckDB writes sizes
     """
 
     dialect = DIALECT
@@ -56,8 +58,10 @@ class PostgresWarehouse(SqlWarehouse):
         schema: str = "",
         table_prefix: str = TABLE_PREFIX,
         name: str = "PostgreSQL",
+        memory: str = MEMORY,
     ) -> None:
         super().__init__(name, table_prefix)
+        self._memory = memory
         self._connect = connect
         self._schema = schema
         self._connection: Any = None
@@ -74,6 +78,10 @@ class PostgresWarehouse(SqlWarehouse):
         self._connection = self._connect()
         # Transactions begin and end by statements of their own.
         self._connection.autocommit = True
+        # psycopg 3 prepares statements that it sees often. A pooler such as PgBouncer gives each transaction another
+        # session, which doesn't have them.
+        if hasattr(self._connection, "prepare_threshold"):
+            self._connection.prepare_threshold = None
         self._cursor = self._connection.cursor()
         if not self._schema:
             ((self._schema,),) = self._fetch("select current_schema()")
@@ -85,10 +93,16 @@ class PostgresWarehouse(SqlWarehouse):
             self._connection.close()
 
     def _relation(self, name: str) -> str:
+        for part in (self._schema, self._prefix + name):
+            if len(part.encode()) > _LONGEST_NAME:
+                raise AylaConfigError(
+                    f"{part!r} is longer than the {_LONGEST_NAME} bytes that PostgreSQL keeps of a name. Choose a "
+                    "shorter schema or table_prefix."
+                )
         return DIALECT.name(self._schema, self._prefix + name)
 
     def _run(self, statement: str, values: Mapping[str, Any] | None = None) -> Any:
-        return self._cursor.execute(statement, values)
+        return self._cursor.execute(with_percent_signs(statement, values), values)
 
     def _fetch(self, statement: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         self._run(statement, values)
@@ -190,7 +204,7 @@ class PostgresWarehouse(SqlWarehouse):
             f"copy {self._relation(load.table.event_type)} ({columns}) from stdin "
             f"(format csv, null {literal(NULL)}, encoding 'UTF8')"
         )
-        with CsvPipe(load.parquet, columns) as rows:
+        with CsvPipe(load.parquet, columns, self._memory) as rows:
             # psycopg 2 has copy_expert, psycopg 3 has copy.
             if hasattr(self._cursor, "copy_expert"):
                 self._cursor.copy_expert(statement, rows)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from ayla_provider.rows.duck import connect, literal
+from ayla_provider.rows.duck import MEMORY, connect, literal
 
 NULL = r"\N"
 """A missing value. A text that reads the same is quoted."""
@@ -18,7 +18,6 @@ NULL = r"\N"
 _CHUNK = 1 << 16
 _AHEAD = 1 << 20
 # One thread makes rows faster than a server accepts them.
-_MEMORY = "256MB"
 _THREADS = 1
 
 
@@ -29,10 +28,12 @@ class CsvPipe:
     Whether all rows were read is known at the end of the statement.
 
     :param columns: the columns to read, quoted, in this order
+    :param memory: DuckDB's limit, as DuckDB writes sizes
     :raises duckdb.Error: at the end, if not all rows could be read
     """
 
-    def __init__(self, parquet: Path, columns: str) -> None:
+    def __init__(self, parquet: Path, columns: str, memory: str = MEMORY) -> None:
+        self._memory = memory
         self._select = f"select {columns} from read_parquet({literal(str(parquet))})"
         self._failure: Exception | None = None
         self._ended = False
@@ -40,7 +41,7 @@ class CsvPipe:
 
     def __enter__(self) -> CsvPipe:
         self._scratch = tempfile.TemporaryDirectory(prefix="ayla-")
-        self._duckdb = connect(memory=_MEMORY, folder=Path(self._scratch.name))
+        self._duckdb = connect(memory=self._memory, folder=Path(self._scratch.name))
         self._out, self._in = os.pipe()
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             with suppress(OSError):  # a user with many pipes may not enlarge them

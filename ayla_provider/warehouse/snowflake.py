@@ -17,7 +17,7 @@ from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import literal
 from ayla_provider.warehouse.base import TABLE_PREFIX, Load
-from ayla_provider.warehouse.sql import Dialect, View
+from ayla_provider.warehouse.sql import Dialect, View, with_percent_signs
 from ayla_provider.warehouse.sql_warehouse import SAFE_TO_RETRY, Explanation, SqlWarehouse
 
 
@@ -102,7 +102,7 @@ class SnowflakeWarehouse(SqlWarehouse):
         parameters = None
         if values is not None:
             parameters = {name: _parameter_value(value) for name, value in values.items()}
-        return self._connection.cursor().execute(statement, parameters)
+        return self._connection.cursor().execute(with_percent_signs(statement, parameters), parameters)
 
     def _fetch(self, statement: str, values: Mapping[str, Any] | None = None) -> list[Sequence[Any]]:
         rows: list[Sequence[Any]] = self._run(statement, values).fetchall()
@@ -123,7 +123,7 @@ class SnowflakeWarehouse(SqlWarehouse):
         columns = ", ".join(map(_definition, table.columns))
         self._run(
             f"create table if not exists {self._relation(table.event_type)} ({columns}) "
-            f"comment = {literal(table.description)}"
+            f"comment = {_literal(table.description)}"
         )
 
     def _add_columns(self, table: Table, columns: Sequence[Column]) -> None:
@@ -152,7 +152,7 @@ class SnowflakeWarehouse(SqlWarehouse):
     def _ensure_view(self, view: View) -> None:
         name = (self._prefix + view.name).upper()
         # Replacing a view that is right would break the queries that run on it.
-        cursor = self._run(f"show views like {literal(name)} in schema")
+        cursor = self._run(f"show views like {_literal(name)} in schema")
         titles = [column[0] for column in cursor.description]
         # In a pattern an underscore is any character, so others can match.
         for row in cursor.fetchall():
@@ -161,7 +161,7 @@ class SnowflakeWarehouse(SqlWarehouse):
                 return
         self._run(
             f"create or replace view {self._relation(view.name)} copy grants "
-            f"comment = {literal(view.description)} as {view.select}"
+            f"comment = {_literal(view.description)} as {view.select}"
         )
 
     @contextmanager
@@ -221,12 +221,17 @@ class SnowflakeWarehouse(SqlWarehouse):
         )
 
 
+def _literal(text: str) -> str:
+    """Return a text as a literal of Snowflake, where a backslash is an escape."""
+    return literal(text.replace("\\", "\\\\"))
+
+
 def _parameter_value(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _definition(column: Column) -> str:
-    return f"{DIALECT.definition(column)} comment {literal(column.description)}"
+    return f"{DIALECT.definition(column)} comment {_literal(column.description)}"
 
 
 def _family(type_name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ class Dialect:
     :param seconds: the whole seconds from one timestamp to another
     :param parameter: a statement's parameter, by its name and type
     :param quote: the character on both sides of a name
+    :param escape: a name as it is between the quotes
     :param fold: a name as the warehouse reads it without quotes
     """
 
@@ -26,15 +28,13 @@ class Dialect:
     seconds: Callable[[str, str], str]
     parameter: Callable[[str, ColumnType], str]
     quote: str = '"'
+    escape: Callable[[str], str] = lambda name: name.replace('"', '""')
     fold: Callable[[str], str] = str
 
     def name(self, *parts: str) -> str:
         """Return a qualified name, quoted."""
-        quoted = []
-        for part in filter(None, parts):
-            escaped = self.fold(part).replace(self.quote, self.quote * 2)
-            quoted.append(f"{self.quote}{escaped}{self.quote}")
-        return ".".join(quoted)
+        escaped = (self.escape(self.fold(part)) for part in filter(None, parts))
+        return ".".join(f"{self.quote}{name}{self.quote}" for name in escaped)
 
     def names(self, columns: Iterable[Column | str]) -> str:
         """Return a list of columns, quoted."""
@@ -58,6 +58,18 @@ class View:
     name: str
     description: str
     select: str
+
+
+def with_percent_signs(statement: str, values: Mapping[str, object] | None) -> str:
+    """
+    Return a statement for a driver that reads ``%`` as the start of a parameter as soon as there are values.
+
+    :param values: the values by name; each ``%(name)s`` stays a parameter, and any other ``%`` is itself, as in a name
+    """
+    if not values:
+        return statement
+    parameter = "|".join(re.escape(f"({name})s") for name in values)
+    return re.sub(f"%(?!{parameter})", "%%", statement)
 
 
 def with_existing_columns(table: Table, existing: Iterable[str]) -> Table:
@@ -84,13 +96,15 @@ def views_of(table: Table, relation: Callable[[str], str], dialect: Dialect) -> 
     :param relation: returns the qualified, quoted name of a table or view, by its name without the prefix
     """
     views = []
-    if table.identity is None or _has(table, table.identity):
+    has_unique = _has(table, table.identity) if table.identity else table.complete
+    if has_unique:
         views.append(_unique(table, relation(table.event_type), dialect))
     if table.event_type == "datapoint" and _has(table, "dsn", "property_name", "created_at", "updated_at"):
         views.append(_latest_values(table, relation("datapoint"), dialect))
-    if table.event_type == "connection" and _has(table, "dsn", "event_time", "status"):
-        views.append(_online_sessions(relation("connection_unique"), dialect))
-    if table.event_type == "registration" and _has(table, "registered", "registered_at", "unregistered_at"):
+    if table.event_type == "connection" and _has(table, "dsn", "oem_model", "event_time", "status"):
+        # It needs no unique rows: an event that follows an equal one changes nothing.
+        views.append(_online_sessions(relation("connection"), dialect))
+    if table.event_type == "registration" and has_unique:
         views.append(_registrations_by_day(relation("registration_unique"), dialect))
     return views
 
@@ -147,11 +161,11 @@ def _latest_values(table: Table, relation: str, dialect: Dialect) -> View:
     )
 
 
-def _online_sessions(unique: str, dialect: Dialect) -> View:
+def _online_sessions(relation: str, dialect: Dialect) -> View:
     device, model, time = (dialect.name(name) for name in ("dsn", "oem_model", "event_time"))
     status = f"lower({dialect.name('status')})"
     per_device = f"over (partition by {device} order by {time}, {status})"
-    events = f"select *, {status} as state, lag({status}) {per_device} as state_before from {unique}"
+    events = f"select *, {status} as state, lag({status}) {per_device} as state_before from {relation}"
     changes = (
         f"select *, lead({time}) over (partition by {device} order by {time}, state) as ended_at "
         f"from ({events}) as events where state_before is null or state_before <> state"

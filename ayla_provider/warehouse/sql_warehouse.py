@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -9,12 +10,25 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 
-from ayla_provider.domain.tables import Column, Table
-from ayla_provider.errors import AylaTableError, AylaWarehouseError
+from ayla_provider.domain.csv.recognition import MOST_COLUMNS
+from ayla_provider.domain.tables import Column, Table, table_like
+from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
 from ayla_provider.warehouse.base import LEDGER, Load
 from ayla_provider.warehouse.sql import Dialect, View, views_of, with_existing_columns
 
 SAFE_TO_RETRY = "An hour is replaced completely or not at all, so it is safe to try again."
+
+
+_OWN_NAMES = re.compile(r"loads|turns|latest_values|online_sessions|registrations_by_day|.+_unique|.+_\d{10}_turn")
+"""The names of tables and views that aren't those of an event type."""
+
+
+def _refuse_own_name(event_type: str) -> None:
+    if _OWN_NAMES.fullmatch(event_type):
+        raise AylaConfigError(
+            f"event type {event_type!r} can't be loaded: its table would have the name of a table or view that this "
+            "provider makes. Its files stay in the archive."
+        )
 
 
 class Explanation(NamedTuple):
@@ -61,8 +75,10 @@ class SqlWarehouse(ABC):
 
     def loaded(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, str]:
         """Return the version of each hour that is loaded."""
+        _refuse_own_name(event_type)
         with self._errors(f"read which hours of {event_type} are loaded"):
-            if not self._columns(LEDGER):
+            # Without the table nothing is loaded, whatever the ledger says.
+            if not self._columns(LEDGER) or not self._columns(table_like(event_type, (), None)):
                 return {}
             hour, moment = self.dialect.name("folder_hour"), LEDGER.column("folder_hour").type
             rows = self._fetch(
@@ -73,8 +89,17 @@ class SqlWarehouse(ABC):
             )
             return {hour.astimezone(UTC): version for hour, version in rows}
 
+    def prepare_missing(self, tables: Iterable[Table]) -> None:
+        """Create the tables that don't exist."""
+        for table in tables:
+            with self._errors(f"prepare the tables of {table.event_type}"):
+                exists = bool(self._columns(table))
+            if not exists:
+                self.prepare(table)
+
     def prepare(self, table: Table) -> None:
         """Create what is missing, and add missing columns."""
+        _refuse_own_name(table.event_type)
         with self._errors(f"prepare the tables of {table.event_type}"), self._preparing():
             changed = False
             for own_table in (*self.own_tables, LEDGER):
@@ -193,14 +218,30 @@ class SqlWarehouse(ABC):
         existing = self._columns(table)
         created = not existing
         if created:
+            if table is not LEDGER and table not in self.own_tables:
+                self._forget_hours(table)
             self._create_table(table)
             # Another task may have created it first, with other columns.
             existing = self._columns(table)
         self._refuse_other_types(table, existing)
         missing = [column for column in table.columns if column.name not in existing]
+        total = len(existing) + len(missing)
+        if missing and total > MOST_COLUMNS:
+            raise AylaTableError(
+                f"{self.name}: {self._relation(table.event_type)} would get {total} columns, more than {MOST_COLUMNS}. "
+                "Do the files have new columns again and again? Declare their layout, and load into tables "
+                "with another table_prefix."
+            )
         if missing:
             self._add_columns(table, missing)
         return [*existing, *(column.name for column in missing)], created or bool(missing)
+
+    def _forget_hours(self, table: Table) -> None:
+        """Remove a table's hours from the ledger. If someone dropped the table, its rows are gone."""
+        self._run(
+            f"delete from {self._relation(LEDGER.event_type)} where {self._equals('event_type')}",
+            {"event_type": table.event_type},
+        )
 
     def _refuse_other_types(self, table: Table, existing: Mapping[str, str]) -> None:
         for column in table.columns:

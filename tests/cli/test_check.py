@@ -146,8 +146,8 @@ def test_people_read_a_line_for_each_step_and_what_to_do_below_it(
 @pytest.mark.parametrize(
     ("changes", "step", "detail", "advice"),
     [
-        ({"password": None, "app_id": None}, "connection", "password, app_id are missing", "Define the connection"),
-        ({"acs_url": "http://acs.example.com/"}, "connection", "plain http", "Define the connection"),
+        ({"password": None, "app_id": None}, "connection", "password, app_id are missing", "Correct the connection"),
+        ({"acs_url": "http://acs.example.com/"}, "connection", "plain http", "Correct the connection"),
         (
             {"password": "wrong-password"},
             "user service",

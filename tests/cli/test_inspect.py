@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import sys
 from datetime import UTC, datetime
@@ -17,6 +18,18 @@ from ayla_provider.local_cloud.fleet import Fleet
 from tests.support.made_rows import Rows, csv
 
 ARCHIVED = partitioned_path("datapoint", datetime(2026, 3, 1, tzinfo=UTC), FolderStyle.SPACE, "Some file.csv")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_what_the_terminal_cannot_show_is_escaped(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = b"1a2b3c4d,ger\xc3\xa4t-\xe9\x9b\xbb,LC000X000000001,Mon Feb 03 21:30:45 UTC 2020,,Online\r\n"
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(["inspect", str(put(tmp_path, "f.csv", row)), "--event-type", "connection"]) == 0
+    stdout.seek(0)
+    assert "\\u96fb" in stdout.read()
 
 
 class Run:

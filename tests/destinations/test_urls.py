@@ -37,6 +37,10 @@ def test_without_s3fs_the_message_says_what_to_install(monkeypatch: pytest.Monke
         ("gs://bucket/a/b c/", ("gs", "bucket", "a/b c")),
         ("gs://bucket/a%20b#c", ("gs", "bucket", "a%20b#c")),
         ("S3://Bucket/a", ("s3", "Bucket", "a")),
+        *(
+            (url, ("gs", "bucket", "x"))
+            for url in (" gs://bucket/x", "gs://bucket/x \n", "GS://bucket/x", "gcs://bucket/x")
+        ),
         ("abfs://container/a/", ("abfs", "container", "a")),
         ("memory://bucket/a", ("memory", "bucket", "a")),
         ("file:///data/archive", ("file", "", "/data/archive")),
@@ -113,3 +117,9 @@ def test_credentials_in_a_url_are_refused_and_not_shown() -> None:
     with pytest.raises(AylaConfigError, match="belong in an Airflow connection") as refused:
         open_destination("s3://key:hidden@bucket/a", None)
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3", "abfs"])
+def test_a_connection_in_the_url_is_refused_with_where_it_belongs(scheme: str) -> None:
+    with pytest.raises(AylaConfigError, match=r"remove everything up to and including the '@'.*Airflow connection"):
+        open_destination(f"{scheme}://conn@bucket/x", None)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from tests.plugin.answers import DAG, NOW, Json, event, hour, millis, read, rendered, run, task
 
 Page = Callable[..., Any]
@@ -34,7 +36,7 @@ READ = """
     return page.read(options.range, {before: options.before}).then(
       (found) => ({found, ...seen}), (error) => ({status: error.status, message: error.message, ...seen}));
 """
-RANGE = {"from": millis(hour(47)), "whole": True}
+RANGE = {"from": millis(hour(47)), "now": millis(NOW), "whole": True}
 
 
 def ask(page: Page, answers: Json, **options: Any) -> Json:
@@ -70,6 +72,49 @@ def test_a_user_who_may_not_read_tasks_gets_a_message(page: Page) -> None:
     done = ask(page, read(), refused=["taskInstances"])
     assert done["status"] == 403
     assert "taskInstances with 403: Forbidden" in done["message"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"body": "<html>", "status": 200}, "with 200: the answer isn't JSON"),
+        ({"body": "<html>", "status": 502}, "with 502."),
+        ({"body": '{"detail": ""}', "status": 502}, "with 502."),
+        ({"body": "null", "status": 500}, "with 500."),
+        ({"body": "[]", "status": 200}, "the answer has no"),
+        ({"body": "{}", "status": 200}, "the answer has no"),
+    ],
+)
+def test_an_answer_of_an_unexpected_form_is_named(page: Page, answer: Json, message: str) -> None:
+    code = """
+        globalThis.fetch = async () => new Response(args[0].body, {status: args[0].status});
+        return page.read(args[1]).then(() => "", (error) => error.message);
+    """
+    assert message in page(code, answer, RANGE)
+
+
+def test_a_request_without_an_answer_ends(page: Page) -> None:
+    code = """return (async () => {
+        const forever = AbortSignal.timeout;
+        AbortSignal.timeout = () => forever.call(AbortSignal, 20);
+        globalThis.fetch = (url, {signal}) =>
+          new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+        const message = await page.ask("assets").catch((error) => error.message);
+        AbortSignal.timeout = forever;
+        return message;
+    })()"""
+    assert "no answer within 60 seconds" in page(code)
+
+
+def test_a_user_who_may_not_read_asset_events_sees_the_tasks(page: Page) -> None:
+    assert ask(page, read(), refused=["assets/events"])["found"]["blind"]
+
+
+def test_a_dag_that_no_url_can_address_does_not_stop_the_page(page: Page) -> None:
+    odd = event("datapoint", hour(4)) | {"source_dag_id": ".."}
+    done = ask(page, read(runs=[run(hour(3), dag="..")], events=[odd]))
+    assert "found" in done
+    assert page("return page.pathOf(args[0]) ?? null", {"dag": "..", "run": "r", "task": "t"}) is None
 
 
 def test_copies_of_an_operator_of_the_users_own_are_found_by_their_names(page: Page) -> None:

@@ -30,7 +30,7 @@ SOURCES = {file.name: _COMMENT.sub("", file.read_text()) for file in STATIC.glob
 REPORTED = {*HourState, *Coverage}
 """Every word that the sensor, the manifests and the reports have for a state."""
 SHARED = {"landed", "empty", "waiting"}
-PAGE_ONLY = {"delayed", "stuck", "failed", "never", "unasked"}
+PAGE_ONLY = {"delayed", "stuck", "failed", "never", "unasked", "planned"}
 
 
 def states(page: Page) -> dict[str, dict[str, str]]:
@@ -103,12 +103,12 @@ def test_an_hour_without_files_is_waiting_on_the_page_as_long_as_the_provider_wa
 ) -> None:
     start = NOW - ended - HOUR
     provider_waits = hour_state(start, [], ArrivalRule(), now=NOW, alive=True) in (HourState.OPEN, HourState.PENDING)
-    state = page("return page.stateOf([], args[0], args[1], args[0]).state", millis(start), millis(NOW))
+    state = page("return page.stateOf([], args[0], {now: args[1], first: args[0]}).state", millis(start), millis(NOW))
     assert state == ("waiting" if provider_waits else "never")
 
 
 def test_the_page_stops_waiting_in_the_millisecond_in_which_the_patience_ends(page: Page) -> None:
-    code = "return page.stateOf([], args[0], args[1], args[0]).state"
+    code = "return page.stateOf([], args[0], {now: args[1], first: args[0]}).state"
     end_of_patience = millis(hour(5)) + millis_of(HOUR + PATIENCE)
     assert page(code, millis(hour(5)), end_of_patience - 1) == "waiting"
     assert page(code, millis(hour(5)), end_of_patience) == "never"

@@ -76,7 +76,7 @@ SHORT = {"wait_": {"start_date": (NOW - timedelta(minutes=1)).isoformat(), "end_
         pytest.param(attempt(3, None, "deferred"), 3, "delayed", id="90 minutes after its end"),
         pytest.param(attempt(8, None, "deferred"), 8, "stuck", id="six hours after its end"),
         pytest.param(attempt(30, "queued"), 30, "delayed", id="copied long after its end"),
-        pytest.param(attempt(30, None, "running", **SHORT), 30, "delayed", id="an old hour that was just begun"),
+        pytest.param(attempt(30, None, "running", **SHORT), 30, "waiting", id="an old hour that was just begun"),
         pytest.param(attempt(26, "upstream_failed", "failed", **LONG), 26, "stuck", id="the wait timed out"),
         pytest.param(attempt(26, "upstream_failed", "failed", **SHORT), 26, "failed", id="the wait was refused"),
         pytest.param(attempt(5, "failed"), 5, "failed", id="the copy failed"),
@@ -91,6 +91,127 @@ SHORT = {"wait_": {"start_date": (NOW - timedelta(minutes=1)).isoformat(), "end_
 )
 def test_an_hour_without_an_event_is_what_its_tasks_say(page: Page, answers: Read, ago: int, state: str) -> None:
     assert cells(page, answers)["datapoint", ago]["state"] == state
+
+
+ODD_EXTRAS: list[Any] = [
+    {"event_type": None},
+    {"event_type": {"a": 1}},
+    {"event_type": 7},
+    {"event_type": "location"},
+    {"hour": 1825},
+    {"hour": None},
+    {"hour": "never"},
+    {"hour": (hour(4) + timedelta(minutes=1)).isoformat()},
+]
+
+
+@pytest.mark.parametrize("extra", ODD_EXTRAS, ids=str)
+def test_an_asset_event_that_does_not_fit_its_asset_is_left_out(page: Page, extra: Json) -> None:
+    odd = event("datapoint", hour(4))
+    odd["extra"] |= extra
+    answers = read(events=[event("datapoint", hour(5)), odd])
+    found = cells(page, answers)
+    assert {kind for kind, _ in found} == {"datapoint"}
+    assert [found["datapoint", ago]["state"] for ago in (5, 4)] == ["landed", "never"]
+    assert [each["id"] for each in page("return page.sortEvents(args[0]).odd", answers)] == [odd["id"]]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5), st.lists
+)
+
+
+@SOME
+@given(st.dictionaries(st.sampled_from(["files", "bytes", "lines", "revision", "newest", "state"]), json_values))
+def test_figures_of_an_event_are_numbers_or_absent(page: Page, extra: Json) -> None:
+    cell = cells(page, read(events=[event("datapoint", hour(5), **extra)]))["datapoint", 5]
+    for name in ("files", "bytes", "rows", "lag", "revision"):
+        assert cell.get(name) is None or cell[name] >= 0
+
+
+def test_a_task_that_names_centuries_covers_the_hours_of_the_range(page: Page) -> None:
+    one = run(hour(5))
+    copy = task(one, "copy", "failed", **rendered("datapoint"))
+    copy["rendered_fields"] |= {"start": "1825-01-01T00:00Z", "end": "9026-01-01T00:00Z"}
+    found = cells(page, read(runs=[one], copies=[copy]))
+    assert {cell["state"] for cell in found.values()} == {"failed"}
+    assert found["datapoint", 5]["again"]["hours"] > 1_000_000
+
+
+def test_a_copy_of_an_old_hour_does_not_move_the_first_hour_of_the_range(page: Page) -> None:
+    events = [event("datapoint", hour(400), at=NOW), event("datapoint", hour(4))]
+    found = cells(page, read(events=events))
+    assert [found["datapoint", ago]["state"] for ago in (47, 5, 4, 3)] == ["unasked", "unasked", "landed", "never"]
+
+
+def plan_of(next_ago: float, **more: Any) -> Json:
+    start = hour(next_ago)
+    end = start + HOUR
+    times = {"next_dagrun_data_interval_start": start.isoformat(), "next_dagrun_data_interval_end": end.isoformat()}
+    return {"dag_id": DAG, "is_paused": False, **times, **more}
+
+
+def catching_up(dag: Json, worked: datetime = NOW - timedelta(minutes=2)) -> Read:
+    return read(events=[event("datapoint", hour(100), at=worked)], dags=[dag])
+
+
+def test_hours_that_a_catch_up_has_not_reached_are_no_problems(page: Page) -> None:
+    (archive,) = archives(page, catching_up(plan_of(99)))
+    states = [cell["state"] for cell in archive["rows"][0]["cells"]]
+    assert (archive["next"], states) == (millis(hour(99)), ["planned"] * 45 + ["waiting"] * 3)
+
+
+@pytest.mark.parametrize(
+    ("answers", "paused"),
+    [
+        pytest.param(catching_up(plan_of(99, is_paused=True)), [DAG], id="paused"),
+        pytest.param(catching_up(plan_of(99), NOW - timedelta(hours=2)), [], id="nothing works"),
+        pytest.param(catching_up({"dag_id": DAG}), [], id="unknown"),
+    ],
+)
+def test_a_dag_that_does_not_run_catches_up_with_nothing(page: Page, answers: Read, paused: list[str]) -> None:
+    assert archives(page, answers) == []
+    answers["events"].append(event("datapoint", hour(9), at=NOW - timedelta(hours=2)))
+    (archive,) = archives(page, answers)
+    assert archive["paused"] == paused
+    assert archive["rows"][0]["cells"][47 - 8]["state"] == "never"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "run_state", "state"),
+    [(5, "running", "waiting"), (89, "running", "waiting"), (91, "running", "delayed"), (5, "queued", "planned")],
+)
+def test_a_backfill_of_an_old_hour_has_the_time_of_a_new_one(
+    page: Page, minutes: int, run_state: str, state: str
+) -> None:
+    began = {"start_date": (NOW - timedelta(minutes=minutes)).isoformat()}
+    answers = attempt(30, "queued", copy_=began)
+    answers["runs"][1]["state"] = run_state
+    answers["dags"] = [plan_of(0)]
+    assert cells(page, answers)["datapoint", 30]["state"] == state
+
+
+def test_a_task_of_another_dag_is_marked_and_not_retried(page: Page) -> None:
+    intern = run(hour(5), dag="an_intern")
+    answers = attempt(5, "failed")
+    answers["copies"].append(task(intern, "copy", "failed", **rendered("datapoint")) | {"start_date": NOW.isoformat()})
+    answers["runs"].append(intern)
+    answers["events"] = [event("datapoint", hour(ago)) for ago in (3, 6)]
+    answers["events"].append(event("datapoint", hour(4)) | {"source_dag_id": "an_intern", "source_task_id": "copy"})
+    (archive,) = archives(page, answers)
+    assert archive["exports"] == [DAG, "an_intern"]
+    found = cells(page, answers)
+    assert found["datapoint", 5]["again"]["dag"] == DAG
+    assert {ago for (_, ago), cell in found.items() if cell.get("by")} == {4}
+    assert found["datapoint", 4]["by"] == "an_intern"
+
+
+def test_an_event_that_a_user_created_by_the_api_has_no_task(page: Page) -> None:
+    by_hand = event("datapoint", hour(4)) | dict.fromkeys(["source_dag_id", "source_run_id", "source_task_id"])
+    cell = cells(page, read(events=[by_hand, event("datapoint", hour(5))]))["datapoint", 4]
+    assert (cell["state"], cell["by"]) == ("landed", "a request to Airflow's API")
+    assert cell["task"] is None
+    assert cell["again"] is None
 
 
 def test_hours_before_the_first_one_were_not_asked_for(page: Page) -> None:
@@ -303,6 +424,12 @@ def test_a_shade_tells_where_a_figure_is_between_the_least_and_the_most_of_its_r
     assert page("return args[0].slice(0, 1).map(page.shades(args[0].slice(0, 1), 'files'))", row) == [3]
 
 
+def test_a_day_that_is_not_complete_does_not_set_the_scale(page: Page) -> None:
+    row = [{"state": "landed", "bytes": size, "hours": 24, "done": 24} for size in (1000, 1100, 1200)]
+    row += [{"state": "landed", "bytes": 40, "hours": 12, "done": 11}]
+    assert page("return args[0].map(page.shades(args[0], 'bytes'))", row) == [1, 3, 5, 1]
+
+
 def test_copies_that_nothing_proves_are_found(page: Page) -> None:
     runs = [run(hour(ago)) for ago in (2, 3, 4, 5)]
     answers = read(
@@ -310,9 +437,9 @@ def test_copies_that_nothing_proves_are_found(page: Page) -> None:
         events=[event("datapoint", hour(2))],
         copies=[task(runs[3], "datapoint.copy", "failed", **rendered("datapoint"))],
     )
-    assert page("return page.unproven(args[0])", answers) == [
-        {"dag": DAG, "task": "datapoint.copy", "from": runs[2]["run_after"], "to": runs[1]["run_after"]}
-    ]
+    assert page(
+        "return page.unproven(args[0], {from: args[1], now: args[2]})", answers, millis(hour(47)), millis(NOW)
+    ) == [{"dag": DAG, "task": "datapoint.copy", "from": runs[2]["run_after"], "to": runs[1]["run_after"]}]
 
 
 def test_times_are_shown_in_the_users_zone_and_in_utc(page: Page) -> None:

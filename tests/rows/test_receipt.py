@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain import typed_manifest as typed
+from ayla_provider.domain.csv.recognition import NAME_PATTERN
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.paths import manifest_path
 from ayla_provider.domain.tables import Column, ColumnType
 from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
 from ayla_provider.errors import AylaDestinationError
@@ -24,18 +27,18 @@ from tests.warehouse.archive import HOUR, archive_hour
 TEXT = st.text(max_size=20)
 COUNTS = st.integers(0, 2**53)
 FILES = st.builds(TypedFile, TEXT, COUNTS, TEXT, st.tuples(TEXT, TEXT), st.booleans(), *[COUNTS] * 4)
-COLUMNS = st.builds(Column, TEXT, st.sampled_from(ColumnType), TEXT)
+COLUMNS = st.builds(Column, st.from_regex(NAME_PATTERN, fullmatch=True), st.sampled_from(ColumnType), TEXT)
 RECEIPTS = st.builds(
     TypedManifest,
     hour=st.builds(ExportHour, TEXT, st.datetimes(timezones=st.just(UTC))),
     version=TEXT,
-    path=TEXT,
+    path=st.just(""),
     size=COUNTS,
     crc32c=TEXT,
     columns=st.lists(COLUMNS, max_size=3).map(tuple),
     identity=st.none() | TEXT,
     files=st.lists(FILES, max_size=3).map(tuple),
-    quarantine=TEXT,
+    quarantine=st.just(""),
     privacy=st.dictionaries(TEXT, TEXT, max_size=2),
     written_at=TEXT,
     written_by=st.dictionaries(TEXT, TEXT, max_size=2),
@@ -44,8 +47,8 @@ RECEIPTS = st.builds(
 
 @given(RECEIPTS)
 def test_a_receipt_is_read_as_it_was_written(receipt: TypedManifest) -> None:
-    assert typed.parse_typed_manifest(receipt.dumps(), "x") == receipt
-    assert typed.parse_typed_manifest(receipt.dumps().encode(), "x") == receipt
+    assert typed.parse_typed_manifest(receipt.dumps(), "x", receipt.hour) == receipt
+    assert typed.parse_typed_manifest(receipt.dumps().encode(), "x", receipt.hour) == receipt
     document = json.loads(receipt.dumps())
     assert (document["lines"], document["rows"]) == (receipt.lines, receipt.rows)
 
@@ -85,7 +88,40 @@ def test_an_incomplete_receipt_is_reported(tmp_path: Path, field: str) -> None:
         if field in ("version", "identity") and field in broken:
             continue
         with pytest.raises(AylaDestinationError, match="isn't a valid receipt"):
-            typed.parse_typed_manifest(json.dumps(broken), "x")
+            typed.parse_typed_manifest(json.dumps(broken), "x", made.hour)
+
+
+COLUMN = {"name": "dsn", "type": "text", "description": ""}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event_type": "loads"},
+        {"hour": "2026-11-01T08:00:00+00:00"},
+        {"path": "../../etc/passwd"},
+        {"path": "event_type=datapoint/date=2026-11-01/hour=07/rows.parquet"},
+        {"quarantine": "../x"},
+        {"columns": [COLUMN | {"name": "a\\"}]},
+        {"columns": [COLUMN | {"name": " STRING; drop table x; --"}]},
+        {"columns": [COLUMN | {"name": "dsn\n"}]},
+    ],
+)
+def test_a_receipt_says_nothing_that_this_hour_cannot_have(tmp_path: Path, change: dict[str, Any]) -> None:
+    archive, made, receipt, _ = ready(tmp_path)
+    receipt.write_text(json.dumps(json.loads(made.dumps()) | change))
+    with pytest.raises(AylaDestinationError, match="isn't a valid receipt"):
+        archive.ensure(made.hour, {})
+
+
+def test_a_manifest_of_another_hour_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    archive, made, _, _ = ready(tmp_path)
+    next_hour = ExportHour(made.hour.event_type, made.hour.end)
+    copied = tmp_path / "archive" / manifest_path(next_hour)
+    copied.parent.mkdir(parents=True, exist_ok=True)
+    copied.write_bytes((tmp_path / "archive" / manifest_path(made.hour)).read_bytes())
+    with pytest.raises(AylaDestinationError, match="is the manifest of another hour"):
+        archive.ensure(next_hour, {})
 
 
 def test_what_was_made_is_left_as_it_is(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.typed_manifest import TypedManifest, quarantine_path
+from ayla_provider.errors import AylaLayoutError, AylaWarehouseError
 from ayla_provider.local_cloud.fleet import CYCLE, Fleet
 from ayla_provider.rows import intake
 from ayla_provider.rows.typed_archive import TypedArchive
@@ -117,3 +119,37 @@ def compare(folder: Path, manifest: Manifest, made: TypedManifest, expected: ref
     for row in found:
         assert row["reason"]
         assert contents[row["source_object"]][row["byte_offset"] :].startswith(row["row_bytes"])
+
+
+def test_long_values_end_a_row_group_early_so_that_it_fits_into_the_memory(tmp_path: Path, typed: TypedArchive) -> None:
+    value = "YWJj" * 100_000
+    row = "o,m,AC1,p,,string,{:08x}-b72a-11f0-8de9-0242ac120002,,{time},{time},,,,,,,,,,{},,output"
+    data = "\n".join(row.format(number, value, time=HOUR.isoformat()) for number in range(120))
+    archive_hour(tmp_path / "archive", "datapoint", [data.encode()])
+    made = typed.ensure(ExportHour("datapoint", HOUR), {}).manifest
+    duck = duckdb.connect()
+    found = duck.execute(f"select row_group_bytes from parquet_metadata('{tmp_path / 'rows' / made.path}')").fetchall()
+    assert made.rows == 120
+    assert max(size for (size,) in found) < 48 * 1024 * 1024
+
+
+def test_a_full_temporary_folder_is_named(tmp_path: Path, typed: TypedArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive_hour(tmp_path / "archive", "connection", [b"1a2b3c4d,m,d1,2026-11-01T07:00:00Z,,Online"])
+    hour = ExportHour("connection", HOUR)
+    gone = str(tmp_path / "gone")
+    monkeypatch.setattr("tempfile.tempdir", gone)
+    with pytest.raises(AylaWarehouseError, match=f"temporary folder {gone} can't be used: No such file .* TMPDIR"):
+        typed.ensure(hour, {})
+    monkeypatch.undo()
+    made = typed.ensure(hour, {}).manifest
+    monkeypatch.setattr("tempfile.tempdir", gone)
+    with pytest.raises(AylaWarehouseError, match=f"temporary folder {gone}"), typed.fetched(made):
+        pass
+
+
+@pytest.mark.parametrize(("more", "says"), [(65, "65 new columns"), (2000, "2,006 columns"), (64, "")])
+def test_a_file_of_many_columns_is_refused(tmp_path: Path, typed: TypedArchive, more: int, says: str) -> None:
+    row = b"1a2b3c4d,m,d1,2026-11-01T07:00:00Z,,Online" + b",x" * more
+    archive_hour(tmp_path / "archive", "connection", [row])
+    with pytest.raises(AylaLayoutError, match=says) if says else contextlib.nullcontext():
+        assert typed.ensure(ExportHour("connection", HOUR), {}).manifest.rows == 1

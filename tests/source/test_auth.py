@@ -340,7 +340,7 @@ def test_a_401_for_another_role_is_not_taken_for_an_ended_session(cloud: LocalCl
 def test_a_token_that_seems_to_end_soon_is_reported_as_a_wrong_clock(
     cloud: LocalCloud, provider: TokenProvider
 ) -> None:
-    cloud.options.storage_token_life = timedelta(minutes=3)
+    cloud.options.storage_token_life = timedelta(seconds=-3600)
     with pytest.raises(AylaUnavailable, match="Check the clock"):
         provider(None, None)
 
@@ -407,3 +407,77 @@ def test_an_access_token_that_is_not_valid_in_a_header_is_not_shown(cloud: Local
     with pytest.raises(AylaError) as failed:
         provider_of(settings_of(cloud))(None, None)
     assert "cret" not in str(failed.value)
+
+
+def test_a_token_of_a_minute_is_used_while_it_lasts(cloud: LocalCloud, export: Export) -> None:
+    cloud.options.storage_token_life = timedelta(seconds=60)
+    cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", b"x")
+    assert export.event_folders() == {"datapoint": "Datapoint"}
+    assert export.event_folders() == {"datapoint": "Datapoint"}
+    assert cloud.sign_ins == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {"error": "Invalid password"}),
+        (200, {"error": {"message": "Invalid password"}}),
+        (200, {"message": "Invalid password"}),
+        (200, {"status": "failed"}),
+        (404, {"message": "Invalid password"}),
+        (400, {"errors": ["Invalid password"]}),
+    ],
+)
+def test_a_refusal_in_another_form_is_a_refusal_and_remembered(
+    cloud: LocalCloud, status: int, body: dict[str, Any]
+) -> None:
+    cloud.faults.add(status, step="sign_in", times=None, body=json.dumps(body), content_type="application/json")
+    for _ in range(6):
+        with pytest.raises(AylaSignInRefused, match="refused the sign-in"):
+            provider_of(settings_of(cloud))(None, None)
+    assert len(requests_of(cloud, "sign_in")) == 1
+
+
+@pytest.mark.parametrize("form", ["epoch", "milliseconds", "http", "suffix"])
+def test_an_expiration_that_is_unambiguous_is_read(cloud: LocalCloud, provider: TokenProvider, form: str) -> None:
+    expires = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
+    written = {
+        "epoch": expires.timestamp(),
+        "milliseconds": expires.timestamp() * 1000,
+        "http": f"{expires:%a, %d %b %Y %H:%M:%S} GMT",
+        "suffix": f"{expires:%Y-%m-%d %H:%M:%S} UTC",
+    }[form]
+    cloud.faults.add(200, step="acs", body=json.dumps({"tokenValue": "ya29.dr.x", "expirationTime": written}))
+    assert provider(None, None)[1] == expires.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize("name", ["token", "access_token"])
+def test_an_answer_without_the_expected_keys_is_shown(cloud: LocalCloud, provider: TokenProvider, name: str) -> None:
+    cloud.faults.add(200, step="acs", body=json.dumps({name: "ya29.dr.5ecret", "expires": 1}))
+    with pytest.raises(AylaUnavailable, match=f"expected tokenValue .* found '{name}', 'expires'") as failed:
+        provider(None, None)
+    assert "5ecret" not in str(failed.value)
+
+
+def test_an_explanation_of_the_credentials_service_is_quoted(cloud: LocalCloud, provider: TokenProvider) -> None:
+    cloud.faults.add(400, step="acs", times=None, body='{"message": "unknown tenant"}', content_type="application/json")
+    with pytest.raises(AylaUnavailable, match='400, "unknown tenant"'):
+        provider(None, None)
+
+
+@pytest.mark.parametrize("odd", ["9" * 5000, "Wed, 21 Oct 999999999 07:28:00 GMT", "soon"])
+def test_an_odd_retry_after_is_ignored(odd: str) -> None:
+    class Answer:
+        status = 503
+        headers = {"Retry-After": odd}  # noqa: RUF012
+
+    assert auth._PatientRetry().get_retry_after(Answer()) is None
+
+
+def test_a_short_token_does_not_become_a_mask(cloud: LocalCloud) -> None:
+    masked: list[str] = []
+    body = {"access_token": "datapoint", "refresh_token": "quarantined", "role": auth.ROLE}
+    cloud.faults.add(200, step="sign_in", body=json.dumps(body))
+    cloud.faults.add(200, step="acs", body=json.dumps({"tokenValue": "overdue", "expirationTime": 4e9}))
+    assert provider_of(settings_of(cloud), on_secret=masked.append)(None, None)[0] == "overdue"
+    assert masked == []

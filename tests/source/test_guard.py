@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -361,3 +362,37 @@ def _main(todo: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     _main(json.loads(sys.argv[1]))
+
+
+@pytest.mark.parametrize("planted", ["open", "link"])
+def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path, planted: str) -> None:
+    folder = Path(tempfile.gettempdir()) / f"ayla_provider-{os.getuid()}"
+    if planted == "open":
+        folder.mkdir()
+        folder.chmod(0o777)
+    else:
+        folder.symlink_to(tmp_path)
+    memory = guard.MachineMemory("f" * 32)
+    for use in (memory.read, lambda: memory.write("{}")):
+        with pytest.raises(PermissionError):
+            use()
+    assert guard.SignInGuard("ayla_test", "f" * 32).sign_in(lambda: "signed in") == "signed in"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_record_is_replaced_as_a_whole_and_follows_no_link(tmp_path: Path) -> None:
+    precious = tmp_path / "precious.py"
+    precious.write_text("precious")
+    memory = guard.MachineMemory("f" * 32)
+    memory.write("first")
+    (guard._own_folder() / f"{'f' * 32}.json").unlink()
+    (guard._own_folder() / f"{'f' * 32}.json").symlink_to(precious)
+    memory.write("second")
+    assert (memory.read(), precious.read_text()) == ("second", "precious")
+
+
+def test_a_refusal_of_the_future_is_not_believed() -> None:
+    memory = guard.MachineMemory("f" * 32)
+    record = {"connection": "c", "fingerprint": "f" * 32, "outcome": "refused", "at": "2999-01-01T00:00:00+00:00"}
+    memory.write(json.dumps(record))
+    guard.SignInGuard("ayla_test", "f" * 32).check()

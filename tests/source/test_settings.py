@@ -101,6 +101,10 @@ def test_an_unknown_region_is_refused_with_the_known_ones() -> None:
         (" https://user.example.com ", None, "https://user.example.com"),
         ("http://127.0.0.1", 8080, "http://127.0.0.1:8080"),
         ("http://[::1]", 8080, "http://[::1]:8080"),
+        ("fd00::1", 8443, "https://[fd00::1]:8443"),
+        ("fd00::1", None, "https://[fd00::1]"),
+        (" ::1\n", None, "https://[::1]"),
+        ("[fd00::1]", 8443, "https://[fd00::1]:8443"),
     ],
 )
 def test_a_host_takes_the_place_of_the_region(host: str, port: int | None, url: str) -> None:
@@ -317,3 +321,8 @@ def test_an_arrival_rule_that_isnt_in_minutes_is_refused(name: str, value: Any) 
     assert message in refusal(**{name: value})
     with pytest.raises(AylaConfigError, match="connection 'ayla_s3'"):
         arrival_rule("ayla_s3", {name: value})
+
+
+def test_the_credentials_service_keeps_the_slash_of_its_address() -> None:
+    assert settings(acs_url="https://acs.example.com/token/").acs_url == "https://acs.example.com/token/"
+    assert settings(host="https://user.example.com/").user_url == "https://user.example.com"

@@ -16,8 +16,8 @@ from uuid import UUID
 
 import pytest
 
-from ayla_provider.domain.tables import TABLES, Column, ColumnType
-from ayla_provider.errors import AylaTableError, AylaWarehouseError
+from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, table_like
+from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
 from ayla_provider.warehouse.base import Warehouse
 from tests.warehouse.made_loads import HOUR, NOON, Row, identity, made_load
 
@@ -73,6 +73,33 @@ class WarehouseContract:
         assert place.warehouse.loaded("datapoint", NOON, NOON + HOUR) == {}
         place.warehouse.prepare(DATAPOINT)
         assert place.warehouse.loaded("datapoint", NOON, NOON + HOUR) == {}
+
+    def test_all_tables_and_views_exist_from_the_first_load_on(self, place: Place) -> None:
+        for _ in range(2):
+            place.warehouse.prepare_missing(TABLES.values())
+        views = ("latest_values", "online_sessions", "registrations_by_day")
+        names = {*TABLES, *(f"{event_type}_unique" for event_type in TABLES), *views}
+        assert {name: place.rows(name) for name in names} == {name: [] for name in names}
+
+    def test_what_was_loaded_into_a_table_that_is_gone_is_not_loaded(self, place: Place, tmp_path: Path) -> None:
+        for event_type in ("connection", "datapoint"):
+            place.warehouse.prepare(TABLES[event_type])
+            put(place, tmp_path, event_type, NOON, [{"dsn": "A"}])
+            put(place, tmp_path, event_type, NOON + HOUR, [{"dsn": "B"}])
+        for relation in ("view {latest_values}", "view {datapoint_unique}", "table {datapoint}"):
+            place.run(f"drop {relation}")
+        assert place.warehouse.loaded("datapoint", NOON, NOON + 2 * HOUR) == {}
+        place.warehouse.prepare(DATAPOINT)
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "A"}])
+        assert place.warehouse.loaded("datapoint", NOON, NOON + 2 * HOUR) == {NOON: "v1"}
+        assert place.warehouse.loaded("connection", NOON, NOON + 2 * HOUR) == {NOON: "v1", NOON + HOUR: "v1"}
+
+    @pytest.mark.parametrize("event_type", ["loads", "turns", "latest_values", "datapoint_unique", "a_unique"])
+    def test_an_event_type_with_the_name_of_another_table_is_refused(self, place: Place, event_type: str) -> None:
+        with pytest.raises(AylaConfigError, match="the name of a table or view that this provider makes"):
+            place.warehouse.prepare(table_like(event_type, PROVENANCE, None))
+        with pytest.raises(AylaConfigError, match=f"event type '{event_type}' can't be loaded"):
+            place.warehouse.loaded(event_type, NOON, NOON + HOUR)
 
     def test_every_type_arrives_as_it_was(self, place: Place, tmp_path: Path) -> None:
         row = {
@@ -189,6 +216,12 @@ class WarehouseContract:
         put(place, tmp_path, "datapoint", NOON + 2 * HOUR, [{"dsn": "C"}], table=narrow)
         loaded_rows = sorted((row["dsn"], row["scope"], row["firmware"]) for row in place.rows("datapoint"))
         assert loaded_rows == [("A", None, None), ("B", "oem", "1.2"), ("C", None, None)]
+
+    def test_a_table_does_not_grow_without_end(self, place: Place) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        more = tuple(Column(f"column_{number}", ColumnType.TEXT, "") for number in range(300))
+        with pytest.raises(AylaTableError, match="columns, more than 256"):
+            place.warehouse.prepare(DATAPOINT.with_columns(more))
 
     def test_a_view_follows_the_columns_of_its_table(self, place: Place, tmp_path: Path) -> None:
         place.warehouse.prepare(DATAPOINT)

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, Table
-from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.errors import AylaConfigError, AylaWarehouseError
 from ayla_provider.warehouse.base import Load
 from ayla_provider.warehouse.postgres import PostgresWarehouse
 from ayla_provider.warehouse.postgres_tables import DIALECT
@@ -456,3 +456,53 @@ def test_the_provenance_comes_last_in_a_new_table(one_driver: Database) -> None:
         "select attname from pg_attribute where attrelid = 'ayla_connection'::regclass and attnum > 0 order by attnum"
     )
     assert [name for (name,) in names][-3:] == [column.name for column in PROVENANCE]
+
+
+def test_a_pooler_can_change_the_session_between_transactions(database: Database) -> None:
+    with database.warehouse() as warehouse:
+        for number in range(8):
+            load = database.load(CONNECTION, [{"dsn": "A"}], HOUR + timedelta(hours=number))
+            warehouse.prepare(load.table)
+            warehouse.replace(load)
+        # A pooler such as PgBouncer, in its transaction mode, loses what a session prepared.
+        assert warehouse._fetch("select name from pg_prepared_statements") == []
+
+
+@pytest.mark.parametrize("names", [{"schema": "per%cent%"}, {"table_prefix": "100%_"}, {"table_prefix": "%s%(x)s"}])
+def test_a_percent_sign_in_a_name_is_itself(database: Database, names: dict[str, str]) -> None:
+    names["schema"] = f"{names.get('schema', '')}{database.schema}"
+    with database.warehouse(**names) as warehouse:
+        for table in TABLES.values():
+            load = database.load(table, [{"dsn": "A"}])
+            warehouse.prepare(table)
+            warehouse.replace(load)
+            assert warehouse.loaded(table.event_type, HOUR, LATER) == {HOUR: "v1"}
+    prefix = names.get("table_prefix", "ayla_")
+    assert database.sql(f'select dsn from "{names["schema"]}"."{prefix}connection_unique"') == [("A",)]
+
+
+@pytest.mark.parametrize("names", [{"table_prefix": "p" * 46}, {"table_prefix": "ü" * 30}, {"schema": "s" * 64}])
+def test_a_name_that_postgresql_would_cut_is_refused_before_anything_is_made(
+    database: Database, names: dict[str, str]
+) -> None:
+    with (
+        database.warehouse(**names) as warehouse,
+        pytest.raises(AylaConfigError, match=r"longer than the 63 bytes .* shorter schema or table_prefix"),
+    ):
+        warehouse.prepare(REGISTRATION)
+    assert database.sql(f"select 1 from pg_namespace where nspname in ('{database.schema}', '{'s' * 63}')") == []
+
+
+def test_long_values_fit_into_the_memory_of_each_engine(one_driver: Database, tmp_path: Path) -> None:
+    long = "v" * 512 * 1024
+    file = tmp_path / "long.parquet"
+    with closing(duckdb.connect()) as duck:
+        names = {column.name: f"null::{PARQUET_TYPES[column.type]}" for column in DATAPOINT.columns}
+        names |= {"val_string": f"'{long}'||range", "folder_hour": f"timestamptz '{HOUR}'"}
+        columns = ", ".join(f'{value} as "{name}"' for name, value in names.items())
+        duck.execute(f"copy (select {columns} from range(150)) to '{file}' (format parquet)")
+    load = Load(DATAPOINT, HOUR, "v1", 150, 150, 0, 0, file, LATER)
+    with one_driver.warehouse(memory="1GB") as warehouse:
+        warehouse.prepare(DATAPOINT)
+        warehouse.replace(load)
+    assert one_driver.sql("select count(distinct val_string) from ayla_datapoint") == [(150,)]

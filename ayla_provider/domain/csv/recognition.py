@@ -45,6 +45,12 @@ MADE = {column.name for column in PROVENANCE} | {
 }
 """Columns of the tables that aren't in any file."""
 
+MOST_COLUMNS = 256
+"""How many columns a file may have. PostgreSQL's tables end at 1,600, dropped columns included."""
+
+MOST_NEW_COLUMNS = 64
+"""How many columns a file may have beside those of its layout."""
+
 ADVICE = (
     "The archive keeps the file unchanged. To load it: download it, run python -m ayla_provider inspect FILE, which "
     "drafts a declaration, declare its layout in the task's argument layouts, and clear the task."
@@ -68,11 +74,23 @@ def recognise(
     """
     if not shape.rows:
         raise ValueError(f"{file}: there are no rows to recognise a layout by")
+    if shape.columns > MOST_COLUMNS:
+        raise AylaLayoutError(
+            f"{event_type}, {file}: {shape.columns:,} columns, more than the {MOST_COLUMNS} that a file may have.",
+            ADVICE,
+        )
     known = [layout for layout in layouts if layout.event_type == event_type]
     placed = {layout.name: place(layout, shape) for layout in known}
     objections = {layout.name: objections_to(layout, shape, placed[layout.name]) for layout in known}
     fitting = _best([layout for layout in known if not objections[layout.name]], shape)
     if len(fitting) == 1:
+        more = shape.columns - len(fitting[0].columns)
+        if more > MOST_NEW_COLUMNS:
+            raise AylaLayoutError(
+                f"{event_type}, {file}: {more} new columns, more than the {MOST_NEW_COLUMNS} that "
+                "are loaded undeclared.",
+                ADVICE,
+            )
         return _recognised(fitting[0], shape, placed[fitting[0].name].places)
     if fitting:
         reason = f"its columns fit more than one layout: {' and '.join(layout.name for layout in fitting)}."

@@ -1,10 +1,10 @@
 // One archive: its totals, its heat map, and the hours of an open day.
 
-import { clock, count, counted, moment, month, size, span, weekday } from "./format.js";
+import { clock, count, counted, isAddressable, moment, month, size, span, weekday } from "./format.js";
 import { FEW, Heatmap } from "./heatmap.js";
 import { DAY } from "./hours.js";
 import { newestComplete } from "./model.js";
-import { PROBLEMS } from "./states.js";
+import { PROBLEMS, STATES } from "./states.js";
 import { dayFacts, days, hourFacts, pathOf, shades, totals } from "./views.js";
 
 const { createElement: h, memo, useCallback, useMemo } = globalThis.React;
@@ -19,7 +19,7 @@ const urlOf = (path) => new URL(path, document.baseURI).pathname;
  * @param {string} props.zone
  * @param {Set<string>} props.selected
  * @param {boolean} props.selecting
- * @param {object} props.act `show(facts, task)`, `open(task)`, `openDay(day)`, `select(cells, extend)`
+ * @param {object} props.act `show(facts, task)`, `open(task)`, `openDay(day)`, `select(cells, step)`, whose step is one of selection.js
  */
 export const Archive = memo(function Archive({ archive, several, look, zone, selected, selecting, act }) {
   const long = Boolean(look.range.days);
@@ -29,15 +29,15 @@ export const Archive = memo(function Archive({ archive, several, look, zone, sel
   return h(
     "section",
     { className: "ayla-archive", "aria-label": archive.label },
-    h(Title, { archive }),
+    h(Title, { archive, zone }),
     h(Totals, { cells: archive.rows.flatMap((row) => row.cells) }),
-    h(Grid, { ...grid, rows: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
+    h(Grid, { ...grid, rows: daily || archive.rows, range: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
     opened?.[0]?.cells.length > 0 &&
       h(
         "div",
         { className: "ayla-day" },
-        h("h3", null, `The hours of ${weekday(look.day, "UTC")} (UTC)`),
-        h(Grid, { ...grid, rows: opened, daily: false, label: `Hours of ${weekday(look.day, "UTC")}` }),
+        h("h3", null, `The hours of ${weekday(look.day, "UTC")} in UTC`),
+        h(Grid, { ...grid, rows: opened, range: archive.rows, daily: false, label: `Hours of ${weekday(look.day, "UTC")}` }),
       ),
   );
 });
@@ -45,8 +45,8 @@ export const Archive = memo(function Archive({ archive, several, look, zone, sel
 const ofDay = (rows, day) =>
   rows.map((row) => ({ ...row, cells: row.cells.filter(({ hour }) => hour >= day && hour < day + DAY) }));
 
-function Title({ archive }) {
-  const { label, dags, connections } = archive;
+function Title({ archive, zone }) {
+  const { label, dags, connections, paused, next } = archive;
   return h(
     "header",
     null,
@@ -57,20 +57,23 @@ function Title({ archive }) {
       "by ",
       dags.map((dag, index) => [
         index ? ", " : "",
-        h("a", { key: dag, href: urlOf(`dags/${encodeURIComponent(dag)}`) }, dag),
+        isAddressable(dag) ? h("a", { key: dag, href: urlOf(`dags/${encodeURIComponent(dag)}`) }, dag) : dag,
       ]),
       connections.length ? ` · connection ${connections.join(", ")}` : "",
     ),
+    paused.map((dag) => h("p", { key: dag, className: "ayla-bad" }, `${dag} is paused: it copies no hours, and runs no retries.`)),
+    next !== undefined && h("p", null, `${dags[0]} is catching up. The hour of its next run is ${moment(next, zone)}.`),
   );
 }
 
 function Totals({ cells }) {
   const sum = totals(cells);
-  const { landed = 0, empty = 0, waiting = 0 } = sum.states;
+  const { landed = 0, empty = 0, waiting = 0, planned = 0 } = sum.states;
   const figures = [
     [count(landed), "hours landed"],
     [count(empty), "empty"],
     [count(waiting), "waiting"],
+    ...(planned ? [[count(planned), STATES.planned.label]] : []),
     [count(sum.problems), sum.problems === 1 ? "problem" : "problems"],
     [count(sum.files), "files"],
     [size(sum.bytes), "in total"],
@@ -91,15 +94,15 @@ function Totals({ cells }) {
   );
 }
 
-function Grid({ archive, several, rows, daily, look, zone, selected, selecting, act, label }) {
+function Grid({ archive, several, rows, range, daily, look, zone, selected, selecting, act, label }) {
   const shown = useMemo(() => (look.problems ? problemsOf(rows) : rows), [rows, look.problems]);
   const columns = useMemo(
     () => shown[0]?.cells.map((cell, c, cells) => columnOf(cell, cells[c - 1], cells.length <= FEW, daily, zone)) ?? [],
     [shown, daily, zone],
   );
   const view = useMemo(
-    () => shown.map((row) => viewOf(row, archive, daily, look.by, zone)),
-    [shown, archive, daily, look.by, zone],
+    () => shown.map((row) => viewOf(row, archive, range, daily, look.by, zone)),
+    [shown, archive, range, daily, look.by, zone],
   );
 
   const whose = several ? [archive.label] : [];
@@ -112,23 +115,23 @@ function Grid({ archive, several, rows, daily, look, zone, selected, selecting, 
     (r, c) => {
       const cell = shown[r].cells[c];
       if (daily) act.openDay(cell.day);
-      else if (cell.task) act.open(pathOf(cell.task));
+      else if (cell.task && pathOf(cell.task)) act.open(pathOf(cell.task));
       else return false;
       return true;
     },
     [shown, daily, act],
   );
   const onSelect = useCallback(
-    ([r0, c0], [r1, c1], extend) => {
+    ([r0, c0], [r1, c1], step) => {
       const [top, bottom, left, right] = [Math.min(r0, r1), Math.max(r0, r1), Math.min(c0, c1), Math.max(c0, c1)];
       const cells = shown.slice(top, bottom + 1).flatMap((row) => row.cells.slice(left, right + 1));
-      act.select(daily ? cells.flatMap((day) => day.cells) : cells, extend);
+      act.select(daily ? cells.flatMap((day) => day.cells) : cells, step);
     },
     [shown, daily, act],
   );
   const marked = useMemo(() => (daily ? daysSelected(shown, selected) : selected), [daily, shown, selected]);
   if (!view.length || !columns.length) return h("p", { className: "ayla-quiet" }, "No problems in this range.");
-  return h(Heatmap, { label, columns, rows: view, selected: marked, selecting, onShow, onOpen, onSelect });
+  return h(Heatmap, { label, zone: daily ? "UTC" : zone, columns, rows: view, selected: marked, selecting, onShow, onOpen, onSelect });
 }
 
 /** Return the rows and columns with at least one problem. */
@@ -159,9 +162,11 @@ function columnOf(cell, before, few, daily, zone) {
 
 const gapsText = (gaps) => (gaps ? `, ${counted(gaps, "gap")}` : "");
 
-function viewOf(row, archive, daily, by, zone) {
-  const shade = shades(row.cells, by);
-  const newest = newestComplete(archive.rows.find(({ eventType }) => eventType === row.eventType).cells);
+/** `range` has all cells of the range, from which the filter and the open day leave some. */
+function viewOf(row, archive, range, daily, by, zone) {
+  const cellsIn = (rows) => rows.find(({ eventType }) => eventType === row.eventType).cells;
+  const shade = shades(cellsIn(range), by);
+  const newest = newestComplete(cellsIn(archive.rows));
   return {
     name: row.eventType,
     note: newest.hour === undefined ? "" : `newest ${moment(newest.hour, zone)}${gapsText(newest.gaps)}`,
@@ -171,8 +176,9 @@ function viewOf(row, archive, daily, by, zone) {
       sign: daily && cell.problems ? String(cell.problems) : undefined,
       shade: shade(cell),
       mark: Boolean(cell.failedSince),
+      foreign: Boolean(cell.by),
       label: [cell.eventType, ...(daily ? dayFacts(cell) : hourFacts(cell, zone))].join(", "),
-      href: !daily && cell.task ? urlOf(pathOf(cell.task)) : undefined,
+      href: !daily && cell.task && pathOf(cell.task) ? urlOf(pathOf(cell.task)) : undefined,
     })),
   };
 }

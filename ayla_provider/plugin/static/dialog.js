@@ -1,7 +1,9 @@
 // The dialog that confirms a retry of hours and shows the result of each.
 
+import { readDag } from "./api.js";
 import { counted, hourText } from "./format.js";
 import { backfill, clear, plan } from "./retry.js";
+import { placeText } from "./views.js";
 
 const { createElement: h, useEffect, useRef, useState } = globalThis.React;
 
@@ -21,6 +23,12 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
   useEffect(() => dialog.current.showModal(), []);
 
   const hours = runs.flatMap((run) => run.cells.map((cell) => ({ ...cell, runKey: run })));
+  const [paused, setPaused] = useState([]);
+  useEffect(() => {
+    const dags = [...new Set(runs.map(({ dag }) => dag))];
+    const read = dags.map((dag) => readDag(dag).catch(() => ({})));
+    Promise.all(read).then((found) => setPaused(found.filter(({ is_paused }) => is_paused).map(({ dag_id }) => dag_id)));
+  }, [runs]);
   const archives = [...new Set(hours.map(({ archive }) => archive))];
   const days = runs.filter((run) => run.hours > 1);
   const finished = answers.size === runs.length && runs.length > 0;
@@ -46,6 +54,8 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
         `This runs the copies of ${counted(hours.length, "hour")} in ${counted(runs.length, "run")} again, together with ` +
           "waits that didn't succeed and all downstream tasks. A copy transfers only files that the archive lacks.",
       ),
+    paused.length > 0 &&
+      h("p", { className: "ayla-bad" }, `Paused: ${paused.join(", ")}. Its tasks don't run before somebody unpauses it.`),
     days.length > 0 &&
       h("p", null, `${counted(days.length, "run")} of these cover more than one hour. All of their hours run again.`),
     archives.map((name) =>
@@ -78,13 +88,14 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
 function Hours({ archive, hours, zone, answers }) {
   const line = (cell) => {
     const answer = answers.get(cell.runKey);
+    const works = answer?.done && !answer.paused;
     return h(
       "li",
       { key: cell.key },
       h("b", null, cell.eventType),
       ` ${hourText(cell.hour, zone)}`,
-      answer &&
-        h("span", { className: answer.done ? "ayla-good" : "ayla-bad" }, answer.done ? "✓ " : "× ", answer.text),
+      h("small", null, placeText({ ...cell.again, tries: undefined })),
+      answer && h("span", { className: works ? "ayla-good" : "ayla-bad" }, `${works ? "✓" : "×"} ${answer.text}`),
     );
   };
   return h(

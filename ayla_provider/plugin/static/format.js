@@ -20,6 +20,9 @@ export function span(milliseconds) {
   return minutes < 100 ? `${minutes} min` : `${short.format(milliseconds / HOUR)} h`;
 }
 
+/** Return whether a URL can have an id as a part of its path. A browser resolves "." and "..", which Airflow allows. */
+export const isAddressable = (id) => !/^\.{1,2}$/.test(id);
+
 const formats = new Map();
 
 /** Return a time in a time zone, with the parts that `options` names. */

@@ -10,15 +10,16 @@ export const FEW = 16;
 /**
  * @param {object} props
  * @param {string} props.label what the grid is, for a screen reader
+ * @param {string} props.zone the time zone of the columns
  * @param {{key: number, group: string, text: string}[]} props.columns adjacent columns of a group share a heading
  * @param {{name: string, note: string, cells: object[]}[]} props.rows a cell is `{key, state, shade, mark, label, href}`
  * @param {Set<string>} props.selected keys
  * @param {boolean} props.selecting whether a click selects, rather than opens
  * @param {(row: number, column: number) => void} props.onShow
  * @param {(row: number, column: number, link: boolean) => boolean} props.onOpen returns whether it opened the cell
- * @param {(from: number[], to: number[]) => void} props.onSelect selects all cells between two corners
+ * @param {(from: number[], to: number[], step: string) => void} props.onSelect selects the cells between two corners
  */
-export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, selecting, onShow, onOpen, onSelect }) {
+export const Heatmap = memo(function Heatmap({ label, zone, columns, rows, selected, selecting, onShow, onOpen, onSelect }) {
   const [at, setAt] = useState([0, columns.length - 1]);
   const grid = useRef(null);
   const anchor = useRef(null);
@@ -34,9 +35,15 @@ export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, s
     grid.current.querySelector(`[data-at="${to}"]`)?.focus();
     return to;
   };
-  const select = (to, extend) => {
-    onSelect(extend && anchor.current ? anchor.current : to, to, extend);
+  // A range goes from its anchor, which stays, to the cell that the user moves to or clicks.
+  const toggle = (to) => {
     anchor.current = to;
+    onSelect(to, to, "toggle");
+  };
+  const extend = (from, to) => {
+    const step = anchor.current ? "extend" : "begin";
+    anchor.current ??= from;
+    onSelect(anchor.current, to, step);
   };
   const onKeyDown = (event) => {
     const here = placeOf(event);
@@ -52,8 +59,9 @@ export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, s
     };
     if (event.key in moves) {
       const to = go(...moves[event.key]);
-      if (event.shiftKey) select(to, true);
-    } else if (event.key === " ") select(here, event.shiftKey);
+      if (event.shiftKey) extend(here, to);
+      else anchor.current = null;
+    } else if (event.key === " ") event.shiftKey ? extend(here, here) : toggle(here);
     else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
       if (!onOpen(r, c)) return;
     } else return;
@@ -63,7 +71,8 @@ export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, s
     const here = placeOf(event);
     // With Ctrl or Cmd, the browser opens the link in a new tab.
     if (!here || event.ctrlKey || event.metaKey) return;
-    if (selecting || event.shiftKey) select(here, event.shiftKey);
+    if (event.shiftKey) extend(here, here);
+    else if (selecting) toggle(here);
     else if (!onOpen(...here)) return;
     event.preventDefault();
   };
@@ -81,7 +90,7 @@ export const Heatmap = memo(function Heatmap({ label, columns, rows, selected, s
     h(
       "table",
       { ref: grid, className: density, role: "grid", "aria-label": label, "aria-multiselectable": true, ...events },
-      h(Heads, { columns }),
+      h(Heads, { columns, zone }),
       h(
         "tbody",
         null,
@@ -113,6 +122,7 @@ function Cell({ cell, at, tab, selected, edge }) {
     `ayla-${cell.state}`,
     cell.shade && `ayla-shade-${cell.shade}`,
     cell.mark && "ayla-marked",
+    cell.foreign && "ayla-foreign",
   ];
   return h(
     "td",
@@ -131,7 +141,10 @@ function Cell({ cell, at, tab, selected, edge }) {
   );
 }
 
-const Heads = memo(function Heads({ columns }) {
+// A heading without a text would be an empty one for a screen reader.
+const headOf = (text) => (text ? "th" : "td");
+
+const Heads = memo(function Heads({ columns, zone }) {
   const groups = [];
   for (const { group } of columns) {
     if (groups.at(-1)?.group === group) groups.at(-1).span += 1;
@@ -143,21 +156,18 @@ const Heads = memo(function Heads({ columns }) {
     h(
       "tr",
       { className: "ayla-groups" },
-      h("th", null),
-      groups.map(({ group, span }, index) =>
-        h(
-          "th",
-          { key: index, colSpan: span, scope: "colgroup" },
-          h("span", null, span > 2 || columns.length <= FEW ? group : ""),
-        ),
-      ),
+      h("td", null),
+      groups.map(({ group, span }, index) => {
+        const text = span > 2 || columns.length <= FEW ? group : "";
+        return h(headOf(text), { key: index, colSpan: span, scope: text && "colgroup" }, h("span", null, text));
+      }),
     ),
     h(
       "tr",
       null,
-      h("th", null),
+      h("th", { scope: "col" }, zone),
       columns.map(({ key, text, edge }) =>
-        h("th", { key, scope: "col", className: edge ? "ayla-edge" : undefined }, h("span", null, text)),
+        h(headOf(text), { key, scope: text && "col", className: edge ? "ayla-edge" : undefined }, h("span", null, text)),
       ),
     ),
   );

@@ -16,10 +16,22 @@ export function startOf({ hours, days }, now) {
   return hours ? Math.floor(now / HOUR) * HOUR - (hours - 1) * HOUR : Math.floor(now / DAY) * DAY - (days - 1) * DAY;
 }
 
-/** Return the hours of a run: those of its data interval or of its partition. A partition without a zone is in UTC. */
-export function hoursOfRun(run) {
+/** Return the hours of a range that an interval covers. The interval may have any length: it comes from outside. */
+export function hoursWithin(interval, { from, now }) {
+  return interval ? hoursIn(Math.max(interval.start, from), Math.min(interval.end, now)) : [];
+}
+
+/** Return the interval of a run: its data interval or its partition. A partition without a zone is in UTC. */
+export function intervalOfRun(run) {
   const { data_interval_start: start, data_interval_end: end, partition_key: key } = run ?? {};
-  if (start && start !== end) return hoursIn(Date.parse(start), Date.parse(end));
-  const partition = Date.parse(/(Z|[+-]\d\d:?\d\d)$/.test(key) ? key : `${key}Z`);
-  return Number.isNaN(partition) ? [] : hoursIn(partition, partition + HOUR);
+  if (start && start !== end) return intervalOf(start, end);
+  const partition = /(Z|[+-]\d\d:?\d\d)$/.test(key) ? key : `${key}Z`;
+  return intervalOf(partition);
+}
+
+/** Return the interval between two texts, or of one hour, and undefined if a text isn't a time. */
+export function intervalOf(startText, endText) {
+  const start = Date.parse(startText);
+  const end = endText ? Date.parse(endText) : start + HOUR;
+  return Number.isNaN(start) || Number.isNaN(end) ? undefined : { start, end };
 }

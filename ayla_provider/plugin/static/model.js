@@ -1,40 +1,42 @@
 // Turns the answers of Airflow's API into what the page shows. Pure: no requests, no document, no clock.
 
-import { EMPTY, EXPIRED, LANDED } from "./constants.js";
-import { HOUR, hoursIn, hoursOfRun } from "./hours.js";
-import { destinationOf, names } from "./names.js";
+import { EMPTY, EXPIRED, LANDED, PATIENCE } from "./constants.js";
+import { HOUR, hoursIn, hoursWithin, intervalOfRun } from "./hours.js";
+import { names } from "./names.js";
+import { archiveOf } from "./proofs.js";
 import { DONE, isUnderWay, stateOf } from "./states.js";
 
 /**
  * Return the archives, each with a row for each event type and a cell for each hour.
  *
- * @param {{assets: object[], events: object[], copies: object[], waits: object[], runs: object[]}} read
+ * @param {{assets: object[], events: object[], copies: object[], waits: object[], runs: object[], dags?: object[]}} read
  *   lists as the API returns them; `copies` and `waits` are task instances. A copy that isn't in the list either
  *   succeeded and has an event, or doesn't exist
  * @param {{from: number, now: number}} range milliseconds
  */
-export function archives(read, { from, now }) {
+export function archives(read, range) {
   const known = names(read);
-  const hours = hoursIn(from, now);
+  const hours = hoursIn(range.from, range.now);
+  const window = new Set(hours);
   const groups = new Map();
   const row = (task, eventType) => rowOf(groups, known, task, eventType);
 
-  for (const event of read.events) {
-    const hour = Date.parse(event.extra?.hour);
-    const destination = known.destinations.get(event.asset_id);
-    if (!destination || Number.isNaN(hour)) continue;
+  for (const event of known.proofs) {
+    const { hour, destination } = event;
     const task = { dag_id: event.source_dag_id, task_id: event.source_task_id, destination };
-    take(row(task, event.extra.event_type).events, hour, event);
+    const { events } = row(task, event.eventType);
+    if (window.has(hour)) take(events, hour, event);
   }
-  for (const attempt of attempts(read, known)) {
+  for (const attempt of attempts(read, known, range)) {
     const into = row(attempt.copy, attempt.eventType).attempts;
     for (const hour of attempt.hours) {
       if (!into.has(hour)) into.set(hour, []);
       into.get(hour).push(attempt);
     }
   }
+  const plans = plansOf(read, known, range.now);
   return [...groups.values()]
-    .map((group) => finished(group, hours, now, known))
+    .map((group) => finished(group, hours, range.now, known, plans))
     .filter((group) => group.rows.length)
     .sort(byDag);
 }
@@ -62,21 +64,24 @@ function take(events, hour, event) {
   if (!present || newer > 0) events.set(hour, event);
 }
 
-/** Yield the copies, the newest first, each with its wait and its hours. */
-function* attempts(read, known) {
+/** Yield the copies, the newest first, each with its run, its wait, its hours in the range and the number of all. */
+function* attempts(read, known, range) {
   const runs = new Map(read.runs.map((run) => [`${run.dag_id}\n${run.dag_run_id}`, run]));
   const waits = new Map();
   for (const wait of read.waits) waits.set(`${wait.dag_id}\n${wait.dag_run_id}\n${known.of(wait).eventType}`, wait);
 
   const found = [];
   for (const copy of read.copies) {
-    const run = `${copy.dag_id}\n${copy.dag_run_id}`;
+    const key = `${copy.dag_id}\n${copy.dag_run_id}`;
+    const run = runs.get(key);
     const { eventType } = known.of(copy);
-    const hours = known.hoursOf(copy) ?? hoursOfRun(runs.get(run));
+    const interval = known.intervalOf(copy) ?? intervalOfRun(run);
+    const hours = hoursWithin(interval, range);
     // A task that is mapped over an empty list has no hour.
     if (copy.state === "removed" || !eventType || !hours.length) continue;
     const at = Date.parse(copy.start_date ?? copy.run_after) || 0;
-    found.push({ copy, wait: waits.get(`${run}\n${eventType}`), eventType, hours, at });
+    const length = Math.ceil((interval.end - interval.start) / HOUR);
+    found.push({ copy, run, wait: waits.get(`${key}\n${eventType}`), eventType, hours, length, at });
   }
   yield* found.sort((left, right) => right.at - left.at);
 }
@@ -87,13 +92,9 @@ function* attempts(read, known) {
  *
  * @returns {{dag: string, task: string, from: string, to: string}[]} the first and the last run_after of each task
  */
-export function unproven(read) {
+export function unproven(read, range) {
   const known = names(read);
-  const proven = new Set(
-    read.events.map(({ asset_id, extra }) =>
-      [known.destinations.get(asset_id), extra?.event_type, Date.parse(extra?.hour)].join("\n"),
-    ),
-  );
+  const proven = new Set(known.proofs.map(({ destination, eventType, hour }) => [destination, eventType, hour].join("\n")));
   const listed = new Set(
     read.copies.map(({ dag_id, dag_run_id, task_id }) => [dag_id, dag_run_id, task_id].join("\n")),
   );
@@ -101,7 +102,8 @@ export function unproven(read) {
   for (const run of read.runs) {
     for (const task of known.copiesOf(run.dag_id)) {
       const { destination, eventType } = known.of({ dag_id: run.dag_id, task_id: task });
-      const isProven = hoursOfRun(run).every((hour) => proven.has([destination, eventType, hour].join("\n")));
+      const hours = hoursWithin(intervalOfRun(run), range);
+      const isProven = hours.every((hour) => proven.has([destination, eventType, hour].join("\n")));
       if (isProven || listed.has([run.dag_id, run.dag_run_id, task].join("\n"))) continue;
       const key = `${run.dag_id}\n${task}`;
       const span = found.get(key) ?? { dag: run.dag_id, task, from: run.run_after, to: run.run_after };
@@ -113,43 +115,84 @@ export function unproven(read) {
   return [...found.values()];
 }
 
-function finished(group, hours, now, known) {
-  const window = new Set(hours);
-  const exports = known.dags.filter((dag) => group.dags.has(dag));
+/**
+ * Return what the scheduler does next with each DAG: whether the DAG is paused; the start of the next run's interval,
+ * as long as the scheduler creates runs; and whether the DAG's tasks work.
+ */
+function plansOf({ dags = [], copies, waits }, { proofs }, now) {
+  const newest = new Map();
+  const note = (dag, text) => newest.set(dag, Math.max(newest.get(dag) ?? 0, Date.parse(text) || 0));
+  for (const event of proofs) note(event.source_dag_id, event.timestamp);
+  for (const task of [...copies, ...waits]) note(task.dag_id, task.start_date);
+  const plan = (dag) => {
+    const { dag_id, is_paused, next_dagrun_data_interval_start: start, next_dagrun_data_interval_end: end } = dag;
+    const active = !is_paused && now - (newest.get(dag_id) ?? 0) < PATIENCE;
+    const next = active ? Date.parse(start) : NaN;
+    return { paused: Boolean(is_paused), active, next, isLate: now - Date.parse(end) >= PATIENCE };
+  };
+  return new Map(dags.map((dag) => [dag.dag_id, plan(dag)]));
+}
+
+/** Return the number of cells that each DAG of an archive has worked on. */
+function countHours({ rows }) {
+  const counts = new Map();
+  const count = (dag) => counts.set(dag, (counts.get(dag) ?? 0) + 1);
+  for (const { events, attempts } of rows.values()) {
+    for (const event of events.values()) count(event.source_dag_id);
+    for (const list of attempts.values()) for (const { copy } of list) count(copy.dag_id);
+  }
+  return counts;
+}
+
+function finished(group, hours, now, known, plans) {
+  const counts = countHours(group);
+  const most = (left, right) => (counts.get(right) ?? 0) - (counts.get(left) ?? 0) || left.localeCompare(right);
+  // The first DAG is the archive's main one: a backfill of hours that never ran names it.
+  const exports = known.dags.filter((dag) => group.dags.has(dag)).sort(most);
   const dags = [...exports, ...[...group.dags].filter((dag) => !exports.includes(dag)).sort()];
+  const main = dags[0];
+  const plan = plans.get(main) ?? {};
+  const isCatchingUp = plan.next <= now && plan.isLate;
+  const paused = dags.filter((dag) => plans.get(dag)?.paused);
   const label = group.destination ?? `${dags.join(", ")}: nothing copied so far`;
   const rows = [...group.rows.values()]
-    .filter(({ events, attempts }) => [...events.keys(), ...attempts.keys()].some((hour) => window.has(hour)))
+    .filter(({ events, attempts }) => events.size || attempts.size || isCatchingUp)
     .sort((left, right) => left.eventType.localeCompare(right.eventType))
     .map(({ eventType, events, attempts }) => {
-      const first = Math.min(...events.keys(), ...attempts.keys());
-      const cells = hours.map((hour) =>
-        cellOf(eventType, hour, events.get(hour), attempts.get(hour) ?? [], now, first),
-      );
+      // The first hour of the range that anything covers.
+      const first = hours.find((hour) => events.has(hour) || attempts.has(hour));
+      const when = { now, first, ...plan };
+      const cells = hours.map((hour) => cellOf(eventType, hour, events.get(hour), attempts.get(hour) ?? [], when, main));
       const keyOf = ({ hour }) => `${group.id}\n${eventType}\n${hour}`;
       return { eventType, cells: cells.map((cell) => ({ ...cell, archive: label, key: keyOf(cell) })) };
     });
-  return { ...group, label, dags, exports, connections: [...group.connections].sort(), rows, hours };
+  const connections = [...group.connections].sort();
+  const next = isCatchingUp ? plan.next : undefined;
+  return { ...group, label, dags, exports, paused, next, connections, rows, hours };
 }
 
-function cellOf(eventType, hour, event, attempts, now, first) {
-  const cell = { eventType, hour, ...stateOf(attempts, hour, now, first) };
-  // Retry the attempt that covers this hour alone, rather than one that covers a whole day.
-  const size = ({ copy, hours }) => hours.length + (copy.map_index >= 0 ? 0.5 : 0);
-  const [own] = [...attempts].sort((left, right) => size(left) - size(right));
-  if (own) cell.again = { ...placeOf(own.copy), wait: own.wait?.task_id, hours: own.hours.length };
+function cellOf(eventType, hour, event, attempts, when, main) {
+  const cell = { eventType, hour, ...stateOf(attempts, hour, when) };
+  // Retry the attempt that covers this hour alone, rather than one that covers a whole day, and that of the main DAG.
+  const size = ({ copy, length }) => length + (copy.map_index >= 0 ? 0.5 : 0);
+  const isOther = ({ copy }) => Number(copy.dag_id !== main);
+  const [own] = [...attempts].sort((left, right) => size(left) - size(right) || isOther(left) - isOther(right));
+  if (own) cell.again = { ...placeOf(own.copy), wait: own.wait?.task_id, hours: own.length };
   cell.underWay = attempts.some(({ copy }) => isUnderWay(copy));
   if (cell.attempt) {
     const { copy, wait } = cell.attempt;
     cell.task = placeOf(wait && wait.state !== "success" && copy.state !== "failed" ? wait : copy);
   }
   delete cell.attempt;
-  return event ? landed(cell, event, attempts) : cell;
+  const whole = event ? landed(cell, event, attempts) : cell;
+  const proof = event ? event.source_dag_id : cell.task?.dag;
+  // Which DAG says so, if it isn't the archive's main one. Without a DAG, somebody created the event by the API.
+  return DONE.has(whole.state) && proof !== main ? { ...whole, by: proof ?? "a request to Airflow's API" } : whole;
 }
 
 function landed(cell, event, attempts) {
   const { extra } = event;
-  const files = Number(extra.files) || 0;
+  const { files } = extra;
   const end = cell.hour + HOUR;
   const failed = attempts.find(
     ({ copy }) => /failed/.test(copy.state) && Date.parse(copy.end_date) > Date.parse(event.timestamp),
@@ -161,18 +204,19 @@ function landed(cell, event, attempts) {
     mapIndex: event.source_map_index,
   };
   const same = attempts.find(({ copy }) => isSame(placeOf(copy), writer));
+  const hasTask = writer.dag && writer.run && writer.task;
   return {
     ...cell,
-    again: cell.again ?? { ...writer, hours: 1 },
+    again: cell.again ?? (hasTask ? { ...writer, hours: 1 } : undefined),
     state: files ? LANDED : EMPTY,
     expired: extra.state === EXPIRED,
     files,
-    bytes: Number(extra.bytes) || 0,
-    rows: Number.isFinite(extra.lines) ? extra.lines : undefined,
-    lag: extra.newest ? Math.max(0, Date.parse(extra.newest) - end) : undefined,
+    bytes: extra.bytes,
+    rows: extra.lines,
+    lag: extra.newest === undefined ? undefined : Math.max(0, extra.newest - end),
     revision: extra.revision,
     failedSince: Boolean(failed),
-    task: failed ? placeOf(failed.copy) : { ...writer, tries: same?.copy.try_number },
+    task: failed ? placeOf(failed.copy) : hasTask ? { ...writer, tries: same?.copy.try_number } : undefined,
   };
 }
 
@@ -187,8 +231,8 @@ export function silent({ assets }, found) {
   const shown = new Set(found.map(({ destination }) => destination));
   const last = new Map();
   for (const { uri, last_asset_event: event } of assets) {
-    const [destination, at] = [destinationOf(uri), Date.parse(event?.timestamp)];
-    if (!shown.has(destination) && at > (last.get(destination) ?? 0)) last.set(destination, at);
+    const [destination, at] = [archiveOf(uri)?.destination, Date.parse(event?.timestamp)];
+    if (destination && !shown.has(destination) && at > (last.get(destination) ?? 0)) last.set(destination, at);
   }
   return [...last].map(([destination, at]) => ({ destination, at }));
 }

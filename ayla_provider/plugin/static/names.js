@@ -1,7 +1,8 @@
 // The event type, destination and connection of each task. What one instance of a task says is true of all of them.
 
 import { EVENT_TYPE_BY_FOLDED_NAME, EVENT_TYPE_SEPARATOR, EVENT_TYPES } from "./constants.js";
-import { HOUR, hoursIn } from "./hours.js";
+import { intervalOf } from "./hours.js";
+import { sortEvents } from "./proofs.js";
 
 const SEPARATOR = new RegExp(EVENT_TYPE_SEPARATOR, "g");
 const SEPARATORS = new RegExp(`${EVENT_TYPE_SEPARATOR}+`, "g");
@@ -14,19 +15,13 @@ export function eventTypeOf(name) {
   return words.replace(/^_|_$/g, "").toLowerCase();
 }
 
-/** Return the destination of an asset that is an event type of an archive, and undefined for any other asset. */
-export function destinationOf(uri) {
-  const [, destination] = /^(.+)\/event_type=[^/]+$/.exec(uri) ?? [];
-  return destination?.endsWith("/_layouts") ? undefined : destination;
-}
-
 // A template that Airflow hasn't rendered yet says nothing.
 const plain = (text) => (typeof text === "string" && text && !text.includes("{{") ? text : undefined);
 const keyOf = ({ dag_id, task_id }) => `${dag_id}\n${task_id}`;
 
 /** Return what task instances and asset events, as the API returns them, say about tasks. */
 export function names({ assets, events, copies, waits }) {
-  const destinations = new Map(assets.map(({ id, uri }) => [id, destinationOf(uri)]));
+  const { proofs, odd } = sortEvents({ assets, events });
   const tasks = new Map();
   const task = (instance) => {
     const key = keyOf(instance);
@@ -43,12 +38,12 @@ export function names({ assets, events, copies, waits }) {
     known.connection ??= plain(fields.ayla_conn_id);
     known.mapped ||= instance.map_index >= 0;
   }
-  for (const event of events) {
-    if (!event.source_task_id || !destinations.get(event.asset_id)) continue;
+  for (const event of proofs) {
+    if (!event.source_task_id) continue;
     const writer = task({ dag_id: event.source_dag_id, task_id: event.source_task_id });
-    writer.types.add(event.extra?.event_type);
+    writer.types.add(event.eventType);
     // Airflow normalizes the URL of an asset. The task may spell it differently.
-    writer.destination = destinations.get(event.asset_id);
+    writer.destination = event.destination;
     writer.mapped ||= event.source_map_index >= 0;
     copying.add(writer);
   }
@@ -64,7 +59,9 @@ export function names({ assets, events, copies, waits }) {
   const copiesOf = (dag) =>
     [...copying].filter((copy) => copy.dag === dag && !copy.mapped && copy.types.size === 1).map(({ id }) => id);
   return {
-    destinations,
+    /** The asset events that fit their asset, and the others: see proofs.js. */
+    proofs,
+    odd,
     /** The DAGs with tasks that copy one event type per run. */
     dags: [...new Set([...copying].map(({ dag }) => dag))].filter((dag) => copiesOf(dag).length).sort(),
     of(instance) {
@@ -73,7 +70,8 @@ export function names({ assets, events, copies, waits }) {
       const onlyType = types.size === 1 ? [...types][0] : undefined;
       return { eventType: name ? eventTypeOf(name) : onlyType, destination, connection };
     },
-    hoursOf: ({ rendered_fields: fields = {} }) => hoursBetweenTexts(plain(fields.start), plain(fields.end)),
+    /** The interval that an instance itself names. */
+    intervalOf: ({ rendered_fields: fields }) => intervalOf(plain(fields?.start), plain(fields?.end)),
     /** The tasks of a DAG that copy one event type per run. */
     copiesOf,
   };
@@ -84,10 +82,4 @@ function addTypeFromTaskId(task, types) {
   const contained = types.filter((type) => task.id.includes(type));
   const [longest] = contained.sort((left, right) => right.length - left.length);
   if (longest) task.types.add(longest);
-}
-
-function hoursBetweenTexts(start, end) {
-  const first = Date.parse(start);
-  const last = end ? Date.parse(end) : first + HOUR;
-  return Number.isNaN(first) || Number.isNaN(last) ? undefined : hoursIn(first, last);
 }

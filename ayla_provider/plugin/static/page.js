@@ -1,13 +1,15 @@
 // The page "Ayla export": connects the user's choices, the data and the parts that show them.
 
 import { Archive } from "./archive.js";
-import { Bar, Details, Legend, Silent, Welcome } from "./parts.js";
+import { Bar, Boundary, Details, Legend, Odd, Silent, Welcome } from "./parts.js";
 import { RetryDialog } from "./dialog.js";
 import { archives, silent } from "./model.js";
+import { sortEvents } from "./proofs.js";
+import { NOTHING_SELECTED, selectionAfter } from "./selection.js";
 import { PROBLEMS } from "./states.js";
-import { useKept, useLook, useReading, useZone } from "./state.js";
+import { useKept, useKeptFocus, useLook, useReading, useZone } from "./state.js";
 
-const { createElement: h, useCallback, useMemo, useState } = globalThis.React;
+const { createElement: h, useCallback, useMemo, useRef, useState } = globalThis.React;
 const { useNavigate } = globalThis.ReactRouterDOM;
 
 const style = document.createElement("link");
@@ -15,31 +17,28 @@ style.rel = "stylesheet";
 style.href = new URL("style.css", import.meta.url).href;
 document.head.append(style);
 
-const NONE = new Set();
-
 function Page() {
   const [look, change] = useLook();
   const zone = useZone();
   const reading = useReading(look);
   const [shown, setShown] = useState();
-  const [selected, setSelected] = useKept("selected", NONE);
+  const [{ keys: selected }, setSelected] = useKept("selected", NOTHING_SELECTED);
   const [selecting, setSelecting] = useKept("selecting", false);
   const [asking, setAsking] = useState(false);
   const navigate = useNavigate();
+  const page = useRef(null);
+  useKeptFocus(page);
 
   const found = useMemo(() => reading.data && archives(reading.data, reading.data.range), [reading.data]);
   const quiet = useMemo(() => (found ? silent(reading.data, found) : []), [found]);
+  const odd = useMemo(() => (reading.data ? sortEvents(reading.data).odd : []), [reading.data]);
   const cells = useMemo(() => (found ?? []).flatMap(({ rows }) => rows.flatMap((row) => row.cells)), [found]);
   const chosen = useMemo(() => cells.filter(({ key }) => selected.has(key)), [cells, selected]);
 
-  const select = useCallback((these, extend) => {
+  const select = useCallback((these, step) => {
     setSelecting(true);
-    setSelected((present) => {
-      const whole = these.every(({ key }) => present.has(key));
-      const next = new Set(present);
-      for (const { key } of these) whole && !extend ? next.delete(key) : next.add(key);
-      return next;
-    });
+    const keys = these.map(({ key }) => key);
+    setSelected((present) => selectionAfter(present, keys, step));
   }, []);
   const act = useMemo(
     () => ({
@@ -52,7 +51,7 @@ function Page() {
   );
   const stop = () => {
     setSelecting(false);
-    setSelected(NONE);
+    setSelected(NOTHING_SELECTED);
   };
   const close = (again) => {
     setAsking(false);
@@ -60,11 +59,17 @@ function Page() {
     stop();
     reading.refresh();
   };
+  // The dialog closes itself.
+  const onKeyDown = (event) => {
+    if (event.key !== "Escape" || asking) return;
+    if (selecting) stop();
+    else if (look.day) change({ day: null });
+  };
   const dagOf = (cell) => found.find(({ id }) => cell.key.startsWith(`${id}\n`))?.exports[0];
 
   return h(
     "div",
-    { className: "ayla-page" },
+    { className: "ayla-page", ref: page, onKeyDown },
     h(Bar, {
       look,
       change,
@@ -76,12 +81,13 @@ function Page() {
       onProblems: () =>
         select(
           cells.filter(({ state, failedSince }) => PROBLEMS.has(state) || failedSince),
-          true,
+          "begin",
         ),
       onRetry: () => setAsking(true),
     }),
     reading.data?.blind &&
       h("p", null, "Files, bytes, rows and lag aren't shown, because your user doesn't have permission to read Airflow's assets."),
+    odd.length > 0 && h(Odd, { events: odd }),
     quiet.map((archive) => h(Silent, { key: archive.destination, ...archive, zone })),
     found?.length === 0 && !quiet.length && h(Welcome),
     found?.map((archive) =>
@@ -93,4 +99,4 @@ function Page() {
   );
 }
 
-globalThis["Ayla export"] = Page;
+globalThis["Ayla export"] = () => h(Boundary, null, h(Page));

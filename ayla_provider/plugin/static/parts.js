@@ -1,12 +1,12 @@
 // The parts around the heat maps: the toolbar, the legend, the details, and the first steps.
 
 import { LANDED } from "./constants.js";
-import { inZone, moment } from "./format.js";
+import { counted, inZone, moment } from "./format.js";
 import { RANGES } from "./state.js";
 import { STATES } from "./states.js";
 import { MEASURES, pathOf } from "./views.js";
 
-const { createElement: h, memo } = globalThis.React;
+const { Component, createElement: h, memo } = globalThis.React;
 
 const urlOf = (path) => new URL(path, document.baseURI).pathname;
 
@@ -74,10 +74,12 @@ function Reading({ data, error, progress, refresh, zone }) {
   );
 }
 
+const READABLE = { "task instances": "taskInstances", "DAG runs": "dagRuns", assets: "assets" };
+
 function explain(error) {
   if (error.status === 401) return "Your Airflow session has ended. Reload the page to sign in.";
   if (error.status === 403) {
-    const what = error.path.includes("taskInstances") ? "task instances" : "DAG runs";
+    const [what] = Object.entries(READABLE).find(([, part]) => error.path.includes(part)) ?? ["DAGs"];
     return `Your Airflow user doesn't have permission to read ${what}.`;
   }
   return error.status ? error.message : "Airflow can't be reached.";
@@ -101,6 +103,12 @@ export const Legend = memo(function Legend({ by }) {
       null,
       h("span", { className: "ayla-cell ayla-landed ayla-shade-3 ayla-marked", "aria-hidden": true }),
       `${LANDED}, but a later run failed`,
+    ),
+    h(
+      "li",
+      { title: "for example by the reconcile DAG" },
+      h("span", { className: "ayla-cell ayla-landed ayla-shade-3 ayla-foreign", "aria-hidden": true }),
+      "copied by another DAG",
     ),
     h(
       "li",
@@ -130,6 +138,30 @@ export function Details({ shown, onOpen }) {
     facts.map((fact, index) => h("span", { key: index }, fact)),
     path && h("a", { href: urlOf(path), onClick: open }, "Task and log"),
   );
+}
+
+/** Asset events that the page doesn't use. */
+export function Odd({ events }) {
+  const { uri, source_dag_id: dag, source_run_id: run } = events.at(-1);
+  const source = dag ? `${dag} › ${run}` : "a request to Airflow's API";
+  return h(
+    "p",
+    null,
+    `${counted(events.length, "asset event")} left out, because the event type or the hour doesn't fit the asset. The newest one is of ${uri}, from ${source}.`,
+  );
+}
+
+/** Shows what went wrong in the parts inside it, in place of these parts. */
+export class Boundary extends Component {
+  static getDerivedStateFromError(error) {
+    return { error };
+  }
+
+  render() {
+    const { error } = this.state ?? {};
+    if (!error) return this.props.children;
+    return h("p", { role: "alert", className: "ayla-bad" }, `The page can't show what it read: ${error.message}`);
+  }
 }
 
 /** An archive without any run in the range, perhaps because its DAG is paused or copies to another destination. */

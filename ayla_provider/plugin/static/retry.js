@@ -1,6 +1,6 @@
 // Runs hours again by clearing their tasks, with the user's permissions.
 
-import { ask } from "./api.js";
+import { ask, dagPath, readDag } from "./api.js";
 import { counted } from "./format.js";
 import { HOUR } from "./hours.js";
 
@@ -56,18 +56,21 @@ export function backfill({ dag, from, to }) {
 }
 
 /** Clear the tasks of a run and their downstream tasks, and return the result with a text for the user. */
-export async function clear({ dag, run, tasks }) {
+export async function clear({ dag, run, tasks: ids }) {
   const body = {
     dry_run: false,
     dag_run_id: run,
-    task_ids: [...tasks.values()],
+    task_ids: [...ids.values()],
     only_failed: false,
     include_downstream: true,
     reset_dag_runs: true,
   };
   try {
-    const { task_instances } = await ask(`dags/${encodeURIComponent(dag)}/clearTaskInstances`, { body });
-    return { done: true, text: `${counted(task_instances.length, "task")} will run` };
+    const { task_instances } = await ask(`${dagPath(dag)}/clearTaskInstances`, { body });
+    const { is_paused: paused } = await readDag(dag);
+    const tasks = counted(task_instances.length, "task");
+    if (paused) return { done: true, paused, text: `${tasks} cleared, but ${dag} is paused. Unpause it, or nothing runs.` };
+    return { done: true, text: `${tasks} will run` };
   } catch (error) {
     if (error.status === 403) return { done: false, text: "Your user has permission to view this DAG, but not to clear its tasks." };
     return { done: false, text: error.message };

@@ -3,7 +3,7 @@
 import { read, readDay, unique } from "./api.js";
 import { MINUTE, startOf } from "./hours.js";
 
-const { useCallback, useEffect, useMemo, useRef, useState } = globalThis.React;
+const { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } = globalThis.React;
 const { useSearchParams } = globalThis.ReactRouterDOM;
 
 export const RANGES = {
@@ -11,6 +11,9 @@ export const RANGES = {
   "14d": { label: "14 days", days: 14 },
   "90d": { label: "90 days", days: 90 },
 };
+
+/** Within this time after the page went, a page that is mounted continues it. In milliseconds. */
+const SOON = 2000;
 
 /** State that outlives the component. Airflow mounts it again when its URL first changes and when the user returns. */
 const memory = new Map();
@@ -30,13 +33,32 @@ export function useKept(name, initial) {
   return [value, keep];
 }
 
+/**
+ * Keep the focus when Airflow mounts the page again, which it does when its URL first changes. Otherwise the focus goes to
+ * the start of the document.
+ *
+ * @param {object} page a reference to the page's element
+ */
+export function useKeptFocus(page) {
+  useLayoutEffect(() => {
+    const element = page.current;
+    const candidates = () => [...element.querySelectorAll("button, input, select, [data-at]")];
+    const { index = -1, at = 0 } = memory.get("focus") ?? {};
+    if (document.activeElement === document.body && Date.now() - at < SOON) candidates()[index]?.focus();
+    // React calls this before it removes the element.
+    return () => memory.set("focus", { index: candidates().indexOf(document.activeElement), at: Date.now() });
+  }, []);
+}
+
 /** Return the user's choices and a function that changes them. They are in the URL, so that a link shares them. */
 export function useLook() {
   const [params, setParams] = useSearchParams();
   const text = params.toString();
   const look = useMemo(() => {
-    const [name, day] = [params.get("range"), Date.parse(params.get("day"))];
-    const chosen = name in RANGES ? name : "48h";
+    const name = params.get("range");
+    const chosen = Object.hasOwn(RANGES, name) ? name : "48h";
+    const dayText = params.get("day");
+    const day = /^\d{4}-\d\d-\d\d$/.test(dayText) ? Date.parse(dayText) : NaN;
     const by = ["files", "bytes", "rows", "lag"].find((measure) => measure === params.get("by")) ?? "bytes";
     return {
       name: chosen,
@@ -55,6 +77,7 @@ export function useLook() {
           if (name) next.delete("day");
           if (by) next.set("by", by);
           if (problems !== undefined) problems ? next.set("problems", "1") : next.delete("problems");
+          if (day === null) next.delete("day");
           if (day) next.set("day", new Date(day).toISOString().slice(0, 10));
           return next;
         },
@@ -106,18 +129,24 @@ export function useReading({ name, range, day }) {
     const asked = { from: startOf(range, now), now, whole: Boolean(range.hours), name };
     const before = latest.current?.range.name === name ? latest.current : undefined;
     const total = { done: 0, of: 0 };
+    // The lists of a request that failed or was replaced may go on for a while. They no longer count.
+    const isCurrent = () => abort.current === controller && !controller.signal.aborted;
     const tick = (done, of) => {
+      if (!isCurrent()) return;
       total.done += done;
       total.of += of;
       setProgress({ ...total });
     };
     tick(0, 0);
     try {
-      latest.current = { ...(await read(asked, { before, tick, signal: controller.signal })), range: asked };
+      const found = await read(asked, { before, tick, signal: controller.signal });
+      if (!isCurrent()) return;
+      latest.current = { ...found, range: asked };
       setData(latest.current);
       setError(undefined);
     } catch (failure) {
-      if (controller.signal.aborted) return;
+      if (!isCurrent()) return;
+      controller.abort();
       setError(failure);
     }
     setProgress(undefined);

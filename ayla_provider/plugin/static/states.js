@@ -25,6 +25,7 @@ export const STATES = {
     label: "stuck",
     description: `no files ${stuckAfter} after the end of the hour, or the wait timed out`,
   },
+  planned: { sign: "·", label: "not run yet", description: "its DAG is catching up, and creates or starts the run later" },
   failed: { sign: "×", label: "failed", description: "a task failed" },
   never: { sign: "?", label: "never run", description: "no DAG run covers it" },
   unasked: { sign: "", label: "not requested", description: "before the first hour that a DAG run covers" },
@@ -40,16 +41,19 @@ export const isUnderWay = (task) => !ENDED.has(task.state);
 /**
  * Return the state of an hour for which there is no asset event.
  *
- * @param {object[]} attempts the copies of the hour, each `{copy, wait}`; both are task instances as the API returns
- *   them, and `wait` may be undefined
+ * @param {object[]} attempts the copies of the hour, each `{copy, wait, run}`, as the API returns task instances and
+ *   runs; `wait` and `run` may be undefined
  * @param {number} hour its start, in milliseconds
- * @param {number} now in milliseconds
- * @param {number} first the first hour that a DAG run covers, in milliseconds
+ * @param {object} when times in milliseconds, and what the scheduler does
+ * @param {number} when.now
+ * @param {number} [when.first] the first hour that a DAG run covers
+ * @param {number} [when.next] the hour of the next DAG run, if the scheduler is creating runs
+ * @param {boolean} [when.active] whether tasks of the DAG work
  * @returns {{state: string, attempt?: object}} the state, and the attempt that it comes from
  */
-export function stateOf(attempts, hour, now, first) {
-  const sinceEnd = now - (hour + HOUR);
-  if (!attempts.length) return { state: withoutAttempt(hour, sinceEnd, first) };
+export function stateOf(attempts, hour, when) {
+  const sinceEnd = when.now - (hour + HOUR);
+  if (!attempts.length) return { state: withoutAttempt(hour, sinceEnd, when) };
 
   const succeeded = attempts.find(({ copy }) => copy.state === "success");
   if (succeeded) return { state: LANDED, attempt: succeeded };
@@ -57,23 +61,29 @@ export function stateOf(attempts, hour, now, first) {
   if (skipped) return { state: EMPTY, attempt: skipped };
 
   const running = attempts.find(({ copy }) => isUnderWay(copy));
-  if (running) return { state: stateWhileRunning(running, sinceEnd, now), attempt: running };
+  if (running) return { state: stateWhileRunning(running, sinceEnd, when), attempt: running };
 
   const attempt = attempts[0];
   return { state: timedOut(attempt.wait, hour) ? "stuck" : "failed", attempt };
 }
 
-function withoutAttempt(hour, sinceEnd, first) {
+function withoutAttempt(hour, sinceEnd, { first, next }) {
+  if (hour >= next && sinceEnd >= PATIENCE) return "planned";
   if (hour < first) return "unasked";
   return sinceEnd < PATIENCE ? WAITING : "never";
 }
 
-function stateWhileRunning({ copy, wait }, sinceEnd, now) {
+function stateWhileRunning({ copy, wait, run }, sinceEnd, { now, active }) {
   const isWaiting = wait && isUnderWay(wait);
   // A wait that started just now, as in a backfill, isn't stuck, however old its hour is.
   if (sinceEnd >= STUCK_AFTER && isWaiting && now - Date.parse(wait.start_date) > SHORTEST_WAIT) return "stuck";
   const runsAgain = [copy, wait].some((task) => task && (task.state === "up_for_retry" || task.try_number > 1));
-  return sinceEnd >= PATIENCE || runsAgain ? "delayed" : WAITING;
+  if (runsAgain) return "delayed";
+  if (active && run?.state === "queued") return "planned";
+  // Hours that a backfill or a catch-up copies have ended long ago. Give their tasks the same time.
+  const starts = [wait?.start_date, copy.start_date, run?.start_date, run?.queued_at].map((text) => Date.parse(text));
+  const start = starts.find((time) => !Number.isNaN(time)) ?? 0;
+  return Math.min(sinceEnd, now - start) >= PATIENCE ? "delayed" : WAITING;
 }
 
 function timedOut(wait, hour) {

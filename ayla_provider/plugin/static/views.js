@@ -1,8 +1,8 @@
 // Turns cells into what a heat map shows: totals of days, shades and texts.
 
 import { EMPTY, EXPIRED, LANDED, WAITING } from "./constants.js";
-import { count, counted, hourText, size, span, weekday } from "./format.js";
-import { DAY } from "./hours.js";
+import { count, counted, hourText, isAddressable, size, span, weekday } from "./format.js";
+import { DAY, HOUR } from "./hours.js";
 import { DONE, PROBLEMS, STATES } from "./states.js";
 
 /** The figures that a shade can show. */
@@ -47,21 +47,30 @@ export function days({ eventType, cells }) {
 
 /** A day has the worst state of its hours. An hour that is empty or waiting doesn't hide one that landed. */
 function worst(states) {
-  const order = ["failed", "stuck", "never", "delayed", LANDED, EMPTY, WAITING];
+  const order = ["failed", "stuck", "never", "delayed", LANDED, EMPTY, WAITING, "planned"];
   return order.find((state) => states[state]) ?? "unasked";
 }
 
-/** Return a function from a cell to its shade: 1 to 5, from the least to the most of the row; 0 without a figure. */
+/**
+ * Return a function from a cell to its shade: 1 to 5, from the least to the most of the cells; 0 without a figure.
+ *
+ * Days that aren't complete, such as the current one, have less than others and don't count.
+ *
+ * @param {object[]} cells all hours or all days of an event type in the range, however many of them the page shows
+ */
 export function shades(cells, measure) {
-  const values = cells.filter(({ state }) => state !== EMPTY).map((cell) => cell[measure]);
+  const isPartial = ({ hours, done }) => hours !== undefined && done < DAY / HOUR;
+  const whole = cells.filter((cell) => !isPartial(cell));
+  const measured = (whole.length ? whole : cells).filter(({ state }) => state !== EMPTY);
+  const values = measured.map((cell) => cell[measure]);
   const known = values.filter((value) => value !== undefined);
   const [least, most] = [Math.min(...known), Math.max(...known)];
   return (cell) => {
     const value = cell[measure];
     if (value === undefined || cell.state !== LANDED) return 0;
-    if (most === least) return 3;
+    if (most === least || !known.length) return 3;
     const step = Math.floor((SHADES * (value - least)) / (most - least));
-    return 1 + Math.min(SHADES - 1, step);
+    return 1 + Math.max(0, Math.min(SHADES - 1, step));
   };
 }
 
@@ -79,6 +88,7 @@ export function hourFacts(cell, zone) {
     ...(cell.revision > 1 ? [`revision ${cell.revision}`] : []),
     ...(cell.failedSince ? ["a later run failed"] : []),
     ...(landed && cell.underWay ? ["runs again now"] : []),
+    ...(cell.by ? [`according to ${cell.by}, another DAG than that of most hours`] : []),
     ...(task ? [placeText(task)] : []),
   ];
 }
@@ -89,7 +99,8 @@ function stateText({ state, expired }) {
   return state === LANDED ? label : `${label}: ${description}`;
 }
 
-function placeText({ dag, task, mapIndex, run, tries }) {
+/** Return where a task instance is, in words. */
+export function placeText({ dag, task, mapIndex, run, tries }) {
   return `${dag} › ${task}${mapIndex >= 0 ? ` [${mapIndex}]` : ""} › ${run}${tries ? ` › try ${tries}` : ""}`;
 }
 
@@ -106,8 +117,9 @@ export function dayFacts(day) {
   ];
 }
 
-/** Return the path of a task instance's page, relative to Airflow's base URL. */
+/** Return the path of a task instance's page, relative to Airflow's base URL; undefined if no URL can address it. */
 export function pathOf({ dag, run, task, mapIndex }) {
+  if (![dag, run, task].every(isAddressable)) return undefined;
   const [d, r, t] = [dag, run, task].map(encodeURIComponent);
   return `dags/${d}/runs/${r}/tasks/${t}${mapIndex >= 0 ? `/mapped/${mapIndex}` : ""}`;
 }

@@ -1,0 +1,227 @@
+"""The page's component in a browser, with React as Airflow's UI has it and a made-up export, but without Airflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from harness.browser import click, wait_for
+
+Mounted = Callable[..., webdriver.Chrome]
+
+CONTRAST = """
+const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+const light = (colour) => {
+  canvas.fillStyle = colour;
+  canvas.fillRect(0, 0, 1, 1);
+  const parts = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((part) => part / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+  return parts.reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0.05);
+};
+const style = getComputedStyle(arguments[0]);
+const [text, back] = [light(style.color), light(style.backgroundColor)];
+return Math.max(text, back) / Math.min(text, back);
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_button_can_be_read_while_the_mouse_is_over_it(mounted: Mounted, theme: str) -> None:
+    driver = mounted(change=f"document.documentElement.classList.add({theme!r})")
+    wait_for(driver, ".ayla-reading", text="Read at")
+    click(driver, ".ayla-bar button", "Select")
+    click(driver, ".ayla-bar button", "Select all problems")
+    wait_for(driver, ".ayla-primary")
+    for button in driver.find_elements(By.CSS_SELECTOR, ".ayla-bar button"):
+        ActionChains(driver).move_to_element(button).perform()
+        assert driver.execute_script("return arguments[0].matches(':hover')", button)
+        assert driver.execute_script(CONTRAST, button) > 4.5, button.text
+
+
+def test_after_a_failed_request_the_page_can_be_read_again(mounted: Mounted) -> None:
+    # One of several requests fails, and the others end later.
+    driver = mounted(
+        change="""
+        const madeUp = globalThis.fetch;
+        let broken = true;
+        globalThis.mend = () => (broken = false);
+        globalThis.fetch = async (url, options) => {
+          if (!String(url).includes("/api/v2/")) return madeUp(url, options);
+          if (broken && String(url).includes("operator=AylaExportHourSensor")) return new Response("", {status: 500});
+          await new Promise((resolve) => setTimeout(resolve, 150));
+          return madeUp(url, options);
+        };"""
+    )
+    wait_for(driver, "[role=alert]", text="with 500")
+    time.sleep(1)
+    button = driver.find_element(By.CSS_SELECTOR, "button[aria-label='Read again']")
+    assert button.is_enabled()
+    assert "Reading" not in driver.find_element(By.CSS_SELECTOR, ".ayla-reading").text
+    driver.execute_script("mend()")
+    button.click()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    assert driver.find_elements(By.CSS_SELECTOR, "[role=alert]") == []
+
+
+ANSWER_DAG = """
+const others = globalThis.fetch;
+globalThis.sent = [];
+globalThis.fetch = async (url, options) => {
+  const [path] = new URL(url, location.href).pathname.split("/api/v2/").slice(1);
+  if (path?.endsWith("/clearTaskInstances")) {
+    sent.push(path);
+    return new Response(JSON.stringify({task_instances: [{}]}));
+  }
+  if (/^dags[/][^~/]+$/.test(path)) return new Response(JSON.stringify({is_paused: PAUSED}));
+  return others(url, options);
+};
+"""
+
+
+@pytest.mark.parametrize(("paused", "sign"), [(False, "\u2713 1 task will run"), (True, "\u00d7 1 task cleared, but")])
+def test_the_retry_names_its_task_and_says_whether_it_runs(mounted: Mounted, paused: bool, sign: str) -> None:
+    driver = mounted(change=ANSWER_DAG.replace("PAUSED", str(paused).lower()))
+    wait_for(driver, ".ayla-reading", text="Read at")
+    assert ("is paused" in driver.find_element(By.CSS_SELECTOR, ".ayla-archive header").text) is paused
+    click(driver, ".ayla-bar button", "Select")
+    driver.find_element(By.CSS_SELECTOR, ".ayla-failed[data-at]").click()
+    click(driver, ".ayla-bar button", "Retry these hours (1)")
+    wait_for(driver, ".ayla-dialog li", text="ayla_export_to_bucket \u203a datapoint.copy \u203a scheduled__")
+    if paused:
+        wait_for(driver, ".ayla-dialog", text="Paused: ayla_export_to_bucket")
+    click(driver, ".ayla-dialog button", "Retry")
+    wait_for(driver, ".ayla-dialog li", text=sign)
+    assert driver.execute_script("return sent") == ["dags/ayla_export_to_bucket/clearTaskInstances"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?range=constructor",
+        "?range=14d&day=%2B275760-09-13",
+        "?range=14d&day=9999-99-99",
+        "?range=90d&by=constructor&day=0000-01-01",
+    ],
+)
+def test_any_address_shows_the_page(mounted: Mounted, query: str) -> None:
+    driver = mounted(query)
+    wait_for(driver, ".ayla-reading", text="Read at")
+    assert driver.find_elements(By.CSS_SELECTOR, "[role=alert]") == []
+    assert driver.find_elements(By.CSS_SELECTOR, "[data-at]")
+
+
+def test_odd_asset_events_are_named_and_the_rest_is_shown(mounted: Mounted) -> None:
+    driver = mounted(
+        change="""
+        const sound = globalThis.fetch;
+        globalThis.fetch = async (url, options) => {
+          const answer = await sound(url, options);
+          if (!String(url).includes("assets/events")) return answer;
+          const list = await answer.json();
+          if (list.asset_events.length) list.asset_events[0].extra.event_type = {};
+          return new Response(JSON.stringify(list));
+        };"""
+    )
+    wait_for(driver, ".ayla-page > p", text="left out, because the event type or the hour doesn't fit the asset")
+    assert len(driver.find_elements(By.CSS_SELECTOR, "tbody th")) == 5
+
+
+def test_shift_and_arrows_select_the_rectangle_between_two_cells(mounted: Mounted) -> None:
+    driver = mounted()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.execute_script("document.querySelector('[data-at=\"1,20\"]').focus()")
+
+    def press(key: str) -> None:
+        ActionChains(driver).key_down(Keys.SHIFT).send_keys(key).key_up(Keys.SHIFT).perform()
+
+    def selected() -> set[str]:
+        cells = driver.find_elements(By.CSS_SELECTOR, "[aria-selected=true] > [data-at]")
+        return {str(cell.get_attribute("data-at")) for cell in cells}
+
+    ActionChains(driver).send_keys(Keys.SPACE).perform()
+    for key in (Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_DOWN):
+        press(key)
+    assert selected() == {f"{row},{column}" for row in (1, 2) for column in (18, 19, 20)}
+    press(Keys.ARROW_UP)
+    press(Keys.ARROW_RIGHT)
+    assert selected() == {"1,19", "1,20"}
+    # Without Shift, the next range begins at another cell and leaves the first one.
+    ActionChains(driver).send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN).perform()
+    press(Keys.ARROW_RIGHT)
+    assert selected() == {"1,19", "1,20", "3,19", "3,20"}
+
+
+def test_a_shade_is_the_same_when_only_problems_are_shown(mounted: Mounted) -> None:
+    shades = """return Object.fromEntries([...document.querySelectorAll(".ayla-landed[data-at]")]
+      .map((cell) => [cell.ariaLabel, cell.className]))"""
+    driver = mounted()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    everything = driver.execute_script(shades)
+    driver.find_element(By.CSS_SELECTOR, ".ayla-bar input").click()
+    wait_for(driver, ".ayla-few")
+    left = driver.execute_script(shades)
+    assert left
+    assert left.items() <= everything.items()
+
+
+def test_escape_ends_the_selection_and_closes_the_day(mounted: Mounted) -> None:
+    driver = mounted("?range=14d")
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.find_element(By.CSS_SELECTOR, "[data-at='1,5']").click()
+    wait_for(driver, ".ayla-day h3", text="in UTC")
+    assert {head.text for head in driver.find_elements(By.CSS_SELECTOR, "thead tr:last-child > :first-child")} == {
+        "UTC"
+    }
+    heads = driver.find_elements(By.CSS_SELECTOR, ".ayla-page thead th")
+    assert [head for head in heads if not head.get_attribute("textContent")] == []
+    ActionChains(driver).send_keys(Keys.SPACE).perform()
+    wait_for(driver, ".ayla-primary")
+    ActionChains(driver).send_keys(Keys.ESCAPE).perform()
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-primary") == []
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-day")
+    ActionChains(driver).send_keys(Keys.ESCAPE).perform()
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-day") == []
+
+
+def test_the_hours_of_several_archives_align(mounted: Mounted) -> None:
+    # A second archive has longer notes and more digits.
+    driver = mounted(
+        "?range=90d",
+        """
+        const single = globalThis.fetch;
+        globalThis.fetch = async (url, options) => {
+          const answer = await single(url, options);
+          const list = await answer.json();
+          if (/assets[?]/.test(url)) list.assets = list.assets.flatMap((asset) => [
+            asset, {id: asset.id + 100, uri: asset.uri.replace("your", "a-very-long-name-of-a-bucket-for-another")}]);
+          if (/assets[/]events/.test(url)) {
+            const id = Number(new URL(url).searchParams.get("asset_id"));
+            const same = url.href.replace(`asset_id=${id}`, `asset_id=${id - 100}`);
+            const events = id > 100 ? (await (await single(same)).json()).asset_events : [];
+            const copied = events.filter((_, index) => index % 3 && index > 40);
+            if (id > 100) list.asset_events = copied.map((event) => ({...event, id: event.id + 1e6, asset_id: id}));
+          }
+          return new Response(JSON.stringify(list));
+        };""",
+    )
+    wait_for(driver, ".ayla-reading", text="Read at")
+    maps = driver.find_elements(By.CSS_SELECTOR, ".ayla-archive table")
+    left = "return [...arguments[0].querySelectorAll('tbody tr:first-child td')].map((cell) => cell.offsetLeft)"
+    first, second = (driver.execute_script(left, each) for each in maps)
+    assert first == second
+    # Long notes don't widen the names' column.
+    assert {name.rect["width"] for name in driver.find_elements(By.CSS_SELECTOR, "tbody th")} == {190}
+
+
+@pytest.mark.parametrize("css", [".ayla-group button:nth-child(2)", "[data-at='2,7']"])
+def test_the_focus_stays_when_airflow_mounts_the_page_again(mounted: Mounted, css: str) -> None:
+    driver = mounted()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.execute_script("document.querySelector(arguments[0]).focus(); mountAgain()", css)
+    time.sleep(1)
+    assert driver.execute_script("return document.activeElement.matches(arguments[0])", css)
