@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from ayla_provider.cli.main import main
+from ayla_provider.__main__ import main
 from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.errors import AylaNotSettledError
 from ayla_provider.hooks import AylaHook

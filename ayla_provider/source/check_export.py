@@ -148,7 +148,7 @@ def find_newest(export: Export, event_type: EventType, folder: str) -> Finding[E
             f"event_folders names {folder!r}, check the spelling.",
         )
     hour = hour_of(max(file.folder_time for file in newest_files))
-    files = [file for file in newest_files if file.hour == hour]
+    files = [file for file in newest_files if file.hour.start == hour]
     age = export.now() - hour - ONE_HOUR
     size = sum(file.size for file in files)
     hyphen = any(file.style is FolderStyle.HYPHEN for file in files)

@@ -268,7 +268,7 @@ def test_an_hour_goes_from_open_over_pending_and_arriving_to_landed(cloud: Local
 
 def test_a_refused_bucket_is_reported_with_what_to_check(cloud: LocalCloud, provider: TokenProvider) -> None:
     export = export_of(cloud, provider, oem_id="someone-else")
-    with closing(client_of(export)), pytest.raises(AylaAccessDenied, match=r"403.*check oem_id and bucket"):
+    with closing(client_of(export)), pytest.raises(AylaAccessDenied, match=r"403.*Check oem_id and bucket"):
         export.event_folders()
 
 
@@ -312,7 +312,7 @@ def test_an_entry_without_its_checksum_is_an_error_that_names_it(cloud: LocalClo
     export.event_folders()
     body = f'{{"items": [{{"name": "{name}", "size": "1", "generation": "1"}}]}}'
     cloud.faults.add(200, step="list", body=body, content_type="application/json")
-    with pytest.raises(AylaUnavailable, match=r"a\.csv.*lacks"):
+    with pytest.raises(AylaUnavailable, match=r"a\.csv.*is missing or not valid"):
         look(export, 2)
 
 
