@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from google.api_core.exceptions import RetryError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 
@@ -40,4 +41,9 @@ def storage_client(credentials: Credentials, endpoint: str, network: Network | N
 def explanation(error: BaseException) -> str:
     """Return what Cloud Storage says in an error, without the address of the request, for a message."""
     text = str(getattr(error, "message", None) or error)
-    return from_outside(re.sub(r"^[A-Z]+ https?://\S+: ", "", text))
+    text = re.sub(r"^[A-Z]+ https?://\S+: ", "", text)
+    if isinstance(error, RetryError) and error.cause is not None:
+        # After the last try: what that try met says more than that the time is over.
+        code = getattr(error.cause, "code", None)
+        text += f", last: {f'{int(code)} ' if code else ''}{explanation(error.cause)}"
+    return from_outside(text)
