@@ -99,7 +99,7 @@ screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs 
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-oldest .venv-doubles .venv-release .azurite .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-release .azurite .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }

@@ -265,7 +265,7 @@ class TokenProvider:
             raise _unavailable("credentials service", response)
         if not response.ok and _explanation(response):
             raise AylaUnavailable(
-                f"Ayla's credentials service did not give a token ({response.status_code}"
+                f"Ayla's credentials service at {self._settings.acs_url} did not give a token ({response.status_code}"
                 f"{_vendor_message(response)}). Check acs_url in the connection. {TEMPORARY}"
             )
         if not response.ok:

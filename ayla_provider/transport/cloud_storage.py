@@ -42,6 +42,8 @@ def explanation(error: BaseException) -> str:
     """Return what Cloud Storage says in an error, without the address of the request, for a message."""
     text = str(getattr(error, "message", None) or error)
     text = re.sub(r"^[A-Z]+ https?://\S+: ", "", text)
+    # What requests reports of a connection: only the reason in the brackets helps.
+    text = re.sub(r"^HTTPS?ConnectionPool\(.*?\): Max retries exceeded with url: \S+ \(Caused by (.*)\)$", r"\1", text)
     if isinstance(error, RetryError) and error.cause is not None:
         # After the last try: what that try met says more than that the time is over.
         code = getattr(error.cause, "code", None)

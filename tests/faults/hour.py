@@ -23,7 +23,9 @@ SOURCE = {f"{FOLDER}/{HOUR:%Y%m%dT%H}0000Z-{name}": bytes_of(content) for name, 
 MANIFEST = manifest_path(ExportHour("datapoint", HOUR))
 
 _ADVICE = re.compile(
-    r"Airflow retries|next (try|attempt)|[Cc]heck |Change the|Allow the|[Cc]lear the task|report it|again", re.DOTALL
+    r"Airflow retries|next (try|attempt)|[Cc]heck |Change the|Allow the|[Cc]lear the task|[Aa]sk Ayla support|"
+    r"report it|again",
+    re.DOTALL,
 )
 
 

@@ -42,7 +42,7 @@ def test_a_token_that_ends_sooner_than_this_machine_believes_is_replaced(skew: s
 def test_a_token_that_seems_to_have_ended_is_reported_with_a_hint_about_the_clock(
     skew: str, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scene.cloud.options, "storage_token_life", timedelta(minutes=12))
+    monkeypatch.setattr(scene.cloud.options, "storage_token_life", timedelta(minutes=5))
     tried = scene.run()
     assert tried.outcome == ("r" if skew == "behind" else "t")
     check_nothing_half(scene.archive())

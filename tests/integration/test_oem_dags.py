@@ -65,7 +65,7 @@ def test_one_destination_for_two_is_an_error_of_the_file(tmp_path: Path) -> None
     code = FILE.read_text()
     assert code.count("destination_globex_eu }}") == 1
     (tmp_path / FILE.name).write_text(code.replace("destination_globex_eu }}", "destination_acme_us }}"))
-    with pytest.raises(ValueError, match="two entries of OEMS have one destination"):
+    with pytest.raises(ValueError, match="two entries of OEMS have the same destination"):
         runpy.run_path(str(tmp_path / FILE.name))
 
 

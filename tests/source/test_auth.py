@@ -368,7 +368,7 @@ SCENES: dict[str, Callable[[LocalCloud], Any]] = {
     "lost sign-in": lambda cloud: cloud.faults.add("cut", step="sign_in"),
     "lost token": lambda cloud: cloud.faults.add("cut", step="acs", times=None),
     "killed": lambda cloud: cloud.faults.add(401, step="acs", times=None),
-    "clock": lambda cloud: setattr(cloud.options, "storage_token_life", timedelta(minutes=1)),
+    "clock": lambda cloud: setattr(cloud.options, "storage_token_life", timedelta(minutes=-1)),
     "odd refusal": lambda cloud: cloud.faults.add(418, step="acs"),
     "list 403": lambda cloud: cloud.faults.add(403, step="list", times=None),
     "list 401": lambda cloud: cloud.faults.add(401, step="list", times=None),

@@ -200,7 +200,7 @@ def test_trials_of_others_without_an_outcome_are_not_waited_for_without_end(
     monkeypatch.setattr(guard, "_TRIAL", timedelta(seconds=0.5))
     settings = settings_of(cloud)
     SignInGuard("ayla_test", settings.fingerprint, memory)._write("trying", by="others")
-    change(memory, at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
+    change(memory, at=(datetime.now(UTC) + timedelta(seconds=50)).isoformat())
     with pytest.raises(AylaUnavailable, match="'ayla_test'"):
         provider_of(settings, memory)(None, None)
     assert requests_of(cloud, "sign_in") == []
