@@ -63,7 +63,7 @@ class ObjectStorageDestination:
         with translate_errors(f"{self.url}/{path}"):
             stored = self._store.find(self._prefix + path)
             if stored is None:
-                raise AylaDestinationError(f"{self.url}/{path}: there is no such object")
+                raise AylaDestinationError(f"{self.url}/{path}: the object does not exist")
             for start in range(0, stored.size, PART):
                 yield self._store.read(stored.path, start, min(start + PART, stored.size), stored.version)
 
