@@ -80,7 +80,7 @@ class Deadline:
         _watch()
 
     def pause(self) -> None:
-        """Let the time stand still while nobody waits."""
+        """Stop the clock while nobody waits for an answer."""
         self._end = float("inf")
 
     def adopt(self, connection: socket.socket) -> None:

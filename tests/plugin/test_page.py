@@ -49,7 +49,7 @@ def test_after_a_failed_request_the_page_can_be_read_again(mounted: Mounted) -> 
         change="""
         const madeUp = globalThis.fetch;
         let broken = true;
-        globalThis.mend = () => (broken = false);
+        globalThis.answerAgain = () => (broken = false);
         globalThis.fetch = async (url, options) => {
           if (!String(url).includes("/api/v2/")) return madeUp(url, options);
           if (broken && String(url).includes("operator=AylaExportHourSensor")) return new Response("", {status: 500});
@@ -62,7 +62,7 @@ def test_after_a_failed_request_the_page_can_be_read_again(mounted: Mounted) -> 
     button = driver.find_element(By.CSS_SELECTOR, "button[aria-label='Read again']")
     assert button.is_enabled()
     assert "Reading" not in driver.find_element(By.CSS_SELECTOR, ".ayla-reading").text
-    driver.execute_script("mend()")
+    driver.execute_script("answerAgain()")
     button.click()
     wait_for(driver, ".ayla-reading", text="Read at")
     assert driver.find_elements(By.CSS_SELECTOR, "[role=alert]") == []
