@@ -8,7 +8,14 @@ import json
 import os
 import shutil
 import tempfile
+from datetime import datetime
 from pathlib import Path
+
+# make test-dates: another date, which modules see when they are imported.
+if "TEST_DATE" in os.environ:
+    import time_machine
+
+    time_machine.travel(datetime.fromisoformat(os.environ["TEST_DATE"]), tick=True).start()
 
 _HOME = Path(tempfile.mkdtemp(prefix="ayla-tests-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)

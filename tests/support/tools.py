@@ -51,13 +51,12 @@ def _has(*programs: str) -> Callable[[], bool]:
 
 
 CHROMIUM = Tool("Chromium and its driver", "chromium chromium-driver", _has("chromedriver"))
-FAKETIME = Tool("faketime", "faketime", _has("faketime"))
 GIT = Tool("git", "git", _has("git"))
 NPM = Tool("npm", "npm", AZURITE.exists)
 POSTGRESQL = Tool("PostgreSQL", "postgresql", lambda: postgres_server.binaries() is not None)
 REDIS = Tool("Redis", "redis-server", _has("redis-server"))
 
-TOOLS = (CHROMIUM, FAKETIME, GIT, NPM, POSTGRESQL, REDIS)
+TOOLS = (CHROMIUM, GIT, NPM, POSTGRESQL, REDIS)
 
 
 def missing_tools_line(skip_reasons: Iterable[str]) -> str | None:
