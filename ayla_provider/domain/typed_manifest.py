@@ -176,8 +176,15 @@ def _file(document: Any) -> TypedFile:
     )
 
 
-REVISION = 1
-"""Increase it when the same files give other rows than before. Loaded hours then count as changed."""
+_REVISIONS = {
+    # 2: the columns of registrations can be in another order.
+    "registration": 2,
+}
+"""
+Event type to its revision; 1 if it isn't here.
+
+Increase it when the same files give other rows than before. Loaded hours then count as changed.
+"""
 
 
 def version_of(manifest: Manifest, recipe: str = "") -> str:
@@ -187,7 +194,8 @@ def version_of(manifest: Manifest, recipe: str = "") -> str:
     :param recipe: see :func:`recipe_of`
     """
     facts = "\n".join(sorted(f"{file.source}\t{file.generation}\t{file.crc32c}" for file in manifest.files))
-    files = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.{REVISION}" if manifest.files else "empty"
+    revision = _REVISIONS.get(manifest.hour.event_type, 1)
+    files = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.{revision}" if manifest.files else "empty"
     return f"{files}-{recipe}" if recipe else files
 
 

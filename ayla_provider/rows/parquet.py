@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from ayla_provider.archive.local import FileDestination
-from ayla_provider.domain.csv.recognition import Recognised
-from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW
+from ayla_provider.domain.csv.fit import is_contradicted, is_order_uncertain
+from ayla_provider.domain.csv.recognition import ADVICE, Recognised
+from ayla_provider.domain.csv.sample import LONGEST_ROW, head_of
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy, Treatment
 from ayla_provider.domain.tables import Column, ColumnType, Table
-from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.errors import AylaLayoutError, AylaWarehouseError
 from ayla_provider.rows.duck import connect, literal
 from ayla_provider.rows.expressions import RowExpressions, expressions_of, filled, table_of, typed_name
 from ayla_provider.rows.intake import GoodLines, fetch_good_lines
@@ -40,6 +41,9 @@ PARQUET = (
 
 _BLOCK = 64
 """Bytes of a block of SHA-256."""
+
+_LONGEST_LINE = LONGEST_ROW + 1024
+"""Above the longest row with its line end, so that the intake alone decides which lines are too long."""
 
 _NO_KEYS = 'select 0::ubigint as "#key" where false'
 
@@ -94,6 +98,7 @@ def type_hour(
     :param files: the good lines of each file
     :param parquet: the file to write
     :param quarantine: gets the rows in which a cell isn't of its column's type
+    :raises AylaLayoutError: if the rows of a file contradict the order of its columns
     :raises AylaWarehouseError: if DuckDB fails, or a line is missing from the balance
     """
     table = table_of(hour.event_type, [file.recognised for file in files if file.recognised])
@@ -120,8 +125,9 @@ def sample(path: Path, recognised: Recognised, rows: int) -> list[dict[str, obje
     """
     event_type = recognised.layout.event_type
     with tempfile.TemporaryDirectory(prefix="ayla-sample-") as name, path.open("rb") as file:
-        folder, head = Path(name), file.read(HEAD)
-        if len(head) == HEAD:
+        folder, data = Path(name), file.read(LONGEST_ROW)
+        head = head_of(data)
+        if len(head) < len(data):
             head = head[: head.rfind(b"\n") + 1]
         (folder / "head.csv").write_bytes(head)
         entry = ManifestFile(path.name, 0, len(head), Crc32c(head).base64, "", "head.csv")
@@ -162,6 +168,9 @@ class _HourStatements:
     def write(self, parquet: Path) -> None:
         run = self._duck.execute
         run("set preserve_insertion_order = false")
+        for file in self._files:
+            if is_order_uncertain(file.known.layout, header=file.known.header):
+                self._refuse_another_order(file)
         # With these optimizers, DuckDB computes every expression twice, once of it to filter. And because it can't know
         # the number of rows, it makes the rows the side of a join that it holds in memory.
         run("set disabled_optimizers = 'filter_pushdown,build_side_probe_side,join_order'")
@@ -190,6 +199,22 @@ class _HourStatements:
             f'copy (select {columns} from ({others}) where "#bad" is not true union all '
             f"select {columns} from settled) to {literal(str(parquet))} ({PARQUET})"
         )
+
+    def _refuse_another_order(self, file: GoodLines) -> None:
+        """Refuse a file if all its rows say otherwise than its first ones, by which its layout was recognised."""
+        # As in agrees() of the module fit.
+        agrees = "registered = coalesce(registered_at > unregistered_at, unregistered_at is null)"
+        query = (
+            f"select count(*) filter ({agrees}), count(*) filter (not ({agrees})) from ({self._rows_of(file)}) "
+            'where "#bad" is not true and registered_at is distinct from unregistered_at'
+        )
+        ((agree, contradict),) = self._duck.execute(query).fetchall()
+        if is_contradicted(agree, contradict):
+            raise AylaLayoutError(
+                f"{self._hour}, {file.source}: its first rows have the layout {file.known.layout.name}, but registered "
+                f"contradicts the dates in {contradict:,} of {agree + contradict:,} rows.",
+                ADVICE,
+            )
 
     def balance(self, parquet: Path, quarantine: Quarantine) -> HourBalance:
         loaded = self._by_source(f"read_parquet({literal(str(parquet))})")
@@ -323,7 +348,7 @@ def _csv(file: GoodLines, null: str = "['', 'null']") -> str:
     # DuckDB must not guess anything. A line that it can't read is an error, because intake dropped all such lines.
     return (
         f"read_csv({literal(str(file.path))}, auto_detect=false, header=false, columns={{{columns}}}, delim=',', "
-        f"quote='', escape='', new_line='{line_end}', nullstr={null}, max_line_size={LONGEST_ROW}, strict_mode=false)"
+        f"quote='', escape='', new_line='{line_end}', nullstr={null}, max_line_size={_LONGEST_LINE}, strict_mode=false)"
     )
 
 

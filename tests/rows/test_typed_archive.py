@@ -147,6 +147,48 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, typed: TypedArchive, m
         pass
 
 
+REGISTRATION = "1a2b3c4d,m,d{:04},,{},Dsn,{}"
+ON, OFF = "2026-11-01T07:00:00Z", "Sun Nov 01 06:00:00 UTC 2026"
+
+
+def registrations(count: int, *rows: str) -> str:
+    return "\n".join(REGISTRATION.format(number, *rows[number % len(rows)].split(" ")) for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("rows", "layout"),
+    [
+        pytest.param(["true {on},", "false ,{off}"], "registration-8", id="as in real files"),
+        pytest.param(["true ,{on}", "false {off},"], "registration-8-2020", id="as documented in 2020"),
+        pytest.param(["true {off},{on}", "false {on},{off}"], "registration-8-2020", id="with the date before"),
+    ],
+)
+def test_the_dates_of_registrations_are_in_their_columns(
+    tmp_path: Path, typed: TypedArchive, rows: list[str], layout: str
+) -> None:
+    data = registrations(8, *rows).replace("{on}", ON).replace("{off}", OFF)
+    archive_hour(tmp_path / "archive", "registration", [data.encode()])
+    made = typed.ensure(ExportHour("registration", HOUR), {}).manifest
+    assert [file.layout for file in made.files] == [layout]
+    for row in rows_of(tmp_path / "rows" / made.path):
+        event, other = row["registered_at"], row["unregistered_at"]
+        if not row["registered"]:
+            event, other = other, event
+        assert event
+        assert other is None or other <= event
+
+
+@pytest.mark.parametrize(("after", "is_loaded"), [(30, True), (60, False)])
+def test_the_whole_file_decides_on_the_order_of_its_columns(
+    tmp_path: Path, typed: TypedArchive, after: int, is_loaded: bool
+) -> None:
+    data = f"{registrations(400, f'true {ON},')}\n{registrations(after, f'true ,{ON}')}"
+    archive_hour(tmp_path / "archive", "registration", [data.encode()])
+    says = "registered contradicts the dates in 60 of 460 rows"
+    with contextlib.nullcontext() if is_loaded else pytest.raises(AylaLayoutError, match=says):
+        assert typed.ensure(ExportHour("registration", HOUR), {}).manifest.rows == 400 + after
+
+
 @pytest.mark.parametrize(("more", "says"), [(65, "65 new columns"), (2000, "2,006 columns"), (64, "")])
 def test_a_file_of_many_columns_is_refused(tmp_path: Path, typed: TypedArchive, more: int, says: str) -> None:
     row = b"1a2b3c4d,m,d1,2026-11-01T07:00:00Z,,Online" + b",x" * more

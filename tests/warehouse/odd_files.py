@@ -102,10 +102,15 @@ class OddFiles:
 
     def cells(self, odd: float = 0.0, base_type: str = "") -> list[str]:
         base_type = base_type or self.random.choice(BASE_TYPES)
-        return [
-            self._odd(name, base_type) if self.random.random() < odd else self._usual(name, base_type)
+        cells = {
+            name: self._odd(name, base_type) if self.random.random() < odd else self._usual(name, base_type)
             for name in self.layout.columns
-        ]
+        }
+        if "registered_at" in cells:
+            # Only these two dates show the order of the columns.
+            registered = cells["registered"].lower() in ("true", "t", "1", "y")
+            cells["unregistered_at" if registered else "registered_at"] = self.random.choice(EMPTY)
+        return list(cells.values())
 
     def lines(self, rows: int) -> list[bytes]:
         """Return rows. Some are odd, malformed, the same as others, or others of the same id."""

@@ -161,6 +161,7 @@ LAYOUTS = {
     "location-9": Layout("location", LOCATION),
     "location-11-2018": Layout("location", LOCATION_2018),
     "registration-8": Layout("registration", REGISTRATION),
+    "registration-8-2020": Layout("registration", [*REGISTRATION[:-2], *REGISTRATION[:-3:-1]]),
     "registration-9-2018": Layout("registration", REGISTRATION_2018),
 }
 USUAL = {layout.event_type: layout for layout in reversed(LAYOUTS.values())}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import binascii
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 
@@ -30,6 +32,19 @@ DATES = {
 
 _OTHER_NAMES = {"connection": ("connection", "connectivity")}
 """What the rows of an event type call it, where that isn't only its own name. Folded, see :func:`.fold`."""
+
+
+def time_of(cell: str) -> datetime | None:
+    """Return the time that a cell holds, aware; None if it isn't a time in UTC in one of the :data:`DATES` styles."""
+    for read in (_java_time, datetime.fromisoformat):
+        with contextlib.suppress(ValueError):
+            time = read(cell)
+            return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return None
+
+
+def _java_time(cell: str) -> datetime:
+    return datetime.strptime(cell, "%a %b %d %H:%M:%S UTC %Y").replace(tzinfo=UTC)
 
 
 def names_in_rows(event_type: str) -> tuple[str, ...]:
@@ -92,7 +107,7 @@ def _is_base64(cell: str) -> bool:
     return True
 
 
-def _is_encoded_text(cell: str) -> bool:
+def is_encoded_text(cell: str) -> bool:
     """Return whether a cell is base64 of printable text. Many plain words are valid base64, too."""
     try:
         return binascii.a2b_base64(cell, strict_mode=True).decode().isprintable()
@@ -132,7 +147,7 @@ _GUESSES: tuple[tuple[CellKind, _Test], ...] = (
         )
     ),
     # Stricter than the test of a column that is known to be base64.
-    (CellKind.BASE64, _is_encoded_text),
+    (CellKind.BASE64, is_encoded_text),
 )
 """The kinds that the cells alone can show. The first that fits counts."""
 
@@ -159,6 +174,11 @@ _KIND_OF_COLUMN = {
     "provider": CellKind.NAME,
     "registration_type": CellKind.NAME,
 }
+
+
+def is_true(cell: str) -> bool | None:
+    """Return what a flag says; None if it isn't one."""
+    return cell.lower() in ("true", "t", "1") if CellKind.FLAG.matches(cell) else None
 
 
 def filled(cells: Iterable[str]) -> list[str]:

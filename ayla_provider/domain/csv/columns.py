@@ -7,7 +7,7 @@ file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ayla_provider.domain.tables import Column, ColumnType
 
@@ -163,7 +163,15 @@ REGISTRATION_8 = ColumnLayout(
         "unregistered_at",
     ),
 )
-"""As in raw files. Some documents list the last two in the other order."""
+"""As in raw files."""
+
+REGISTRATION_8_2020 = replace(
+    REGISTRATION_8,
+    name="registration-8-2020",
+    columns=(*REGISTRATION_8.columns[:-2], "unregistered_at", "registered_at"),
+    confirmed=False,
+)
+"""As a document of 2020 lists the columns of a file: the last two in the other order. No raw file was seen."""
 
 RESOURCE_TAGS = Column("resource_tags", ColumnType.TEXT, "The tags of the device.", personal=True)
 
@@ -293,6 +301,10 @@ COLUMN_LAYOUTS = (
     LOCATION_9,
     LOCATION_11_2018,
     REGISTRATION_8,
+    REGISTRATION_8_2020,
     REGISTRATION_9_2018,
 )
 """Every layout that was seen in raw files, or is documented in any way."""
+
+ORDERED_BY_DATES = (REGISTRATION_8, REGISTRATION_8_2020)
+"""Layouts that differ only in the order of two dates. Without a header, only what the rows say decides between them."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ayla_provider.domain.csv.cells import NULLS, CellKind, Expected, expected, filled
-from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
+from ayla_provider.domain.csv.alignment import movable_column
+from ayla_provider.domain.csv.cells import NULLS, CellKind, Expected, expected, filled, is_true, time_of
+from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ORDERED_BY_DATES, ColumnLayout
 from ayla_provider.domain.csv.sample import Shape
 from ayla_provider.domain.events import fold
 from ayla_provider.domain.units import counted, first_few
@@ -26,6 +28,9 @@ _NEVER_EMPTY = {
 
 _EVIDENCE = 2
 """How many telling columns must be filled, if the layout has as many. In other columns any text is allowed."""
+
+MOST_NEW_COLUMNS = 64
+"""How many columns a file may have beside those of its layout."""
 
 OBJECTIONS_SHOWN = 3
 """How many objections to a layout an error names."""
@@ -73,11 +78,12 @@ def objections_to(layout: ColumnLayout, shape: Shape, placed: Placement) -> list
     rows = _of_this_kind(layout, shape.rows, placed.places)
     if 2 * len(rows) <= len(shape.rows):
         return _misfits(layout, shape.rows, placed.places) or ["at least half of the rows hold something else"]
-    return [
+    objections = [
         *_misfits(layout, rows, placed.places),
         *_gaps(layout, rows, placed.places),
         *_lack_of_evidence(layout, rows, placed.places),
     ]
+    return objections or [*_other_readings(layout, shape, rows), *_contradictions(layout, shape, rows)]
 
 
 def _of_this_kind(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> list[list[str]]:
@@ -135,6 +141,56 @@ def _is_misfit(expectation: Expected, cells: list[str]) -> bool:
 def _is_gap(layout: ColumnLayout, name: str, cells: list[str]) -> bool:
     own = [column.name for column in layout.own]
     return name in _NEVER_EMPTY and name not in own and 2 * len(filled(cells)) < len(cells)
+
+
+def is_order_uncertain(layout: ColumnLayout, *, header: bool) -> bool:
+    """Return whether only the dates in a file show the order of its columns."""
+    return layout in ORDERED_BY_DATES and not header
+
+
+def is_contradicted(agree: int, contradict: int) -> bool:
+    """Return whether more than one row in ten contradicts an order of columns."""
+    return 10 * contradict > agree + contradict
+
+
+def _contradictions(layout: ColumnLayout, shape: Shape, rows: list[list[str]]) -> Iterator[str]:
+    if not is_order_uncertain(layout, header=shape.header):
+        return
+    votes = Counter(agrees(dict(zip(layout.columns, row, strict=False))) for row in rows)
+    if is_contradicted(votes[True], votes[False]):
+        yield f"registered contradicts the dates in {votes[False]} of {votes[True] + votes[False]} rows"
+
+
+def agrees(row: Mapping[str, str]) -> bool | None:
+    """
+    Return whether the dates of a registration are in the right columns; None if they can't show it.
+
+    The date of the event is filled, and isn't before the other one, which a row can keep from before.
+
+    :param row: column to its cell
+    """
+    registered, on, off = is_true(row["registered"]), row["registered_at"], row["unregistered_at"]
+    if registered is None or on == off:
+        return None
+    if on in NULLS or off in NULLS:
+        return registered is (off in NULLS)
+    first, second = time_of(on), time_of(off)
+    if first is None or second is None or first == second:
+        return None
+    return registered is (first > second)
+
+
+def _other_readings(layout: ColumnLayout, shape: Shape, rows: list[list[str]]) -> Iterator[str]:
+    """Name a column that can't be found without a header, because the file has more columns than the layout."""
+    more = shape.columns - len(layout.columns)
+    if shape.header or not 0 < more <= MOST_NEW_COLUMNS:
+        return
+    orders = ORDERED_BY_DATES if layout in ORDERED_BY_DATES else (layout,)
+    moved = movable_column(layout, orders, rows, lambda name, cells: holds(layout, name, cells))
+    if moved:
+        place = layout.columns.index(moved) + 1
+        new = "the new column" if more == 1 else f"the {more} new columns"
+        yield f"{new} may be at the end or ahead of column {place} ({moved})"
 
 
 def _lack_of_evidence(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> Iterator[str]:

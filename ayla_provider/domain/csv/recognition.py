@@ -14,7 +14,7 @@ from itertools import groupby
 
 from ayla_provider.domain.csv.cells import guess
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
-from ayla_provider.domain.csv.fit import OBJECTIONS_SHOWN, is_declared, objections_to, place
+from ayla_provider.domain.csv.fit import MOST_NEW_COLUMNS, OBJECTIONS_SHOWN, is_declared, objections_to, place
 from ayla_provider.domain.csv.sample import Shape
 from ayla_provider.domain.tables import PROVENANCE, TABLES
 from ayla_provider.domain.units import counted, first_few
@@ -47,9 +47,6 @@ MADE = {column.name for column in PROVENANCE} | {
 
 MOST_COLUMNS = 256
 """How many columns a file may have. PostgreSQL's tables end at 1,600, dropped columns included."""
-
-MOST_NEW_COLUMNS = 64
-"""How many columns a file may have beside those of its layout."""
 
 ADVICE = (
     "The archive keeps the file unchanged. To load it: download it, run python -m ayla_provider inspect FILE, which "
@@ -132,11 +129,14 @@ def _described_columns(shape: Shape) -> str:
 
 
 def _best(fitting: list[ColumnLayout], shape: Shape) -> list[ColumnLayout]:
-    """Of layouts that all fit, prefer the exact ones, then declared ones, then those that no other one contains."""
+    """Of layouts that fit, prefer exact ones, declared ones, confirmed orders, and those that no other one contains."""
     exact = [layout for layout in fitting if len(layout.columns) == shape.columns]
     fitting = exact or fitting
     declared = [layout for layout in fitting if is_declared(layout)]
     fitting = declared or fitting
+    # Where the rows don't show in which order two columns are, the order of real files counts.
+    names = [set(layout.columns) for layout in fitting if layout.confirmed]
+    fitting = [layout for layout in fitting if layout.confirmed or set(layout.columns) not in names]
     return [layout for layout in fitting if not any(set(layout.columns) < set(other.columns) for other in fitting)]
 
 

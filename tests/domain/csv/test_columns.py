@@ -20,8 +20,8 @@ def test_a_layout_is_of_one_piece(layout: ColumnLayout) -> None:
 
 @BY_NAME
 def test_its_name_tells_event_type_and_width(layout: ColumnLayout) -> None:
-    assert re.fullmatch(rf"{layout.event_type}-{len(layout.columns)}(-2018)?", layout.name)
-    assert layout.confirmed is ("2018" not in layout.name)
+    assert re.fullmatch(rf"{layout.event_type}-{len(layout.columns)}(-20\d\d)?", layout.name)
+    assert layout.confirmed is ("-20" not in layout.name)
 
 
 @BY_NAME

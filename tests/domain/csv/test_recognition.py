@@ -23,6 +23,7 @@ FILE = "20260301T000000Z-Some.csv"
 LAYOUT = {layout.name: layout for layout in COLUMN_LAYOUTS}
 
 layouts = st.sampled_from(COLUMN_LAYOUTS)
+confirmed = layouts.filter(lambda layout: layout.confirmed)
 counts = st.integers(1, 40)
 seeds = st.integers(0, 10**6)
 ends = st.sampled_from(["\r\n", "\n"])
@@ -33,6 +34,11 @@ def recognised(
     event_type: str, data: bytes, known: tuple[ColumnLayout, ...] = COLUMN_LAYOUTS, *, whole: bool = True
 ) -> Recognised:
     return recognise(event_type, shape_of(data, whole=whole), known, file=FILE)
+
+
+def by_names(layout: ColumnLayout) -> ColumnLayout:
+    """Return the layout that a header with its names has: with names, an order isn't a layout of its own."""
+    return next(known for known in COLUMN_LAYOUTS if set(known.columns) == set(layout.columns))
 
 
 def why_not(event_type: str, data: bytes, known: tuple[ColumnLayout, ...] = COLUMN_LAYOUTS) -> str:
@@ -65,7 +71,7 @@ def test_a_header_names_the_columns_in_any_order(
     rows = [[row[at] for at in order] for row in Rows(layout, seed, iso=iso).rows(count)]
     header = [in_another_spelling(layout.columns[at], rng) for at in order]
     found = recognised(layout.event_type, b"\xef\xbb\xbf" * mark + csv([header, *rows], end))
-    assert found == Recognised(layout, tuple(layout.columns[at] for at in order), header=True, new_columns=())
+    assert found == Recognised(by_names(layout), tuple(layout.columns[at] for at in order), header=True, new_columns=())
 
 
 @given(layouts, seeds, st.integers(3, 40), st.data())
@@ -81,7 +87,7 @@ def test_malformed_rows_are_passed_over(layout: ColumnLayout, seed: int, count: 
     assert recognised(layout.event_type, csv(rows)).layout == layout
 
 
-@given(layouts, seeds, counts, st.lists(st.sampled_from(["7", "", "text", "2020-02-05T12:08:26Z"]), min_size=1))
+@given(confirmed, seeds, counts, st.lists(st.sampled_from(["7", "", "text"]), min_size=1))
 def test_further_columns_behind_are_new_ones(layout: ColumnLayout, seed: int, count: int, more: list[str]) -> None:
     rows = [[*row, *more] for row in Rows(layout, seed, iso=False).rows(count)]
     width = len(layout.columns)
@@ -97,9 +103,8 @@ def test_a_header_names_new_columns_wherever_they_are(layout: ColumnLayout, seed
     header = [*layout.columns[:at], "Firmware Version", "%", *layout.columns[at:]]
     found = recognised(layout.event_type, csv([header]) + data)
     new = ("firmware_version", f"column_{at + 2}")
-    assert found.new_columns == new
+    assert (found.layout, found.new_columns) == (by_names(layout), new)
     assert found.columns == (*layout.columns[:at], *new, *layout.columns[at:])
-    assert found.layout == layout
 
 
 @pytest.mark.parametrize("name", [*(column.name for column in PROVENANCE), "value_raw", "dsn", "dsn "])
@@ -155,6 +160,39 @@ def test_little_evidence_isnt_enough() -> None:
     assert "registration-8: too few of its columns are filled" in why_not("registration", csv([row] * 5))
     row[3] = "8a9a021e-a648-47dd-8683-9a9a021ea648"
     assert recognised("registration", csv([row])).layout.name == "registration-8"
+
+
+def registrations(last_two: list[tuple[str, str, str]]) -> bytes:
+    return csv([["1a2b", "LC", "LC000X1", "", registered, "Dsn", *dates] for registered, *dates in last_two])
+
+
+OLD, NEW = "Wed Feb 05 12:08:26 UTC 2020", "2020-03-05T12:08:26Z"
+SWAPPED = [("true", "", NEW), ("true", OLD, NEW), ("false", NEW, ""), ("false", NEW, OLD)]
+
+
+@pytest.mark.parametrize("row", SWAPPED)
+def test_the_dates_of_registrations_show_their_order(row: tuple[str, str, str]) -> None:
+    registered, first, second = row
+    for end in ([], [(registered, "", "")] * 5, [("", OLD, "")]):
+        data = registrations([row] * 2 + end)
+        assert recognised("registration", data).layout.name == "registration-8-2020"
+        data = registrations([(registered, second, first)] * 2 + end)
+        assert recognised("registration", data).layout.name == "registration-8"
+
+
+@pytest.mark.parametrize("row", [("true", OLD, OLD), ("false", "", ""), ("true", OLD, "2020-02-05T12:08:26Z")])
+def test_registrations_without_a_sign_of_another_order_are_in_the_usual_one(row: tuple[str, str, str]) -> None:
+    data = registrations([row] * 3).replace(b",,true", b",8a9a021e-a648-47dd-8683-9a9a021ea648,true")
+    data = data.replace(b",,false", b",8a9a021e-a648-47dd-8683-9a9a021ea648,false")
+    assert recognised("registration", data).layout.name == "registration-8"
+
+
+def test_registrations_in_two_orders_are_an_error() -> None:
+    said = why_not("registration", registrations([*SWAPPED, ("true", NEW, "")]))
+    assert "registration-8: registered contradicts the dates in 4 of 5 rows" in said
+    assert "registration-8-2020: registered contradicts the dates in 1 of 5 rows" in said
+    rows = [*SWAPPED, ("true", NEW, ""), *SWAPPED, *SWAPPED]
+    assert recognised("registration", registrations(rows)).layout.name == "registration-8-2020"
 
 
 def test_half_the_rows_in_another_layout_arent_guessed_at() -> None:
@@ -227,7 +265,7 @@ def test_two_that_fit_are_an_error_that_names_them() -> None:
 
 
 def test_of_layouts_that_continue_each_other_the_longest_counts() -> None:
-    columns = [*DATAPOINT_17.columns, "firmware"]
+    columns = [*DATAPOINT_17.columns, "firmware:number"]
     longer = declared([{"event_type": "datapoint", "name": "longer", "columns": columns}])
     rows = Rows(DATAPOINT_17, 1, iso=False).rows(3)
     found = recognised("datapoint", csv([[*row, "1.2", "x"] for row in rows]), (*COLUMN_LAYOUTS, *longer))
