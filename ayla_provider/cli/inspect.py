@@ -11,7 +11,7 @@ from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.declaration import declared
 from ayla_provider.domain.csv.declaration_draft import draft
 from ayla_provider.domain.csv.recognition import Recognised, recognise
-from ayla_provider.domain.csv.sample import HEAD, Shape, shape_of
+from ayla_provider.domain.csv.sample import LONGEST_ROW, Shape, head_of, shape_of
 from ayla_provider.domain.events import EVENT_TYPES, EventType, parse_event_type
 from ayla_provider.errors import AylaConfigError, AylaError, AylaLayoutError
 
@@ -76,12 +76,13 @@ def _shape_in(file: str) -> tuple[Path, Shape]:
         raise AylaConfigError(f"{file} isn't on this machine: download it first, and keep its name")
     try:
         with path.open("rb") as opened:
-            data = opened.read(HEAD + 1)
+            data = opened.read(LONGEST_ROW)
     except OSError as error:
         raise AylaConfigError(f"{path} can't be read: {error.strerror}") from None
     if data.startswith(b"\x1f\x8b"):
         raise AylaConfigError(f"{path} is packed with gzip: unpack it first")
-    return path, shape_of(data[:HEAD], whole=len(data) <= HEAD)
+    head = head_of(data)
+    return path, shape_of(head, whole=len(head) == len(data) < LONGEST_ROW)
 
 
 def _event_type_in(path: PurePath, known: Sequence[ColumnLayout]) -> str | None:

@@ -22,12 +22,14 @@ from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.csv.recognition import Recognised, recognise
 from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, head_of, shape_of
 from ayla_provider.domain.manifest import ManifestFile
-from ayla_provider.errors import AylaDestinationError, AylaLayoutError
+from ayla_provider.errors import AylaDestinationError
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import Crc32c
 
 _STEP = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_KEPT = 64 * 1024
+"""How many bytes are kept of a line that is too long to be a row."""
 # A row's structure is its commas, its line end, and NUL, which no warehouse's text can hold. This is everything else.
 _ALL_BUT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b",\r\n\0")
 
@@ -70,6 +72,8 @@ class GoodLines:
     """Lines in :attr:`path` with another line end than in the file, with how many bytes longer they are in the file."""
     start: int = 0
     """Where the first line begins in the file, in bytes."""
+    ends_blank: bool = False
+    """Whether the last line is empty. It is malformed, but says nothing about the file."""
 
     @property
     def known(self) -> Recognised:
@@ -175,9 +179,14 @@ def _verify(file: ManifestFile, path: Path, event_type: str, layouts: Sequence[C
     good = GoodLines(file.source, file.generation, path)
     checksum, utf8 = Crc32c(), codecs.getincrementaldecoder("utf-8")()
     row = structure = rest = b""
-    lines = 0
+    lines = open_bytes = 0
     with path.open("rb", buffering=0) as opened:
         while block := opened.read(_STEP):
+            # Only a line that begins in an earlier block can be longer than a block.
+            first = block.find(b"\n")
+            if open_bytes + (len(block) if first < 0 else first) > LONGEST_ROW:
+                raise _NotOnlyGoodLinesError
+            open_bytes = open_bytes + len(block) if first < 0 else len(block) - 1 - block.rfind(b"\n")
             if not row:
                 row = _row_of(block, good, event_type, layouts, whole=len(block) == file.size)
             checksum.update(block)
@@ -251,30 +260,62 @@ class _Reader:
         """Commas of each row; -1 before the first row."""
         self._row = b""
         """The structure of each row; empty before the first block."""
+        self._long = 0
+        """How many bytes of a line that is too long were seen; 0 outside of such a line."""
+        self._long_start = b""
 
     def feed(self, block: bytes) -> None:
         for start in range(0, len(block), _STEP):
             self._feed(block[start : start + _STEP])
 
     def finish(self) -> None:
+        if self._long:
+            self._end_long_line()
         rest, self._rest = self._rest, b""
         if rest:
             # The last line counts even without a line end.
             self._take(rest, whole=True)
 
     def _feed(self, block: bytes) -> None:
+        if self._long:
+            end = block.find(b"\n") + 1
+            self._long += end or len(block)
+            if not end:
+                return
+            self._end_long_line()
+            block = block[end:]
         block = self._rest + block
-        end = block.rfind(b"\n") + 1
-        self._rest = block[end:]
-        if len(self._rest) > LONGEST_ROW - _STEP:
-            raise AylaLayoutError(
-                f"{self._good.source}: no line ends within {len(self._rest):,} bytes, so this isn't one of Ayla's "
-                "CSV files. It stays in the archive unchanged. Look at it, and ask Ayla support what it is."
-            )
+        if not self._offset and block.startswith(_BOM):
+            block = block[len(_BOM) :]
+            self._offset = self._good.start = len(_BOM)
         if not self._row and len(block) < HEAD:
             self._rest = block
-        elif end:
+            return
+        end = block.rfind(b"\n") + 1
+        self._rest = block[end:]
+        if end:
             self._take(block[:end], whole=False)
+        # The last byte may be half of a line end.
+        if len(self._rest) > LONGEST_ROW + 1:
+            self._long, self._long_start, self._rest = len(self._rest), self._rest[:_KEPT], b""
+
+    def _end_long_line(self) -> None:
+        size, self._long = self._long, 0
+        self._drop(_too_long(size), self._long_start, size)
+
+    def _drop(self, reason: str, row: bytes, size: int) -> None:
+        """
+        Put a line into the quarantine.
+
+        :param row: the line without its end, or the part of it that is kept
+        :param size: the bytes of the line with its end
+        """
+        self._line += 1
+        self._good.all_lines += 1
+        self._quarantine.add(self._good.source, self._good.generation, self._line, self._offset, reason, row)
+        self._good.dropped.add(self._line, size)
+        self._good.ends_blank = not row
+        self._offset += size
 
     def _take(self, block: bytes, *, whole: bool) -> None:
         if not self._row:
@@ -286,7 +327,7 @@ class _Reader:
         alike = structure == self._row * count and ends == count
         # It doesn't show a last word without a line end either, nor an empty line among rows of a single column.
         alike = alike and block.endswith(b"\n") and self._commas > 0
-        if not alike or self._is_marked(block) or not _is_utf8(block):
+        if not alike or self._is_marked(block) or not _is_utf8(block) or _may_hold_long_line(block):
             self._take_lines(block)
             return
         self._output.write(block)
@@ -294,12 +335,10 @@ class _Reader:
         self._offset += len(block)
         self._good.all_lines += count
         self._good.count += count
+        self._good.ends_blank = False
 
     def _begin(self, block: bytes, *, whole: bool) -> bytes:
-        """Recognise the layout, and return the block without byte order mark and header."""
-        if block.startswith(_BOM):
-            block = block[len(_BOM) :]
-            self._offset = self._good.start = len(_BOM)
+        """Recognise the layout, and return the block without its header."""
         head = head_of(block)
         shape = shape_of(head, whole=whole and len(block) <= len(head))
         if shape.rows:
@@ -310,27 +349,31 @@ class _Reader:
         self._row = b"," * self._commas + self._good.line_end
         if shape.header:
             header, end, block = block.partition(b"\n")
-            self._line = 1
+            self._line += 1
             self._offset += len(header + end)
-            self._good.dropped.add(1, len(header + end))
+            self._good.dropped.add(self._line, len(header + end))
         return block
 
     def _take_lines(self, block: bytes) -> None:
         for line in io.BytesIO(block):
-            self._line += 1
-            self._good.all_lines += 1
             row = line.removesuffix(b"\n").removesuffix(b"\r")
-            reason = self._why_not(row)
-            if reason is None:
-                self._output.write(row + self._good.line_end)
-                self._good.count += 1
-                longer = len(line) - len(row) - len(self._good.line_end)
-                if longer:
-                    self._good.shortened.add(self._line, longer)
+            if len(row) > LONGEST_ROW:
+                self._drop(_too_long(len(line)), row[:_KEPT], len(line))
+            elif reason := self._why_not(row):
+                self._drop(reason, row, len(line))
             else:
-                self._quarantine.add(self._good.source, self._good.generation, self._line, self._offset, reason, row)
-                self._good.dropped.add(self._line, len(line))
-            self._offset += len(line)
+                self._keep(line, row)
+
+    def _keep(self, line: bytes, row: bytes) -> None:
+        self._line += 1
+        self._good.all_lines += 1
+        self._output.write(row + self._good.line_end)
+        self._good.count += 1
+        longer = len(line) - len(row) - len(self._good.line_end)
+        if longer:
+            self._good.shortened.add(self._line, longer)
+        self._good.ends_blank = False
+        self._offset += len(line)
 
     def _why_not(self, row: bytes) -> str | None:
         columns = row.count(b",") + 1
@@ -359,3 +402,11 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _may_hold_long_line(block: bytes) -> bool:
+    return len(block) > LONGEST_ROW and max(map(len, block.split(b"\n"))) > LONGEST_ROW
+
+
+def _too_long(size: int) -> str:
+    return f"{size:,} bytes, more than a row has; the first {_KEPT:,} are kept"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 MAX_MALFORMED = 0.1
 """The share of an hour's lines that may be malformed, by default."""
 
+FEW_MALFORMED = 3
+"""So many lines, but not more than half of an hour's lines, may be malformed whatever their share is."""
+
 _COLUMNS = {
     "source_object": "VARCHAR",
     "source_generation": "BIGINT",

@@ -32,7 +32,7 @@ from ayla_provider.errors import (
 from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.rows.intake import GoodLines, fetch_good_lines
 from ayla_provider.rows.parquet import FileBalance, type_hour
-from ayla_provider.rows.quarantine import MAX_MALFORMED, Quarantine
+from ayla_provider.rows.quarantine import FEW_MALFORMED, MAX_MALFORMED, Quarantine
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ class TypedArchive:
     :param rows: where the typed rows go
     :param layouts: those that files may have
     :param memory: what DuckDB may take, as it writes sizes
-    :param max_malformed: the share of an hour's lines, 0 to 1, above which the hour isn't typed
+    :param max_malformed: the share of an hour's lines, 0 to 1, above which the hour isn't typed; unless it is 0, a few
+        lines are always tolerated
     """
 
     def __init__(
@@ -171,8 +172,7 @@ class TypedArchive:
             ]
             balance = type_hour(connection, hour, files, parquet, quarantine=quarantine, policy=self._policy)
             kept = self._keep_quarantine(hour, quarantine, connection, folder / "quarantine.parquet")
-        lines = sum(file.all_lines for file in files)
-        self._refuse_too_many(hour, lines, quarantine, kept)
+        self._refuse_too_many(hour, files, quarantine, kept)
         path = typed.parquet_path(hour) if archived.files else ""
         stored_size, crc32c = _facts(parquet)
         manifest = TypedManifest(
@@ -204,12 +204,17 @@ class TypedArchive:
         self._put(self._archive, path, local, _stored(self._archive, path))
         return path if quarantine.total else ""
 
-    def _refuse_too_many(self, hour: ExportHour, lines: int, quarantine: Quarantine, kept: str) -> None:
-        if quarantine.total <= self._max_malformed * lines:
+    def _refuse_too_many(self, hour: ExportHour, files: Sequence[GoodLines], quarantine: Quarantine, kept: str) -> None:
+        blank_ends = sum(file.ends_blank for file in files)
+        lines = sum(file.all_lines for file in files) - blank_ends
+        malformed = quarantine.total - blank_ends
+        # In a short hour, a single line is a large share.
+        few = min(FEW_MALFORMED, lines // 2) if self._max_malformed else 0
+        if malformed <= max(few, self._max_malformed * lines):
             return
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in quarantine.reasons.most_common(5))
         raise AylaQuarantineError(
-            f"{hour}: {quarantine.total:,} of {lines:,} lines are malformed, more "
+            f"{hour}: {malformed:,} of {lines:,} lines are malformed, more "
             f"than the {self._max_malformed:.1%} of max_malformed: {reasons}. They are kept in "
             f"{url_of(self._archive, kept)}, and the hour isn't loaded. Look at them. Then declare the files' "
             "layout, or raise max_malformed."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,6 @@ from ayla_provider.domain.typed_manifest import parquet_path, quarantine_path, t
 from ayla_provider.errors import (
     AylaDestinationError,
     AylaError,
-    AylaLayoutError,
     AylaNotSettledError,
     AylaQuarantineError,
     AylaWarehouseError,
@@ -85,23 +85,114 @@ def test_a_file_without_lines_is_loaded_as_that(tmp_path: Path, data: bytes) -> 
     assert rows_of(tmp_path / "rows" / made.path) == []
 
 
-def test_a_line_that_never_ends_is_no_row(tmp_path: Path) -> None:
-    with pytest.raises(AylaLayoutError, match=r"f0\.csv: no line ends within"):
-        typed(tmp_path, "connection", CONNECTION + b"\n" + b"x" * LONGEST_ROW)
+def connection(size: int) -> bytes:
+    """Return a row of so many bytes."""
+    return CONNECTION.replace(b"LC-", b"x" * (size - len(CONNECTION) + 3), 1)
+
+
+LONG = 2000
+"""The longest row in the next tests."""
+
+
+@pytest.fixture
+def short_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LONGEST_ROW": LONG, "_STEP": 500, "_KEPT": 100, "HEAD": 600}.items():
+        monkeypatch.setattr(intake, name, value)
+
+
+@pytest.mark.usefixtures("short_rows")
+@pytest.mark.parametrize("more", [-500, 0, 1, 2, 499, 500, 501, 10_000])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("before", [0, 1, 7, 40])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", CONNECTION + b"\nx\n"])
+def test_one_limit_decides_wherever_a_long_line_is(
+    tmp_path: Path, before: int, end: bytes, more: int, start: bytes
+) -> None:
+    long = connection(LONG + more)
+    data = start + (CONNECTION + end) * before + long + end + (CONNECTION + end) * 30
+    archive = FileDestination(tmp_path / "archive")
+    (file,) = archive_hour(archive.root, "connection", [data]).files
+    with Quarantine(tmp_path / "quarantine") as quarantine:
+        good = intake.fetch_good_lines(
+            archive,
+            file,
+            tmp_path / "good",
+            event_type="connection",
+            layouts=COLUMN_LAYOUTS,
+            quarantine=quarantine,
+        )
+    lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
+    assert good.all_lines == len(lines)
+    assert (long in (tmp_path / "good").read_bytes().splitlines()) is (more <= 0)
+    assert [(number, text) for number, _, text in good.places()] == [
+        (number, line) for number, line in enumerate(lines, 1) if line == CONNECTION or (line == long and more <= 0)
+    ]
+    assert all(data[offset:].startswith(text) for _, offset, text in good.places())
+    assert quarantine.total == (more > 0) + start.count(b"\nx\n")
+
+
+@pytest.mark.usefixtures("short_rows")
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_line_that_is_too_long_is_kept_with_its_place_and_its_length(tmp_path: Path, ends: bool) -> None:
+    long = connection(9000)
+    data = (CONNECTION + b"\n") * 30 + long + b"\n" * ends
+    made = typed(tmp_path, "connection", data)
+    (row,) = rows_of(tmp_path / "archive" / quarantine_path(ExportHour("connection", HOUR)))
+    assert (row["line"], row["byte_offset"], row["row_bytes"]) == (31, len(data) - len(long) - ends, long[:100])
+    assert row["reason"] == f"{9000 + ends:,} bytes, more than a row has; the first 100 are kept"
+    assert (made.lines, made.rows, made.quarantined) == (31, 1, 1)
+
+
+@pytest.mark.usefixtures("short_rows")
+def test_a_file_of_one_endless_line_has_no_rows(tmp_path: Path) -> None:
+    made = typed(tmp_path, "connection", b"x" * 50_000)
+    assert [(file.layout, file.lines, file.quarantined) for file in made.files] == [("", 1, 1)]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("last", [b"", BAD], ids=["good lines only", "a bad line"])
+def test_no_engine_has_another_limit(tmp_path: Path, more: int, last: bytes) -> None:
+    data = (CONNECTION + b"\r\n") * 9 + connection(LONGEST_ROW + more) + b"\r\n" + last
+    made = typed(tmp_path, "connection", data)
+    assert (made.rows, made.quarantined) == (2 - more, more + bool(last))
+
+
+@pytest.mark.parametrize(
+    ("data", "max_malformed", "is_loaded"),
+    [
+        pytest.param(CONNECTION + b"\n" + BAD, 0.1, True, id="one of two"),
+        pytest.param(b"\n\n", 0.1, False, id="the only one"),
+        pytest.param((CONNECTION + b"\n") * 5 + (BAD + b"\n") * 3, 0.1, True, id="three of eight"),
+        pytest.param((CONNECTION + b"\n") * 8 + (BAD + b"\n") * 4, 0.1, False, id="four of twelve"),
+        pytest.param((CONNECTION + b"\n") * 2 + b"x\ny,\nz,,\n", 0.1, False, id="three of five"),
+        pytest.param((CONNECTION + b"\n") * 99 + BAD, 0, False, id="none is allowed"),
+        pytest.param(CONNECTION + b"\r\n\r\n", 0, True, id="a blank last line"),
+        pytest.param(CONNECTION + b"\n\n\n", 0, False, id="a blank line ahead of the last one"),
+        pytest.param(b"\n" + CONNECTION, 0, False, id="a blank first line"),
+        pytest.param(b"\r\n", 0, True, id="nothing but a line end"),
+    ],
+)
+def test_a_few_lines_may_be_malformed(tmp_path: Path, data: bytes, max_malformed: float, is_loaded: bool) -> None:
+    archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
+    archive_hour(archive.root, "connection", [data])
+    bucket = TypedArchive(archive, rows, max_malformed=max_malformed)
+    with contextlib.nullcontext() if is_loaded else pytest.raises(AylaQuarantineError):
+        made = bucket.ensure(ExportHour("connection", HOUR), {}).manifest
+        assert made.quarantined == data.count(BAD) + data.endswith((b"\r\n\r\n", b"\n\n")) + (data == b"\r\n")
 
 
 def test_above_the_threshold_the_lines_are_kept_and_the_hour_is_not_loaded(tmp_path: Path) -> None:
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
-    archive_hour(archive.root, "connection", [b"\n".join([CONNECTION] * 8 + [BAD, b"x"])])
+    archive_hour(archive.root, "connection", [b"\n".join([CONNECTION] * 16 + [BAD, b"x"] * 2)])
     with pytest.raises(AylaQuarantineError) as raised:
         TypedArchive(archive, rows, max_malformed=0.1999).ensure(ExportHour("connection", HOUR), {})
-    for words in ("connection", "2026-11-01 07:00", "2 of 10 lines", "event_time is no timestamp (1)", "max_malformed"):
+    for words in ("connection", "2026-11-01 07:00", "4 of 20 lines", "event_time is no timestamp (2)", "max_malformed"):
         assert words in str(raised.value)
     assert quarantine_path(ExportHour("connection", HOUR)) in str(raised.value)
-    assert [row for _, _, row in quarantined(tmp_path)] == [BAD, b"x"]
+    assert [row for _, _, row in quarantined(tmp_path)] == [BAD, b"x"] * 2
     assert not (tmp_path / "rows").exists()
     made = TypedArchive(archive, rows, max_malformed=0.2).ensure(ExportHour("connection", HOUR), {})
-    assert (made.made, made.manifest.rows, made.manifest.quarantined) == (True, 1, 2)
+    assert (made.made, made.manifest.rows, made.manifest.quarantined) == (True, 1, 4)
 
 
 def test_an_hour_that_is_sound_by_now_leaves_no_line_in_the_quarantine(tmp_path: Path) -> None:
