@@ -41,16 +41,14 @@ class ColumnLayout:
 STRING_BASE_TYPES = ("string", "file", "message")
 """The base types of a property whose value is text."""
 
+_DEVICE = ("oem_id", "oem_model", "dsn")
+_PROPERTY = (*_DEVICE, "property_name", "display_name", "base_type")
+
 DATAPOINT_22 = ColumnLayout(
     event_type="datapoint",
     name="datapoint-22",
     columns=(
-        "oem_id",
-        "oem_model",
-        "dsn",
-        "property_name",
-        "display_name",
-        "base_type",
+        *_PROPERTY,
         "time_uuid",
         "created_at_from_device",
         "updated_at",
@@ -77,12 +75,7 @@ DATAPOINT_17 = ColumnLayout(
     event_type="datapoint",
     name="datapoint-17",
     columns=(
-        "oem_id",
-        "oem_model",
-        "dsn",
-        "property_name",
-        "display_name",
-        "base_type",
+        *_PROPERTY,
         "id",
         "updated_at",
         "created_at",
@@ -104,48 +97,23 @@ DATAPOINT_17 = ColumnLayout(
 DATAPOINT_ACK_24 = ColumnLayout(
     event_type="datapoint_ack",
     name="datapoint_ack-24",
-    columns=(
-        "oem_model",
-        "dsn",
-        "property_name",
-        "display_name",
-        "base_type",
-        "time_uuid",
-        "created_at_from_device",
-        "updated_at",
-        "created_at",
-        "user_uuid",
-        "echo",
-        "closed",
-        "discarded",
-        "scope",
-        "val_int",
-        "val_decimal",
-        "val_float",
-        "val_boolean",
-        "val_string",
-        "metadata",
-        "ack_message",
-        "ack_status",
-        "ack_id",
-        "acked_at",
-    ),
-    base64_columns=("display_name", "val_string", "metadata"),
-    identity="time_uuid",
+    columns=(*DATAPOINT_22.columns[1:-1], "ack_message", "ack_status", "ack_id", "acked_at"),
+    base64_columns=DATAPOINT_22.base64_columns,
+    identity=DATAPOINT_22.identity,
 )
-"""As documented in 2017, without ``oem_id`` and ``direction``. No raw file was seen."""
+"""As documented in 2017: the columns of a datapoint without ``oem_id`` and ``direction``. No raw file was seen."""
 
 CONNECTION_6 = ColumnLayout(
     event_type="connection",
     name="connection-6",
-    columns=("oem_id", "oem_model", "dsn", "event_time", "user_uuid", "status"),
+    columns=(*_DEVICE, "event_time", "user_uuid", "status"),
 )
 """As in raw files and documents."""
 
 LOCATION_9 = ColumnLayout(
     event_type="location",
     name="location-9",
-    columns=("oem_id", "oem_model", "dsn", "ip", "lat", "long", "provider", "user_uuid", "created_at"),
+    columns=(*_DEVICE, "ip", "lat", "long", "provider", "user_uuid", "created_at"),
 )
 """As in raw files and documents; ``lat`` may begin with a space."""
 
@@ -153,9 +121,7 @@ REGISTRATION_8 = ColumnLayout(
     event_type="registration",
     name="registration-8",
     columns=(
-        "oem_id",
-        "oem_model",
-        "dsn",
+        *_DEVICE,
         "user_uuid",
         "registered",
         "registration_type",
@@ -178,7 +144,7 @@ RESOURCE_TAGS = Column("resource_tags", ColumnType.TEXT, "The tags of the device
 CONNECTION_8_2018 = ColumnLayout(
     event_type="connection",
     name="connection-8-2018",
-    columns=("oem_id", "oem_model", "dsn", "resource_tags", "event_type", "event_time", "user_uuid", "status"),
+    columns=(*_DEVICE, "resource_tags", "event_type", "event_time", "user_uuid", "status"),
     confirmed=False,
     own=(RESOURCE_TAGS,),
 )
@@ -192,12 +158,7 @@ DATAPOINT_17_2018 = ColumnLayout(
     event_type="datapoint",
     name="datapoint-17-2018",
     columns=(
-        "oem_id",
-        "oem_model",
-        "dsn",
-        "property_name",
-        "display_name",
-        "base_type",
+        *_PROPERTY,
         "resource_tags",
         "event_type",
         "id",
