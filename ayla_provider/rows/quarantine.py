@@ -18,14 +18,8 @@ MAX_MALFORMED = 0.1
 FEW_MALFORMED = 3
 """So many lines, but not more than half of an hour's lines, may be malformed whatever their share is."""
 
-_COLUMNS = {
-    "source_object": "VARCHAR",
-    "source_generation": "BIGINT",
-    "line": "BIGINT",
-    "byte_offset": "BIGINT",
-    "reason": "VARCHAR",
-    "row_bytes": "VARCHAR",
-}
+_COLUMNS = {"source": "INTEGER", "line": "BIGINT", "byte_offset": "BIGINT", "reason": "INTEGER", "row_bytes": "VARCHAR"}
+"""The columns of the collected lines: source and reason are numbers, and bytes are hexadecimal."""
 
 
 class Quarantine:
@@ -40,6 +34,9 @@ class Quarantine:
         self._file = path.open("wb")
         self.by_source: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
+        # Each to its number, from 1, because millions of lines can have the same.
+        self._source_numbers: dict[tuple[str, int], int] = {}
+        self._reason_numbers: dict[str, int] = {}
 
     @property
     def total(self) -> int:
@@ -65,8 +62,9 @@ class Quarantine:
         :param offset: the offset of its first byte in the file
         :param reason: in words, without quoting the row
         """
-        cells = (source.encode().hex(), str(generation), str(line), str(offset), reason.encode().hex(), row.hex())
-        self._file.write(",".join(cells).encode() + b"\n")
+        source_number = self._source_numbers.setdefault((source, generation), len(self._source_numbers) + 1)
+        reason_number = self._reason_numbers.setdefault(reason, len(self._reason_numbers) + 1)
+        self._file.write(f"{source_number},{line},{offset},{reason_number},{row.hex()}\n".encode())
         self.by_source[source] += 1
         self.reasons[reason] += 1
 
@@ -90,13 +88,21 @@ class Quarantine:
 
     def _write(self, duck: Any, path: Path) -> None:
         columns = ", ".join(f"'{name}': '{kind}'" for name, kind in _COLUMNS.items())
+        ranks = {source: rank for rank, source in enumerate(sorted(self._source_numbers))}
         duck.execute(
             f"""copy (
-                select decode(unhex(source_object)) as source_object, source_generation, line, byte_offset,
-                    decode(unhex(reason)) as reason, coalesce(unhex(row_bytes), ''::blob) as row_bytes
+                select ($sources::varchar[])[source] as source_object,
+                    ($generations::bigint[])[source] as source_generation, line, byte_offset,
+                    ($reasons::varchar[])[reason] as reason, coalesce(unhex(row_bytes), ''::blob) as row_bytes
                 from read_csv($file, auto_detect=false, header=false, delim=',', quote='', escape='', new_line='\\n',
                     columns={{{columns}}}, max_line_size={16 * 1024 * 1024}, buffer_size={32 * 1024 * 1024})
-                order by source_object, line
+                order by ($ranks::bigint[])[source], line
             ) to {literal(str(path))} (format parquet, compression zstd)""",
-            {"file": str(self._path)},
+            {
+                "file": str(self._path),
+                "sources": [source for source, _ in self._source_numbers],
+                "generations": [generation for _, generation in self._source_numbers],
+                "reasons": list(self._reason_numbers),
+                "ranks": [ranks[source] for source in self._source_numbers],
+            },
         )

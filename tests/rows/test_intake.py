@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -147,6 +148,21 @@ def test_a_line_that_is_too_long_is_kept_with_its_place_and_its_length(tmp_path:
 def test_a_file_of_one_endless_line_has_no_rows(tmp_path: Path) -> None:
     made = typed(tmp_path, "connection", b"x" * 50_000)
     assert [(file.layout, file.lines, file.quarantined) for file in made.files] == [("", 1, 1)]
+
+
+def test_a_line_of_any_length_takes_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "LONGEST_ROW", 100_000)
+    good = intake.GoodLines("f", 1, tmp_path / "good")
+    with Quarantine(tmp_path / "quarantine") as quarantine, good.path.open("wb") as output:
+        reader = intake._Reader(good, "connection", COLUMN_LAYOUTS, quarantine, output)
+        tracemalloc.start()
+        for _ in range(300):
+            reader.feed(b'",' * 50_000)
+        reader.finish()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (good.all_lines, quarantine.total) == (1, 1)
+    assert peak < 2_000_000
 
 
 @pytest.mark.parametrize("more", [0, 1])
