@@ -14,9 +14,9 @@ from asgiref.sync import sync_to_async
 
 from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.hour import ExportHour, describe_hours, hours_of
-from ayla_provider.domain.redaction import redacted
 from ayla_provider.errors import AylaError
 from ayla_provider.hooks import AylaHook
+from ayla_provider.transport.redaction import redacted
 
 if TYPE_CHECKING:
     from ayla_provider.domain.arrival import ArrivalRule

@@ -101,7 +101,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     monkeypatch.setattr("ayla_provider.source.guard._SETTLE", 0.01)
     # Each test is a process of its own, as a task would be.
     monkeypatch.setattr("ayla_provider.source.auth._PROVIDERS", {})
-    monkeypatch.setattr("ayla_provider.domain.redaction._known", {})
+    monkeypatch.setattr("ayla_provider.transport.redaction._known", {})
 
 
 # The files that take longest, the longest first: each starts an Airflow of its own, and mostly waits for it.

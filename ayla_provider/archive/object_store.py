@@ -19,9 +19,9 @@ from ayla_provider.archive.stores import (
     version_of,
 )
 from ayla_provider.archive.url import DestinationUrl
-from ayla_provider.domain.redaction import from_outside
 from ayla_provider.errors import AylaDestinationError, AylaError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
+from ayla_provider.transport.redaction import from_outside
 
 
 class ObjectStorageDestination:

@@ -198,8 +198,8 @@ def _print_report(arguments: argparse.Namespace, connections: Connections, desti
 
 def _error_text(error: Exception, connections: Connections) -> str:
     """Return an error for a person: without a secret, and without a text that may hold one."""
-    from ayla_provider.domain.redaction import redacted
     from ayla_provider.errors import AylaError
+    from ayla_provider.transport.redaction import redacted
 
     if isinstance(error, AylaError):
         return redacted(str(error), connections.secrets())

@@ -12,8 +12,8 @@ from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.failure import Failure
 from ayla_provider.domain.hour import ExportHour, describe_hour, format_folder
-from ayla_provider.domain.redaction import redacted
 from ayla_provider.domain.units import counted, files_text, size_text
+from ayla_provider.transport.redaction import redacted
 
 _COPIED = (Coverage.LANDED, Coverage.LATE, Coverage.EMPTY)
 

@@ -18,11 +18,11 @@ from google.oauth2.credentials import Credentials
 from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
-from ayla_provider.domain.redaction import from_outside, know_secret
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
 from ayla_provider.transport.network import Network, configure, describe_error
+from ayla_provider.transport.redaction import from_outside, know_secret
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from ayla_provider.domain.redaction import from_outside
+from ayla_provider.transport.redaction import from_outside
 
 MOST_PAGES = 10_000
 """Pages of a listing, of a thousand objects each: more than any interval has."""

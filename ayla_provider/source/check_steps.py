@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from ayla_provider.domain.events import EventType
-from ayla_provider.domain.redaction import redacted
 from ayla_provider.errors import AylaError
 from ayla_provider.source.export import Export
 from ayla_provider.source.settings import AylaSettings
+from ayla_provider.transport.redaction import redacted
 
 DASHBOARD = "the Ayla dashboard (OEM Profile, Data Export)"
 

@@ -13,7 +13,6 @@ from google.auth.exceptions import GoogleAuthError
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from ayla_provider.domain.redaction import from_outside
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
     MOST_PAGES,
@@ -28,6 +27,7 @@ from ayla_provider.transport.cloud_storage import explanation, storage_client
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.network import Network
+from ayla_provider.transport.redaction import from_outside
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

@@ -10,7 +10,6 @@ from typing import Any, cast
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from ayla_provider.domain.redaction import from_outside
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaConfigError, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
     MOST_PAGES,
@@ -20,6 +19,7 @@ from ayla_provider.source.bucket import (
     byte_range,
     translate_connection_errors,
 )
+from ayla_provider.transport.redaction import from_outside
 
 _KEY_ERRORS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken")
 _REGION_ERRORS = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")

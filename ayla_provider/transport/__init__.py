@@ -1,1 +1,1 @@
-"""HTTP connections, and the checksums that are computed while bytes stream by. No Airflow."""
+"""HTTP connections, checksums of bytes that stream by, and what messages may quote of answers. No Airflow."""

@@ -10,9 +10,9 @@ from google.api_core.exceptions import RetryError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 
-from ayla_provider.domain.redaction import from_outside
 from ayla_provider.transport.http import CONNECTIONS
 from ayla_provider.transport.network import Network, configure
+from ayla_provider.transport.redaction import from_outside
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

@@ -23,9 +23,9 @@ from requests.utils import get_environ_proxies, select_proxy, should_bypass_prox
 from urllib3.exceptions import HTTPError, ProxyError
 
 from ayla_provider import __version__
-from ayla_provider.domain.redaction import from_outside
 from ayla_provider.errors import TEMPORARY, AylaConfigError, AylaError, AylaUnavailable
 from ayla_provider.transport.deadline import Deadline, SlowAnswerError, watched
+from ayla_provider.transport.redaction import from_outside
 
 USER_AGENT = f"airflow-provider-ayla/{__version__}"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayla_provider.domain import redaction
-from ayla_provider.domain.redaction import LONGEST, from_outside, know_secret, redacted
+from ayla_provider.transport import redaction
+from ayla_provider.transport.redaction import LONGEST, from_outside, know_secret, redacted
 
 
 @pytest.fixture(autouse=True)
