@@ -9,6 +9,9 @@ from typing import BinaryIO, Protocol
 
 from ayla_provider.errors import AylaConflictError, AylaDestinationError
 
+MOST_BYTES = 128 * 1024 * 1024
+"""Bytes of a small object: of a manifest, a receipt, or a note. The manifest of 100,000 files has some 40 MB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -46,7 +49,11 @@ class Destination(Protocol):
         """Return the base64 CRC32C of an object's content."""
 
     def read(self, path: str) -> tuple[bytes, Stored] | None:
-        """Return a small object with its content, None if it doesn't exist."""
+        """
+        Return a small object with its content, None if it doesn't exist.
+
+        :raises AylaDestinationError: if it has more than :data:`MOST_BYTES`, or can't be read
+        """
 
     def blocks(self, path: str) -> Iterator[bytes]:
         """
@@ -75,6 +82,20 @@ class Destination(Protocol):
 def url_of(destination: Destination, path: str) -> str:
     """Return the URL of an object in a destination."""
     return f"{destination.url.rstrip('/')}/{path}"
+
+
+def check_small(size: int, where: str) -> None:
+    """
+    Make sure that an object may be read as a whole.
+
+    :param size: in bytes, as the store states it or as far as it has arrived
+    :raises AylaDestinationError: if it has more than :data:`MOST_BYTES`
+    """
+    if size > MOST_BYTES:
+        raise AylaDestinationError(
+            f"{where} has more than {MOST_BYTES} bytes, which no manifest, receipt, or note of this package has. Find "
+            "out what wrote it, and move it away. Then clear the task."
+        )
 
 
 def conflict(where: str) -> AylaConflictError:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from google.api_core import exceptions as google_errors
 from google.auth.exceptions import GoogleAuthError
 from google.resumable_media import DataCorruption
 from requests import RequestException
 
-from ayla_provider.archive.destination import Stored, conflict, kept
+from ayla_provider.archive.destination import Stored, check_small, conflict, kept
 from ayla_provider.archive.gcs_upload import GcsUploader
 from ayla_provider.errors import TEMPORARY, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
@@ -64,13 +65,15 @@ class GcsDestination:
         """See :class:`Destination`."""
         blob = self._bucket.blob(self._prefix + path)
         with _translate_errors(f"{self.url}/{path}"):
+            buffer = _SmallBuffer(f"{self.url}/{path}")
             try:
-                content = blob.download_as_bytes(checksum="crc32c")
+                blob.download_to_file(buffer, checksum="crc32c")
             except google_errors.NotFound:
                 return None
             # The download's headers hold generation and checksum; not every emulator sends them.
             if blob.generation is None:
                 blob.reload()
+            content = buffer.getvalue()
             return content, Stored(path, len(content), str(blob.generation), blob.crc32c)
 
     def blocks(self, path: str) -> Iterator[bytes]:
@@ -120,6 +123,18 @@ class GcsDestination:
 
     def _facts(self, blob: storage.Blob) -> Stored:
         return Stored(blob.name.removeprefix(self._prefix), blob.size, str(blob.generation), blob.crc32c)
+
+
+class _SmallBuffer(io.BytesIO):
+    """Takes the content of a small object, and ends a download that brings more."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def write(self, data: Any, /) -> int:
+        check_small(self.tell() + len(data), self._where)
+        return super().write(data)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ayla_provider.archive.destination import Stored, conflict
+from ayla_provider.archive.destination import Stored, check_small, conflict
 from ayla_provider.errors import AylaDestinationError, AylaUnsafeNameError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
@@ -57,7 +57,9 @@ class FileDestination:
         with translate_errors(self._place(path)):
             try:
                 with self._place(path).open("rb") as file:
-                    return file.read(), self._stored(path, os.fstat(file.fileno()))
+                    stored = self._stored(path, os.fstat(file.fileno()))
+                    check_small(stored.size, str(self._place(path)))
+                    return file.read(stored.size), stored
             except FileNotFoundError:
                 return None
 

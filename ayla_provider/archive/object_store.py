@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ayla_provider.archive.destination import Stored, conflict, kept
+from ayla_provider.archive.destination import Stored, check_small, conflict, kept
 from ayla_provider.archive.stores import (
     PART,
     ChangedError,
@@ -53,6 +53,7 @@ class ObjectStorageDestination:
             stored = self._store.find(self._prefix + path)
             if stored is None:
                 return None
+            check_small(stored.size, f"{self.url}/{path}")
             content = b""
             if stored.size:  # A range of no bytes isn't a valid request.
                 content = self._store.read(stored.path, 0, stored.size, stored.version)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from datetime import datetime
 
-from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.archive.destination import Destination, Stored, check_small, url_of
 from ayla_provider.domain import failure as failures
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import HourStatus
@@ -125,9 +125,10 @@ def write_json(destination: Destination, path: str, text: str, replaces: Stored 
 
     :param replaces: the version that is there now, None if there is none
     :raises AylaConflictError: if something else is there
-    :raises AylaDestinationError: if the destination refuses it
+    :raises AylaDestinationError: if the destination refuses it, or nobody could read it again
     """
     content = text.encode()
+    check_small(len(content), url_of(destination, path))
     try:
         destination.write(
             path,
