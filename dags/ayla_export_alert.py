@@ -35,7 +35,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     # For temporary errors. A stalled exporter fails its task at once and ignores these settings.
-    default_args={"retries": 3, "retry_delay": timedelta(minutes=2)},
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=2), "execution_timeout": timedelta(minutes=30)},
     tags=["ayla"],
 ):
     alive = AylaExportAliveSensor(

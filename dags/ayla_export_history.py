@@ -64,6 +64,8 @@ for dag_id, (conn_id, start, end) in HISTORIES.items():
             "retry_delay": timedelta(minutes=2),
             "retry_exponential_backoff": True,
             "max_retry_delay": timedelta(minutes=30),
+            # For a try that hangs. The next one does only what is left.
+            "execution_timeout": timedelta(hours=12),
             # Not the pool of the hourly DAG: an hour that lands now must not wait for a day of last year.
             "pool": "ayla_history",
             # One day of an event type at a time: if several tasks emit the first events of an asset at once, Airflow

@@ -77,7 +77,12 @@ for name, oem in OEMS.items():
                     deferrable=True,
                     timeout=timedelta(hours=24).total_seconds(),
                 )
-                copy = AylaExportToBucketOperator(task_id="copy", event_type=event_type, max_active_tis_per_dag=1)
+                copy = AylaExportToBucketOperator(
+                    task_id="copy",
+                    event_type=event_type,
+                    execution_timeout=timedelta(hours=3),
+                    max_active_tis_per_dag=1,
+                )
                 wait >> copy
 
     for sweep, (lookback, schedule) in SWEEPS.items():
@@ -89,7 +94,10 @@ for name, oem in OEMS.items():
             max_active_runs=1,
             **common,
         ):
-            reconcile = AylaExportReconcileOperator(task_id="reconcile", lookback=lookback, not_before=START)
+            limit = timedelta(hours=6)
+            reconcile = AylaExportReconcileOperator(
+                task_id="reconcile", lookback=lookback, not_before=START, execution_timeout=limit
+            )
             AylaExportToBucketOperator.partial(
-                task_id="repair", map_index_template="{{ task.reason }}", **oem
+                task_id="repair", map_index_template="{{ task.reason }}", execution_timeout=limit, **oem
             ).expand_kwargs(reconcile.output)

@@ -71,6 +71,7 @@ def export() -> None:
                     event_type=event_type,
                     destination="{{ var.value.ayla_export_destination }}",
                     start=HOUR,
+                    execution_timeout=timedelta(hours=3),
                     # If several tasks emit the first events of an asset at once, Airflow fails them.
                     max_active_tis_per_dag=1,
                 )
@@ -86,7 +87,7 @@ def totals() -> None:
         tags=["ayla"],
     ):
 
-        @task(retries=4)
+        @task(retries=4, execution_timeout=timedelta(minutes=30))
         def add_up(destination: str, hour_text: str) -> dict[str, str | int]:
             from ayla_provider.destinations import read_manifest
 

@@ -41,6 +41,8 @@ for dag_id, (lookback, schedule) in SWEEPS.items():
             "retry_delay": timedelta(minutes=2),
             "retry_exponential_backoff": True,
             "max_retry_delay": timedelta(minutes=30),
+            # For a try that hangs. The next one does only what is left.
+            "execution_timeout": timedelta(hours=6),
         },
         tags=["ayla"],
     ):

@@ -52,6 +52,8 @@ with DAG(
         "retry_delay": timedelta(minutes=2),
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=30),
+        # For a try that hangs. The next one does only what is left.
+        "execution_timeout": timedelta(hours=6),
         "pool": "ayla_bigquery",
     },
     tags=["ayla"],

@@ -58,6 +58,9 @@ with DAG(
                 task_id="copy",
                 event_type=event_type,
                 destination="{{ var.value.ayla_export_destination }}",
+                # For a try that hangs. The next one does only what is left. A deferred
+                # sensor doesn't need it, and has its own timeout.
+                execution_timeout=timedelta(hours=3),
                 # If several tasks emit the first events of an asset at once, Airflow fails them.
                 max_active_tis_per_dag=1,
             )

@@ -40,7 +40,7 @@ def open_in_s3(conn_id: str) -> Export:
     from botocore.config import Config
 
     from ayla_provider.source.export import Export
-    from ayla_provider.source.s3 import S3Source
+    from ayla_provider.source.s3 import TIMEOUT, S3Source
     from ayla_provider.source.settings import arrival_rule
     from ayla_provider.transport.http import CONNECTIONS
 
@@ -52,7 +52,9 @@ def open_in_s3(conn_id: str) -> Export:
             '{"service_config": {"s3": {"bucket_name": "..."}}}. The Ayla dashboard shows it under OEM Profile, '
             "Data Export."
         )
-    config = hook.config.merge(Config(max_pool_connections=CONNECTIONS))
+    # The connection's own timeouts take precedence.
+    timeouts = Config(connect_timeout=TIMEOUT[0], read_timeout=TIMEOUT[1])
+    config = timeouts.merge(hook.config).merge(Config(max_pool_connections=CONNECTIONS))
     source = S3Source(hook.get_client_type(config=config), bucket)
     rule = arrival_rule(conn_id, BaseHook.get_connection(conn_id).extra_dejson)
     # Without a folder for the OEM, because the bucket is the OEM's own.

@@ -25,14 +25,17 @@ def open_google(url: DestinationUrl, conn_id: str | None, install: str) -> Desti
     from google.auth.exceptions import GoogleAuthError
 
     from ayla_provider.archive.gcs import GcsDestination
+    from ayla_provider.transport.cloud_storage import storage_client
 
     conn_id = conn_id or GCSHook.default_conn_name
     try:
         hook = GCSHook(gcp_conn_id=conn_id)
-        client, credentials = hook.get_conn(), hook.get_credentials()
+        # The hook's own client has no deadline for an answer as a whole, and none for tokens.
+        credentials, endpoint = hook.get_credentials(), hook.get_conn().api_endpoint
     except GoogleAuthError as error:
         # Retryable: on Google's machines, credentials come from a service that can fail for a moment.
         raise AylaDestinationError(
             f"connection {conn_id!r} has no usable credentials for {str(url)!r}: {error}"
         ) from None
+    client = storage_client(credentials, endpoint)
     return GcsDestination(client, url.bucket, url.path, credentials=credentials)

@@ -6,8 +6,7 @@ import logging
 import uuid
 from typing import Any
 
-from fsspec.asyn import sync
-
+from ayla_provider.archive.async_client import call_within
 from ayla_provider.archive.destination import Stored
 from ayla_provider.archive.stores import ChangedError, KeptError, Upload
 
@@ -40,7 +39,7 @@ class AzureStore:
 
         client = self._fs.service_client.get_blob_client(self._container, key)
         try:
-            return sync(self._fs.loop, getattr(client, method), **arguments)
+            return call_within(self._fs.loop, arguments.get("length", 0), getattr(client, method), **arguments)
         except HttpResponseError as error:
             raise _translated(error, conditional="match_condition" in arguments) from None
 
@@ -60,7 +59,7 @@ class AzureStore:
             return listed
 
         try:
-            listed: list[Stored] = sync(self._fs.loop, walk)
+            listed: list[Stored] = call_within(self._fs.loop, 0, walk)
         except HttpResponseError as error:
             raise _translated(error, conditional=False) from None
         return listed
@@ -74,7 +73,7 @@ class AzureStore:
 
     def read(self, key: str, start: int, end: int, version: str) -> bytes:
         stream = self.call("download_blob", key, offset=start, length=end - start, **self.only_if(version))
-        data: bytes = sync(self._fs.loop, stream.readall)
+        data: bytes = call_within(self._fs.loop, end - start, stream.readall)
         return data
 
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:

@@ -16,13 +16,27 @@ from requests import RequestException
 
 from ayla_provider.archive.destination import Stored, check_small, conflict, kept
 from ayla_provider.archive.gcs_upload import GcsUploader
-from ayla_provider.errors import TEMPORARY, AylaDestinationError
+from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaUnavailable
 from ayla_provider.transport.checksum import CHUNK
 from ayla_provider.transport.cloud_storage import explanation
+from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
+from ayla_provider.transport.network import DEADLINE
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import storage
+
+_FAILURES = (
+    google_errors.GoogleAPIError,
+    GoogleAuthError,
+    RequestException,
+    ValueError,
+    DataCorruption,
+    SlowAnswerError,
+)
+
+_PIECE = 8 * CHUNK
+"""Bytes that one request reads of a large object."""
 
 _KEPT = re.compile(r"retention policy|object retention|hold is removed")
 """Cloud Storage's messages for an object that can't be replaced. For a hold, its reason is the same as for a missing
@@ -47,7 +61,7 @@ class GcsDestination:
     def folder(self, path: str) -> dict[str, Stored]:
         """See :class:`Destination`."""
         prefix = f"{self._prefix}{path}/"
-        with _translate_errors(f"{self.url}/{path}"):
+        with _reading(f"{self.url}/{path}"):
             blobs = self._client.list_blobs(
                 self._bucket,
                 prefix=prefix,
@@ -64,10 +78,12 @@ class GcsDestination:
     def read(self, path: str) -> tuple[bytes, Stored] | None:
         """See :class:`Destination`."""
         blob = self._bucket.blob(self._prefix + path)
-        with _translate_errors(f"{self.url}/{path}"):
+        with _reading(f"{self.url}/{path}"):
             buffer = _SmallBuffer(f"{self.url}/{path}")
             try:
-                blob.download_to_file(buffer, checksum="crc32c")
+                with Deadline(DEADLINE) as deadline:
+                    blob.download_to_file(buffer, checksum="crc32c")
+                    deadline.check()
             except google_errors.NotFound:
                 return None
             # The download's headers hold generation and checksum; not every emulator sends them.
@@ -80,9 +96,9 @@ class GcsDestination:
         """See :class:`Destination`."""
         # Read in pieces, each with the client's own retries; the caller compares the checksum of the whole.
         blob = self._bucket.blob(self._prefix + path)
-        with _translate_errors(f"{self.url}/{path}"), blob.open("rb", chunk_size=8 * CHUNK, raw_download=True) as file:
+        with _reading(f"{self.url}/{path}"), blob.open("rb", chunk_size=_PIECE, raw_download=True) as file:
             try:
-                while block := file.read(CHUNK):
+                while block := _next_block(file):
                     yield block
             except google_errors.NotFound:
                 raise AylaDestinationError(f"{self.url}/{path} does not exist") from None
@@ -125,6 +141,13 @@ class GcsDestination:
         return Stored(blob.name.removeprefix(self._prefix), blob.size, str(blob.generation), blob.crc32c)
 
 
+def _next_block(file: BinaryIO) -> bytes:
+    with Deadline(_PIECE / SLOWEST) as deadline:
+        block = file.read(CHUNK)
+        deadline.check()
+    return block
+
+
 class _SmallBuffer(io.BytesIO):
     """Takes the content of a small object, and ends a download that brings more."""
 
@@ -135,6 +158,15 @@ class _SmallBuffer(io.BytesIO):
     def write(self, data: Any, /) -> int:
         check_small(self.tell() + len(data), self._where)
         return super().write(data)
+
+
+@contextlib.contextmanager
+def _reading(where: str) -> Iterator[None]:
+    with _translate_errors(where):
+        try:
+            yield
+        except AylaUnavailable as error:
+            raise AylaDestinationError(f"{where}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -153,6 +185,6 @@ def _translate_errors(where: str) -> Iterator[None]:
             f"{where}: the bucket does not exist, or the upload has expired (404: {explanation(error)}). "
             "Check the name of the bucket in the destination. The task's next attempt starts a new upload."
         ) from None
-    except (google_errors.GoogleAPIError, GoogleAuthError, RequestException, ValueError, DataCorruption) as error:
+    except _FAILURES as error:
         failed = f"{where}: Cloud Storage failed ({type(error).__name__}: {explanation(error)}"
         raise AylaDestinationError(f"{failed}). {TEMPORARY} If it persists, check the connection.") from None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fsspec.asyn import sync
-
+from ayla_provider.archive.async_client import call_within
 from ayla_provider.archive.destination import Stored
 from ayla_provider.archive.stores import PART, ChangedError, Upload
 from ayla_provider.transport.checksum import Crc32c
@@ -38,7 +37,10 @@ class S3Store:
         :raises ChangedError: if a conditional request finds another version
         """
         try:
-            answer: dict[str, Any] = self._fs.call_s3(method, Bucket=self.bucket, **arguments)
+            size = len(arguments.get("Body", b""))
+            answer: dict[str, Any] = call_within(
+                self._fs.loop, size, self._fs._call_s3, method, Bucket=self.bucket, **arguments
+            )
         except OSError as error:
             response = getattr(error.__cause__, "response", None) or {}
             code = response.get("Error", {}).get("Code", "")
@@ -71,7 +73,7 @@ class S3Store:
 
     def read(self, key: str, start: int, end: int, version: str) -> bytes:
         answer = self.call("get_object", Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=f'"{version}"')
-        data: bytes = sync(self._fs.loop, answer["Body"].read)
+        data: bytes = call_within(self._fs.loop, end - start, answer["Body"].read)
         return data
 
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:

@@ -149,14 +149,8 @@ class _GcsDownload:
         deadline.pause()
 
     def read(self, size: int) -> bytes:
-        self._deadline.restart()
-        with translate_connection_errors(*_CONNECTION_ERRORS, SlowAnswerError):
-            try:
-                return self.response.read(min(size, _BLOCK))
-            finally:
-                self._deadline.pause()
-                # The bytes of a block that took too long don't count: with them, a download could go on for ever.
-                self._deadline.check()
+        with translate_connection_errors(*_CONNECTION_ERRORS, SlowAnswerError), self._deadline.step():
+            return self.response.read(min(size, _BLOCK))
 
     def close(self) -> None:
         self._deadline.close()

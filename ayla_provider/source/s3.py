@@ -19,12 +19,18 @@ from ayla_provider.source.bucket import (
     byte_range,
     translate_connection_errors,
 )
+from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError, watch_pools
+from ayla_provider.transport.network import DEADLINE
 from ayla_provider.transport.redaction import from_outside
+
+TIMEOUT = (10, 60)
+"""Seconds to connect, and to wait for an answer or for its next bytes."""
 
 _KEY_ERRORS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken")
 _REGION_ERRORS = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
 _TEMPORARY_ERRORS = ("408", "429", "500", "502", "503", "504", "RequestTimeout", "SlowDown", "InternalError")
-_CONNECTION_ERRORS = (BotoCoreError, HTTPError, OSError)
+_CONNECTION_ERRORS = (BotoCoreError, HTTPError, OSError, SlowAnswerError)
+_BLOCK = 1024 * 1024
 
 
 class S3Source:
@@ -39,6 +45,9 @@ class S3Source:
         self.bucket = bucket
         self.url = f"s3://{bucket}"
         self.requests = 0
+        # boto3 has no public way to do this. Without it, there are still boto3's timeouts for each read.
+        with contextlib.suppress(AttributeError):
+            watch_pools(client._endpoint.http_session._pool_classes_by_scheme)
 
     def objects(
         self, prefix: str, what: str, *, start_offset: str = "", end_offset: str = "", max_results: int | None = None
@@ -68,8 +77,9 @@ class S3Source:
     def _pages(self, what: str, **arguments: Any) -> Iterator[Mapping[str, Any]]:
         continuation: dict[str, str] = {}
         for _ in range(MOST_PAGES):
-            with _translate_errors(what):
+            with _translate_errors(what), Deadline(DEADLINE) as deadline:
                 page = self.client.list_objects_v2(Bucket=self.bucket, **arguments, **continuation)
+                deadline.check()
             self.requests += 1
             yield page
             if not page.get("IsTruncated"):
@@ -82,8 +92,9 @@ class S3Source:
         arguments = {"Bucket": self.bucket, "Key": version.name, "IfMatch": f'"{version.etag}"'}
         if wanted := byte_range(offset, end):
             arguments["Range"] = wanted
-        with translate_connection_errors(*_CONNECTION_ERRORS), _translate_download_errors(what):
-            return _S3Download(self.client.get_object(**arguments))
+        deadline = Deadline(_BLOCK / SLOWEST)
+        with translate_connection_errors(*_CONNECTION_ERRORS), _translate_download_errors(what), deadline.opening():
+            return _S3Download(self.client.get_object(**arguments), deadline)
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
@@ -91,18 +102,20 @@ class S3Source:
 
 
 class _S3Download:
-    def __init__(self, answer: Mapping[str, Any]) -> None:
+    def __init__(self, answer: Mapping[str, Any], deadline: Deadline) -> None:
         self._body = answer["Body"]
+        self._deadline = deadline
         etag = str(answer.get("ETag", "")).strip('"')
         # An ETag is not an MD5 if the object was uploaded in parts, or is encrypted with a key of KMS or the customer.
         other_key = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
         self.md5: str | None = etag if re.fullmatch("[0-9a-f]{32}", etag) and not other_key else None
 
     def read(self, size: int) -> bytes:
-        with translate_connection_errors(*_CONNECTION_ERRORS):
-            return cast("bytes", self._body.read(size))
+        with translate_connection_errors(*_CONNECTION_ERRORS), self._deadline.step():
+            return cast("bytes", self._body.read(min(size, _BLOCK)))
 
     def close(self) -> None:
+        self._deadline.close()
         self._body.close()
 
 

@@ -6,8 +6,9 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+import requests
 from google.api_core.exceptions import RetryError
-from google.auth.transport.requests import AuthorizedSession
+from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud import storage
 
 from ayla_provider.transport.http import CONNECTIONS
@@ -27,9 +28,14 @@ def storage_client(credentials: Credentials, endpoint: str, network: Network | N
     """
     # The library asks for each bucket's metadata in the background, which Ayla's downscoped token may not.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-    session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    network = network or Network()
+    # For new tokens, where the credentials don't bring their own way to get them.
+    token_session = requests.Session()
+    configure(token_session, network, max_retries=3)
+    token_request = Request(token_session)  # type: ignore[no-untyped-call]
+    session = AuthorizedSession(credentials, auth_request=token_request)  # type: ignore[no-untyped-call]
     session.max_redirects = 0
-    configure(session, network or Network(), pool_maxsize=CONNECTIONS)
+    configure(session, network, pool_maxsize=CONNECTIONS)
     return storage.Client(
         project="-",
         credentials=credentials,

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -58,12 +59,39 @@ class Deadline:
 
     def enter(self) -> None:
         """Begin to watch the requests of this thread."""
-        self._outer = getattr(_current, "deadline", None)
+        self._outer = current_deadline()
         _current.deadline = self
 
     def leave(self) -> None:
         """Watch no further request of this thread, but still the answer that is being read, until :meth:`close`."""
         _current.deadline = self._outer
+
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[None]:
+        """Watch the request that opens a stream. The stream is watched, too, until :meth:`close`."""
+        self.enter()
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self.leave()
+        self.pause()
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """
+        Give one read of a stream the whole time. The clock stops after it.
+
+        :raises SlowAnswerError: if it took longer, even if it brought bytes: with them, a stream could go on for ever
+        """
+        self.restart()
+        try:
+            yield
+        finally:
+            self.pause()
+            self.check()
 
     def restart(self, sockets: tuple[socket.socket, ...] | None = None) -> None:
         """
@@ -120,6 +148,25 @@ class Deadline:
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
+def current_deadline() -> Deadline | None:
+    """Return the deadline that watches the requests of this thread, None if there is none."""
+    deadline: Deadline | None = getattr(_current, "deadline", None)
+    return deadline
+
+
+def watch_pools(pool_classes: dict[str, Any]) -> None:
+    """
+    Make the connections of a client's future pools obey the deadline of the thread that uses them.
+
+    :param pool_classes: scheme to class, as urllib3's ``PoolManager.pool_classes_by_scheme``; changed in place
+    """
+    for scheme, pool_class in pool_classes.items():
+        if issubclass(pool_class.ConnectionCls, _Watched):
+            continue
+        connection_class = _watched_class(pool_class.ConnectionCls)
+        pool_classes[scheme] = type(pool_class.__name__, (pool_class,), {"ConnectionCls": connection_class})
+
+
 def watched(pool: HTTPConnectionPool) -> HTTPConnectionPool:
     """Make a pool's connections obey the deadline of the thread that uses them."""
     if not issubclass(pool.ConnectionCls, _Watched):
@@ -134,19 +181,19 @@ class _Watched:
 
     def _new_conn(self) -> socket.socket:
         made: socket.socket = super()._new_conn()  # type: ignore[misc]
-        deadline = getattr(_current, "deadline", None)
+        deadline = current_deadline()
         if deadline:
             deadline.adopt(made)
         return made
 
     def request(self, *arguments: Any, **named: Any) -> None:
-        deadline = getattr(_current, "deadline", None)
+        deadline = current_deadline()
         if deadline and self.sock is not None:
             deadline.restart((self.sock,))
         super().request(*arguments, **named)  # type: ignore[misc]
 
     def getresponse(self) -> Any:
-        deadline = getattr(_current, "deadline", None)
+        deadline = current_deadline()
         try:
             return super().getresponse()  # type: ignore[misc]
         except Exception:

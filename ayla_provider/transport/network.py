@@ -7,6 +7,7 @@ The rule is the same for requests (sign-in, listings) and for urllib3 (downloads
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -24,7 +25,7 @@ from urllib3.exceptions import HTTPError, ProxyError
 
 from ayla_provider import __version__
 from ayla_provider.errors import TEMPORARY, AylaConfigError, AylaError, AylaUnavailable
-from ayla_provider.transport.deadline import Deadline, SlowAnswerError, watched
+from ayla_provider.transport.deadline import Deadline, SlowAnswerError, current_deadline, watched
 from ayla_provider.transport.redaction import from_outside
 
 USER_AGENT = f"airflow-provider-ayla/{__version__}"
@@ -188,6 +189,9 @@ def configure(
 class _NetworkAdapter(HTTPAdapter):
     """Finds the route to each request's host, and explains failures. Certificates are always verified."""
 
+    # For a copy: google-auth copies what it uses in a thread of its own.
+    __attrs__ = [*HTTPAdapter.__attrs__, "_network", "_most_bytes"]  # noqa: RUF012 - as the base class has it
+
     def __init__(self, network: Network, most_bytes: int, **arguments: Any) -> None:
         self._network = network
         self._most_bytes = most_bytes
@@ -214,7 +218,9 @@ class _NetworkAdapter(HTTPAdapter):
         by_scheme = {"http": route.proxy, "https": route.proxy} if route.proxy else {}
         failure: Exception
         try:
-            with Deadline(DEADLINE) as deadline:
+            # Who reads the answer as a stream, or tries again, has a deadline of their own.
+            outer = current_deadline()
+            with contextlib.nullcontext(outer) if outer else Deadline(DEADLINE) as deadline:
                 response = super().send(request, True, timeout, route.ca_bundle or True, cert, by_scheme)
                 if not stream:
                     self._read(response, route, deadline)

@@ -51,6 +51,14 @@ def run(dag: Any, hour: datetime = HOUR) -> Any:
     return finished
 
 
+def test_each_task_of_a_sample_dag_has_a_limit_of_time(airflow_db: None) -> None:
+    tasks = [task for dag in dags_of(ROOT / "dags").values() for task in dag.tasks]
+    assert len(tasks) > 40
+    # Airflow doesn't run an EmptyOperator. A deferred sensor runs for seconds, and has a timeout.
+    runs_long = [task for task in tasks if task.task_type != "EmptyOperator" and not getattr(task, "deferrable", False)]
+    assert [f"{task.dag_id}.{task.task_id}" for task in runs_long if not task.execution_timeout] == []
+
+
 def test_every_sample_dag_is_read_without_errors_and_has_its_edges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AYLA_EXPORT_START", raising=False)
     dags = dags_of(ROOT / "dags")
