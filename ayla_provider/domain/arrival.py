@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -108,17 +108,38 @@ class HourState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FileTotals:
+    """A number of files, and the sum of their sizes."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HourStatus:
     """The state of one hour, and its files in the source."""
 
     hour: ExportHour
     state: HourState
     files: tuple[ExportFile, ...] = ()
+    """All of them; for a look that only counts, the newest one."""
+    others: FileTotals = FileTotals()
+    """The files that aren't in ``files``."""
+
+    @property
+    def count(self) -> int:
+        """The number of its files."""
+        return len(self.files) + self.others.files
 
     @property
     def size(self) -> int:
         """The bytes of its files."""
-        return sum(file.size for file in self.files)
+        return sum(file.size for file in self.files) + self.others.bytes
+
+    @property
+    def newest(self) -> datetime | None:
+        """When its newest file was created; None without files."""
+        return max((file.created for file in self.files), default=None)
 
 
 def hour_state(
@@ -189,13 +210,20 @@ class SignsOfLife:
 
 
 def settle(
-    hours: Sequence[ExportHour], files: Iterable[ExportFile], rule: ArrivalRule, *, now: datetime, life: SignsOfLife
+    hours: Sequence[ExportHour],
+    files: Iterable[ExportFile],
+    rule: ArrivalRule,
+    *,
+    now: datetime,
+    life: SignsOfLife,
+    others: Mapping[ExportHour, FileTotals] | None = None,
 ) -> list[HourStatus]:
     """
     Return the status of each hour, in the order of the hours.
 
-    :param files: the files in the source, of these hours and perhaps of others
+    :param files: the files in the source, of these hours and perhaps of others; of each hour at least the newest one
     :param now: aware
+    :param others: the further files of each hour, which were only counted
     """
     files_of: dict[ExportHour, list[ExportFile]] = {hour: [] for hour in hours}
     for file in files:
@@ -207,5 +235,5 @@ def settle(
         expired = life.expired(hour.start)
         state = hour_state(hour.start, of_hour, rule, now=now, alive=alive, expired=expired)
         of_hour.sort(key=lambda file: file.name)
-        statuses.append(HourStatus(hour, state, tuple(of_hour)))
+        statuses.append(HourStatus(hour, state, tuple(of_hour), (others or {}).get(hour, FileTotals())))
     return statuses

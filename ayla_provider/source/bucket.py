@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from ayla_provider.errors import TEMPORARY, AylaUnavailable
 from ayla_provider.transport.redaction import from_outside
 
 MOST_PAGES = 10_000
 """Pages of a listing, of a thousand objects each: more than any interval has."""
+
+
+MOST_FOLDERS = 10_000
+"""Folders of a listing: more than there are event types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,16 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
+
+
+def check_folders(count: int, what: str) -> None:
+    """
+    Make sure that a list of folders has an end.
+
+    :raises AylaUnavailable: if it has more than :data:`MOST_FOLDERS`
+    """
+    if count > MOST_FOLDERS:
+        raise AylaUnavailable(f"{what} has more than {MOST_FOLDERS:,} folders. {TEMPORARY}")
 
 
 def byte_range(offset: int, end: int | None) -> str:

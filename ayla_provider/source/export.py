@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ayla_provider.domain.arrival import SHORTEST_RETENTION, ArrivalRule, HourStatus, SignsOfLife, needs_life, settle
+from ayla_provider.domain.arrival import (
+    SHORTEST_RETENTION,
+    ArrivalRule,
+    HourStatus,
+    SignsOfLife,
+    needs_life,
+    settle,
+)
 from ayla_provider.domain.events import EVENT_FOLDERS, EventType, parse_event_type
 from ayla_provider.domain.hour import ExportHour, FolderStyle, describe_hour, describe_hours
 from ayla_provider.domain.paths import ExportFile, hour_text, parse_source, source_prefix, source_window
 from ayla_provider.errors import TEMPORARY, AylaConfigError, AylaUnavailable
+from ayla_provider.source.listing import Listing, NewestListing
 
 if TYPE_CHECKING:
     from ayla_provider.source.bucket import Source
@@ -119,22 +127,25 @@ class Export:
 
         :param hours: consecutive hours of one event type
         """
+        return self._list(hours, Listing()).files_of(hours)
+
+    def _list(self, hours: Sequence[ExportHour], listing: Listing) -> Listing:
+        """Fill a listing with the files of some hours, and perhaps of hours around them."""
         event_type = hours[0].event_type
         prefix = self.prefix(self.folder_of(event_type))
         start_offset, end_offset = source_window(prefix, hours[0].start, hours[-1].end)
         what = f"{describe_hours(hours)}: the list of {self.source.url}/{prefix}"
-        listing = self.listed(event_type, prefix, what, start_offset=start_offset, end_offset=end_offset)
-        strays = [name for name in listing.others if not name.endswith("/")]
-        if strays:
+        self.listed(event_type, prefix, what, listing=listing, start_offset=start_offset, end_offset=end_offset)
+        if listing.strays:
             log.warning(
                 "%d objects below %s are in no folder named by a time, and are ignored; the first is %r.",
-                len(strays),
+                listing.strays,
                 prefix,
-                strays[0],
+                listing.first_stray,
             )
-        return [file for file in listing.files if hours[0] <= file.hour <= hours[-1]]
+        return listing
 
-    def status(self, hours: Sequence[ExportHour], rule: ArrivalRule) -> list[HourStatus]:
+    def status(self, hours: Sequence[ExportHour], rule: ArrivalRule, *, keep_files: bool = True) -> list[HourStatus]:
         """
         Return the status of each hour.
 
@@ -143,9 +154,11 @@ class Export:
         oldest object.
 
         :param hours: consecutive hours of one event type
+        :param keep_files: whether each status has all files; otherwise it has the newest one, and counts the others
         """
         now = self.now()
-        files = self.list_files(hours)
+        listing = self._list(hours, Listing() if keep_files else NewestListing())
+        files = listing.files_of(hours)
         life = SignsOfLife.of(files)
         with_files = {file.hour for file in files}
         due = [
@@ -158,7 +171,7 @@ class Export:
             life = SignsOfLife.of([*files, *self._sign_of_life(in_doubt)])
         if due and now - due[0].start > SHORTEST_RETENTION:
             life = replace(life, oldest_hour=self._oldest_hour)
-        return settle(hours, files, rule, now=now, life=life)
+        return settle(hours, files, rule, now=now, life=life, others=listing.others)
 
     def _sign_of_life(self, hours: Sequence[ExportHour]) -> list[ExportFile]:
         """Return a file later than the newest of these hours after which there is one; an empty list if none is."""
@@ -220,22 +233,30 @@ class Export:
             listing = self.listed(event_type, prefix, what, start_offset=offset, max_results=max_results)
             if listing.files:
                 return listing.files[0]
-            if not listing.others:
+            if not listing.ignored:
                 break
         return None
 
     def listed(
-        self, event_type: EventType, prefix: str, what: str, *, max_results: int | None = None, **bounds: str
+        self,
+        event_type: EventType,
+        prefix: str,
+        what: str,
+        *,
+        listing: Listing | None = None,
+        max_results: int | None = None,
+        **bounds: str,
     ) -> Listing:
         """
         List an event folder.
 
         :param what: what is listed, for errors
+        :param listing: what to fill and return; by default, a new one that keeps all files
         :param max_results: how many objects at most; by default all
         :param bounds: ``start_offset``, ``end_offset``: see :meth:`~ayla_provider.source.bucket.Source.objects`
         :raises AylaError: if the folder can't be listed
         """
-        listing = Listing()
+        listing = Listing() if listing is None else listing
         last_name = ""
         for item in self.source.objects(prefix, what, max_results=max_results, **bounds):
             if item.name <= last_name:
@@ -243,10 +264,10 @@ class Export:
             last_name = item.name
             parsed = parse_source(item.name, prefix)
             if parsed is None:
-                listing.others.append(item.name)
+                listing.ignore(item.name)
                 continue
             folder_time, style, file = parsed
-            listing.files.append(
+            listing.add(
                 ExportFile(
                     event_type=event_type,
                     folder_time=folder_time,
@@ -261,12 +282,3 @@ class Export:
                 )
             )
         return listing
-
-
-@dataclass(slots=True)
-class Listing:
-    """The objects of an event folder, or some of them."""
-
-    files: list[ExportFile] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    """Names of objects that aren't files in a dated folder."""

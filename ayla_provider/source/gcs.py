@@ -20,6 +20,7 @@ from ayla_provider.source.bucket import (
     PassingError,
     SourceObject,
     byte_range,
+    check_folders,
     translate_connection_errors,
 )
 from ayla_provider.source.settings import STORAGE_ENDPOINT
@@ -100,6 +101,7 @@ class GcsSource:
             names: set[str] = set()
             for page in self._pages(listed, what):
                 names.update(page.prefixes)
+                check_folders(len(names), what)
             return sorted(name[len(prefix) : -1] for name in names)
 
     def _pages(self, listing: Any, what: str) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from ayla_provider.source.bucket import (
     PassingError,
     SourceObject,
     byte_range,
+    check_folders,
     translate_connection_errors,
 )
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError, watch_pools
@@ -72,6 +73,7 @@ class S3Source:
         names: set[str] = set()
         for page in pages:
             names.update(str(entry["Prefix"]) for entry in page.get("CommonPrefixes", ()))
+            check_folders(len(names), what)
         return sorted(name[len(prefix) : -1] for name in names)
 
     def _pages(self, what: str, **arguments: Any) -> Iterator[Mapping[str, Any]]:

@@ -44,8 +44,9 @@ def look(export: Export, hours: Sequence[ExportHour], rule: ArrivalRule) -> Look
     :param hours: consecutive hours of one event type
     :raises AylaError: if the source can't be listed
     """
-    statuses = export.status(hours, rule)
-    newest = max((file.created for status in statuses for file in status.files), default=None)
+    # A triggerer looks for many waits at once, so it keeps no list of files.
+    statuses = export.status(hours, rule, keep_files=False)
+    newest = max((status.newest for status in statuses if status.newest), default=None)
     counts = Counter(status.state.value for status in statuses)
     return Look(
         settled=all(status.state.settled for status in statuses),
@@ -54,7 +55,7 @@ def look(export: Export, hours: Sequence[ExportHour], rule: ArrivalRule) -> Look
             "start": hours[0].start.isoformat(),
             "end": hours[-1].end.isoformat(),
             "hours": dict(sorted(counts.items())),
-            "files": sum(len(status.files) for status in statuses),
+            "files": sum(status.count for status in statuses),
             "bytes": sum(status.size for status in statuses),
             "newest_file": newest.isoformat() if newest else None,
         },
@@ -64,10 +65,11 @@ def look(export: Export, hours: Sequence[ExportHour], rule: ArrivalRule) -> Look
 
 def describe_statuses(statuses: Sequence[HourStatus]) -> str:
     """Return what the source shows of some hours, for a message."""
-    files = [file for status in statuses for file in status.files]
-    text = f"{files_text(len(files))}, {size_text(sum(file.size for file in files))}"
-    if files:
-        text += f", the newest of {max(file.created for file in files):%Y-%m-%d %H:%M} UTC"
+    size = sum(status.size for status in statuses)
+    text = f"{files_text(sum(status.count for status in statuses))}, {size_text(size)}"
+    newest = max((status.newest for status in statuses if status.newest), default=None)
+    if newest:
+        text += f", the newest of {newest:%Y-%m-%d %H:%M} UTC"
     if len(statuses) == 1:
         text = f"{statuses[0].state.value}, {text}"
     else:
@@ -94,9 +96,9 @@ def _reason(status: HourStatus, rule: ArrivalRule) -> str:
         case HourState.OPEN:
             return f"{start} isn't over before {end:%H:%M}"
         case HourState.ARRIVING:
-            newest = max(file.created for file in status.files)
+            newest = status.newest or end
             return (
-                f"{start} is arriving: {files_text(len(status.files))}, the newest of {newest:%H:%M:%S}, complete if "
+                f"{start} is arriving: {files_text(status.count)}, the newest of {newest:%H:%M:%S}, complete if "
                 f"no other comes by {newest + rule.quiet_period:%H:%M:%S}"
             )
         case HourState.PENDING:

@@ -16,6 +16,7 @@ from ayla_provider.domain.hour import ExportHour, FolderStyle, hours_of
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import crc32c_of
+from ayla_provider.source import bucket, listing
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.export import Export
 from tests.support.client import RULE, at, client_of, export_of, hours_at, put, requests_of
@@ -326,3 +327,38 @@ def test_a_redirect_of_a_listing_takes_the_token_nowhere(
         export.event_folders()
     assert server.received
     assert other.received == []
+
+
+def test_a_look_counts_files_instead_of_keeping_them(cloud: LocalCloud, export: Export) -> None:
+    for number, hour in enumerate((2, 2, 2, 3)):
+        cloud.put_object("Datapoint", f"2024-05-09 {hour:02}:00:00", f"{number}.csv", b"12345", at(4, 30 - number))
+    hours = hours_of("datapoint", at(1), at(4))
+    every, counted = (export.status(hours, RULE, keep_files=keep) for keep in (True, False))
+    assert [len(status.files) for status in every] == [0, 3, 1]
+    assert [len(status.files) for status in counted] == [0, 1, 1]
+    facts = [[(each.state, each.count, each.size, each.newest) for each in statuses] for statuses in (every, counted)]
+    assert facts[0] == facts[1]
+    assert facts[0][1] == (HourState.LANDED, 3, 15, at(4, 30))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_an_hour_has_a_bound_of_files(
+    cloud: LocalCloud, export: Export, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    monkeypatch.setattr(listing, "MOST_FILES", 3)
+    for hour, files in ((2, 4), (3, 3)):
+        for number in range(files):
+            put(cloud, hour, f"{number}.csv")
+    assert [status.count for status in export.status(hours_at(3), RULE, keep_files=keep)] == [3]
+    with pytest.raises(AylaUnavailable, match="datapoint 2024-05-09 02:00 UTC has more than 3 files"):
+        export.status(hours_at(2, 3), RULE, keep_files=keep)
+
+
+def test_the_event_folders_have_a_bound(cloud: LocalCloud, export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket, "MOST_FOLDERS", 2)
+    for folder in ("Datapoint", "Connection"):
+        put(cloud, 2, "a.csv", folder=folder)
+    assert len(export.event_folders()) == 2
+    put(cloud, 2, "a.csv", folder="Location")
+    with pytest.raises(AylaUnavailable, match="has more than 2 folders"):
+        export.event_folders()

@@ -35,7 +35,7 @@ class Shelf:
         self._files = files
         self._life = SignsOfLife(newest_created=datetime.max.replace(tzinfo=UTC) if alive else None)
 
-    def status(self, hours: Sequence[ExportHour], rule: ArrivalRule) -> list[HourStatus]:
+    def status(self, hours: Sequence[ExportHour], rule: ArrivalRule, *, keep_files: bool = True) -> list[HourStatus]:
         return settle(hours, self._files, rule, now=self._now, life=self._life)
 
 

@@ -1,0 +1,83 @@
+"""What is kept of a listing: all files, or the newest one of each hour and how many others there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from ayla_provider.domain.arrival import FileTotals
+from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.paths import ExportFile
+from ayla_provider.errors import AylaUnavailable
+
+MOST_FILES = 100_000
+"""Files that an hour may have. Real hours have some dozens. A file in a list takes half a kilobyte or more."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """The objects of an event folder, or some of them."""
+
+    ignored: int = 0
+    """The number of objects that aren't files in a dated folder."""
+    strays: int = 0
+    """The number of these that aren't placeholders of folders."""
+    first_stray: str = ""
+    _kept: dict[ExportHour, list[ExportFile]] = field(default_factory=dict)
+    _others: dict[ExportHour, FileTotals] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[ExportFile]:
+        """The files that were kept, in the order of the listing within each hour."""
+        return list(chain.from_iterable(self._kept.values()))
+
+    def files_of(self, hours: Sequence[ExportHour]) -> list[ExportFile]:
+        """Return the files of some consecutive hours that were kept."""
+        kept = [of_hour for hour, of_hour in self._kept.items() if hours[0] <= hour <= hours[-1]]
+        return list(chain.from_iterable(kept))
+
+    @property
+    def others(self) -> Mapping[ExportHour, FileTotals]:
+        """The files of each hour that were only counted."""
+        return self._others
+
+    def ignore(self, name: str) -> None:
+        """Count an object that isn't a file in a dated folder."""
+        self.ignored += 1
+        if not name.endswith("/"):
+            self.strays += 1
+            self.first_stray = self.first_stray or name
+
+    def add(self, file: ExportFile) -> None:
+        """
+        Take a file.
+
+        :raises AylaUnavailable: if its hour has too many
+        """
+        hour = file.hour
+        of_hour = self._kept.setdefault(hour, [])
+        of_hour.append(file)
+        if len(of_hour) + self._totals(hour).files > MOST_FILES:
+            raise AylaUnavailable(
+                f"{hour} has more than {MOST_FILES:,} files, the first of them {of_hour[0].name!r}. This package "
+                "handles no such hour. Ask Ayla support what writes them."
+            )
+
+    def _totals(self, hour: ExportHour) -> FileTotals:
+        return self._others.get(hour, FileTotals())
+
+
+class NewestListing(Listing):
+    """Keeps the newest file of each hour, and counts the others."""
+
+    def add(self, file: ExportFile) -> None:
+        """See :meth:`Listing.add`."""
+        super().add(file)
+        hour = file.hour
+        of_hour = self._kept[hour]
+        if len(of_hour) > 1:
+            dropped = min(of_hour, key=lambda kept: kept.created)
+            of_hour.remove(dropped)
+            before = self._totals(hour)
+            self._others[hour] = FileTotals(before.files + 1, before.bytes + dropped.size)
