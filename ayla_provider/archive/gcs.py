@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,7 +19,7 @@ from ayla_provider.archive.destination import Stored, check_small, conflict, kep
 from ayla_provider.archive.gcs_upload import GcsUploader
 from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaUnavailable
 from ayla_provider.transport.checksum import CHUNK
-from ayla_provider.transport.cloud_storage import explanation
+from ayla_provider.transport.cloud_storage import explanation, reason
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
 from ayla_provider.transport.network import DEADLINE
 
@@ -135,7 +136,7 @@ class GcsDestination:
                 f"{where}: the bucket says that it holds {stored.size} bytes with crc32c {stored.crc32c}, but {size} "
                 f"bytes with {crc32c} were sent. Clear the task to replace the object."
             )
-        return Stored(path, stored.size, str(stored.generation), stored.crc32c)
+        return replace(stored, path=path)
 
     def _facts(self, blob: storage.Blob) -> Stored:
         return Stored(blob.name.removeprefix(self._prefix), blob.size, str(blob.generation), blob.crc32c)
@@ -186,5 +187,6 @@ def _translate_errors(where: str) -> Iterator[None]:
             "Check the name of the bucket in the destination. The task's next attempt starts a new upload."
         ) from None
     except _FAILURES as error:
-        failed = f"{where}: Cloud Storage failed ({type(error).__name__}: {explanation(error)}"
-        raise AylaDestinationError(f"{failed}). {TEMPORARY} If it persists, check the connection.") from None
+        raise AylaDestinationError(
+            f"{where}: Cloud Storage failed ({reason(error)}). {TEMPORARY} If it persists, check the connection."
+        ) from None

@@ -13,13 +13,13 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
 from google.api_core import exceptions as google_errors
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from ayla_provider.archive.destination import Stored
 from ayla_provider.transport.http import HttpClient, Response
 
 if TYPE_CHECKING:
@@ -38,15 +38,6 @@ _TIMEOUT = (10, 120)
 _FIELDS = "name,size,crc32c,generation"
 
 
-@dataclass(frozen=True, slots=True)
-class Uploaded:
-    """What Cloud Storage says about an object that it stored."""
-
-    size: int
-    crc32c: str
-    generation: int
-
-
 class GcsUploader:
     """
     Uploads to one bucket. Thread-safe.
@@ -61,9 +52,9 @@ class GcsUploader:
 
     def upload(
         self, name: str, stream: BinaryIO, *, size: int, crc32c: str, if_generation_match: int, content_type: str
-    ) -> Uploaded:
+    ) -> Stored:
         """
-        Store an object as a whole or not at all.
+        Store an object as a whole or not at all, and return what Cloud Storage says about it.
 
         :param size: bytes in the stream
         :param crc32c: base64; Cloud Storage refuses content with a different one
@@ -81,7 +72,7 @@ class GcsUploader:
 
     def _at_once(
         self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
-    ) -> Uploaded:
+    ) -> Stored:
         boundary = secrets.token_hex(16)
         head = (
             f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(metadata)}\r\n"
@@ -95,7 +86,7 @@ class GcsUploader:
         url = f"{self._url}?{urlencode({**parameters, 'uploadType': 'multipart'})}"
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
 
-        def send() -> Uploaded:
+        def send() -> Stored:
             response = self._http.request("POST", url, headers=headers, body=body, timeout=_TIMEOUT)
             return _uploaded(response, "POST", url)
 
@@ -103,7 +94,7 @@ class GcsUploader:
 
     def _in_pieces(
         self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
-    ) -> Uploaded:
+    ) -> Stored:
         session_url = DEFAULT_RETRY(self._open_session)(metadata, parameters, size)
         upload = _Upload(self._http, session_url, stream, size)
         step = DEFAULT_RETRY(upload.step)
@@ -149,7 +140,7 @@ class _Upload:
         self._in_doubt = False
         """Whether the last request got no answer, so that the service may or may not have kept its bytes."""
 
-    def step(self) -> Uploaded | None:
+    def step(self) -> Stored | None:
         """Send the next piece, or ask what the service kept of the last one; return the object once it is stored."""
         if self._in_doubt:
             response = self._put(memoryview(b""), f"bytes */{self._size}")
@@ -203,12 +194,12 @@ def _fill(buffer: memoryview, stream: BinaryIO) -> None:
         filled += len(content)
 
 
-def _uploaded(response: Response, method: str, url: str) -> Uploaded:
+def _uploaded(response: Response, method: str, url: str) -> Stored:
     if response.status not in (200, 201):
         raise _api_error(response, method, url)
     try:
         answer = json.loads(response.data)
-        return Uploaded(int(answer["size"]), str(answer["crc32c"]), int(answer["generation"]))
+        return Stored(str(answer["name"]), int(answer["size"]), str(int(answer["generation"])), str(answer["crc32c"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"the answer to the upload does not describe an object: {error!r}") from None
 

@@ -24,7 +24,7 @@ from ayla_provider.source.bucket import (
     translate_connection_errors,
 )
 from ayla_provider.source.settings import STORAGE_ENDPOINT
-from ayla_provider.transport.cloud_storage import explanation, storage_client
+from ayla_provider.transport.cloud_storage import last_error, reason, storage_client
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.network import Network
@@ -226,24 +226,18 @@ def translate_errors(what: str) -> Iterator[None]:
         yield
     except google_errors.Forbidden as error:
         raise AylaAccessDenied(
-            f"{what}: Cloud Storage denies access (403: {_reason(error)}). Ayla's token can only read below <oem_id>/ "
+            f"{what}: Cloud Storage denies access (403: {reason(error)}). Ayla's token can only read below <oem_id>/ "
             "in Ayla's bucket. Check oem_id and bucket in the connection against the dashboard (OEM Profile, Data "
             "Export)."
         ) from None
     except google_errors.NotFound as error:
         raise AylaAccessDenied(
-            f"{what}: the bucket or object does not exist (404: {_reason(error)}). Check bucket in the connection."
+            f"{what}: the bucket or object does not exist (404: {reason(error)}). Check bucket in the connection."
         ) from None
     except (google_errors.GoogleAPIError, GoogleAuthError, RequestException) as error:
-        # A RetryError, which ends the library's retries, keeps the last error as its cause.
-        code = getattr(getattr(error, "cause", None) or error, "code", None)
+        code = getattr(last_error(error), "code", None)
         problem = f"Cloud Storage answered {int(code)}" if code else "no answer from Cloud Storage"
-        raise AylaUnavailable(f"{what}: {problem} ({_reason(error)}), also after retries. {TEMPORARY}") from None
+        raise AylaUnavailable(f"{what}: {problem} ({reason(error)}), also after retries. {TEMPORARY}") from None
     # What the library raises for a malformed answer.
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({_reason(error)}). {TEMPORARY}") from None
-
-
-def _reason(error: BaseException) -> str:
-    cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {explanation(cause)}"
+        raise AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({reason(error)}). {TEMPORARY}") from None

@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING
 
 import requests
-from google.api_core.exceptions import RetryError
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud import storage
 
@@ -32,7 +31,7 @@ def storage_client(credentials: Credentials, endpoint: str, network: Network | N
     # For new tokens, where the credentials don't bring their own way to get them.
     token_session = requests.Session()
     configure(token_session, network, max_retries=3)
-    token_request = Request(token_session)  # type: ignore[no-untyped-call]
+    token_request = Request(token_session)
     session = AuthorizedSession(credentials, auth_request=token_request)  # type: ignore[no-untyped-call]
     session.max_redirects = 0
     configure(session, network, pool_maxsize=CONNECTIONS)
@@ -44,14 +43,37 @@ def storage_client(credentials: Credentials, endpoint: str, network: Network | N
     )
 
 
+def last_error(error: BaseException) -> BaseException:
+    """Return what the last try met, if an error only says that the library's retries are over."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
+def reason(error: BaseException) -> str:
+    """Return the kind and the explanation of an error, for a message."""
+    error = last_error(error)
+    return f"{type(error).__name__}: {explanation(error)}"
+
+
 def explanation(error: BaseException) -> str:
-    """Return what Cloud Storage says in an error, without the address of the request, for a message."""
+    """
+    Return what Cloud Storage says in an error, without the address of the request, for a message.
+
+    If something else answered than Cloud Storage, its words aren't quoted: the address may be one that only this
+    machine reaches.
+    """
+    response = getattr(error, "response", None)
+    if response is not None and not _is_of_cloud_storage(response):
+        return f"{int(getattr(error, 'code', None) or 0)}, and not in the form of Cloud Storage's errors"
     text = str(getattr(error, "message", None) or error)
     text = re.sub(r"^[A-Z]+ https?://\S+: ", "", text)
     # What requests reports of a connection: only the reason in the brackets helps.
     text = re.sub(r"^HTTPS?ConnectionPool\(.*?\): Max retries exceeded with url: \S+ \(Caused by (.*)\)$", r"\1", text)
-    if isinstance(error, RetryError) and error.cause is not None:
-        # After the last try: what that try met says more than that the time is over.
-        code = getattr(error.cause, "code", None)
-        text += f", last: {f'{int(code)} ' if code else ''}{explanation(error.cause)}"
     return from_outside(text)
+
+
+def _is_of_cloud_storage(response: requests.Response) -> bool:
+    try:
+        return isinstance(response.json()["error"]["message"], str)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False

@@ -12,7 +12,8 @@ import pytest
 from google.api_core import exceptions as google_errors
 from google.auth.credentials import AnonymousCredentials
 
-from ayla_provider.archive.gcs_upload import AT_ONCE, PIECE, GcsUploader, Uploaded
+from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.gcs_upload import AT_ONCE, PIECE, GcsUploader
 from ayla_provider.local_cloud import LocalCloud, SeededContent
 from ayla_provider.transport.checksum import Crc32c
 from tests.support.client import bytes_of, customer_credentials, requests_of
@@ -27,7 +28,7 @@ def uploader_of(cloud: LocalCloud) -> GcsUploader:
     return GcsUploader(customer_credentials(cloud), cloud.customer.name, cloud.url)
 
 
-def upload(cloud: LocalCloud, content: bytes, generation: int = 0) -> Uploaded:
+def upload(cloud: LocalCloud, content: bytes, generation: int = 0) -> Stored:
     return uploader_of(cloud).upload(
         NAME,
         io.BytesIO(content),
@@ -55,7 +56,7 @@ def test_what_is_stored_is_what_was_sent(cloud: LocalCloud, size: int) -> None:
     found = cloud.customer.live(NAME)
     assert found is not None
     assert stored(cloud) == content
-    assert answer == Uploaded(size, Crc32c(content).base64, found.generation)
+    assert answer == Stored(found.name, size, str(found.generation), Crc32c(content).base64)
     assert len(sent(cloud)) == (1 if size <= AT_ONCE else 1 + -(-size // PIECE))
 
 

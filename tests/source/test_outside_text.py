@@ -40,6 +40,19 @@ def test_a_token_that_a_service_quotes_is_in_no_message(
     assert tokens[0] not in event
 
 
+@pytest.mark.parametrize(
+    "body", ["db password is hunter2", '{"secret": "hunter2"}', '{"error": "hunter2"}', "<p>hunter2</p>"]
+)
+@pytest.mark.parametrize("status", [400, 403, 404, 503])
+def test_what_another_service_than_cloud_storage_says_is_in_no_message(
+    cloud: LocalCloud, export: Export, body: str, status: int
+) -> None:
+    cloud.faults.add(status, step="list", times=None, body=body, content_type="application/json")
+    with pytest.raises(AylaError) as failed:
+        export.event_folders()
+    assert "hunter2" not in str(failed.value)
+
+
 def test_a_role_cannot_write_a_line_of_the_log(
     cloud: LocalCloud, provider: TokenProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
