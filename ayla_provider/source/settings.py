@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import json
 import re
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -162,6 +163,8 @@ class _Checks:
             raise self.fail(name, "is not a valid URL: expected https://host/path")
         if parts.query or parts.fragment:
             raise self.fail(name, "has a query or fragment: remove it")
+        if _is_link_local(host):
+            raise self.fail(name, f"leads to {host}: no Ayla service has such a link-local address")
         if parts.scheme == "http" and not self.allow_http and not _is_loopback(host):
             raise self.fail(
                 name,
@@ -272,6 +275,20 @@ def _is_host(host: str) -> bool:
             re.fullmatch(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?", host) is not None
         )
     return True
+
+
+def _is_link_local(host: str) -> bool:
+    """Whether a host is an address such as the one where a cloud's machines get credentials, in any notation."""
+    try:
+        # A resolver also understands numbers such as 2852039166 and 0xa9fea9fe.
+        numbers = ipaddress.ip_address(socket.inet_aton(host))
+    except OSError:
+        numbers = None
+    try:
+        address = numbers or ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_link_local
 
 
 def _is_loopback(host: str) -> bool:

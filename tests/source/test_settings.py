@@ -136,6 +136,15 @@ def test_plain_http_beyond_this_machine_needs_permission(field: str, host: str) 
         settings(**{field: url, "allow_http": allowed})
 
 
+@pytest.mark.parametrize("field", ["host", "acs_url", "storage_endpoint"])
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "2852039166", "0xa9fea9fe", "169.254.43518", "[fe80::1]", "[::ffff:169.254.169.254]"],
+)
+def test_a_link_local_address_is_refused_even_with_permission(field: str, host: str) -> None:
+    assert "link-local" in refusal(**{field: f"http://{host}/", "allow_http": True})
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.10", "[::1]"])
 def test_plain_http_within_this_machine_needs_no_permission(host: str) -> None:
     url = f"http://{host}:8080"
