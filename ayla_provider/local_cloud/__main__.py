@@ -137,6 +137,12 @@ def main(arguments: list[str] | None = None) -> int:
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
+    if parsed.host not in ("127.0.0.1", "::1", "localhost"):
+        print(
+            f"Anyone who reaches {parsed.host} can control this local cloud. Its password is public. Put no real data "
+            "into it.",
+            file=sys.stderr,
+        )
     with _cloud(parsed) as cloud:
         if parsed.answer_key:
             key = [answer.as_json() for answer in cloud.answer_key()]

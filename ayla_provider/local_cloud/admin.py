@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 from collections import Counter
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -51,7 +53,31 @@ class Admin:
             ("DELETE", "objects"): lambda body: self._cloud.delete_object(**body),
             ("POST", "revoke"): self._revoke,
         }
-        return [Route(f"/_local/{path}", _endpoint(act), methods=[method]) for (method, path), act in table.items()]
+        return [
+            Route(f"/_local/{path}", self._endpoint(act), methods=[method]) for (method, path), act in table.items()
+        ]
+
+    def _endpoint(self, act: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Any]:
+        async def endpoint(request: Request) -> Response:
+            if self._is_from_a_web_page(request):
+                return JSONResponse({"error": "a web page may not control the local cloud"}, 403)
+            try:
+                text = await request.body()
+                return JSONResponse(act(json.loads(text) if text else {}))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 400)
+
+        return endpoint
+
+    def _is_from_a_web_page(self, request: Request) -> bool:
+        """
+        Whether a page that someone visits with a browser on this machine may have sent a request.
+
+        A browser names the page's site in ``Origin``; or in ``Host``, if the site's name was made to lead here.
+        """
+        host = request.url.hostname or ""
+        is_own = host in ("localhost", urlsplit(self._cloud.url).hostname) or _is_address(host)
+        return "origin" in request.headers or not is_own
 
     def _stats(self, _: dict[str, Any]) -> dict[str, Any]:
         cloud = self._cloud
@@ -121,12 +147,9 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {key: plain(value) for key, value in values.items()}
 
 
-def _endpoint(act: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Any]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            text = await request.body()
-            return JSONResponse(act(json.loads(text) if text else {}))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 400)
-
-    return endpoint
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

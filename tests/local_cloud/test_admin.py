@@ -39,6 +39,25 @@ def test_stats_and_requests_leave_themselves_out(cloud: LocalCloud) -> None:
     assert call(cloud, "GET", "requests") == []
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}, {"Host": "evil.example:80"}],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_web_page_cannot_control_the_cloud(cloud: LocalCloud, method: str, headers: dict[str, str]) -> None:
+    body = '{"password": "stolen"}' if method == "POST" else ""
+    headers = {"Content-Type": "text/plain", **headers}
+    answer = requests.request(method, f"{cloud.url}/_local/options", data=body, headers=headers, timeout=10)
+    assert answer.status_code == 403
+    assert sign_in(cloud).ok, "the password is the same"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:80"])
+def test_its_own_names_are_accepted(cloud: LocalCloud, host: str) -> None:
+    answer = requests.get(f"{cloud.url}/_local/options", headers={"Host": host}, timeout=10)
+    assert answer.status_code == 200
+
+
 def test_the_clock_is_set_stepped_and_released(cloud: LocalCloud) -> None:
     assert call(cloud, "POST", "clock", {"advance": 3600})["now"] == "2024-05-09T13:00:00+00:00"
     assert call(cloud, "POST", "clock", {"set": "2024-06-01T00:00:00+00:00"})["now"] == "2024-06-01T00:00:00+00:00"
