@@ -161,9 +161,30 @@ def test_volumes_are_declared_and_given_to_airflows_user() -> None:
     mounts = [volume.split(":")[:2] for service in SERVICES.values() for volume in service.get("volumes", [])]
     names = {name for name, _ in mounts if not name.startswith(".")}
     assert names == set(yaml.safe_load(TEXT)["volumes"])
-    assert all((ROOT / name).is_dir() for name, _ in mounts if name.startswith("."))
+    assert all((ROOT / name).exists() for name, _ in mounts if name.startswith("."))
     of_airflow = {place for name, place in mounts if name in names - {"broker", "database"}}
     assert of_airflow == {word for word in words("volumes") if word.startswith("/opt")}
+
+
+def test_no_service_sees_the_file_with_the_secrets() -> None:
+    of_host = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    folders = [(ROOT / name).resolve() for name in of_host if name.startswith(".")]
+    assert len(folders) >= 5
+    assert [folder for folder in folders if (ROOT / ".env").is_relative_to(folder)] == []
+
+
+@pytest.mark.parametrize("service", sorted(set(AIRFLOW) - {"init"}))
+def test_a_task_cannot_change_what_other_services_run(service: str) -> None:
+    writable = [volume for volume in SERVICES[service]["volumes"] if not volume.endswith(":ro")]
+    places = [volume.split(":")[1] for volume in writable]
+    one = SERVICES[service]["environment"]
+    code = (one["PYTHONPATH"], one["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
+    own = ["/opt/ayla/passwords"] if service == "airflow-apiserver" else []
+    assert [place for place in places if any(path.startswith(place) for path in code)] == own
+
+
+def test_no_service_gets_more_rights() -> None:
+    assert [name for name, one in SERVICES.items() if one["security_opt"] != ["no-new-privileges:true"]] == []
 
 
 def test_the_names_are_those_that_the_sample_dags_use() -> None:

@@ -91,7 +91,7 @@ class Machines(AirflowClient):
         }
 
     def __enter__(self) -> Machines:
-        for volume in ("cloud", "shared"):
+        for volume in ("cloud", "passwords", "shared"):
             (self.folder / "volumes" / volume).mkdir(parents=True)
         (self.folder / "host").mkdir()
         (self.folder / "host" / "sitecustomize.py").write_text(_HOST_NAME)
