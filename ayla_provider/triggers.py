@@ -39,7 +39,8 @@ def _threads(ayla_conn_id: str) -> ThreadPoolExecutor:
     """
     Return the threads in which a connection's waits look; Python chooses their number.
 
-    A cloud that doesn't answer blocks each of them for a minute per look, so each connection has its own threads.
+    A cloud that doesn't answer blocks each of them until the deadlines of a look's requests are over, so each
+    connection has its own threads.
     """
     return ThreadPoolExecutor(thread_name_prefix=f"ayla-wait-{ayla_conn_id}")
 
