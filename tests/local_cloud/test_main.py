@@ -90,3 +90,14 @@ def test_a_certificate_without_its_key_is_an_error_at_the_start(tmp_path: Path) 
     (tmp_path / "empty.pem").touch()
     with pytest.raises(ssl.SSLError), LocalCloud(tls=(tmp_path / "empty.pem", tmp_path / "empty.pem")):
         pass
+
+
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_a_cloud_that_other_machines_reach_prints_a_warning(host: str, warned: bool) -> None:
+    command = [sys.executable, "-m", "ayla_provider.local_cloud", "--host", host, "--hours", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+    assert ("can control this local cloud" in errors) == warned
