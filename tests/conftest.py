@@ -128,7 +128,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
-            item.add_marker(pytest.mark.proof("5,000 examples"))
+            own = getattr(item.obj, "_hypothesis_internal_use_settings", settings.default)  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.proof(f"{own.max_examples:,} examples"))
     if not os.environ.get("CI"):
         for_ci = [item for item in items if item.get_closest_marker("ci")]
         config.hook.pytest_deselected(items=for_ci)

@@ -14,9 +14,12 @@ from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from tests.support.client import NOW, RULE, client_of, export_of, hours_at, provider_of, settings_of
+from tests.support.proofs import scale
 
 LONG = settings(
-    max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=scale(60, 1200),
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),

@@ -22,6 +22,7 @@ from tests.faults import hostile
 from tests.faults.hostile import JSON, LONG, take_in
 from tests.rows.test_expressions import CONNECTION, typed
 from tests.support.client import provider_of, settings_of
+from tests.support.proofs import scale
 
 cloud, export = hostile.cloud, hostile.export
 ACCOUNTS = count()
@@ -126,7 +127,7 @@ FILES = st.builds(
 
 
 @given(data=FILES | st.builds(lambda rows, data: (CONNECTION + b"\n") * rows + data, st.integers(20, 60), FILES))
-@settings(LONG, max_examples=20)
+@settings(LONG, max_examples=scale(20, 400))
 def test_a_file_of_any_bytes_is_loaded_with_every_line_counted_or_reported(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -20,9 +20,10 @@ from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.plugin.constants import SHORTEST_WAIT, STUCK_AFTER, as_module, constants
 from tests.plugin.answers import HOUR, NOW, event, hour, millis, read
+from tests.support.proofs import scale
 
 Page = Callable[..., Any]
-SOME = settings(max_examples=60)
+SOME = settings(max_examples=scale(60, 1200))
 STATIC = Path(ayla_provider.__file__).parent / "plugin" / "static"
 _COMMENT = re.compile(r"/\*.*?\*/|(?<!\S)//[^\n]*", re.DOTALL)
 SOURCES = {file.name: _COMMENT.sub("", file.read_text()) for file in STATIC.glob("*.js")}

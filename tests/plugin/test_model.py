@@ -25,9 +25,10 @@ from tests.plugin.answers import (
     run,
     task,
 )
+from tests.support.proofs import scale
 
 Page = Callable[..., Any]
-SOME = settings(max_examples=40)
+SOME = settings(max_examples=scale(40, 800))
 
 
 def archives(page: Page, answers: Read, hours: int = 48) -> list[Json]:

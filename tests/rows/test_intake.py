@@ -33,6 +33,7 @@ from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.rows.typed_archive import TypedArchive
 from tests.rows.test_expressions import CONNECTION, typed
 from tests.rows.test_typed_archive import rows_of
+from tests.support.proofs import scale
 from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.odd_files import OddFiles
@@ -254,7 +255,7 @@ def test_the_archives_files_are_as_they_were(tmp_path: Path) -> None:
 MARK = "Zq7mark"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=scale(15, 300), deadline=None)
 @given(
     seed=st.integers(0, 2**32), name=st.sampled_from(sorted(reference.LAYOUTS)), share=st.sampled_from([0.1, 0.9, 1.0])
 )

@@ -20,6 +20,7 @@ from ayla_provider.domain.tables import TABLES, Column, ColumnType
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 from tests.rows.test_expressions import CONNECTION, datapoint
+from tests.support.proofs import scale
 from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.loading import archive_of, everything, load, load_of
@@ -41,7 +42,7 @@ def ask(path: Path, query: str) -> list[tuple[Any, ...]]:
         return duck.execute(query).fetchall()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=scale(8, 160), deadline=None)
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(["datapoint-22", "datapoint_ack-24", "connection-6"]))
 def test_any_order_and_any_number_of_loads_leave_the_same_tables(
     tmp_path_factory: pytest.TempPathFactory, seed: int, name: str

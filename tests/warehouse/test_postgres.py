@@ -25,6 +25,7 @@ from ayla_provider.warehouse.base import Load
 from ayla_provider.warehouse.postgres import PostgresWarehouse
 from ayla_provider.warehouse.postgres_tables import DIALECT
 from tests.support import postgres_server
+from tests.support.proofs import scale
 from tests.warehouse.made_loads import PARQUET_TYPES, identity, parquet
 
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -116,7 +117,7 @@ def test_an_hour_is_stored_as_it_was_loaded(database: Database) -> None:
     assert loaded_rows == [tuple(row.get(name) for name in DATAPOINT.names) for row in wanted]
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale(8, 160), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), again=st.lists(st.integers(0, 5), max_size=3))
 def test_the_order_of_hours_does_not_matter(one_driver: Database, order: list[int], again: list[int]) -> None:
     hours = [HOUR + timedelta(hours=number // 2) for number in range(6)]
