@@ -1,183 +1,31 @@
-"""What both kinds of destination promise, and what each does alone."""
+"""What a destination on disk does alone, and one in Cloud Storage."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import resource
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 
 import pytest
 from google.cloud import storage
 
 from ayla_provider.archive.archive import Archive
-from ayla_provider.archive.destination import Destination, Stored, url_of
-from ayla_provider.archive.gcs_upload import PIECE
+from ayla_provider.archive.destination import url_of
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.url import DestinationUrl
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import ManifestFile
-from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaTransferError
+from ayla_provider.errors import AylaDestinationError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
-from ayla_provider.transport.checksum import CHUNK, Crc32c
+from ayla_provider.transport.checksum import CHUNK
 from tests.support.client import at, put, take_in
+from tests.support.object_stores import PATH, write
 from tests.support.places import Place, gcs_destination, gcs_place
-
-PATH = "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv"
-
-
-def write(
-    destination: Destination,
-    data: bytes,
-    *,
-    path: str = PATH,
-    replaces: Stored | None = None,
-    crc32c: str | None = None,
-    size: int | None = None,
-    stream: io.BytesIO | None = None,
-) -> Stored:
-    return destination.write(
-        path,
-        stream or io.BytesIO(data),
-        size=len(data) if size is None else size,
-        crc32c=crc32c or Crc32c(data).base64,
-        replaces=replaces,
-        content_type="text/csv",
-    )
-
-
-class Failing(io.BytesIO):
-    """A stream that breaks at some byte, as the download does when what arrives is wrong."""
-
-    def __init__(self, data: bytes, breaks_at: int) -> None:
-        super().__init__(data)
-        self._breaks_at = breaks_at
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        wanted = size if size is not None and size >= 0 else len(self.getvalue())
-        if self.tell() + wanted > self._breaks_at:
-            raise AylaTransferError("the download broke")
-        return super().read(size)
-
-
-SIZES = [0, 1, CHUNK, PIECE, PIECE + 1, 17 * CHUNK]
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_what_is_written_exists_with_its_facts(place: Place, size: int) -> None:
-    data = os.urandom(CHUNK) * (size // CHUNK) + b"x" * (size % CHUNK)
-    stored = write(place.destination, data)
-    assert place.everything() == {PATH: data}
-    assert (stored.path, stored.size, place.destination.crc32c(stored)) == (PATH, size, Crc32c(data).base64)
-    assert place.destination.read(PATH) == (data, stored)
-    assert place.destination.folder(PATH.rpartition("/")[0]) == {PATH: stored}
-
-
-def test_what_is_not_there_is_no_error(place: Place) -> None:
-    assert place.destination.read(PATH) is None
-    assert place.destination.folder("event_type=datapoint") == {}
-
-
-def test_a_listing_of_a_folder_has_only_its_direct_content(place: Place) -> None:
-    for path in ("a/one.csv", "a/two.csv", "a/deeper/three.csv", "ab/four.csv", "five.csv"):
-        write(place.destination, path.encode(), path=path)
-    assert set(place.destination.folder("a")) == {"a/one.csv", "a/two.csv"}
-
-
-@pytest.mark.parametrize("name", ["with space.csv", "100%25.csv", "ünïcode-日.csv", "q?a=b#c&d.csv", "a+b.csv"])
-def test_names_are_taken_literally(place: Place, name: str) -> None:
-    path = f"folder of 2024-05-09 02:00:00/{name}"
-    stored = write(place.destination, b"data", path=path)
-    assert place.everything() == {path: b"data"}
-    assert place.destination.folder("folder of 2024-05-09 02:00:00") == {path: stored}
-    assert place.destination.read(path) == (b"data", stored)
-
-
-def test_an_object_is_replaced_by_who_has_seen_it(place: Place) -> None:
-    first = write(place.destination, b"old")
-    second = write(place.destination, b"newer", replaces=first)
-    assert second != first
-    assert place.everything() == {PATH: b"newer"}
-
-
-def test_an_object_is_not_replaced_by_who_has_not_seen_it(place: Place) -> None:
-    write(place.destination, b"theirs")
-    with pytest.raises(AylaConflictError, match=r"Datapoints\.csv"):
-        write(place.destination, b"ours")
-    assert place.everything() == {PATH: b"theirs"}
-
-
-def test_an_object_is_not_replaced_by_who_has_seen_an_older_one(place: Place) -> None:
-    first = write(place.destination, b"old")
-    write(place.destination, b"new", replaces=first)
-    with pytest.raises(AylaConflictError):
-        write(place.destination, b"ours", replaces=first)
-    assert place.everything() == {PATH: b"new"}
-
-
-def test_an_object_that_is_gone_is_not_replaced(place: Place, cloud: LocalCloud, tmp_path: Path) -> None:
-    first = write(place.destination, b"old")
-    cloud.customer.delete(f"ayla/archive/{PATH}")
-    (tmp_path / PATH).unlink(missing_ok=True)
-    with pytest.raises(AylaConflictError):
-        write(place.destination, b"new", replaces=first)
-    assert place.everything() == {}
-
-
-def test_of_many_writers_at_once_one_wins(place: Place) -> None:
-    writers = 8
-    together = Barrier(writers)
-    contents = [f"of writer {number}".encode() for number in range(writers)]
-
-    def one(content: bytes) -> bytes | None:
-        together.wait()
-        try:
-            write(place.destination, content)
-        except AylaConflictError:
-            return None
-        return content
-
-    with ThreadPoolExecutor(writers) as pool:
-        won = [content for content in pool.map(one, contents) if content]
-    assert len(won) == 1
-    assert place.everything() == {PATH: won[0]}
-
-
-@pytest.mark.parametrize("size", [10, 3 * CHUNK, 20 * CHUNK])
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_stream_that_breaks_leaves_nothing(place: Place, size: int, share: float) -> None:
-    with pytest.raises(AylaTransferError, match="the download broke"):
-        write(place.destination, bytes(size), stream=Failing(bytes(size), int(size * share)))
-    assert place.everything() == {}
-
-
-def test_a_stream_that_breaks_leaves_what_stood_there(place: Place) -> None:
-    first = write(place.destination, b"old")
-    with pytest.raises(AylaTransferError):
-        write(place.destination, bytes(100), stream=Failing(bytes(100), 50), replaces=first)
-    assert place.everything() == {PATH: b"old"}
-    assert place.destination.read(PATH) == (b"old", first)
-
-
-@pytest.mark.parametrize("size", [10, 9 * CHUNK])
-def test_content_with_another_checksum_is_refused(place: Place, size: int) -> None:
-    with pytest.raises(AylaDestinationError):
-        write(place.destination, bytes(size), crc32c=Crc32c(b"something else").base64)
-    assert place.everything() == {}
-
-
-@pytest.mark.parametrize("size", [10, 8 * CHUNK - 3])
-def test_content_that_is_shorter_than_stated_is_refused(place: Place, size: int) -> None:
-    with pytest.raises((AylaDestinationError, ValueError)):
-        write(place.destination, bytes(size), size=size + 5)
-    assert place.everything() == {}
 
 
 def test_an_objects_url_is_the_destinations_and_its_path(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""Destinations in fsspec's memory, in an S3 server, and in Azure's emulator."""
+"""Destinations on disk, in Cloud Storage, in fsspec's memory, in an S3 server, and in Azure's emulator."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.object_stores import (
-    ACCOUNT,
-    Place,
-    answers,
-    azure_place,
-    memory_place,
-    s3_place,
-)
+from tests.support.fixtures import cloud, customer, stopping  # noqa: F401 - fixtures, found by their names
+from tests.support.object_stores import ACCOUNT, answers, azure_place, memory_place, s3_place
+from tests.support.places import Place, file_place, gcs_place
 from tests.support.tools import AZURITE, NPM
 
 
@@ -42,8 +38,12 @@ def _no_kept_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-@pytest.fixture(params=["memory", "s3", "abfs"])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
+@pytest.fixture(params=["file", "gs", "memory", "s3", "abfs"])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
+    if request.param == "file":
+        return file_place(tmp_path / "archive")
+    if request.param == "gs":
+        return gcs_place(request.getfixturevalue("cloud"), request.getfixturevalue("customer"))
     if request.param == "s3":
         return s3_place(monkeypatch, request.getfixturevalue("s3_url"))
     if request.param == "abfs":

@@ -14,7 +14,8 @@ import pytest
 from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
-from tests.support.object_stores import PATH, Breaking, Place, aws_client, quiet, write
+from tests.support.object_stores import PATH, Breaking, aws_client, quiet, write
+from tests.support.places import Place
 
 pytestmark = quiet
 

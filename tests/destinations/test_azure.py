@@ -16,7 +16,8 @@ import pytest
 from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
-from tests.support.object_stores import ACCOUNT, KEY, PATH, Place, connect_azure, quiet, write
+from tests.support.object_stores import ACCOUNT, KEY, PATH, connect_azure, quiet, write
+from tests.support.places import Place
 
 pytestmark = quiet
 

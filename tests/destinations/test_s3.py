@@ -15,7 +15,8 @@ from ayla_provider.archive import s3 as s3_store
 from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
-from tests.support.object_stores import PATH, Place, aws_client, connect_aws, corrupt_in_moto, quiet, s3_place, write
+from tests.support.object_stores import PATH, aws_client, connect_aws, corrupt_in_moto, quiet, s3_place, write
+from tests.support.places import Place
 
 pytestmark = quiet
 

@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaTransferError
 from ayla_provider.transport.checksum import Crc32c
+from tests.support.places import Place
 
 PATH = "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-Datapoints.csv"
 
@@ -32,19 +32,6 @@ quiet = pytest.mark.filterwarnings(
     "ignore::ResourceWarning",
     "ignore::airflow.exceptions.AirflowProviderDeprecationWarning",
 )
-
-
-@dataclass
-class Place:
-    """A destination, and a look at it that doesn't go through it."""
-
-    destination: Destination
-    everything: Callable[[], dict[str, bytes]]
-    spoil: Callable[[str, bytes], None]
-    remove: Callable[[str], None]
-    unfinished: Callable[[], int]
-    """How many uploads are neither complete nor thrown away."""
-    kind: str
 
 
 def answers(port: int) -> bool:
@@ -66,7 +53,7 @@ def memory_place(monkeypatch: pytest.MonkeyPatch) -> Place:
     def spoil(path: str, data: bytes) -> None:
         fs.pipe_file(root + path, data)
 
-    return Place(destination, everything, spoil, lambda path: fs.rm_file(root + path), lambda: 0, "memory")
+    return Place(destination, "memory", everything, spoil, lambda path: fs.rm_file(root + path))
 
 
 def connect_aws(monkeypatch: pytest.MonkeyPatch, url: str, **extra: Any) -> None:
@@ -95,11 +82,11 @@ def s3_place(monkeypatch: pytest.MonkeyPatch, url: str, *, locks: bool = False) 
 
     return Place(
         open_destination(f"s3://{bucket}/ayla/archive", "aws_test"),
+        "s3",
         everything,
         lambda path, data: client.put_object(Bucket=bucket, Key=root + path, Body=data) and None,
         lambda path: client.delete_object(Bucket=bucket, Key=root + path) and None,
         lambda: len(client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])),
-        "s3",
     )
 
 
@@ -123,11 +110,10 @@ def azure_place(monkeypatch: pytest.MonkeyPatch, url: str) -> Place:
 
     return Place(
         open_destination(f"abfs://{name}/ayla/archive", "azure_test"),
+        "abfs",
         everything,
         lambda path, data: container.upload_blob(root + path, data, overwrite=True) and None,
         lambda path: container.delete_blob(root + path),
-        lambda: 0,
-        "abfs",
     )
 
 

@@ -20,13 +20,19 @@ PREFIX = "ayla/archive"
 
 @dataclasses.dataclass
 class Place:
-    """A destination, and functions that see it from outside."""
+    """A destination, and a look at it that doesn't go through it."""
 
     destination: Destination
+    kind: str
+    """The scheme of its URL."""
     everything: Callable[[], dict[str, bytes]]
     """Returns all objects by path, including partial files."""
     spoil: Callable[[str, bytes], None]
     """Replaces an object by hand."""
+    remove: Callable[[str], None]
+    """Removes an object by hand."""
+    unfinished: Callable[[], int] = lambda: 0
+    """Returns how many uploads are neither complete nor thrown away."""
 
 
 def file_place(root: Path) -> Place:
@@ -37,7 +43,7 @@ def file_place(root: Path) -> Place:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
 
-    return Place(FileDestination(root), everything, spoil)
+    return Place(FileDestination(root), "file", everything, spoil, lambda path: (root / path).unlink())
 
 
 def gcs_destination(cloud: LocalCloud, client: storage.Client, bucket: str, prefix: str = "") -> GcsDestination:
@@ -52,4 +58,7 @@ def gcs_place(cloud: LocalCloud, client: storage.Client, prefix: str = PREFIX) -
     def spoil(path: str, data: bytes) -> None:
         client.bucket(cloud.customer.name).blob(f"{prefix}/{path}").upload_from_string(data)
 
-    return Place(gcs_destination(cloud, client, cloud.customer.name, prefix), everything, spoil)
+    def remove(path: str) -> None:
+        cloud.customer.delete(f"{prefix}/{path}")
+
+    return Place(gcs_destination(cloud, client, cloud.customer.name, prefix), "gs", everything, spoil, remove)
