@@ -21,6 +21,18 @@ from tests.support.client import NOW, client_of, customer_credentials, export_of
 from tests.support.places import Place, file_place, gcs_place
 from tests.support.web_server import Answering, web_servers
 
+__all__ = [
+    "_no_waiting",
+    "answering",
+    "cloud",
+    "customer",
+    "export",
+    "place",
+    "provider",
+    "stopping",
+]
+"""What ``import *`` gives to a ``conftest.py``: all fixtures, and nothing else."""
+
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
