@@ -159,7 +159,7 @@ class Standalone(AirflowClient):
             self.stop()
             raise
 
-    def stop(self, grace: float = 10) -> None:
+    def stop(self, grace: float = 2) -> None:
         """
         End all processes of the Airflow in this home, if there are any, even if another program started it.
 
