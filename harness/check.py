@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import duckdb
 
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import HourState
-from ayla_provider.domain.events import EventType
+from ayla_provider.domain.events import EVENT_TYPES, EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import FAILURES, MANIFESTS, manifest_path
@@ -19,12 +19,15 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.answers import HourAnswer
 
 
-def differences(cloud: LocalCloud, bucket: Path, hours: Sequence[datetime]) -> list[str]:
+def differences(
+    cloud: LocalCloud, bucket: Path, hours: Sequence[datetime], event_types: Collection[str] = EVENT_TYPES
+) -> list[str]:
     """
     Return the differences between an archive on disk and its source, in some hours.
 
     :param bucket: the folder of a ``file://`` destination
     :param hours: the hours that must be there
+    :param event_types: the event types that must be there
     """
     dates = {(f"date={hour:%Y-%m-%d}", f"hour={hour:%H}") for hour in hours}
     archive = {}
@@ -34,20 +37,26 @@ def differences(cloud: LocalCloud, bucket: Path, hours: Sequence[datetime]) -> l
             archive["/".join(parts)] = path.read_bytes()
     wanted = {path for path in archive if not path.startswith(f"{MANIFESTS}/")}
     wanted |= {manifest_path(_hour_of(answer)) for answer in cloud.answer_key() if answer.hour in hours}
-    return compare(cloud, {path: archive[path] for path in archive.keys() & wanted}, hours)
+    return compare(cloud, {path: archive[path] for path in archive.keys() & wanted}, hours, event_types)
 
 
-def compare(cloud: LocalCloud, archive: Mapping[str, bytes], hours: Sequence[datetime]) -> list[str]:
+def compare(
+    cloud: LocalCloud,
+    archive: Mapping[str, bytes],
+    hours: Sequence[datetime],
+    event_types: Collection[str] = EVENT_TYPES,
+) -> list[str]:
     """
     Return the differences between an archive and its source; an empty list if they are equal, byte for byte.
 
     :param archive: the contents of the archive, by path; notes on failures are ignored
     :param hours: the hours that must be there, and no others
+    :param event_types: the event types that must be there, and no others
     """
     problems: list[str] = []
     expected, wanted = set(), set(hours)
     for answer in cloud.answer_key():
-        if answer.hour in wanted:
+        if answer.hour in wanted and answer.event_type in event_types:
             path = manifest_path(_hour_of(answer))
             expected.add(path)
             where = f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M}"
@@ -66,19 +75,22 @@ def compare(cloud: LocalCloud, archive: Mapping[str, bytes], hours: Sequence[dat
     return problems
 
 
-def not_loaded(cloud: LocalCloud, warehouse: Path, hours: Sequence[datetime]) -> list[str]:
+def not_loaded(
+    cloud: LocalCloud, warehouse: Path, hours: Sequence[datetime], event_types: Collection[str] = EVENT_TYPES
+) -> list[str]:
     """
     Return the hours whose rows, duplicates or malformed lines in a DuckDB file differ from the source.
 
     :param warehouse: a file that no other process has open
     :param hours: the hours that must be there
+    :param event_types: the event types that must be there
     """
     with duckdb.connect(str(warehouse), read_only=True) as duck:
         loads = duck.execute("select event_type, folder_hour, lines, rows, quarantined from ayla_loads").fetchall()
     loaded = {(event_type, hour.astimezone(UTC)): counts for event_type, hour, *counts in loads}
     problems = []
     for answer in cloud.answer_key():
-        if answer.hour in hours and answer.files:
+        if answer.hour in hours and answer.event_type in event_types and answer.files:
             lines = sum(file.final.rows for file in answer.files)
             malformed = sum(file.final.malformed_rows for file in answer.files)
             counts = loaded.get((answer.event_type, answer.hour))

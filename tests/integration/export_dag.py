@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,30 @@ from typing import Any
 from cryptography.fernet import Fernet
 
 from ayla_provider.domain.arrival import PATIENCE
+from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from harness.standalone import Standalone
+from tests.integration.sample import limited
 from tests.support.fleet import seed_with_all_event_types
 
 DAGS = Path(__file__).parents[2] / "dags"
 DAG = "ayla_export_to_bucket"
-HOURS = 6
+HOURS = 3
 
 
-def soon(folder: Path, *dags: str) -> Path:
-    """Put sample DAGs into a folder, as they are but for their retries, which follow at once."""
+def soon(folder: Path, *dags: str, event_types: Collection[str] = EVENT_TYPES) -> Path:
+    """
+    Put sample DAGs into a folder, with retries that follow at once.
+
+    :param event_types: what they copy
+    """
     folder.mkdir(exist_ok=True)
     for dag in dags:
         code = (DAGS / f"{dag}.py").read_text()
         assert code.count("timedelta(minutes=2)") == 1
-        (folder / f"{dag}.py").write_text(code.replace("timedelta(minutes=2)", "timedelta(seconds=2)"))
+        code = code.replace("timedelta(minutes=2)", "timedelta(seconds=2)")
+        (folder / f"{dag}.py").write_text(code if event_types == EVENT_TYPES else limited(code, event_types))
     return folder
 
 

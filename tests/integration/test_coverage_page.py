@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 END = hour_of(datetime.now(UTC) - PATIENCE)
-HOURS = hours_between(END - 4 * ONE_HOUR, END)
+HOURS = hours_between(END - 3 * ONE_HOUR, END)
 BROKEN = HOURS[1]
 PREFIX = "/air"
 

@@ -16,6 +16,8 @@ from tests.integration.test_sample_dags import dags_of
 EXPORT, TOTALS = "ayla_export_partitioned", "ayla_export_partitioned_totals"
 KNOWN = hasattr(airflow.sdk, "CronPartitionTimetable")
 ENDED = ("success", "failed")
+COPIED = ("datapoint", "connection")
+"""The event types that the DAGs copy here."""
 
 # A partitioned and a plain DAG that follow one event type without knowing where it is copied to.
 FOLLOWERS = """
@@ -80,7 +82,7 @@ class Partitions:
 @pytest.mark.integration
 @pytest.mark.skipif(not KNOWN, reason="this Airflow knows no partitions")
 def test_hours_land_by_their_partition_and_the_dag_behind_them_runs_once_for_each(tmp_path: Path) -> None:
-    folder = soon(tmp_path / "dags", EXPORT)
+    folder = soon(tmp_path / "dags", EXPORT, event_types=COPIED)
     (folder / "followers.py").write_text(FOLLOWERS)
     scene = Scene(tmp_path, dags=folder)
     # The last hour comes by itself, the one before by a backfill, the first by its key.
@@ -99,17 +101,18 @@ def test_hours_land_by_their_partition_and_the_dag_behind_them_runs_once_for_eac
         wanted = {key(hour): "success" for hour in hours}
         assert every.states(EXPORT, 3) == wanted | {key(broken): "failed"}
         assert set(whole.states(TOTALS, 2)) == set(wanted) - {key(broken)}
-        assert differences(running.cloud, running.bucket, hours[:-1]) == []
+        assert differences(running.cloud, running.bucket, hours[:-1], COPIED) == []
 
         # The hour that failed is found by its key, and once it is complete its totals follow.
         running.cloud.faults.clear()
         asked = {"partition_key": key(broken), "only_failed": True, "dry_run": False}
         running.airflow.api("POST", f"dags/{EXPORT}/clearDagRuns", json=asked)
         assert every.states(TOTALS, 3) == every.states(EXPORT, 3) == wanted
-        assert differences(running.cloud, running.bucket, hours) == []
+        assert differences(running.cloud, running.bucket, hours, COPIED) == []
         found = every.totals()
         for hour in hours:
-            files = [file for each in running.cloud.answer_key() if each.hour == hour for file in each.files]
+            answers = [each for each in running.cloud.answer_key() if each.hour == hour and each.event_type in COPIED]
+            files = [file for answer in answers for file in answer.files]
             size = sum(file.final.size for file in files)
             assert found[key(hour)] == {"hour": hour.isoformat(), "files": len(files), "bytes": size}
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR
 from harness.check import differences
 from tests.integration.export_dag import DAG, Scene, soon
@@ -16,6 +15,8 @@ from tests.integration.export_dag import DAG, Scene, soon
 pytestmark = pytest.mark.integration
 
 RECONCILE = "ayla_export_reconcile"
+COPIED = ("datapoint", "connection", "location")
+"""The event types that the DAGs copy here."""
 
 
 def reconcile(scene: Scene) -> tuple[str, dict[str, str], dict[str, Any]]:
@@ -32,7 +33,7 @@ def reconcile(scene: Scene) -> tuple[str, dict[str, str], dict[str, Any]]:
 
 
 def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_copies(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, dags=soon(tmp_path / "dags", DAG, RECONCILE))
+    scene = Scene(tmp_path, dags=soon(tmp_path / "dags", DAG, RECONCILE, event_types=COPIED))
     broken, repaired = scene.hours[1], scene.hours[0]
     long_ago = datetime.now(UTC) - timedelta(hours=3)
     with scene.running() as running:
@@ -45,7 +46,7 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
         state, repairs, summary = reconcile(running)
         running.airflow.wait_until("the export DAG", running.finished, timeout=600)
         assert summary["repairs"] == len(repairs)
-        gap, *copied = differences(running.cloud, running.bucket, running.hours)
+        gap, *copied = differences(running.cloud, running.bucket, running.hours, COPIED)
         assert gap == f"location {broken:%Y-%m-%d %H:%M}: no manifest"
         of_that_hour = f"event_type=location/date={broken:%Y-%m-%d}/hour={broken:%H}/"
         assert [one for one in copied if not one.startswith(of_that_hour)] == []
@@ -58,7 +59,7 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
         files = [answer for answer in running.cloud.answer_key() if answer.hour == repaired and answer.files]
         replaced = next(answer for answer in files if answer.event_type == "connection").files[0]
         put = running.cloud.put_object
-        put("Datapoint", f"{repaired:%Y-%m-%d %H:%M:%S}", "late.csv", b"late\r\n", repaired + 5 * ONE_HOUR)
+        put("Datapoint", f"{repaired:%Y-%m-%d %H:%M:%S}", "late.csv", b"late\r\n", repaired + 4 * ONE_HOUR)
         created = replaced.final.visible_at + timedelta(minutes=1)
         put("Connection", f"{replaced.folder_time:%Y-%m-%d %H:%M:%S}", replaced.file_name, b"replaced\r\n", created)
         state, repairs, summary = reconcile(running)
@@ -66,13 +67,13 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
         assert (state, repairs) == (
             "success",
             {
-                f"datapoint {hour} UTC: 1 new file, 4.0 h late": "success",
+                f"datapoint {hour} UTC: 1 new file, 3.0 h late": "success",
                 f"connection {hour} UTC: 1 replaced file": "success",
             },
         )
         assert summary["left_alone"] == 1
         # The answer key doesn't know of the late file, which is there and in the manifest.
-        (late,) = differences(running.cloud, running.bucket, [repaired])
+        (late,) = differences(running.cloud, running.bucket, [repaired], COPIED)
         assert late.endswith("late.csv' is in the manifest, but not in the source")
 
         # The same asset events as the export DAG's.
@@ -82,4 +83,4 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
             ("datapoint", repaired.isoformat(), 2),
             ("connection", repaired.isoformat(), 2),
         }
-        assert {event["name"].rpartition("=")[2] for event in events} == set(EVENT_TYPES)
+        assert {event["name"].rpartition("=")[2] for event in events} == set(COPIED)

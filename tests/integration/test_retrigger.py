@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from ayla_provider.domain.arrival import PATIENCE
-from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.fleet import TWO_FOLDERS
@@ -105,9 +104,7 @@ class Repair:
 
     def differences(self, hours: Sequence[datetime]) -> list[str]:
         """Return how the archive differs from the export in what the DAG copies."""
-        not_copied = tuple(f"{event_type} " for event_type in EVENT_TYPES if event_type not in COPIED)
-        found = differences(self.cloud, self.bucket, hours)
-        return [difference for difference in found if not difference.startswith(not_copied)]
+        return differences(self.cloud, self.bucket, hours, COPIED)
 
     @contextlib.contextmanager
     def done_again(self, *hours: datetime, tasks: Collection[str] = (COPY,)) -> Iterator[None]:
