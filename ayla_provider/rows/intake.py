@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import hashlib
 import io
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +23,7 @@ from ayla_provider.archive.destination import Destination
 from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.csv.recognition import Recognised, recognise
 from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, head_of, shape_of
+from ayla_provider.domain.csv.usual import recognise_usual
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.rows.quarantine import Quarantine
@@ -59,6 +62,12 @@ class GoodLines:
     generation: int
     path: Path
     """The good lines, in their order, each with :attr:`line_end`, without a header."""
+    number: int = 0
+    """Unique among the files of the hour."""
+    joined: bool = False
+    """Whether :attr:`path` also holds the lines of other files, so that each line begins with :attr:`number`."""
+    begin: int = 0
+    """Where the lines begin in :attr:`path`, in bytes."""
     recognised: Recognised | None = None
     """None for a file without lines."""
     line_end: bytes = b"\n"
@@ -76,6 +85,11 @@ class GoodLines:
     """Whether the last line is empty. It is malformed, but says nothing about the file."""
 
     @property
+    def prefix(self) -> bytes:
+        """What is in front of each line in :attr:`path`."""
+        return b"%d," % self.number if self.joined else b""
+
+    @property
     def known(self) -> Recognised:
         """
         The file's columns.
@@ -91,16 +105,17 @@ class GoodLines:
         dropped, shortened = iter(self.dropped), iter(self.shortened)
         next_dropped, dropped_bytes = next(dropped, _NO_LINE)
         next_shortened, missing_bytes = next(shortened, _NO_LINE)
-        number, offset = 0, self.start
+        number, offset, added = 0, self.start, len(self.prefix)
         with self.path.open("rb") as file:
-            for line in file:
+            file.seek(self.begin)
+            for line in islice(file, self.count):
                 number += 1
                 while number == next_dropped:
                     offset += dropped_bytes
                     number += 1
                     next_dropped, dropped_bytes = next(dropped, _NO_LINE)
-                yield number, offset, line[: -len(self.line_end)]
-                offset += len(line)
+                yield number, offset, line[added : -len(self.line_end)]
+                offset += len(line) - added
                 if number == next_shortened:
                     offset += missing_bytes
                     next_shortened, missing_bytes = next(shortened, _NO_LINE)
@@ -117,6 +132,8 @@ def fetch_good_lines(
     event_type: str,
     layouts: Sequence[ColumnLayout],
     quarantine: Quarantine,
+    number: int = 0,
+    joined: bool = False,
 ) -> GoodLines:
     """
     Bring the good lines of a file to this machine's disk, and the others to the quarantine.
@@ -126,32 +143,57 @@ def fetch_good_lines(
 
     :param file: from the archive's manifest
     :param path: where to put the good lines
+    :param number: unique among the files of the hour
+    :param joined: whether to append them to those of other files with the same columns and line end. Then each of the
+        joined files has the name of ``path`` with an addition.
     :raises AylaLayoutError: if the file fits no layout, or several
     :raises AylaDestinationError: if the file can't be read, or differs from its manifest
     """
+    good = GoodLines(file.source, file.generation, path, number, joined)
     local = archive.local(file.path)
-    if local is not None:
+    if local is not None and not joined:
         with contextlib.suppress(OSError, _NotOnlyGoodLinesError):
             path.hardlink_to(local)
-            return _verify(file, path, event_type, layouts)
+            return _verify(file, replace(good), event_type, layouts)
         # The link must go before the path is opened for writing, or the archive's file would be emptied.
         path.unlink(missing_ok=True)
-    with path.open("xb") as output:
-        return _read(archive.blocks(file.path), file, path, output, event_type, layouts, quarantine)
+    with contextlib.closing(_Output(good)) as output:
+        _read(archive.blocks(file.path), file, _Reader(good, event_type, layouts, quarantine, output))
+    return good
 
 
-def _read(
-    blocks: Iterable[bytes],
-    file: ManifestFile,
-    path: Path,
-    output: BinaryIO,
-    event_type: str,
-    layouts: Sequence[ColumnLayout],
-    quarantine: Quarantine,
-) -> GoodLines:
-    good = GoodLines(file.source, file.generation, path)
+class _Output:
+    """Writes the good lines of a file."""
+
+    def __init__(self, good: GoodLines) -> None:
+        self._good = good
+        self._file: BinaryIO | None = None
+
+    def open(self) -> None:
+        """Open the file, as soon as columns and line end are known."""
+        good = self._good
+        if good.joined:
+            form = hashlib.sha256(repr((good.known, good.line_end)).encode())
+            good.path = good.path.with_name(f"{good.path.name}-{form.hexdigest()[:16]}")
+        self._file = good.path.open("ab" if good.joined else "xb")
+        good.begin = self._file.tell()
+
+    def write(self, lines: bytes) -> None:
+        """Write whole lines."""
+        assert self._file  # noqa: S101 - for the type checker
+        prefix = self._good.prefix
+        if prefix:
+            lines = prefix + lines[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+        self._file.write(lines)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+
+
+def _read(blocks: Iterable[bytes], file: ManifestFile, reader: _Reader) -> None:
     checksum, size = Crc32c(), 0
-    reader = _Reader(good, event_type, layouts, quarantine, output)
     for block in blocks:
         checksum.update(block)
         size += len(block)
@@ -163,24 +205,22 @@ def _read(
             f"{file.size:,} with {file.crc32c}. Was it changed there? Clear the hour's copy, which "
             "verifies it and copies it again."
         )
-    return good
 
 
 class _NotOnlyGoodLinesError(Exception):
     """A line of the file must be dropped or changed, or it can't be ruled out."""
 
 
-def _verify(file: ManifestFile, path: Path, event_type: str, layouts: Sequence[ColumnLayout]) -> GoodLines:
+def _verify(file: ManifestFile, good: GoodLines, event_type: str, layouts: Sequence[ColumnLayout]) -> GoodLines:
     """
     Verify that every line of a file is a row, by whole blocks and not by lines, which is much faster.
 
     :raises _NotOnlyGoodLinesError: if a line isn't one, or may not be one
     """
-    good = GoodLines(file.source, file.generation, path)
     checksum, utf8 = Crc32c(), codecs.getincrementaldecoder("utf-8")()
     row = structure = rest = b""
     lines = open_bytes = 0
-    with path.open("rb", buffering=0) as opened:
+    with good.path.open("rb", buffering=0) as opened:
         while block := opened.read(_STEP):
             # Only a line that begins in an earlier block can be longer than a block.
             first = block.find(b"\n")
@@ -213,11 +253,16 @@ def _row_of(block: bytes, good: GoodLines, event_type: str, layouts: Sequence[Co
     head = head_of(block)
     if b"\n" not in head:
         raise _NotOnlyGoodLinesError
-    shape = shape_of(head, whole=whole and len(block) <= len(head))
-    # With a single column, an empty line has the same structure as a row.
-    if head.startswith(_BOM) or shape.header or not shape.rows or shape.columns < 2:
+    if head.startswith(_BOM):
         raise _NotOnlyGoodLinesError
-    good.recognised = recognise(event_type, shape, layouts, file=good.source)
+    whole = whole and len(block) <= len(head)
+    good.recognised = recognise_usual(event_type, head, layouts, whole=whole)
+    if good.recognised is None:
+        shape = shape_of(head, whole=whole)
+        # With a single column, an empty line has the same structure as a row.
+        if shape.header or not shape.rows or shape.columns < 2:
+            raise _NotOnlyGoodLinesError
+        good.recognised = recognise(event_type, shape, layouts, file=good.source)
     good.line_end = _line_end(head)
     return b"," * (len(good.recognised.columns) - 1) + good.line_end
 
@@ -244,7 +289,7 @@ class _Reader:
         event_type: str,
         layouts: Sequence[ColumnLayout],
         quarantine: Quarantine,
-        output: BinaryIO,
+        output: _Output,
     ) -> None:
         self._good = good
         self._event_type = event_type
@@ -340,14 +385,22 @@ class _Reader:
     def _begin(self, block: bytes, *, whole: bool) -> bytes:
         """Recognise the layout, and return the block without its header."""
         head = head_of(block)
-        shape = shape_of(head, whole=whole and len(block) <= len(head))
-        if shape.rows:
-            recognised = recognise(self._event_type, shape, self._layouts, file=self._good.source)
+        whole = whole and len(block) <= len(head)
+        recognised = recognise_usual(self._event_type, head, self._layouts, whole=whole)
+        has_header = False
+        if recognised is None:
+            shape = shape_of(head, whole=whole)
+            has_header = shape.header
+            if shape.rows:
+                recognised = recognise(self._event_type, shape, self._layouts, file=self._good.source)
+        if recognised:
             self._good.recognised = recognised
             self._commas = len(recognised.columns) - 1
         self._good.line_end = _line_end(block)
         self._row = b"," * self._commas + self._good.line_end
-        if shape.header:
+        if recognised:
+            self._output.open()
+        if has_header:
             header, end, block = block.partition(b"\n")
             self._line += 1
             self._offset += len(header + end)

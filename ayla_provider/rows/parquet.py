@@ -1,9 +1,12 @@
 """
 Makes one Parquet file of an hour's good lines: typed, decoded, and each row once.
 
-The files' text is scanned up to three times, without making a table of it. The first scan finds the few identities that
-occur more than once. The second, only if there are any, gets their rows. The last one streams every other row into the
-Parquet file. So neither memory nor disk holds the hour's rows.
+The files' text is scanned up to three times, without making a table of it. The first scan finds the identities that
+occur more than once. The second, only if there are any, writes their rows to disk, to choose one of each. The last one
+streams every other row into the Parquet file. So memory holds a few numbers for each repeated row, and no row.
+
+The cost depends on the number of lines, not of files: files with the same columns are one file here, see
+:class:`~ayla_provider.rows.intake.GoodLines`.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ _BLOCK = 64
 """Bytes of a block of SHA-256."""
 
 _LONGEST_LINE = LONGEST_ROW + 1024
-"""Above the longest row with its line end, so that the intake alone decides which lines are too long."""
+"""Above the longest row with its line end and the number of its file, so that the intake alone decides what is too
+long."""
 
 _NO_KEYS = 'select 0::ubigint as "#key" where false'
 
@@ -101,10 +105,12 @@ def type_hour(
     :raises AylaLayoutError: if the rows of a file contradict the order of its columns
     :raises AylaWarehouseError: if DuckDB fails, or a line is missing from the balance
     """
-    table = table_of(hour.event_type, [file.recognised for file in files if file.recognised])
-    with _errors(str(hour)):
+    recognised = [file.recognised for file in files if file.recognised]
+    different = {(each.layout.name, each.columns): each for each in recognised}
+    table = table_of(hour.event_type, list(different.values()))
+    with _errors(str(hour)), tempfile.TemporaryDirectory(dir=parquet.parent) as folder:
         statements = _HourStatements(connection, hour, table, files, policy)
-        statements.write(parquet)
+        statements.write(parquet, Path(folder) / "candidates.parquet")
         balance = statements.balance(parquet, quarantine)
     for source, file in balance.files.items():
         if file.lines != file.loaded + file.duplicates + file.quarantined:
@@ -147,6 +153,25 @@ def sample(path: Path, recognised: Recognised, rows: int) -> list[dict[str, obje
                 return statements.sample(rows)
 
 
+@dataclass(slots=True)
+class _Scan:
+    """What one statement reads: a file of lines, and the files of the hour that it holds."""
+
+    path: Path
+    recognised: Recognised
+    line_end: bytes
+    files: list[GoodLines]
+
+
+def _scans(files: Sequence[GoodLines]) -> list[_Scan]:
+    scans: dict[Path, _Scan] = {}
+    for file in files:
+        if file.count:
+            scan = scans.setdefault(file.path, _Scan(file.path, file.known, file.line_end, []))
+            scan.files.append(file)
+    return list(scans.values())
+
+
 class _HourStatements:
     """The statements that type an hour's rows, in their order."""
 
@@ -161,70 +186,116 @@ class _HourStatements:
         self._duck = connection
         self._hour = hour
         self._table = table
-        self._all_files = files
+        self._files = files
         self._policy = policy
-        self._files = [file for file in files if file.count]
+        self._scans = _scans(files)
+        self._candidates = ""
+        """The relation of the rows whose keys are repeated; empty if there are none."""
+        connection.execute(
+            'create or replace temp table sources as select unnest($numbers::integer[]) as "#file", '
+            'unnest($names::varchar[]) as "#source", unnest($generations::bigint[]) as "#generation"',
+            {
+                "numbers": [file.number for file in files],
+                "names": [file.source for file in files],
+                "generations": [file.generation for file in files],
+            },
+        )
 
-    def write(self, parquet: Path) -> None:
+    def write(self, parquet: Path, candidates: Path) -> None:
+        """
+        Write the rows.
+
+        :param candidates: a file for the rows whose keys are repeated
+        """
         run = self._duck.execute
         run("set preserve_insertion_order = false")
-        for file in self._files:
-            if is_order_uncertain(file.known.layout, header=file.known.header):
-                self._refuse_another_order(file)
+        for scan in self._scans:
+            if is_order_uncertain(scan.recognised.layout, header=scan.recognised.header):
+                self._refuse_another_order(scan)
         # With these optimizers, DuckDB computes every expression twice, once of it to filter. And because it can't know
         # the number of rows, it makes the rows the side of a join that it holds in memory.
         run("set disabled_optimizers = 'filter_pushdown,build_side_probe_side,join_order'")
-        keys = " union all ".join(f'select "#key" from {self._lines_of(file, exact=False)}' for file in self._files)
-        run(
-            "create or replace temp table repeated as "
-            f'select "#key" from ({keys or _NO_KEYS}) group by all having count(*) > 1'
-        )
-        ((repeats,),) = run("select count(*) from repeated").fetchall()
-        # Without repeated keys, one scan is enough.
-        rows = self._rows("semi join repeated", exact=True) if repeats else self._no_rows()
-        others = self._rows("anti join repeated" if repeats else "")
-        run(
-            'create or replace temp table candidates as select * exclude ("#bad", "#fault") '
-            f'from ({rows}) where "#bad" is not true'
-        )
-        newest = "updated_at desc nulls last, " if "updated_at" in self._table.names else ""
-        run(
-            'create or replace temp table settled as select * exclude ("#identity", "#line") from candidates '
-            'qualify row_number() over (partition by coalesce("#identity", "#line") '
-            f'order by {newest}source_object desc, "#line" desc) = 1'
-        )
-        self._hash_with(self._policy.key)
         columns = ", ".join(filter(None, map(self._treated, self._table.columns)))
+        self._hash_with(self._policy.key)
+        others = self._choose(candidates)
+        settled = f" union all select {columns} from {self._settled()}" if self._candidates else ""
         run(
-            f'copy (select {columns} from ({others}) where "#bad" is not true union all '
-            f"select {columns} from settled) to {literal(str(parquet))} ({PARQUET})"
+            f'copy (select {columns} from ({others}) where "#bad" is not true{settled}) '
+            f"to {literal(str(parquet))} ({PARQUET})"
         )
 
-    def _refuse_another_order(self, file: GoodLines) -> None:
+    def _refuse_another_order(self, scan: _Scan) -> None:
         """Refuse a file if all its rows say otherwise than its first ones, by which its layout was recognised."""
         # As in agrees() of the module fit.
         agrees = "registered = coalesce(registered_at > unregistered_at, unregistered_at is null)"
         query = (
-            f"select count(*) filter ({agrees}), count(*) filter (not ({agrees})) from ({self._rows_of(file)}) "
-            'where "#bad" is not true and registered_at is distinct from unregistered_at'
+            f"select source_object, count(*) filter ({agrees}), count(*) filter (not ({agrees})) "
+            f"from ({self._rows_of(scan)}) "
+            'where "#bad" is not true and registered_at is distinct from unregistered_at group by all order by all'
         )
-        ((agree, contradict),) = self._duck.execute(query).fetchall()
-        if is_contradicted(agree, contradict):
-            raise AylaLayoutError(
-                f"{self._hour}, {file.source}: its first rows have the layout {file.known.layout.name}, but registered "
-                f"contradicts the dates in {contradict:,} of {agree + contradict:,} rows.",
-                ADVICE,
-            )
+        for source, agree, contradict in self._duck.execute(query).fetchall():
+            if is_contradicted(agree, contradict):
+                raise AylaLayoutError(
+                    f"{self._hour}, {source}: its first rows have the layout {scan.recognised.layout.name}, but "
+                    f"registered contradicts the dates in {contradict:,} of {agree + contradict:,} rows.",
+                    ADVICE,
+                )
+
+    def _choose(self, candidates: Path) -> str:
+        """
+        Choose one of each group of rows that say the same, and return the query of the rows of no group.
+
+        Only what a row is chosen by is held for this, and DuckDB puts it on disk if it doesn't fit into the memory.
+        """
+        run = self._duck.execute
+        keys = " union all ".join(f'select "#key" from {self._lines_of(scan, exact=False)}' for scan in self._scans)
+        run(
+            'create or replace temp table repeated as select "#key", count(*) as lines '
+            f"from ({keys or _NO_KEYS}) group by all having lines > 1"
+        )
+        ((lines,),) = run("select coalesce(sum(lines), 0) from repeated").fetchall()
+        if not lines:
+            return self._rows()
+        # If most keys are repeated, all rows together take less time than two scans.
+        total = sum(file.count for file in self._files)
+        most = 2 * lines > total
+        rows = self._rows("" if most else "semi join repeated", exact=True)
+        run(
+            'copy (select * exclude ("#bad", "#fault", "#file", "#identity"), '
+            'md5("#line")::uuid as "#digest", md5(coalesce("#identity", "#line"))::uuid as "#identity" '
+            f'from ({rows}) where "#bad" is not true) to {literal(str(candidates))} ({PARQUET})'
+        )
+        self._candidates = f"read_parquet({literal(str(candidates))}, file_row_number = true)"
+        order = ["updated_at", "source_object"] if "updated_at" in self._table.names else ["source_object"]
+        # Of different rows with one identity, time and file, the last in the order of their text is chosen. To sort
+        # text takes most of the time and disk space here, and such rows are rare.
+        same = ", ".join(['"#identity"', *order])
+        differ = f'select 1 from {self._candidates} group by {same} having min("#digest") <> max("#digest") limit 1'
+        order.append('"#line"' if run(differ).fetchone() else '"#digest"')
+        best = f'partition by "#identity" order by {", ".join(f"{name} desc nulls last" for name in order)}'
+        # A bit for each of these rows says whether it is chosen. A join would need a hundred times the memory.
+        chosen = f"select file_row_number from {self._candidates} qualify row_number() over ({best}) = 1"
+        run(f"set variable ayla_settled = (select bitstring_agg(file_row_number, 0, {total}) from ({chosen}))")
+        return self._no_rows() if most else self._rows("anti join repeated")
+
+    def _settled(self) -> str:
+        return f"{self._candidates} where get_bit(getvariable('ayla_settled'), file_row_number::integer) = 1"
 
     def balance(self, parquet: Path, quarantine: Quarantine) -> HourBalance:
         loaded = self._by_source(f"read_parquet({literal(str(parquet))})")
-        candidates, settled = self._by_source("candidates"), self._by_source("settled")
+        candidates = self._by_source(self._candidates) if self._candidates else {}
+        settled = self._by_source(self._settled()) if self._candidates else {}
+        counts = {
+            file.source: tuple(counted.get(file.source, 0) for counted in (loaded, candidates, settled))
+            for file in self._files
+        }
+        # Every good line is a row that occurs once, or one of the candidates, or has a cell of another type.
+        for scan in self._scans:
+            if any(file.count != _accounted(*counts[file.source]) for file in scan.files):
+                self._find_faults(scan, quarantine)
         files = {}
-        for file in self._all_files:
-            rows, repeated, kept = (counts.get(file.source, 0) for counts in (loaded, candidates, settled))
-            # Every good line is a row that occurs once, or one of the candidates, or has a cell of another type.
-            if file.count != (rows - kept) + repeated:
-                self._find_faults(file, quarantine)
+        for file in self._files:
+            rows, repeated, kept = counts[file.source]
             quarantined = quarantine.by_source[file.source]
             files[file.source] = FileBalance(file.all_lines, rows, repeated - kept, quarantined)
         return HourBalance(self._policy.table(self._table), sum(loaded.values()), files)
@@ -238,15 +309,19 @@ class _HourStatements:
     def _by_source(self, relation: str) -> dict[str, int]:
         return dict(self._duck.execute(f"select source_object, count(*) from {relation} group by all").fetchall())
 
-    def _find_faults(self, file: GoodLines, quarantine: Quarantine) -> None:
+    def _find_faults(self, scan: _Scan, quarantine: Quarantine) -> None:
         """Quarantine the rows in which a cell isn't of its type."""
-        # In their order, so that one pass over the file finds all their places.
+        # In their order, so that one pass over each file finds all their places.
         self._duck.execute("set preserve_insertion_order = true")
-        faults = self._duck.execute(f'select "#line", "#fault" from ({self._rows_of(file, exact=True)}) where "#bad"')
-        places = file.places()
+        rows = self._rows_of(scan, exact=True)
+        faults = self._duck.execute(f'select "#file", "#line", "#fault" from ({rows}) where "#bad"')
+        files = {file.number: file for file in scan.files}
+        last = None
         while fetched := faults.fetchmany(1000):
-            for line, fault in fetched:
-                row = line.encode()
+            for at, line, fault in fetched:
+                file, row = files[at], line.encode()
+                if file is not last:
+                    places, last = file.places(), file
                 number, offset = next((number, offset) for number, offset, text in places if text == row)
                 quarantine.add(file.source, file.generation, number, offset, fault, row)
 
@@ -257,19 +332,19 @@ class _HourStatements:
         :param only: a join that selects some of them
         :param exact: also with each row's whole text, and why it is malformed, which takes longer
         """
-        return " union all ".join(self._rows_of(file, only, exact=exact) for file in self._files) or self._no_rows()
+        return " union all ".join(self._rows_of(scan, only, exact=exact) for scan in self._scans) or self._no_rows()
 
     def _no_rows(self) -> str:
         columns = [f'null::{_TYPES[column.type]} as "{column.name}"' for column in self._table.columns]
-        internal = '\'\' as "#identity", \'\' as "#line", false as "#bad", \'\' as "#fault"'
+        internal = '0 as "#file", \'\' as "#identity", \'\' as "#line", false as "#bad", \'\' as "#fault"'
         return f"select {', '.join(columns)}, {internal} where false"
 
-    def _rows_of(self, file: GoodLines, only: str = "", *, exact: bool = False) -> str:
-        expressions = self._expressions(file)
+    def _rows_of(self, scan: _Scan, only: str = "", *, exact: bool = False) -> str:
+        expressions = self._expressions(scan)
         provenance = {
             "folder_hour": f"timestamptz {literal(self._hour.start.isoformat())}",
-            "source_object": literal(file.source),
-            "source_generation": f"{file.generation}::bigint",
+            "source_object": '"#source"',
+            "source_generation": '"#generation"',
         }
         values = expressions.values | provenance
         typed = [f"{values[name]} as {typed_name(name)}" for name in values]
@@ -283,12 +358,13 @@ class _HourStatements:
         bad = " or ".join(f"({fault})" for fault in expressions.faults) or "false"
         reasons = [f"case when {fault} then {literal(reason)} end" for fault, reason in expressions.faults.items()]
         return (
-            f'select {", ".join(columns)}, {identity} as "#identity", "#line", '
+            f'select {", ".join(columns)}, "#file", {identity} as "#identity", "#line", '
             f'{bad} as "#bad", concat_ws(\'; \', {", ".join([*reasons, "null"])}) as "#fault" '
-            f"from (select *, {', '.join(typed)} from {self._lines_of(file, only, exact=exact)})"
+            f"from (select *, {', '.join(typed)} "
+            f'from {self._lines_of(scan, only, exact=exact)} join sources using ("#file"))'
         )
 
-    def _lines_of(self, file: GoodLines, only: str = "", *, exact: bool) -> str:
+    def _lines_of(self, scan: _Scan, only: str = "", *, exact: bool) -> str:
         """
         Return the query of the text of a file's columns, with a key for each row. Empty cells and ``null`` are null.
 
@@ -298,8 +374,8 @@ class _HourStatements:
         :param only: a join that selects some of the rows
         :param exact: also with each row's whole text
         """
-        names = file.known.columns
-        expressions = self._expressions(file)
+        names = scan.recognised.columns
+        expressions = self._expressions(scan)
         cells = {name: f"nullif(nullif(\"{name}\", ''), 'null')" if exact else f'"{name}"' for name in names}
         join = f'{only} using ("#key")' if only else ""
         if expressions.identity is None:
@@ -307,17 +383,17 @@ class _HourStatements:
         else:
             key = f"hash({expressions.identity_of(cells[expressions.identity])})"
         if not exact:
-            return f'(select *, null::varchar as "#line" from (select *, {key} as "#key" from {_csv(file)}) {join})'
+            return f'(select *, null::varchar as "#line" from (select *, {key} as "#key" from {_csv(scan)}) {join})'
         # Nothing is quoted in the file, so this is the line's text.
         line = "concat_ws(',', " + ", ".join(f'"{name}"' for name in names) + ")"
         columns = ", ".join(f'{cell} as "{name}"' for name, cell in cells.items())
         return (
-            f'(select {columns}, {line} as "#line" '
-            f'from (select *, {key} as "#key" from {_csv(file, null="chr(0)")}) {join})'
+            f'(select "#file", {columns}, {line} as "#line" '
+            f'from (select *, {key} as "#key" from {_csv(scan, null="chr(0)")}) {join})'
         )
 
-    def _expressions(self, file: GoodLines) -> RowExpressions:
-        return expressions_of(self._hour.event_type, file.known, self._table)
+    def _expressions(self, scan: _Scan) -> RowExpressions:
+        return expressions_of(self._hour.event_type, scan.recognised, self._table)
 
     def _treated(self, column: Column) -> str:
         name = f'"{column.name}"'
@@ -337,18 +413,27 @@ class _HourStatements:
             self._duck.execute(f"set variable {name} = $pad::blob", {"pad": bytes(byte ^ pad for byte in block)})
 
 
-def _csv(file: GoodLines, null: str = "['', 'null']") -> str:
+def _accounted(loaded: int, candidates: int, settled: int) -> int:
+    """Return of how many lines it is known what became of them."""
+    return loaded - settled + candidates
+
+
+def _csv(scan: _Scan, null: str = "['', 'null']") -> str:
     """
-    Return the expression that reads a file.
+    Return the query that reads a file: the columns' text, and the number of the line's file.
 
     :param null: the text that is read as null; with a text that never occurs, nothing is
     """
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in file.known.columns)
-    line_end = "\\r\\n" if file.line_end == b"\r\n" else "\\n"
+    file = scan.files[0]
+    types = ["'#file': 'INTEGER'"] if file.joined else []
+    types += [f"{literal(name)}: 'VARCHAR'" for name in scan.recognised.columns]
+    number = "" if file.joined else f'{file.number} as "#file", '
+    line_end = "\\r\\n" if scan.line_end == b"\r\n" else "\\n"
     # DuckDB must not guess anything. A line that it can't read is an error, because intake dropped all such lines.
     return (
-        f"read_csv({literal(str(file.path))}, auto_detect=false, header=false, columns={{{columns}}}, delim=',', "
-        f"quote='', escape='', new_line='{line_end}', nullstr={null}, max_line_size={_LONGEST_LINE}, strict_mode=false)"
+        f"(select {number}* from read_csv({literal(str(scan.path))}, auto_detect=false, header=false, "
+        f"columns={{{', '.join(types)}}}, delim=',', quote='', escape='', new_line='{line_end}', nullstr={null}, "
+        f"max_line_size={_LONGEST_LINE}, strict_mode=false))"
     )
 
 

@@ -37,6 +37,9 @@ from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 log = logging.getLogger(__name__)
 
+_MOST_SCANS = 8
+"""Of an hour with more files, those with the same columns are joined, because each file that is scanned costs time."""
+
 
 @dataclass(frozen=True, slots=True)
 class TypedHourReport:
@@ -158,15 +161,18 @@ class TypedArchive:
         hour = archived.hour
         parquet = folder / "rows.parquet"
         duck = contextlib.closing(connect(memory=self._memory, folder=folder))
+        joined = len(archived.files) > _MOST_SCANS
         with Quarantine(folder / "quarantine") as quarantine, duck as connection:
             files = [
                 fetch_good_lines(
                     self._archive,
                     file,
-                    folder / f"{number}.csv",
+                    folder / ("joined" if joined else f"{number}.csv"),
                     event_type=hour.event_type,
                     layouts=self._layouts,
                     quarantine=quarantine,
+                    number=number,
+                    joined=joined,
                 )
                 for number, file in enumerate(archived.files)
             ]

@@ -14,7 +14,7 @@ from ayla_provider.domain.csv.sample import Shape
 from ayla_provider.domain.events import fold
 from ayla_provider.domain.units import counted, first_few
 
-_NEVER_EMPTY = {
+NEVER_EMPTY = {
     "dsn",
     "property_name",
     "base_type",
@@ -26,7 +26,7 @@ _NEVER_EMPTY = {
     "registered",
 }
 
-_EVIDENCE = 2
+EVIDENCE = 2
 """How many telling columns must be filled, if the layout has as many. In other columns any text is allowed."""
 
 MOST_NEW_COLUMNS = 64
@@ -140,7 +140,7 @@ def _is_misfit(expectation: Expected, cells: list[str]) -> bool:
 
 def _is_gap(layout: ColumnLayout, name: str, cells: list[str]) -> bool:
     own = [column.name for column in layout.own]
-    return name in _NEVER_EMPTY and name not in own and 2 * len(filled(cells)) < len(cells)
+    return name in NEVER_EMPTY and name not in own and 2 * len(filled(cells)) < len(cells)
 
 
 def is_order_uncertain(layout: ColumnLayout, *, header: bool) -> bool:
@@ -196,5 +196,5 @@ def _other_readings(layout: ColumnLayout, shape: Shape, rows: list[list[str]]) -
 def _lack_of_evidence(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> Iterator[str]:
     telling = [at for at, name in zip(places, layout.columns, strict=True) if _is_telling(expected(layout, name))]
     with_values = [at for at in telling if filled(row[at] for row in rows)]
-    if len(with_values) < min(_EVIDENCE, len(telling)):
+    if len(with_values) < min(EVIDENCE, len(telling)):
         yield "too few of its columns are filled"

@@ -110,10 +110,10 @@ def _header_of(text: str, lines: list[list[str]]) -> tuple[str, ...]:
     if not lines or text[0] in "\r\n":
         return ()
     names = [cell.strip() for cell in lines[0]]
-    return tuple(names) if _is_header(names, lines[1:]) else ()
+    return tuple(names) if is_header(names, lines[1:]) else ()
 
 
-def _is_header(first: list[str], rest: list[list[str]]) -> bool:
+def is_header(first: list[str], rest: list[list[str]]) -> bool:
     """Return whether the first row is a header: known column names, or names above values that can't be names."""
     known = sum(fold(cell) in _KNOWN_NAMES for cell in first)
     if 2 * known > len(first):

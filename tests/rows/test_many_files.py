@@ -1,0 +1,79 @@
+"""An hour's cost depends on its lines: not on the number of files, nor on how many lines are repeated."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.typed_manifest import TypedManifest
+from ayla_provider.rows import typed_archive
+from ayla_provider.rows.typed_archive import TypedArchive
+from tests.rows.test_typed_archive import compare, files_of
+from tests.warehouse import reference
+from tests.warehouse.archive import HOUR, archive_hour
+from tests.warehouse.odd_files import OddFiles
+
+ROW = (
+    "1a2b3c4d,LC-THERMO-2,LC000X{0:09},temperature,VGVtcA==,integer,{0:08x}-4697-11ea-8080-808080808080,,"
+    "Wed Feb 05 12:08:26 UTC 2020,Wed Feb 05 12:08:26 UTC 2020,a0b1c2d3-1111-2222-3333-abcdef000001,false,,false,user,"
+    "{0},,,,,e30=,output\n"
+)
+
+
+def rows(first: int, end: int) -> bytes:
+    return "".join(map(ROW.format, range(first, end))).encode()
+
+
+def typed(folder: Path, files: list[bytes], memory: str = "512MB") -> TypedManifest:
+    archive_hour(folder / "archive", "datapoint", files)
+    archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"), memory=memory)
+    return archive.ensure(ExportHour("datapoint", HOUR), {}).manifest
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32), event_type=st.sampled_from(["connection", "datapoint", "registration"]))
+def test_many_odd_files_are_what_the_reference_says(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, event_type: str
+) -> None:
+    folder, random = tmp_path_factory.mktemp("odd"), Random(seed)
+    makers = [OddFiles(layout, seed) for layout in reference.LAYOUTS.values() if layout.event_type == event_type]
+    chosen = [random.choice(makers) for _ in range(random.randint(2, 5))]
+    contents, made = [maker.file(random.randrange(12)) for maker in chosen], [maker.layout for maker in chosen]
+    # Some of them arrive twice.
+    twice = random.sample(range(len(made)), random.randint(0, len(made)))
+    made += [made[at] for at in twice]
+    contents += [contents[at] for at in twice]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typed_archive, "_MOST_SCANS", 1)
+        manifest = archive_hour(folder / "archive", event_type, contents)
+        archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"), max_malformed=1)
+        hour = archive.ensure(ExportHour(event_type, HOUR), {}).manifest
+    compare(folder, manifest, hour, reference.read(event_type, files_of(folder, manifest), made))
+
+
+def test_the_time_of_an_hour_does_not_grow_with_its_files(tmp_path: Path) -> None:
+    took = []
+    for count in (1, 400):
+        files = [rows(at * 4000 // count, (at + 1) * 4000 // count) for at in range(count)]
+        before = time.process_time()
+        hour = typed(tmp_path / str(count), files)
+        took.append(time.process_time() - before)
+        assert (hour.rows, hour.duplicates) == (4000, 0)
+    # A scan for each file took 70 ms, and to recognise its rows another 30.
+    assert took[1] - took[0] < 400 * 0.010, took
+
+
+@pytest.mark.parametrize("share", [0.01, 0.4, 1])
+@pytest.mark.parametrize("change", [b"", b"x"], ids=["alike", "of other values"])
+def test_any_share_of_repeats_loads_with_little_memory(tmp_path: Path, share: float, change: bytes) -> None:
+    lines, repeated = 30_000, round(30_000 * share)
+    repeats = rows(0, repeated).replace(b"temperature", b"temperature" + change)
+    hour = typed(tmp_path, [rows(0, lines) + repeats], memory="100MB")
+    assert (hour.rows, hour.duplicates) == (lines, repeated)
