@@ -7,10 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ayla_provider._airflow.errors import undefined_connection
 from ayla_provider.cli.main import main as run_command
+from ayla_provider.domain.hour import hour_of, parse_time
 from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
@@ -21,8 +23,18 @@ if TYPE_CHECKING:
 DESTINATION_VARIABLE = "ayla_export_destination"
 """The Airflow Variable from which the sample DAGs take the destination."""
 
+FIRST_HOUR_VARIABLE = "AYLA_EXPORT_START"
+"""The environment variable from which the sample DAGs take the first hour."""
+
 _CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
 """How Airflow's own commands say that they may look up connections in the metadata database."""
+
+
+_MASKERS = [f"airflow.{package}_shared.secrets_masker.secrets_masker" for package in ("", "sdk.")]
+"""
+The loggers of Airflow's secrets masker. Airflow takes each value of an extra for a secret when it reads a connection,
+and warns that "us" is too short for one.
+"""
 
 
 class AirflowConnections:
@@ -68,6 +80,15 @@ class AirflowConnections:
         with undefined_connection():
             return open_destination(url, conn_id)
 
+    def first_hour(self) -> datetime | None:
+        """
+        Return the first hour that the sample DAGs copy and repair, aware; None if it isn't set.
+
+        :raises AylaConfigError: if it isn't a time
+        """
+        text = os.environ.get(FIRST_HOUR_VARIABLE)
+        return hour_of(parse_time(text, FIRST_HOUR_VARIABLE)) if text else None
+
     def default_destination(self) -> str:
         """
         Return the URL that the sample DAGs copy to.
@@ -91,16 +112,24 @@ def airflow_connections() -> Iterator[AirflowConnections]:
     disabled_before = logging.root.manager.disable
     os.environ[_CONTEXT] = "server"
     logging.disable(max(disabled_before, logging.INFO))
+    for name in _MASKERS:
+        logging.getLogger(name).addFilter(_is_worth_reading)
     try:
         # Airflow is imported within, and takes this for the stdout that it logs to.
         with contextlib.redirect_stdout(sys.stderr):
             yield AirflowConnections()
     finally:
+        for name in _MASKERS:
+            logging.getLogger(name).removeFilter(_is_worth_reading)
         logging.disable(disabled_before)
         if context_before is None:
             del os.environ[_CONTEXT]
         else:
             os.environ[_CONTEXT] = context_before
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    return "too short" not in record.getMessage()
 
 
 def main(arguments: list[str] | None = None) -> int:

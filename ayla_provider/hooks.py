@@ -76,7 +76,7 @@ class AylaHook(BaseHook):
 
         connection = self.get_connection(self.ayla_conn_id)
         try:
-            # Not extra_dejson: Airflow would take each value for a secret, and warn that "us" is too short for one.
+            # Not extra_dejson: Airflow would take each value for a secret, such as the region.
             extra = json.loads(connection.extra or "{}")
         except ValueError:
             extra = None
@@ -200,6 +200,12 @@ class HookConnection:
     def conn_id(self) -> str:
         """The connection's id."""
         return self._hook.ayla_conn_id
+
+    @property
+    def conn_type(self) -> str:
+        """The connection's type in Airflow."""
+        with undefined_connection():
+            return str(self._hook.get_connection(self.conn_id).conn_type)
 
     @property
     def in_s3(self) -> bool:

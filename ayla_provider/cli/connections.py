@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ class Connections(Protocol):
         Return the URL of the destination if the user names none.
 
         :raises AylaConfigError: if there is none
+        """
+
+    def first_hour(self) -> datetime | None:
+        """
+        Return the first hour that the sample DAGs copy and repair, aware; None if it isn't set.
+
+        :raises AylaConfigError: if it isn't a time
         """
 
     def secrets(self) -> list[str]:

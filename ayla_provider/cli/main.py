@@ -6,12 +6,16 @@ import argparse
 import io
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
+
+from ayla_provider import __version__
 
 if TYPE_CHECKING:
     from ayla_provider.cli.connections import Connections, OpenConnections
@@ -53,6 +57,7 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
         prog="python -m ayla_provider",
         description="The Ayla data export, from a shell on an Airflow machine.",
     )
+    parser.add_argument("--version", action="version", version=f"airflow-provider-ayla {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     check = commands.add_parser(
         "check",
@@ -104,7 +109,11 @@ def _add_report(
         help="an event type; repeatable (default: the five documented ones, and all others in the export)",
     )
     report.add_argument(
-        "--since", type=_moment, default="48h", metavar="TIME", help="the first hour (default: %(default)s)"
+        "--since",
+        type=_since,
+        default="48h",
+        metavar="TIME",
+        help="the first hour (default: %(default)s). A duration doesn't go back beyond AYLA_EXPORT_START",
     )
     report.add_argument(
         "--until", type=_moment, default="0h", metavar="TIME", help="the end of the last hour (default: now)"
@@ -129,6 +138,13 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.set_defaults(run=_inspect)
 
 
+def _since(text: str) -> tuple[datetime, bool]:
+    """Return the first hour, and whether it is a duration before now."""
+    from ayla_provider.cli.report import is_span
+
+    return _moment(text), is_span(text)
+
+
 def _moment(text: str) -> datetime:
     from ayla_provider.cli.report import moment
     from ayla_provider.errors import AylaConfigError
@@ -148,7 +164,8 @@ def _check(open_connections: OpenConnections, arguments: argparse.Namespace) -> 
         if arguments.json:
             steps = check(connection)
         else:
-            steps = check(connection, lambda step: print(_step_text(step), file=stdout, flush=True))
+            width = shutil.get_terminal_size().columns if stdout.isatty() else None
+            steps = check(connection, lambda step: print(_step_text(step, width), file=stdout, flush=True))
     if arguments.json:
         print(json.dumps([asdict(step) for step in steps], indent=1))
     return int(any(step.ok is False for step in steps))
@@ -175,13 +192,18 @@ def _print_report(arguments: argparse.Namespace, connections: Connections, desti
     from ayla_provider.cli.report import open_report
     from ayla_provider.cli.report_table import header
 
+    since, is_span = arguments.since
+    first = connections.first_hour()
+    if first and is_span:
+        # As the reconcile DAG does: nobody asked for hours before.
+        since = max(since, first)
     report = open_report(
         connections,
         conn_id=arguments.conn,
         destination=destination,
         destination_conn_id=arguments.destination_conn,
         event_types=arguments.event_type,
-        since=arguments.since,
+        since=since,
         until=arguments.until,
     )
     if arguments.json:
@@ -239,9 +261,20 @@ def _with_progress(report: Report, *, rows_are_shown: bool) -> Iterator[Row]:
     print(f"\r{report.total:,} hours compared         ", file=sys.stderr)
 
 
-def _step_text(step: Step) -> str:
+def _step_text(step: Step, width: int | None) -> str:
+    """
+    Return a step for a person.
+
+    :param width: of the terminal, at which lines wrap; None for a file or a pipe, where each line stays whole
+    """
     lines = [f"{_MARKS[step.ok]:8}{step.name:24}{step.detail}".rstrip()]
     if step.advice:
         label = "what to do" if step.ok is False else "note"
         lines.append(f"{_INDENT}{label}: {step.advice}")
+    if width:
+        # A long address or path stays whole, so that it can be copied.
+        wrap = partial(
+            textwrap.wrap, width=width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
+        )
+        lines = [part for line in lines for part in wrap(line)]
     return "\n".join(lines)

@@ -156,6 +156,11 @@ def report_name(conn_id: str, destination: str) -> str:
     return f"{conn_id} and {destination}" if destination else conn_id
 
 
+def is_span(text: str) -> bool:
+    """Return whether a text is a span before now, such as ``48h``, rather than a time."""
+    return _SPAN.fullmatch(text) is not None
+
+
 def moment(text: str, now: datetime) -> datetime:
     """
     Return the start of the hour that a text names.

@@ -139,7 +139,7 @@ class Summary:
         if incomplete:
             sentences = [
                 f"{' and '.join(incomplete)}: the reconcile DAG repairs the last two days every hour, and everything "
-                "else every week; or clear the hour's copy task."
+                "else since AYLA_EXPORT_START every week; or clear the hour's copy task."
             ]
         else:
             sentences = ["Nothing is missing."]

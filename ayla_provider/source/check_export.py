@@ -12,7 +12,7 @@ from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, Shape, head_of, s
 from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour, hour_of
 from ayla_provider.domain.paths import ExportFile
-from ayla_provider.domain.units import counted, files_text
+from ayla_provider.domain.units import counted, files_text, size_text
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaLayoutError
 from ayla_provider.source.check_steps import DASHBOARD, CheckedConnection, Finding, ListedExport, StepRunner
 from ayla_provider.source.export import Export
@@ -159,7 +159,7 @@ def find_newest(export: Export, event_type: EventType, folder: str) -> Finding[E
             "Published exports came up to 26 hours late. If there were events of this type since, ask Ayla whether the "
             "export has stopped."
         )
-    detail = f"{describe_hour(hour)}, {_age_text(age)}: {files_text(len(files))}, {size} bytes{style} ({effort})"
+    detail = f"{describe_hour(hour)}, {_age_text(age)}: {files_text(len(files))}, {size_text(size)}{style} ({effort})"
     return Finding(True, detail, note, _newest_with_content(newest_files))
 
 

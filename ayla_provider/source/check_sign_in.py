@@ -25,6 +25,9 @@ from ayla_provider.source.settings import AylaSettings
 if TYPE_CHECKING:
     from ayla_provider.source.gcs import GcsSource
 
+CONN_TYPE = "ayla"
+"""The type in Airflow of a connection to Cloud Storage."""
+
 SIGN_IN_STEPS = (
     "connection",
     "user service",
@@ -91,7 +94,13 @@ def reach_cloud_storage(connection: CheckedConnection, runner: StepRunner) -> Li
 def read_settings(connection: CheckedConnection) -> Finding[AylaSettings]:
     """Check that all fields are there and well-formed."""
     settings = connection.settings
-    return Finding(True, f"{connection.conn_id}: all fields are there and well-formed", value=settings)
+    note = ""
+    if connection.conn_type != CONN_TYPE:
+        note = (
+            f"The connection's type is {connection.conn_type!r}. With the type {CONN_TYPE!r}, Airflow shows its form, "
+            "hides its secrets, and can test it."
+        )
+    return Finding(True, f"{connection.conn_id}: all fields are there and well-formed", note, settings)
 
 
 def _unless_refused(connection: CheckedConnection, advise: Callable[[Exception], str]) -> Callable[[Exception], str]:

@@ -26,6 +26,14 @@ class CheckedConnection(Protocol):
         """The connection's id."""
 
     @property
+    def conn_type(self) -> str:
+        """
+        The connection's type in Airflow.
+
+        :raises AylaError: if the connection can't be read
+        """
+
+    @property
     def in_s3(self) -> bool:
         """
         Whether the export is in Amazon S3, where nobody signs in.

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ayla_provider import __version__
 from ayla_provider.__main__ import main
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
@@ -141,6 +142,40 @@ def test_people_read_a_line_for_each_step_and_what_to_do_below_it(
     (at,) = [at for at, line in enumerate(lines) if line.startswith("FAILED  bucket ")]
     assert lines[at + 1].startswith("          what to do: Compare bucket and oem_id")
     assert lines[at + 2 :] == [f"-       {name}" for name in STEPS[STEPS.index("OEM prefix") :]]
+
+
+def test_a_connection_of_another_type_is_noted(
+    fleet: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connect(monkeypatch, fleet, conn_type="http")
+    run = Run(capsys)
+    assert run.status == 0
+    assert run.advice("connection").startswith("The connection's type is 'http'. With the type 'ayla', ")
+
+
+def test_sizes_are_as_in_the_report(bare: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    put_connections(bare, rows_of(CONNECTION_ROW, count=30))
+    assert ": 1 file, 2.2 kB (" in Run(capsys).detail("newest connection")
+
+
+def test_lines_wrap_at_the_width_of_a_terminal(
+    fleet: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connect(monkeypatch, fleet, bucket="another-bucket")
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["check"])
+    whole = capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    main(["check"])
+    wrapped = capsys.readouterr().out
+    assert max(map(len, whole.splitlines())) > 80 >= max(map(len, wrapped.splitlines()))
+    assert re.sub(r"\d+", "0", wrapped).split() == re.sub(r"\d+", "0", whole).split()
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"airflow-provider-ayla {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -394,7 +429,7 @@ def test_an_empty_newest_file_is_passed_over(bare: LocalCloud, capsys: pytest.Ca
     put_connections(bare, b"")
     run = Run(capsys)
     assert f"{HOUR:%Y-%m-%d %H:%M} UTC" in run.detail("newest connection")
-    assert "1 file, 0 bytes" in run.detail("newest connection")
+    assert "1 file, 0 B" in run.detail("newest connection")
     assert "fits connection-6" in run.detail("file connection")
 
 
@@ -472,6 +507,9 @@ def test_a_refusal_in_a_shell_shows_no_secret(fleet: LocalCloud, monkeypatch: py
     assert run.returncode == 1
     assert "\nFAILED  user service " in run.stdout
     assert not any(secret in run.stdout + run.stderr for secret in [*fleet.secrets, "wrong-password"])
+    # Airflow takes each value of extra for a secret, and warns if it is as short as a region's name.
+    assert len(fleet.ayla_connection()["extra"]["region"]) < 5
+    assert "masking" not in run.stderr
 
 
 def test_help_names_the_commands_and_loads_no_airflow() -> None:

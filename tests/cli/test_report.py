@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +239,34 @@ def test_by_default_the_last_two_days_of_the_documented_event_types_and_of_what_
     assert run.hours[0]["hour"] in (iso(now - 48 * ONE_HOUR), iso(now - 49 * ONE_HOUR))
     assert [row["event_type"] for row in run.hours if row["state"] == "missing"].count("activation") > 0
     assert run.status == 1
+
+
+@pytest.mark.parametrize("since", [[], ["--since", "10h"], ["--since", "2d"]])
+def test_hours_before_the_first_one_that_the_dags_copy_arent_missing(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], since: list[str]
+) -> None:
+    # As in the reconcile DAG, which repairs nothing before this hour.
+    first = hour_of(datetime.now(UTC)) - 6 * ONE_HOUR
+    put_hour(cloud, "Datapoint", first - ONE_HOUR)
+    put_hour(cloud, "Datapoint", first)
+    copy(first)
+    monkeypatch.setenv("AYLA_EXPORT_START", first.astimezone(timezone(timedelta(hours=2))).isoformat())
+    run = Run(capsys, "--event-type", "datapoint", *since)
+    assert run.document["since"] == iso(first)
+    assert run.hours[0]["state"] == "landed"
+    # A time that is named is meant.
+    run = Run(capsys, "--event-type", "datapoint", "--since", iso(first - ONE_HOUR), "--until", iso(first))
+    assert [row["state"] for row in run.hours] == ["missing"]
+    assert "since AYLA_EXPORT_START" in run.summary["verdict"]
+
+
+def test_a_first_hour_that_isnt_a_time_is_named(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AYLA_EXPORT_START", "yesterday")
+    run = Run(capsys)
+    assert run.status == 2
+    assert "AYLA_EXPORT_START" in run.err
 
 
 def test_the_reason_of_a_failed_copy_is_shown(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
