@@ -26,7 +26,9 @@ def open_google(url: DestinationUrl, conn_id: str | None, install: str) -> Desti
 
     from ayla_provider.archive.gcs import GcsDestination
     from ayla_provider.transport.cloud_storage import storage_client
+    from ayla_provider.transport.retry_log import keep_retries_out_of_the_log
 
+    keep_retries_out_of_the_log()
     conn_id = conn_id or GCSHook.default_conn_name
     try:
         hook = GCSHook(gcp_conn_id=conn_id)

@@ -16,13 +16,13 @@ from typing import Any, TypeGuard
 import requests
 from google.oauth2.credentials import Credentials
 from urllib3.exceptions import InvalidHeader
-from urllib3.util.retry import Retry
 
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
 from ayla_provider.transport.network import Network, configure, describe_error
 from ayla_provider.transport.redaction import from_outside, know_secret
+from ayla_provider.transport.retry_log import QuietRetry
 
 log = logging.getLogger(__name__)
 
@@ -331,7 +331,7 @@ def shared_provider(settings: AylaSettings, make: Callable[[], TokenProvider]) -
         return _PROVIDERS[key]
 
 
-class _PatientRetry(Retry):
+class _PatientRetry(QuietRetry):
     """Waits for Retry-After up to a limit; beyond that, the retry of the task waits better."""
 
     def get_retry_after(self, response: Any) -> float | None:

@@ -27,6 +27,7 @@ from ayla_provider import __version__
 from ayla_provider.errors import TEMPORARY, AylaConfigError, AylaError, AylaUnavailable
 from ayla_provider.transport.deadline import Deadline, SlowAnswerError, current_deadline, watched
 from ayla_provider.transport.redaction import from_outside
+from ayla_provider.transport.retry_log import keep_retries_out_of_the_log
 
 USER_AGENT = f"airflow-provider-ayla/{__version__}"
 
@@ -179,6 +180,7 @@ def configure(
     :param most_bytes: how long an answer may be, unpacked, unless it is read as a stream
     :param adapter: arguments of :class:`requests.adapters.HTTPAdapter`, such as ``max_retries``
     """
+    keep_retries_out_of_the_log()
     # requests would let the environment override the connection, and replace a token by a password from ~/.netrc.
     session.trust_env = False
     session.headers["User-Agent"] = USER_AGENT
