@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
@@ -31,6 +32,13 @@ def _hour(text: str) -> datetime:
     return time
 
 
+def _port(text: str) -> int:
+    # Some systems take the remainder of a larger number.
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text}: expected a port, 0 to 65535")
+    return int(text)
+
+
 def _duration(text: str) -> timedelta:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text}: expected a number of seconds")
@@ -46,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "It runs until you interrupt it. Times without a time zone are in UTC.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument("--port", type=_port, default=0, help="port to listen on (default: a free one)")
     parser.add_argument(
         "--seed", type=int, default=1, help="the same seed always creates the same export (default: %(default)s)"
     )
@@ -131,9 +139,10 @@ def main(arguments: list[str] | None = None) -> int:
     Run the local cloud until SIGTERM or SIGINT.
 
     :param arguments: the arguments of the command line; None means those of this process
-    :return: the exit code
+    :return: the exit code; wrong usage, and a port or file that can't be used, exit with 2
     """
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
@@ -143,7 +152,12 @@ def main(arguments: list[str] | None = None) -> int:
             "into it.",
             file=sys.stderr,
         )
-    with _cloud(parsed) as cloud:
+    with contextlib.ExitStack() as stack:
+        try:
+            cloud = stack.enter_context(_cloud(parsed))
+        except OSError as error:
+            # Such as a port that is in use, a file that isn't there, or a certificate that can't be read.
+            parser.error(f"can't start at {parsed.host}:{parsed.port}: {error}")
         if parsed.answer_key:
             key = [answer.as_json() for answer in cloud.answer_key()]
             _write(parsed.answer_key, json.dumps(key, indent=1) + "\n", 0o644)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import ssl
 import stat
@@ -13,6 +14,7 @@ import requests
 import trustme
 
 from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.local_cloud.__main__ import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +60,21 @@ def test_connections_are_made_as_airflow_reads_them(cloud: LocalCloud) -> None:
         "storage_endpoint",
     }
     assert json.loads(json.dumps(cloud.google_connection()))["conn_type"] == "google_cloud_platform"
+
+
+@pytest.mark.parametrize("wrong", ["taken port", "port of no computer", "no certificate", "empty certificate"])
+def test_what_cant_be_used_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    (tmp_path / "empty.pem").touch()
+    with LocalCloud() as cloud:
+        arguments = {
+            "taken port": ["--port", cloud.url.rpartition(":")[2]],
+            "port of no computer": ["--port", "99999"],
+            "no certificate": ["--tls", str(tmp_path / "none.pem"), str(tmp_path / "none.pem")],
+            "empty certificate": ["--tls", str(tmp_path / "empty.pem"), str(tmp_path / "empty.pem")],
+        }[wrong]
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+    assert re.search(r"error: (can't start at 127\.0\.0\.1:\d+|argument --port: 99999): .*\w", capsys.readouterr().err)
 
 
 def test_nothing_listens_after_the_end() -> None:
