@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-NAME = "Ayla export"
-"""The page's name in the navigation. Airflow looks for the page's component in a global variable of this name."""
+NAME = "Ayla"
+"""
+The page's name in the navigation, which cuts a longer one off. Airflow looks for the page's component in a global
+variable of this name.
+"""
 
 # The version in the path keeps a browser from mixing cached modules of an older version with new ones.
 PREFIX = f"/ayla-export/{__version__}"

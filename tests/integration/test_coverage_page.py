@@ -145,7 +145,7 @@ def test_an_airflow_without_an_export_says_what_to_do_first(scene: Scene, empty:
 def test_it_is_in_the_navigation(scene: Scene, empty: webdriver.Chrome) -> None:
     (plugin,) = [one for one in scene.airflow.pages("plugins", "plugins") if one["name"] == "ayla_export"]
     (app,) = plugin["react_apps"]
-    assert (app["name"], app["destination"]) == ("Ayla export", "nav")
+    assert (app["name"], app["destination"]) == ("Ayla", "nav")
     assert app["bundle_url"].startswith(f"{PREFIX}/ayla-export/")
     empty.get(scene.airflow.url)
     click(empty, "a[href$='/plugin/ayla-export']")

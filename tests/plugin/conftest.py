@@ -43,7 +43,7 @@ const Mount = () => {
   const [key, setKey] = useState(0);
   globalThis.mountAgain = () => setKey((present) => present + 1);
   const entries = [location.search || "/"];
-  return createElement(MemoryRouter, { initialEntries: entries }, createElement(globalThis["Ayla export"], { key }));
+  return createElement(MemoryRouter, { initialEntries: entries }, createElement(globalThis["Ayla"], { key }));
 };
 createRoot(document.querySelector("#page")).render(createElement(Mount));
 </script></body></html>

@@ -10,6 +10,8 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
 
 from harness.browser import click, wait_for
 
@@ -186,6 +188,92 @@ def test_escape_ends_the_selection_and_closes_the_day(mounted: Mounted) -> None:
     assert driver.find_elements(By.CSS_SELECTOR, ".ayla-day")
     ActionChains(driver).send_keys(Keys.ESCAPE).perform()
     assert driver.find_elements(By.CSS_SELECTOR, ".ayla-day") == []
+
+
+def test_the_details_wait_until_the_pointer_rests_and_the_map_stays(mounted: Mounted) -> None:
+    driver = mounted()
+    wait_for(driver, ".ayla-reading", text="Read at")
+
+    def find(css: str) -> WebElement:
+        return driver.find_element(By.CSS_SELECTOR, css)
+
+    failed = find(".ayla-failed[data-at]")
+    ActionChains(driver).move_to_element(failed).perform()
+    wait_for(driver, ".ayla-details", text="failed")
+    # On the way to the link, the pointer crosses other cells.
+    cells = driver.find_elements(By.CSS_SELECTOR, ".ayla-landed[data-at]")[:3]
+    way = ActionChains(driver, duration=20)
+    for cell in cells:
+        way.move_to_element(cell)
+    way.move_to_element(find(".ayla-details a")).perform()
+    time.sleep(0.3)
+    assert "failed" in find(".ayla-details").text
+    assert str(failed.get_attribute("href")) == find(".ayla-details a").get_attribute("href")
+    ActionChains(driver).move_to_element(cells[0]).perform()
+    wait_for(driver, ".ayla-details", text="landed")
+
+    place = failed.rect
+    click(driver, ".ayla-bar button", "Select")
+    wait_for(driver, ".ayla-primary")
+    assert failed.rect == place
+    click(driver, ".ayla-bar button", "Select")
+
+    problems = driver.find_elements(By.CSS_SELECTOR, ".ayla-delayed, .ayla-stuck, .ayla-failed, .ayla-never")
+    in_map = [cell for cell in problems if cell.get_attribute("data-at")]
+    assert find(".ayla-verdict").text.startswith("Complete until ")
+    click(driver, ".ayla-verdict button", f"{len(in_map)} hours to look at")
+    wait_for(driver, ".ayla-few")
+    click(driver, ".ayla-verdict button", "Show all hours")
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-few") == []
+
+
+def test_a_finger_shows_a_cell_before_it_opens_it_and_closes_a_day(mounted: Mounted) -> None:
+    # Answers come at once, or not at all.
+    driver = mounted(
+        change="""
+        const soon = globalThis.fetch;
+        globalThis.wait = 0;
+        globalThis.fetch = async (url, options) => {
+          await new Promise((resolve, reject) => {
+            setTimeout(resolve, wait);
+            options.signal?.addEventListener("abort", () => reject(new DOMException("", "AbortError")));
+          });
+          return soon(url, options);
+        };"""
+    )
+    driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    wait_for(driver, ".ayla-reading", text="Read at")
+
+    def tap(css: str) -> None:
+        at = driver.find_element(By.CSS_SELECTOR, css).rect
+        point = {"x": at["x"] + at["width"] / 2, "y": at["y"] + at["height"] / 2}
+        driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+        driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    driver.execute_script("wait = 1e6")
+    click(driver, ".ayla-group button", "14 days")
+    wait_for(driver, ".ayla-archive[aria-busy=true]")
+    assert len(driver.find_elements(By.CSS_SELECTOR, "tbody tr:first-child [data-at]")) == 48
+    driver.execute_script("wait = 0")
+    click(driver, ".ayla-group button", "48 hours")
+    click(driver, ".ayla-group button", "14 days")
+    wait_for(driver, ".ayla-archive[aria-busy=false]")
+    wait_for(driver, ".ayla-reading", text="Read at")
+
+    day = "[data-at='1,5']"
+    tap(day)
+    wait_for(driver, ".ayla-details", text="hours complete")
+    time.sleep(0.3)
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-day") == []
+    tap(day)
+    wait_for(driver, ".ayla-day")
+    tap(day)
+    WebDriverWait(driver, 10).until(lambda _: driver.find_elements(By.CSS_SELECTOR, ".ayla-day") == [])
+    # A range that was read in the last minute is there at once.
+    requests = driver.execute_script("return madeUpRequests")
+    click(driver, ".ayla-group button", "48 hours")
+    wait_for(driver, ".ayla-archive[aria-busy=false]")
+    assert driver.execute_script("return madeUpRequests") == requests
 
 
 def test_the_hours_of_several_archives_align(mounted: Mounted) -> None:

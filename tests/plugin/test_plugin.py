@@ -57,7 +57,7 @@ def get(path: str, app: ASGIApp | None = None, **request_headers: str) -> tuple[
 
 def test_the_pages_files_are_served_and_nothing_else() -> None:
     status, headers, body = get("page.js")
-    assert (status, b'globalThis["Ayla export"]' in body) == (200, True)
+    assert (status, b'globalThis["Ayla"]' in body) == (200, True)
     assert headers["content-type"].startswith("text/javascript")
     assert get("style.css")[1]["content-type"].startswith("text/css")
     status, headers, body = get("constants.js")

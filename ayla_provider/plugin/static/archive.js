@@ -3,7 +3,7 @@
 import { clock, count, counted, isAddressable, moment, month, size, span, weekday } from "./format.js";
 import { FEW, Heatmap } from "./heatmap.js";
 import { DAY } from "./hours.js";
-import { newestComplete } from "./model.js";
+import { completeness, newestComplete } from "./model.js";
 import { PROBLEMS, STATES } from "./states.js";
 import { dayFacts, days, hourFacts, pathOf, shades, totals } from "./views.js";
 
@@ -14,22 +14,24 @@ const urlOf = (path) => new URL(path, document.baseURI).pathname;
 /**
  * @param {object} props
  * @param {object} props.archive an archive from model.js
+ * @param {boolean} props.old whether the page is reading another range, and shows this one until then
  * @param {boolean} props.several whether the page shows several archives
  * @param {{range: {days?: number}, by: string, problems: boolean, day: number}} props.look the user's choices
  * @param {string} props.zone
  * @param {Set<string>} props.selected
  * @param {boolean} props.selecting
- * @param {object} props.act `show(facts, task)`, `open(task)`, `openDay(day)`, `select(cells, step)`, whose step is one of selection.js
+ * @param {object} props.act `show(facts, task)`, `open(task)`, `openDay(day)`, `filter(problems)`, `select(cells, step)`, whose step is one of selection.js
  */
-export const Archive = memo(function Archive({ archive, several, look, zone, selected, selecting, act }) {
+export const Archive = memo(function Archive({ archive, old, several, look, zone, selected, selecting, act }) {
   const long = Boolean(look.range.days);
   const daily = useMemo(() => long && archive.rows.map((row) => ({ ...row, cells: days(row) })), [archive, long]);
   const opened = useMemo(() => long && look.day && ofDay(archive.rows, look.day), [archive, long, look.day]);
   const grid = { archive, several, look, zone, selected, selecting, act };
   return h(
     "section",
-    { className: "ayla-archive", "aria-label": archive.label },
+    { className: old ? "ayla-archive ayla-old" : "ayla-archive", "aria-label": archive.label, "aria-busy": old },
     h(Title, { archive, zone }),
+    h(Verdict, { rows: archive.rows, problemsOnly: look.problems, zone, onFilter: act.filter }),
     h(Totals, { cells: archive.rows.flatMap((row) => row.cells) }),
     h(Grid, { ...grid, rows: daily || archive.rows, range: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
     opened?.[0]?.cells.length > 0 &&
@@ -66,6 +68,21 @@ function Title({ archive, zone }) {
   );
 }
 
+/** Whether anything needs attention, in one line. */
+function Verdict({ rows, problemsOnly, zone, onFilter }) {
+  const { until, gaps } = completeness(rows);
+  const { problems } = totals(rows.flatMap(({ cells }) => cells));
+  const text = until === undefined ? "Some event types have no complete hour in this range" : `Complete until ${moment(until, zone)}`;
+  const except = gaps ? `, except for ${counted(gaps, "hour")}` : "";
+  const open = problemsOnly ? "Show all hours" : `${counted(problems, "hour")} to look at`;
+  return h(
+    "p",
+    { className: "ayla-verdict" },
+    `${text}${except}. `,
+    problems > 0 && h("button", { type: "button", className: "ayla-link", onClick: () => onFilter(!problemsOnly) }, open),
+  );
+}
+
 function Totals({ cells }) {
   const sum = totals(cells);
   const { landed = 0, empty = 0, waiting = 0, planned = 0 } = sum.states;
@@ -75,8 +92,8 @@ function Totals({ cells }) {
     [count(waiting), "waiting"],
     ...(planned ? [[count(planned), STATES.planned.label]] : []),
     [count(sum.problems), sum.problems === 1 ? "problem" : "problems"],
-    [count(sum.files), "files"],
-    [size(sum.bytes), "in total"],
+    ...(sum.files !== undefined ? [[count(sum.files), "files"]] : []),
+    ...(sum.bytes !== undefined ? [[size(sum.bytes), "in total"]] : []),
     ...(sum.rows !== undefined ? [[count(sum.rows), "rows"]] : []),
     ...(sum.lag !== undefined ? [[span(sum.lag), "longest lag"]] : []),
   ];

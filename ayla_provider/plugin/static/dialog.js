@@ -23,6 +23,7 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
   useEffect(() => dialog.current.showModal(), []);
 
   const hours = runs.flatMap((run) => run.cells.map((cell) => ({ ...cell, runKey: run })));
+  hours.sort((left, right) => left.hour - right.hour || left.eventType.localeCompare(right.eventType));
   const [paused, setPaused] = useState([]);
   useEffect(() => {
     const dags = [...new Set(runs.map(({ dag }) => dag))];

@@ -38,10 +38,19 @@ export const date = (time, zone) => inZone(time, zone, { day: "numeric", month: 
 export const weekday = (time, zone) => inZone(time, zone, { weekday: "short", day: "numeric", month: "short" });
 export const month = (time) => inZone(time, "UTC", { month: "long" });
 export const moment = (time, zone) => `${date(time, zone)} ${clock(time, zone)}`;
+export const fullMoment = (time, zone) => `${date(time, zone)} ${inZone(time, zone, { year: "numeric" })} ${clock(time, zone)}`;
+
+/** Return the time of day in a time zone with the difference to UTC, such as "02:00 GMT+2". */
+const clockWithOffset = (time, zone) =>
+  inZone(time, zone, { hour: "2-digit", minute: "2-digit", timeZoneName: "shortOffset" });
+const offset = (time, zone) => clockWithOffset(time, zone).split(" ")[1];
 
 /** Return the hour in a time zone and, if the zone differs from UTC, also in UTC. */
 export function hourText(hour, zone) {
-  const text = (inside) => `${weekday(hour, inside)} ${clock(hour, inside)}–${clock(hour + HOUR, inside)}`;
+  // During a clock change, the times alone would say that an hour is empty, or two hours long.
+  const changes = offset(hour, zone) !== offset(hour + HOUR, zone);
+  const at = changes ? clockWithOffset : clock;
+  const text = (inside) => `${weekday(hour, inside)} ${at(hour, inside)}–${at(hour + HOUR, inside)}`;
   return clock(hour, zone) === clock(hour, "UTC") && date(hour, zone) === date(hour, "UTC")
     ? `${text("UTC")} UTC`
     : `${text(zone)} ${zone} (${moment(hour, "UTC")} UTC)`;

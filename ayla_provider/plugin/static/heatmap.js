@@ -2,7 +2,10 @@
 
 import { STATES } from "./states.js";
 
-const { createElement: h, memo, useLayoutEffect, useRef, useState } = globalThis.React;
+const { createElement: h, memo, useEffect, useLayoutEffect, useRef, useState } = globalThis.React;
+
+/** How long the pointer rests on a cell before the details change, in milliseconds: others are on its way to the link. */
+const REST = 150;
 
 /** Up to this number of columns, cells are wide and each column has a text. */
 export const FEW = 16;
@@ -23,6 +26,11 @@ export const Heatmap = memo(function Heatmap({ label, zone, columns, rows, selec
   const [at, setAt] = useState([0, columns.length - 1]);
   const grid = useRef(null);
   const anchor = useRef(null);
+  const rest = useRef(undefined);
+  /** The kind of the pointer that touched the grid last, and the cell that a finger tapped last. */
+  const pointer = useRef(undefined);
+  const tapped = useRef(undefined);
+  useEffect(() => () => clearTimeout(rest.current), []);
   // Show the newest columns first.
   useLayoutEffect(() => {
     grid.current.parentNode.scrollLeft = grid.current.scrollWidth;
@@ -56,6 +64,8 @@ export const Heatmap = memo(function Heatmap({ label, zone, columns, rows, selec
       ArrowRight: [r, c + 1],
       Home: [event.ctrlKey ? 0 : r, 0],
       End: [event.ctrlKey ? rows.length - 1 : r, columns.length - 1],
+      PageUp: [0, c],
+      PageDown: [rows.length - 1, c],
     };
     if (event.key in moves) {
       const to = go(...moves[event.key]);
@@ -69,21 +79,37 @@ export const Heatmap = memo(function Heatmap({ label, zone, columns, rows, selec
   };
   const onClick = (event) => {
     const here = placeOf(event);
+    const isFirstTap = pointer.current === "touch" && tapped.current !== String(here);
+    tapped.current = pointer.current === "touch" ? String(here) : undefined;
+    // A click without a pointer, such as that of a screen reader, is the next one's default.
+    pointer.current = undefined;
     // With Ctrl or Cmd, the browser opens the link in a new tab.
     if (!here || event.ctrlKey || event.metaKey) return;
     if (event.shiftKey) extend(here, here);
     else if (selecting) toggle(here);
+    // A finger can't point: its first tap shows the cell, and the second one opens it.
+    else if (isFirstTap) onShow(...here);
     else if (!onOpen(...here)) return;
     event.preventDefault();
   };
   const show = (event) => {
     const here = placeOf(event);
     if (!here) return;
-    if (event.type === "focus") setAt(here);
+    setAt(here);
     onShow(...here);
   };
+  const showAtRest = (event) => {
+    clearTimeout(rest.current);
+    const here = placeOf(event);
+    if (here) rest.current = setTimeout(() => onShow(...here), REST);
+  };
+  const pointed = {
+    onMouseMove: showAtRest,
+    onMouseLeave: () => clearTimeout(rest.current),
+    onPointerDown: ({ pointerType }) => (pointer.current = pointerType),
+  };
   const density = columns.length > 60 ? "ayla-dense" : columns.length <= FEW ? "ayla-few" : undefined;
-  const events = { onKeyDown, onClick, onFocus: show, onMouseOver: show };
+  const events = { onKeyDown, onClick, onFocus: show, ...pointed };
   return h(
     "div",
     { className: "ayla-scroll" },

@@ -238,6 +238,18 @@ export function silent({ assets }, found) {
 }
 
 /**
+ * Return until when an archive is complete for every event type: in milliseconds, undefined if some event type has no
+ * complete hour; and how many hours before are incomplete.
+ */
+export function completeness(rows) {
+  const newest = rows.map(({ cells }) => newestComplete(cells).hour);
+  if (!newest.length || newest.includes(undefined)) return { until: undefined, gaps: 0 };
+  const until = Math.min(...newest) + HOUR;
+  const isGap = ({ hour, state }) => hour < until && state !== "unasked" && !DONE.has(state);
+  return { until, gaps: rows.flatMap(({ cells }) => cells).filter(isGap).length };
+}
+
+/**
  * Return the newest complete hour, undefined if there is none, and the number of incomplete hours before it.
  */
 export function newestComplete(cells) {

@@ -1,13 +1,13 @@
 // The page "Ayla export": connects the user's choices, the data and the parts that show them.
 
 import { Archive } from "./archive.js";
-import { Bar, Boundary, Details, Legend, Odd, Silent, Welcome } from "./parts.js";
+import { Bar, Boundary, Details, Legend, Odd, Selection, Silent, Welcome } from "./parts.js";
 import { RetryDialog } from "./dialog.js";
 import { archives, silent } from "./model.js";
 import { sortEvents } from "./proofs.js";
 import { NOTHING_SELECTED, selectionAfter } from "./selection.js";
 import { PROBLEMS } from "./states.js";
-import { useKept, useKeptFocus, useLook, useReading, useZone } from "./state.js";
+import { RANGES, useKept, useKeptFocus, useLook, useReading, useZone } from "./state.js";
 
 const { createElement: h, useCallback, useMemo, useRef, useState } = globalThis.React;
 const { useNavigate } = globalThis.ReactRouterDOM;
@@ -30,6 +30,9 @@ function Page() {
   useKeptFocus(page);
 
   const found = useMemo(() => reading.data && archives(reading.data, reading.data.range), [reading.data]);
+  // Until the page has read a range, it shows the one before.
+  const read = reading.data?.range.name ?? look.name;
+  const drawn = useMemo(() => ({ ...look, range: RANGES[read] }), [look, read]);
   const quiet = useMemo(() => (found ? silent(reading.data, found) : []), [found]);
   const odd = useMemo(() => (reading.data ? sortEvents(reading.data).odd : []), [reading.data]);
   const cells = useMemo(() => (found ?? []).flatMap(({ rows }) => rows.flatMap((row) => row.cells)), [found]);
@@ -45,6 +48,7 @@ function Page() {
       show: (facts, task) => setShown({ facts, task }),
       open: (path) => navigate(`/${path}`),
       openDay: (day) => change({ day }),
+      filter: (problems) => change({ problems }),
       select,
     }),
     [select],
@@ -52,6 +56,10 @@ function Page() {
   const stop = () => {
     setSelecting(false);
     setSelected(NOTHING_SELECTED);
+  };
+  const selectProblems = () => {
+    const problems = cells.filter(({ state, failedSince }) => PROBLEMS.has(state) || failedSince);
+    select(problems, "begin");
   };
   const close = (again) => {
     setAsking(false);
@@ -76,14 +84,7 @@ function Page() {
       zone,
       reading,
       selecting,
-      chosen: chosen.length,
       onSelecting: () => (selecting ? stop() : setSelecting(true)),
-      onProblems: () =>
-        select(
-          cells.filter(({ state, failedSince }) => PROBLEMS.has(state) || failedSince),
-          "begin",
-        ),
-      onRetry: () => setAsking(true),
     }),
     reading.data?.blind &&
       h("p", null, "Files, bytes, rows and lag aren't shown, because your user doesn't have permission to read Airflow's assets."),
@@ -91,12 +92,18 @@ function Page() {
     quiet.map((archive) => h(Silent, { key: archive.destination, ...archive, zone })),
     found?.length === 0 && !quiet.length && h(Welcome),
     found?.map((archive) =>
-      h(Archive, { key: archive.id, archive, several: found.length > 1, look, zone, selected, selecting, act }),
+      h(Archive, { key: archive.id, archive, old: read !== look.name, several: found.length > 1, look: drawn, zone, selected, selecting, act }),
     ),
     found?.length > 0 && h(Legend, { by: look.by }),
-    found?.length > 0 && h(Details, { shown, onOpen: act.open }),
+    found?.length > 0 &&
+      h(
+        "div",
+        { className: "ayla-foot" },
+        h(Details, { shown, onOpen: act.open }),
+        selecting && h(Selection, { chosen: chosen.length, onProblems: selectProblems, onRetry: () => setAsking(true) }),
+      ),
     asking && h(RetryDialog, { cells: chosen, dagOf, zone, onClose: close }),
   );
 }
 
-globalThis["Ayla export"] = () => h(Boundary, null, h(Page));
+globalThis["Ayla"] = () => h(Boundary, null, h(Page));

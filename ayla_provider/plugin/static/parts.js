@@ -1,17 +1,21 @@
 // The parts around the heat maps: the toolbar, the legend, the details, and the first steps.
 
 import { LANDED } from "./constants.js";
-import { counted, inZone, moment } from "./format.js";
+import { counted, fullMoment, inZone } from "./format.js";
 import { RANGES } from "./state.js";
 import { STATES } from "./states.js";
 import { MEASURES, pathOf } from "./views.js";
 
 const { Component, createElement: h, memo } = globalThis.React;
 
+const DOCS = "https://airflow-provider-ayla.github.io/airflow-provider-ayla/coverage/";
+const POINT = "Point at a cell, or use the arrow keys. Enter opens a cell, Space selects it.";
+const TAP = "Tap a cell to see its hour. Tap it again to open it.";
+
 const urlOf = (path) => new URL(path, document.baseURI).pathname;
 
 /** The toolbar: the user's choices, and when the page read its data. */
-export function Bar({ look, change, zone, reading, selecting, chosen, onSelecting, onProblems, onRetry }) {
+export function Bar({ look, change, zone, reading, selecting, onSelecting }) {
   return h(
     "div",
     { className: "ayla-bar" },
@@ -48,19 +52,26 @@ export function Bar({ look, change, zone, reading, selecting, chosen, onSelectin
       " Problems only",
     ),
     h("button", { type: "button", "aria-pressed": selecting, onClick: onSelecting }, "Select"),
-    selecting && h("button", { type: "button", onClick: onProblems }, "Select all problems"),
-    selecting &&
-      h(
-        "button",
-        { type: "button", className: "ayla-primary", disabled: !chosen, onClick: onRetry },
-        `Retry these hours (${chosen})`,
-      ),
     h(Reading, { ...reading, zone }),
   );
 }
 
+/** What to do with the selected hours. It is below the map, so that the map doesn't move. */
+export function Selection({ chosen, onProblems, onRetry }) {
+  return h(
+    "div",
+    { className: "ayla-bar" },
+    h("button", { type: "button", onClick: onProblems }, "Select all problems"),
+    h(
+      "button",
+      { type: "button", className: "ayla-primary", disabled: !chosen, onClick: onRetry },
+      `Retry these hours (${chosen})`,
+    ),
+  );
+}
+
 function Reading({ data, error, progress, refresh, zone }) {
-  const at = data && inZone(data.at, zone, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const at = data && inZone(data.at, zone, { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
   let status = data ? `Read at ${at}` : "";
   // The numbers are worth showing only if reading takes a while.
   if (progress) status = progress.of > 12 ? `Reading ${progress.done} of ${progress.of}…` : "Reading…";
@@ -98,6 +109,7 @@ export const Legend = memo(function Legend({ by }) {
         label,
       ),
     ),
+    h("li", null, h("span", { className: "ayla-cell ayla-landed", "aria-hidden": true }), `${LANDED}, figures unknown`),
     h(
       "li",
       null,
@@ -119,13 +131,14 @@ export const Legend = memo(function Legend({ by }) {
       ),
       ` most ${MEASURES[by].label} of the event type`,
     ),
+    h("li", null, h("a", { href: DOCS, target: "_blank", rel: "noreferrer" }, "Help")),
   );
 });
 
 /** What is known about the cell under the mouse or with the focus. A screen reader reads it from the cell itself. */
 export function Details({ shown, onOpen }) {
-  const { facts = ["Point at a cell, or use the arrow keys. Enter opens a cell, Space selects it."], task } =
-    shown ?? {};
+  const hint = matchMedia("(hover: none)").matches ? TAP : POINT;
+  const { facts = [hint], task } = shown ?? {};
   const path = task && pathOf(task);
   const open = (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -170,7 +183,7 @@ export function Silent({ destination, at, zone }) {
     "p",
     null,
     h("b", null, destination),
-    `: no run in this range. The last copy was on ${moment(at, zone)}. Check whether its DAG is paused or copies to another destination.`,
+    `: no run in this range. The last copy was on ${fullMoment(at, zone)}. Check whether its DAG is paused or copies to another destination.`,
   );
 }
 
@@ -209,6 +222,11 @@ export function Welcome() {
       h("li", null, "Create the ", to("pools", "pool"), " ", code("ayla_export"), " with 8 slots."),
       h("li", null, "Put the DAG in your DAGs folder, and ", to("dags", "unpause"), " it."),
     ),
-    h("p", null, "The hours appear here within a minute of the first runs."),
+    h(
+      "p",
+      null,
+      "The hours appear here within a minute of the first runs. ",
+      h("a", { href: DOCS, target: "_blank", rel: "noreferrer" }, "Help"),
+    ),
   );
 }

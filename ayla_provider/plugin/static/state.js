@@ -68,17 +68,22 @@ export function useLook() {
       day: Number.isNaN(day) ? undefined : day,
     };
   }, [text]);
+  // The router's function changes the parameters that it was made with: an older one would undo later changes.
+  const newest = useRef(setParams);
+  newest.current = setParams;
   const change = useCallback(
     ({ name, by, problems, day }) =>
-      setParams(
+      newest.current(
         (present) => {
           const next = new URLSearchParams(present);
           if (name) next.set("range", name);
           if (name) next.delete("day");
           if (by) next.set("by", by);
           if (problems !== undefined) problems ? next.set("problems", "1") : next.delete("problems");
-          if (day === null) next.delete("day");
-          if (day) next.set("day", new Date(day).toISOString().slice(0, 10));
+          const text = day && new Date(day).toISOString().slice(0, 10);
+          // The open day closes.
+          if (day === null || (day && next.get("day") === text)) next.delete("day");
+          else if (day) next.set("day", text);
           return next;
         },
         { replace: true },
@@ -115,10 +120,10 @@ function chosenZone() {
 
 /** Read what the page shows: immediately, every minute while the page is visible, and on demand. */
 export function useReading({ name, range, day }) {
-  const [data, setData] = useKept("data");
+  const [ranges, setRanges] = useKept("ranges", {});
   const [error, setError] = useState();
   const [progress, setProgress] = useState();
-  const latest = useRef(data);
+  const latest = useRef(ranges);
   const abort = useRef();
 
   const refresh = useCallback(async () => {
@@ -127,7 +132,7 @@ export function useReading({ name, range, day }) {
     abort.current = controller;
     const now = Date.now();
     const asked = { from: startOf(range, now), now, whole: Boolean(range.hours), name };
-    const before = latest.current?.range.name === name ? latest.current : undefined;
+    const before = latest.current[name];
     const total = { done: 0, of: 0 };
     // The lists of a request that failed or was replaced may go on for a while. They no longer count.
     const isCurrent = () => abort.current === controller && !controller.signal.aborted;
@@ -141,8 +146,8 @@ export function useReading({ name, range, day }) {
     try {
       const found = await read(asked, { before, tick, signal: controller.signal });
       if (!isCurrent()) return;
-      latest.current = { ...found, range: asked };
-      setData(latest.current);
+      latest.current = { ...latest.current, [name]: { ...found, range: asked } };
+      setRanges(latest.current);
       setError(undefined);
     } catch (failure) {
       if (!isCurrent()) return;
@@ -153,7 +158,7 @@ export function useReading({ name, range, day }) {
   }, [name]);
 
   useEffect(() => {
-    const fresh = () => latest.current?.range.name === name && Date.now() - latest.current.at < MINUTE;
+    const fresh = () => Date.now() - latest.current[name]?.at < MINUTE;
     const due = () => document.visibilityState === "visible" && !fresh() && refresh();
     due();
     const timer = setInterval(due, MINUTE);
@@ -164,8 +169,9 @@ export function useReading({ name, range, day }) {
       abort.current?.abort();
     };
   }, [refresh]);
-  // Data of another range doesn't apply to this one.
-  return { data: useDay(data?.range.name === name ? data : undefined, day, setError), error, progress, refresh };
+  // Until the range is read, the page keeps the one that it showed.
+  if (ranges[name]) memory.set("shown range", name);
+  return { data: useDay(ranges[memory.get("shown range")], day, setError), error, progress, refresh };
 }
 
 /** Add the successful copies of the open day, which a range of days leaves out: their tries, and what to clear. */

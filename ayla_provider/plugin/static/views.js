@@ -14,17 +14,17 @@ export const MEASURES = {
 };
 const SHADES = 5;
 
-/** Return sums over cells: the number of hours in each state, and their files, bytes, rows and longest lag. */
+/** Return sums over cells: the number of hours in each state, and their known files, bytes, rows and longest lag. */
 export function totals(cells) {
-  const sum = { states: {}, hours: 0, problems: 0, done: 0, files: 0, bytes: 0 };
+  const sum = { states: {}, hours: 0, problems: 0, done: 0 };
   for (const { state, files, bytes, rows, lag } of cells) {
     if (state === "unasked") continue;
     sum.hours += 1;
     sum.states[state] = (sum.states[state] ?? 0) + 1;
     if (PROBLEMS.has(state)) sum.problems += 1;
     if (DONE.has(state)) sum.done += 1;
-    sum.files += files ?? 0;
-    sum.bytes += bytes ?? 0;
+    if (files !== undefined) sum.files = (sum.files ?? 0) + files;
+    if (bytes !== undefined) sum.bytes = (sum.bytes ?? 0) + bytes;
     if (rows !== undefined) sum.rows = (sum.rows ?? 0) + rows;
     if (lag !== undefined) sum.lag = Math.max(sum.lag ?? 0, lag);
   }
