@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent
 SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Source"]
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "ayla_provider" / "__init__.py").read_text(encoding="utf-8"))
 OUTSIDE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
@@ -32,6 +33,13 @@ STYLE = """
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the version and a link to the source below each page."""
+    version = VERSION[1] if VERSION else ""
+    config.copyright = f'Version {version}. <a href="{SOURCE}">Source</a>. {config.copyright}'
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages from outside docs/."""
     for path, place in OUTSIDE.items():
@@ -39,6 +47,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for module in MODULES:
         name = f"ayla_provider.{module}"
         files.append(File.generated(config, f"api/{module}.md", content=f"# `{name}`\n\n::: {name}\n"))
+    index = "\n".join(f"- [`ayla_provider.{module}`]({module}.md)" for module in MODULES)
+    files.append(File.generated(config, "api/index.md", content=f"# API reference\n\nThe public modules:\n\n{index}\n"))
     files.append(File.generated(config, "site.css", content=STYLE))
     return files
 
