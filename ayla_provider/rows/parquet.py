@@ -34,6 +34,7 @@ from ayla_provider.rows.duck import connect, literal
 from ayla_provider.rows.expressions import RowExpressions, expressions_of, filled, table_of, typed_name
 from ayla_provider.rows.intake import GoodLines, fetch_good_lines
 from ayla_provider.rows.quarantine import Quarantine
+from ayla_provider.rows.scratch import scratch_folder
 from ayla_provider.transport.checksum import Crc32c
 
 PARQUET = (
@@ -130,8 +131,8 @@ def sample(path: Path, recognised: Recognised, rows: int) -> list[dict[str, obje
     :raises AylaError: if the file can't be read
     """
     event_type = recognised.layout.event_type
-    with tempfile.TemporaryDirectory(prefix="ayla-sample-") as name, path.open("rb") as file:
-        folder, data = Path(name), file.read(LONGEST_ROW)
+    with scratch_folder() as folder, path.open("rb") as file:
+        data = file.read(LONGEST_ROW)
         head = head_of(data)
         if len(head) < len(data):
             head = head[: head.rfind(b"\n") + 1]

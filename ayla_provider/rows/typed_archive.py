@@ -33,6 +33,7 @@ from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.rows.intake import GoodLines, fetch_good_lines
 from ayla_provider.rows.parquet import FileBalance, type_hour
 from ayla_provider.rows.quarantine import FEW_MALFORMED, MAX_MALFORMED, Quarantine
+from ayla_provider.rows.scratch import scratch_folder
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,8 @@ class TypedArchive:
         rows = _stored(self._rows, typed.parquet_path(hour))
         if existing and existing.version == version and self._has_rows(existing, rows):
             return TypedHourReport(existing, made=False)
-        with _disk_errors(), tempfile.TemporaryDirectory(prefix="ayla-typed-") as folder:
-            return self._make(manifest, version, Path(folder), written_by, rows)
+        with _disk_errors(), scratch_folder() as folder:
+            return self._make(manifest, version, folder, written_by, rows)
 
     def loaded(self, hours: Sequence[ExportHour]) -> dict[ExportHour, str]:
         """
@@ -130,8 +131,7 @@ class TypedArchive:
         with contextlib.ExitStack() as stack:
             checksum = Crc32c()
             with _disk_errors():
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ayla-rows-"))
-                path = Path(folder) / "rows.parquet"
+                path = stack.enter_context(scratch_folder()) / "rows.parquet"
                 with path.open("wb") as file:
                     for block in self._rows.blocks(manifest.path):
                         checksum.update(block)

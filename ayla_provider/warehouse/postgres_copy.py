@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
 from ayla_provider.rows.duck import MEMORY, connect, literal
+from ayla_provider.rows.scratch import scratch_folder
 
 NULL = r"\N"
 """A missing value. A text that reads the same is quoted."""
@@ -40,8 +40,8 @@ class CsvPipe:
         self._writer = threading.Thread(target=self._write, name="parquet-to-csv", daemon=True)
 
     def __enter__(self) -> CsvPipe:
-        self._scratch = tempfile.TemporaryDirectory(prefix="ayla-")
-        self._duckdb = connect(memory=self._memory, folder=Path(self._scratch.name))
+        self._scratch = ExitStack()
+        self._duckdb = connect(memory=self._memory, folder=self._scratch.enter_context(scratch_folder()))
         self._out, self._in = os.pipe()
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             with suppress(OSError):  # a user with many pipes may not enlarge them
@@ -58,7 +58,7 @@ class CsvPipe:
         self._duckdb.interrupt()
         self._writer.join()
         self._duckdb.close()
-        self._scratch.cleanup()
+        self._scratch.close()
         # An error of the reader, about half a row, only follows from this one.
         if failure and (error is None or isinstance(error, Exception)):
             raise failure
