@@ -36,6 +36,7 @@ from ayla_provider.domain.tables import TABLES, Table
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud.faults import KINDS, STEPS
 from ayla_provider.local_cloud.fleet import Fleet
+from ayla_provider.local_cloud.oddities import ODDITIES
 from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
 from ayla_provider.provider_info import CONNECTION_FIELDS
 from ayla_provider.sensors import AylaExportAliveSensor, AylaExportHourSensor
@@ -242,7 +243,7 @@ def test_each_error_is_described_and_whether_it_is_retried() -> None:
             assert retries.startswith("yes" if known[name].retryable else "no"), name
 
 
-@pytest.mark.parametrize("name", [*STEPS, *KINDS])
+@pytest.mark.parametrize("name", [*STEPS, *KINDS, *ODDITIES])
 def test_each_fault_of_the_local_cloud_is_described(name: str) -> None:
     assert mentions("docs/local-cloud.md", name)
 

@@ -29,7 +29,8 @@ class Admin:
     The routes of a local cloud's administration. Bodies and answers are JSON. A malformed request gets 400.
 
     ``GET stats``, ``GET requests`` (``DELETE`` removes them), ``GET answer-key``, ``GET`` or ``POST clock``, ``GET`` or
-    ``POST`` or ``DELETE faults``, ``GET`` or ``POST options``, ``POST`` or ``DELETE objects``, ``POST revoke``.
+    ``POST`` or ``DELETE faults``, ``GET`` or ``POST options``, ``POST`` or ``DELETE objects``, ``POST oddities``,
+    ``POST revoke``.
     """
 
     def __init__(self, cloud: LocalCloud) -> None:
@@ -51,6 +52,7 @@ class Admin:
             ("POST", "options"): self._set_options,
             ("POST", "objects"): self._put_object,
             ("DELETE", "objects"): lambda body: self._cloud.delete_object(**body),
+            ("POST", "oddities"): self._put_oddity,
             ("POST", "revoke"): self._revoke,
         }
         return [
@@ -131,6 +133,9 @@ class Admin:
         return self._cloud.put_object(
             body["event_folder"], body["folder_name"], body["file"], content, created=created
         ).resource(self._cloud.url)
+
+    def _put_oddity(self, body: dict[str, Any]) -> list[str]:
+        return self._cloud.put_oddity(**body | {"hour": datetime.fromisoformat(body["hour"])})
 
     def _revoke(self, body: dict[str, Any]) -> None:
         self._cloud.revoke(*body["kinds"])

@@ -28,6 +28,7 @@ from ayla_provider.local_cloud.faults import Faults
 from ayla_provider.local_cloud.fleet import ExportParameters, Fleet
 from ayla_provider.local_cloud.identity import ACS_PATH, Account, Identity, Options
 from ayla_provider.local_cloud.objects import Bucket, StoredObject
+from ayla_provider.local_cloud.oddities import put_oddity
 from ayla_provider.local_cloud.storage_api import StorageApi
 from ayla_provider.local_cloud.uploads import Uploads
 
@@ -304,6 +305,10 @@ class LocalCloud:
     def delete_object(self, event_folder: str, folder_name: str, file: str) -> None:
         """Remove an object from the customer's folder of Ayla's bucket, with all its generations."""
         self.vendor.delete(f"{self.oem_id}/{event_folder}/{folder_name}/{file}")
+
+    def put_oddity(self, kind: str, event_folder: str, hour: datetime, amount: int | None = None) -> list[str]:
+        """See :func:`ayla_provider.local_cloud.oddities.put_oddity`."""
+        return put_oddity(self, kind, event_folder, hour, amount)
 
     def revoke(self, *kinds: str) -> None:
         """

@@ -10,7 +10,7 @@ from typing import Any
 STEPS = ("sign_in", "refresh", "sign_out", "acs", "token", "list", "metadata", "download", "upload", "delete", "bucket")
 """The purposes of requests. ``bucket`` reads a bucket's metadata, ``token`` requests one of the customer's tokens."""
 
-KINDS = ("slow", "refused", "cut", "cut_request", "corrupt", "truncate")
+KINDS = ("slow", "drip", "refused", "cut", "cut_request", "corrupt", "truncate", "bomb", "endless")
 """The kinds of faults other than an HTTP status."""
 
 
@@ -19,24 +19,27 @@ class Fault:
     """
     A fault, and the requests that it applies to.
 
-    With a status or ``refused``, the server doesn't process the request. ``cut``, ``corrupt`` and ``truncate`` apply to
-    the answer, after the server has processed the request: a cut upload is stored, but its client doesn't know it. For
-    an upload, ``corrupt`` flips a byte of the received content. ``cut_request`` applies to the body of a request: a
-    resumable upload keeps the whole multiples of 256 KiB received before, as Google's does. Any other upload keeps
-    nothing.
+    With a status, ``refused`` or ``bomb``, the server doesn't process the request. ``drip``, ``endless``, ``cut``,
+    ``corrupt`` and ``truncate`` apply to the answer, after the server has processed the request: a cut upload is
+    stored, but its client doesn't know it. For an upload, ``corrupt`` flips a byte of the received content.
+    ``cut_request`` applies to the body of a request: a resumable upload keeps the whole multiples of 256 KiB received
+    before, as Google's does. Any other upload keeps nothing.
 
-    :param kind: an HTTP status such as 503, or ``slow`` (answer after ``delay``), ``refused`` (the connection is reset
-        without an answer), ``cut`` (the connection ends after ``after_bytes`` of the answer's body), ``cut_request``
-        (the connection is reset after ``after_bytes`` of the request's body, or at its end), ``corrupt`` (the byte at
-        ``after_bytes`` is changed; lengths and checksums stay), ``truncate`` (the body ends after ``after_bytes``,
-        and its stated length agrees)
+    :param kind: an HTTP status such as 503, or ``slow`` (answer after ``delay``), ``drip`` (the bytes of the answer's
+        body come one by one, ``delay`` apart), ``bomb`` (a small gzip body unpacks to ``size`` opening brackets of
+        JSON), ``endless`` (the answer's body never ends; a listing has another page after each), ``refused`` (the
+        connection is reset without an answer), ``cut`` (the connection ends after ``after_bytes`` of the answer's
+        body), ``cut_request`` (the connection is reset after ``after_bytes`` of the request's body, or at its end),
+        ``corrupt`` (the byte at ``after_bytes`` is changed; lengths and checksums stay), ``truncate`` (the body ends
+        after ``after_bytes``, and its stated length agrees)
     :param step: one of :data:`STEPS`; None means any
     :param match: text or a regular expression to find in the decoded path and query
     :param method: an HTTP method; None means any
     :param nth: the number of the first matching request that fails, counted from 1
     :param times: the number of requests that fail from there on; None means all
-    :param delay: the delay of ``slow``, in seconds
+    :param delay: for ``slow`` and ``drip``, in seconds
     :param after_bytes: for ``cut``, ``cut_request``, ``corrupt`` and ``truncate``
+    :param size: the bytes of ``bomb``, unpacked
     :param retry_after: the header ``Retry-After`` of a status, in seconds
     :param body: the body of a status; None means an error in the format of the service
     :param content_type: the media type of that body
@@ -50,6 +53,7 @@ class Fault:
     times: int | None = 1
     delay: float = 1.0
     after_bytes: int = 0
+    size: int = 64 * 1024 * 1024
     retry_after: int | None = None
     body: str | None = None
     content_type: str = "text/plain"

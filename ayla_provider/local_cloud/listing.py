@@ -70,6 +70,10 @@ def _token(kind: str, last: str) -> str:
     return base64.urlsafe_b64encode(f"{kind}{last}".encode()).decode()
 
 
+FIRST_PAGE = _token("o", "")
+"""The token of a page that begins where the listing does."""
+
+
 def _after_prefix(names: list[str], prefix: str, at: int) -> int:
     """Return the index after all names that start with a prefix. Names cut to the same length stay sorted."""
     return bisect_right(names, prefix, lo=at, key=lambda name: name[: len(prefix)])

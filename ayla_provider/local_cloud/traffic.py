@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus, unquote_to_bytes
+from urllib.parse import parse_qs, unquote_plus, unquote_to_bytes
 
 from starlette.responses import JSONResponse, Response
 
 from ayla_provider.local_cloud.api_errors import error_body
 from ayla_provider.local_cloud.customer import TOKEN_PATH
 from ayla_provider.local_cloud.identity import ACS_PATH
+from ayla_provider.local_cloud.listing import FIRST_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 CORRUPT_UPLOAD = "ayla_provider.corrupt_upload"
 """The key in a request's scope for the position of the byte to flip in an upload."""
+
+_FILLER = b" " * 64 * 1024
+"""What follows the body of an endless answer: JSON may end with any number of spaces."""
 
 _STEPS = {
     "/users/sign_in.json": "sign_in",
@@ -113,18 +119,20 @@ class Traffic:
             numbers = (meter.status, meter.received, meter.sent)
             self._log.append(RequestRecord(self._clock.wall(), step, method, path, query, *numbers, kind))
 
-        meter = _Meter(receive, send, fault, record)
+        # A listing that never ends is one of sound pages.
+        sound = fault is not None and (fault.kind, step) == ("endless", "list")
+        meter = _Meter(receive, send, None if sound else fault, record)
         try:
             await self._answer(scope, step, fault, meter)
         finally:
             meter.end()
 
     async def _answer(self, scope: Scope, step: str, fault: Fault | None, meter: _Meter) -> None:
-        if fault and isinstance(fault.kind, int):
+        if fault and (instead := _answer_instead(step, fault, scope["query_string"])):
             # Read the whole request first: a client that is still sending sees a broken pipe instead of the status.
             while (await meter.receive()).get("more_body"):
                 pass
-            await _refusal(step, fault.kind, fault)(scope, meter.receive, meter.send)
+            await instead(scope, meter.receive, meter.send)
             return
         if fault and fault.kind == "refused":
             await meter.reset()
@@ -188,6 +196,8 @@ class _Meter:
             self.status = message["status"]
             if kind == "truncate" and self._fault:
                 message["headers"] = _shortened(message["headers"], self._fault.after_bytes)
+            elif kind == "endless":
+                message["headers"] = [(name, value) for name, value in message["headers"] if name != b"content-length"]
             self._length = next((int(value) for name, value in message["headers"] if name == b"content-length"), None)
             await self._send(message)
             return
@@ -199,6 +209,11 @@ class _Meter:
                 self.sent += left
                 raise _CutError
             body = body[:left]
+        elif self._fault and kind == "drip":
+            body = await self._drip(body, self._fault.delay)
+        elif kind == "endless" and not message.get("more_body"):
+            await self._send_for_ever(body)
+            return
         elif self._fault and kind == "corrupt" and 0 <= (at := self._fault.after_bytes - self.sent) < len(body):
             body = flipped(body, at)
         self.sent += len(body)
@@ -206,6 +221,29 @@ class _Meter:
         if not message.get("more_body") or self.sent == self._length:
             self.end()
         await self._send({**message, "body": body})
+
+    async def _drip(self, body: bytes, delay: float) -> bytes:
+        """Send all bytes but the last one, and return that."""
+        for at in range(len(body) - 1):
+            if self._is_gone:
+                break
+            await self._send({"type": "http.response.body", "body": body[at : at + 1], "more_body": True})
+            self.sent += 1
+            await asyncio.sleep(delay)
+        return body[-1:]
+
+    async def _send_for_ever(self, body: bytes) -> None:
+        while not self._is_gone:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            self.sent += len(body)
+            body = _FILLER
+            # Others have their turn, and the server notices that the client is gone.
+            await asyncio.sleep(0.001)
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether the client has closed the connection."""
+        return bool(self._send.__self__.transport.is_closing())  # type: ignore[attr-defined]  # of uvicorn's cycle
 
 
 def flipped(data: bytes, at: int) -> bytes:
@@ -217,6 +255,23 @@ def _shortened(headers: list[tuple[bytes, bytes]], length: int) -> list[tuple[by
     return [
         (name, str(min(int(value), length)).encode() if name == b"content-length" else value) for name, value in headers
     ]
+
+
+def _answer_instead(step: str, fault: Fault, query: bytes) -> Response | None:
+    """Return the answer to a request that isn't processed; None if it is."""
+    if isinstance(fault.kind, int):
+        return _refusal(step, fault.kind, fault)
+    if fault.kind == "bomb":
+        return Response(_bomb(fault.size), 200, {"Content-Encoding": "gzip"}, "application/json")
+    if fault.kind == "endless" and step == "list":
+        (here,) = parse_qs(query.decode("latin-1")).get("pageToken", [FIRST_PAGE])
+        return JSONResponse({"kind": "storage#objects", "nextPageToken": here})
+    return None
+
+
+@cache
+def _bomb(size: int) -> bytes:
+    return gzip.compress(b"[" * size)
 
 
 def _refusal(step: str, status: int, fault: Fault) -> Response:

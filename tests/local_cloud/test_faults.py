@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from tests.local_cloud.clients import acs, customer_token, list_url, object_url,
 
 if TYPE_CHECKING:
     from ayla_provider.local_cloud import LocalCloud
+    from ayla_provider.local_cloud.traffic import RequestRecord
 
 NAME = "1a2b3c4d/Datapoint/2024-05-09 02:00:00/a.csv"
 DATA = bytes(range(256)) * (3 * CHUNK // 256)
@@ -135,6 +137,65 @@ def test_an_upload_whose_answer_is_lost_is_stored(cloud: LocalCloud, customer: r
 def test_a_slow_answer_is_an_answer(cloud: LocalCloud) -> None:
     cloud.faults.add("slow", step="token", delay=0.01)
     assert customer_token(cloud)
+
+
+def test_bytes_drip_until_the_client_has_enough(cloud: LocalCloud, vendor: requests.Session, content: str) -> None:
+    cloud.faults.add("drip", step="sign_in", delay=0.0)
+    assert sign_in(cloud).json()["access_token"]
+    cloud.faults.add("drip", step="download", delay=0.01)
+    with vendor.get(content, stream=True) as answer:
+        assert answer.headers["Content-Length"] == str(len(DATA))
+        assert [next(answer.iter_content(1)) for _ in range(5)] == [
+            DATA[:1],
+            *(DATA[at : at + 1] for at in range(1, 5)),
+        ]
+    ended = wait_for_record(cloud, "drip", "download")
+    assert 5 <= ended.sent < 1000, "nothing is sent to a client that is gone"
+
+
+@pytest.mark.parametrize("step", ["sign_in", "download"])
+def test_an_answer_never_ends(cloud: LocalCloud, vendor: requests.Session, content: str, step: str) -> None:
+    cloud.faults.add("endless", step=step)
+    url = f"{cloud.url}/users/sign_in.json" if step == "sign_in" else content
+    with vendor.request("POST" if step == "sign_in" else "GET", url, stream=True) as answer:
+        assert "Content-Length" not in answer.headers
+        received = 0
+        for piece in answer.iter_content(CHUNK):
+            received += len(piece)
+            if received > 2 * len(DATA):
+                break
+    assert wait_for_record(cloud, "endless", step).sent >= received
+
+
+def test_a_listing_never_ends_or_continues_after_an_empty_page(cloud: LocalCloud, vendor: requests.Session) -> None:
+    cloud.put_object("Datapoint", "2024-05-09 02:00:00", "a.csv", DATA)
+    cloud.faults.add("endless", step="list", times=3)
+    token, pages = "", []
+    while token is not None:
+        page = vendor.get(list_url(cloud, cloud.vendor.name), params={"prefix": "1a2b3c4d/", "pageToken": token}).json()
+        pages.append([item["name"] for item in page.get("items", ())])
+        token = page.get("nextPageToken")
+    assert pages == [[], [], [], [NAME]]
+
+
+def test_a_small_answer_unpacks_to_a_large_and_deep_one(cloud: LocalCloud) -> None:
+    cloud.faults.add("bomb", step="sign_in", size=1_000_000)
+    answer = sign_in(cloud)
+    assert answer.content == b"[" * 1_000_000
+    assert cloud.requests[-1].sent < 5000
+    with pytest.raises((RecursionError, requests.JSONDecodeError)):
+        answer.json()
+    assert cloud.sign_ins == 0
+
+
+def wait_for_record(cloud: LocalCloud, kind: str, step: str) -> RequestRecord:
+    """Return the record of a request with a fault; it is there once the server has noticed that the client is gone."""
+    for _ in range(500):
+        for record in list(cloud.requests):
+            if (record.fault, record.step) == (kind, step):
+                return record
+        time.sleep(0.01)
+    raise AssertionError(f"the cloud still sends: {kind} at {step}")
 
 
 @pytest.mark.parametrize("details", [{"kind": "explode"}, {"kind": 500, "step": "lunch"}])
