@@ -18,6 +18,7 @@ from requests import RequestException
 from ayla_provider.archive.destination import Stored, check_small, conflict, kept
 from ayla_provider.archive.gcs_upload import GcsUploader
 from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaUnavailable
+from ayla_provider.source.bucket import MOST_PAGES
 from ayla_provider.transport.checksum import CHUNK
 from ayla_provider.transport.cloud_storage import explanation, reason
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
@@ -31,9 +32,9 @@ _FAILURES = (
     google_errors.GoogleAPIError,
     GoogleAuthError,
     RequestException,
-    ValueError,
-    DataCorruption,
     SlowAnswerError,
+    # What the library raises for a malformed answer.
+    *(ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError),
 )
 
 _PIECE = 8 * CHUNK
@@ -42,6 +43,9 @@ _PIECE = 8 * CHUNK
 _KEPT = re.compile(r"retention policy|object retention|hold is removed")
 """Cloud Storage's messages for an object that can't be replaced. For a hold, its reason is the same as for a missing
 right."""
+
+_CHECKSUM = re.compile(r"crc32c|md5|checksum|hash", re.IGNORECASE)
+"""Names that are in a service's message if the content of an upload was corrupted on its way."""
 
 
 class GcsDestination:
@@ -69,8 +73,17 @@ class GcsDestination:
                 delimiter="/",
                 fields="items(name,size,crc32c,generation),nextPageToken",
             )
-            objects = [self._facts(blob) for blob in blobs if not blob.name.endswith("/")]
+            objects = [self._facts(blob) for blob in self._all(blobs, path) if not blob.name.endswith("/")]
         return {stored.path: stored for stored in objects}
+
+    def _all(self, blobs: Any, path: str) -> Iterator[storage.Blob]:
+        """Yield the objects of all pages of a listing, and stop one that never ends."""
+        for number, page in enumerate(blobs.pages):
+            if number >= MOST_PAGES:
+                raise AylaDestinationError(
+                    f"{self.url}/{path}: the listing does not end after {MOST_PAGES} pages. {TEMPORARY}"
+                )
+            yield from page
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`Destination`."""
@@ -80,11 +93,8 @@ class GcsDestination:
         """See :class:`Destination`."""
         blob = self._bucket.blob(self._prefix + path)
         with _reading(f"{self.url}/{path}"):
-            buffer = _SmallBuffer(f"{self.url}/{path}")
             try:
-                with Deadline(DEADLINE) as deadline:
-                    blob.download_to_file(buffer, checksum="crc32c")
-                    deadline.check()
+                buffer = _downloaded(blob, f"{self.url}/{path}")
             except google_errors.NotFound:
                 return None
             # The download's headers hold generation and checksum; not every emulator sends them.
@@ -96,13 +106,29 @@ class GcsDestination:
     def blocks(self, path: str) -> Iterator[bytes]:
         """See :class:`Destination`."""
         # Read in pieces, each with the client's own retries; the caller compares the checksum of the whole.
+        start, piece = 0, b""
+        while not start or len(piece) == _PIECE:
+            with _reading(f"{self.url}/{path}"):
+                piece = self._piece(path, start)
+            start += len(piece)
+            for at in range(0, len(piece), CHUNK):
+                yield piece[at : at + CHUNK]
+            if not piece:
+                return
+
+    def _piece(self, path: str, start: int) -> bytes:
+        """Return the next bytes of an object, fewer than a piece at its end."""
         blob = self._bucket.blob(self._prefix + path)
-        with _reading(f"{self.url}/{path}"), blob.open("rb", chunk_size=_PIECE, raw_download=True) as file:
-            try:
-                while block := _next_block(file):
-                    yield block
-            except google_errors.NotFound:
-                raise AylaDestinationError(f"{self.url}/{path} does not exist") from None
+        buffer = _Buffer(_PIECE)
+        try:
+            with Deadline(_PIECE / SLOWEST) as deadline:
+                blob.download_to_file(buffer, start=start, end=start + _PIECE - 1, raw_download=True, checksum=None)
+                deadline.check()
+        except google_errors.RequestRangeNotSatisfiable:
+            return b""
+        except google_errors.NotFound:
+            raise AylaDestinationError(f"{self.url}/{path} does not exist") from None
+        return buffer.getvalue()
 
     def local(self, path: str) -> Path | None:
         """See :class:`Destination`."""
@@ -130,6 +156,11 @@ class GcsDestination:
                         f"{explanation(error)}). Change the bucket, for example give it a default key of Cloud KMS, "
                         "and clear the task."
                     ) from None
+                if _CHECKSUM.search(explanation(error)):
+                    raise AylaDestinationError(
+                        f"{where}: the bucket refuses the object, because its bytes don't have the stated checksum "
+                        f"(412: {explanation(error)}). Nothing was stored. The task's next try sends it again."
+                    ) from None
                 raise conflict(where) from None
         if (stored.crc32c, stored.size) != (crc32c, size):
             raise AylaDestinationError(
@@ -142,13 +173,6 @@ class GcsDestination:
         return Stored(blob.name.removeprefix(self._prefix), blob.size, str(blob.generation), blob.crc32c)
 
 
-def _next_block(file: BinaryIO) -> bytes:
-    with Deadline(_PIECE / SLOWEST) as deadline:
-        block = file.read(CHUNK)
-        deadline.check()
-    return block
-
-
 class _SmallBuffer(io.BytesIO):
     """Takes the content of a small object, and ends a download that brings more."""
 
@@ -159,6 +183,40 @@ class _SmallBuffer(io.BytesIO):
     def write(self, data: Any, /) -> int:
         check_small(self.tell() + len(data), self._where)
         return super().write(data)
+
+
+class _Buffer(io.BytesIO):
+    """Takes as many bytes as were requested, and ends an answer that brings more."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > self._most:
+            raise ValueError(f"the answer has more than the {self._most} bytes that were requested")
+        return super().write(data)
+
+
+def _downloaded(blob: storage.Blob, where: str) -> _SmallBuffer:
+    """
+    Return the content of a small object. If it arrives corrupted, it is read once more.
+
+    :raises DataCorruption: if it arrives corrupted again
+    """
+    tries = 2
+    while True:
+        buffer = _SmallBuffer(where)
+        try:
+            with Deadline(DEADLINE) as deadline:
+                blob.download_to_file(buffer, checksum="crc32c")
+                deadline.check()
+        except DataCorruption:
+            tries -= 1
+            if not tries:
+                raise
+        else:
+            return buffer
 
 
 @contextlib.contextmanager
@@ -185,6 +243,10 @@ def _translate_errors(where: str) -> Iterator[None]:
         raise AylaDestinationError(
             f"{where}: the bucket does not exist, or the upload has expired (404: {explanation(error)}). "
             "Check the name of the bucket in the destination. The task's next attempt starts a new upload."
+        ) from None
+    except DataCorruption:
+        raise AylaDestinationError(
+            f"{where}: Cloud Storage failed (what arrived had a wrong checksum, twice). {TEMPORARY}"
         ) from None
     except _FAILURES as error:
         raise AylaDestinationError(

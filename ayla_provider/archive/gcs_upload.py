@@ -18,9 +18,11 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from google.api_core import exceptions as google_errors
 from google.cloud.storage.retry import DEFAULT_RETRY
+from urllib3.exceptions import ProtocolError
 
 from ayla_provider.archive.destination import Stored
 from ayla_provider.transport.http import HttpClient, Response
+from ayla_provider.transport.redaction import from_outside
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -60,7 +62,7 @@ class GcsUploader:
         :param crc32c: base64; Cloud Storage refuses content with a different one
         :param if_generation_match: the generation to replace, 0 if the object must not exist
         :raises google.api_core.exceptions.GoogleAPIError: as google-cloud-storage does
-        :raises ValueError: if the stream is too short, or an answer is not valid
+        :raises ValueError: if the stream is too short, or the service misses bytes that it had kept
         :raises AylaError: if the proxy or the certificate is refused
         """
         # With the checksum in the metadata, Cloud Storage checks the content before the object exists.
@@ -116,8 +118,10 @@ class GcsUploader:
         }
         body = json.dumps(metadata).encode()
         response = self._http.request("POST", url, headers=headers, body=body, timeout=_TIMEOUT)
-        if response.status not in (200, 201) or "Location" not in response.headers:
+        if response.status not in (200, 201):
             raise _api_error(response, "POST", url)
+        if "Location" not in response.headers:
+            raise ProtocolError("the answer to the start of the upload names no address to continue at")
         location = response.headers["Location"]
         if not _is_same_service(self._url, location):
             raise ValueError("the upload would continue at a different host, which must not get the credentials")
@@ -200,8 +204,9 @@ def _uploaded(response: Response, method: str, url: str) -> Stored:
     try:
         answer = json.loads(response.data)
         return Stored(str(answer["name"]), int(answer["size"]), str(int(answer["generation"])), str(answer["crc32c"]))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the answer to the upload does not describe an object: {error!r}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        # Perhaps it was cut off. Like a lost answer, it says nothing about the object, and is retried.
+        raise ProtocolError(f"the answer to the upload does not describe an object: {from_outside(error)}") from None
 
 
 def _api_error(response: Response, method: str, url: str) -> google_errors.GoogleAPICallError:

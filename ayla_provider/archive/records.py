@@ -82,16 +82,22 @@ class Records:
         """
         Return the note about each hour that has one, even if the hour was copied since.
 
-        :raises AylaDestinationError: if they can't be read
+        A note that can't be read is left out: it says whether to try the hour again, and no more.
+
+        :raises AylaDestinationError: if the destination can't be listed
         """
+
+        def read(hour: ExportHour) -> Failure | None:
+            try:
+                content, _ = self._destination.read(failure_path(hour)) or (b"", None)
+            except AylaDestinationError as error:
+                log.warning("The note about the failure of %s can't be read: %s", hour, error)
+                return None
+            return failures.loads(content)
+
         with_record = self._with_record(failure_path, hours, pool)
-        notes = {}
-        reads = pool.map(self._destination.read, map(failure_path, with_record))
-        for hour, record in zip(with_record, reads, strict=True):
-            note = failures.loads(record[0]) if record else None
-            if note:
-                notes[hour] = note
-        return notes
+        notes = zip(with_record, pool.map(read, with_record), strict=True)
+        return {hour: note for hour, note in notes if note}
 
     def note_failure(self, status: HourStatus, error: AylaError, now: datetime, written_by: Mapping[str, str]) -> None:
         """

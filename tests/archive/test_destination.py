@@ -157,6 +157,29 @@ def test_what_an_organization_forbids_is_not_reported_as_another_run(
         write(gcs_place(cloud, customer).destination, b"data")
 
 
+@pytest.mark.parametrize("words", ["crc32c mismatch: expected=A, actual=B", "The MD5 you specified is not valid"])
+def test_a_wrong_checksum_is_not_reported_as_another_run(
+    cloud: LocalCloud, customer: storage.Client, words: str
+) -> None:
+    refuse(cloud, 412, "conditionNotMet", words)
+    with pytest.raises(AylaDestinationError, match=r"Datapoints\.csv.*checksum.*412.*sends it again") as raised:
+        write(gcs_place(cloud, customer).destination, b"data")
+    assert not isinstance(raised.value, AylaConflictError)
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_read_that_arrives_corrupted_is_tried_once_more(
+    cloud: LocalCloud, customer: storage.Client, after: int
+) -> None:
+    place = gcs_place(cloud, customer)
+    stored = write(place.destination, b"data")
+    cloud.faults.add("corrupt", step="download", after_bytes=after)
+    assert place.destination.read(PATH) == (b"data", stored)
+    cloud.faults.add("corrupt", step="download", after_bytes=after, times=2)
+    with pytest.raises(AylaDestinationError, match=r"Datapoints\.csv.*checksum.*twice"):
+        place.destination.read(PATH)
+
+
 def refuse(cloud: LocalCloud, status: int, reason: str, message: str, *, nth: int = 1) -> None:
     """Let the bucket answer the n-th request of an upload from now on in Google's words."""
     error = {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}

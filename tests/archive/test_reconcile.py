@@ -13,7 +13,7 @@ from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ExportHour, hours_between
 from ayla_provider.domain.paths import manifest_path
-from ayla_provider.errors import AylaTransferError, AylaUnsafeNameError
+from ayla_provider.errors import AylaError, AylaTransferError, AylaUnsafeNameError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from tests.support.client import RULE, at, hours_at, put, requests_of, take_in
@@ -72,6 +72,21 @@ def test_each_way_to_lack_something_is_found_with_its_reason_newest_first(
     after = find(at(0), at(10))
     assert after.gaps == []
     assert after.hours == {"landed": 7, "late": 1, "empty": 2}
+
+
+@pytest.mark.parametrize("place", ["gcs"], indirect=True)
+@pytest.mark.parametrize("record", ["event_type=datapoint.*hour=02", "_failures.*hour=03"])
+def test_a_record_that_cant_be_read_stops_no_other_hour(
+    cloud: LocalCloud, export: Export, place: Place, archive: Archive, find: Find, record: str
+) -> None:
+    for hour in (2, 3, 4, 9):
+        put(cloud, hour, "a.csv")
+    take_in(archive, export, 2)
+    put(cloud, 3, "..\\b.csv")
+    with pytest.raises(AylaError):
+        take_in(archive, export, 3)
+    cloud.faults.add("corrupt", step="download", match=record, after_bytes=5, times=None)
+    assert described(find(at(2), at(5)))[4] == "never copied, 1 file"
 
 
 def test_what_expired_at_the_source_or_was_removed_from_the_archive_is_no_change(

@@ -284,13 +284,14 @@ def test_equal_content_from_someone_else_is_accepted(cloud: LocalCloud, export: 
 
 @pytest.mark.parametrize("place", ["gcs"], indirect=True)
 @pytest.mark.parametrize("size", [10, 20 * CHUNK])
-@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["cut", "truncate", 200])
 def test_an_upload_whose_answer_is_lost_is_a_good_one(
-    cloud: LocalCloud, export: Export, place: Place, size: int, nth: int
+    cloud: LocalCloud, export: Export, place: Place, size: int, nth: int, kind: int | str
 ) -> None:
     content = SeededContent(11, size)
     file = listed(cloud, export, content)
-    cloud.faults.add("cut", step="upload", nth=nth)
+    cloud.faults.add(kind, step="upload", nth=nth)
     copy = transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert (copy.stored.crc32c, copy.lines) == (file.crc32c, lines_of(content))
