@@ -17,7 +17,14 @@ import requests
 from google.oauth2.credentials import Credentials
 from urllib3.exceptions import InvalidHeader
 
-from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
+from ayla_provider.errors import (
+    TEMPORARY,
+    AylaAccessDenied,
+    AylaConfigError,
+    AylaError,
+    AylaSignInRefused,
+    AylaUnavailable,
+)
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
 from ayla_provider.transport.network import Network, configure, describe_error
@@ -46,6 +53,9 @@ _RENEWAL = timedelta(seconds=240)
 
 _SHORTEST_MASK = 20
 """Characters; real tokens have more."""
+
+_UNCHANGED = 3600.0
+"""Seconds in which an unusable answer of the credentials service may pass. Later, only a person can help."""
 
 _LOCK_WAIT = 120.0
 """Seconds to wait for another thread that fetches a token."""
@@ -107,6 +117,9 @@ class TokenProvider:
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._token: StorageToken | None = None
+        self._unusable = ""
+        """The words for the last answer of the credentials service; empty if it was usable."""
+        self._unusable_since = 0.0
         self._http = _http_session(settings)
 
     def __call__(self, request: object, scopes: Sequence[str] | None) -> tuple[str, datetime]:
@@ -169,7 +182,7 @@ class TokenProvider:
             log.info("Another sign-in of this account ended the session at once. Signing in again in %.1f s.", delay)
             time.sleep(delay)
         raise AylaAccessDenied(
-            f"Ayla's credentials service ({self._settings.acs_url}) rejects the token of a successful sign-in "
+            f"Ayla's credentials service ({self._settings.acs_address}) rejects the token of a successful sign-in "
             f"(401, {attempt} times). The account's role is {self.role!r}; it must be {ROLE!r}. If the role is "
             "right, check acs_url, and make sure that nothing else signs in with this account repeatedly: each sign-in "
             "can end the others."
@@ -264,9 +277,9 @@ class TokenProvider:
         if _is_temporary(response):
             raise _unavailable("credentials service", response)
         if not response.ok and _explanation(response):
-            raise AylaUnavailable(
-                f"Ayla's credentials service at {self._settings.acs_url} did not give a token ({response.status_code}"
-                f"{_vendor_message(response)}). Check acs_url in the connection. {TEMPORARY}"
+            raise self._unusable_answer(
+                f"Ayla's credentials service at {self._settings.acs_address} did not give a token "
+                f"({response.status_code}{_vendor_message(response)}). Check acs_url in the connection."
             )
         if not response.ok:
             raise _no_service("credentials service", response, "acs_url")
@@ -275,7 +288,10 @@ class TokenProvider:
         if _is_token(value):
             self._on_secret(value)
         if not _is_token(value) or expires is None:
-            raise _unexpected_token(response)
+            if _is_page(response):
+                raise _no_service("credentials service", response, "acs_url")
+            raise self._unusable_answer(_describe_unexpected(response))
+        self._unusable = ""
         now = datetime.now(UTC)
         left = expires - now
         if left < _MINIMUM_LIFE:
@@ -287,9 +303,25 @@ class TokenProvider:
         # A shorter life would make google-auth refuse the token. After its end, a 401 brings another one.
         return StorageToken(value, max(expires, now + _RENEWAL), time.monotonic())
 
+    def _unusable_answer(self, problem: str) -> AylaError:
+        """
+        Return the error for an answer that has no token, or for the same answer over a long time.
+
+        :param problem: what the service answered, and what to check
+        """
+        now = time.monotonic()
+        if problem != self._unusable:
+            self._unusable, self._unusable_since = problem, now
+        unchanged = now - self._unusable_since
+        if unchanged < _UNCHANGED:
+            return AylaUnavailable(f"{problem} {TEMPORARY}")
+        return AylaConfigError(f"{problem} It has given the same answer for {unchanged / 60:.0f} minutes.")
+
     def _denial(self, message: str) -> str:
         role = self._session.role if self._session else ""
-        what = f"Ayla's credentials service ({self._settings.acs_url}) refuses {self._settings.email} (403{message}): "
+        what = (
+            f"Ayla's credentials service ({self._settings.acs_address}) refuses {self._settings.email} (403{message}): "
+        )
         if role == ROLE:
             return (
                 f"{what}its role is {role!r}, as required. Check that acs_url belongs to your OEM, and that the data "
@@ -298,18 +330,20 @@ class TokenProvider:
         return f"{what}its role is {role!r}; it must be {ROLE!r}. Ask an administrator of your OEM."
 
     def _request(self, method: str, url: str, what: str, **arguments: Any) -> requests.Response:
+        # The query can contain a key.
+        address = url.partition("?")[0]
         try:
             # A redirect could take the password or token to another host.
             response = self._http.request(method, url, timeout=TIMEOUT, allow_redirects=False, **arguments)
         except requests.RequestException as error:
             raise AylaUnavailable(
-                f"{what}: no answer from {url} ({describe_error(error)}). Check the address in the connection, and "
+                f"{what}: no answer from {address} ({describe_error(error)}). Check the address in the connection, and "
                 "that this machine reaches it."
             ) from None
         if response.is_redirect or response.is_permanent_redirect:
             raise AylaUnavailable(
-                f"{what}: {url} redirects ({response.status_code}), and credentials don't follow redirects. Put the "
-                "final address into the connection."
+                f"{what}: {address} redirects ({response.status_code}), and credentials don't follow redirects. Put "
+                "the final address into the connection."
             )
         return response
 
@@ -425,15 +459,13 @@ def _expiration(value: object) -> datetime | None:
         return None
 
 
-def _unexpected_token(response: requests.Response) -> AylaError:
-    """Return the error for an answer of the credentials service that has no usable token."""
-    if _is_page(response):
-        return _no_service("credentials service", response, "acs_url")
+def _describe_unexpected(response: requests.Response) -> str:
+    """Return what an answer of the credentials service without a usable token has instead."""
     fields = from_outside(", ".join(map(repr, _json(response)))) or "no JSON object"
-    return AylaUnavailable(
+    return (
         f"{_address(response)} answered without a usable token: expected tokenValue (text) and expirationTime (ISO "
         f"8601), found {fields}{_vendor_message(response)}. Check acs_url in the connection; if it is right, ask Ayla "
-        f"support. {TEMPORARY}"
+        "support."
     )
 
 

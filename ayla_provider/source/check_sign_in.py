@@ -184,7 +184,7 @@ def check_token(signed_in: SignIn, settings: AylaSettings) -> Finding[Export]:
         raise signed_in.refusal
     expires = signed_in.credentials.expiry.replace(tzinfo=UTC)
     minutes = (expires - datetime.now(UTC)).total_seconds() / 60
-    detail = f"{settings.acs_url} gave a token that is valid for {minutes:.0f} minutes"
+    detail = f"{settings.acs_address} gave a token that is valid for {minutes:.0f} minutes"
     return Finding(True, detail, value=signed_in.export)
 
 

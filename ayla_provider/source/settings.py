@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.domain.events import EventType, parse_event_type
@@ -32,6 +32,9 @@ REGIONS = {
 
 STORAGE_ENDPOINT = "https://storage.googleapis.com"
 
+_SHORTEST_KEY = 20
+"""Characters of a value in a query that may be a key. As a mask, a shorter one would remove words from all logs."""
+
 _MOST_MINUTES = 30 * 24 * 60
 """The longest quiet period or patience."""
 
@@ -41,7 +44,8 @@ class AylaSettings:
     """What is needed to sign in, to get a storage token, and to find the export. Its repr shows no secrets."""
 
     user_url: str
-    acs_url: str
+    acs_url: str = field(repr=False)
+    """With its query, which can contain a key."""
     email: str
     password: str = field(repr=False)
     app_id: str
@@ -105,11 +109,21 @@ class AylaSettings:
         )
 
     @property
+    def acs_address(self) -> str:
+        """The URL of the credentials service for messages: without its query."""
+        return self.acs_url.partition("?")[0]
+
+    @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that must not appear in logs: also the proxy's URL, and its password with and without encoding."""
+        """
+        Values that must not appear in logs.
+
+        They include the proxy's URL, its password with and without encoding, and keys in the query of ``acs_url``.
+        """
         written = urlsplit(self.network.proxy or "").password or ""
         proxy = (self.network.proxy or "", written, unquote(written)) if written else ()
-        return tuple(dict.fromkeys((self.password, self.app_secret, *proxy)))
+        query = [value for _, value in parse_qsl(urlsplit(self.acs_url).query) if len(value) >= _SHORTEST_KEY]
+        return tuple(dict.fromkeys((self.password, self.app_secret, *proxy, *query)))
 
     @property
     def fingerprint(self) -> str:
@@ -153,7 +167,7 @@ class _Checks:
         return value
 
     def url(self, name: str, value: str, port: int | None = None, *, as_written: bool = False) -> str:
-        """Return a valid URL. ``as_written`` keeps a slash at the end: it can be a part of the address."""
+        """Return a valid URL. ``as_written`` keeps a slash at the end and a query: the address can have them."""
         parts, own_port = _split(value.strip())
         # The message doesn't show the value, which may contain a password.
         if "@" in parts.netloc:
@@ -161,7 +175,7 @@ class _Checks:
         host = parts.hostname or ""
         if parts.scheme not in ("http", "https") or not _is_host(host) or own_port == 0:
             raise self.fail(name, "is not a valid URL: expected https://host/path")
-        if parts.query or parts.fragment:
+        if parts.fragment or (parts.query and not as_written):
             raise self.fail(name, "has a query or fragment: remove it")
         if _is_link_local(host):
             raise self.fail(name, f"leads to {host}: no Ayla service has such a link-local address")

@@ -13,7 +13,7 @@ import pytest
 import requests
 from google.auth import _helpers
 
-from ayla_provider.errors import AylaAccessDenied, AylaError, AylaSignInRefused, AylaUnavailable
+from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source import auth
 from ayla_provider.source.auth import TokenProvider
@@ -481,3 +481,42 @@ def test_a_short_token_does_not_become_a_mask(cloud: LocalCloud) -> None:
     cloud.faults.add(200, step="acs", body=json.dumps({"tokenValue": "overdue", "expirationTime": 4e9}))
     assert provider_of(settings_of(cloud), on_secret=masked.append)(None, None)[0] == "overdue"
     assert masked == []
+
+
+@pytest.mark.parametrize("kind", [400, 401, 403, 500, 302, 200, "refused", "bomb"])
+def test_the_query_of_the_credentials_service_is_sent_and_in_no_error(cloud: LocalCloud, kind: int | str) -> None:
+    url = f"{cloud.ayla_connection()['extra']['acs_url']}?tenant=5ecret"
+    cloud.faults.add(kind, step="acs", times=None, body='{"message": "not now"}', content_type="application/json")
+    with pytest.raises(AylaError) as failed:
+        provider_of(settings_of(cloud, acs_url=url))(None, None)
+    assert {request.query for request in requests_of(cloud, "acs")} == {"tenant=5ecret"}
+    assert "5ecret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_unusable_answer_that_does_not_change_ends_the_wait(
+    cloud: LocalCloud, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(auth.time, "monotonic", lambda: clock[0])
+
+    def ask(words: str) -> AylaError:
+        body = json.dumps({"token": "ya29.dr.5ecret", "message": words})
+        cloud.faults.add(status, step="acs", body=body, content_type="application/json")
+        with pytest.raises(AylaError, match=words) as failed:
+            provider(None, None)
+        return failed.value
+
+    assert isinstance(ask("no such tenant"), AylaUnavailable)
+    clock[0] += 2000
+    assert isinstance(ask("another answer"), AylaUnavailable)
+    clock[0] += 2000
+    assert isinstance(ask("another answer"), AylaUnavailable)
+    clock[0] += 2000
+    last = ask("another answer")
+    assert isinstance(last, AylaConfigError)
+    assert "same answer for 67 minutes" in str(last)
+    assert "Airflow retries" not in str(last)
+    assert provider(None, None)[0], "a good answer ends it"
+    clock[0] += 4000
+    assert isinstance(ask("another answer"), AylaUnavailable)

@@ -335,3 +335,22 @@ def test_an_arrival_rule_that_isnt_in_minutes_is_refused(name: str, value: Any) 
 def test_the_credentials_service_keeps_the_slash_of_its_address() -> None:
     assert settings(acs_url="https://acs.example.com/token/").acs_url == "https://acs.example.com/token/"
     assert settings(host="https://user.example.com/").user_url == "https://user.example.com"
+
+
+KEY = "0123456789abcdef-0123456789"
+
+
+def test_the_credentials_service_keeps_the_query_of_its_address() -> None:
+    url = f"https://acs.example.com/token?v=2&key={KEY}"
+    made = settings(acs_url=url)
+    assert (made.acs_url, made.acs_address) == (url, "https://acs.example.com/token")
+    assert KEY in made.secrets
+    assert "2" not in made.secrets
+    assert KEY not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("field", "end"), [("host", "?a=b"), ("storage_endpoint", "?a=b"), ("host", "#a"), ("acs_url", "#a")]
+)
+def test_a_query_is_refused_elsewhere_and_a_fragment_everywhere(field: str, end: str) -> None:
+    assert f"{field} has a " in refusal(**{field: f"https://example.com/path{end}"})
