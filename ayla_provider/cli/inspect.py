@@ -10,6 +10,7 @@ from ayla_provider.cli.inspection import Inspection
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.declaration import declared
 from ayla_provider.domain.csv.declaration_draft import draft
+from ayla_provider.domain.csv.foreign import format_of
 from ayla_provider.domain.csv.recognition import Recognised, recognise
 from ayla_provider.domain.csv.sample import LONGEST_ROW, Shape, head_of, shape_of
 from ayla_provider.domain.events import EVENT_TYPES, EventType, parse_event_type
@@ -79,8 +80,11 @@ def _shape_in(file: str) -> tuple[Path, Shape]:
             data = opened.read(LONGEST_ROW)
     except OSError as error:
         raise AylaConfigError(f"{path} can't be read: {error.strerror}") from None
-    if data.startswith(b"\x1f\x8b"):
+    other = format_of(data)
+    if other == "gzip":
         raise AylaConfigError(f"{path} is packed with gzip: unpack it first")
+    if other:
+        raise AylaConfigError(f"{path} is a {other} file, and not plain CSV")
     head = head_of(data)
     return path, shape_of(head, whole=len(head) == len(data) < LONGEST_ROW)
 

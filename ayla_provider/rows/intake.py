@@ -21,11 +21,12 @@ from typing import BinaryIO
 
 from ayla_provider.archive.destination import Destination
 from ayla_provider.domain.csv.columns import ColumnLayout
-from ayla_provider.domain.csv.recognition import Recognised, recognise
+from ayla_provider.domain.csv.foreign import is_beside
+from ayla_provider.domain.csv.recognition import Recognised, recognise, refuse_other_format
 from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, head_of, shape_of
 from ayla_provider.domain.csv.usual import recognise_usual
 from ayla_provider.domain.manifest import ManifestFile
-from ayla_provider.errors import AylaDestinationError
+from ayla_provider.errors import AylaDestinationError, AylaLayoutError
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import Crc32c
 
@@ -139,7 +140,7 @@ def fetch_good_lines(
     Bring the good lines of a file to this machine's disk, and the others to the quarantine.
 
     A file that is on this disk already, and has good lines only, is linked and not copied. Memory doesn't grow with the
-    file.
+    file. A file that a tool put beside the vendor's has no lines.
 
     :param file: from the archive's manifest
     :param path: where to put the good lines
@@ -150,9 +151,12 @@ def fetch_good_lines(
     :raises AylaDestinationError: if the file can't be read, or differs from its manifest
     """
     good = GoodLines(file.source, file.generation, path, number, joined)
+    if is_beside(file.source):
+        return good
     local = archive.local(file.path)
     if local is not None and not joined:
-        with contextlib.suppress(OSError, _NotOnlyGoodLinesError):
+        # What doesn't fit is read again, because only then is its checksum compared.
+        with contextlib.suppress(OSError, _NotOnlyGoodLinesError, AylaLayoutError):
             path.hardlink_to(local)
             return _verify(file, replace(good), event_type, layouts)
         # The link must go before the path is opened for writing, or the archive's file would be emptied.
@@ -193,12 +197,29 @@ class _Output:
 
 
 def _read(blocks: Iterable[bytes], file: ManifestFile, reader: _Reader) -> None:
+    checked = _checked(blocks, file)
+    try:
+        for block in checked:
+            reader.feed(block)
+        reader.finish()
+    except AylaLayoutError:
+        # Bytes that were damaged on their way say nothing about the file.
+        for _ in checked:
+            pass
+        raise
+
+
+def _checked(blocks: Iterable[bytes], file: ManifestFile) -> Iterator[bytes]:
+    """
+    Yield the blocks of a file.
+
+    :raises AylaDestinationError: after the last one, if they differ from the manifest
+    """
     checksum, size = Crc32c(), 0
     for block in blocks:
         checksum.update(block)
         size += len(block)
-        reader.feed(block)
-    reader.finish()
+        yield block
     if (size, checksum.base64) != (file.size, file.crc32c):
         raise AylaDestinationError(
             f"{file.path} in the archive has {size:,} bytes with crc32c {checksum.base64}; its manifest says "
@@ -389,6 +410,7 @@ class _Reader:
         recognised = recognise_usual(self._event_type, head, self._layouts, whole=whole)
         has_header = False
         if recognised is None:
+            refuse_other_format(self._event_type, head, file=self._good.source)
             shape = shape_of(head, whole=whole)
             has_header = shape.header
             if shape.rows:

@@ -7,7 +7,8 @@ from datetime import timedelta
 from functools import partial
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
-from ayla_provider.domain.csv.recognition import described, recognise
+from ayla_provider.domain.csv.foreign import is_beside
+from ayla_provider.domain.csv.recognition import described, recognise, refuse_other_format
 from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, Shape, head_of, shape_of
 from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour, hour_of
@@ -24,6 +25,14 @@ BUCKET_STEPS = ("connection", "bucket", "event folders")
 
 _LATEST = timedelta(hours=27)
 """Of 266 files that Ayla published, the latest came 26.3 hours after its hour."""
+
+_USUAL = timedelta(hours=2)
+"""Of 266 files that Ayla published, 97 % came within an hour of their hour's end."""
+
+_LOCAL_TIME = (
+    "Folder names are read as UTC. If yours are in local time, all hours are shifted: ask Ayla support which time zone "
+    "the export has."
+)
 
 _DECLARE = "To load such files, declare their layout in the task's argument layouts."
 
@@ -159,13 +168,23 @@ def find_newest(export: Export, event_type: EventType, folder: str) -> Finding[E
             "Published exports came up to 26 hours late. If there were events of this type since, ask Ayla whether the "
             "export has stopped."
         )
+    soonest = min(file.created - file.hour.end for file in newest_files)
+    if soonest > _USUAL:
+        note = (
+            f"Each of these files came {soonest / ONE_HOUR:.1f} hours or more after the hour of its folder; most of "
+            f"the published ones came within an hour. {_LOCAL_TIME}"
+        )
     detail = f"{describe_hour(hour)}, {_age_text(age)}: {files_text(len(files))}, {size_text(size)}{style} ({effort})"
-    return Finding(True, detail, note, _newest_with_content(newest_files))
+    value = _newest_with_content(newest_files)
+    if soonest < timedelta(0):
+        early = f"{detail}; a file was created {-soonest / ONE_HOUR:.1f} hours before the end of its folder's hour"
+        return Finding(False, early, _LOCAL_TIME, value)
+    return Finding(True, detail, note, value)
 
 
 def _newest_with_content(files: list[ExportFile]) -> ExportFile | None:
     return max(
-        (file for file in files if file.size),
+        (file for file in files if file.size and not is_beside(file.name)),
         key=lambda file: (file.folder_time, file.name),
         default=None,
     )
@@ -181,12 +200,10 @@ def _age_text(age: timedelta) -> str:
 def read_file(export: Export, event_type: EventType, file: ExportFile) -> Finding[None]:
     """Check that a file has a known layout, from the bytes by which a load recognises it."""
     data = first_bytes(export.source, file, HEAD)
-    if data.startswith(b"\x1f\x8b"):
-        return Finding(
-            False,
-            "packed with gzip, but plain CSV was expected",
-            "Ask Ayla support why. Copies aren't affected: they hold the vendor's bytes.",
-        )
+    try:
+        refuse_other_format(event_type, data, file=file.name)
+    except AylaLayoutError as error:
+        return Finding(False, error.finding, error.advice)
     if b"\n" not in data:
         data = first_bytes(export.source, file, LONGEST_ROW)
     head = head_of(data)

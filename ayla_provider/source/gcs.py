@@ -205,12 +205,20 @@ def _skip(download: _GcsDownload, size: int) -> None:
 
 
 def _object(blob: storage.Blob, what: str) -> SourceObject:
-    facts = (blob.size, blob.crc32c, blob.generation, blob.time_created)
-    if any(fact is None for fact in facts) or blob.size < 0 or blob.generation < 0 or not isinstance(blob.crc32c, str):
+    valid = {
+        "size": blob.size is not None and blob.size >= 0,
+        "crc32c": isinstance(blob.crc32c, str),
+        "generation": blob.generation is not None and blob.generation >= 0,
+        "timeCreated": blob.time_created is not None,
+    }
+    problems = [name for name, is_valid in valid.items() if not is_valid]
+    if problems:
+        which = f"{', '.join(problems)} of {from_outside(repr(blob.name))}"
         raise AylaUnavailable(
-            f"{what}: size, crc32c, generation or timeCreated of {blob.name!r} is missing or not valid. {TEMPORARY}"
+            f"{what}: {which} {'are' if problems[1:] else 'is'} missing or not valid. {TEMPORARY} If it persists, ask "
+            "Ayla support about this object."
         )
-    return SourceObject(blob.name, *facts)
+    return SourceObject(blob.name, blob.size, blob.crc32c, blob.generation, blob.time_created)
 
 
 @contextlib.contextmanager
@@ -224,6 +232,11 @@ def translate_errors(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except AylaUnavailable as error:
+        # What the connection itself raises, for an answer that is too long or too late, doesn't know the purpose.
+        if str(error).startswith(what):
+            raise
+        raise AylaUnavailable(f"{what}: {error}") from None
     except google_errors.Forbidden as error:
         raise AylaAccessDenied(
             f"{what}: Cloud Storage denies access (403: {reason(error)}). Ayla's token can only read below <oem_id>/ "
@@ -235,6 +248,11 @@ def translate_errors(what: str) -> Iterator[None]:
             f"{what}: the bucket or object does not exist (404: {reason(error)}). Check bucket in the connection."
         ) from None
     except (google_errors.GoogleAPIError, GoogleAuthError, RequestException) as error:
+        if "requester pays" in str(error):
+            raise AylaAccessDenied(
+                f"{what}: who reads this bucket must pay for it ({reason(error)}), and Ayla's token names nobody to "
+                "pay. Check bucket in the connection. If it is right, ask Ayla support to change this setting."
+            ) from None
         code = getattr(last_error(error), "code", None)
         problem = f"Cloud Storage answered {int(code)}" if code else "no answer from Cloud Storage"
         raise AylaUnavailable(f"{what}: {problem} ({reason(error)}), also after retries. {TEMPORARY}") from None

@@ -346,6 +346,34 @@ def test_folders_that_name_no_time_fail_at_the_newest_hour(
 
 
 @pytest.mark.parametrize(
+    ("hours", "ok", "words"),
+    [
+        (-5.5, False, "a file was created 5.5 hours before the end of its folder's hour"),
+        (-0.1, False, "Folder names are read as UTC"),
+        (1.5, True, ""),
+        (5.5, True, "came 5.5 hours or more after the hour of its folder"),
+    ],
+)
+def test_folders_that_seem_to_be_named_by_local_time_are_reported(
+    bare: LocalCloud, capsys: pytest.CaptureFixture[str], hours: float, ok: bool, words: str
+) -> None:
+    created = HOUR + ONE_HOUR + timedelta(hours=hours)
+    bare.put_object("Connection", f"{HOUR:%Y-%m-%d %H:%M:%S}", "f.csv", rows_of(CONNECTION_ROW), created)
+    run = Run(capsys)
+    step = run.steps["newest connection"]
+    assert step["ok"] is ok
+    assert words in f"{step['detail']}. {step['advice']}"
+    assert ("UTC. If yours are in local time" in step["advice"]) is bool(words)
+    assert run.steps["file connection"]["ok"] is True
+
+
+def test_what_tools_put_beside_a_file_isnt_taken_for_one(bare: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    put_connections(bare, rows_of(CONNECTION_ROW))
+    put_hour(bare, "Connection", data=b"d41d8cd98f00b204e9800998ecf8427e", file="f.csv.md5")
+    assert Run(capsys).steps["file connection"]["ok"] is True
+
+
+@pytest.mark.parametrize(
     ("data", "detail", "advice"),
     [
         (rows_of("a,b,c"), "connection-6: has 6 columns", "declare its layout"),
@@ -354,6 +382,7 @@ def test_folders_that_name_no_time_fail_at_the_newest_hour(
         (rows_of(CONNECTION_ROW.replace("LC000X000000001", "")), "column 3 (dsn) is empty", "declare its layout"),
         (rows_of(CONNECTION_ROW.replace("Online", '"Online"')), "cells in quotes", "declare its layout"),
         (b"\x1f\x8b" + b"\x00" * 20, "gzip", "Copies aren't affected"),
+        (b"PAR1\x15\x04\x15" + b"\n" * 20, "a Parquet file, but plain CSV", "Copies aren't affected"),
     ],
 )
 def test_a_file_that_a_load_refuses_fails_with_the_reason_and_the_advice_of_the_load(

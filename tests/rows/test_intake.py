@@ -17,26 +17,86 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.csv.sample import LONGEST_ROW
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import parquet_path, quarantine_path, typed_manifest_path
 from ayla_provider.errors import (
     AylaDestinationError,
     AylaError,
+    AylaLayoutError,
     AylaNotSettledError,
     AylaQuarantineError,
     AylaWarehouseError,
 )
 from ayla_provider.rows import intake
 from ayla_provider.rows.duck import connect
+from ayla_provider.rows.intake import GoodLines, fetch_good_lines
 from ayla_provider.rows.parquet import type_hour
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.rows.typed_archive import TypedArchive
+from ayla_provider.transport.checksum import Crc32c
 from tests.rows.test_expressions import CONNECTION, typed
 from tests.rows.test_typed_archive import rows_of
 from tests.support.proofs import scale
 from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.odd_files import OddFiles
+
+
+@pytest.mark.parametrize(
+    "name", ["_SUCCESS", "_committed_17", ".f.csv.crc", "f.csv.crc", "f.csv.MD5", "f.sha256", "_metadata/_SUCCESS"]
+)
+def test_what_tools_put_beside_a_file_has_no_lines(tmp_path: Path, name: str) -> None:
+    good, _ = fetch(tmp_path, name, b"d41d8cd98f00b204e9800998ecf8427e")
+    assert (good.recognised, good.all_lines, good.count) == (None, 0, 0)
+    assert not good.path.exists()
+
+
+@pytest.mark.parametrize("name", ["_f.csv", "f.csv", "f", "f.json", "crc", "_x.CSV"])
+def test_any_other_file_is_read(tmp_path: Path, name: str) -> None:
+    good, _ = fetch(tmp_path, name, (CONNECTION + b"\n") * 3)
+    assert good.count == 3
+    with pytest.raises(AylaLayoutError):
+        fetch(tmp_path / "other", name, b"d41d8cd98f00b204e9800998ecf8427e")
+
+
+@pytest.mark.parametrize("rest", [b"", b"\n" * 9, b"a,b\n" * 100_000])
+@pytest.mark.parametrize(
+    ("first", "name"), [(b"PAR1\x15", "Parquet"), (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "ZIP"), (b"Obj\x01", "Avro")]
+)
+def test_a_file_of_another_format_is_named(tmp_path: Path, first: bytes, name: str, rest: bytes) -> None:
+    with pytest.raises(AylaLayoutError, match=f"f.csv: a {name} file, but plain CSV was expected"):
+        fetch(tmp_path, "f.csv", first + rest)
+
+
+@pytest.mark.parametrize("data", [b"PAR1\x15", b"a,b,c\n" * 9, b"x" * (LONGEST_ROW + 1)])
+def test_only_bytes_with_the_right_checksum_show_what_a_file_is(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(AylaDestinationError, match="Was it changed there"):
+        fetch(tmp_path, "f.csv", data, (CONNECTION + b"\n") * 3)
+
+
+def fetch(folder: Path, name: str, data: bytes, copied: bytes | None = None) -> tuple[GoodLines, Quarantine]:
+    """
+    Bring a file of an archive on this disk to a load.
+
+    :param copied: what the file was, if it has changed since
+    """
+    copied = data if copied is None else copied
+    (folder / "archive").mkdir(parents=True)
+    (folder / "archive" / "f").write_bytes(data)
+    source = f"1a2b/Connection/2024-05-09 02:00:00/{name}"
+    file = ManifestFile(source, 0, len(copied), Crc32c(copied).base64, "", "f")
+    with Quarantine(folder / "quarantine") as quarantine:
+        good = fetch_good_lines(
+            FileDestination(folder / "archive"),
+            file,
+            folder / "good.csv",
+            event_type="connection",
+            layouts=COLUMN_LAYOUTS,
+            quarantine=quarantine,
+        )
+    return good, quarantine
+
 
 BAD = CONNECTION.replace(b"2020", b"20x0")
 

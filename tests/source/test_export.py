@@ -313,7 +313,15 @@ def test_an_entry_without_its_checksum_is_an_error_that_names_it(cloud: LocalClo
     export.event_folders()
     body = f'{{"items": [{{"name": "{name}", "size": "1", "generation": "1"}}]}}'
     cloud.faults.add(200, step="list", body=body, content_type="application/json")
-    with pytest.raises(AylaUnavailable, match=r"a\.csv.*is missing or not valid"):
+    with pytest.raises(AylaUnavailable, match=r"crc32c, timeCreated of '.*a\.csv' are missing or not valid"):
+        look(export, 2)
+
+
+def test_a_bucket_whose_readers_must_pay_is_reported_and_not_retried(cloud: LocalCloud, export: Export) -> None:
+    message = "Bucket is a requester pays bucket but no user project provided."
+    body = f'{{"error": {{"code": 400, "message": "{message}"}}}}'
+    cloud.faults.add(400, step="list", times=None, body=body, content_type="application/json")
+    with pytest.raises(AylaAccessDenied, match=r"must pay.*no user project.*ask Ayla support"):
         look(export, 2)
 
 

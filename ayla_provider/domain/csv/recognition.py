@@ -15,6 +15,7 @@ from itertools import groupby
 from ayla_provider.domain.csv.cells import guess
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.fit import MOST_NEW_COLUMNS, OBJECTIONS_SHOWN, is_declared, objections_to, place
+from ayla_provider.domain.csv.foreign import format_of
 from ayla_provider.domain.csv.sample import Shape
 from ayla_provider.domain.tables import PROVENANCE, TABLES
 from ayla_provider.domain.units import counted, first_few
@@ -53,6 +54,22 @@ ADVICE = (
     "drafts a declaration, declare its layout in the task's argument layouts, and clear the task."
 )
 """What to do about a file that isn't recognised."""
+
+
+def refuse_other_format(event_type: str, data: bytes, *, file: str) -> None:
+    """
+    Refuse a file that isn't CSV at all.
+
+    :param data: its first bytes
+    :param file: its name, for the error
+    :raises AylaLayoutError: naming the format
+    """
+    other = format_of(data)
+    if other:
+        raise AylaLayoutError(
+            f"{event_type}, {file}: a {other} file, but plain CSV was expected.",
+            "Ask Ayla support why. Copies aren't affected: they hold the vendor's bytes.",
+        )
 
 
 def recognise(
