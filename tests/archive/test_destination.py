@@ -19,7 +19,7 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.url import DestinationUrl
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import ManifestFile
-from ayla_provider.errors import AylaDestinationError
+from ayla_provider.errors import AylaConflictError, AylaDestinationError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from ayla_provider.transport.checksum import CHUNK

@@ -27,6 +27,9 @@ from tests.faults.table import Cell
 KINDS: dict[str, Any] = {"reset": "refused", "truncated": "cut", "shortened": "truncate", "corrupted": "corrupt"}
 """The local cloud's names of the faults."""
 
+BOMB = 2 * 1024 * 1024
+"""Bytes of a bomb: more than any answer but a page of a listing may have, and more levels than any JSON."""
+
 _OFFSETS = {"download-start": 0, "download-middle": SIZE // 2, "download-end": SIZE - 1}
 
 
@@ -83,6 +86,10 @@ def active_fault(cell: Cell, scene: Scene) -> Iterator[None]:
             details["retry_after"] = 1 if cell.times == "once" else 0
         if cell.fault == "slow":
             details["delay"] = 2 * PATIENCE
+        if cell.fault == "drip":
+            details["delay"] = PATIENCE / 8
+        if cell.fault == "bomb":
+            details["size"] = BOMB
         if cell.fault == "checksum":
             size = SIZE if cell.step == "upload-end" else 1000
             body = f'{{"size": "{size}", "crc32c": "AAAAAA==", "generation": "1"}}'
@@ -148,7 +155,7 @@ def expected_sign_ins(cell: Cell) -> int:
 def run_cell(cell: Cell, scene: Scene) -> None:
     """Run the task with the fault, check the archive, and run the task again without the fault."""
     with active_fault(cell, scene):
-        shorten(scene.put, PATIENCE if cell.fault == "slow" else GENEROUS)
+        shorten(scene.put, *{"slow": (PATIENCE,), "drip": (GENEROUS, PATIENCE)}.get(cell.fault, (GENEROUS,)))
         tried = scene.run()
     shorten(scene.put, GENEROUS)
     assert tried.outcome == cell.expected, repr(tried.error)
@@ -161,7 +168,7 @@ def run_cell(cell: Cell, scene: Scene) -> None:
         assert MANIFEST not in left
     if tried.error:
         check_told(tried.error, cell.step)
-    lost = cell.step == "sign-in" and cell.fault in ("reset", "slow", "truncated", "shortened")
+    lost = cell.step == "sign-in" and cell.fault in ("reset", "slow", "truncated", "shortened", "drip", "endless")
     if not lost:  # a sign-in whose answer is lost may have succeeded
         assert scene.sign_ins == expected_sign_ins(cell)
     if cell.step == "sign-in" and (cell.expected == "x" or lost):

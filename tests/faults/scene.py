@@ -18,6 +18,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from ayla_provider._airflow.compat import AirflowFailException
+from ayla_provider.archive import gcs as gcs_archive
 from ayla_provider.archive import gcs_upload as upload
 from ayla_provider.archive import local
 from ayla_provider.domain.hour import ONE_HOUR
@@ -26,6 +27,7 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.operators import AylaExportToBucketOperator
 from ayla_provider.source import auth, reader
 from ayla_provider.source import gcs as gcs_source
+from ayla_provider.transport import deadline, http, network
 from tests.faults.hour import QUARTER
 from tests.faults.tcp_gate import Gate
 from tests.support.client import bytes_of
@@ -36,12 +38,13 @@ PATIENCE = 0.4
 """Seconds that a client waits for an answer: if no answer is late, and if one is."""
 
 
-def shorten(put: Callable[[Any, str, Any], None], patience: float) -> None:
+def shorten(put: Callable[[Any, str, Any], None], patience: float, limit: float = 2 * GENEROUS) -> None:
     """
     Lower the constants that set how long is waited and how large a piece is; nothing else is changed.
 
     :param put: sets an attribute
-    :param patience: seconds that a client waits for an answer
+    :param patience: seconds that a client waits for an answer, or for its next bytes
+    :param limit: seconds that an answer as a whole may take
     """
     timeout = (patience, patience)
     for module, name, value in (
@@ -50,16 +53,25 @@ def shorten(put: Callable[[Any, str, Any], None], patience: float) -> None:
         (auth, "_KILLED_WAIT", 0.01),
         (auth, "_JUST_FETCHED", 0.0),
         (gcs_source, "TIMEOUT", timeout),
+        (gcs_source, "SLOWEST", gcs_source._BLOCK / limit),
+        (http, "SLOWEST", gcs_source._BLOCK / limit),
+        (gcs_source, "MOST_PAGES", 20),
+        (deadline, "_TICK", 0.02),
+        (http, "DEADLINE", limit),
+        (network, "DEADLINE", limit),
         (reader, "_BACKOFF", 0.01),
         (reader, "CHUNK", QUARTER // 4),
         (local, "CHUNK", QUARTER // 4),
         (upload, "_TIMEOUT", timeout),
+        (gcs_archive, "DEADLINE", limit),
+        (gcs_archive, "SLOWEST", gcs_archive._PIECE / limit),
         (upload, "AT_ONCE", QUARTER),
         (upload, "PIECE", QUARTER),
     ):
         put(module, name, value)
-    # google-cloud-storage's own.
-    for name, seconds in {"_initial": 0.02, "_maximum": 0.05, "_timeout": 0.5, "_deadline": 0.5}.items():
+    # google-cloud-storage's own. There is time for another try after an answer that took too long.
+    total = 0.5 if patience < limit else 3 * limit
+    for name, seconds in {"_initial": 0.02, "_maximum": 0.05, "_timeout": total, "_deadline": total}.items():
         put(DEFAULT_RETRY, name, seconds)
 
 

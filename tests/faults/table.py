@@ -6,6 +6,7 @@ Two letters a cell, for a fault that comes once and for one that stays:
 ``r``  recovers: the same try succeeds
 ``t``  is tried again: fails clearly with an AylaError that Airflow's retries fix
 ``x``  fails for good, until somebody changes something
+``h``  succeeds, and names this hour alone as one to repair (where all hours are compared)
 ``.``  no such cell; :data:`NONE` says why
 """
 
@@ -41,10 +42,13 @@ refused        rt   rt   rt   rt    rt rt rt     rt rt rt     rt
 reset          tt   rt   rt   rt    rt rt rt     rt rt rt     rt
 slow           tt   rt   rt   rt    rt rt rt     rt rt rt     rt
 truncated      tt   tt   rt   rt    rt rr rr     rr rt rt     rt
-shortened      tt   tt   tt   tt    rt rr rr     rr rt tt     tt
+shortened      tt   tt   tt   tt    rt rr rr     rr rt rt     rt
 corrupted      ..   ..   ..   ..    rt rt rt     .. tt tt     tt
 checksum       ..   ..   tt   tt    .. .. ..     .. .. tt     tt
 expired        ..   r.   r.   r.    r. r. r.     r. r. r.     r.
+drip           tt   tt   tt   tt    rt rt rr     rr rt rt     rt
+bomb           tt   tt   tt   tt    rt rt rt     rt rt rt     rt
+endless        tt   tt   rt   rt    rr rr rr     rt rt rt     rt
 """
 
 _ENDINGS = """
@@ -52,6 +56,28 @@ _ENDINGS = """
 SIGTERM        t.   t.   t.   t.    t. t. r.     t. t. r.     r.
 SIGKILL        t.   t.   t.   t.    t. t. t.     t. t. t.     t.
 disk-full      ..   ..   ..   ..    .. .. ..     t. t. t.     t.
+"""
+
+ARCHIVE_STEPS = ("records", "record", "file")
+"""``records`` is the listing of an archive's records, ``record`` a manifest, ``file`` a copy that is loaded."""
+
+_ARCHIVE = """
+#           records record file
+401            rt     rh    rt
+403            tt     hh    tt
+404            tt     hh    tt
+408            rt     rh    rt
+429            rt     rh    rt
+500            rt     rh    rt
+503            rt     rh    rt
+reset          rt     rh    rt
+truncated      rt     rh    rt
+shortened      tt     rh    tt
+corrupted      ..     rh    tt
+expired        r.     r.    r.
+drip           tt     rh    rt
+bomb           tt     hh    tt
+endless        rt     hh    tt
 """
 
 NONE = {
@@ -78,17 +104,18 @@ class Cell(NamedTuple):
         return f"{self.step}-{self.fault}-{self.times}"
 
 
-def cells(table: str) -> list[Cell]:
+def cells(table: str, steps: tuple[str, ...] = STEPS) -> list[Cell]:
     """Return the cells of a table, those that can't be included."""
     rows = [line.split() for line in table.splitlines() if line and not line.startswith("#")]
     return [
         Cell(step, fault, times, letter)
         for fault, *row in rows
-        for step, letters in zip(STEPS, row, strict=True)
+        for step, letters in zip(steps, row, strict=True)
         for times, letter in zip(("once", "stays"), letters, strict=True)
     ]
 
 
 ALL = cells(_WIRE) + cells(_ENDINGS)
+ARCHIVE = [cell for cell in cells(_ARCHIVE, ARCHIVE_STEPS) if cell.expected != "."]
 WIRE = [cell for cell in cells(_WIRE) if cell.expected != "."]
 ENDINGS = [cell for cell in cells(_ENDINGS) if cell.expected != "."]
