@@ -28,6 +28,7 @@ from ayla_provider.operators import (
 )
 from ayla_provider.sensors import AylaExportHourSensor
 from ayla_provider.source.check import check
+from ayla_provider.transport.http import CONNECTIONS
 from tests.support.fleet import connect as connect_to_cloud
 from tests.support.fleet import put_hour
 
@@ -74,6 +75,16 @@ def operator(destination: Path, **changes: Any) -> AylaExportToBucketOperator:
     # What is put now counts as arriving for a quarter of an hour.
     arguments |= {"quiet_period": timedelta(0), "ayla_conn_id": "ayla_s3", "destination": f"file://{destination}"}
     return AylaExportToBucketOperator(task_id="copy", **(arguments | changes))
+
+
+def test_a_client_has_timeouts_and_those_of_the_connection_take_precedence(
+    bucket: str, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = AylaHook("ayla_s3").export.source.client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (10, 60)
+    connect(monkeypatch, s3_url, bucket, config_kwargs={"read_timeout": 5})
+    config = AylaHook("ayla_s3").export.source.client.meta.config
+    assert (config.connect_timeout, config.read_timeout, config.max_pool_connections) == (10, 5, CONNECTIONS)
 
 
 def test_hook_sensor_operator_and_reconcile_take_a_connection_to_s3_as_one_to_ayla(bucket: str, tmp_path: Path) -> None:
