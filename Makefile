@@ -110,6 +110,7 @@ clean: ## Remove what the other targets made
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
+	@echo "Creating $(VENV), for some seconds ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade pip
 	@touch $@

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import shlex
 import shutil
 import sys
 import time
@@ -27,8 +29,11 @@ ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".demo"
 BUCKET = HOME / "bucket"
 WAREHOUSE = HOME / "ayla.duckdb"
+SETTINGS = HOME / "env"
+"""What a shell needs to use the demo's Airflow."""
 DAG = "ayla_export_to_bucket"
 LOADS = "ayla_export_to_duckdb"
+REPAIRS = "ayla_export_reconcile"
 MAX_LAG = timedelta(minutes=40)
 """The longest lag in the demo, so that all files of its hours exist."""
 
@@ -74,29 +79,49 @@ def running(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]
     # The patience of these hours is over, so it is known which of them are empty.
     end = hour_of(datetime.now(UTC) - PATIENCE)
     wanted = hours_between(end - hours * ONE_HOUR, end)
-    airflow = Standalone(HOME / "airflow", ROOT / "dags")
+    airflow = Standalone(HOME / "airflow", HOME / "dags")
     airflow.stop()  # an earlier demo that was killed may still run
     shutil.rmtree(HOME, ignore_errors=True)
+    airflow.dags.mkdir(parents=True)
+    for dag in (DAG, LOADS, REPAIRS):
+        shutil.copy(ROOT / "dags" / f"{dag}.py", airflow.dags)
     with LocalCloud(start=wanted[0], max_lag=MAX_LAG) as cloud:
-        airflow.connections = {"ayla_default": cloud.ayla_connection()}
-        airflow.environment = {
-            "AIRFLOW_VAR_AYLA_EXPORT_DESTINATION": f"file://{BUCKET}",
-            "AIRFLOW_VAR_AYLA_DUCKDB": str(WAREHOUSE),
-            "AYLA_EXPORT_START": wanted[0].isoformat(),
-        }
+        airflow.environment = {"AYLA_EXPORT_START": wanted[0].isoformat()}
         print(
             f"A local Ayla cloud answers at {cloud.url}. Starting Airflow, which takes about half a minute ...",
             flush=True,
         )
         with airflow:
-            print(f"Airflow: {airflow.url}  (user {airflow.username}, password {airflow.password})", flush=True)
+            define(airflow, cloud)
+            print(
+                f"Airflow: {airflow.url}  (user {airflow.username}, password {airflow.password})\n"
+                f"Every hour at a glance: {airflow.url}/plugin/ayla-export",
+                flush=True,
+            )
             yield cloud, airflow, wanted
+
+
+def define(airflow: Standalone, cloud: LocalCloud) -> None:
+    """Create the connection, the Variables, and the pools in Airflow, and the file with the settings for a shell."""
+    made = cloud.ayla_connection()
+    # Airflow 3.3.1 and 3.3.2 test no connection without a port. The one in the host counts.
+    fields = {
+        **made,
+        "connection_id": "ayla_default",
+        "port": 443,
+        "extra": json.dumps(made["extra"]),
+    }
+    airflow.api("POST", "connections", json=fields)
+    for key, value in (("ayla_export_destination", f"file://{BUCKET}"), ("ayla_duckdb", str(WAREHOUSE))):
+        airflow.api("POST", "variables", json={"key": key, "value": value})
+    for name, slots in (("ayla_export", 8), ("ayla_duckdb", 1)):
+        airflow.api("POST", "pools", json={"name": name, "slots": slots})
+    settings = {"AIRFLOW_HOME": str(airflow.home), **airflow.environment}
+    SETTINGS.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()))
 
 
 def copy_hours(airflow: Standalone, hours: Sequence[datetime]) -> bool:
     """Let the sample DAG copy these hours, and return whether it succeeded."""
-    for name, slots in (("ayla_export", 8), ("ayla_history", 4), ("ayla_duckdb", 1)):
-        airflow.api("POST", "pools", json={"name": name, "slots": slots})
     for dag in (DAG, LOADS):
         airflow.wait_for_dag(dag)
         airflow.unpause(dag)
@@ -134,24 +159,28 @@ def load(airflow: Standalone) -> bool:
 
 
 def summary(warehouse: Path) -> str:
-    """Return a summary of the tables: the events per type and hour, and the devices with most datapoints."""
+    """Return a summary of the tables: the rows per event type, and the devices with most datapoints."""
     with duckdb.connect(str(warehouse), read_only=True) as duck:
-        per_hour = duck.sql(
-            "select event_type, strftime(timezone('UTC', folder_hour), '%d %b %H:%M') as hour, rows, duplicates, "
-            "quarantined from ayla_loads order by event_type, folder_hour"
+        # One line per event type, because DuckDB shows only the first and last lines of a long result.
+        per_type = duck.sql(
+            "select event_type, count(*) as hours, sum(rows)::bigint as rows, sum(duplicates)::bigint as duplicates, "
+            "sum(quarantined)::bigint as quarantined from ayla_loads group by event_type order by event_type"
         )
         active = duck.sql(
             "select dsn, oem_model, count(*) as datapoints, count(distinct property_name) as properties "
             "from ayla_datapoint_unique group by all order by datapoints desc, dsn limit 5"
         )
-        return f"Events per type and hour:\n{per_hour}\nThe most active devices:\n{active}"
+        return f"Rows per event type:\n{per_type}\nThe most active devices:\n{active}"
 
 
 def keep_running(airflow: Standalone) -> None:
     """Keep everything running until Ctrl-C, while the local cloud continues to export."""
     print(
         f"The vendor continues to export. Files come 15 to {MAX_LAG.seconds // 60} minutes after the hour's end.\n"
-        f"Watch them arrive: {airflow.url}/dags/{DAG}\nThe archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
+        f"Watch them arrive: {airflow.url}/plugin/ayla-export\n"
+        f"The DAGs: {DAG} copies, {LOADS} loads. Unpause {REPAIRS} to repair.\n"
+        f"The archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
+        f"In another shell: . {SETTINGS}; {sys.executable} -m ayla_provider report\n"
         "Press Ctrl-C to end everything.",
         flush=True,
     )

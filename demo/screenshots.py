@@ -18,11 +18,10 @@ from ayla_provider.domain.paths import manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.answers import HourAnswer
 from demo import screenshots_coverage, screenshots_form
-from demo.__main__ import BUCKET, DAG, LOADS, ROOT, copy_hours, load, running
+from demo.__main__ import BUCKET, DAG, LOADS, REPAIRS, ROOT, copy_hours, load, running
 from harness.browser import browser, open_clear_dialog, sign_in, wait_for
 from harness.standalone import Standalone
 
-REPAIRS = "ayla_export_reconcile"
 IMAGES = ROOT / "docs" / "images"
 _ELSEWHERE = """
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -47,7 +46,7 @@ def main() -> None:
             repairs(driver, cloud, airflow, hours, IMAGES / "repairs.png")
         with browser() as driver:
             sign_in(driver, airflow)
-            screenshots_form.take(airflow, driver, IMAGES)
+            screenshots_form.take(cloud.ayla_connection(), airflow, driver, IMAGES)
             screenshots_coverage.take(airflow, driver, IMAGES)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selenium.webdriver.common.by import By
 
@@ -31,11 +31,11 @@ _EXAMPLE = {
 }
 
 
-def take(airflow: Standalone, driver: Chrome, folder: Path) -> None:
+def take(connection: dict[str, Any], airflow: Standalone, driver: Chrome, folder: Path) -> None:
     """
     Take pictures of the form, filled with made-up values, and of the answer to a test.
 
-    :param airflow: with a connection ``ayla_default`` to a local cloud
+    :param connection: to a local cloud
     :param driver: signed in
     """
     size = driver.get_window_size()
@@ -45,9 +45,10 @@ def take(airflow: Standalone, driver: Chrome, folder: Path) -> None:
     time.sleep(2)  # the sections open slowly
     driver.find_element(By.CSS_SELECTOR, "[role=dialog]").screenshot(str(folder / "connection-form.png"))
 
-    made = dict(airflow.connections["ayla_default"])
-    extra = json.dumps({**made["extra"], "oem_id": "9z8y7x6w"})
-    airflow.api("POST", "connections", json={**made, "connection_id": "ayla_example", "port": 443, "extra": extra})
+    extra = json.dumps({**connection["extra"], "oem_id": "9z8y7x6w"})
+    airflow.api(
+        "POST", "connections", json={**connection, "connection_id": "ayla_example", "port": 443, "extra": extra}
+    )
     driver.set_window_size(1200, 720)
     press_test(driver, airflow, "ayla_example")
     time.sleep(1)  # the answer slides in
