@@ -45,10 +45,11 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("airflow")
 
 
-def loaded_by(code: str, airflow_home: Path) -> set[str]:
-    """The modules that a fresh interpreter holds after some code."""
+def loaded_by(airflow_home: Path, *codes: str) -> list[set[str]]:
+    """The modules that a fresh interpreter holds after each of some pieces of code, which it runs one after another."""
+    looks = [f"{code}\nimport sys\nprint('LOADED', *sys.modules)" for code in codes]
     run = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys\nprint('LOADED', *sys.modules)"],
+        [sys.executable, "-c", "\n".join(looks)],
         env=os.environ | {"AIRFLOW_HOME": str(airflow_home)},
         cwd=ROOT,
         capture_output=True,
@@ -56,13 +57,15 @@ def loaded_by(code: str, airflow_home: Path) -> set[str]:
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    (line,) = [line for line in run.stdout.splitlines() if line.startswith("LOADED ")]
-    return set(line.split()[1:])
+    lines = [line for line in run.stdout.splitlines() if line.startswith("LOADED ")]
+    assert len(lines) == len(codes)
+    return [set(line.split()[1:]) for line in lines]
 
 
 @pytest.fixture(scope="module")
 def loaded_by_airflow(airflow_home: Path) -> set[str]:
-    return loaded_by(OF_AIRFLOW, airflow_home)
+    (loaded,) = loaded_by(airflow_home, OF_AIRFLOW)
+    return loaded
 
 
 def of(loaded: set[str], *packages: str) -> set[str]:
@@ -72,13 +75,13 @@ def of(loaded: set[str], *packages: str) -> set[str]:
 def test_the_domain_loads_no_client_and_no_network(airflow_home: Path) -> None:
     modules = modules_of("domain")
     assert len(modules) > 1
-    loaded = loaded_by("\n".join(f"import {name}" for name in modules), airflow_home)
+    (loaded,) = loaded_by(airflow_home, "\n".join(f"import {name}" for name in modules))
     assert set(modules) <= loaded
     assert of(loaded, *HEAVY, "socket", "http") == set()
 
 
 def test_what_airflow_discovers_loads_neither_airflow_nor_the_rest(airflow_home: Path) -> None:
-    loaded = loaded_by("import ayla_provider.provider_info", airflow_home)
+    (loaded,) = loaded_by(airflow_home, "import ayla_provider.provider_info")
     assert of(loaded, "airflow", *HEAVY, "socket", "http") == set()
     # The package itself exports the event types, which the domain holds.
     ours = {"ayla_provider", "ayla_provider.provider_info", "ayla_provider.errors"}
@@ -86,35 +89,32 @@ def test_what_airflow_discovers_loads_neither_airflow_nor_the_rest(airflow_home:
 
 
 def test_the_plugin_that_workers_load_too_loads_no_server_and_no_client(airflow_home: Path) -> None:
-    of_airflow = loaded_by("import airflow.plugins_manager\nimport ayla_provider._airflow.compat", airflow_home)
-    loaded = loaded_by("import ayla_provider.plugin", airflow_home) - of_airflow
+    (of_airflow,) = loaded_by(airflow_home, "import airflow.plugins_manager\nimport ayla_provider._airflow.compat")
+    (of_plugin,) = loaded_by(airflow_home, "import ayla_provider.plugin")
+    loaded = of_plugin - of_airflow
     assert "ayla_provider.plugin" in loaded
     assert of(loaded, "ayla_provider") - of(loaded, "ayla_provider.domain") == {"ayla_provider.plugin"}
     assert of(loaded, *HEAVY, "starlette", "fastapi", "uvicorn") == set()
 
 
-@pytest.mark.parametrize("module", ["sensors", "operators", "hooks", "triggers"])
-def test_what_a_dag_imports_loads_no_client(module: str, airflow_home: Path, loaded_by_airflow: set[str]) -> None:
-    loaded = loaded_by(f"import ayla_provider.{module}", airflow_home)
-    assert f"ayla_provider.{module}" in loaded
-    assert of(loaded - loaded_by_airflow, *HEAVY) == set()
+def test_what_a_dag_imports_loads_no_client(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
+    modules = [f"ayla_provider.{name}" for name in ("sensors", "operators", "hooks", "triggers")]
+    after_each = loaded_by(airflow_home, *(f"import {module}" for module in modules))
+    for module, loaded in zip(modules, after_each, strict=True):
+        assert module in loaded
+        assert of(loaded - loaded_by_airflow, *HEAVY) == set(), module
 
 
-@pytest.mark.parametrize("dag", DAGS, ids=[dag.stem for dag in DAGS])
-def test_a_sample_dag_loads_no_client_when_it_is_parsed(
-    dag: Path, airflow_home: Path, loaded_by_airflow: set[str]
-) -> None:
-    loaded = loaded_by(f"import runpy\nrunpy.run_path({str(dag)!r})", airflow_home)
-    assert of(loaded, "ayla_provider")
-    assert of(loaded - loaded_by_airflow, *HEAVY) == set()
-
-
-def test_there_are_sample_dags() -> None:
+def test_a_sample_dag_loads_no_client_when_it_is_parsed(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
     assert DAGS
+    after_each = loaded_by(airflow_home, *(f"import runpy\nrunpy.run_path({str(dag)!r})" for dag in DAGS))
+    for dag, loaded in zip(DAGS, after_each, strict=True):
+        assert of(loaded, "ayla_provider")
+        assert of(loaded - loaded_by_airflow, *HEAVY) == set(), dag.name
 
 
 def test_the_client_is_loaded_when_it_is_asked_for(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
     # Else what the tests above look for could have got another name.
     ours = "ayla_provider.source.gcs, ayla_provider.source.export, ayla_provider.transport.checksum"
-    loaded = loaded_by(f"import {ours}, duckdb, psycopg, google.cloud.bigquery", airflow_home)
+    (loaded,) = loaded_by(airflow_home, f"import {ours}, duckdb, psycopg, google.cloud.bigquery")
     assert loaded - loaded_by_airflow >= HEAVY

@@ -14,6 +14,7 @@ import pytest
 from ayla_provider.domain.events import EVENT_FOLDERS
 from ayla_provider.local_cloud import LocalCloud, SeededContent
 from ayla_provider.local_cloud.contents import BytesContent
+from tests.support.proofs import scale
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
 MIB = 1024 * 1024
@@ -71,7 +72,7 @@ print(json.dumps({"bytes": report.copied_bytes, "grown": peak() - before}))
 SWEEP = """
 compare._PROGRESS_EVERY = 0
 archive = Archive(FileDestination(Path(scene["folder"])))
-found = reconcile(export, archive.records, EVENT_TYPES, now - timedelta(days=366), now, export.rule)
+found = reconcile(export, archive.records, EVENT_TYPES, now - timedelta(days=int(scene["days"])), now, export.rule)
 print(json.dumps({"hours": found.hours, "gaps": len(found.gaps), "grown": peak() - before}))
 """
 
@@ -95,7 +96,7 @@ def run(program: str, cloud: LocalCloud, **scene: str) -> tuple[dict[str, Any], 
 def test_memory_does_not_grow_with_the_size_of_the_files(tmp_path: Path, kind: str) -> None:
     with LocalCloud(now=HOUR + timedelta(hours=6)) as cloud:
         for number in range(8):
-            content = SeededContent(number, 96 * MIB)
+            content = SeededContent(number, 48 * MIB)
             cloud.put_object(
                 "Datapoint", f"{HOUR:%Y-%m-%d %H:%M:%S}", f"{number}.csv", content, HOUR + timedelta(hours=2)
             )
@@ -107,25 +108,27 @@ def test_memory_does_not_grow_with_the_size_of_the_files(tmp_path: Path, kind: s
             folder=str(tmp_path) if kind == "file" else "",
             hour=HOUR.isoformat(),
         )
-    assert seen["bytes"] == 8 * 96 * MIB
+    assert seen["bytes"] == 8 * 48 * MIB
     assert seen["grown"] < 200 * MIB
 
 
-def test_a_sweep_over_a_year_is_bounded_in_memory_and_requests_and_shows_progress(tmp_path: Path) -> None:
-    objects, year = 20_000, timedelta(days=366)
+@pytest.mark.proof("a year")
+def test_a_sweep_is_bounded_in_memory_and_requests_and_shows_progress(tmp_path: Path) -> None:
+    objects, days = scale(5_000, 20_000), scale(92, 366)
+    span = timedelta(days=days)
     content = BytesContent(b"x")
     with LocalCloud(now=HOUR) as cloud:
         for folder in EVENT_FOLDERS.values():
             for number in range(objects):
-                time = HOUR - year + number * (year / objects)
+                time = HOUR - span + number * (span / objects)
                 created = min(time + timedelta(minutes=80), HOUR - timedelta(minutes=20))
                 cloud.put_object(folder, f"{time:%Y-%m-%d %H:%M:%S}", "f.csv", content, created)
-        seen, log = run(SWEEP, cloud, folder=str(tmp_path))
+        seen, log = run(SWEEP, cloud, folder=str(tmp_path), days=str(days))
         listings = sum(request.step == "list" for request in cloud.requests)
-    hours = year // timedelta(hours=1) * len(EVENT_FOLDERS)
+    hours = span // timedelta(hours=1) * len(EVENT_FOLDERS)
     assert seen["hours"] == {"missing": hours}
     assert seen["gaps"] == hours
-    assert f"Compared {hours} of {hours} hours, back to {HOUR - year:%Y-%m-%d %H}:00 UTC" in log
+    assert f"Compared {hours} of {hours} hours, back to {HOUR - span:%Y-%m-%d %H}:00 UTC" in log
     # What a page of 1,000 holds, beside a page that isn't full for each month and event type.
     assert listings < objects * len(EVENT_FOLDERS) / 1000 * 1.5
     assert seen["grown"] < 40 * MIB
