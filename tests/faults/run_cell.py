@@ -92,7 +92,7 @@ def active_fault(cell: Cell, scene: Scene) -> Iterator[None]:
             details["size"] = BOMB
         if cell.fault == "checksum":
             size = SIZE if cell.step == "upload-end" else 1000
-            body = f'{{"size": "{size}", "crc32c": "AAAAAA==", "generation": "1"}}'
+            body = f'{{"name": "any", "size": "{size}", "crc32c": "AAAAAA==", "generation": "1"}}'
             kind, details = 200, {"body": body, "content_type": "application/json"}
         fault_of(cell, scene, kind, **details)
         yield

@@ -42,7 +42,7 @@ refused        rt   rt   rt   rt    rt rt rt     rt rt rt     rt
 reset          tt   rt   rt   rt    rt rt rt     rt rt rt     rt
 slow           tt   rt   rt   rt    rt rt rt     rt rt rt     rt
 truncated      tt   tt   rt   rt    rt rr rr     rr rt rt     rt
-shortened      tt   tt   tt   tt    rt rr rr     rr rt rt     rt
+shortened      tt   tt   tt   tt    rt rr rr     rr rt rt     rr
 corrupted      ..   ..   ..   ..    rt rt rt     .. tt tt     tt
 checksum       ..   ..   tt   tt    .. .. ..     .. .. tt     tt
 expired        ..   r.   r.   r.    r. r. r.     r. r. r.     r.
