@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ayla_provider.domain.tables import TABLES
-from benchmarks import backfill, copying, detection, parsing, postgres, results, typed
+from benchmarks import backfill, copying, detection, parsing, postgres, results, sweep, typed
 from benchmarks.results import Result
 from tests.support.postgres_server import USER, binaries, running
 
@@ -18,11 +18,13 @@ _POSTGRES_ROWS = 1_000_000
 
 
 def main() -> None:
-    """Measure, print the results, and write them to ``results.md`` and ``results.json``."""
+    """Measure, print the results, and write them to ``results.md`` and ``results.json``, and those of the sweep."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the hour of datapoints (5000000)")
     parser.add_argument("--rounds", type=int, default=3, help="the median of these rounds counts (3)")
-    parser.add_argument("--only", choices=PARTS, help="the part to measure; the figures of the others stay as they are")
+    parser.add_argument(
+        "--only", choices=[*PARTS, "sweep"], help="the part to measure; the figures of the others stay as they are"
+    )
     given = parser.parse_args()
     parts: dict[str, Callable[[], list[Result]]] = {
         "copying": lambda: copying.measure(given.rounds),
@@ -32,6 +34,11 @@ def main() -> None:
         "typed": lambda: typed.measure(given.rows, given.rounds),
         "postgres": into_postgres,
     }
+    if given.only in (None, "sweep"):
+        print("sweep ...", flush=True)
+        sweep.measure()
+    if given.only == "sweep":
+        return
     measured = []
     for name, measure in parts.items():
         if given.only in (None, name):

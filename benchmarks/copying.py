@@ -104,6 +104,12 @@ def _run(engine: str, case: Case) -> dict[str, float]:
     return took
 
 
+def seconds_and_peak(objects: int, size: int) -> tuple[float, float]:
+    """Copy an hour of so many objects, and return the seconds and the peak memory in MB."""
+    took = _run("ours", Case(objects, size, 0, 16))
+    return took["seconds"], took["peak"]
+
+
 @contextmanager
 def _store(case: Case) -> Iterator[str]:
     options = [f"--objects={case.objects}", f"--size={case.size}", f"--delay={case.delay}"]

@@ -39,6 +39,11 @@ def make_file(path: Path, rows: int) -> int:
     return lines
 
 
+def made_line(number: int) -> str:
+    """Return a line whose id is its number."""
+    return _line(number, "Wed Feb 05 12:08:26 UTC 2020", f"{number:032x}")
+
+
 def _line(number: int, time: str, digits: str) -> str:
     kind = number % 3
     identity = f"{digits[:8]}-{digits[8:12]}-1{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

@@ -18,6 +18,8 @@ import duckdb
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, DATAPOINT_22
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.rows.duck import connect
@@ -103,8 +105,7 @@ def ours(file: Path, memory: str) -> int:
             )
             typed = type_hour(
                 connection,
-                "datapoint",
-                HOUR,
+                ExportHour(EventType("datapoint"), HOUR),
                 [taken],
                 file.with_suffix(".parquet"),
                 quarantine=quarantine,
