@@ -134,11 +134,12 @@ def test_an_upload_that_is_given_up_is_cancelled(cloud: LocalCloud) -> None:
 @pytest.mark.parametrize("size", [1, AT_ONCE + 1])
 def test_an_upload_sets_nothing_that_a_bucket_has_a_default_for(answering: Callable[..., Answering], size: int) -> None:
     """Neither key nor storage class, nor an ACL, which a bucket with uniform access would refuse."""
-    bucket = answering(200, {"size": size, "crc32c": "", "generation": 1}, Location="http://127.0.0.1:9/")
+    facts = {"name": NAME, "size": size, "crc32c": "", "generation": 1}
+    bucket = answering(200, facts, Location="http://127.0.0.1:9/")
     uploader = GcsUploader(AnonymousCredentials(), "bucket", bucket.url)
-    facts = {"size": size, "crc32c": "AAAAAA==", "if_generation_match": 0, "content_type": "text/csv"}
+    arguments = {"size": size, "crc32c": "AAAAAA==", "if_generation_match": 0, "content_type": "text/csv"}
     with suppress(ValueError):  # an upload in pieces isn't continued at another host
-        uploader.upload(NAME, io.BytesIO(bytes(size)), **facts)
+        uploader.upload(NAME, io.BytesIO(bytes(size)), **arguments)
     ((line, _, body),) = bucket.received
     stated = json.loads(next(part for part in body.split(b"\r\n") if part.startswith(b"{")))
     assert stated == {"name": NAME, "crc32c": "AAAAAA==", "contentType": "text/csv"}
