@@ -204,10 +204,21 @@ class _HourStatements:
 
     def write(self, parquet: Path, candidates: Path) -> None:
         """
-        Write the rows.
+        Write the rows, if need be slower and with less memory.
 
         :param candidates: a file for the rows whose keys are repeated
         """
+        import duckdb
+
+        try:
+            self._write(parquet, candidates)
+        except duckdb.OutOfMemoryException:
+            # Each thread holds rows of its own, and a row can have mebibytes.
+            self._duck.execute("set threads = 1")
+            self._candidates = ""
+            self._write(parquet, candidates)
+
+    def _write(self, parquet: Path, candidates: Path) -> None:
         run = self._duck.execute
         run("set preserve_insertion_order = false")
         for scan in self._scans:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from pathlib import Path
 from random import Random
@@ -77,3 +78,15 @@ def test_any_share_of_repeats_loads_with_little_memory(tmp_path: Path, share: fl
     repeats = rows(0, repeated).replace(b"temperature", b"temperature" + change)
     hour = typed(tmp_path, [rows(0, lines) + repeats], memory="100MB")
     assert (hour.rows, hour.duplicates) == (lines, repeated)
+
+
+def test_the_longest_values_take_more_time_and_not_more_memory(tmp_path: Path) -> None:
+    random = Random(1)
+
+    def row(number: int) -> str:
+        # Base64 twice, so that the value is text, and can't be compressed well.
+        value = base64.b64encode(base64.b64encode(random.randbytes(384 * 1024))).decode()
+        return ROW.format(number).replace(",integer,", ",string,").replace(f"{number},,,,,e30", f",,,,{value},e30")
+
+    hour = typed(tmp_path, ["".join(map(row, range(120))).encode()], memory="200MB")
+    assert (hour.rows, hour.quarantined) == (120, 0)
