@@ -370,4 +370,7 @@ def test_on_a_narrow_screen_the_map_scrolls_beside_its_names(scene: Scene, drive
             driver.execute_script("arguments[0].scrollLeft = arguments[1]", scroll, left)
             names = driver.find_elements(By.CSS_SELECTOR, "tbody th")
             assert {name.rect["x"] for name in names} == {scroll.rect["x"]}
+            dates = driver.find_elements(By.CSS_SELECTOR, ".ayla-groups th span")
+            first_cell = max(name.rect["x"] + name.rect["width"] for name in names)
+            assert [date for date in dates if first_cell <= date.rect["x"] < scroll.rect["x"] + shown], "a date in view"
     driver.set_window_size(size["width"], size["height"])
