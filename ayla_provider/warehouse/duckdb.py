@@ -132,5 +132,11 @@ class DuckDBWarehouse(SqlWarehouse):
                 "Give the tasks that use the file a pool of one slot, and close other programs that have it open. "
                 "The task tries again.",
             )
+        # The end of a transaction has another type, but the same words.
+        if isinstance(error, duckdb.OutOfMemoryException) or "iB used)" in str(error):
+            return Explanation(
+                "DuckDB needs more memory, because long values of an hour must fit into it",
+                "Raise the operator's memory, then clear the task. Nothing was loaded.",
+            )
         # Not DuckDB's own words, which can quote a row.
         return Explanation(type(error).__name__) if isinstance(error, duckdb.Error) else None

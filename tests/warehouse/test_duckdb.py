@@ -24,6 +24,7 @@ from tests.support.proofs import scale
 from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.loading import archive_of, everything, load, load_of
+from tests.warehouse.made_loads import Row, made_load
 from tests.warehouse.odd_files import OddFiles
 
 NEXT = HOUR + ONE_HOUR
@@ -94,6 +95,21 @@ def test_a_load_that_fails_half_way_changes_nothing_and_a_reader_sees_the_old_ro
         assert reader.execute("select * from ayla_connection").fetchall() == seen, "its own moment"
         reader.execute("commit")
         assert reader.execute("select status from ayla_connection").fetchall() == [("Offline",)]
+
+
+def test_an_hour_whose_long_values_do_not_fit_into_the_memory_says_so_and_loads_with_more(tmp_path: Path) -> None:
+    random = Random(1)
+    rows: list[Row] = [{"dsn": f"AC{number}", "metadata": random.randbytes(384 * 1024).hex()} for number in range(100)]
+    long = made_load(tmp_path, "datapoint", HOUR, rows)
+    with DuckDBWarehouse(tmp_path / "d", memory="64MB") as warehouse:
+        warehouse.prepare(long.table)
+        with pytest.raises(AylaWarehouseError, match=r"DuckDB needs more memory.*Raise the operator's memory"):
+            warehouse.replace(long)
+    with DuckDBWarehouse(tmp_path / "d") as warehouse:
+        warehouse.replace(long)
+    assert ask(tmp_path / "d", "select count(*), sum(length(metadata)) from ayla_datapoint") == [
+        (100, 100 * 768 * 1024)
+    ]
 
 
 def test_the_error_of_a_second_process_says_what_to_do_about_the_lock(tmp_path: Path) -> None:
