@@ -83,7 +83,7 @@ class AirflowClient:
         *,
         json: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
-        timeout: float = 60,
+        timeout: float = 120,
     ) -> Any:
         """
         Call the REST API, and return its parsed answer; None if the answer is empty.

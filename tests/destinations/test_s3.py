@@ -75,11 +75,11 @@ def test_a_folder_of_many_objects_is_listed_page_by_page(s3: Place, monkeypatch:
 def test_a_refusal_is_reported(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     from botocore.exceptions import ClientError
 
-    def refused(*_: Any, **__: Any) -> None:
+    async def refused(*_: Any, **__: Any) -> None:
         cause = ClientError({"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}, "PutObject")
         raise PermissionError("Access Denied") from cause
 
-    monkeypatch.setattr(s3.destination._store._fs, "call_s3", refused)  # type: ignore[attr-defined]
+    monkeypatch.setattr(s3.destination._store._fs, "_call_s3", refused)  # type: ignore[attr-defined]
     with pytest.raises(AylaDestinationError, match=r"Access Denied.*list, read, write and delete"):
         write(s3.destination, b"data")
 

@@ -59,7 +59,7 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
         files = [answer for answer in running.cloud.answer_key() if answer.hour == repaired and answer.files]
         replaced = next(answer for answer in files if answer.event_type == "connection").files[0]
         put = running.cloud.put_object
-        put("Datapoint", f"{repaired:%Y-%m-%d %H:%M:%S}", "late.csv", b"late\r\n", repaired + 4 * ONE_HOUR)
+        put("Datapoint", f"{repaired:%Y-%m-%d %H:%M:%S}", "late.csv", b"late\r\n", repaired + 3 * ONE_HOUR)
         created = replaced.final.visible_at + timedelta(minutes=1)
         put("Connection", f"{replaced.folder_time:%Y-%m-%d %H:%M:%S}", replaced.file_name, b"replaced\r\n", created)
         state, repairs, summary = reconcile(running)
@@ -67,7 +67,7 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
         assert (state, repairs) == (
             "success",
             {
-                f"datapoint {hour} UTC: 1 new file, 3.0 h late": "success",
+                f"datapoint {hour} UTC: 1 new file, 2.0 h late": "success",
                 f"connection {hour} UTC: 1 replaced file": "success",
             },
         )

@@ -32,6 +32,7 @@ def test_layouts_have_the_documented_numbers_of_columns() -> None:
         "connection-6": 6,
         "location-9": 9,
         "registration-8": 8,
+        "registration-8-2020": 8,
         "connection-8-2018": 8,
         "datapoint-17-2018": 17,
         "datapoint_ack-21-2018": 21,
