@@ -99,8 +99,8 @@ format: $(VENV)/.test ## Format the code
 bench: $(VENV)/.bench ## Measure copies, detection, parsing, typing and loading, beside other tools (ROWS=5000000)
 	@$(BIN)/python -m benchmarks --rows $(ROWS)
 
-prove: $(VENV)/.test ## Run the proofs of scale and of many seeds, and write their results into proofs/
-	@$(BIN)/python -m proofs
+prove: $(VENV)/.test ## Run the proofs of scale and of many seeds, and write their results into proofs/ (TESTS="..." for some)
+	@$(BIN)/python -m proofs $(TESTS)
 
 screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs Chromium and its driver)
 	@$(BIN)/python -m demo.screenshots

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,8 @@ class Proof:
     :ivar cases: how many sets of parameters it ran with
     :ivar failed: how many of them failed
     :ivar seconds: how long all of them took
+    :ivar date: when it ran, as ``2026-11-28``
+    :ivar version: of the provider
     """
 
     test: str
@@ -38,6 +40,8 @@ class Proof:
     cases: int = 0
     failed: int = 0
     seconds: float = 0
+    date: str = f"{datetime.now(UTC):%Y-%m-%d}"
+    version: str = __version__
 
 
 class Recorder:
@@ -57,24 +61,25 @@ class Recorder:
             proof.cases += 1
 
 
-def write(proofs: Sequence[Proof]) -> None:
-    """Write the results for programs and for people."""
-    rounded = [asdict(proof) | {"seconds": round(proof.seconds)} for proof in proofs]
-    date = datetime.now(UTC)
-    JSON.write_text(
-        json.dumps({"date": f"{date:%Y-%m-%d}", "version": __version__, "proofs": rounded}, indent=1) + "\n"
-    )
+def write(ran: Mapping[str, Proof]) -> None:
+    """Write the results for programs and for people. A proof that didn't run keeps its last result."""
+    known = json.loads(JSON.read_text())["proofs"] if JSON.exists() else []
+    proofs = {proof["test"]: Proof(**proof) for proof in known} | ran
+    ordered = [proofs[test] for test in sorted(proofs)]
+    rounded = [asdict(proof) | {"seconds": round(proof.seconds)} for proof in ordered]
+    JSON.write_text(json.dumps({"proofs": rounded}, indent=1) + "\n")
     rows = [
-        f"| `{proof.test.rpartition('::')[2]}` | {proof.scale} | {proof.cases} | {proof.failed} | {proof.seconds:.0f} |"
-        for proof in proofs
+        f"| `{proof.test.rpartition('::')[2]}` | {proof.scale} | {proof.cases} | {proof.failed} | {proof.seconds:.0f} "
+        f"| {proof.date}, {proof.version} |"
+        for proof in ordered
     ]
     head = f"""# Proofs
 
-These tests ran at full scale with version {__version__} on {date:%-d %B %Y}: Python {platform.python_version()},
-{os.cpu_count()} cores. `make test` runs a small slice of each. To run them again: `make prove`.
+These tests ran at full scale, with Python {platform.python_version()} on {os.cpu_count()} cores. `make test` runs a
+small slice of each. To run them again: `make prove`, or some of them: `make prove TESTS=tests/rows/test_memory.py`.
 
-| Test | Scale | Cases | Failed | Seconds |
-|---|---|---:|---:|---:|
+| Test | Scale | Cases | Failed | Seconds | Date, version |
+|---|---|---:|---:|---:|---|
 """
     MARKDOWN.write_text(head + "\n".join(rows) + "\n")
 
@@ -86,13 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit status of pytest
     """
     parser = argparse.ArgumentParser(prog="make prove", description=__doc__)
-    parser.add_argument("tests", nargs="*", help="some of them, as pytest takes them; then nothing is written")
+    parser.add_argument("tests", nargs="*", help="some of them, as pytest takes them")
     tests = parser.parse_args(argv).tests
     os.environ[VARIABLE] = "1"
     recorder = Recorder()
     status = pytest.main(["-m", "proof", "-n", "2", *tests], plugins=[recorder])
-    if not tests:
-        write(sorted(recorder.proofs.values(), key=lambda proof: proof.test))
+    write(recorder.proofs)
     return int(status)
 
 
