@@ -130,7 +130,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             own = getattr(item.obj, "_hypothesis_internal_use_settings", settings.default)  # type: ignore[attr-defined]
             item.add_marker(pytest.mark.proof(f"{own.max_examples:,} examples"))
-    if not os.environ.get("CI"):
+    if not os.environ.get("CI") and not PROVING:
         for_ci = [item for item in items if item.get_closest_marker("ci")]
         config.hook.pytest_deselected(items=for_ci)
         items[:] = [item for item in items if item not in for_ci]

@@ -44,6 +44,7 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
     assert simulation.customer.counts["copies killed"]
 
 
+@pytest.mark.ci
 @pytest.mark.proof("10 days of every fault, with 10 seeds")
 @pytest.mark.parametrize("seed", scale([1], list(range(1, 21, 2))))
 def test_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.CaptureFixture[str], seed: int) -> None:
@@ -96,6 +97,7 @@ def test_a_seed_draws_the_same_faults_again_and_another_seed_others(simulation: 
     assert drawn(5) == drawn(5) != drawn(6)
 
 
+@pytest.mark.ci
 def test_a_time_in_processes_that_go_on_leaves_nothing_and_holds_no_file_for_each_wait(tmp_path: Path) -> None:
     soak = Soak(tmp_path, days=0.5)
     soak.run(0, at_least=1)

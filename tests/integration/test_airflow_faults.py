@@ -20,7 +20,7 @@ from ayla_provider.local_cloud.faults import Fault
 from harness.check import differences
 from harness.standalone import Standalone
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
 NEWEST = hour_of(datetime.now(UTC) - PATIENCE) - ONE_HOUR
 

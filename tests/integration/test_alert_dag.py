@@ -14,7 +14,7 @@ from ayla_provider.local_cloud import LocalCloud
 from harness.standalone import Standalone
 from tests.support.fleet import put_hour
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
 DAG = "ayla_export_alert"
 REMINDING = "reminding"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.export_dag import Scene
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
 DAG = """
 from airflow.sdk import DAG

@@ -79,6 +79,7 @@ class Partitions:
         }
 
 
+@pytest.mark.ci
 @pytest.mark.integration
 @pytest.mark.skipif(not KNOWN, reason="this Airflow knows no partitions")
 def test_hours_land_by_their_partition_and_the_dag_behind_them_runs_once_for_each(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from harness.client import AirflowApiError, AirflowError
 from harness.processes import port_is_free
 from harness.standalone import Standalone
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
 DAG = """
 import os

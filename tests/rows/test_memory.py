@@ -59,6 +59,7 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.ci
 @pytest.mark.proof("16 million rows")
 def test_four_times_the_rows_take_no_more_memory(tmp_path: Path) -> None:
     rows = scale(1_600_000, 16_000_000)
