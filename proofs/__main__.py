@@ -64,7 +64,7 @@ class Recorder:
 def write(ran: Mapping[str, Proof]) -> None:
     """Write the results for programs and for people. A proof that didn't run keeps its last result."""
     known = json.loads(JSON.read_text())["proofs"] if JSON.exists() else []
-    proofs = {proof["test"]: Proof(**proof) for proof in known} | ran
+    proofs = {proof["test"]: Proof(**proof) for proof in known} | dict(ran)
     ordered = [proofs[test] for test in sorted(proofs)]
     rounded = [asdict(proof) | {"seconds": round(proof.seconds)} for proof in ordered]
     JSON.write_text(json.dumps({"proofs": rounded}, indent=1) + "\n")
