@@ -13,6 +13,7 @@ from typing import Any
 import airflow
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
 
 from ayla_provider.plugin.constants import FILE, as_module
 from harness.browser import browser
@@ -114,13 +115,25 @@ def page(server: str) -> Iterator[Callable[..., Any]]:
         yield run
 
 
-@pytest.fixture
-def window(server: str) -> Iterator[webdriver.Chrome]:
-    """A browser for the mounted page."""
+@pytest.fixture(scope="session")
+def _window(server: str) -> Iterator[webdriver.Chrome]:
     with browser(1280, 800) as driver:
         driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
         driver.set_page_load_timeout(30)
         yield driver
+
+
+@pytest.fixture
+def window(server: str, _window: webdriver.Chrome) -> webdriver.Chrome:
+    """A browser for the mounted page, without anything of an earlier test."""
+    _window.get(f"{server}/hours.js")
+    _window.execute_script("localStorage.clear()")
+    _window.set_window_size(1280, 800)
+    _window.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    to_corner = ActionBuilder(_window)
+    to_corner.pointer_action.move_to_location(0, 0)
+    to_corner.perform()
+    return _window
 
 
 @pytest.fixture

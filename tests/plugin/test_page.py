@@ -224,7 +224,7 @@ def test_the_details_wait_until_the_pointer_rests_and_the_map_stays(mounted: Mou
     click(driver, ".ayla-verdict button", f"{len(in_map)} hours to look at")
     wait_for(driver, ".ayla-few")
     click(driver, ".ayla-verdict button", "Show all hours")
-    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-few") == []
+    WebDriverWait(driver, 10).until(lambda _: driver.find_elements(By.CSS_SELECTOR, ".ayla-few") == [])
 
 
 def test_a_finger_shows_a_cell_before_it_opens_it_and_closes_a_day(mounted: Mounted) -> None:
