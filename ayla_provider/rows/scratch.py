@@ -2,7 +2,8 @@
 Folders for a load's files, in the temporary folder.
 
 A killed process can't remove its folders. So a process locks each folder that it uses, and the next load removes those
-that nobody locks any more.
+that nobody locks any more. A process that is killed while it makes or removes a folder leaves one without a lock. Such
+a folder is removed when it is a day old.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _NEW = "ayla-new-"
 _PREFIX = "ayla-scratch-"
 _LOCK = ".lock"
+_OLD = 86400.0
+"""Seconds. A folder without a lock is in use for a moment only."""
 
 
 @contextlib.contextmanager
@@ -43,18 +47,28 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _sweep() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    temporary = Path(tempfile.gettempdir())
+    for folder in [*temporary.glob(f"{_PREFIX}*"), *temporary.glob(f"{_NEW}*")]:
         with contextlib.suppress(OSError):
             _remove_if_left(folder)
 
 
 def _remove_if_left(folder: Path) -> None:
     """
-    Remove a folder that nobody locks.
+    Remove a folder that nobody locks, or that is old and has no lock.
 
-    :raises OSError: if someone does, or it isn't a folder of this user
+    :raises OSError: if someone locks it, or it can't be read
     """
-    if folder.lstat().st_uid != os.getuid():
+    about = folder.lstat()
+    if about.st_uid != os.getuid():
+        return
+    is_old = time.time() - about.st_mtime > _OLD
+    # A new folder isn't locked yet.
+    if folder.name.startswith(_NEW) and not is_old:
+        return
+    if is_old and not (folder / _LOCK).exists():
+        # This doesn't follow a link.
+        shutil.rmtree(folder, ignore_errors=True)
         return
     # The folder itself, not what a link of this name leads to.
     descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,35 @@ def test_what_is_not_ours_is_kept(tmp_path: Path, temporary: Path) -> None:
         "ayla-scratch-link",
         "ayla-scratch-without-a-lock",
     ]
+
+
+@pytest.mark.parametrize("name", ["ayla-scratch-without-a-lock", "ayla-new-never-renamed"])
+def test_what_a_process_left_without_a_lock_is_removed_after_a_day(temporary: Path, name: str) -> None:
+    left = temporary / name
+    left.mkdir()
+    (left / "rows.csv").write_text("x")
+    hours = 3600
+    os.utime(left, times=(time.time() - 23 * hours,) * 2)
+    with scratch_folder():
+        assert left.is_dir()
+    os.utime(left, times=(time.time() - 25 * hours,) * 2)
+    with scratch_folder():
+        assert not left.exists()
+
+
+def test_an_old_folder_in_use_is_kept(temporary: Path) -> None:
+    with scratch_folder() as used:
+        os.utime(used, times=(0, 0))
+        with scratch_folder():
+            assert used.is_dir()
+
+
+def test_an_old_link_leads_nowhere(tmp_path: Path, temporary: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = temporary / "ayla-new-link"
+    link.symlink_to(elsewhere)
+    os.utime(link, times=(0, 0), follow_symlinks=False)
+    with scratch_folder():
+        pass
+    assert elsewhere.is_dir()
