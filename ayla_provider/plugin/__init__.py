@@ -1,4 +1,4 @@
-"""The page *Ayla export* in Airflow's navigation: which hours landed, which didn't, and how to run them again."""
+"""The page *Ayla export*, in Airflow's navigation as *Ayla*: which hours landed, and how to run others again."""
 
 from __future__ import annotations
 
