@@ -18,6 +18,7 @@ from ayla_provider.domain.hour import ONE_HOUR, ExportHour, describe_hour, hours
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.errors import AylaError
 from ayla_provider.source.export import Export
+from ayla_provider.transport.redaction import redacted
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def reconcile(
                         "since then: %s",
                         gap.hour,
                         gap.reason,
-                        coverage.failure.message,
+                        redacted(coverage.failure.message),
                     )
             else:
                 findings.gaps.append(gap)

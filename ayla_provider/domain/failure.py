@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ayla_provider.domain.arrival import HourStatus
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
-from ayla_provider.domain.json_fields import UNREADABLE
+from ayla_provider.domain.json_fields import UNREADABLE, time_field
 from ayla_provider.errors import AylaError
 
 FORMAT = "ayla-export-failure/1"
@@ -48,10 +48,11 @@ class Failure:
         """
         Whether another copy would only fail again, as long as the source shows the same files.
 
-        If only a person can help, always. Otherwise for 2, 4, 8, ... hours, and for seven days at most.
+        If only a person can help, always. Otherwise for 2, 4, 8, ... hours, and for seven days at most. A time of the
+        future, beyond what clocks differ, says nothing.
         """
         pause = min(ONE_HOUR * 2 ** min(self.tasks, 10), _LONGEST)
-        return not self.passing or now < self.failed_at + pause
+        return not self.passing or -ONE_HOUR < now - self.failed_at < pause
 
     def dumps(self) -> str:
         """Return the note as JSON text: the inverse of :func:`loads`."""
@@ -83,7 +84,7 @@ def loads(text: str | bytes) -> Failure | None:
             message=str(document["message"]),
             passing=bool(document["passing"]),
             tasks=max(1, int(document["tasks"])),
-            failed_at=datetime.fromisoformat(document["failed_at"]).astimezone(UTC),
+            failed_at=time_field(document, "failed_at"),
             written_by=dict(document["written_by"]),
         )
     except UNREADABLE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -9,6 +10,10 @@ T = TypeVar("T")
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 """What reading a document raises if it isn't JSON, or not of the expected form."""
+
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""A control character, a line or paragraph separator, or a lone surrogate."""
 
 
 def require(holds: bool, otherwise: str) -> None:
@@ -26,10 +31,14 @@ def typed_field(document: Any, name: str, kind: type[T]) -> T:
     Return a field of a document.
 
     :raises KeyError: if it is missing
-    :raises ValueError: if it isn't exactly of this type
+    :raises ValueError: if it isn't exactly of this type, has more than 64 bits, or contains a control character
     """
     value = document[name]
     require(type(value) is kind, f"{name} is {type(value).__name__}, not {kind.__name__}")
+    if isinstance(value, str):
+        require(CONTROL.search(value) is None, f"{name} contains a control character")
+    if isinstance(value, int):
+        require(abs(value) < 2**63, f"{name} has more than 64 bits")
     return cast("T", value)
 
 

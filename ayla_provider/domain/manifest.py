@@ -11,8 +11,8 @@ from typing import Any
 from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
-from ayla_provider.domain.json_fields import UNREADABLE, require, typed_field
-from ayla_provider.domain.paths import ExportFile
+from ayla_provider.domain.json_fields import UNREADABLE, require, time_field, typed_field
+from ayla_provider.domain.paths import ExportFile, unsafe_reason
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
@@ -98,7 +98,7 @@ class Manifest:
         known, asked = _oem_of(self.export), _oem_of(export)
         if self.export and known[0] == asked[0] and known != asked:
             raise AylaConfigError(
-                f"{self.hour}: the destination is the archive of the export {self.export}, and the connection leads "
+                f"{self.hour}: the destination is the archive of the export {self.export!r}, and the connection leads "
                 f"to {export}. Give each OEM its own destination."
             )
 
@@ -143,8 +143,8 @@ def loads(text: str | bytes, where: str) -> Manifest:
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
-            f"{where} is not a valid manifest of format {FORMAT} ({type(error).__name__}: {error}). Move it away and "
-            "clear the task: it then verifies the hour's files and writes the manifest again."
+            f"{where} is not a valid manifest of format {FORMAT} ({type(error).__name__}: {error!s:.200}). Move it "
+            "away and clear the task: it then verifies the hour's files and writes the manifest again."
         ) from error
     return manifest
 
@@ -167,7 +167,9 @@ def _file(entry: Any) -> ManifestFile:
         lines=None if entry.get("lines") is None else typed_field(entry, "lines", int),
     )
     require(file.size >= 0 and (file.lines or 0) >= 0, "a size is negative")
-    require(not {"", ".", ".."} & set(file.path.split("/")), "a path leads out of the destination")
+    time_field(entry, "created")
+    reason = unsafe_reason(file.path)
+    require(not reason, f"a path {reason}")
     return file
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour, FolderStyle, format_folder, hour_of, parse_folder
+from ayla_provider.domain.json_fields import CONTROL
 from ayla_provider.errors import AylaUnsafeNameError
 
 MANIFESTS = "_manifests"
@@ -182,19 +182,19 @@ def failure_path(hour: ExportHour) -> str:
     return f"{FAILURES}/{hour.partition}.json"
 
 
-_CONTROL = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of control characters, lone surrogates, line and paragraph separators."""
+def unsafe_reason(path: str) -> str:
+    """Return why a path can't be used in a destination, as the end of a sentence; empty if it can."""
+    if CONTROL.search(path):
+        return "contains a control character"
+    if "\\" in path:
+        return "contains a backslash"
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return "contains an empty part, '.' or '..', which could lead out of the destination"
+    return ""
 
 
 def _refuse_unsafe(file: ExportFile) -> None:
-    reason = None
-    if any(unicodedata.category(character) in _CONTROL for character in file.name):
-        reason = "contains a control character"
-    elif "\\" in file.name:
-        reason = "contains a backslash"
-    elif any(part in ("", ".", "..") for part in file.name.split("/")):
-        reason = "contains an empty part, '.' or '..', which could lead out of the destination"
-    if reason:
+    if reason := unsafe_reason(file.name):
         raise AylaUnsafeNameError(
             f"{file.event_type}, folder {format_folder(file.folder_time, file.style)}: the object "
             f"{file.name!r} {reason}, so it isn't copied. Ask Ayla support to rename or remove it."

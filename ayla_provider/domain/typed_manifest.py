@@ -130,7 +130,7 @@ def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> Typ
         document: dict[str, Any] = json.loads(text)
         require(document["format"] == FORMAT, f"its format is {document['format']!r}")
         stated = ExportHour(EventType(typed_field(document, "event_type", str)), time_field(document, "hour"))
-        require(stated == hour, f"it is that of {stated!s:.80}, not {hour}")
+        require(stated == hour, f"it is that of {str(stated)[:80]!r}, not {hour}")
         path, quarantine = typed_field(document, "path", str), typed_field(document, "quarantine", str)
         require(path in ("", parquet_path(hour)), "path isn't that of the hour")
         require(quarantine in ("", quarantine_path(hour)), "quarantine isn't that of the hour")
@@ -151,8 +151,8 @@ def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> Typ
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
-            f"{where} isn't a valid receipt of format {FORMAT} ({type(error).__name__}: {error}). Move it away and "
-            "clear the task: the hour is then typed again."
+            f"{where} isn't a valid receipt of format {FORMAT} ({type(error).__name__}: {error!s:.200}). Move it away "
+            "and clear the task: the hour is then typed again."
         ) from error
 
 

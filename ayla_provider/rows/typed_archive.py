@@ -19,6 +19,7 @@ from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.recognition import Recognised
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.json_fields import UNREADABLE
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
@@ -232,7 +233,7 @@ class TypedArchive:
         content, stored = self._rows.read(path) or (b"{}", None)
         try:
             known: dict[str, str] = dict(json.loads(content))
-        except (ValueError, TypeError):
+        except UNREADABLE:
             known = {}
         now = {_described(each): each for each in recognised}
         unknown = sorted(now.keys() - known.keys())

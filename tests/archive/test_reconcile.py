@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from ayla_provider.archive.compare import Findings, Gap, reconcile
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ExportHour, hours_between
-from ayla_provider.domain.paths import manifest_path
+from ayla_provider.domain.paths import failure_path, manifest_path
 from ayla_provider.errors import AylaError, AylaTransferError, AylaUnsafeNameError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
@@ -165,6 +166,38 @@ def test_a_manifest_that_can_not_be_read_is_found_and_hides_nothing(
     take_in(archive, export, 3)
     place.spoil(manifest_path(ExportHour("datapoint", at(3))), b"{")
     assert described(find(at(3), at(5))) == {3: "its manifest can't be read", 4: "never copied, 1 file"}
+
+
+@pytest.mark.parametrize("damage", [{"created": "x"}, {"created": "2024-05-09T04:00:00"}, {"path": "a\0b"}])
+def test_a_manifest_with_an_odd_entry_is_found_and_hides_nothing(
+    cloud: LocalCloud, export: Export, place: Place, archive: Archive, find: Find, damage: dict[str, str]
+) -> None:
+    for hour in (3, 4):
+        put(cloud, hour, "a.csv")
+    take_in(archive, export, 3)
+    path = manifest_path(ExportHour("datapoint", at(3)))
+    content, _ = place.destination.read(path) or (b"", None)
+    document = json.loads(content)
+    document["files"][0] |= damage
+    place.spoil(path, json.dumps(document).encode())
+    assert described(find(at(3), at(5))) == {3: "its manifest can't be read", 4: "never copied, 1 file"}
+
+
+def test_a_note_writes_no_line_of_the_log(
+    cloud: LocalCloud, export: Export, place: Place, archive: Archive, find: Find, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(cloud, 3, "tab\tname.csv")
+    with pytest.raises(AylaUnsafeNameError):
+        take_in(archive, export, 3)
+    path = failure_path(ExportHour("datapoint", at(3)))
+    content, _ = place.destination.read(path) or (b"", None)
+    forged = json.loads(content) | {"message": "\x1b[2J\nERROR forged"}
+    place.spoil(path, json.dumps(forged).encode())
+    with caplog.at_level(logging.WARNING):
+        assert find(at(3), at(4)).left_alone == 1
+    (line,) = [record.getMessage() for record in caplog.records if "is left alone" in record.getMessage()]
+    assert line.isprintable()
+    assert line.endswith("ERROR forged")
 
 
 def test_event_types_are_found_each_with_its_own_hours(cloud: LocalCloud, find: Find) -> None:

@@ -91,6 +91,7 @@ def changed(**fields: Any) -> str:
         changed(hour="yesterday"),
         changed(hour=None),
         changed(failed_at="9999-12-31T23:59:59-23:00"),
+        changed(failed_at="2024-05-09T05:00:00"),
         changed(tasks="many"),
         changed(tasks=1e999),
         changed(written_by=None),
@@ -149,3 +150,16 @@ def test_what_can_pass_is_left_ever_longer_and_a_week_at_most(tasks: int, hours:
     assert failure.is_to_be_left(NOW)
     assert failure.is_to_be_left(due - TICK)
     assert not failure.is_to_be_left(due)
+
+
+@pytest.mark.parametrize("year", [2999, 9999])
+def test_a_note_of_the_future_leaves_nothing(year: int) -> None:
+    later = datetime(year, 12, 31, 23, tzinfo=UTC)
+    failure = Failure(ExportHour("datapoint", HOUR), "same", "AylaTransferError", "broke off", True, 1, later)
+    assert not failure.is_to_be_left(NOW)
+
+
+def test_a_clock_that_is_a_few_minutes_ahead_changes_nothing() -> None:
+    ahead = NOW + timedelta(minutes=10)
+    failure = Failure(ExportHour("datapoint", HOUR), "same", "AylaTransferError", "broke off", True, 1, ahead)
+    assert failure.is_to_be_left(NOW)

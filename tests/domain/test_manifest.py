@@ -20,18 +20,21 @@ NOW = HOUR + 2 * ONE_HOUR
 RUN = {"dag_id": "export", "run_id": "scheduled__1"}
 WHERE = "gs://archive/_manifests/event_type=datapoint/date=2024-05-09/hour=02.json"
 
-texts = st.text(st.characters(codec="utf-8"), max_size=20)
+# A record has no control characters.
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=20)
 hours = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC)).map(  # noqa: DTZ001
     lambda time: time.replace(minute=0, second=0, microsecond=0)
 )
 counts = st.integers(0, 2**63 - 1)
-paths = st.lists(texts.filter(lambda part: part not in ("", ".", "..") and "/" not in part), min_size=1).map("/".join)
-entries = st.builds(ManifestFile, texts, counts, counts, texts, texts, paths, st.none() | counts)
+times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(datetime.isoformat)  # noqa: DTZ001
+parts = texts.filter(lambda part: part not in ("", ".", "..") and not set("/\\") & set(part))
+paths = st.lists(parts, min_size=1).map("/".join)
+entries = st.builds(ManifestFile, texts, counts, counts, texts, times, paths, st.none() | counts)
 manifests = st.builds(
     Manifest,
     hour=st.builds(ExportHour, texts, hours),
     state=st.sampled_from(HourState),
-    revision=st.integers(1),
+    revision=counts,
     files=st.lists(entries, max_size=3).map(tuple),
     written_at=texts,
     written_by=st.dictionaries(texts, texts, max_size=3),
@@ -307,18 +310,79 @@ def test_a_line_of_the_log_names_the_hour_and_its_totals() -> None:
         {"revision": "1"},
         {"hour": "2024-05-09T02:00:00"},
         {"written_by": []},
-        {"files": [{"source": "a", "generation": 1, "size": "12", "crc32c": "x", "created": "y", "path": "a"}]},
-        {"files": [{"source": "a", "generation": 1, "size": -1, "crc32c": "x", "created": "y", "path": "a"}]},
-        {"files": [{"source": "a", "generation": 1, "size": 1, "crc32c": "x", "created": "y", "path": "../a"}]},
-        {"files": [{"source": "a", "generation": 1, "size": 1, "crc32c": "x", "created": "y", "path": "/a"}]},
+        {"export": "gs://a/b\n2026-11-01 ERROR forged"},
         {
             "files": [
-                {"source": "a", "generation": 1, "size": 1, "crc32c": "x", "created": "y", "path": "a", "lines": -1}
+                {
+                    "source": "a",
+                    "generation": 1,
+                    "size": "12",
+                    "crc32c": "x",
+                    "created": "2024-05-09T04:00:00Z",
+                    "path": "a",
+                }
             ]
         },
         {
             "files": [
-                {"source": "a", "generation": 1, "size": 1, "crc32c": "x", "created": "y", "path": "a", "lines": "1"}
+                {
+                    "source": "a",
+                    "generation": 1,
+                    "size": -1,
+                    "crc32c": "x",
+                    "created": "2024-05-09T04:00:00Z",
+                    "path": "a",
+                }
+            ]
+        },
+        {
+            "files": [
+                {
+                    "source": "a",
+                    "generation": 1,
+                    "size": 1,
+                    "crc32c": "x",
+                    "created": "2024-05-09T04:00:00Z",
+                    "path": "../a",
+                }
+            ]
+        },
+        {
+            "files": [
+                {
+                    "source": "a",
+                    "generation": 1,
+                    "size": 1,
+                    "crc32c": "x",
+                    "created": "2024-05-09T04:00:00Z",
+                    "path": "/a",
+                }
+            ]
+        },
+        {
+            "files": [
+                {
+                    "source": "a",
+                    "generation": 1,
+                    "size": 1,
+                    "crc32c": "x",
+                    "created": "2024-05-09T04:00:00Z",
+                    "path": "a",
+                    "lines": -1,
+                }
+            ]
+        },
+        {
+            "files": [
+                {
+                    "source": "a",
+                    "generation": 1,
+                    "size": 1,
+                    "crc32c": "x",
+                    "created": "2024-05-09T04:00:00Z",
+                    "path": "a",
+                    "lines": "1",
+                }
             ]
         },
         {"files": {}},
@@ -328,3 +392,35 @@ def test_a_manifest_with_a_value_that_cant_be_is_refused(damage: dict[str, objec
     document = json.loads(revised(None, {"a": 1}).dumps()) | damage
     with pytest.raises(AylaDestinationError, match="is not a valid manifest"):
         loads(json.dumps(document), WHERE)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"created": "x"},
+        {"created": ""},
+        {"created": "2024-05-09T04:00:00"},
+        {"created": "9999-12-31T23:59:59-23:00"},
+        {"path": "a\0b"},
+        {"path": "a\x1b[2Jb"},
+        {"path": "a\nb"},
+        {"path": "a\u2028b"},
+        {"path": "a\\..\\b"},
+        {"source": "a\nb"},
+        {"crc32c": "\x1b[2J"},
+        {"size": 10**400},
+        {"lines": 2**63},
+    ],
+)
+def test_a_manifest_whose_file_has_a_value_that_cant_be_is_refused(damage: dict[str, object]) -> None:
+    document = json.loads(revised(None, {"a": 1}).dumps())
+    document["files"][0] |= damage
+    with pytest.raises(AylaDestinationError, match=r"is not a valid manifest .* Move it away") as refused:
+        loads(json.dumps(document), WHERE)
+    assert str(refused.value).isprintable()
+
+
+def test_a_long_value_is_not_quoted_in_full() -> None:
+    with pytest.raises(AylaDestinationError, match="is not a valid manifest") as refused:
+        loads(changed(state="x" * 10_000), WHERE)
+    assert len(str(refused.value)) < 600

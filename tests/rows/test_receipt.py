@@ -24,7 +24,8 @@ from ayla_provider.rows.typed_archive import TypedArchive
 from tests.rows.test_expressions import CONNECTION
 from tests.warehouse.archive import HOUR, archive_hour
 
-TEXT = st.text(max_size=20)
+# A record has no control characters.
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=20)
 COUNTS = st.integers(0, 2**53)
 FILES = st.builds(TypedFile, TEXT, COUNTS, TEXT, st.tuples(TEXT, TEXT), st.booleans(), *[COUNTS] * 4)
 COLUMNS = st.builds(Column, st.from_regex(NAME_PATTERN, fullmatch=True), st.sampled_from(ColumnType), TEXT)
@@ -98,6 +99,9 @@ COLUMN = {"name": "dsn", "type": "text", "description": ""}
     "change",
     [
         {"event_type": "loads"},
+        {"event_type": "a\u202eb"},
+        {"event_type": "a\x1b[2J\nb"},
+        {"crc32c": "\x1b[2J"},
         {"hour": "2026-11-01T08:00:00+00:00"},
         {"path": "../../etc/passwd"},
         {"path": "event_type=datapoint/date=2026-11-01/hour=07/rows.parquet"},
@@ -110,8 +114,9 @@ COLUMN = {"name": "dsn", "type": "text", "description": ""}
 def test_a_receipt_says_nothing_that_this_hour_cannot_have(tmp_path: Path, change: dict[str, Any]) -> None:
     archive, made, receipt, _ = ready(tmp_path)
     receipt.write_text(json.dumps(json.loads(made.dumps()) | change))
-    with pytest.raises(AylaDestinationError, match="isn't a valid receipt"):
+    with pytest.raises(AylaDestinationError, match="isn't a valid receipt") as refused:
         archive.ensure(made.hour, {})
+    assert str(refused.value).isprintable()
 
 
 def test_a_manifest_of_another_hour_is_not_taken_for_this_one(tmp_path: Path) -> None:
