@@ -52,7 +52,10 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
     folder.mkdir()
     put_rows(folder, rows)
     finished = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), HOUR.isoformat()], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", PROGRAM, str(folder), HOUR.isoformat()],
+        capture_output=True,
+        text=True,
+        timeout=scale(300, 3600),
     )
     assert finished.returncode == 0, finished.stderr
     found: dict[str, Any] = json.loads(finished.stdout)

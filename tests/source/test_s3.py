@@ -154,9 +154,7 @@ def test_hours_are_distinguished_as_in_cloud_storage(source: S3Source, export: E
     assert later.status([ExportHour("datapoint", HOUR)], RULE)[0].state is HourState.LANDED
 
 
-def test_an_hour_among_ten_thousand_objects_takes_one_request(
-    s3_url: str, source: S3Source, export: Export
-) -> None:
+def test_an_hour_among_ten_thousand_objects_takes_one_request(s3_url: str, source: S3Source, export: Export) -> None:
     from moto.core import DEFAULT_ACCOUNT_ID
     from moto.s3.models import s3_backends
 
