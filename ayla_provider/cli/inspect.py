@@ -12,7 +12,7 @@ from ayla_provider.domain.csv.declaration import declared
 from ayla_provider.domain.csv.declaration_draft import draft
 from ayla_provider.domain.csv.foreign import format_of
 from ayla_provider.domain.csv.recognition import Recognised, recognise
-from ayla_provider.domain.csv.sample import LONGEST_ROW, Shape, head_of, shape_of
+from ayla_provider.domain.csv.sample import LONGEST_HEAD, Shape, head_of, shape_of
 from ayla_provider.domain.events import EVENT_TYPES, EventType, parse_event_type
 from ayla_provider.errors import AylaConfigError, AylaError, AylaLayoutError
 
@@ -77,7 +77,7 @@ def _shape_in(file: str) -> tuple[Path, Shape]:
         raise AylaConfigError(f"{file} isn't on this machine: download it first, and keep its name")
     try:
         with path.open("rb") as opened:
-            data = opened.read(LONGEST_ROW)
+            data = opened.read(LONGEST_HEAD)
     except OSError as error:
         raise AylaConfigError(f"{path} can't be read: {error.strerror}") from None
     other = format_of(data)
@@ -86,7 +86,7 @@ def _shape_in(file: str) -> tuple[Path, Shape]:
     if other:
         raise AylaConfigError(f"{path} is a {other} file, and not plain CSV")
     head = head_of(data)
-    return path, shape_of(head, whole=len(head) == len(data) < LONGEST_ROW)
+    return path, shape_of(head, whole=len(head) == len(data) < LONGEST_HEAD)
 
 
 def _event_type_in(path: PurePath, known: Sequence[ColumnLayout]) -> str | None:

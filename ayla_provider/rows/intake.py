@@ -23,7 +23,7 @@ from ayla_provider.archive.destination import Destination
 from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.csv.foreign import is_beside
 from ayla_provider.domain.csv.recognition import Recognised, recognise, refuse_other_format
-from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, head_of, shape_of
+from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, head_of, is_enough, shape_of
 from ayla_provider.domain.csv.usual import recognise_usual
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.errors import AylaDestinationError, AylaLayoutError
@@ -32,6 +32,8 @@ from ayla_provider.transport.checksum import Crc32c
 
 _STEP = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+EMPTY_LINE = "an empty line"
+"""Why a line without bytes is malformed."""
 _KEPT = 64 * 1024
 """How many bytes are kept of a line that is too long to be a row."""
 # A row's structure is its commas, its line end, and NUL, which no warehouse's text can hold. This is everything else.
@@ -271,6 +273,8 @@ def _verify(file: ManifestFile, good: GoodLines, event_type: str, layouts: Seque
 
 def _row_of(block: bytes, good: GoodLines, event_type: str, layouts: Sequence[ColumnLayout], *, whole: bool) -> bytes:
     """Recognise a file's layout, and return the structure of each row."""
+    if not whole and not is_enough(block):
+        raise _NotOnlyGoodLinesError
     head = head_of(block)
     if b"\n" not in head:
         raise _NotOnlyGoodLinesError
@@ -325,7 +329,9 @@ class _Reader:
         self._commas = -1
         """Commas of each row; -1 before the first row."""
         self._row = b""
-        """The structure of each row; empty before the first block."""
+        """The structure of each row; empty until the layout is recognised."""
+        self._header = b""
+        """The header, if nothing but empty lines came after it yet."""
         self._long = 0
         """How many bytes of a line that is too long were seen; 0 outside of such a line."""
         self._long_start = b""
@@ -354,7 +360,8 @@ class _Reader:
         if not self._offset and block.startswith(_BOM):
             block = block[len(_BOM) :]
             self._offset = self._good.start = len(_BOM)
-        if not self._row and len(block) < HEAD:
+        # A first line that is too long is dropped before anything is recognised.
+        if not self._row and b"\n" in block and (len(block) < HEAD or not is_enough(block)):
             self._rest = block
             return
         end = block.rfind(b"\n") + 1
@@ -386,6 +393,10 @@ class _Reader:
     def _take(self, block: bytes, *, whole: bool) -> None:
         if not self._row:
             block = self._begin(block, whole=whole)
+        if not self._row:
+            # Each line is empty or too long.
+            self._take_lines(block)
+            return
         structure = block.translate(None, _ALL_BUT_STRUCTURE)
         count = len(structure) // len(self._row)
         # With CRLF, the structure doesn't show text between CR and LF.
@@ -404,9 +415,11 @@ class _Reader:
         self._good.ends_blank = False
 
     def _begin(self, block: bytes, *, whole: bool) -> bytes:
-        """Recognise the layout, and return the block without its header."""
+        """Recognise the layout, if there are rows, and return the block without its header."""
         head = head_of(block)
         whole = whole and len(block) <= len(head)
+        # Only the first line can be a header.
+        head = (self._header or b"\n" * (self._line > 0)) + head
         recognised = recognise_usual(self._event_type, head, self._layouts, whole=whole)
         has_header = False
         if recognised is None:
@@ -417,16 +430,16 @@ class _Reader:
                 recognised = recognise(self._event_type, shape, self._layouts, file=self._good.source)
         if recognised:
             self._good.recognised = recognised
+            self._good.line_end = _line_end(block)
             self._commas = len(recognised.columns) - 1
-        self._good.line_end = _line_end(block)
-        self._row = b"," * self._commas + self._good.line_end
-        if recognised:
+            self._row = b"," * self._commas + self._good.line_end
             self._output.open()
-        if has_header:
+        if has_header and not self._header:
             header, end, block = block.partition(b"\n")
+            self._header = header + end
             self._line += 1
-            self._offset += len(header + end)
-            self._good.dropped.add(self._line, len(header + end))
+            self._offset += len(self._header)
+            self._good.dropped.add(self._line, len(self._header))
         return block
 
     def _take_lines(self, block: bytes) -> None:
@@ -453,8 +466,8 @@ class _Reader:
     def _why_not(self, row: bytes) -> str | None:
         columns = row.count(b",") + 1
         if not row:
-            return "an empty line"
-        if columns != self._commas + 1:
+            return EMPTY_LINE
+        if self._row and columns != self._commas + 1:
             return f"{columns} columns instead of {self._commas + 1}"
         if not _is_utf8(row):
             return "not UTF-8"

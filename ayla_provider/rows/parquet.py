@@ -23,7 +23,7 @@ from typing import Any
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.csv.fit import is_contradicted, is_order_uncertain
 from ayla_provider.domain.csv.recognition import ADVICE, Recognised
-from ayla_provider.domain.csv.sample import LONGEST_ROW, head_of
+from ayla_provider.domain.csv.sample import LONGEST_HEAD, LONGEST_ROW, head_of
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import ManifestFile
@@ -132,9 +132,8 @@ def sample(path: Path, recognised: Recognised, rows: int) -> list[dict[str, obje
     """
     event_type = recognised.layout.event_type
     with scratch_folder() as folder, path.open("rb") as file:
-        data = file.read(LONGEST_ROW)
-        head = head_of(data)
-        if len(head) < len(data):
+        head = head_of(file.read(LONGEST_HEAD))
+        if len(head) < path.stat().st_size:
             head = head[: head.rfind(b"\n") + 1]
         (folder / "head.csv").write_bytes(head)
         entry = ManifestFile(path.name, 0, len(head), Crc32c(head).base64, "", "head.csv")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from ayla_provider.errors import (
     AylaWarehouseError,
 )
 from ayla_provider.rows.duck import MEMORY, connect
-from ayla_provider.rows.intake import GoodLines, fetch_good_lines
+from ayla_provider.rows.intake import EMPTY_LINE, GoodLines, fetch_good_lines
 from ayla_provider.rows.parquet import FileBalance, type_hour
 from ayla_provider.rows.quarantine import FEW_MALFORMED, MAX_MALFORMED, Quarantine
 from ayla_provider.rows.scratch import scratch_folder
@@ -219,7 +220,8 @@ class TypedArchive:
         few = min(FEW_MALFORMED, lines // 2) if self._max_malformed else 0
         if malformed <= max(few, self._max_malformed * lines):
             return
-        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in quarantine.reasons.most_common(5))
+        counted = quarantine.reasons - Counter({EMPTY_LINE: blank_ends})
+        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in counted.most_common(5))
         raise AylaQuarantineError(
             f"{hour}: {malformed:,} of {lines:,} lines are malformed, more "
             f"than the {self._max_malformed:.1%} of max_malformed: {reasons}. They are kept in "

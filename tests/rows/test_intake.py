@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.csv import sample
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.csv.sample import LONGEST_ROW
 from ayla_provider.domain.hour import ExportHour
@@ -160,6 +161,8 @@ LONG = 2000
 def short_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"LONGEST_ROW": LONG, "_STEP": 500, "_KEPT": 100, "HEAD": 600}.items():
         monkeypatch.setattr(intake, name, value)
+    for name, value in {"LONGEST_ROW": LONG, "LONGEST_HEAD": 2 * LONG, "HEAD": 600}.items():
+        monkeypatch.setattr(sample, name, value)
 
 
 @pytest.mark.usefixtures("short_rows")
@@ -270,6 +273,13 @@ def test_above_the_threshold_the_lines_are_kept_and_the_hour_is_not_loaded(tmp_p
     assert not (tmp_path / "rows").exists()
     made = TypedArchive(archive, rows, max_malformed=0.2).ensure(ExportHour("connection", HOUR), {})
     assert (made.made, made.manifest.rows, made.manifest.quarantined) == (True, 1, 4)
+
+
+def test_the_reasons_are_of_the_lines_that_count(tmp_path: Path) -> None:
+    archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
+    archive_hour(archive.root, "connection", [CONNECTION + b"\n\n\n\n"])
+    with pytest.raises(AylaQuarantineError, match=r"2 of 3 lines are malformed, .*: an empty line \(2\)"):
+        TypedArchive(archive, rows).ensure(ExportHour("connection", HOUR), {})
 
 
 def test_an_hour_that_is_sound_by_now_leaves_no_line_in_the_quarantine(tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def test_every_column_is_kept_hashed_or_dropped_as_the_policy_says(tmp_path: Pat
     assert made.privacy == treatments
 
 
+@pytest.mark.parametrize("treatments", [[], ["dsn"], "dsn", None, 5], ids=repr)
+def test_treatments_that_are_no_mapping_are_named(treatments: Any) -> None:
+    with pytest.raises(AylaConfigError, match=r"privacy is .*: expected columns"):
+        PrivacyPolicy(treatments)
+
+
 def test_rows_are_distinguished_by_their_original_values(tmp_path: Path) -> None:
     archive_hour(tmp_path / "archive", "connection", [CONNECTION + b"\n" + CONNECTION.replace(b"001,", b"002,")])
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")

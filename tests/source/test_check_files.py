@@ -134,6 +134,15 @@ def test_odd_files_get_one_answer_however_their_columns_are_changed(
             True,
             id="a first row longer than the head",
         ),
+        pytest.param(
+            b"oem_id,oem_model,dsn,event_time,user_uuid,status\n"
+            + CONNECTION_ROW.replace(b"LC-", b"x" * 300_000)
+            + b"\n"
+            + (CONNECTION_ROW + b"\n") * 5,
+            True,
+            id="a header, and a row longer than the head",
+        ),
+        pytest.param(b"x" * 300_000 + b"\n" + (CONNECTION_ROW + b"\n") * 5, True, id="a first line that isn't a row"),
     ],
 )
 def test_a_file_of_connections_gets_the_answer_of_a_load(

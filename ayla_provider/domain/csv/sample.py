@@ -12,13 +12,19 @@ from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.events import fold
 
 HEAD = 256 * 1024
-"""How many bytes at the beginning of a file are looked at. A longer first row is looked at as a whole."""
+"""How many bytes at the beginning of a file are looked at; more if they hold only a few lines."""
 
 LONGEST_ROW = 4 * 1024 * 1024
 """No row is longer, in bytes. Ayla's longest values have half a mebibyte; base64 adds a third."""
 
+LONGEST_HEAD = 2 * LONGEST_ROW
+"""How many bytes are looked at if a file begins with long lines, unless they hold no row."""
+
 ROWS = 300
 """How many rows are looked at."""
+
+# Ten lines that aren't empty, so that a single odd line isn't alone.
+_FIRST_LINES = re.compile(rb"(?:[\r\n]*[^\r\n][^\n]*\n){10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,15 @@ def head_of(data: bytes) -> bytes:
     """
     Return the part of a file's beginning by which its layout is recognised.
 
-    :param data: the beginning of the file, or all of it
+    :param data: the beginning of the file, for which :func:`is_enough` is true, or all of it
     """
-    end_of_first_row = data.find(b"\n") + 1
-    return data[: max(HEAD, end_of_first_row)]
+    first_lines = _FIRST_LINES.match(data)
+    return data[: max(HEAD, first_lines.end())] if first_lines else data
+
+
+def is_enough(data: bytes) -> bool:
+    """Return whether the beginning of a file holds so many lines that a single odd one doesn't decide on its layout."""
+    return len(data) >= LONGEST_HEAD or _FIRST_LINES.match(data) is not None
 
 
 def shape_of(data: bytes, *, whole: bool, rows: int = ROWS) -> Shape:
@@ -69,7 +80,7 @@ def shape_of(data: bytes, *, whole: bool, rows: int = ROWS) -> Shape:
     """
     if not whole:
         data = data[: data.rfind(b"\n") + 1] or data
-    text = data.decode("utf-8-sig", "replace")
+    text = _without_long_lines(data).decode("utf-8-sig", "replace")
     lines = [line.removesuffix("\r").split(",") for line in text.split("\n") if line.strip("\r")]
     lines = lines[: rows + 1]
     names = _header_of(text, lines)
@@ -86,6 +97,14 @@ def shape_of(data: bytes, *, whole: bool, rows: int = ROWS) -> Shape:
         utf8="\ufffd" not in text,
         names=names,
     )
+
+
+def _without_long_lines(data: bytes) -> bytes:
+    """Return the lines, with an empty one for each that is too long to be a row."""
+    if len(data) <= LONGEST_ROW:
+        return data
+    lines = data.split(b"\n")
+    return b"\n".join(line if len(line.removesuffix(b"\r")) <= LONGEST_ROW else b"" for line in lines)
 
 
 def _usual_length(rows: list[list[str]]) -> int:
