@@ -372,6 +372,10 @@ def test_each_message_of_the_errors_page_is_one_that_the_code_has() -> None:
     assert [quote for quote in quotes if not is_message_of_the_code(quote, texts)] == []
 
 
+def test_no_message_names_a_file_of_the_documents() -> None:
+    assert [text for text in messages() if re.search(r"docs/\w+\.md", text)] == []
+
+
 IMPORT = re.compile(r"^ *from (ayla_provider[\w.]*) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
 DOTTED_NAME = re.compile(r"\bayla_provider(?:\.[A-Za-z_]\w*)+")
 OF_A_USER = [*(page for page in PAGES if page.name != "CONTRIBUTING.md"), *sorted(ROOT.glob("dags/*.py"))]

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ayla_provider.domain.json_fields import CONTROL
 from ayla_provider.errors import AylaConfigError
 
 _EXPECTED = (
     "expected a URL such as gs://bucket/prefix, s3://bucket/prefix, abfs://container/prefix or file:///folder, "
-    "without a query, '.' or '..'"
+    "without a port, a query, '.', '..' or control characters"
 )
+
+_OBJECT_STORES = ("gs", "gcs", "s3", "s3a", "abfs", "abfss")
+"""The schemes whose URLs name a bucket or container, which has no port."""
 
 _ALIASES = {"gcs": "gs"}
 """Other names of a scheme, as fsspec knows them."""
@@ -49,7 +53,9 @@ class DestinationUrl:
             )
         path = unquote(parts.path) if parts.scheme == "file" else parts.path
         is_relative = any(part in (".", "..") for part in path.split("/"))
-        if parts.query or is_relative or not _is_complete(parts):
+        # urlsplit drops a line end without a word.
+        is_odd = CONTROL.search(url.strip()) or CONTROL.search(path)
+        if parts.query or is_relative or is_odd or not _is_complete(parts):
             raise AylaConfigError(f"destination {url!r}: {_EXPECTED}")
         if parts.scheme == "file":
             return cls("file", "", path)
@@ -69,4 +75,6 @@ class DestinationUrl:
 def _is_complete(parts: SplitResult) -> bool:
     if parts.scheme == "file":
         return parts.netloc in ("", "localhost") and parts.path.startswith("/")
+    if parts.scheme in _OBJECT_STORES and ":" in parts.netloc:
+        return False
     return bool(parts.scheme and parts.netloc)

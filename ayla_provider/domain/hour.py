@@ -168,7 +168,10 @@ def parse_time(value: object, name: str) -> datetime:
             f"{name} is {value!r}, of the type {type(value).__name__}: expected a datetime with a time zone, or text "
             "such as 2024-05-09T02:00:00+00:00"
         )
-    offset = time.utcoffset()
+    try:
+        offset = time.utcoffset()
+    except ValueError:  # pandas.NaT, a datetime without a time
+        raise AylaConfigError(f"{name} is {value!r}: expected a time, such as 2024-05-09T02:00:00+00:00") from None
     if offset is None:
         raise AylaConfigError(f"{name} {time.isoformat()} has no time zone: write it as {time.isoformat()}+00:00")
     # Only its fields, because a subclass would return its own class from each operation.
@@ -176,9 +179,11 @@ def parse_time(value: object, name: str) -> datetime:
         time.year, time.month, time.day, time.hour, time.minute, time.second, time.microsecond, tzinfo=timezone(offset)
     )
     try:
-        return local.astimezone(UTC)
+        utc = local.astimezone(UTC)
+        utc + ONE_HOUR  # The last hour of the calendar has no end.
     except OverflowError:
         raise AylaConfigError(f"{name} {time.isoformat()} is outside of the calendar in UTC") from None
+    return utc
 
 
 def _parse_iso(text: str, name: str) -> datetime:

@@ -44,6 +44,8 @@ class PrivacyPolicy:
 
     def __post_init__(self) -> None:
         """Check treatments and key."""
+        if not isinstance(self.treatments, Mapping):
+            raise AylaConfigError(f"privacy is {self.treatments!r}: expected columns with keep, hash or drop for each")
         for column, treatment in self.treatments.items():
             if treatment not in list(Treatment):
                 raise AylaConfigError(

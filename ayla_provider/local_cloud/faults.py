@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 STEPS = ("sign_in", "refresh", "sign_out", "acs", "token", "list", "metadata", "download", "upload", "delete", "bucket")
@@ -79,6 +79,9 @@ class Fault:
         return self.match in text or re.search(self.match, text) is not None
 
 
+_FIELDS = tuple(one.name for one in fields(Fault) if one.name not in ("seen", "fired"))
+
+
 class Faults:
     """The active faults. They are tried in order, and at most one applies to a request."""
 
@@ -88,6 +91,9 @@ class Faults:
 
     def add(self, kind: Fault | int | str, **details: Any) -> Fault:
         """Add a fault: ``add(Fault(...))``, or ``add(503, step="download", nth=2)``."""
+        unknown = details.keys() - _FIELDS
+        if unknown:
+            raise ValueError(f"a fault has no {', '.join(sorted(unknown))}: expected some of {', '.join(_FIELDS)}")
         fault = kind if isinstance(kind, Fault) else Fault(kind, **details)
         with self._lock:
             self._faults.append(fault)

@@ -111,7 +111,7 @@ class AylaTypedRowsOperator(BaseOperator):
         from ayla_provider.domain.tables import TABLES
 
         key = BaseHook.get_connection(self.privacy_conn_id).password if self.privacy_conn_id else None
-        policy = PrivacyPolicy(dict(self.privacy or {}), key or "")
+        policy = PrivacyPolicy(self.privacy or {}, key or "")
         in_tables = {name for table in TABLES.values() for name in table.names}
         policy.refuse_unknown(in_tables | {column.name for layout in self._all_layouts for column in layout.own})
         return policy

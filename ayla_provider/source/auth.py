@@ -75,7 +75,7 @@ _KILLED_TRIES = 6
 _KILLED_WAIT = 1.0
 """The longest wait before the first of these, in seconds; each further wait is longer by as much."""
 
-_ERROR_FIELDS = ("error", "message", "error_description", "errors", "msg", "reason")
+_ERROR_FIELDS = ("error", "message", "error_description", "errors", "msg", "reason", "detail")
 """The fields of a JSON answer that may explain an error, the documented one first."""
 
 _BACKOFF = 0.5
@@ -203,15 +203,13 @@ class TokenProvider:
         body = _json(response)
         if _is_temporary(response):
             raise _unavailable("sign-in", response)
-        if not response.ok:
-            raise self._refusal(response)
-        if (body.get("is_mfa_enabled") or body.get("auth_code")) and not body.get("access_token"):
+        has_token = response.ok and _is_token(body.get("access_token"))
+        if response.ok and not has_token and (body.get("is_mfa_enabled") or body.get("auth_code")):
             raise AylaSignInRefused(
                 f"Ayla asks {settings.email} for a second factor (MFA), which a pipeline can't provide: use an app_id "
                 "without MFA for this connection."
             )
-        # A JSON service that gives no token refused the sign-in, in whatever form it says so, and may have counted it.
-        if body and not body.get("access_token"):
+        if not has_token:
             raise self._refusal(response)
         session = self._session_of(body, response)
         log.info("Signed in at %s as %s.", settings.user_url, session.role or "an account without a role")
@@ -220,8 +218,7 @@ class TokenProvider:
     def _refusal(self, response: requests.Response) -> AylaError:
         """Return the error for a failed sign-in: a refusal, or no user service at this address."""
         settings, status = self._settings, response.status_code
-        # A 401 always counts as a refusal, with any body, because five of them lock the account.
-        if status not in (200, 401) and not _says_why(response):
+        if not _is_refusal(response):
             return _no_service("user service", response, "host (or region)")
         message = _vendor_message(response)
         cause = {
@@ -229,6 +226,8 @@ class TokenProvider:
             f"role {ROLE!r}",
             404: "app_id or app_secret are unknown there",
         }.get(status, f"the e-mail or password of {settings.email} is wrong, or the account is locked")
+        if status not in (401, 423) and not message:
+            cause += ". The answer gives no reason: also check host (or region)"
         return AylaSignInRefused(
             f"Ayla's user service ({settings.user_url}) refused the sign-in ({status}{message}): {cause}. Change the "
             "connection before clearing the task."
@@ -314,7 +313,7 @@ class TokenProvider:
             self._unusable, self._unusable_since = problem, now
         unchanged = now - self._unusable_since
         if unchanged < _UNCHANGED:
-            return AylaUnavailable(f"{problem} {TEMPORARY}")
+            return AylaUnavailable(problem)
         return AylaConfigError(f"{problem} It has given the same answer for {unchanged / 60:.0f} minutes.")
 
     def _denial(self, message: str) -> str:
@@ -416,9 +415,20 @@ def _is_page(response: requests.Response) -> bool:
     return "html" in response.headers.get("Content-Type", "") or response.content.lstrip()[:1] == b"<"
 
 
-def _says_why(response: requests.Response) -> bool:
-    """Whether an answer has an error in Ayla's format, and not what any web server says about an unknown address."""
-    return _explanation(response).lower() not in ("", "not found")
+def _is_refusal(response: requests.Response) -> bool:
+    """
+    Whether an answer without a token may be a refusal that Ayla counts: five of them lock the account.
+
+    JSON is one in any form, except what any web server says about an unknown address. A page can be a proxy's.
+    """
+    status = response.status_code
+    if status in (401, 423) or (status == 403 and not _is_page(response)):
+        return True
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return False
+    return status != 404 or (body != {} and _explanation(response).lower() != "not found")
 
 
 def _explanation(response: requests.Response) -> str:
@@ -426,10 +436,10 @@ def _explanation(response: requests.Response) -> str:
     body = _json(response)
     for name in _ERROR_FIELDS:
         value = body.get(name)
-        if isinstance(value, Mapping):
-            value = next((value[inner] for inner in _ERROR_FIELDS if isinstance(value.get(inner), str)), None)
         if isinstance(value, list) and value:
             value = value[0]
+        if isinstance(value, Mapping):
+            value = next((value[inner] for inner in _ERROR_FIELDS if isinstance(value.get(inner), str)), None)
         if isinstance(value, str) and value.strip():
             return value.strip()
     return ""
@@ -461,11 +471,17 @@ def _expiration(value: object) -> datetime | None:
 
 def _describe_unexpected(response: requests.Response) -> str:
     """Return what an answer of the credentials service without a usable token has instead."""
-    fields = from_outside(", ".join(map(repr, _json(response)))) or "no JSON object"
+    body = _json(response)
+    found = f"found {from_outside(', '.join(map(repr, body))) or 'no JSON object'}"
+    if "tokenValue" in body and "expirationTime" in body:
+        usable = {
+            "tokenValue": _is_token(body["tokenValue"]),
+            "expirationTime": _expiration(body["expirationTime"]) is not None,
+        }
+        found = f"but can't read the value of {' and '.join(name for name in usable if not usable[name])}"
     return (
         f"{_address(response)} answered without a usable token: expected tokenValue (text) and expirationTime (ISO "
-        f"8601), found {fields}{_vendor_message(response)}. Check acs_url in the connection; if it is right, ask Ayla "
-        "support."
+        f"8601), {found}{_vendor_message(response)}. Check acs_url in the connection; if it is right, ask Ayla support."
     )
 
 

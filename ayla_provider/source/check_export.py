@@ -9,7 +9,7 @@ from functools import partial
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.csv.foreign import is_beside
 from ayla_provider.domain.csv.recognition import described, recognise, refuse_other_format
-from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, Shape, head_of, shape_of
+from ayla_provider.domain.csv.sample import HEAD, LONGEST_HEAD, Shape, head_of, is_enough, shape_of
 from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour, hour_of
 from ayla_provider.domain.paths import ExportFile
@@ -69,7 +69,8 @@ def advise_connection(connection: CheckedConnection, error: Exception) -> str:
         return f"Correct the connection {connection.conn_id!r} as the message says, where it is defined."
     return (
         f"Define the connection {connection.conn_id!r} in the Airflow UI, in a secrets backend, or as "
-        f"AIRFLOW_CONN_{connection.conn_id.upper()}, with conn_type ayla and the fields that docs/connect.md lists."
+        f"AIRFLOW_CONN_{connection.conn_id.upper()}, with conn_type ayla, login (the e-mail) and password, and "
+        "with app_id, app_secret, oem_id, bucket and acs_url in its extra."
     )
 
 
@@ -204,8 +205,8 @@ def read_file(export: Export, event_type: EventType, file: ExportFile) -> Findin
         refuse_other_format(event_type, data, file=file.name)
     except AylaLayoutError as error:
         return Finding(False, error.finding, error.advice)
-    if b"\n" not in data:
-        data = first_bytes(export.source, file, LONGEST_ROW)
+    if len(data) < file.size and not is_enough(data):
+        data = first_bytes(export.source, file, LONGEST_HEAD)
     head = head_of(data)
     return recognition(event_type, file.name, shape_of(head, whole=len(head) == file.size))
 

@@ -147,5 +147,7 @@ class StepRunner:
 
 
 def advise_trying_again(error: Exception) -> str:
-    """Return what to do about an error that has no advice of its own."""
+    """Return what to do about an error, empty if its message says so for good."""
+    if isinstance(error, AylaError) and not error.retryable:
+        return ""  # The message itself says what to do.
     return "Try again. If it persists, see the log on stderr."

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.domain.events import EventType, parse_event_type
+from ayla_provider.domain.json_fields import CONTROL
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.transport.network import Network
 
@@ -90,6 +91,8 @@ class AylaSettings:
             )
         check = _Checks(conn_id, allow_http=_is_true(extra.get("allow_http")))
         if host:
+            if port is not None and not 1 <= port <= 65535:
+                raise check.fail("port", f"is {port}: expected 1 to 65535")
             user_url = check.url("host", _with_scheme(host.strip()), port)
         else:
             user_url = f"https://{check.region(extra.get('region', 'us'))}"
@@ -263,6 +266,9 @@ class _Checks:
 
 def _split(url: str) -> tuple[SplitResult, int | None]:
     """Return a URL's parts and port; empty parts for a malformed URL."""
+    # urlsplit would drop a line end without a word.
+    if CONTROL.search(url):
+        return urlsplit(""), None
     try:
         parts = urlsplit(url)
         return parts, parts.port

@@ -299,7 +299,9 @@ class BigQueryWarehouse(SqlWarehouse):
         from google.auth.exceptions import GoogleAuthError
 
         if isinstance(error, Forbidden):
-            return Explanation(_words(error), "Give the connection's account the rights that docs/bigquery.md lists.")
+            return Explanation(
+                _words(error), "Give the connection's account the rights that this provider's page on BigQuery lists."
+            )
         if isinstance(error, (GoogleAPIError, GoogleAuthError, OSError)):
             return Explanation(_words(error))
         return None

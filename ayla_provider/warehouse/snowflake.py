@@ -217,7 +217,7 @@ class SnowflakeWarehouse(SqlWarehouse):
             words = "a value was refused"
         return Explanation(
             f"{words} (error {error.errno}, query {error.sfqid or 'none'})",
-            f"{SAFE_TO_RETRY} If a right is missing, see docs/snowflake.md.",
+            f"{SAFE_TO_RETRY} If a right is missing, see this provider's page on Snowflake.",
         )
 
 

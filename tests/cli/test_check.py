@@ -495,6 +495,7 @@ def test_a_faulty_listing_fails_at_its_step_and_the_others_go_on(
     fleet.faults.add(403, step="list", match="/Location/", times=None)
     run = Run(capsys)
     assert run.named(False) == ["newest location"]
+    assert run.advice("newest location") == "", "the message says it"
     assert run.steps["file location"]["ok"] is None
     assert "file registration" in run.named(True)
 

@@ -43,6 +43,7 @@ def test_without_s3fs_the_message_says_what_to_install(monkeypatch: pytest.Monke
         ),
         ("abfs://container/a/", ("abfs", "container", "a")),
         ("memory://bucket/a", ("memory", "bucket", "a")),
+        ("hdfs://host:8020/a", ("hdfs", "host:8020", "a")),
         ("file:///data/archive", ("file", "", "/data/archive")),
         ("file://localhost/data", ("file", "", "/data")),
         ("file:///data/a%20b", ("file", "", "/data/a b")),
@@ -58,6 +59,8 @@ def test_a_url_has_three_parts(url: str, parts: tuple[str, str, str]) -> None:
         *("", "/data", "data", "bucket/a", "gs://", "gs:///a", "s3://", "s3:///a", "file://data/archive", "file:data"),
         *("gs://bucket/../other", "gs://bucket/./a", "s3://bucket/../other", "file:///data/%2e%2e/etc"),
         *("gs://bucket/a?b=c", "s3://bucket/a?b=c", "s3://[bucket/a"),
+        *("gs://b:80/x", "s3://b:80", "abfs://b:80/x", "gs://b/\0x", "gs://b/a\nb", "s3://b\r/a", "file:///a\tb"),
+        *("file:///a%00b", "file:///a%0Ab"),
     ],
 )
 def test_a_malformed_url_is_refused_by_name(url: str) -> None:

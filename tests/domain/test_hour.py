@@ -172,9 +172,16 @@ def test_the_repeated_hour_of_a_clock_change_is_an_hour() -> None:
     assert hours_between(start, start.astimezone(UTC) + ONE_HOUR) == [start.astimezone(UTC)]
 
 
-def test_a_time_outside_of_the_calendar_is_named() -> None:
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:00:00Z", "9999-12-31T23:30:00-01:00"])
+def test_a_time_outside_of_the_calendar_is_named(time: str) -> None:
     with pytest.raises(AylaConfigError, match=r"start .* is outside of the calendar"):
-        parse_time("0001-01-01T00:00:00+05:00", "start")
+        parse_time(time, "start")
+
+
+def test_a_missing_time_of_pandas_is_named() -> None:
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(AylaConfigError, match="start is NaT: expected a time"):
+        parse_time(pandas.NaT, "start")
 
 
 def test_an_hour_is_printed_with_its_event_type_and_in_utc() -> None:

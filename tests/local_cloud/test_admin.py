@@ -96,12 +96,18 @@ def test_objects_are_put_and_removed(cloud: LocalCloud, vendor: requests.Session
     assert vendor.get(url).status_code == 401
 
 
+def test_an_unknown_field_of_a_fault_is_named_with_the_known_ones(cloud: LocalCloud) -> None:
+    answer = requests.post(f"{cloud.url}/_local/faults", json={"kind": 503, "stp": "list"}, timeout=10)
+    assert answer.json()["error"].startswith("ValueError: a fault has no stp: expected some of kind, step, match,")
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
         ("clock", {}),
         ("clock", {"set": "noon"}),
         ("faults", {"kind": "explode"}),
+        ("faults", {"kind": 503, "stp": "list"}),
         ("options", {"speed": 1}),
         ("objects", {}),
         ("revoke", {"kinds": ["x"]}),

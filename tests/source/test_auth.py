@@ -254,8 +254,14 @@ def test_a_refusal_without_json_is_a_refusal(cloud: LocalCloud, provider: TokenP
     assert len(requests_of(cloud, "sign_in")) == 1
 
 
-@pytest.mark.parametrize("body", ["<html>hello</html>", "[]", "{}", '{"access_token": 1}'])
-@pytest.mark.parametrize("step", ["sign_in", "acs"])
+@pytest.mark.parametrize(
+    ("step", "body"),
+    # Any JSON answer to a sign-in that brings no token is a refusal.
+    [
+        ("sign_in", "<html>hello</html>"),
+        *(("acs", body) for body in ("<html>hello</html>", "[]", "{}", '{"access_token": 1}')),
+    ],
+)
 def test_a_good_status_without_tokens_names_the_address(
     cloud: LocalCloud, provider: TokenProvider, step: str, body: str
 ) -> None:
@@ -420,22 +426,37 @@ def test_a_token_of_a_minute_is_used_while_it_lasts(cloud: LocalCloud, export: E
 @pytest.mark.parametrize(
     ("status", "body"),
     [
-        (200, {"error": "Invalid password"}),
-        (200, {"error": {"message": "Invalid password"}}),
-        (200, {"message": "Invalid password"}),
-        (200, {"status": "failed"}),
-        (404, {"message": "Invalid password"}),
-        (400, {"errors": ["Invalid password"]}),
+        (200, '{"error": "Invalid password"}'),
+        (200, '{"error": {"message": "Invalid password"}}'),
+        (200, '{"message": "Invalid password"}'),
+        (200, '{"status": "failed"}'),
+        *(
+            (200, body)
+            for body in ("{}", "[]", "null", '"Invalid"', '[{"error": "bad"}]', '{"access_token": {"a": 1}}')
+        ),
+        (404, '{"message": "Invalid password"}'),
+        (404, '{"detail": "Invalid password"}'),
+        (400, '{"detail": "Invalid password"}'),
+        (400, '{"errors": ["Invalid password"]}'),
+        (400, '{"errors": [{"message": "Invalid password"}]}'),
+        (422, '{"errors": {"email": ["is unknown"]}}'),
+        *((403, body) for body in ("", "Forbidden", '{"detail": "locked"}', '{"error": true}')),
+        *((423, body) for body in ("", '{"status": "locked"}')),
     ],
 )
-def test_a_refusal_in_another_form_is_a_refusal_and_remembered(
-    cloud: LocalCloud, status: int, body: dict[str, Any]
-) -> None:
-    cloud.faults.add(status, step="sign_in", times=None, body=json.dumps(body), content_type="application/json")
+def test_a_refusal_in_another_form_is_a_refusal_and_remembered(cloud: LocalCloud, status: int, body: str) -> None:
+    cloud.faults.add(status, step="sign_in", times=None, body=body, content_type="application/json")
     for _ in range(6):
         with pytest.raises(AylaSignInRefused, match="refused the sign-in"):
             provider_of(settings_of(cloud))(None, None)
     assert len(requests_of(cloud, "sign_in")) == 1
+
+
+@pytest.mark.parametrize(("status", "body"), [(400, '{"errors": [{"message": "w"}]}'), (404, '{"detail": "w"}')])
+def test_the_words_of_a_refusal_in_another_form_are_quoted(cloud: LocalCloud, status: int, body: str) -> None:
+    cloud.faults.add(status, step="sign_in", body=body, content_type="application/json")
+    with pytest.raises(AylaSignInRefused, match=f'\\({status}, "w"\\)'):
+        provider_of(settings_of(cloud))(None, None)
 
 
 @pytest.mark.parametrize("form", ["epoch", "milliseconds", "http", "suffix"])
@@ -457,6 +478,27 @@ def test_an_answer_without_the_expected_keys_is_shown(cloud: LocalCloud, provide
     with pytest.raises(AylaUnavailable, match=f"expected tokenValue .* found '{name}', 'expires'") as failed:
         provider(None, None)
     assert "5ecret" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expires", "field"),
+    [
+        ("ya29.dr.5ecret", "1795906189", "expirationTime"),
+        ("ya29.dr.5ecret", 1e300, "expirationTime"),
+        ("ya29.dr.5e cret", "2199-01-01T00:00:00Z", "tokenValue"),
+        (None, None, "tokenValue and expirationTime"),
+    ],
+)
+def test_an_odd_value_of_an_expected_key_is_named(
+    cloud: LocalCloud, provider: TokenProvider, value: object, expires: object, field: str
+) -> None:
+    body = json.dumps({"tokenValue": value, "expirationTime": expires})
+    cloud.faults.add(200, step="acs", body=body, content_type="application/json")
+    with pytest.raises(AylaUnavailable, match=f"but can't read the value of {field}. Check") as failed:
+        provider(None, None)
+    assert "found" not in str(failed.value)
+    assert "temporary" not in str(failed.value)
+    assert "cret" not in str(failed.value)
 
 
 def test_an_explanation_of_the_credentials_service_is_quoted(cloud: LocalCloud, provider: TokenProvider) -> None:

@@ -117,6 +117,18 @@ def test_an_invalid_url_is_refused_with_the_name_of_its_field(field: str, value:
     assert f"'ayla_default': {field} is not a valid URL" in refusal(**{field: value})
 
 
+@pytest.mark.parametrize("field", ["host", "acs_url", "storage_endpoint", "proxy"])
+@pytest.mark.parametrize("odd", ["\n", "\r", "\t", "\0", "\x7f"])
+def test_a_control_character_inside_a_url_is_refused_with_the_name_of_its_field(field: str, odd: str) -> None:
+    assert f"{field} is not a valid URL" in refusal(**{field: f"https://exam{odd}ple.com"})
+    assert f"{field} is not a valid URL" in refusal(**{field: f"https://example.com/{odd}a"})
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536])
+def test_a_port_that_cant_be_is_refused(port: int) -> None:
+    assert f"port is {port}: expected 1 to 65535" in refusal(host="user.example.com", port=port)
+
+
 @pytest.mark.parametrize("field", ["acs_url", "storage_endpoint"])
 def test_a_url_without_a_scheme_is_refused_where_the_whole_is_needed(field: str) -> None:
     assert f"{field} is not a valid URL" in refusal(**{field: "acs.example.com/token"})
