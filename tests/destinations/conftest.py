@@ -20,16 +20,33 @@ from tests.support.tools import AZURITE, NPM
 def azure_url() -> Iterator[str]:
     pytest.importorskip("adlfs", reason="pip install apache-airflow-providers-microsoft-azure")
     NPM.require()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent", "--skipApiVersionCheck"]
-    with subprocess.Popen([*command, "--inMemoryPersistence"], stdout=subprocess.DEVNULL) as process:
-        while not answers(port):
-            assert process.poll() is None, "Azurite ended"
-            time.sleep(0.1)
+    process = None
+    while process is None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        process = _azurite(port)
+    with process:
         yield f"http://127.0.0.1:{port}/{ACCOUNT}"
         process.terminate()
+
+
+def _azurite(port: int) -> subprocess.Popen[bytes] | None:
+    """Start Azurite; None if it ended, because another program has taken the port since it was free."""
+    command = [str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent", "--skipApiVersionCheck"]
+    process = subprocess.Popen([*command, "--inMemoryPersistence"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    answered = False
+    while process.poll() is None:
+        # Once more after the first answer, which may be that of the other program.
+        if answered:
+            return process
+        answered = answers(port)
+        time.sleep(0.3)
+    assert process.stderr
+    with process.stderr as errors:
+        output = errors.read().decode(errors="replace")
+    assert "EADDRINUSE" in output, output
+    return None
 
 
 @pytest.fixture(autouse=True)
