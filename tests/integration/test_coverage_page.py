@@ -52,7 +52,9 @@ class Scene:
         if not manifest.files:
             return "empty"
         files = len(manifest.files)
-        size = f"{manifest.size} B" if manifest.size < 1000 else f"{manifest.size / 1000:.3g} kB"
+        size = (
+            f"{manifest.size} B" if manifest.size < 1000 else f"{manifest.size / 1000 + 1e-9:.3g} kB"
+        )  # 5 is rounded up
         return f"landed, {files} file{'' if files == 1 else 's'}, {size}"
 
     def run_id(self, hour: datetime) -> str:

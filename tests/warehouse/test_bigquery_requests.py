@@ -268,7 +268,7 @@ def test_a_refusal_quotes_no_row(service: Service, tmp_path: Path) -> None:
 def test_a_missing_right_is_reported(service: Service, tmp_path: Path) -> None:
     there(service)
     service.refusals = [(403, "accessDenied", "Permission bigquery.tables.updateData denied on table ayla_loads")]
-    message = r"tables\.updateData denied.*docs/bigquery\.md"
+    message = r"tables\.updateData denied.*page on BigQuery"
     with warehouse(service) as target, pytest.raises(AylaWarehouseError, match=message):
         target.replace(hour(tmp_path))
 
