@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,9 +19,8 @@ from requests import RequestException
 from ayla_provider.archive.destination import Stored, check_small, conflict, kept
 from ayla_provider.archive.gcs_upload import GcsUploader
 from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaUnavailable
-from ayla_provider.source.bucket import MOST_PAGES
 from ayla_provider.transport.checksum import CHUNK
-from ayla_provider.transport.cloud_storage import explanation, reason
+from ayla_provider.transport.cloud_storage import explanation, pages_of, reason
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
 from ayla_provider.transport.network import DEADLINE
 
@@ -73,17 +73,9 @@ class GcsDestination:
                 delimiter="/",
                 fields="items(name,size,crc32c,generation),nextPageToken",
             )
-            objects = [self._facts(blob) for blob in self._all(blobs, path) if not blob.name.endswith("/")]
+            found = chain.from_iterable(pages_of(blobs, "the listing"))
+            objects = [self._facts(blob) for blob in found if not blob.name.endswith("/")]
         return {stored.path: stored for stored in objects}
-
-    def _all(self, blobs: Any, path: str) -> Iterator[storage.Blob]:
-        """Yield the objects of all pages of a listing, and stop one that never ends."""
-        for number, page in enumerate(blobs.pages):
-            if number >= MOST_PAGES:
-                raise AylaDestinationError(
-                    f"{self.url}/{path}: the listing does not end after {MOST_PAGES} pages. {TEMPORARY}"
-                )
-            yield from page
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`Destination`."""

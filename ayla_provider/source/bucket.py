@@ -11,10 +11,6 @@ from typing import Any, Protocol
 from ayla_provider.errors import TEMPORARY, AylaUnavailable
 from ayla_provider.transport.redaction import from_outside
 
-MOST_PAGES = 10_000
-"""Pages of a listing, of a thousand objects each: more than any interval has."""
-
-
 MOST_FOLDERS = 10_000
 """Folders of a listing: more than there are event types."""
 

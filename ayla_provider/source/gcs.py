@@ -15,7 +15,6 @@ from urllib3.exceptions import HTTPError
 
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
-    MOST_PAGES,
     ObjectVersion,
     PassingError,
     SourceObject,
@@ -24,7 +23,7 @@ from ayla_provider.source.bucket import (
     translate_connection_errors,
 )
 from ayla_provider.source.settings import STORAGE_ENDPOINT
-from ayla_provider.transport.cloud_storage import last_error, reason, storage_client
+from ayla_provider.transport.cloud_storage import last_error, pages_of, reason, storage_client
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.network import Network
@@ -105,11 +104,8 @@ class GcsSource:
             return sorted(name[len(prefix) : -1] for name in names)
 
     def _pages(self, listing: Any, what: str) -> Iterator[Any]:
-        """Yield the pages of a listing, and stop one that never ends."""
-        for number, page in enumerate(listing.pages):
+        for page in pages_of(listing, what):
             self.requests += 1
-            if number >= MOST_PAGES:
-                raise AylaUnavailable(f"{what} does not end after {MOST_PAGES} pages. {TEMPORARY}")
             yield page
 
     def open(self, version: ObjectVersion, what: str, offset: int, end: int | None = None) -> _GcsDownload:

@@ -12,7 +12,6 @@ from urllib3.exceptions import HTTPError
 
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaConfigError, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
-    MOST_PAGES,
     ObjectVersion,
     PassingError,
     SourceObject,
@@ -21,7 +20,7 @@ from ayla_provider.source.bucket import (
     translate_connection_errors,
 )
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError, watch_pools
-from ayla_provider.transport.network import DEADLINE
+from ayla_provider.transport.network import DEADLINE, MOST_PAGES
 from ayla_provider.transport.redaction import from_outside
 
 TIMEOUT = (10, 60)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import requests
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud import storage
 
+from ayla_provider.errors import TEMPORARY, AylaUnavailable
 from ayla_provider.transport.http import CONNECTIONS
-from ayla_provider.transport.network import Network, configure
+from ayla_provider.transport.network import MOST_PAGES, Network, configure
 from ayla_provider.transport.redaction import from_outside
 
 if TYPE_CHECKING:
@@ -41,6 +43,20 @@ def storage_client(credentials: Credentials, endpoint: str, network: Network | N
         client_options={"api_endpoint": endpoint},
         _http=session,
     )
+
+
+def pages_of(listing: Any, what: str) -> Iterator[Any]:
+    """
+    Yield the pages of a listing, and stop one that never ends.
+
+    :param listing: the library's iterator
+    :param what: its name, for the error
+    :raises AylaUnavailable: if it has more than :data:`~ayla_provider.transport.network.MOST_PAGES` pages
+    """
+    for number, page in enumerate(listing.pages):
+        if number >= MOST_PAGES:
+            raise AylaUnavailable(f"{what} does not end after {MOST_PAGES} pages. {TEMPORARY}")
+        yield page
 
 
 def last_error(error: BaseException) -> BaseException:

@@ -34,6 +34,9 @@ USER_AGENT = f"airflow-provider-ayla/{__version__}"
 DEADLINE = 120.0
 """Seconds for a request as a whole: a sign-in, a token, a page of a listing."""
 
+MOST_PAGES = 10_000
+"""Pages of a listing, of a thousand objects each: more than any interval has."""
+
 PAGE_BYTES = 32 * 1024 * 1024
 """Bytes that a page of a listing may have, unpacked."""
 

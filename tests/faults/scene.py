@@ -27,7 +27,7 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.operators import AylaExportToBucketOperator
 from ayla_provider.source import auth, reader
 from ayla_provider.source import gcs as gcs_source
-from ayla_provider.transport import deadline, http, network
+from ayla_provider.transport import cloud_storage, deadline, http, network
 from tests.faults.hour import QUARTER
 from tests.faults.tcp_gate import Gate
 from tests.support.client import bytes_of
@@ -55,7 +55,7 @@ def shorten(put: Callable[[Any, str, Any], None], patience: float, limit: float 
         (gcs_source, "TIMEOUT", timeout),
         (gcs_source, "SLOWEST", gcs_source._BLOCK / limit),
         (http, "SLOWEST", gcs_source._BLOCK / limit),
-        (gcs_source, "MOST_PAGES", 20),
+        (cloud_storage, "MOST_PAGES", 20),
         (deadline, "_TICK", 0.02),
         (http, "DEADLINE", limit),
         (network, "DEADLINE", limit),

@@ -26,6 +26,7 @@ from ayla_provider.local_cloud import Fault, LocalCloud
 from ayla_provider.rows.intake import fetch_good_lines
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.source.export import Export
+from ayla_provider.transport import cloud_storage
 from tests.faults import table
 from tests.faults.run_cell import KINDS
 from tests.faults.scene import GENEROUS, PATIENCE, Scene, shorten
@@ -117,7 +118,7 @@ def test_a_fault_where_the_archive_is_read(
 ) -> None:
     monkeypatch.setattr(destination, "MOST_BYTES", 1_000_000)
     monkeypatch.setattr(gcs_destination, "_PIECE", 1_000_000)
-    monkeypatch.setattr(gcs_destination, "MOST_PAGES", 20)
+    monkeypatch.setattr(cloud_storage, "MOST_PAGES", 20)
     if cell.fault == "drip":
         shorten(monkeypatch.setattr, GENEROUS, PATIENCE)
     details = {"drip": {"delay": PATIENCE / 8}, "429": {"retry_after": 0}, "bomb": {"size": 1_000_001}}.get(

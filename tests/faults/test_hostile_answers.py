@@ -16,8 +16,8 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source import auth
-from ayla_provider.source import gcs as gcs_source
 from ayla_provider.source.export import Export
+from ayla_provider.transport import cloud_storage
 from tests.faults import hostile
 from tests.faults.hostile import JSON, LONG, take_in
 from tests.rows.test_expressions import CONNECTION, typed
@@ -58,7 +58,7 @@ SLOT = {"name": PREFIX + "a.csv", "crc32c": "AAAAAA==", "generation": "1", "time
 def test_a_listing_of_any_content_is_read_or_reported(
     cloud: LocalCloud, export: Export, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr(gcs_source, "MOST_PAGES", 20)
+    monkeypatch.setattr(cloud_storage, "MOST_PAGES", 20)
     cloud.faults.clear()
     cloud.requests.clear()
     match = rf"{cloud.vendor.name}/o\?.*"

@@ -18,8 +18,8 @@ from ayla_provider.errors import AylaError, AylaNotSettledError
 from ayla_provider.local_cloud import LocalCloud, listing
 from ayla_provider.rows.intake import fetch_good_lines
 from ayla_provider.rows.quarantine import Quarantine
-from ayla_provider.source import gcs as gcs_source
 from ayla_provider.source.export import Export
+from ayla_provider.transport import cloud_storage
 from tests.faults import hostile
 from tests.support.client import NOW, RULE, at, hours_at, put
 
@@ -46,7 +46,7 @@ def test_very_many_files_are_copied_with_few_requests(
     cloud.requests.clear()
     assert sorted(file.source for file in copied(archive, export, 2).files) == names
     assert len([request for request in cloud.requests if request.step == "list"]) <= 8
-    monkeypatch.setattr(gcs_source, "MOST_PAGES", 3)
+    monkeypatch.setattr(cloud_storage, "MOST_PAGES", 3)
     with pytest.raises(AylaError, match=r"datapoint 2024-05-09 02:00 UTC.*does not end after 3 pages"):
         export.list_files(hours_at(2))
 
