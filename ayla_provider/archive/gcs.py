@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -111,7 +112,7 @@ class GcsDestination:
     def _piece(self, path: str, start: int) -> bytes:
         """Return the next bytes of an object, fewer than a piece at its end."""
         blob = self._bucket.blob(self._prefix + path)
-        buffer = _Buffer(_PIECE)
+        buffer = _BoundedBuffer(_check_piece)
         try:
             with Deadline(_PIECE / SLOWEST) as deadline:
                 blob.download_to_file(buffer, start=start, end=start + _PIECE - 1, raw_download=True, checksum=None)
@@ -165,32 +166,28 @@ class GcsDestination:
         return Stored(blob.name.removeprefix(self._prefix), blob.size, str(blob.generation), blob.crc32c)
 
 
-class _SmallBuffer(io.BytesIO):
-    """Takes the content of a small object, and ends a download that brings more."""
+class _BoundedBuffer(io.BytesIO):
+    """
+    Takes what a download brings.
 
-    def __init__(self, where: str) -> None:
+    :param check: gets the number of bytes before they are taken, and ends a download that brings too many
+    """
+
+    def __init__(self, check: Callable[[int], None]) -> None:
         super().__init__()
-        self._where = where
+        self._check = check
 
     def write(self, data: Any, /) -> int:
-        check_small(self.tell() + len(data), self._where)
+        self._check(self.tell() + len(data))
         return super().write(data)
 
 
-class _Buffer(io.BytesIO):
-    """Takes as many bytes as were requested, and ends an answer that brings more."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self._most = most
-
-    def write(self, data: Any, /) -> int:
-        if self.tell() + len(data) > self._most:
-            raise ValueError(f"the answer has more than the {self._most} bytes that were requested")
-        return super().write(data)
+def _check_piece(size: int) -> None:
+    if size > _PIECE:
+        raise ValueError(f"the answer has more than the {_PIECE} bytes that were requested")
 
 
-def _downloaded(blob: storage.Blob, where: str) -> _SmallBuffer:
+def _downloaded(blob: storage.Blob, where: str) -> io.BytesIO:
     """
     Return the content of a small object. If it arrives corrupted, it is read once more.
 
@@ -198,7 +195,7 @@ def _downloaded(blob: storage.Blob, where: str) -> _SmallBuffer:
     """
     tries = 2
     while True:
-        buffer = _SmallBuffer(where)
+        buffer = _BoundedBuffer(partial(check_small, where=where))
         try:
             with Deadline(DEADLINE) as deadline:
                 blob.download_to_file(buffer, checksum="crc32c")
