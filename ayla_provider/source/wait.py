@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
-from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
+from ayla_provider.domain.arrival import ArrivalRule, FileTotals, HourState, HourStatus
 from ayla_provider.domain.hour import ExportHour, describe_hour, describe_hours
 from ayla_provider.domain.units import files_text, size_text
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ayla_provider.source.export import Export
 
 _NAMED = 3
@@ -46,7 +48,7 @@ def look(export: Export, hours: Sequence[ExportHour], rule: ArrivalRule) -> Look
     """
     # A triggerer looks for many waits at once, so it keeps no list of files.
     statuses = export.status(hours, rule, keep_files=False)
-    newest = max((status.newest for status in statuses if status.newest), default=None)
+    totals, newest = _totals(statuses)
     counts = Counter(status.state.value for status in statuses)
     return Look(
         settled=all(status.state.settled for status in statuses),
@@ -55,8 +57,8 @@ def look(export: Export, hours: Sequence[ExportHour], rule: ArrivalRule) -> Look
             "start": hours[0].start.isoformat(),
             "end": hours[-1].end.isoformat(),
             "hours": dict(sorted(counts.items())),
-            "files": sum(status.count for status in statuses),
-            "bytes": sum(status.size for status in statuses),
+            "files": totals.files,
+            "bytes": totals.bytes,
             "newest_file": newest.isoformat() if newest else None,
         },
         message=_message(statuses, rule),
@@ -65,9 +67,8 @@ def look(export: Export, hours: Sequence[ExportHour], rule: ArrivalRule) -> Look
 
 def describe_statuses(statuses: Sequence[HourStatus]) -> str:
     """Return what the source shows of some hours, for a message."""
-    size = sum(status.size for status in statuses)
-    text = f"{files_text(sum(status.count for status in statuses))}, {size_text(size)}"
-    newest = max((status.newest for status in statuses if status.newest), default=None)
+    totals, newest = _totals(statuses)
+    text = f"{files_text(totals.files)}, {size_text(totals.bytes)}"
     if newest:
         text += f", the newest of {newest:%Y-%m-%d %H:%M} UTC"
     if len(statuses) == 1:
@@ -76,6 +77,12 @@ def describe_statuses(statuses: Sequence[HourStatus]) -> str:
         states = Counter(status.state.value for status in statuses)
         text = f"{', '.join(f'{count} {state}' for state, count in sorted(states.items()))}; {text}"
     return f"{describe_hours([status.hour for status in statuses])}: {text}"
+
+
+def _totals(statuses: Sequence[HourStatus]) -> tuple[FileTotals, datetime | None]:
+    """Return the totals of the files of some hours, and when the newest one was created; None without files."""
+    totals = FileTotals(sum(status.count for status in statuses), sum(status.size for status in statuses))
+    return totals, max((status.newest for status in statuses if status.newest), default=None)
 
 
 def _message(statuses: Sequence[HourStatus], rule: ArrivalRule) -> str:
