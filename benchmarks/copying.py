@@ -179,6 +179,12 @@ def limit(url: str, workers: int) -> None:
 ENGINES: dict[str, Callable[[str, int], None]] = {engine.__name__: engine for engine in (ours, rclone, stock, limit)}
 
 
+def peak_of_this_process() -> int:
+    """Return the peak memory in KiB."""
+    # Not from getrusage, which includes the parent's memory at the start.
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
 def main() -> None:
     """Run one engine, and print the seconds and the peak memory in MB."""
     engine, url, workers = sys.argv[1:]
@@ -188,11 +194,8 @@ def main() -> None:
     start = time.perf_counter()
     ENGINES[engine](url, int(workers))
     seconds = time.perf_counter() - start
-    if engine == "rclone":
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    else:
-        # Not from getrusage, which includes the parent's memory at the start.
-        peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+    of_child = engine == "rclone"
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if of_child else peak_of_this_process()
     print(json.dumps({"seconds": seconds, "peak": peak / 1024}))
 
 

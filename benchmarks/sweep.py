@@ -222,9 +222,7 @@ def main() -> None:
     start = time.perf_counter()
     STEPS[step](Path(folder), hours_of(int(hours)), dsn)
     seconds = time.perf_counter() - start
-    # Not from getrusage, which includes the parent's memory at the start.
-    peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
-    print(json.dumps({"seconds": seconds, "peak": peak / 1024}))
+    print(json.dumps({"seconds": seconds, "peak": copying.peak_of_this_process() / 1024}))
 
 
 if __name__ == "__main__":
