@@ -38,7 +38,8 @@ class TaskProcess:
         self._process: BaseProcess = _PROCESSES.Process(target=_tend, args=(other, first, locks), daemon=True)
         self._process.start()
         other.close()
-        assert self._pipe.recv() == ("r", "")
+        outcome = self._pipe.recv()
+        assert outcome == ("r", ""), outcome
 
     def task(self, environment: dict[str, str], url: str, disk: int | None = None) -> Task:
         """Start a try of the task, like Airflow's task runner."""
