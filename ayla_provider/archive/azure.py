@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from ayla_provider.archive.async_client import call_within
-from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.destination import Listed, Stored
 from ayla_provider.archive.stores import ChangedError, KeptError, Upload
 
 # InvalidBlockList: another writer's commit discards the blocks of all others.
@@ -44,25 +45,40 @@ class AzureStore:
             raise _translated(error, conditional="match_condition" in arguments) from None
 
     def folder(self, key: str) -> list[Stored]:
-        from azure.core.exceptions import HttpResponseError
-
         prefix = f"{key}/" if key else ""
 
         async def walk() -> list[Stored]:
-            container = self._fs.service_client.get_container_client(self._container)
-            listed = []
-            async for blob in container.walk_blobs(name_starts_with=prefix, include=["metadata"], delimiter="/"):
-                # The listing has folders, too: as prefixes, and in hierarchical accounts also as blobs.
-                is_folder = not hasattr(blob, "size") or "hdi_isfolder" in (blob.metadata or {})
-                if not is_folder and blob.name != prefix:
-                    listed.append(_stored(blob.name, blob))
-            return listed
+            blobs = self._listing().walk_blobs(name_starts_with=prefix, include=["metadata"], delimiter="/")
+            return [_stored(blob.name, blob) async for blob in blobs if _is_object(blob) and blob.name != prefix]
+
+        listed: list[Stored] = self._list(walk)
+        return listed
+
+    def tree(self, prefix: str) -> Iterator[Listed]:
+        async def page_after(token: str | None) -> tuple[list[Listed], str | None]:
+            pages = self._listing().list_blobs(name_starts_with=prefix, include=["metadata"]).by_page(token)
+            async for page in pages:
+                listed = [_listed(blob) async for blob in page if _is_object(blob)]
+                return listed, pages.continuation_token
+            return [], None
+
+        token: str | None = None
+        while True:
+            page, token = self._list(page_after, token)
+            yield from page
+            if not token:
+                return
+
+    def _listing(self) -> Any:
+        return self._fs.service_client.get_container_client(self._container)
+
+    def _list(self, method: Any, *arguments: Any) -> Any:
+        from azure.core.exceptions import HttpResponseError
 
         try:
-            listed: list[Stored] = call_within(self._fs.loop, 0, walk)
+            return call_within(self._fs.loop, 0, method, *arguments)
         except HttpResponseError as error:
             raise _translated(error, conditional=False) from None
-        return listed
 
     def find(self, key: str) -> Stored | None:
         try:
@@ -123,6 +139,15 @@ class AzureUpload:
 
 def _stored(key: str, properties: Any) -> Stored:
     return Stored(key, properties.size, properties.etag.strip('"'), None)
+
+
+def _listed(blob: Any) -> Listed:
+    return Listed(_stored(blob.name, blob), blob.last_modified, str(blob.blob_tier).endswith("Archive"))
+
+
+def _is_object(blob: Any) -> bool:
+    """Return whether an entry is no folder. A listing has folders as prefixes; hierarchical accounts also as blobs."""
+    return hasattr(blob, "size") and "hdi_isfolder" not in (blob.metadata or {})
 
 
 def _translated(error: Any, *, conditional: bool) -> Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -27,6 +28,19 @@ class Stored:
     """Base64. None if the store doesn't report it, so that it must be computed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object, or the rest of an upload, that a recursive listing shows."""
+
+    stored: Stored
+    modified: datetime
+    """When the object was written, or when the upload began: aware."""
+    offline: bool = False
+    """Whether the object is in an archive tier, so that it can't be read now."""
+    unfinished: bool = False
+    """Whether it is the rest of an upload. No reader sees it."""
+
+
 class Destination(Protocol):
     """
     Where copies go. All paths are relative to the destination, with ``/``.
@@ -44,6 +58,15 @@ class Destination(Protocol):
 
     def folder(self, path: str) -> dict[str, Stored]:
         """Return the objects directly in a folder, by path."""
+
+    def tree(self, prefix: str) -> Iterator[Listed]:
+        """
+        Yield all objects whose path begins with a prefix, in any order, and unfinished uploads where they can be listed.
+
+        It takes one request per page of at least 1,000 objects, and holds one page in memory.
+
+        :param prefix: text, not necessarily a folder; empty for everything
+        """
 
     def crc32c(self, stored: Stored) -> str:
         """Return the base64 CRC32C of an object's content."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.destination import Listed, Stored
 from ayla_provider.archive.stores import ChangedError, Upload, content_crc32c, version_of
 from ayla_provider.errors import AylaDestinationError
 
@@ -33,18 +35,30 @@ class FsspecStore:
         return f"{self._bucket}/{key}"
 
     def folder(self, key: str) -> list[Stored]:
+        files = [(path, entry) for path, entry in self._entries(key) if entry["type"] == "file"]
+        return [_stored(path, entry) for path, entry in files if not path.endswith(".partial")]
+
+    def tree(self, prefix: str) -> Iterator[Listed]:
+        folders = [prefix.rpartition("/")[0]]
+        while folders:
+            for path, entry in self._entries(folders.pop()):
+                if not path.startswith(prefix):
+                    continue
+                if entry["type"] == "directory":
+                    folders.append(path)
+                else:
+                    yield Listed(_stored(path, entry), _modified(entry), unfinished=path.endswith(".partial"))
+
+    def _entries(self, key: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return what is in a folder, with its keys."""
         self.fs.invalidate_cache()
         try:
             entries = self.fs.ls(self.name(key).rstrip("/"), detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        listed = []
-        for entry in entries:
-            name = str(entry["name"]).rpartition("/")[2]
-            if entry["type"] == "file" and not name.endswith(".partial"):
-                path = f"{key}/{name}" if key else name
-                listed.append(Stored(path, int(entry["size"]), _version(entry), None))
-        return listed
+        names = [str(entry["name"]).rstrip("/").rpartition("/")[2] for entry in entries]
+        paths = [f"{key}/{name}" if key else name for name in names]
+        return list(zip(paths, entries, strict=True))
 
     def find(self, key: str) -> Stored | None:
         # Only listings are used, because fsspec's other calls can spell the same version differently.
@@ -95,6 +109,21 @@ class FsspecUpload:
         with contextlib.suppress(Exception):
             self._file.close()
         self._store.remove(self._draft.path, "")
+
+
+def _stored(path: str, entry: dict[str, Any]) -> Stored:
+    return Stored(path, int(entry["size"]), _version(entry), None)
+
+
+def _modified(entry: dict[str, Any]) -> datetime:
+    """Return when a file was written; long ago, if the file system doesn't say it."""
+    for name in _MODIFIED:
+        value = entry.get(name)
+        if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+    return datetime.min.replace(tzinfo=UTC)
 
 
 def _version(entry: dict[str, Any]) -> str:

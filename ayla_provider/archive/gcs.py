@@ -17,7 +17,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.resumable_media import DataCorruption
 from requests import RequestException
 
-from ayla_provider.archive.destination import Stored, check_small, conflict, kept
+from ayla_provider.archive.destination import Listed, Stored, check_small, conflict, kept
 from ayla_provider.archive.gcs_upload import GcsUploader
 from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaUnavailable
 from ayla_provider.transport.checksum import CHUNK
@@ -77,6 +77,18 @@ class GcsDestination:
             found = chain.from_iterable(pages_of(blobs, "the listing"))
             objects = [self._facts(blob) for blob in found if not blob.name.endswith("/")]
         return {stored.path: stored for stored in objects}
+
+    def tree(self, prefix: str) -> Iterator[Listed]:
+        """See :class:`Destination`."""
+        with _reading(f"{self.url}/{prefix}"):
+            blobs = self._client.list_blobs(
+                self._bucket,
+                prefix=self._prefix + prefix,
+                fields="items(name,size,crc32c,generation,timeCreated),nextPageToken",
+            )
+            for blob in chain.from_iterable(pages_of(blobs, "the listing")):
+                if not blob.name.endswith("/"):
+                    yield Listed(self._facts(blob), blob.time_created)
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`Destination`."""

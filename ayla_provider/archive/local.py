@@ -8,10 +8,11 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ayla_provider.archive.destination import Stored, check_small, conflict
+from ayla_provider.archive.destination import Listed, Stored, check_small, conflict
 from ayla_provider.errors import AylaDestinationError, AylaUnsafeNameError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
@@ -43,6 +44,32 @@ class FileDestination:
             files = [entry for entry in entries if entry.is_file() and not _PARTIAL.fullmatch(entry.name)]
             listed = [self._stored(f"{path}/{entry.name}", entry.stat()) for entry in files]
             return {stored.path: stored for stored in listed}
+
+    def tree(self, prefix: str) -> Iterator[Listed]:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        folders = [prefix.rpartition("/")[0]]
+        while folders:
+            folder = folders.pop()
+            with translate_errors(self._place(folder)):
+                try:
+                    entries = list(os.scandir(self._place(folder)))
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                for entry in entries:
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    if not path.startswith(prefix):
+                        continue
+                    if entry.is_dir():
+                        folders.append(path)
+                    else:
+                        yield from self._listed(path, entry)
+
+    def _listed(self, path: str, entry: os.DirEntry[str]) -> Iterator[Listed]:
+        # A file that was removed since the listing, or a link that leads nowhere.
+        with contextlib.suppress(FileNotFoundError):
+            stat = entry.stat()
+            modified = datetime.fromtimestamp(stat.st_mtime, UTC)
+            yield Listed(self._stored(path, stat), modified, unfinished=bool(_PARTIAL.fullmatch(entry.name)))
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`~ayla_provider.archive.destination.Destination`."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ayla_provider.archive.destination import Stored, check_small, conflict, kept
+from ayla_provider.archive.destination import Listed, Stored, check_small, conflict, kept
 from ayla_provider.archive.stores import (
     PART,
     ChangedError,
@@ -38,6 +38,12 @@ class ObjectStorageDestination:
             objects = self._store.folder(self._prefix + path)
         relative = [self._relative(stored) for stored in objects]
         return {stored.path: stored for stored in relative}
+
+    def tree(self, prefix: str) -> Iterator[Listed]:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(f"{self.url}/{prefix}"):
+            for listed in self._store.tree(self._prefix + prefix):
+                yield replace(listed, stored=self._relative(listed.stored))
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`~ayla_provider.archive.destination.Destination`."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ayla_provider.archive.async_client import call_within
-from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.destination import Listed, Stored
 from ayla_provider.archive.stores import PART, ChangedError, Upload
 from ayla_provider.transport.checksum import Crc32c
 
 # A store that only speaks S3 may give the HTTP status as the code.
 _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey")
+
+_OFFLINE = ("GLACIER", "DEEP_ARCHIVE")
+"""Storage classes of objects that must be restored before they can be read."""
 
 
 class S3Store:
@@ -60,6 +63,28 @@ class S3Store:
             if not page.get("IsTruncated"):
                 return listed
             more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def tree(self, prefix: str) -> Iterator[Listed]:
+        for page in self._pages("list_objects_v2", {"ContinuationToken": "NextContinuationToken"}, prefix):
+            for entry in page.get("Contents", []):
+                if not entry["Key"].endswith("/"):
+                    offline = entry.get("StorageClass") in _OFFLINE
+                    yield Listed(_stored(entry), entry["LastModified"], offline)
+        markers = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+        for page in self._pages("list_multipart_uploads", markers, prefix):
+            for upload in page.get("Uploads", []):
+                rest = Stored(upload["Key"], 0, upload["UploadId"], None)
+                yield Listed(rest, upload["Initiated"], unfinished=True)
+
+    def _pages(self, method: str, markers: Mapping[str, str], prefix: str) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a listing. ``markers`` has, for each argument, the field of the page before."""
+        more: dict[str, Any] = {}
+        while True:
+            page = self.call(method, Prefix=prefix, **more)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            more = {argument: page[field] for argument, field in markers.items()}
 
     def find(self, key: str) -> Stored | None:
         try:

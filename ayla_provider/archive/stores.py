@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
-from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.destination import Listed, Stored
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 PART = 8 * CHUNK
@@ -42,6 +43,9 @@ class ObjectStore(Protocol):
 
     def folder(self, key: str) -> list[Stored]:
         """Return the objects directly in a folder; '' is the root."""
+
+    def tree(self, prefix: str) -> Iterator[Listed]:
+        """Yield all objects whose key begins with a prefix, and unfinished uploads where they can be listed."""
 
     def find(self, key: str) -> Stored | None:
         """Return an object as it is now, None if it doesn't exist."""
