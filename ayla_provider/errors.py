@@ -21,6 +21,7 @@ __all__ = [
     "AylaTableError",
     "AylaTransferError",
     "AylaUnavailable",
+    "AylaUnprovenError",
     "AylaUnsafeNameError",
     "AylaWarehouseError",
 ]
@@ -79,6 +80,16 @@ class AylaConflictError(AylaError):
 
 class AylaNotSettledError(AylaError):
     """An hour isn't over, or files may still come: it can't be committed."""
+
+
+class AylaUnprovenError(AylaError):
+    """
+    The source has an object that can't be placed in time, and that can be a file of an hour: a person must decide.
+
+    The message names the object and the ways out.
+    """
+
+    retryable = False
 
 
 class AylaStalledError(AylaError):

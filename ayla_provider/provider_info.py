@@ -50,6 +50,18 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "description": 'Only if a folder\'s name differs from its event type: JSON such as {"datapoint_ack": "DPA"}.',
         "schema": {"type": _TEXT},
     },
+    "hour_pattern": {
+        "label": "Hour pattern",
+        "description": "Only if folders write their time in another way than 2026-11-01 07:00:00, such as "
+        "%Y-%m-%dT%H:%M:%SZ or %Y/%m/%d/%H, in UTC. Folders in the known ways are read as well.",
+        "schema": {"type": _TEXT},
+    },
+    "ignored_objects": {
+        "label": "Ignored objects",
+        "description": "Only for objects that are no export data: a JSON list of names or patterns below the OEM "
+        'id, such as ["Datapoint/README*", "backup/*"].',
+        "schema": {"type": _TEXT},
+    },
     "proxy": {
         "label": "Proxy",
         "description": "Only if HTTPS_PROXY doesn't name it: http://host:port or http://user:password@host:port, with "

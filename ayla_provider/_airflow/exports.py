@@ -21,7 +21,14 @@ def open_in_cloud_storage(settings: AylaSettings, credentials: Credentials) -> E
     from ayla_provider.source.gcs import GcsSource
 
     source = GcsSource(credentials, settings.bucket, endpoint=settings.storage_endpoint, network=settings.network)
-    return Export(source, f"{settings.oem_id}/", event_folders=settings.event_folders, rule=settings.rule)
+    return Export(
+        source,
+        f"{settings.oem_id}/",
+        event_folders=settings.event_folders,
+        rule=settings.rule,
+        ignored_objects=settings.ignored_objects,
+        hour_pattern=settings.hour_pattern,
+    )
 
 
 def open_in_s3(conn_id: str) -> Export:
@@ -41,7 +48,7 @@ def open_in_s3(conn_id: str) -> Export:
 
     from ayla_provider.source.export import Export
     from ayla_provider.source.s3 import TIMEOUT, S3Source
-    from ayla_provider.source.settings import arrival_rule
+    from ayla_provider.source.settings import arrival_rule, event_folders, hour_pattern, ignored_objects
     from ayla_provider.transport.http import CONNECTIONS
 
     hook = S3Hook(aws_conn_id=conn_id)
@@ -56,6 +63,13 @@ def open_in_s3(conn_id: str) -> Export:
     timeouts = Config(connect_timeout=TIMEOUT[0], read_timeout=TIMEOUT[1])
     config = timeouts.merge(hook.config).merge(Config(max_pool_connections=CONNECTIONS))
     source = S3Source(hook.get_client_type(config=config), bucket)
-    rule = arrival_rule(conn_id, BaseHook.get_connection(conn_id).extra_dejson)
+    extra = BaseHook.get_connection(conn_id).extra_dejson
     # Without a folder for the OEM, because the bucket is the OEM's own.
-    return Export(source, "", rule=rule)
+    return Export(
+        source,
+        "",
+        event_folders=event_folders(conn_id, extra),
+        rule=arrival_rule(conn_id, extra),
+        ignored_objects=ignored_objects(conn_id, extra),
+        hour_pattern=hour_pattern(conn_id, extra),
+    )

@@ -28,6 +28,7 @@ from ayla_provider.errors import (
     AylaNotSettledError,
     AylaSignInRefused,
     AylaTransferError,
+    AylaUnprovenError,
 )
 from ayla_provider.source.export import Export
 from ayla_provider.source.wait import describe_statuses
@@ -166,6 +167,8 @@ class Archive:
         :param last_try: whether nobody tries again soon. Then each hour that can't be copied gets a note, see
             :class:`~ayla_provider.domain.failure.Failure`; an hour that fails permanently gets one in any case
         :raises AylaNotSettledError: if an hour may still get files; the files so far were copied
+        :raises AylaUnprovenError: if an object can't be placed in time and can be a file of an hour; the others were
+            copied
         :raises AylaTransferError: if files couldn't be copied; it names them
         :raises AylaError: if the run failed as a whole
         """
@@ -283,7 +286,8 @@ class _Run:
         # The source no longer shows the files that the archive has.
         expired = previous is not None and bool(previous.files) and not status.files
         if not status.state.settled and not expired:
-            self.failed(status, _not_settled(status))
+            unproven = status.state is HourState.UNPROVEN
+            self.failed(status, AylaUnprovenError(_unproven(status)) if unproven else _not_settled(status))
             return
         manifest = manifests.revise(
             previous,
@@ -377,6 +381,11 @@ class _Progress:
             size_text(self._total_bytes),
             size_text(self._bytes / (now - self._started)),
         )
+
+
+def _unproven(status: HourStatus) -> str:
+    copied = " Its other files were copied." if status.files else ""
+    return f"{status.problem} The hour gets no manifest until then.{copied}"
 
 
 def _not_settled(status: HourStatus) -> AylaNotSettledError:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.arrival import ArrivalRule, HourStatus
-from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT, HourCoverage, describe_gap
+from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT, Coverage, HourCoverage, describe_gap
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, describe_hour, hours_of
 from ayla_provider.domain.manifest import Manifest
@@ -57,6 +57,8 @@ class Findings:
     """What has to be repaired, the newest hour first."""
     left_alone: int = 0
     """The number of hours with a gap whose copy failed before and would only fail again."""
+    unproven: int = 0
+    """The number of hours that no copy can complete, because an object can't be placed in time."""
 
 
 def reconcile(
@@ -80,6 +82,10 @@ def reconcile(
     for covered in survey(export, records, event_types, start, end, rule):
         for coverage in covered:
             findings.hours[coverage.state.value] += 1
+            if coverage.state is Coverage.UNPROVEN:
+                findings.unproven += 1
+                if findings.unproven <= _SHOWN:
+                    log.warning("%s is unproven, and only a person can help: %s", coverage.hour, describe_gap(coverage))
             if not coverage.needs_repair:
                 continue
             gap = Gap(coverage.hour, describe_gap(coverage))

@@ -123,7 +123,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether no hour is missing or changed."""
+        """Whether no hour is missing, changed or unproven."""
         return all(state.complete for state in self.states)
 
     @property
@@ -136,13 +136,19 @@ class Summary:
             incomplete.append(counted(missing, "hour is missing", "hours are missing"))
         if changed:
             incomplete.append(counted(changed, "hour has changed", "hours have changed") + " at Ayla since the copy")
+        unproven = self.states[Coverage.UNPROVEN]
         if incomplete:
             sentences = [
                 f"{' and '.join(incomplete)}: the reconcile DAG repairs the last two days every hour, and everything "
                 "else since AYLA_EXPORT_START every week; or clear the hour's copy task."
             ]
         else:
-            sentences = ["Nothing is missing."]
+            sentences = [] if unproven else ["Nothing is missing."]
+        if unproven:
+            hours = counted(unproven, "hour is unproven", "hours are unproven")
+            sentences.append(
+                f"{hours}: Ayla's bucket has an object that can't be placed in time; the row says what to set."
+            )
         if self.failed:
             hours = counted(self.failed, "hour has a failed copy", "hours have a failed copy")
             sentences.append(f"{hours}: the row says what to fix.")
@@ -202,7 +208,7 @@ def lag_text(lag: timedelta | None) -> str:
 
 
 def _line(width: int, hour: str, event_type: str, state: str, files: str, size: str, lag: str, remark: str) -> str:
-    return f"{hour:16}  {event_type:{width}}  {state:7}  {files:>5}  {size:>8}  {lag:>7}  {remark}".rstrip()
+    return f"{hour:16}  {event_type:{width}}  {state:8}  {files:>5}  {size:>8}  {lag:>7}  {remark}".rstrip()
 
 
 def _minute(time: datetime) -> str:

@@ -13,6 +13,7 @@ from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.domain.units import files_text
+from ayla_provider.domain.unplaced import advise
 
 LEFT_TO_THE_EXPORT = ONE_HOUR
 """How long after an hour settles the export DAG has time to copy it, before the hour counts as missing."""
@@ -38,10 +39,13 @@ class Coverage(StrEnum):
     EXPIRED = "expired"
     """It has nothing, and the source no longer keeps files of that time."""
 
+    UNPROVEN = "unproven"
+    """Whatever the manifest says, the source has an object that can't be placed in time and can be one of its files."""
+
     @property
     def complete(self) -> bool:
         """Whether the archive has all that the source shows."""
-        return self not in (Coverage.MISSING, Coverage.CHANGED)
+        return self not in (Coverage.MISSING, Coverage.CHANGED, Coverage.UNPROVEN)
 
 
 def _without_manifest(state: HourState) -> Coverage:
@@ -54,6 +58,8 @@ def _without_manifest(state: HourState) -> Coverage:
             return Coverage.OVERDUE
         case HourState.EXPIRED:
             return Coverage.EXPIRED
+        case HourState.UNPROVEN:
+            return Coverage.UNPROVEN
         case _:
             assert_never(state)
 
@@ -99,13 +105,22 @@ class HourCoverage:
         A file in the manifest that the source no longer shows has expired there; that isn't a change. Whether the
         copies still exist isn't checked.
         """
+        if self.problem:
+            return Coverage.MISSING
+        if self.status.state is HourState.UNPROVEN and not self._has_expired_files:
+            return Coverage.UNPROVEN
         if self.manifest is None:
-            return Coverage.MISSING if self.problem else _without_manifest(self.status.state)
+            return _without_manifest(self.status.state)
         if self.new_files or self.replaced_files:
             return Coverage.CHANGED
         if not self.manifest.files:
             return Coverage.EMPTY
         return Coverage.LATE if self.lag and self.lag > self.patience else Coverage.LANDED
+
+    @property
+    def _has_expired_files(self) -> bool:
+        """Whether the archive has files of an hour of which the source no longer shows any."""
+        return self.manifest is not None and bool(self.manifest.files) and not self.status.files
 
     @property
     def needs_repair(self) -> bool:
@@ -146,6 +161,8 @@ def describe_gap(coverage: HourCoverage) -> str:
 
     The text says how late the newest of these files came, if it came after the patience was over.
     """
+    if coverage.state is Coverage.UNPROVEN and coverage.status.obstacle:
+        return advise(coverage.status.obstacle, coverage.hour.event_type)
     if coverage.problem:
         return "its manifest can't be read"
     if coverage.manifest is None:

@@ -21,8 +21,10 @@ _LONGEST = timedelta(days=7)
 
 
 def facts_of(status: HourStatus) -> str:
-    """Return a digest of the files, with their generations, that the source shows for an hour."""
+    """Return a digest of what the source shows for an hour: files, with their generations, and what is in doubt."""
     shown = "\n".join(sorted(f"{file.generation} {file.name}" for file in status.files))
+    if status.obstacle:
+        shown += f"\nunplaced {status.obstacle.name}"
     return hashlib.sha256(shown.encode()).hexdigest()[:32]
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ayla_provider.domain.arrival import ArrivalRule, HourState, SignsOfLife, hour_state
+from ayla_provider.domain.arrival import SignsOfLife
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of, hours_between
 from ayla_provider.domain.paths import ExportFile
+from ayla_provider.domain.unplaced import Unplaced, advise
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,17 @@ class Stall:
     """The starts of the hours that are overdue. If the export has no file at all, only the newest."""
     newest: ExportFile | None
     """The file that came last; None if no file has ever come."""
+    unplaced: Unplaced | None = None
+    """The newest object since then that can't be placed in time; None if there is none."""
 
     @property
     def message(self) -> str:
         """What has happened, what it means, and what to do."""
+        if self.unplaced is not None:
+            return (
+                f"Ayla's exporter writes objects that can't be placed in time, and no others since "
+                f"{describe_hour(self.hours[0])}: {advise(self.unplaced)}. Nothing is lost as long as Ayla keeps them."
+            )
         if self.newest is None:
             return (
                 "Ayla's exporter has never written a file, for any event type. Check that the data export is switched "
@@ -54,25 +62,23 @@ def stall_of(files: Iterable[ExportFile], *, now: datetime, patience: timedelta)
     Return the stall that these files prove; None if the exporter is alive.
 
     The exporter is stalled if the newest hour whose patience is over is overdue, for all event types together, and no
-    file was created for as long as the patience. An exporter that is late, or catches up, is alive.
+    file was created for as long as the patience. An exporter that is late, or catches up, is alive. A file in a folder
+    later than the present proves nothing.
 
     :param files: of any event types; they must include the files of the newest hours and the files that came last
     :param now: aware
     """
-    known = list(files)
-    life = SignsOfLife.of(known)
-    if life.newest_created and now - life.newest_created < patience:
+    known = [file for file in files if file.hour.start <= now + ONE_HOUR]
+    newest = max(known, key=lambda file: file.created, default=None)
+    if newest and now - newest.created < patience:
         return None
     due = due_hour(now, patience)
-    first = life.newest_hour + ONE_HOUR if life.newest_hour else due
+    life = SignsOfLife.of(known, now)
+    if life.after(due):
+        return None
+    with_files = max((file.hour.start for file in known if file.hour.start <= due), default=None)
+    last = max((start for start in (life.newest_hour, with_files) if start is not None), default=None)
+    first = last + ONE_HOUR if last else due
     if first > due:
         return None
-    rule = ArrivalRule(patience=patience)
-    overdue = []
-    for hour in hours_between(first, due + ONE_HOUR):
-        state = hour_state(hour, (), rule, now=now, alive=life.after(hour, patience))
-        if state is HourState.OVERDUE:
-            overdue.append(hour)
-    if not overdue:
-        return None
-    return Stall(tuple(overdue), max(known, key=lambda file: file.created, default=None))
+    return Stall(tuple(hours_between(first, due + ONE_HOUR)), newest)

@@ -123,6 +123,8 @@ class AylaExportReconcileOperator(BaseOperator):
             "postponed": len(findings.gaps) - len(repairs),
             "left_alone": findings.left_alone,
         }
+        if findings.unproven:
+            self.log.warning("Hours that only a person can prove, see the warnings above: %d.", findings.unproven)
         context["ti"].xcom_push("summary", summary)
         self._say(findings, start, end, summary)
         return repairs

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
-from functools import cached_property
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ayla_provider.domain.arrival import (
+    EXPIRY,
     SHORTEST_RETENTION,
+    WITNESS_SPAN,
     ArrivalRule,
     HourStatus,
+    Kept,
     SignsOfLife,
+    is_evidence,
     needs_life,
     settle,
 )
 from ayla_provider.domain.events import EVENT_FOLDERS, EventType, parse_event_type
-from ayla_provider.domain.hour import ExportHour, FolderStyle, describe_hour, describe_hours
+from ayla_provider.domain.hour import (
+    ONE_HOUR,
+    ExportHour,
+    FolderStyle,
+    describe_hour,
+    describe_hours,
+    hour_of,
+    hours_between,
+)
+from ayla_provider.domain.hour_pattern import HourPattern
 from ayla_provider.domain.paths import ExportFile, hour_text, parse_source, source_prefix, source_window
+from ayla_provider.domain.unplaced import Unplaced
 from ayla_provider.errors import TEMPORARY, AylaConfigError, AylaUnavailable
 from ayla_provider.source.listing import Listing, NewestListing
+from ayla_provider.source.unplaced import PAGE, IgnoredObjects, UnplacedSearch
 
 if TYPE_CHECKING:
     from ayla_provider.source.bucket import Source
 
 log = logging.getLogger(__name__)
+
+_ONE_DAY = timedelta(days=1)
 
 
 class Export:
@@ -37,6 +52,9 @@ class Export:
     :param root: the prefix of all event folders: ``<oem_id>/``, or nothing where the bucket is the OEM's own
     :param event_folders: event type to the spelling of its folder, where the connection sets it
     :param rule: when an hour counts as complete, as the connection sets it
+    :param ignored_objects: patterns of the names, below ``root``, of objects that are no export data, as the connection
+        sets them. They never hide a file in a dated folder of a known event type
+    :param hour_pattern: how folders write their time, if not only in the known styles
     :param now: the clock, aware
     """
 
@@ -47,6 +65,8 @@ class Export:
         *,
         event_folders: Mapping[EventType, str] | None = None,
         rule: ArrivalRule | None = None,
+        ignored_objects: Sequence[str] = (),
+        hour_pattern: HourPattern | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.source = source
@@ -54,7 +74,11 @@ class Export:
         self.declared_folders: Mapping[EventType, str] = event_folders or {}
         """Event type to the spelling of its folder, where the connection sets it."""
         self.rule = rule or ArrivalRule()
+        self.ignored_objects = IgnoredObjects(root, ignored_objects)
+        self.hour_pattern = hour_pattern
         self.now = now
+        self._undeclared: list[str] = []
+        """The folders of no known event type, as the bucket showed them last."""
         self._found_folders: dict[EventType, str] = {}
 
     @property
@@ -77,8 +101,13 @@ class Export:
         folders = self.source.folders(self.root, f"the list of event folders below {self.url}")
         declared = {folder: event_type for event_type, folder in self.declared_folders.items()}
         found: dict[EventType, str] = {}
+        self._undeclared = []
         for folder in folders:
             event_type = declared.get(folder) or self._event_type_of(folder)
+            if event_type not in EVENT_FOLDERS and folder not in declared:
+                if self.prefix(folder) in self.ignored_objects:
+                    continue
+                self._undeclared.append(folder)
             if event_type is None:
                 continue
             if folder not in declared and event_type in self.declared_folders:
@@ -127,7 +156,7 @@ class Export:
 
         :param hours: consecutive hours of one event type
         """
-        return self._list(hours, Listing()).files_of(hours)
+        return self._list(hours, Listing(ignored_objects=self.ignored_objects)).files_of(hours)
 
     def _list(self, hours: Sequence[ExportHour], listing: Listing) -> Listing:
         """Fill a listing with the files of some hours, and perhaps of hours around them."""
@@ -136,9 +165,20 @@ class Export:
         start_offset, end_offset = source_window(prefix, hours[0].start, hours[-1].end)
         what = f"{describe_hours(hours)}: the list of {self.source.url}/{prefix}"
         self.listed(event_type, prefix, what, listing=listing, start_offset=start_offset, end_offset=end_offset)
+        if self.hour_pattern:
+            start, end = self.hour_pattern.window(hour.start for hour in hours)
+            self.listed(
+                event_type,
+                prefix,
+                what,
+                listing=listing,
+                start_offset=prefix + start,
+                end_offset=prefix + end,
+                without=(start_offset, end_offset),
+            )
         if listing.strays:
             log.warning(
-                "%d objects below %s are in no folder named by a time, and are ignored; the first is %r.",
+                "%d objects below %s are in no folder named by a time, and aren't copied; the first is %r.",
                 listing.strays,
                 prefix,
                 listing.first_stray,
@@ -149,29 +189,67 @@ class Export:
         """
         Return the status of each hour.
 
-        It takes one bounded listing. If an hour is either empty or overdue, it also takes a search for a sign of life:
-        one result for each event type, until one is found. If an hour may have expired, it also takes a look for the
-        oldest object.
+        It takes one bounded listing. If an hour without files is due, it also takes a search for a sign of life (few
+        results for each event type, until one is found) and for objects that can't be placed in time (a fixed number
+        of one-page listings). If such an hour may have expired, it also takes one page of older files.
 
         :param hours: consecutive hours of one event type
         :param keep_files: whether each status has all files; otherwise it has the newest one, and counts the others
         """
         now = self.now()
-        listing = self._list(hours, Listing() if keep_files else NewestListing())
+        kind = Listing if keep_files else NewestListing
+        listing = self._list(hours, kind(ignored_objects=self.ignored_objects))
         files = listing.files_of(hours)
-        life = SignsOfLife.of(files)
+        life = SignsOfLife.of(files, now)
         with_files = {file.hour for file in files}
         due = [
             hour
             for hour in hours
             if hour not in with_files and needs_life(hour.start, (), now=now, patience=rule.patience)
         ]
-        in_doubt = [hour for hour in due if not life.after(hour.start, rule.patience)]
+        unplaced = list(listing.unplaced)
+        if due:
+            unplaced += self.unplaced(due)
+        in_doubt = [hour for hour in due if not life.after(hour.start)]
         if in_doubt:
-            life = SignsOfLife.of([*files, *self._sign_of_life(in_doubt)])
+            life = SignsOfLife.of([*files, *self._sign_of_life(in_doubt)], now)
+        kept = None
         if due and now - due[0].start > SHORTEST_RETENTION:
-            life = replace(life, oldest_hour=self._oldest_hour)
-        return settle(hours, files, rule, now=now, life=life, others=listing.others)
+            kept = Kept([*files, *self._older_files(due[0])])
+        return settle(hours, files, rule, now=now, life=life, kept=kept, unplaced=unplaced, others=listing.others)
+
+    def unplaced(self, hours: Sequence[ExportHour]) -> list[Unplaced]:
+        """
+        Return objects that can't be placed in time, and can be files of hours without files.
+
+        :param hours: consecutive hours of one event type
+        :raises AylaError: if the export can't be listed
+        """
+        # The folders of a minute ago don't show that an event type got a new one since.
+        folder = self.event_folders().get(hours[0].event_type)
+        own = self.folder_of(hours[0].event_type)
+        undeclared = [name for name in self._undeclared if name != own]
+        return UnplacedSearch(self, hours, self.now()).find(folder, undeclared)
+
+    def _older_files(self, hour: ExportHour) -> list[ExportFile]:
+        """Return a page of files that are old enough to prove that the source still keeps an hour."""
+        prefix = self.prefix(self.folder_of(hour.event_type))
+        what = f"{hour}: the look for older files"
+        first = prefix + hour_text(hour.start - EXPIRY - WITNESS_SPAN, FolderStyle.SPACE)
+        end = prefix + hour_text(hour.start, FolderStyle.SPACE)
+        listing = self.listed(hour.event_type, prefix, what, start_offset=first, end_offset=end, max_results=PAGE)
+        return listing.files + self._by_pattern(hour.event_type, what, hour.start - EXPIRY - WITNESS_SPAN, hour.start)
+
+    def _by_pattern(self, event_type: EventType, what: str, start: datetime, end: datetime) -> list[ExportFile]:
+        """Return a page of the files of an interval whose folders are named as the connection's pattern says."""
+        if self.hour_pattern is None or end <= start:
+            return []
+        prefix = self.prefix(self.folder_of(event_type))
+        first, last = self.hour_pattern.window(hours_between(start, end))
+        listing = self.listed(
+            event_type, prefix, what, start_offset=prefix + first, end_offset=prefix + last, max_results=PAGE
+        )
+        return listing.files
 
     def _sign_of_life(self, hours: Sequence[ExportHour]) -> list[ExportFile]:
         """Return a file later than the newest of these hours after which there is one; an empty list if none is."""
@@ -206,36 +284,48 @@ class Export:
         return []
 
     def _first_after(self, hour: ExportHour, event_type: EventType) -> ExportFile | None:
-        """Return the first file of an event type in a later hour, None if there is none."""
+        """Return the first file of an event type in a later hour that is evidence, None if there is none."""
         prefix = self.prefix(self._found_folders[event_type])
         what = f"{event_type}: the look for a sign of life after {describe_hour(hour.start)}"
+        now = self.now()
+        present = hour_of(now) + ONE_HOUR
+        for start, end in ((hour.end, min(hour.end + _ONE_DAY, present)), (present - _ONE_DAY, present)):
+            for file in self._by_pattern(event_type, what, start, end):
+                if file.hour.start > hour.start and is_evidence(file, now):
+                    return file
+        _, end_offset = source_window(prefix, hour.start, present + ONE_HOUR)
         # Exports are known to use the style with a space, which sorts first.
         for style in (FolderStyle.SPACE, FolderStyle.HYPHEN):
-            file = self._first_file(event_type, prefix, what, prefix + hour_text(hour.end, style))
-            if file is None or file.hour.start > hour.start:
-                return file
+            start_offset = prefix + hour_text(hour.end, style)
+            if start_offset >= end_offset:
+                continue
+            # The first object mostly is evidence. If it isn't, others of the same page can be.
+            for max_results in (1, PAGE):
+                listing = self.listed(
+                    event_type,
+                    prefix,
+                    what,
+                    start_offset=start_offset,
+                    end_offset=end_offset,
+                    max_results=max_results,
+                )
+                for file in listing.files:
+                    if file.hour.start > hour.start and is_evidence(file, now):
+                        return file
+                if listing.count < max_results:
+                    # The names in the other style sort later, so they were in this listing.
+                    return None
         return None
 
-    @cached_property
-    def _oldest_hour(self) -> datetime | None:
-        """The start of the oldest hour with a file, of any event type."""
-        starts = []
-        for event_type, folder in (self._found_folders or self.event_folders()).items():
-            prefix = self.prefix(folder)
-            file = self._first_file(event_type, prefix, f"{event_type}: the look for the oldest object", prefix)
-            if file:
-                starts.append(file.hour.start)
-        return min(starts, default=None)
+    def _parse_by_pattern(self, name: str, prefix: str) -> tuple[datetime, FolderStyle, str] | None:
+        """
+        Return what the connection's pattern says about an object, as :func:`parse_source` does.
 
-    def _first_file(self, event_type: EventType, prefix: str, what: str, offset: str) -> ExportFile | None:
-        # The first object is a file, unless a tool made placeholders for folders: then a second try reads more of them.
-        for max_results in (1, 100):
-            listing = self.listed(event_type, prefix, what, start_offset=offset, max_results=max_results)
-            if listing.files:
-                return listing.files[0]
-            if not listing.ignored:
-                break
-        return None
+        The file keeps the name of its folder, so that no copy has the path of a file from another style's folder.
+        """
+        relative = name.removeprefix(prefix)
+        time = self.hour_pattern.parse(relative) if self.hour_pattern else None
+        return None if time is None else (time, FolderStyle.SPACE, relative)
 
     def listed(
         self,
@@ -245,6 +335,7 @@ class Export:
         *,
         listing: Listing | None = None,
         max_results: int | None = None,
+        without: tuple[str, str] = ("", ""),
         **bounds: str,
     ) -> Listing:
         """
@@ -253,18 +344,23 @@ class Export:
         :param what: what is listed, for errors
         :param listing: what to fill and return; by default, a new one that keeps all files
         :param max_results: how many objects at most; by default all
+        :param without: the bounds of names to leave out, inclusive and exclusive, because another listing has them
         :param bounds: ``start_offset``, ``end_offset``: see :meth:`~ayla_provider.source.bucket.Source.objects`
         :raises AylaError: if the folder can't be listed
         """
         listing = Listing() if listing is None else listing
-        last_name = ""
+        listing.begin()
         for item in self.source.objects(prefix, what, max_results=max_results, **bounds):
+            last_name = listing.last_name
             if item.name <= last_name:
                 raise AylaUnavailable(f"{what}: {item.name!r} comes after {last_name!r}, out of order. {TEMPORARY}")
-            last_name = item.name
-            parsed = parse_source(item.name, prefix)
+            listing.count += 1
+            listing.last_name = item.name
+            if without[0] <= item.name < without[1]:
+                continue
+            parsed = parse_source(item.name, prefix) or self._parse_by_pattern(item.name, prefix)
             if parsed is None:
-                listing.ignore(item.name)
+                listing.leave_out(item.name, prefix, item.created)
                 continue
             folder_time, style, file = parsed
             listing.add(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
 
 from ayla_provider.domain.arrival import FileTotals
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import ExportFile
+from ayla_provider.domain.unplaced import Unplaced, UnplacedObjects
 from ayla_provider.errors import AylaUnavailable
 
 MOST_FILES = 100_000
@@ -19,11 +21,19 @@ MOST_FILES = 100_000
 class Listing:
     """The objects of an event folder, or some of them."""
 
-    ignored: int = 0
+    count: int = 0
+    """The number of all objects of the last listing."""
+    last_name: str = ""
+    """The name of the last object."""
+    others_count: int = 0
     """The number of objects that aren't files in a dated folder."""
     strays: int = 0
-    """The number of these that aren't placeholders of folders."""
+    """The number of these that are neither placeholders of folders nor ignored by the connection."""
     first_stray: str = ""
+    unplaced: UnplacedObjects = field(default_factory=UnplacedObjects)
+    """These, see :class:`UnplacedObjects`."""
+    ignored_objects: Container[str] = ()
+    """The names that the connection says are no export data."""
     _kept: dict[ExportHour, list[ExportFile]] = field(default_factory=dict)
     _others: dict[ExportHour, FileTotals] = field(default_factory=dict)
 
@@ -42,12 +52,24 @@ class Listing:
         """The files of each hour that were only counted."""
         return self._others
 
-    def ignore(self, name: str) -> None:
-        """Count an object that isn't a file in a dated folder."""
-        self.ignored += 1
-        if not name.endswith("/"):
-            self.strays += 1
-            self.first_stray = self.first_stray or name
+    def begin(self) -> None:
+        """Begin another listing, which adds to this one."""
+        self.count = 0
+        self.last_name = ""
+
+    def leave_out(self, name: str, prefix: str, created: datetime) -> None:
+        """
+        Take an object that isn't a file in a dated folder.
+
+        :param prefix: the event folder's
+        """
+        self.others_count += 1
+        # Some tools make objects that are placeholders for folders.
+        if name.endswith("/") or name in self.ignored_objects:
+            return
+        self.strays += 1
+        self.first_stray = self.first_stray or name
+        self.unplaced.add(Unplaced.of(name, prefix, created))
 
     def add(self, file: ExportFile) -> None:
         """

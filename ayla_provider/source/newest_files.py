@@ -34,8 +34,10 @@ class NewestFiles:
 
     def newest(self) -> list[ExportFile]:
         """Return the files of the newest day or two; if all are empty, those of the week before as well."""
-        start = self.export.now().astimezone(UTC).date() - ONE_DAY
-        files = self._list(start)
+        today = self.export.now().astimezone(UTC).date()
+        start = today - ONE_DAY
+        # Folders that are later than tomorrow prove nothing.
+        files = self._list(start, today + 2 * ONE_DAY)
         if not files:
             newest_day = self._newest_day(start)
             if newest_day:
@@ -72,16 +74,14 @@ class NewestFiles:
         files = self._list(start, end, max_results=10)
         return files[0].folder_time.date() if files else None
 
-    def _list(self, start: date, end: date | None = None, max_results: int | None = None) -> list[ExportFile]:
+    def _list(self, start: date, end: date, max_results: int | None = None) -> list[ExportFile]:
         before = self.export.source.requests
-        # A colon sorts after the digits: without an end, the listing holds all later dates.
-        end_offset = end.isoformat() if end else ":"
         listing = self.export.listed(
             self.event_type,
             self.prefix,
             f"the list of {self.export.source.url}/{self.prefix}",
             start_offset=f"{self.prefix}{start.isoformat()}",
-            end_offset=f"{self.prefix}{end_offset}",
+            end_offset=f"{self.prefix}{end.isoformat()}",
             max_results=max_results,
         )
         self.requests += self.export.source.requests - before

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.domain.events import EventType, parse_event_type
+from ayla_provider.domain.hour_pattern import HourPattern
 from ayla_provider.domain.json_fields import CONTROL
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.transport.network import Network
@@ -35,6 +36,9 @@ STORAGE_ENDPOINT = "https://storage.googleapis.com"
 
 _SHORTEST_KEY = 20
 """Characters of a value in a query that may be a key. As a mask, a shorter one would remove words from all logs."""
+
+_IGNORABLE = re.compile(r"[^*?\[/]+/.")
+"""A pattern names its folder, so that none hides all folders."""
 
 _MOST_MINUTES = 30 * 24 * 60
 """The longest quiet period or patience."""
@@ -56,6 +60,10 @@ class AylaSettings:
     storage_endpoint: str = STORAGE_ENDPOINT
     event_folders: Mapping[EventType, str] = field(default_factory=dict)
     """Event type to the spelling of its folder, where the connection sets it."""
+    ignored_objects: tuple[str, ...] = ()
+    """Patterns of the names, below ``<oem_id>/``, of objects that are no export data."""
+    hour_pattern: HourPattern | None = None
+    """How folders write their time, if not only in the known styles."""
     network: Network = field(default_factory=Network)
     rule: ArrivalRule = field(default_factory=ArrivalRule)
     """When an hour counts as complete."""
@@ -107,6 +115,8 @@ class AylaSettings:
             bucket=check.name("bucket", str(extra["bucket"])),
             storage_endpoint=check.url("storage_endpoint", str(extra.get("storage_endpoint", STORAGE_ENDPOINT))),
             event_folders=check.event_folders(extra.get("event_folders", {})),
+            ignored_objects=check.ignored_objects(extra.get("ignored_objects")),
+            hour_pattern=check.hour_pattern(extra.get("hour_pattern")),
             network=check.network(extra.get("proxy"), extra.get("ca_file")),
             rule=check.rule(extra),
         )
@@ -148,6 +158,33 @@ def arrival_rule(conn_id: str, extra: Mapping[str, Any]) -> ArrivalRule:
     :raises AylaConfigError: naming the one that is malformed
     """
     return _Checks(conn_id, allow_http=False).rule(extra)
+
+
+def event_folders(conn_id: str, extra: Mapping[str, Any]) -> dict[EventType, str]:
+    """
+    Return event type to the spelling of its folder, from a connection of any type.
+
+    :raises AylaConfigError: if ``event_folders`` is malformed
+    """
+    return _Checks(conn_id, allow_http=False).event_folders(extra.get("event_folders") or {})
+
+
+def hour_pattern(conn_id: str, extra: Mapping[str, Any]) -> HourPattern | None:
+    """
+    Return how folders write their time, from a connection of any type; None for the known styles alone.
+
+    :raises AylaConfigError: if ``hour_pattern`` is malformed
+    """
+    return _Checks(conn_id, allow_http=False).hour_pattern(extra.get("hour_pattern"))
+
+
+def ignored_objects(conn_id: str, extra: Mapping[str, Any]) -> tuple[str, ...]:
+    """
+    Return the patterns of objects that are no export data, from a connection of any type.
+
+    :raises AylaConfigError: if ``ignored_objects`` is malformed
+    """
+    return _Checks(conn_id, allow_http=False).ignored_objects(extra.get("ignored_objects"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +278,31 @@ class _Checks:
                 "that runs tasks, triggers or the connection's test",
             ) from None
         return value
+
+    def ignored_objects(self, value: object) -> tuple[str, ...]:
+        if value is None or value == "":
+            return ()
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                value = None
+        patterns = value if isinstance(value, list) else [None]
+        if not all(isinstance(pattern, str) and _IGNORABLE.match(pattern) for pattern in patterns):
+            raise self.fail(
+                "ignored_objects",
+                'is not a JSON list of names or patterns below <oem_id>/, such as ["Datapoint/README*", "backup/*"]; '
+                "each begins with the name of a folder",
+            )
+        return tuple(patterns)
+
+    def hour_pattern(self, value: object) -> HourPattern | None:
+        if value is None or value == "":
+            return None
+        try:
+            return HourPattern(str(value))
+        except AylaConfigError as error:
+            raise AylaConfigError(f"connection {self.conn_id!r}: {error}") from None
 
     def event_folders(self, value: object) -> dict[EventType, str]:
         if isinstance(value, str):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from ayla_provider.domain.arrival import ArrivalRule, FileTotals, HourState, HourStatus
 from ayla_provider.domain.hour import ExportHour, describe_hour, describe_hours
 from ayla_provider.domain.units import files_text, size_text
+from ayla_provider.errors import AylaUnprovenError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,13 +42,18 @@ def look(export: Export, hours: Sequence[ExportHour], rule: ArrivalRule) -> Look
     """
     Look once.
 
-    It takes one bounded listing, and a search for signs of life if an hour is either empty or overdue.
+    It takes one bounded listing. If an hour without files is due, it also takes a search for signs of life, and for
+    objects that can't be placed in time.
 
     :param hours: consecutive hours of one event type
+    :raises AylaUnprovenError: if an object can't be placed in time and can be a file of an hour
     :raises AylaError: if the source can't be listed
     """
     # A triggerer looks for many waits at once, so it keeps no list of files.
     statuses = export.status(hours, rule, keep_files=False)
+    for status in statuses:
+        if status.state is HourState.UNPROVEN:
+            raise AylaUnprovenError(status.problem)
     totals, newest = _totals(statuses)
     counts = Counter(status.state.value for status in statuses)
     return Look(
@@ -118,7 +124,7 @@ def _reason(status: HourStatus, rule: ArrivalRule) -> str:
                 f"{start} is overdue: no file since {end:%Y-%m-%d %H:%M}, and none of a later hour for any event type, "
                 "so Ayla's exporter seems to be stalled"
             )
-        case HourState.LANDED | HourState.EMPTY | HourState.EXPIRED:
+        case HourState.LANDED | HourState.EMPTY | HourState.EXPIRED | HourState.UNPROVEN:
             return f"{start} is {status.state.value}"
         case _:
             assert_never(status.state)

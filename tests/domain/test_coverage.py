@@ -14,6 +14,7 @@ from ayla_provider.domain.failure import note
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.paths import ExportFile
+from ayla_provider.domain.unplaced import Unplaced
 from ayla_provider.errors import AylaError
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
@@ -73,7 +74,11 @@ def test_the_state_follows_from_source_and_archive(source: Files, archive: Files
             "open": "waiting",
             "arriving": "waiting",
             "pending": "waiting",
+            "unproven": "unproven",
         }[at_source]
+    elif at_source == "unproven" and (source or not archive):
+        # Files that the archive has, and the source no longer, are proven.
+        expected = "unproven"
     elif any(name not in archive or archive[name][0] != source[name][0] for name in source):
         expected = "changed"
     elif not archive:
@@ -83,7 +88,7 @@ def test_the_state_follows_from_source_and_archive(source: Files, archive: Files
     else:
         expected = "landed"
     assert hour.state == expected
-    assert hour.state.complete is (expected not in ("missing", "changed"))
+    assert hour.state.complete is (expected not in ("missing", "changed", "unproven"))
     settled = at_source in ("landed", "empty", "expired")
     assert hour.needs_repair is (expected in ("missing", "changed") and settled)
 
@@ -121,7 +126,7 @@ def test_a_file_that_has_expired_at_the_source_is_no_change(source: Files, gone:
         assert not after.needs_repair
 
 
-@given(sources, states)
+@given(sources, st.sampled_from([state for state in HourState if state is not HourState.UNPROVEN]))
 def test_what_was_copied_is_complete_and_a_copy_makes_it_so(source: Files, at_source: HourState) -> None:
     hour = covered(source, source, at_source)
     assert hour.state.complete
@@ -177,9 +182,9 @@ def test_lateness_is_described_exactly_for_a_missing_file(source: Files, archive
 
 
 def test_the_states_are_all_there_is() -> None:
-    assert [state.value for state in Coverage if not state.complete] == ["missing", "changed"]
+    assert [state.value for state in Coverage if not state.complete] == ["missing", "changed", "unproven"]
     assert {state.value for state in Coverage} == {
-        "landed", "late", "empty", "waiting", "overdue", "missing", "changed", "expired",
+        "landed", "late", "empty", "waiting", "overdue", "missing", "changed", "expired", "unproven",
     }  # fmt: skip
 
 
@@ -192,3 +197,14 @@ def test_a_note_counts_while_the_hour_lacks_something_and_the_source_shows_the_s
     copied = covered({"a": (1, SOON)}, {"a": (1, SOON)})
     assert copied.state.complete
     assert replace(copied, note=noted).failure is None
+
+
+@pytest.mark.parametrize("archive", [None, {}])
+def test_an_hour_in_doubt_is_unproven_also_where_a_manifest_says_empty(archive: Files | None) -> None:
+    made = covered({}, archive, HourState.UNPROVEN)
+    object_ = Unplaced("oem/Datapoint/2024-05-09T02/a.csv", HOUR)
+    hour = replace(made, status=replace(made.status, obstacle=object_))
+    assert hour.state is Coverage.UNPROVEN
+    assert not hour.needs_repair, "a copy can't help"
+    assert "'oem/Datapoint/2024-05-09T02/a.csv' can't be placed in time" in describe_gap(hour)
+    assert "ignored_objects" in describe_gap(hour)

@@ -41,10 +41,10 @@ def test_it_is_stalled_when_the_hour_that_is_due_is_overdue_and_nothing_came_for
     files: list[ExportFile], now: datetime, patience: timedelta
 ) -> None:
     due = due_hour(now, patience)
-    alive = SignsOfLife.of(files).after(due, patience)
+    alive = SignsOfLife.of(files, now).after(due)
     of_due = [file for file in files if file.hour.start == due]
     state = hour_state(due, of_due, ArrivalRule(MINUTE, patience), now=now, alive=alive)
-    silent = all(now - file.created >= patience for file in files)
+    silent = all(now - file.created >= patience for file in files if file.hour.start <= now + ONE_HOUR)
     assert (stall_of(files, now=now, patience=patience) is not None) == (state is HourState.OVERDUE and silent)
 
 
@@ -56,16 +56,17 @@ def test_the_hours_of_a_stall_are_those_that_the_rule_calls_overdue(
     if not stall:
         return
     assert stall.hours[-1] == due_hour(now, patience)
-    life = SignsOfLife.of(files)
+    life = SignsOfLife.of(files, now)
     for back in range(-2, 20):
         hour = stall.hours[-1] - back * ONE_HOUR
         of_hour = [file for file in files if file.hour.start == hour]
-        state = hour_state(hour, of_hour, ArrivalRule(patience=patience), now=now, alive=life.after(hour, patience))
-        # Of an export without any file no hour is the first.
-        assert (hour in stall.hours) == (state is HourState.OVERDUE and (bool(files) or back == 0))
-    assert (
-        {file.created for file in files if file.created > stall.newest.created} == set() if stall.newest else not files
-    )
+        state = hour_state(hour, of_hour, ArrivalRule(patience=patience), now=now, alive=life.after(hour))
+        # Of an export without any file no hour is the first. Nor are hours before the last one with a file.
+        since = max((file.hour.start for file in files if file.hour.start <= stall.hours[-1]), default=None)
+        counts = back == 0 if since is None else hour > since
+        assert (hour in stall.hours) == (state is HourState.OVERDUE and counts and back >= 0)
+    past = [file for file in files if file.hour.start <= now + ONE_HOUR]
+    assert stall.newest == max(past, key=lambda file: file.created, default=None)
 
 
 @pytest.mark.parametrize(

@@ -96,3 +96,29 @@ def test_a_fault_is_no_stall(cloud: LocalCloud, export: Export) -> None:
     cloud.faults.add(Fault(step="list", kind="503", times=1000))
     with pytest.raises(AylaUnavailable):
         look(export)
+
+
+@pytest.mark.parametrize("folder", ["Datapoint", "Location"])
+def test_objects_that_cant_be_placed_are_reported_instead_of_a_stall(
+    cloud: LocalCloud, export: Export, folder: str
+) -> None:
+    put(cloud, 3, "old.csv")
+    put(cloud, 3, "old.csv", folder="Location")
+    name = cloud.put_object(folder, "2024-05-09T07:00:00Z", "a.csv", b"x", at(8, 30)).name
+    stall = look(export)
+    assert stall
+    assert stall.unplaced
+    assert stall.unplaced.name == name
+    assert stall.message.startswith("Ayla's exporter writes objects that can't be placed in time")
+    assert repr(name) in stall.message
+    assert "ignored_objects" in stall.message
+
+
+def test_a_file_in_the_future_is_no_sign_of_life(cloud: LocalCloud, export: Export) -> None:
+    place(cloud, at(3), at(4, 30))
+    cloud.put_object("Location", "2099-01-01 00:00:00", "oops.csv", b"", at(11, 59))
+    stall = look(export)
+    assert stall
+    assert stall.newest
+    assert stall.newest.hour == ExportHour("datapoint", at(3))
+    assert stall.unplaced is None

@@ -33,7 +33,7 @@ class Shelf:
     def __init__(self, now: datetime, *files: ExportFile, alive: bool = False) -> None:
         self._now = now
         self._files = files
-        self._life = SignsOfLife(newest_created=datetime.max.replace(tzinfo=UTC) if alive else None)
+        self._life = SignsOfLife(datetime.max.replace(tzinfo=UTC) if alive else None)
 
     def status(self, hours: Sequence[ExportHour], rule: ArrivalRule, *, keep_files: bool = True) -> list[HourStatus]:
         return settle(hours, self._files, rule, now=self._now, life=self._life)

@@ -1,0 +1,182 @@
+"""Looks for objects that can't be placed in time, with a fixed number of one-page listings per event folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle
+from ayla_provider.domain.paths import hour_text
+from ayla_provider.domain.unplaced import Unplaced
+from ayla_provider.source.listing import Listing
+
+if TYPE_CHECKING:
+    from ayla_provider.source.export import Export
+
+log = logging.getLogger(__name__)
+
+PAGE = 1000
+"""Objects of a listing: one page."""
+
+MOST_PAGES = 5
+"""Pages of one gap, if nothing but ignored objects fills those before."""
+
+MOST_FOLDERS = 10
+"""Undeclared folders that a look lists. If there are more, the next one leaves every hour in doubt."""
+
+_ONE_DAY = timedelta(days=1)
+
+
+class IgnoredObjects(Container[str]):
+    """
+    The objects that the connection says are no export data.
+
+    :param root: the prefix of all event folders
+    :param patterns: of names below it, such as ``Datapoint/README*`` or ``backup/*``; ``*`` also matches slashes
+    """
+
+    def __init__(self, root: str, patterns: Sequence[str]) -> None:
+        self._root = root
+        self._patterns = patterns
+
+    def __contains__(self, name: object) -> bool:
+        relative = str(name).removeprefix(self._root)
+        return any(fnmatchcase(relative, pattern) for pattern in self._patterns)
+
+
+class UnplacedSearch:
+    """
+    Looks for objects that leave hours without files in doubt.
+
+    Names of the known styles leave gaps in the order of names, where all objects in any other style are. Few of these
+    gaps can hold a file of the hours: those at the dates of the hours and of the present, those between years, and
+    those before and after all dates.
+
+    :param export: the export
+    :param hours: consecutive hours of one event type; the listing of their own files is somebody else's
+    :param now: aware
+    """
+
+    def __init__(self, export: Export, hours: Sequence[ExportHour], now: datetime) -> None:
+        self._export = export
+        self._event_type = hours[0].event_type
+        self._start = hours[0].start.astimezone(UTC)
+        self._last = hours[-1].start.astimezone(UTC)
+        self._now = now.astimezone(UTC)
+
+    def find(self, folder: str | None, undeclared: Sequence[str]) -> list[Unplaced]:
+        """
+        Return what is there.
+
+        :param folder: the event type's folder; None if it doesn't exist
+        :param undeclared: the folders of no known event type
+        :raises AylaError: if the export can't be listed
+        """
+        found: list[Unplaced] = []
+        if folder is not None:
+            prefix = self._export.prefix(folder)
+            for start, end in self._gaps():
+                found += self._gap(prefix, start, end)
+        for other in undeclared[:MOST_FOLDERS]:
+            found += self._undeclared(folder, other)
+        for other in undeclared[MOST_FOLDERS : MOST_FOLDERS + 1]:
+            found.append(Unplaced(self._export.prefix(other), self._now, all_hours=True, folder=other))
+        return found
+
+    def _gaps(self) -> Iterator[tuple[str, str]]:
+        """Yield the bounds of each gap, relative to the event folder; an empty text for no bound."""
+        today = (self._now + ONE_HOUR).date()
+        yield "", f"{self._start.year:04}-"
+        dates = {self._start.date() - _ONE_DAY, self._last.date(), self._last.date() + _ONE_DAY, today - _ONE_DAY}
+        for day in sorted(dates):
+            if day < today and day != date(day.year, 12, 31):
+                yield _after(day), (day + _ONE_DAY).isoformat()
+        for year in range(self._start.year - 1, today.year):
+            if year == self._start.year - 1 and self._start.timetuple().tm_yday > 2:
+                # What such an object states is long before the hours.
+                continue
+            yield _after(date(year, 12, 31)), f"{year + 1:04}-"
+        yield _after(today), ""
+
+    def _gap(self, prefix: str, start: str, end: str) -> list[Unplaced]:
+        what = f"{self._event_type}: the look for objects that can't be placed in time below {prefix}"
+        offset = prefix + start
+        for _ in range(MOST_PAGES):
+            listing = self._export.listed(
+                self._event_type,
+                prefix,
+                what,
+                listing=Listing(ignored_objects=self._export.ignored_objects),
+                start_offset=offset,
+                end_offset=prefix + end if end else "",
+                max_results=PAGE,
+            )
+            self._warn_of_the_future(listing)
+            found = list(listing.unplaced)
+            # Before the dates of the known styles, nothing follows the first file.
+            if listing.count < PAGE or (listing.files and end):
+                return found
+            if found:
+                # The page ends among such objects: nobody knows when the others were created.
+                return [replace(unplaced, all_hours=True) for unplaced in found]
+            offset = listing.last_name + "\0"
+        log.warning("%s: after %d pages, the rest isn't read.", what, MOST_PAGES)
+        return [] if listing.files else [Unplaced(listing.last_name, self._now, all_hours=True)]
+
+    def _undeclared(self, folder: str | None, other: str) -> list[Unplaced]:
+        """Return an object of a folder that can be the event type's under another name; an empty list if it can't."""
+        prefix = self._export.prefix(other)
+        what = f"{self._event_type}: the look into the undeclared folder {prefix}"
+        created: dict[str, datetime] = {}
+        for start in ("", _text_of(self._start), _text_of(self._now - _ONE_DAY), ":"):
+            objects = self._export.source.objects(prefix, what, start_offset=prefix + start, max_results=PAGE)
+            for item in objects:
+                if not item.name.endswith("/") and item.name not in self._export.ignored_objects:
+                    created[item.name] = item.created
+        if not created:
+            return []
+        if folder is not None and self._is_written_beside(folder, min(created.values())):
+            return []
+        newest = max(created, key=lambda name: created[name])
+        return [Unplaced(newest, created[newest], folder=other)]
+
+    def _is_written_beside(self, folder: str, first: datetime) -> bool:
+        """Whether the event type's own folder got files of later hours after a time."""
+        prefix = self._export.prefix(folder)
+        what = f"{self._event_type}: the look for files after {first:%Y-%m-%d %H:%M}"
+        for start in {_text_of(first), _text_of(max(first, self._now - _ONE_DAY))}:
+            listing = self._export.listed(
+                self._event_type,
+                prefix,
+                what,
+                listing=Listing(ignored_objects=self._export.ignored_objects),
+                start_offset=prefix + start,
+                end_offset=prefix + _after((self._now + ONE_HOUR).date()),
+                max_results=PAGE,
+            )
+            if any(file.created > first for file in listing.files):
+                return True
+        return False
+
+    def _warn_of_the_future(self, listing: Listing) -> None:
+        future = [file for file in listing.files if file.hour.start > self._now + ONE_HOUR]
+        if future:
+            log.warning(
+                "%d objects are in folders that are later than the present, and prove nothing about other hours; the "
+                "first is %r. Ask Ayla support what wrote them.",
+                len(future),
+                future[0].name,
+            )
+
+
+def _after(day: date) -> str:
+    """Return the bound after all hours of a date, in both known styles."""
+    return f"{day.isoformat()}-24"
+
+
+def _text_of(time: datetime) -> str:
+    return hour_text(time, FolderStyle.SPACE)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.domain.hour_pattern import HourPattern
+from ayla_provider.errors import AylaConfigError
+
+PATTERNS = (
+    "%Y-%m-%dT%H:%M:%SZ",
+    "%Y-%m-%d_%H-%M-%S",
+    "%Y/%m/%d/%H",
+    "%Y-%m-%d %H:%M:%S.000",
+    "%m-%d-%Y %H",
+    "year=%Y/month=%m/day=%d/hour=%H",
+    "%H/%d.%m.%Y",
+    "%Y%m%dT%H%MZ",
+)
+times = st.integers(-30_000 * 365, 200_000_000).map(lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + minutes * MINUTE)
+MINUTE = timedelta(minutes=1)
+
+
+@given(times, st.sampled_from(PATTERNS), st.sampled_from(["a.csv", "b/c.csv", "2026/x"]))
+def test_a_name_is_read_as_it_was_written(time: datetime, pattern: str, file: str) -> None:
+    parsed = HourPattern(pattern).parse(f"{time.strftime(pattern)}/{file}")
+    assert parsed
+    assert hour_of(parsed) == hour_of(time)
+    if "%S" in pattern:
+        assert parsed == time.replace(microsecond=0)
+
+
+@given(times, st.integers(1, 60), st.integers(0, 59), st.sampled_from(PATTERNS))
+def test_a_window_holds_every_folder_of_its_hours(time: datetime, count: int, number: int, pattern: str) -> None:
+    hours = [hour_of(time) + n * ONE_HOUR for n in range(count)]
+    start, end = HourPattern(pattern).window(hours)
+    folder = (hours[number % count] + timedelta(minutes=59, seconds=59)).strftime(pattern)
+    assert start <= f"{folder}/~.csv" < end
+
+
+def test_a_window_of_a_pattern_that_sorts_by_time_holds_nothing_else() -> None:
+    hour = datetime(2026, 11, 28, 5, tzinfo=UTC)
+    assert HourPattern("%Y/%m/%d/%H").window([hour]) == ("2026/11/28/05", "2026/11/28/06")
+    assert HourPattern("%Y-%m-%dT%H:%M:%SZ").window([hour, hour + ONE_HOUR]) == ("2026-11-28T05", "2026-11-28T07")
+
+
+@pytest.mark.parametrize("name", ["2026/13/28/05/a", "2026/11/28/05", "2026/11/28/05/", "2026/11/28/5/a", "x/a"])
+def test_other_names_are_not_read(name: str) -> None:
+    assert HourPattern("%Y/%m/%d/%H").parse(name) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "%Y-%m-%d", "%Y-%m-%d %H %H", "%Y-%m-%d %I", "%M %Y-%m-%d %H", "%Y/%m//%d/%H", "%Y/../%m%d%H", "é%Y%m%d%H"],
+)
+def test_a_pattern_must_state_an_hour(text: str) -> None:
+    with pytest.raises(AylaConfigError, match="expected %Y, %m, %d, and %H, each once"):
+        HourPattern(text)
