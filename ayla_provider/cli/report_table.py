@@ -208,7 +208,7 @@ def lag_text(lag: timedelta | None) -> str:
 
 
 def _line(width: int, hour: str, event_type: str, state: str, files: str, size: str, lag: str, remark: str) -> str:
-    return f"{hour:16}  {event_type:{width}}  {state:8}  {files:>5}  {size:>8}  {lag:>7}  {remark}".rstrip()
+    return f"{hour:16}  {event_type:{width}}  {state:8} {files:>5}  {size:>8}  {lag:>7}  {remark}".rstrip()
 
 
 def _minute(time: datetime) -> str:
