@@ -14,6 +14,8 @@ __all__ = [
     "AylaDestinationError",
     "AylaError",
     "AylaLayoutError",
+    "AylaLostError",
+    "AylaNewerFormatError",
     "AylaNotSettledError",
     "AylaQuarantineError",
     "AylaSignInRefused",
@@ -68,6 +70,12 @@ class AylaTransferError(AylaError):
     """Files of an hour couldn't be copied: changed or removed during the copy, corrupted, or refused."""
 
 
+class AylaLostError(AylaTransferError):
+    """Neither the archive nor the source has a file, or a manifest, any more."""
+
+    retryable = False
+
+
 class AylaUnsafeNameError(AylaError):
     """An object's name can't become a path below the destination."""
 
@@ -100,6 +108,12 @@ class AylaStalledError(AylaError):
 
 class AylaDestinationError(AylaError):
     """The destination refused or interrupted a read or a write."""
+
+
+class AylaNewerFormatError(AylaDestinationError):
+    """A newer version of this package wrote a manifest or a receipt. It is valid, and must stay where it is."""
+
+    retryable = False
 
 
 class AylaLayoutError(AylaError):

@@ -23,6 +23,7 @@ from airflow.sdk import BaseOperator
 
 from ayla_provider import errors, operators
 from ayla_provider.__main__ import airflow_connections
+from ayla_provider.archive.findings import Damage
 from ayla_provider.cli.main import _parser
 from ayla_provider.domain import manifest
 from ayla_provider.domain import typed_manifest as typed
@@ -37,7 +38,11 @@ from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud.faults import KINDS, STEPS
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.local_cloud.oddities import ODDITIES
-from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
+from ayla_provider.operators import (
+    AylaExportReconcileOperator,
+    AylaExportToBucketOperator,
+    AylaExportVerifyOperator,
+)
 from ayla_provider.provider_info import CONNECTION_FIELDS
 from ayla_provider.sensors import AylaExportAliveSensor, AylaExportHourSensor
 from ayla_provider.source.settings import REGIONS
@@ -105,7 +110,8 @@ def all_arguments_of(made: type) -> set[str]:
 TO_TABLES = [
     one
     for name, one in vars(operators).items()
-    if name in operators.__all__ and one not in (AylaExportToBucketOperator, AylaExportReconcileOperator)
+    if name in operators.__all__
+    and one not in (AylaExportToBucketOperator, AylaExportReconcileOperator, AylaExportVerifyOperator)
 ]
 
 
@@ -210,6 +216,11 @@ def test_each_argument_of_the_copy_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", arguments_of(AylaExportReconcileOperator))
 def test_each_argument_of_the_comparison_is_described(name: str) -> None:
     assert mentions("docs/reconcile.md", name)
+
+
+@pytest.mark.parametrize("name", [*arguments_of(AylaExportVerifyOperator), *Damage])
+def test_each_argument_and_finding_of_the_verification_is_described(name: str) -> None:
+    assert mentions("docs/verify.md", str(name))
 
 
 @pytest.mark.parametrize("state", Coverage)

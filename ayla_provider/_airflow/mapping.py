@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+Item = TypeVar("Item", bound=Mapping[str, Any])
 
 MAP_LIMIT = 1024
 """Airflow's default for ``[core] max_map_length``."""
@@ -12,9 +15,9 @@ XCOM_LIMIT = 48_000
 """Bytes of JSON that such a list may have. Some of Airflow's databases hold at most 64 KB in an XCom."""
 
 
-def that_fit(items: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+def that_fit(items: Iterable[Item]) -> list[Item]:
     """Return the first items, as many as fit in an XCom."""
-    kept: list[dict[str, str]] = []
+    kept: list[Item] = []
     size = 0
     for item in items:
         size += len(json.dumps(item)) + len(", ")

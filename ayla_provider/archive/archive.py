@@ -7,11 +7,12 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import repeat
 
 from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.archive.records import Records
@@ -20,11 +21,14 @@ from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
 from ayla_provider.domain.hour import ExportHour, describe_hours
 from ayla_provider.domain.manifest import Manifest, ManifestFile
-from ayla_provider.domain.paths import ExportFile, Layout, destination_path
-from ayla_provider.domain.units import files_text, size_text
+from ayla_provider.domain.paths import ExportFile, Layout, destination_path, manifest_path
+from ayla_provider.domain.units import files_text, first_few, size_text
 from ayla_provider.errors import (
     AylaConflictError,
+    AylaDestinationError,
     AylaError,
+    AylaLostError,
+    AylaNewerFormatError,
     AylaNotSettledError,
     AylaSignInRefused,
     AylaTransferError,
@@ -84,7 +88,18 @@ class _HourJob:
     manifest_stored: Stored | None
     existing: Mapping[str, Stored]
     """Path to what the destination has, for the folders of the hour's copies."""
+    untrusted: Collection[str] = ()
+    """Paths of copies that are written again; ``*`` for all of them."""
     done: list[ManifestFile] = field(default_factory=list)
+
+    def trusts(self, path: str) -> bool:
+        """Return whether a copy may be taken for what its listing says."""
+        return path not in self.untrusted and "*" not in self.untrusted
+
+    @property
+    def distrusted(self) -> list[ManifestFile]:
+        """The manifest's entries of copies that aren't trusted."""
+        return [entry for entry in self.manifest.files if not self.trusts(entry.path)] if self.manifest else []
 
     @cached_property
     def entries(self) -> dict[str, list[ManifestFile]]:
@@ -155,6 +170,7 @@ class Archive:
         *,
         written_by: Mapping[str, str],
         last_try: bool = False,
+        untrusted: Collection[str] = (),
     ) -> ArchiveReport:
         """
         Copy what the source shows of some hours, and commit each hour that is complete.
@@ -166,6 +182,8 @@ class Archive:
         :param written_by: for the manifests, see :class:`~ayla_provider.domain.manifest.Manifest`
         :param last_try: whether nobody tries again soon. Then each hour that can't be copied gets a note, see
             :class:`~ayla_provider.domain.failure.Failure`; an hour that fails permanently gets one in any case
+        :param untrusted: paths of copies, and of manifests, that a verification found missing or damaged; ``*`` for all
+            copies. They are written again
         :raises AylaNotSettledError: if an hour may still get files; the files so far were copied
         :raises AylaUnprovenError: if an object can't be placed in time and can be a file of an hour; the others were
             copied
@@ -177,7 +195,8 @@ class Archive:
         transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
         with self._pool() as pool:
             jobs = []
-            for status, job in zip(statuses, pool.map(self._job, statuses), strict=True):
+            results = pool.map(self._job, statuses, repeat(untrusted))
+            for status, job in zip(statuses, results, strict=True):
                 if isinstance(job, AylaError):
                     run.failed(status, job)
                 else:
@@ -199,6 +218,8 @@ class Archive:
                     run.failed(job.status, error)
                 else:
                     run.copied(job, file, entry, moved)
+            for job in jobs:
+                self._check_lost(run, job)
         run.note_failures(last_try=last_try)
         run.raise_failures()
         run.report.seconds = time.monotonic() - run.started
@@ -216,13 +237,57 @@ class Archive:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _job(self, status: HourStatus) -> _HourJob | AylaError:
+    def _job(self, status: HourStatus, untrusted: Collection[str] = ()) -> _HourJob | AylaError:
         """Return the copy to do for an hour, or why the destination can't be read."""
         try:
-            manifest, stored = self.records.read_manifest(status.hour)
-            return _HourJob(status, manifest, stored, self._existing(status))
+            manifest, stored = self._manifest_to_follow(status, untrusted)
+            return _HourJob(status, manifest, stored, self._existing(status), untrusted)
         except AylaError as error:
             return error
+
+    def _manifest_to_follow(
+        self, status: HourStatus, untrusted: Collection[str]
+    ) -> tuple[Manifest | None, Stored | None]:
+        """Return an hour's manifest and its version. One that is to be written again counts as none."""
+        path = manifest_path(status.hour)
+        try:
+            manifest, stored = self.records.read_manifest(status.hour)
+        except AylaNewerFormatError:
+            raise
+        except AylaDestinationError:
+            if path not in untrusted or not status.files:
+                raise
+            record = self.destination.read(path)
+            return None, record[1] if record else None
+        if manifest is None and path in untrusted and not status.files:
+            self._refuse_to_forget(status.hour)
+        return manifest, stored
+
+    def _refuse_to_forget(self, hour: ExportHour) -> None:
+        """Refuse an empty manifest for an hour of which the archive has copies."""
+        copies = self.destination.folder(hour.partition)
+        if copies:
+            raise AylaLostError(
+                f"{hour}: its manifest is lost, and Ayla no longer shows its files. The archive still has "
+                f"{files_text(len(copies))} of it, for example {min(copies)}. They stay. If the bucket keeps versions "
+                f"or deleted objects, restore {manifest_path(hour)}."
+            )
+
+    def _check_lost(self, run: _Run, job: _HourJob) -> None:
+        """Report the files of an hour that neither the archive nor the source has any more."""
+        shown = {file.name for file in job.status.files}
+        gone = [entry for entry in job.distrusted if entry.source not in shown]
+        try:
+            lost = [entry for entry in gone if self._is_lost(entry)]
+        except AylaError as error:
+            run.failed(job.status, error)
+            return
+        if lost:
+            run.failed(job.status, _lost(job.status.hour, lost))
+
+    def _is_lost(self, entry: ManifestFile) -> bool:
+        stored = self.destination.folder(entry.path.rpartition("/")[0]).get(entry.path)
+        return stored is None or stored.size != entry.size or self.destination.crc32c(stored) != entry.crc32c
 
     def _existing(self, status: HourStatus) -> dict[str, Stored]:
         folders = set()
@@ -241,21 +306,30 @@ class Archive:
         if entry:
             return entry, False
         path = destination_path(file, self._layout)
-        copy = transfer.copy(file, path, job.existing.get(path))
-        return ManifestFile.of(file, path, copy.crc32c, copy.lines), True
+        copy = transfer.copy(file, path, job.existing.get(path), trusted=job.trusts(path))
+        return ManifestFile.of(file, path, copy.crc32c, copy.lines, copy.stored.version), True
 
     def _existing_entry(self, job: _HourJob, file: ExportFile) -> ManifestFile | None:
         """Return the manifest's entry of a file that is proven to be in the destination already."""
         path = destination_path(file, self._layout)
         stored = job.existing.get(path)
-        if stored is None or stored.size != file.size:
+        if stored is None or stored.size != file.size or not job.trusts(path):
             return None
         for entry in job.entries.get(path, ()):
             if entry.is_of(file, path):
-                return entry
+                return self._trusted(entry, stored)
         if file.crc32c is None or self.destination.crc32c(stored) != file.crc32c:
             return None
-        return ManifestFile.of(file, path, file.crc32c)
+        return ManifestFile.of(file, path, file.crc32c, version=stored.version)
+
+    def _trusted(self, entry: ManifestFile, stored: Stored) -> ManifestFile | None:
+        """Return the entry of a copy of the right size, None if the copy was changed since the entry was written."""
+        if stored.crc32c is None and entry.version in ("", stored.version):
+            return entry
+        # The listing states the checksum, or the copy was written again.
+        if self.destination.crc32c(stored) != entry.crc32c:
+            return None
+        return replace(entry, version=stored.version) if entry.version else entry
 
 
 class _Run:
@@ -386,6 +460,15 @@ class _Progress:
 def _unproven(status: HourStatus) -> str:
     copied = " Its other files were copied." if status.files else ""
     return f"{status.problem} The hour gets no manifest until then.{copied}"
+
+
+def _lost(hour: ExportHour, files: Sequence[ManifestFile]) -> AylaLostError:
+    paths = first_few([file.path for file in files], _SHOWN)
+    return AylaLostError(
+        f"{hour}: {files_text(len(files), 'lost')}. The archive's copy is missing or damaged, and Ayla no longer shows "
+        f"the file: {paths}. If the bucket keeps versions or deleted objects, restore the copy from there. Rows that "
+        "were typed or loaded from it stay."
+    )
 
 
 def _not_settled(status: HourStatus) -> AylaNotSettledError:

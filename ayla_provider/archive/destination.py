@@ -61,9 +61,10 @@ class Destination(Protocol):
 
     def tree(self, prefix: str) -> Iterator[Listed]:
         """
-        Yield all objects whose path begins with a prefix, in any order, and unfinished uploads where they can be listed.
+        Yield all objects whose path begins with a prefix, in any order.
 
-        It takes one request per page of at least 1,000 objects, and holds one page in memory.
+        Where unfinished uploads can be listed, it yields them, too. It takes one request per page of at least 1,000
+        objects, and holds one page in memory.
 
         :param prefix: text, not necessarily a folder; empty for everything
         """

@@ -55,24 +55,25 @@ class Transfer:
         self._stop = stop
         self._on_bytes = on_bytes
 
-    def copy(self, file: ExportFile, path: str, replaces: Stored | None) -> Copy:
+    def copy(self, file: ExportFile, path: str, replaces: Stored | None, *, trusted: bool = True) -> Copy:
         """
         Copy a file completely or not at all. A copy that arrives corrupted is tried once more.
 
         :param path: relative to the destination
         :param replaces: the version that is there now, None if there is none
+        :param trusted: whether the checksum that the destination states of that version proves it
         :raises AylaError: it names the file
         """
         try:
-            return self._once(file, path, replaces)
+            return self._once(file, path, replaces, trusted)
         except CorruptedError as error:
             log.warning("%s Trying once more.", error)
-            return self._once(file, path, replaces)
+            return self._once(file, path, replaces, trusted)
 
-    def _once(self, file: ExportFile, path: str, replaces: Stored | None) -> Copy:
+    def _once(self, file: ExportFile, path: str, replaces: Stored | None, trusted: bool) -> Copy:
         reader = ExportReader(self._source, file, self._stop, self._on_bytes)
         with contextlib.closing(reader), _with_checksum(reader, file) as (stream, crc32c):
-            if file.crc32c is None and replaces and self.holds(replaces, file.size, crc32c):
+            if file.crc32c is None and replaces and trusted and self.holds(replaces, file.size, crc32c):
                 return Copy(replaces, crc32c, reader.lines)
             try:
                 stored = self._destination.write(

@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
@@ -76,6 +76,7 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
     )
     check.set_defaults(run=partial(_check, open_connections))
     _add_report(commands, open_connections)
+    _add_verify(commands, open_connections)
     _add_inspect(commands)
     return parser
 
@@ -122,6 +123,50 @@ def _add_report(
     report.set_defaults(run=partial(_report, open_connections))
 
 
+def _add_verify(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], open_connections: OpenConnections
+) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="check that the archive still has what its manifests name",
+        description="Lists the archive, and compares each object with the manifest that names it. Changes nothing, and "
+        "needs no connection to Ayla. Times are UTC: 2026-11-01, 2026-11-01T07:00, or a duration before now such as "
+        "48h or 7d. Exit status: 0 the archive has everything, 1 something is missing or damaged, 2 the archive can't "
+        "be read, or wrong usage.",
+    )
+    verify.add_argument(
+        "--destination",
+        metavar="URL",
+        help="the URL of the archive, as in the copying tasks (default: the Airflow Variable ayla_export_destination)",
+    )
+    verify.add_argument(
+        "--destination-conn", metavar="ID", help="the Airflow connection of the archive (default: as in the tasks)"
+    )
+    verify.add_argument(
+        "--event-type",
+        action="append",
+        metavar="NAME",
+        help="an event type; repeatable (default: those that the archive has)",
+    )
+    verify.add_argument(
+        "--since",
+        type=_since,
+        metavar="TIME",
+        help="the first hour (default: everything). A duration doesn't go back beyond AYLA_EXPORT_START",
+    )
+    verify.add_argument(
+        "--until", type=_moment, default="0h", metavar="TIME", help="the end of the last hour (default: now)"
+    )
+    verify.add_argument(
+        "--expected-retention",
+        type=_days,
+        metavar="DAYS",
+        help="after how many days a lifecycle rule of yours removes copies; their absence is no damage then",
+    )
+    verify.add_argument("--json", action="store_true", help="print an object")
+    verify.set_defaults(run=partial(_verify, open_connections))
+
+
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     inspect = commands.add_parser(
         "inspect",
@@ -153,6 +198,12 @@ def _moment(text: str) -> datetime:
         return moment(text, datetime.now(UTC))
     except AylaConfigError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _days(text: str) -> timedelta:
+    if not text.isdecimal() or not 1 <= int(text) <= 36600:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a number of days")
+    return timedelta(days=int(text))
 
 
 def _check(open_connections: OpenConnections, arguments: argparse.Namespace) -> int:
@@ -216,6 +267,47 @@ def _print_report(arguments: argparse.Namespace, connections: Connections, desti
             print(row.line(report.width), file=stdout)
         print(f"\n{report.name}\n{report.summary.text()}", file=stdout)
     return 0 if report.summary.complete else 1
+
+
+def _verify(open_connections: OpenConnections, arguments: argparse.Namespace) -> int:
+    stdout = sys.stdout
+    with open_connections() as connections:
+        destination = arguments.destination or ""
+        try:
+            destination = destination or connections.default_destination()
+            return _print_verification(arguments, connections, destination, stdout)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a person sees it; Airflow's hooks raise anything
+            print(f"error: {destination}: {_error_text(error, connections)}", file=sys.stderr)
+            return 2
+
+
+def _print_verification(
+    arguments: argparse.Namespace, connections: Connections, destination: str, stdout: TextIO
+) -> int:
+    from ayla_provider.cli.verify import VerifyReport
+
+    since, is_span = arguments.since or (None, False)
+    first = connections.first_hour()
+    if since and first and is_span:
+        since = max(since, first)
+    report = VerifyReport(
+        connections.destination(destination, arguments.destination_conn),
+        event_types=arguments.event_type,
+        since=since,
+        until=arguments.until,
+        expected_retention=arguments.expected_retention,
+    )
+    if arguments.json:
+        json.dump(report.document(), stdout, indent=1)
+        print(file=stdout)
+    else:
+        print(f"{report.title}\n", file=stdout)
+        for finding in report.findings():
+            print(finding, file=stdout, flush=stdout.isatty())
+        print(f"\n{report.text()}", file=stdout)
+    return 0 if report.is_whole else 1
 
 
 def _error_text(error: Exception, connections: Connections) -> str:

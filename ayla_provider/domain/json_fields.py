@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
+from ayla_provider.errors import AylaNewerFormatError
+
 T = TypeVar("T")
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
@@ -52,3 +54,21 @@ def time_field(document: Any, name: str) -> datetime:
     time = datetime.fromisoformat(typed_field(document, name, str))
     require(time.tzinfo is not None, f"{name} has no time zone")
     return time.astimezone(UTC)
+
+
+def refuse_newer(stated: object, known: str, where: str) -> None:
+    """
+    Refuse a document of a newer format, which somebody could otherwise take for a damaged one.
+
+    :param stated: the document's format
+    :param known: the newest format that this version reads, such as ``ayla-export-manifest/1``
+    :param where: the document's URL
+    :raises AylaNewerFormatError: if a newer version of this package wrote it
+    """
+    name, _, number = known.rpartition("/")
+    stated_name, _, stated_number = str(stated).rpartition("/")
+    if stated_name == name and stated_number.isdecimal() and int(stated_number) > int(number):
+        raise AylaNewerFormatError(
+            f"{where} has the format {stated}, and this version of the package reads {known} at most. A newer version "
+            "wrote it: upgrade airflow-provider-ayla here. Don't move or remove the file."
+        )

@@ -11,7 +11,7 @@ from typing import Any
 from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
-from ayla_provider.domain.json_fields import UNREADABLE, require, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
 from ayla_provider.domain.paths import ExportFile, unsafe_reason
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
@@ -37,16 +37,20 @@ class ManifestFile:
     """The path of the copy, relative to the destination."""
     lines: int | None = field(default=None, compare=False)
     """The number of lines, also counting a last line without a line end; None if unknown. Ignored in comparisons."""
+    version: str = field(default="", compare=False)
+    """The copy's version when it was verified: a generation, an ETag, or an inode and a modification time. Empty if
+    unknown. Ignored in comparisons."""
 
     @classmethod
-    def of(cls, file: ExportFile, path: str, crc32c: str, lines: int | None = None) -> ManifestFile:
+    def of(cls, file: ExportFile, path: str, crc32c: str, lines: int | None = None, version: str = "") -> ManifestFile:
         """
         Return the entry of a file whose copy is at a path.
 
         :param crc32c: of the copy
         :param lines: None if unknown
+        :param version: of the copy; empty if unknown
         """
-        return cls(file.name, file.generation, file.size, crc32c, file.created.isoformat(), path, lines)
+        return cls(file.name, file.generation, file.size, crc32c, file.created.isoformat(), path, lines, version)
 
     def is_of(self, file: ExportFile, path: str) -> bool:
         """Whether this is the entry of exactly this generation of a file, at a path."""
@@ -126,10 +130,12 @@ def loads(text: str | bytes, where: str) -> Manifest:
     Return the manifest that a JSON text holds.
 
     :param where: the manifest's URL, for the error
+    :raises AylaNewerFormatError: if a newer version of this package wrote it
     :raises AylaDestinationError: if the text isn't a manifest of this format
     """
     try:
         document: dict[str, Any] = json.loads(text)
+        refuse_newer(document["format"], FORMAT, where)
         require(document["format"] == FORMAT, f"its format is {document['format']!r}")
         manifest = Manifest(
             hour=_hour(document),
@@ -165,6 +171,7 @@ def _file(entry: Any) -> ManifestFile:
         path=typed_field(entry, "path", str),
         # Manifests of earlier versions don't have it.
         lines=None if entry.get("lines") is None else typed_field(entry, "lines", int),
+        version=typed_field({"version": "", **entry}, "version", str),
     )
     require(file.size >= 0 and (file.lines or 0) >= 0, "a size is negative")
     time_field(entry, "created")
@@ -214,7 +221,9 @@ def revise(
     elif previous and state is HourState.EXPIRED:
         state = previous.state
     if previous and previous.files == files:
-        if previous.state is state:
+        # A copy that was written again, with the same bytes, has another version.
+        rewritten = any(file.version not in ("", old.version) for file, old in zip(files, previous.files, strict=True))
+        if previous.state is state and not rewritten:
             return previous
         return replace(
             previous,

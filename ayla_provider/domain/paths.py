@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import pairwise
 from urllib.parse import quote, unquote
 
-from ayla_provider.domain.events import EventType
+from ayla_provider.domain.events import EventType, parse_event_type
 from ayla_provider.domain.hour import ExportHour, FolderStyle, format_folder, hour_of, parse_folder
 from ayla_provider.domain.json_fields import CONTROL
-from ayla_provider.errors import AylaUnsafeNameError
+from ayla_provider.errors import AylaConfigError, AylaUnsafeNameError
 
 MANIFESTS = "_manifests"
 """The folder of the manifests, beside the event types: a glob over an event type reads CSV files only."""
@@ -175,6 +177,39 @@ def parse_partitioned_path(path: str) -> tuple[EventType, datetime, FolderStyle,
 def manifest_path(hour: ExportHour) -> str:
     """Return the path of an hour's manifest, relative to the destination."""
     return f"{MANIFESTS}/{hour.partition}.json"
+
+
+_MANIFEST = re.compile(
+    rf"{MANIFESTS}/event_type=(?P<event_type>[a-z0-9_]+)/date=(?P<day>\d{{4}}-\d{{2}}-\d{{2}})/hour=(?P<hour>\d{{2}})\.json",
+    re.ASCII,
+)
+
+
+def parse_manifest_path(path: str) -> ExportHour | None:
+    """Return the hour whose manifest has this path, the inverse of :func:`manifest_path`; None if it isn't one."""
+    match = _MANIFEST.fullmatch(path)
+    if not match:
+        return None
+    try:
+        start = datetime.fromisoformat(f"{match['day']}T{match['hour']}:00:00+00:00")
+    except ValueError:
+        return None
+    return ExportHour(EventType(match["event_type"]), start)
+
+
+def hour_of_path(path: str) -> ExportHour | None:
+    """Return the hour that a copy's path states, in either layout; None if it states none."""
+    partitioned = parse_partitioned_path(path)
+    if partitioned:
+        event_type, time, _, _ = partitioned
+        return ExportHour(event_type, hour_of(time))
+    folders = path.split("/")[:-1]
+    for event_folder, folder in pairwise(folders):
+        parsed = parse_folder(folder)
+        if parsed:
+            with contextlib.suppress(AylaConfigError):
+                return ExportHour(parse_event_type(event_folder), hour_of(parsed[0]))
+    return None
 
 
 def failure_path(hour: ExportHour) -> str:

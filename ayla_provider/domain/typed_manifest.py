@@ -13,7 +13,7 @@ from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.recognition import NAME_PATTERN
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
-from ayla_provider.domain.json_fields import UNREADABLE, require, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import LAYOUTS, QUARANTINE, TYPED_RECEIPTS
 from ayla_provider.domain.privacy import PrivacyPolicy, drops_from
@@ -124,10 +124,12 @@ def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> Typ
 
     :param where: the receipt's URL, for the error
     :param hour: the event type and hour that were asked for
+    :raises AylaNewerFormatError: if a newer version of this package wrote it
     :raises AylaDestinationError: if the text isn't a valid receipt of this format, or is that of another hour
     """
     try:
         document: dict[str, Any] = json.loads(text)
+        refuse_newer(document["format"], FORMAT, where)
         require(document["format"] == FORMAT, f"its format is {document['format']!r}")
         stated = ExportHour(EventType(typed_field(document, "event_type", str)), time_field(document, "hour"))
         require(stated == hour, f"it is that of {str(stated)[:80]!r}, not {hour}")

@@ -9,6 +9,7 @@ from ayla_provider.operators.reconcile import AylaExportReconcileOperator
 from ayla_provider.operators.snowflake import AylaExportSnowflakePlanOperator, AylaExportToSnowflakeOperator
 from ayla_provider.operators.to_bucket import AylaExportToBucketOperator
 from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
+from ayla_provider.operators.verify import AylaExportVerifyOperator
 
 __all__ = [
     "AylaExportBigQueryPlanOperator",
@@ -22,4 +23,5 @@ __all__ = [
     "AylaExportToParquetOperator",
     "AylaExportToPostgresOperator",
     "AylaExportToSnowflakeOperator",
+    "AylaExportVerifyOperator",
 ]

@@ -61,6 +61,8 @@ class AylaExportToBucketOperator(BaseOperator):
         connection says
     :param patience: how long after its end an hour without files may still get some; by default as the connection says
     :param reason: why the hours are copied: for the log, and for a ``map_index_template``
+    :param untrusted: paths of copies, and of manifests, to write again even if they look right, as
+        :class:`AylaExportVerifyOperator` returns them; ``*`` for all copies of the hours
     """
 
     template_fields: Sequence[str] = (
@@ -92,6 +94,7 @@ class AylaExportToBucketOperator(BaseOperator):
         quiet_period: timedelta | None = None,
         patience: timedelta | None = None,
         reason: str = "",
+        untrusted: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         if is_rendered(event_type):
@@ -111,6 +114,7 @@ class AylaExportToBucketOperator(BaseOperator):
         self.quiet_period = optional_duration(quiet_period, "quiet_period")
         self.patience = optional_duration(patience, "patience")
         self.reason = reason
+        self.untrusted = untrusted
 
     @cached_property
     def hook(self) -> AylaHook:
@@ -143,7 +147,9 @@ class AylaExportToBucketOperator(BaseOperator):
                 return result | self._describe_plans(self.archive.plan(export, hours, rule))
             run = provenance(context)
             last_try = context["ti"].try_number > context["ti"].max_tries
-            self.report = report = self.archive.take_in(export, hours, rule, written_by=run, last_try=last_try)
+            self.report = report = self.archive.take_in(
+                export, hours, rule, written_by=run, last_try=last_try, untrusted=self.untrusted
+            )
         event_type = hours[0].event_type
         self._log_report(describe_hours(hours), report)
         self._measure(event_type, report)

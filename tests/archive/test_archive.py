@@ -177,7 +177,15 @@ def test_a_copy_that_was_removed_or_cut_by_hand_is_made_again(
     before = place.everything()
     place.spoil(path_of(2), b"cut")
     assert take_in(archive, export, 2).copied_files == 1
-    assert place.everything() == before
+    assert without_versions(place.everything()) == without_versions(before)
+
+
+def without_versions(everything: dict[str, bytes]) -> dict[str, Any]:
+    """Return all objects, and the manifest without the versions of the copies."""
+    document = json.loads(everything[manifest_of(2)])
+    for file in document["files"]:
+        assert file.pop("version")
+    return everything | {manifest_of(2): document}
 
 
 def test_a_new_generation_replaces_its_object_and_raises_the_revision(

@@ -19,7 +19,7 @@ from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.domain.tables import Column, ColumnType
 from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
-from ayla_provider.errors import AylaDestinationError
+from ayla_provider.errors import AylaDestinationError, AylaNewerFormatError
 from ayla_provider.rows.typed_archive import TypedArchive
 from tests.rows.test_expressions import CONNECTION
 from tests.warehouse.archive import HOUR, archive_hour
@@ -67,9 +67,17 @@ def ready(folder: Path) -> tuple[TypedArchive, TypedManifest, Path, Path]:
     )
 
 
+def test_a_receipt_of_a_newer_format_is_valid_and_stays(tmp_path: Path) -> None:
+    archive, _, receipt, _ = ready(tmp_path)
+    receipt.write_bytes(b'{"format": "ayla-export-typed/99"}')
+    with pytest.raises(AylaNewerFormatError, match=r"hour=07\.json has the format .*/99.* Don't move"):
+        archive.ensure(ExportHour("connection", HOUR), {})
+    assert receipt.read_bytes() == b'{"format": "ayla-export-typed/99"}'
+
+
 @pytest.mark.parametrize(
     "broken",
-    [b"", b"{", b"[]", b"null", b"\xff", b'{"format": "ayla-export-typed/2"}', b'{"format": "ayla-export-typed/1"}'],
+    [b"", b"{", b"[]", b"null", b"\xff", b'{"format": "another/2"}', b'{"format": "ayla-export-typed/1"}'],
 )
 def test_a_broken_receipt_is_reported_with_its_place(tmp_path: Path, broken: bytes) -> None:
     archive, _, receipt, _ = ready(tmp_path)

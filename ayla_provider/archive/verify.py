@@ -1,0 +1,315 @@
+"""Checks an archive against its own manifests, by listing. Changes nothing, and needs no connection to Ayla."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby, islice
+
+from ayla_provider.archive.destination import Destination, Listed, Stored
+from ayla_provider.archive.findings import Damage, Finding, Suspicion, suspect, wrong_checksum
+from ayla_provider.archive.inventory import Inventory
+from ayla_provider.archive.records import Records
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
+from ayla_provider.domain.manifest import Manifest, ManifestFile
+from ayla_provider.domain.paths import MANIFESTS, hour_of_path, manifest_path, parse_manifest_path
+from ayla_provider.errors import AylaDestinationError, AylaNewerFormatError
+
+log = logging.getLogger(__name__)
+
+YOUNG = timedelta(days=1)
+"""A younger object isn't an orphan, and a younger hour needs no manifest: its copy may still run, or run again."""
+
+_IN_PROGRESS = timedelta(hours=1)
+"""A copy that replaces a file is over after this time."""
+
+_READERS = 16
+"""How many manifests are read at once."""
+
+_CHUNK = 512
+"""How many manifests are held in memory at once."""
+
+_PROGRESS_EVERY = 10.0
+"""Seconds between two lines of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """
+    What is verified.
+
+    :param event_types: each of them is expected in every hour; None for those that the archive has
+    :param start: the first hour, aware; None for the first that the archive has
+    :param end: the end of the last hour, aware
+    :param expected_retention: after this time, a lifecycle rule of the customer's own removes copies and manifests;
+        None if there is no such rule
+    """
+
+    event_types: Sequence[EventType] | None
+    start: datetime | None
+    end: datetime
+    expected_retention: timedelta | None = None
+
+    def __contains__(self, hour: ExportHour) -> bool:
+        if self.event_types is not None and hour.event_type not in self.event_types:
+            return False
+        return (self.start is None or self.start <= hour.start) and hour.start < self.end
+
+    def prefixes(self, root: str = "") -> list[str]:
+        """
+        Return the prefixes, below a root, that hold the folders of all these hours, and few others.
+
+        There is one for each event type and month.
+        """
+        if self.event_types is None:
+            return [f"{root}event_type="]
+        folders = [f"{root}event_type={event_type}/" for event_type in self.event_types]
+        if self.start is None:
+            return folders
+        dates = _date_prefixes(self.start, self.end)
+        return [f"{folder}date={date}" for folder in folders for date in dates]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a verification has looked at."""
+
+    manifests: int = 0
+    files: int = 0
+    bytes: int = 0
+    removed: int = 0
+    """Files that are older than the expected retention, and gone."""
+    first: dict[EventType, datetime] = field(default_factory=dict)
+    """Event type to its first hour with a manifest."""
+
+
+class Verification:
+    """
+    One check of an archive by listing.
+
+    It may run beside copies and loads: what the listings show is confirmed by another look at the hour before it is
+    reported.
+
+    :param now: aware
+    :param wait: called with seconds, at most once: before the last look at files that were written within the last hour
+    """
+
+    def __init__(
+        self, destination: Destination, scope: Scope, *, now: datetime, wait: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._destination = destination
+        self._records = Records(destination)
+        self._scope = scope
+        self._now = now
+        self._wait = wait
+        self._unreadable: set[ExportHour] = set()
+        self.counts = Counts()
+
+    def findings(self) -> Iterator[Finding]:
+        """
+        Yield what is wrong.
+
+        Memory doesn't grow with the archive. It takes a request for each 1,000 objects and for each month, and one read
+        per manifest.
+
+        :raises AylaDestinationError: if the destination can't be listed or read
+        """
+        with Inventory(self._destination) as inventory, ThreadPoolExecutor(_READERS, "ayla-verify") as pool:
+            # The manifests first: a file that a listed manifest names was there before it.
+            for root in (f"{MANIFESTS}/", ""):
+                for prefix in self._scope.prefixes(root):
+                    inventory.list(prefix)
+            log.info("Listed the archive")
+            young: list[ExportHour] = []
+            for manifest in self._manifests(inventory, pool):
+                if isinstance(manifest, Finding):
+                    yield manifest
+                    continue
+                suspicions = list(self._suspicions(manifest, inventory))
+                if any(self._is_young(inventory.find(suspicion.entry.path)) for suspicion in suspicions):
+                    young.append(manifest.hour)
+                elif suspicions:
+                    yield from self._confirmed(manifest.hour, inventory)
+            if young:
+                self._wait(30)
+            for hour in young:
+                yield from self._confirmed(hour, inventory)
+            yield from self._without_manifest(inventory)
+            yield from self._unnamed(inventory)
+
+    def _manifests(self, inventory: Inventory, pool: Executor) -> Iterator[Manifest | Finding]:
+        """Yield the manifest of each hour that has one, or why it can't be read."""
+        last_line = time.monotonic()
+        listed = self._listed_manifests(inventory)
+        while chunk := list(islice(listed, _CHUNK)):
+            for (hour, record), result in zip(chunk, pool.map(self._read, chunk), strict=True):
+                self.counts.first.setdefault(hour.event_type, hour.start)
+                self.counts.manifests += 1
+                if isinstance(result, Manifest):
+                    yield result
+                elif result is not None:
+                    self._unreadable.add(hour)
+                    yield _unreadable(hour, record, result)
+            if time.monotonic() - last_line >= _PROGRESS_EVERY:
+                last_line = time.monotonic()
+                log.info("Checked %d manifests", self.counts.manifests)
+
+    def _listed_manifests(self, inventory: Inventory) -> Iterator[tuple[ExportHour, Listed]]:
+        for listed in inventory.below(f"{MANIFESTS}/"):
+            hour = parse_manifest_path(listed.stored.path)
+            if hour and hour in self._scope:
+                inventory.find(listed.stored.path)
+                yield hour, listed
+
+    def _read(self, listed: tuple[ExportHour, Listed]) -> Manifest | AylaDestinationError | None:
+        try:
+            return self._records.read_manifest(listed[0])[0]
+        except AylaDestinationError as error:
+            return error
+
+    def _suspicions(self, manifest: Manifest, inventory: Inventory) -> Iterator[Suspicion]:
+        for entry in manifest.files:
+            _list_month_of(entry.path, inventory)
+            self.counts.files += 1
+            self.counts.bytes += entry.size
+            listed = inventory.find(entry.path)
+            suspicion = suspect(entry, listed.stored if listed else None)
+            if suspicion is None:
+                continue
+            if listed is None and self._is_removed(entry):
+                self.counts.removed += 1
+            else:
+                yield suspicion
+
+    def _confirmed(self, hour: ExportHour, inventory: Inventory) -> Iterator[Finding]:
+        """Look at an hour again, and yield what is wrong with it now."""
+        try:
+            manifest, _ = self._records.read_manifest(hour)
+        except AylaDestinationError as error:
+            yield Finding(Damage.UNREADABLE, hour, manifest_path(hour), str(error))
+            return
+        files = manifest.files if manifest else ()
+        existing: dict[str, Stored] = {}
+        for folder in sorted({entry.path.rpartition("/")[0] for entry in files}):
+            existing.update(self._destination.folder(folder))
+        for entry in files:
+            suspicion = suspect(entry, existing.get(entry.path))
+            if suspicion and not (suspicion.stored is None and self._is_removed(entry)):
+                yield from self._judged(hour, suspicion, inventory)
+
+    def _judged(self, hour: ExportHour, suspicion: Suspicion, inventory: Inventory) -> Iterator[Finding]:
+        entry, stored = suspicion.entry, suspicion.stored
+        if stored is None:
+            yield Finding(Damage.MISSING, hour, entry.path, suspicion.detail)
+        elif suspicion.proven:
+            yield Finding(Damage.DAMAGED, hour, entry.path, suspicion.detail)
+        else:
+            listed = inventory.find(entry.path)
+            if listed and listed.offline:
+                yield Finding(Damage.OFFLINE, hour, entry.path, f"{suspicion.detail}, and is in an archive tier")
+                return
+            crc32c = self._destination.crc32c(stored)
+            if crc32c != entry.crc32c:
+                yield Finding(Damage.DAMAGED, hour, entry.path, wrong_checksum(crc32c, entry))
+
+    def _without_manifest(self, inventory: Inventory) -> Iterator[Finding]:
+        """Yield the hours that have no manifest, although they are older than a day."""
+        end = min(self._scope.end, hour_of(self._now - YOUNG))
+        retention = self._scope.expected_retention
+        kept_since = hour_of(self._now - retention) if retention else None
+        for event_type, first in self._expected(inventory):
+            hour = ExportHour(event_type, max(first, kept_since) if kept_since else first)
+            while hour.start < end:
+                if not inventory.find(manifest_path(hour)) and not self._destination.read(manifest_path(hour)):
+                    self._unreadable.add(hour)
+                    yield Finding(Damage.NO_MANIFEST, hour, manifest_path(hour), "the hour has no manifest")
+                hour = ExportHour(event_type, hour.end)
+
+    def _expected(self, inventory: Inventory) -> Iterator[tuple[EventType, datetime]]:
+        """Yield each event type that is verified, and its first hour."""
+        scope, first = self._scope, dict(self.counts.first)
+        if scope.start is None or scope.event_types is None:
+            # The first manifests can be gone, and their copies still there.
+            for listed in inventory.below("event_type="):
+                hour = hour_of_path(listed.stored.path)
+                if hour and hour in scope:
+                    first[hour.event_type] = min(hour.start, first.get(hour.event_type, hour.start))
+        for event_type in sorted(first) if scope.event_types is None else scope.event_types:
+            start = scope.start or first.get(event_type)
+            if start:
+                yield event_type, start
+
+    def _unnamed(self, inventory: Inventory) -> Iterator[Finding]:
+        """Yield orphans, and the rest of uploads."""
+        unnamed = inventory.unnamed(self._now - YOUNG)
+        for hour, group in groupby(unnamed, key=lambda listed: hour_of_path(listed.stored.path)):
+            if hour and (hour not in self._scope or hour in self._unreadable):
+                continue
+            named: Iterable[ManifestFile] | None = None
+            for listed in group:
+                path = listed.stored.path
+                if listed.unfinished:
+                    yield Finding(Damage.UNFINISHED, hour, path, f"an upload that began on {listed.modified:%Y-%m-%d}")
+                    continue
+                if hour is None and self._scope.event_types is not None:
+                    # It may belong to what isn't verified.
+                    continue
+                if named is None:
+                    named = self._named_now(hour)
+                if all(entry.path != path for entry in named):
+                    yield Finding(Damage.ORPHAN, hour, path, "no manifest names it")
+
+    def _named_now(self, hour: ExportHour | None) -> tuple[ManifestFile, ...]:
+        """Return what the manifest of an hour names by now."""
+        manifest = self._records.read_manifest(hour)[0] if hour else None
+        return manifest.files if manifest else ()
+
+    def _is_removed(self, entry: ManifestFile) -> bool:
+        """Return whether a lifecycle rule of the customer's own may have removed a copy."""
+        retention = self._scope.expected_retention
+        return retention is not None and self._now - datetime.fromisoformat(entry.created) >= retention
+
+    def _is_young(self, listed: Listed | None) -> bool:
+        return listed is not None and self._now - listed.modified < _IN_PROGRESS
+
+
+def _unreadable(hour: ExportHour, record: Listed, error: AylaDestinationError) -> Finding:
+    path = record.stored.path
+    if isinstance(error, AylaNewerFormatError):
+        return Finding(Damage.NEWER, hour, path, str(error))
+    if record.offline:
+        return Finding(Damage.OFFLINE, hour, path, "the manifest is in an archive tier")
+    return Finding(Damage.UNREADABLE, hour, path, str(error))
+
+
+def _list_month_of(path: str, inventory: Inventory) -> None:
+    """List what is near a copy, in the layout ``mirror``: ``<oem_id>/Datapoint/2026-11``."""
+    if inventory.covers(path):
+        return
+    folder, _, _ = path.rpartition("/")
+    parent, slash, date = folder.rpartition("/")
+    inventory.list(f"{parent}{slash}{date[: len('2026-11')]}")
+
+
+def _date_prefixes(start: datetime, end: datetime) -> list[str]:
+    """Return what the dates of an interval begin with, month by month: ``2026-11-2`` for the 20th to the 25th."""
+    months: dict[str, list[str]] = {}
+    day = start.date()
+    last = (end - ONE_HOUR).date()
+    while day <= last:
+        months.setdefault(day.isoformat()[:7], []).append(day.isoformat())
+        day += timedelta(days=1)
+    return [_common(days[0], days[-1]) for days in months.values()]
+
+
+def _common(one: str, other: str) -> str:
+    """Return how both texts begin."""
+    for length in range(len(one), 0, -1):
+        if one[:length] == other[:length]:
+            return one[:length]
+    return ""

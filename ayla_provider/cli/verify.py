@@ -1,0 +1,113 @@
+"""Checks an archive against its manifests, for a person or for cron. Changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ayla_provider.archive.findings import Damage, Finding
+from ayla_provider.archive.verify import Scope, Verification
+from ayla_provider.domain.events import parse_event_type
+from ayla_provider.domain.hour import ExportHour, describe_hour
+from ayla_provider.domain.units import counted, files_text, size_text
+from ayla_provider.errors import AylaConfigError
+
+if TYPE_CHECKING:
+    from ayla_provider.archive.destination import Destination
+
+
+class VerifyReport:
+    """
+    One check of an archive.
+
+    :param event_types: in any spelling; None for those that the archive has
+    :param since: the first hour, aware; None for everything
+    :param until: the end of the last hour, aware
+    :param expected_retention: see :class:`~ayla_provider.archive.verify.Scope`
+    :raises AylaConfigError: if there is no hour to check
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        event_types: Sequence[str] | None,
+        since: datetime | None,
+        until: datetime,
+        expected_retention: timedelta | None,
+    ) -> None:
+        if since and since >= until:
+            raise AylaConfigError(f"no hour is between {describe_hour(since)} and {describe_hour(until)}")
+        names = list(dict.fromkeys(map(parse_event_type, event_types))) if event_types else None
+        self._url = destination.url
+        self._since = since
+        self._until = until
+        self._verification = Verification(
+            destination, Scope(names, since, until, expected_retention), now=datetime.now(UTC)
+        )
+        self._damages: Counter[Damage] = Counter()
+        self._hours: set[ExportHour] = set()
+
+    def findings(self) -> Iterator[Finding]:
+        """
+        Yield what is wrong, and count it.
+
+        :raises AylaError: if the archive can't be read
+        """
+        for finding in self._verification.findings():
+            self._damages[finding.damage] += 1
+            if finding.hour and finding.damage.is_loss:
+                self._hours.add(finding.hour)
+            yield finding
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was found that is a loss. Use it after :meth:`findings`."""
+        return not any(damage.is_loss for damage in self._damages)
+
+    @property
+    def title(self) -> str:
+        """What is checked, for people."""
+        start = f"{describe_hour(self._since)} to" if self._since else "everything until"
+        return f"{self._url}, {start} {describe_hour(self._until)}"
+
+    @property
+    def verdict(self) -> str:
+        """The result, for people."""
+        if self.is_whole:
+            return "Everything that the manifests name is there."
+        hours = counted(len(self._hours), "hour", "hours")
+        return f"{hours} lost something. Clear the hour's copy task: it copies again what Ayla still has."
+
+    def text(self) -> str:
+        """Return the summary for people."""
+        counts = self._verification.counts
+        manifests = counted(counts.manifests, "manifest", "manifests")
+        lines = [f"{manifests}, {files_text(counts.files)}, {size_text(counts.bytes)}"]
+        if counts.removed:
+            lines.append(f"{files_text(counts.removed)} removed after the expected retention")
+        if self._damages:
+            lines.append(", ".join(f"{self._damages[damage]:,} {damage}" for damage in Damage if self._damages[damage]))
+        return "\n".join([*lines, "", self.verdict])
+
+    def document(self) -> dict[str, Any]:
+        """Check, and return the result for JSON."""
+        findings = [finding.document() for finding in self.findings()]
+        counts = self._verification.counts
+        return {
+            "destination": self._url,
+            "since": self._since.isoformat() if self._since else None,
+            "until": self._until.isoformat(),
+            "findings": findings,
+            "summary": {
+                "whole": self.is_whole,
+                "verdict": self.verdict,
+                "manifests": counts.manifests,
+                "files": counts.files,
+                "bytes": counts.bytes,
+                "removed": counts.removed,
+                "damages": {damage.value: self._damages[damage] for damage in Damage},
+            },
+        }

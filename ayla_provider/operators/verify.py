@@ -1,0 +1,153 @@
+"""The operator that checks whether an archive still has what its manifests name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from ayla_provider._airflow.arguments import count, names, optional_duration
+from ayla_provider._airflow.errors import airflow_errors
+from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
+from ayla_provider.destinations import open_destination
+from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
+from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of, is_empty, parse_time
+from ayla_provider.errors import AylaConfigError, AylaLostError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from ayla_provider.archive.destination import Destination
+    from ayla_provider.archive.findings import Finding, Repair
+
+_LOGGED = 200
+"""How many findings the log names."""
+
+
+class AylaExportVerifyOperator(BaseOperator):
+    """
+    Lists an archive, compares each object with the manifest that names it, and returns the hours to copy again.
+
+    It needs no connection to Ayla, and changes nothing. It may run beside copies and loads.
+
+    Its XCom is a list to expand a copy over, the newest hour first, ``[{"event_type", "start", "end", "reason",
+    "untrusted"}, ...]``; the XCom ``summary`` has counts: ``{"start", "end", "manifests", "files", "bytes", "damages":
+    {damage: count}, "repairs", "postponed", "lost"}``. ::
+
+        verify = AylaExportVerifyOperator(task_id="verify", destination=...)
+        AylaExportToBucketOperator.partial(
+            task_id="repair", destination=..., map_index_template="{{ task.reason }}"
+        ).expand_kwargs(verify.output)
+
+    :param destination: the archive's URL, as the copying tasks have it (templated)
+    :param event_types: in any spelling; by default the five documented ones. Each is expected in every hour
+    :param lookback: how far back from now to verify; None for everything
+    :param not_before: the first hour that the archive should have, ISO 8601 with an offset; by default there is no
+        such bound (templated)
+    :param destination_conn_id: as in :class:`AylaExportToBucketOperator` (templated)
+    :param expected_retention: after this time, a lifecycle rule of yours removes copies and manifests, so that their
+        absence is no damage; by default there is no such rule
+    :param max_repairs: how many hours to return at most, 1 to 1,024; the next run returns the rest
+    """
+
+    template_fields: Sequence[str] = ("destination", "not_before", "destination_conn_id")
+    ui_color = "#f6ecd9"
+
+    def __init__(
+        self,
+        *,
+        destination: str,
+        event_types: Sequence[str] = EVENT_TYPES,
+        lookback: timedelta | None = timedelta(days=7),
+        not_before: str | datetime = "",
+        destination_conn_id: str | None = None,
+        expected_retention: timedelta | None = None,
+        max_repairs: int = 200,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 1 <= count(max_repairs, "max_repairs") <= MAP_LIMIT:
+            raise AylaConfigError(f"max_repairs is {max_repairs}: Airflow maps a task over 1 to {MAP_LIMIT:,} hours")
+        lookback = optional_duration(lookback, "lookback")
+        if lookback is not None and lookback < ONE_HOUR:
+            raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
+        self.destination = destination
+        self.event_types = names(event_types, "event_types")
+        self.lookback = lookback
+        self.not_before = not_before
+        self.destination_conn_id = destination_conn_id
+        self.expected_retention = optional_duration(expected_retention, "expected_retention")
+        self.max_repairs = max_repairs
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Verify, and return the arguments to expand a copy over."""
+        from ayla_provider.archive.findings import repair_of
+        from ayla_provider.archive.verify import Scope, Verification
+
+        now = datetime.now(UTC)
+        with airflow_errors():
+            destination = open_destination(self.destination, self.destination_conn_id)
+            start, end = self._start(now), hour_of(now)
+            event_types = [parse_event_type(name) for name in self.event_types]
+            verification = Verification(destination, Scope(event_types, start, end, self.expected_retention), now=now)
+            damages: Counter[str] = Counter()
+            to_repair: dict[ExportHour, list[Finding]] = {}
+            for finding in verification.findings():
+                damages[finding.damage.value] += 1
+                if damages.total() <= _LOGGED:
+                    self.log.warning("%s", finding)
+                if finding.hour and finding.damage.can_be_repaired:
+                    to_repair.setdefault(finding.hour, []).append(finding)
+            lost = _known_as_lost(destination, to_repair)
+        hours = sorted(to_repair.keys() - lost, key=lambda hour: (hour.start, hour.event_type), reverse=True)
+        repairs = _arguments([repair_of(hour, to_repair[hour]) for hour in hours[: self.max_repairs]])
+        counts = verification.counts
+        summary = {
+            "start": start.isoformat() if start else None,
+            "end": end.isoformat(),
+            "manifests": counts.manifests,
+            "files": counts.files,
+            "bytes": counts.bytes,
+            "damages": dict(sorted(damages.items())),
+            "repairs": len(repairs),
+            "postponed": len(hours) - len(repairs),
+            "lost": len(lost),
+        }
+        context["ti"].xcom_push("summary", summary)
+        self.log.info("Verified %s: %s", self.destination, summary)
+        return repairs
+
+    def _start(self, now: datetime) -> datetime | None:
+        start = hour_of(now - min(self.lookback, LONGEST)) if self.lookback else None
+        if is_empty(self.not_before):
+            return start
+        not_before = hour_of(parse_time(self.not_before, "not_before"))
+        return max(start, not_before) if start else not_before
+
+
+def _known_as_lost(destination: Destination, hours: dict[ExportHour, list[Finding]]) -> set[ExportHour]:
+    """Return the hours whose last repair found that Ayla no longer has any of the files that they lack."""
+    from ayla_provider.archive.records import Records
+
+    with ThreadPoolExecutor(thread_name_prefix="ayla-verify") as pool:
+        notes = Records(destination).read_failures(hours, pool)
+    lost = [(hour, note) for hour, note in notes.items() if note.error == AylaLostError.__name__]
+    return {hour for hour, note in lost if all(finding.path in note.message for finding in hours[hour])}
+
+
+def _arguments(repairs: Sequence[Repair]) -> list[dict[str, Any]]:
+    """Return the arguments of a copy for each repair, as many as an XCom holds."""
+    return that_fit(
+        {
+            "event_type": repair.hour.event_type,
+            "start": repair.hour.start.isoformat(),
+            "end": repair.hour.end.isoformat(),
+            "reason": str(repair),
+            "untrusted": list(repair.untrusted),
+        }
+        for repair in repairs
+    )

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ayla_provider.__main__ import main
+from ayla_provider.archive.findings import Damage
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.paths import manifest_path
+from tests.support.archives import archive_hour, hours_back
+
+ROOT = Path(__file__).parents[2]
+HOURS = hours_back(datetime.now(UTC), 3)
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> list[Manifest]:
+    return [archive_hour(FileDestination(tmp_path), hour, [b"1,2\r\n"]) for hour in HOURS]
+
+
+def until(root: Path) -> list[str]:
+    return ["verify", "--destination", f"file://{root}", "--until", HOURS[-1].end.isoformat()]
+
+
+def test_a_whole_archive_ends_with_0(
+    manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(until(tmp_path)) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[3:] == ["3 manifests, 3 files, 15 B", "", "Everything that the manifests name is there."]
+    assert err == ""
+
+
+def test_a_loss_ends_with_1_and_is_named(
+    manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = manifests[0].files[0].path
+    (tmp_path / path).unlink()
+    assert main(until(tmp_path)) == 1
+    out, _ = capsys.readouterr()
+    assert f"{HOURS[0]}: missing: the file isn't there: {path}" in out
+    assert "1 missing\n" in out
+    assert "1 hour lost something." in out
+
+
+def test_json_has_the_names_that_are_documented(
+    manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / manifest_path(HOURS[1])).unlink()
+    assert main([*until(tmp_path), "--json", "--event-type", "Datapoint", "--since", HOURS[0].start.isoformat()]) == 1
+    document = json.loads(capsys.readouterr().out)
+    (finding,) = document["findings"]
+    assert finding == {
+        "event_type": "datapoint",
+        "hour": HOURS[1].start.isoformat(),
+        "damage": "no_manifest",
+        "path": manifest_path(HOURS[1]),
+        "detail": "the hour has no manifest",
+    }
+    assert document["since"] == HOURS[0].start.isoformat()
+    summary = document["summary"]
+    assert (summary["whole"], summary["manifests"], summary["files"], summary["bytes"]) == (False, 2, 2, 10)
+    assert summary["damages"] == dict.fromkeys(Damage, 0) | {"no_manifest": 1}
+    page = (ROOT / "docs/verify.md").read_text(encoding="utf-8")
+    names = [*document, *finding, *summary]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_an_orphan_is_named_and_ends_with_0(
+    manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    orphan = tmp_path / manifests[0].files[0].path.replace("0.csv", "9.csv")
+    orphan.write_bytes(b"x")
+    os.utime(orphan, (0, 0))
+    assert main(until(tmp_path)) == 0
+    assert f"orphan: no manifest names it: {orphan.relative_to(tmp_path)}" in capsys.readouterr().out
+
+
+def test_an_archive_that_can_not_be_read_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--destination", "file://relative"]) == 2
+    assert capsys.readouterr().err.startswith("error: file://relative: ")
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "x", "1.5"])
+def test_a_wrong_retention_is_refused(days: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", "--destination", "file:///x", "--expected-retention", days])
+    assert ended.value.code == 2

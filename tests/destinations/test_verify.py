@@ -1,0 +1,173 @@
+"""What a verification by listing finds, on every kind of store, and what it doesn't call damage."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ayla_provider.archive.findings import Damage
+from ayla_provider.archive.verify import Scope, Verification
+from ayla_provider.domain.hour import ExportHour, hour_of
+from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.paths import Layout, failure_path, manifest_path
+from tests.support.archives import archive_hour, hours_back, store
+from tests.support.object_stores import quiet
+from tests.support.places import Place
+
+pytestmark = quiet
+
+NOW = datetime.now(UTC)
+END = hour_of(NOW) - timedelta(days=1)
+"""The end of the last hour of the archive."""
+
+LATER = NOW + timedelta(days=2)
+"""A time at which what the tests write is old enough to be an orphan."""
+
+DATA = b"1,2,3\r\n"
+
+
+def hours(count: int) -> list[ExportHour]:
+    return hours_back(NOW, count)
+
+
+def found(place: Place, scope: Scope | None = None, *, now: datetime = LATER, **more: Any) -> list[tuple[Damage, str]]:
+    scope = scope or Scope(None, None, END)
+    findings = Verification(place.destination, scope, now=now, **more).findings()
+    return sorted((finding.damage, finding.path) for finding in findings)
+
+
+def filled(place: Place, count: int = 4, **more: Any) -> list[Manifest]:
+    return [archive_hour(place.destination, hour, [DATA, DATA * 2], **more) for hour in hours(count)]
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_each_damage_is_found_and_nothing_else(place: Place, layout: Layout) -> None:
+    gone, short, flipped, swapped, bare, bad, newer, fine = filled(place, 8, layout=layout)
+    place.remove(gone.files[0].path)
+    place.spoil(short.files[0].path, DATA[:-1])
+    place.spoil(flipped.files[0].path, b"1,2,4\r\n")
+    place.spoil(swapped.files[1].path, DATA)
+    place.spoil(swapped.files[0].path, DATA * 2)
+    place.remove(manifest_path(bare.hour))
+    place.spoil(manifest_path(bad.hour), b"{")
+    text = newer.dumps().replace("ayla-export-manifest/1", "ayla-export-manifest/99")
+    place.spoil(manifest_path(newer.hour), text.encode())
+    orphan = fine.files[0].path.replace("0.csv", "9.csv")
+    store(place.destination, orphan, DATA)
+    assert found(place) == sorted(
+        [
+            (Damage.MISSING, gone.files[0].path),
+            (Damage.DAMAGED, short.files[0].path),
+            (Damage.DAMAGED, flipped.files[0].path),
+            (Damage.DAMAGED, swapped.files[0].path),
+            (Damage.DAMAGED, swapped.files[1].path),
+            (Damage.NO_MANIFEST, manifest_path(bare.hour)),
+            (Damage.UNREADABLE, manifest_path(bad.hour)),
+            (Damage.NEWER, manifest_path(newer.hour)),
+            (Damage.ORPHAN, orphan),
+        ]
+    )
+
+
+def test_a_whole_archive_has_no_findings_whatever_else_is_in_the_bucket(place: Place) -> None:
+    filled(place)
+    archive_hour(place.destination, hours_back(NOW, 1, "location")[0])
+    for path in ("notes.txt", "parquet/event_type=datapoint/rows.parquet", failure_path(hours(1)[0])):
+        store(place.destination, path, b"x")
+    assert found(place) == []
+
+
+def test_the_same_bytes_written_again_are_no_damage(place: Place) -> None:
+    manifest, *_ = filled(place)
+    place.remove(manifest.files[0].path)
+    place.spoil(manifest.files[0].path, DATA)
+    assert found(place) == []
+
+
+def test_an_entry_without_a_version_is_compared_by_its_size_or_by_the_listed_checksum(place: Place) -> None:
+    flipped, short, *_ = filled(place, versions=False)
+    place.spoil(flipped.files[0].path, b"1,2,4\r\n")
+    place.spoil(short.files[0].path, DATA[:-1])
+    expected = {short.files[0].path} | ({flipped.files[0].path} if place.kind == "gs" else set())
+    assert {path for _, path in found(place)} == expected
+
+
+def test_young_objects_are_no_orphans_and_young_hours_need_no_manifest(place: Place) -> None:
+    manifests = filled(place)
+    store(place.destination, manifests[0].files[0].path.replace("0.csv", "9.csv"), DATA)
+    assert found(place, Scope(None, None, NOW), now=NOW, wait=lambda seconds: None) == []
+
+
+def test_a_damage_of_this_minute_is_found_after_one_wait(place: Place) -> None:
+    first, second, *_ = filled(place)
+    place.spoil(first.files[0].path, DATA[:-1])
+    place.spoil(second.files[0].path, DATA[:-1])
+    waits: list[float] = []
+    damaged = found(place, now=datetime.now(UTC), wait=waits.append)
+    assert damaged == sorted((Damage.DAMAGED, manifest.files[0].path) for manifest in (first, second))
+    assert len(waits) == 1
+
+
+def test_a_file_that_a_copy_is_just_replacing_is_no_damage(place: Place) -> None:
+    manifest, *_ = filled(place)
+    entry = manifest.files[0]
+    place.spoil(entry.path, b"1,2,3,4\r\n")
+
+    def commit(seconds: float) -> None:
+        document = json.loads(manifest.dumps())
+        facts = {"generation": 2, "size": 9, "crc32c": crc32c, "version": ""}
+        document["files"][0] |= facts
+        place.spoil(manifest_path(manifest.hour), json.dumps(document).encode())
+
+    stored = place.destination.folder(entry.path.rpartition("/")[0])[entry.path]
+    crc32c = place.destination.crc32c(stored)
+    assert found(place, now=datetime.now(UTC), wait=commit) == []
+
+
+def test_what_a_declared_lifecycle_rule_removed_is_no_loss(place: Place) -> None:
+    old, new = hours(400)[0], hours(1)[0]
+    removed, lost = archive_hour(place.destination, old, [DATA]), archive_hour(place.destination, new, [DATA])
+    for manifest in (removed, lost):
+        place.remove(manifest.files[0].path)
+    scope = Scope(None, None, END, timedelta(days=10))
+    damages = found(place, scope)
+    assert (Damage.MISSING, lost.files[0].path) in damages
+    assert (Damage.MISSING, removed.files[0].path) not in damages
+    oldest = min(path for damage, path in damages if damage is Damage.NO_MANIFEST)
+    kept = ExportHour(new.event_type, (LATER - timedelta(days=10)).replace(minute=0, second=0, microsecond=0))
+    assert oldest == manifest_path(kept)
+
+
+def test_a_range_has_its_own_hours_only_and_expects_each_of_them(place: Place) -> None:
+    before, inside, gap, after = hours(4)
+    damaged = [archive_hour(place.destination, hour, [DATA]) for hour in (before, inside, after)]
+    for manifest in damaged:
+        place.remove(manifest.files[0].path)
+    scope = Scope([before.event_type], inside.start, gap.end)
+    assert found(place, scope) == [
+        (Damage.MISSING, damaged[1].files[0].path),
+        (Damage.NO_MANIFEST, manifest_path(gap)),
+    ]
+
+
+def test_an_hour_whose_manifest_is_gone_is_one_finding(place: Place) -> None:
+    first, *_ = filled(place, 2)
+    place.remove(manifest_path(first.hour))
+    assert found(place) == [(Damage.NO_MANIFEST, manifest_path(first.hour))]
+
+
+def test_listings_take_a_request_for_a_thousand_objects(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1500):
+        s3.spoil(f"event_type=datapoint/date=2024-05-09/hour=01/20240509T010000Z-{number:04}.csv", b"x")
+    filled(s3, 2)
+    store_ = s3.destination._store  # type: ignore[attr-defined]
+    calls: list[str] = []
+    call = store_.call
+    monkeypatch.setattr(store_, "call", lambda method, **more: calls.append(method) or call(method, **more))
+    scope = Scope([hours(1)[0].event_type], hours(2)[0].start, END)
+    assert found(s3, scope) == []
+    assert calls.count("list_objects_v2") <= 4
+    assert calls.count("head_object") == 2
