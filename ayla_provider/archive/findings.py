@@ -30,6 +30,12 @@ class Damage(StrEnum):
     """No manifest names this object, which is older than a day."""
     UNFINISHED = "unfinished_upload"
     """The rest of an upload that began more than a day ago."""
+    ROWS_MISSING = "rows_missing"
+    """A receipt names typed rows that aren't there."""
+    ROWS_DAMAGED = "rows_damaged"
+    """Typed rows have another size or another checksum than their receipt says."""
+    RECEIPT = "unreadable_receipt"
+    """A receipt of typed rows can't be read."""
     OFFLINE = "not_readable_now"
     """What must be read is in an archive tier."""
 
@@ -41,7 +47,7 @@ class Damage(StrEnum):
     @property
     def can_be_repaired(self) -> bool:
         """Whether a copy of the hour can repair it, if the vendor still has the files."""
-        return self.is_loss and self is not Damage.NEWER
+        return self in (Damage.MISSING, Damage.DAMAGED, Damage.NO_MANIFEST, Damage.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 YOUNG = timedelta(days=1)
 """A younger object isn't an orphan, and a younger hour needs no manifest: its copy may still run, or run again."""
 
-_IN_PROGRESS = timedelta(hours=1)
+IN_PROGRESS = timedelta(hours=1)
 """A copy that replaces a file is over after this time."""
 
 _READERS = 16
@@ -275,7 +275,7 @@ class Verification:
         return retention is not None and self._now - datetime.fromisoformat(entry.created) >= retention
 
     def _is_young(self, listed: Listed | None) -> bool:
-        return listed is not None and self._now - listed.modified < _IN_PROGRESS
+        return listed is not None and self._now - listed.modified < IN_PROGRESS
 
 
 def _unreadable(hour: ExportHour, record: Listed, error: AylaDestinationError) -> Finding:

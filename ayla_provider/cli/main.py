@@ -163,6 +163,9 @@ def _add_verify(
         metavar="DAYS",
         help="after how many days a lifecycle rule of yours removes copies; their absence is no damage then",
     )
+    verify.add_argument(
+        "--parquet", metavar="URL", help="where the typed rows are, as in the loads (default: the archive's parquet/)"
+    )
     verify.add_argument("--json", action="store_true", help="print an object")
     verify.set_defaults(run=partial(_verify, open_connections))
 
@@ -287,13 +290,16 @@ def _print_verification(
     arguments: argparse.Namespace, connections: Connections, destination: str, stdout: TextIO
 ) -> int:
     from ayla_provider.cli.verify import VerifyReport
+    from ayla_provider.domain.paths import TYPED_ROWS
 
     since, is_span = arguments.since or (None, False)
     first = connections.first_hour()
     if since and first and is_span:
         since = max(since, first)
+    rows = arguments.parquet or f"{destination.rstrip('/')}/{TYPED_ROWS}"
     report = VerifyReport(
         connections.destination(destination, arguments.destination_conn),
+        connections.destination(rows, arguments.destination_conn),
         event_types=arguments.event_type,
         since=since,
         until=arguments.until,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ayla_provider.archive.findings import Damage, Finding
@@ -13,6 +14,7 @@ from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.hour import ExportHour, describe_hour
 from ayla_provider.domain.units import counted, files_text, size_text
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.rows.verify import verify_rows
 
 if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
@@ -25,6 +27,7 @@ class VerifyReport:
     :param event_types: in any spelling; None for those that the archive has
     :param since: the first hour, aware; None for everything
     :param until: the end of the last hour, aware
+    :param rows: where the typed rows are
     :param expected_retention: see :class:`~ayla_provider.archive.verify.Scope`
     :raises AylaConfigError: if there is no hour to check
     """
@@ -32,6 +35,7 @@ class VerifyReport:
     def __init__(
         self,
         destination: Destination,
+        rows: Destination,
         *,
         event_types: Sequence[str] | None,
         since: datetime | None,
@@ -44,9 +48,10 @@ class VerifyReport:
         self._url = destination.url
         self._since = since
         self._until = until
-        self._verification = Verification(
-            destination, Scope(names, since, until, expected_retention), now=datetime.now(UTC)
-        )
+        self._rows = rows
+        self._now = datetime.now(UTC)
+        self._scope = Scope(names, since, until, expected_retention)
+        self._verification = Verification(destination, self._scope, now=self._now)
         self._damages: Counter[Damage] = Counter()
         self._hours: set[ExportHour] = set()
 
@@ -56,7 +61,8 @@ class VerifyReport:
 
         :raises AylaError: if the archive can't be read
         """
-        for finding in self._verification.findings():
+        of_rows = verify_rows(self._rows, self._scope, now=self._now)
+        for finding in chain(self._verification.findings(), of_rows):
             self._damages[finding.damage] += 1
             if finding.hour and finding.damage.is_loss:
                 self._hours.add(finding.hour)
@@ -79,7 +85,10 @@ class VerifyReport:
         if self.is_whole:
             return "Everything that the manifests name is there."
         hours = counted(len(self._hours), "hour", "hours")
-        return f"{hours} lost something. Clear the hour's copy task: it copies again what Ayla still has."
+        return (
+            f"{hours} lost something. Clear the hour's copy task: it copies again what Ayla still has. For typed rows, "
+            "clear the load."
+        )
 
     def text(self) -> str:
         """Return the summary for people."""

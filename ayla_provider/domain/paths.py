@@ -179,15 +179,18 @@ def manifest_path(hour: ExportHour) -> str:
     return f"{MANIFESTS}/{hour.partition}.json"
 
 
-_MANIFEST = re.compile(
-    rf"{MANIFESTS}/event_type=(?P<event_type>[a-z0-9_]+)/date=(?P<day>\d{{4}}-\d{{2}}-\d{{2}})/hour=(?P<hour>\d{{2}})\.json",
-    re.ASCII,
+_RECORD = re.compile(
+    r"event_type=(?P<event_type>[a-z0-9_]+)/date=(?P<day>\d{4}-\d{2}-\d{2})/hour=(?P<hour>\d{2})\.json", re.ASCII
 )
 
 
-def parse_manifest_path(path: str) -> ExportHour | None:
-    """Return the hour whose manifest has this path, the inverse of :func:`manifest_path`; None if it isn't one."""
-    match = _MANIFEST.fullmatch(path)
+def parse_manifest_path(path: str, root: str = MANIFESTS) -> ExportHour | None:
+    """
+    Return the hour whose manifest has this path, the inverse of :func:`manifest_path`; None if it isn't one.
+
+    :param root: the folder of the manifests, or of another kind of record
+    """
+    match = _RECORD.fullmatch(path.removeprefix(f"{root}/")) if path.startswith(f"{root}/") else None
     if not match:
         return None
     try:

@@ -1,0 +1,117 @@
+"""Checks by listing that the typed rows are those that their receipts describe. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import datetime
+from itertools import islice
+
+from ayla_provider.archive.destination import Destination, Listed, Stored, url_of
+from ayla_provider.archive.findings import Damage, Finding
+from ayla_provider.archive.inventory import Inventory
+from ayla_provider.archive.verify import IN_PROGRESS, YOUNG, Scope
+from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.paths import TYPED_RECEIPTS, parse_manifest_path
+from ayla_provider.domain.typed_manifest import TypedManifest, parse_typed_manifest, typed_manifest_path
+from ayla_provider.errors import AylaDestinationError, AylaNewerFormatError
+
+_READERS = 16
+"""How many receipts are read at once."""
+
+_CHUNK = 512
+"""How many receipts are held in memory at once."""
+
+
+def verify_rows(rows: Destination, scope: Scope, *, now: datetime) -> Iterator[Finding]:
+    """
+    Compare each Parquet file with its receipt.
+
+    A load may run at the same time: a file that was written within the last hour isn't compared.
+
+    :param rows: where the typed rows are
+    :param now: aware
+    :raises AylaDestinationError: if it can't be listed or read
+    """
+    with Inventory(rows) as inventory, ThreadPoolExecutor(_READERS, "ayla-verify") as pool:
+        # The receipts first: rows are written before them.
+        for root in (f"{TYPED_RECEIPTS}/", ""):
+            for prefix in scope.prefixes(root):
+                inventory.list(prefix)
+        for hour, receipt in _receipts(rows, scope, inventory, pool):
+            finding = _compared(rows, hour, receipt, inventory, now)
+            if finding:
+                yield finding
+        for listed in inventory.unnamed(now - YOUNG):
+            path = listed.stored.path
+            # The path of rows has the folders of the hour's receipt.
+            hour_of_rows = parse_manifest_path(f"{TYPED_RECEIPTS}/{path.rpartition('/')[0]}.json", TYPED_RECEIPTS)
+            if hour_of_rows and hour_of_rows in scope:
+                yield Finding(Damage.ORPHAN, hour_of_rows, path, "no receipt names these rows")
+
+
+def _receipts(
+    rows: Destination, scope: Scope, inventory: Inventory, pool: Executor
+) -> Iterator[tuple[ExportHour, TypedManifest | AylaDestinationError]]:
+    def read(hour: ExportHour) -> TypedManifest | AylaDestinationError | None:
+        try:
+            return _read(rows, hour)
+        except AylaDestinationError as error:
+            return error
+
+    listed = (parse_manifest_path(found.stored.path, TYPED_RECEIPTS) for found in inventory.below(f"{TYPED_RECEIPTS}/"))
+    hours = (hour for hour in listed if hour and hour in scope)
+    while chunk := list(islice(hours, _CHUNK)):
+        for hour, receipt in zip(chunk, pool.map(read, chunk), strict=True):
+            inventory.find(typed_manifest_path(hour))
+            if receipt:
+                yield hour, receipt
+
+
+def _read(rows: Destination, hour: ExportHour) -> TypedManifest | None:
+    path = typed_manifest_path(hour)
+    record = rows.read(path)
+    return parse_typed_manifest(record[0], url_of(rows, path), hour) if record else None
+
+
+def _compared(
+    rows: Destination,
+    hour: ExportHour,
+    receipt: TypedManifest | AylaDestinationError,
+    inventory: Inventory,
+    now: datetime,
+) -> Finding | None:
+    if isinstance(receipt, AylaDestinationError):
+        damage = Damage.NEWER if isinstance(receipt, AylaNewerFormatError) else Damage.RECEIPT
+        # Its rows aren't orphans.
+        inventory.find(f"{hour.partition}/rows.parquet")
+        return Finding(damage, hour, typed_manifest_path(hour), str(receipt))
+    if not receipt.path:
+        return None
+    listed = inventory.find(receipt.path)
+    if not _problem(receipt, listed.stored if listed else None) or _is_young(listed, now):
+        return None
+    # Another look: a load may have replaced both since the listing.
+    current = _read(rows, hour)
+    if current is None or not current.path:
+        return None
+    stored = rows.folder(current.path.rpartition("/")[0]).get(current.path)
+    problem = _problem(current, stored)
+    if not problem:
+        return None
+    return Finding(Damage.ROWS_DAMAGED if stored else Damage.ROWS_MISSING, hour, current.path, problem)
+
+
+def _problem(receipt: TypedManifest, stored: Stored | None) -> str:
+    """Return how rows differ from their receipt; empty if they don't."""
+    if stored is None:
+        return "the rows aren't there"
+    if stored.size != receipt.size:
+        return f"the rows have {stored.size} bytes, their receipt says {receipt.size}"
+    if stored.crc32c not in (None, receipt.crc32c):
+        return f"the rows have crc32c {stored.crc32c}, their receipt says {receipt.crc32c}"
+    return ""
+
+
+def _is_young(listed: Listed | None, now: datetime) -> bool:
+    return listed is not None and now - listed.modified < IN_PROGRESS

@@ -1,0 +1,58 @@
+"""What a verification finds in the typed rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ayla_provider.archive.findings import Damage
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.verify import Scope
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
+from ayla_provider.domain.typed_manifest import parquet_path, typed_manifest_path
+from ayla_provider.rows.typed_archive import TypedArchive
+from ayla_provider.rows.verify import verify_rows
+from tests.rows.test_expressions import CONNECTION
+from tests.warehouse.archive import HOUR, archive_hour
+
+HOURS = [ExportHour(EventType("connection"), HOUR + number * ONE_HOUR) for number in range(6)]
+
+
+def typed_rows(root: Path) -> Path:
+    """Type some hours, and return the folder of their rows."""
+    for hour in HOURS:
+        archive_hour(root / "archive", hour.event_type, [CONNECTION], hour.start)
+    archive = TypedArchive(FileDestination(root / "archive"), FileDestination(root / "rows"))
+    for hour in HOURS:
+        archive.ensure(hour, {})
+    return root / "rows"
+
+
+def found(rows: Path) -> list[tuple[Damage, str]]:
+    scope = Scope([EventType("connection")], HOURS[0].start, HOURS[-1].end)
+    findings = verify_rows(FileDestination(rows), scope, now=datetime.now(UTC) + timedelta(days=2))
+    return sorted((finding.damage, finding.path) for finding in findings)
+
+
+def test_rows_that_equal_their_receipts_are_not_reported(tmp_path: Path) -> None:
+    assert found(typed_rows(tmp_path)) == []
+
+
+def test_each_damage_of_rows_is_found_and_nothing_else(tmp_path: Path) -> None:
+    rows = typed_rows(tmp_path)
+    missing, cut, broken, newer, bare, _ = HOURS
+    (rows / parquet_path(missing)).unlink()
+    (rows / parquet_path(cut)).write_bytes(b"PAR1")
+    (rows / typed_manifest_path(broken)).write_bytes(b"{")
+    (rows / typed_manifest_path(newer)).write_bytes(b'{"format": "ayla-export-typed/99"}')
+    (rows / typed_manifest_path(bare)).unlink()
+    assert found(rows) == sorted(
+        [
+            (Damage.ROWS_MISSING, parquet_path(missing)),
+            (Damage.ROWS_DAMAGED, parquet_path(cut)),
+            (Damage.RECEIPT, typed_manifest_path(broken)),
+            (Damage.NEWER, typed_manifest_path(newer)),
+            (Damage.ORPHAN, parquet_path(bare)),
+        ]
+    )
