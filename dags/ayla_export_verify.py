@@ -2,8 +2,9 @@
 Check that the archive still has what its manifests name, and copy again what Ayla still has.
 
 Every day, the DAG verifies the last week. Once a month, it verifies everything. It lists the archive, and compares each
-object with its manifest. Each hour that lost something becomes one mapped task, named after the hour and the reason.
-If Ayla no longer has the files, that task fails, names them, and isn't tried again.
+object with its manifest. Once a month, it also reads a third of the files, so that each one is read every three months.
+Each hour that lost something becomes one mapped task, named after the hour and the reason. If Ayla no longer has the
+files, that task fails, names them, and isn't tried again.
 
 The DAG needs the Variable and the pool of `ayla_export_to_bucket`. Only `repair` needs the connection to Ayla.
 """
@@ -21,13 +22,13 @@ DESTINATION = "{{ var.value.ayla_export_destination }}"
 # The first hour that you want, as in ayla_export_to_bucket. Earlier hours don't need a manifest.
 START = os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00")
 
-# How far back to verify, None for everything; and when.
+# How far back to verify, None for everything; how often to read each file, None for never; and when.
 CHECKS = {
-    "ayla_export_verify": (timedelta(days=7), "25 3 * * *"),
-    "ayla_export_verify_monthly": (None, "25 5 1 * *"),
+    "ayla_export_verify": (timedelta(days=7), None, "25 3 * * *"),
+    "ayla_export_verify_monthly": (None, timedelta(days=93), "25 5 1 * *"),
 }
 
-for dag_id, (lookback, schedule) in CHECKS.items():
+for dag_id, (lookback, read_every, schedule) in CHECKS.items():
     with DAG(
         dag_id=dag_id,
         doc_md=__doc__,
@@ -50,6 +51,7 @@ for dag_id, (lookback, schedule) in CHECKS.items():
             destination=DESTINATION,
             lookback=lookback,
             not_before=START,
+            read_every=read_every,
         )
         AylaExportToBucketOperator.partial(
             task_id="repair",

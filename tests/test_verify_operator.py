@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.manifest import loads
 from ayla_provider.domain.paths import manifest_path
+from ayla_provider.domain.typed_manifest import typed_manifest_path
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
@@ -100,6 +102,48 @@ def test_what_was_damaged_is_copied_again_until_nothing_differs(archive: Path) -
     assert contents(archive) == before
     repairs, summary = verify(archive)
     assert (repairs, summary["damages"], summary["manifests"], summary["files"]) == ([], {}, 24, 24)
+
+
+def test_a_bit_that_flipped_on_the_disk_is_found_by_reading_and_repaired(archive: Path) -> None:
+    before = contents(archive)
+    copy = copy_of(archive, HOURS[7])
+    facts = (datetime.now(UTC) - 2 * ONE_HOUR).timestamp()
+    for path in archive.rglob("*.csv"):
+        os.utime(path, (facts, facts))
+    for hour in HOURS:
+        # So that the manifests state the versions of by now.
+        manifest = archive / manifest_path(hour)
+        stored = FileDestination(archive).folder(str(copy_of(archive, hour).parent.relative_to(archive)))
+        document = json.loads(manifest.read_bytes())
+        document["files"][0]["version"] = next(iter(stored.values())).version
+        manifest.write_text(json.dumps(document))
+    copy.write_bytes(bytes([copy.read_bytes()[0] ^ 1]) + copy.read_bytes()[1:])
+    os.utime(copy, (facts, facts))
+    assert verify(archive)[0] == []
+    (item,), summary = verify(archive, lookback=None, read_every=timedelta(days=1))
+    assert item["reason"] == f"{HOURS[7]}: 1 file damaged in the archive"
+    assert summary["read_files"] == 24
+    repair(archive, item)
+    repairs, summary = verify(archive, lookback=None, read_every=timedelta(days=1))
+    assert (repairs, summary["damages"]) == ([], {})
+    shutil.rmtree(archive / "_verify")
+    assert contents(archive) == before
+
+
+def test_typed_rows_are_compared_with_their_receipts_and_not_repaired_by_a_copy(archive: Path, tmp_path: Path) -> None:
+    receipt = archive / "parquet" / typed_manifest_path(HOURS[3])
+    receipt.parent.mkdir(parents=True)
+    receipt.write_text("{")
+    repairs, summary = verify(archive)
+    assert (repairs, summary["damages"]) == ([], {"unreadable_receipt": 1})
+    repairs, summary = verify(archive, parquet=f"file://{tmp_path}/elsewhere")
+    assert (repairs, summary["damages"]) == ([], {})
+
+
+@pytest.mark.parametrize("changes", [{"read_every": timedelta(days=90)}, {"read_every": 90}])
+def test_a_period_of_reading_needs_everything(changes: dict[str, Any]) -> None:
+    with pytest.raises(AylaConfigError, match="read_every"):
+        AylaExportVerifyOperator(task_id="verify", destination="file:///x", **changes)
 
 
 def test_verify_needs_no_connection_to_ayla(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,9 +125,9 @@ class Records:
         return [hour for hour, path in paths.items() if path in existing]
 
 
-def write_json(destination: Destination, path: str, text: str, replaces: Stored | None) -> None:
+def write_json(destination: Destination, path: str, text: str, replaces: Stored | None) -> Stored:
     """
-    Write a small JSON file.
+    Write a small JSON file, and return its new version.
 
     :param replaces: the version that is there now, None if there is none
     :raises AylaConflictError: if something else is there
@@ -136,7 +136,7 @@ def write_json(destination: Destination, path: str, text: str, replaces: Stored 
     content = text.encode()
     check_small(len(content), url_of(destination, path))
     try:
-        destination.write(
+        return destination.write(
             path,
             io.BytesIO(content),
             size=len(content),
@@ -149,3 +149,4 @@ def write_json(destination: Destination, path: str, text: str, replaces: Stored 
         record = destination.read(path)
         if record is None or record[0] != content:
             raise
+        return record[1]

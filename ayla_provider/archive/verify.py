@@ -1,4 +1,8 @@
-"""Checks an archive against its own manifests, by listing. Changes nothing, and needs no connection to Ayla."""
+"""
+Checks an archive against its own manifests: by listing, and by reading a share of it.
+
+It changes nothing but the position of the reading, and needs no connection to Ayla.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from itertools import groupby, islice
 from ayla_provider.archive.destination import Destination, Listed, Stored
 from ayla_provider.archive.findings import Damage, Finding, Suspicion, suspect, wrong_checksum
 from ayla_provider.archive.inventory import Inventory
+from ayla_provider.archive.reading import IN_PROGRESS, Reading
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
@@ -24,9 +29,6 @@ log = logging.getLogger(__name__)
 
 YOUNG = timedelta(days=1)
 """A younger object isn't an orphan, and a younger hour needs no manifest: its copy may still run, or run again."""
-
-IN_PROGRESS = timedelta(hours=1)
-"""A copy that replaces a file is over after this time."""
 
 _READERS = 16
 """How many manifests are read at once."""
@@ -84,23 +86,37 @@ class Counts:
     bytes: int = 0
     removed: int = 0
     """Files that are older than the expected retention, and gone."""
+    read_files: int = 0
+    read_bytes: int = 0
     first: dict[EventType, datetime] = field(default_factory=dict)
     """Event type to its first hour with a manifest."""
+
+    def add_read(self, size: int) -> None:
+        """Count a file that was read."""
+        self.read_files += 1
+        self.read_bytes += size
 
 
 class Verification:
     """
-    One check of an archive by listing.
+    One check of an archive by listing and, if a period is given, by reading.
 
     It may run beside copies and loads: what the listings show is confirmed by another look at the hour before it is
     reported.
 
     :param now: aware
+    :param read_every: how often each file is read; None to read nothing. Each run reads a share
     :param wait: called with seconds, at most once: before the last look at files that were written within the last hour
     """
 
     def __init__(
-        self, destination: Destination, scope: Scope, *, now: datetime, wait: Callable[[float], None] = time.sleep
+        self,
+        destination: Destination,
+        scope: Scope,
+        *,
+        now: datetime,
+        read_every: timedelta | None = None,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._destination = destination
         self._records = Records(destination)
@@ -109,6 +125,9 @@ class Verification:
         self._wait = wait
         self._unreadable: set[ExportHour] = set()
         self.counts = Counts()
+        self._reading = Reading(
+            destination, read_every, now=now, expected=self._crc32c_now, on_read=self.counts.add_read
+        )
 
     def findings(self) -> Iterator[Finding]:
         """
@@ -119,7 +138,8 @@ class Verification:
 
         :raises AylaDestinationError: if the destination can't be listed or read
         """
-        with Inventory(self._destination) as inventory, ThreadPoolExecutor(_READERS, "ayla-verify") as pool:
+        pool = ThreadPoolExecutor(_READERS, "ayla-verify")
+        with Inventory(self._destination) as inventory, pool, self._reading:
             # The manifests first: a file that a listed manifest names was there before it.
             for root in (f"{MANIFESTS}/", ""):
                 for prefix in self._scope.prefixes(root):
@@ -141,6 +161,7 @@ class Verification:
                 yield from self._confirmed(hour, inventory)
             yield from self._without_manifest(inventory)
             yield from self._unnamed(inventory)
+            yield from self._reading.findings()
 
     def _manifests(self, inventory: Inventory, pool: Executor) -> Iterator[Manifest | Finding]:
         """Yield the manifest of each hour that has one, or why it can't be read."""
@@ -180,6 +201,7 @@ class Verification:
             listed = inventory.find(entry.path)
             suspicion = suspect(entry, listed.stored if listed else None)
             if suspicion is None:
+                self._reading.add(manifest.hour, entry.path, listed, entry.crc32c)
                 continue
             if listed is None and self._is_removed(entry):
                 self.counts.removed += 1
@@ -268,6 +290,10 @@ class Verification:
         """Return what the manifest of an hour names by now."""
         manifest = self._records.read_manifest(hour)[0] if hour else None
         return manifest.files if manifest else ()
+
+    def _crc32c_now(self, hour: ExportHour, path: str) -> str | None:
+        """Return the checksum that the manifest of an hour states of a file by now; None if it doesn't name it."""
+        return next((entry.crc32c for entry in self._named_now(hour) if entry.path == path), None)
 
     def _is_removed(self, entry: ManifestFile) -> bool:
         """Return whether a lifecycle rule of the customer's own may have removed a copy."""

@@ -129,7 +129,7 @@ def _add_verify(
     verify = commands.add_parser(
         "verify",
         help="check that the archive still has what its manifests name",
-        description="Lists the archive, and compares each object with the manifest that names it. Changes nothing, and "
+        description="Lists the archive, and compares each object with the manifest that names it. Changes no copy, and "
         "needs no connection to Ayla. Times are UTC: 2026-11-01, 2026-11-01T07:00, or a duration before now such as "
         "48h or 7d. Exit status: 0 the archive has everything, 1 something is missing or damaged, 2 the archive can't "
         "be read, or wrong usage.",
@@ -166,6 +166,13 @@ def _add_verify(
     verify.add_argument(
         "--parquet", metavar="URL", help="where the typed rows are, as in the loads (default: the archive's parquet/)"
     )
+    verify.add_argument(
+        "--read-every",
+        type=_span,
+        metavar="SPAN",
+        help="also read files and compare their checksums: each run reads a share, so that each file is read once in "
+        "this time, such as 90d. The archive keeps the position",
+    )
     verify.add_argument("--json", action="store_true", help="print an object")
     verify.set_defaults(run=partial(_verify, open_connections))
 
@@ -201,6 +208,13 @@ def _moment(text: str) -> datetime:
         return moment(text, datetime.now(UTC))
     except AylaConfigError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _span(text: str) -> timedelta:
+    number, unit = text[:-1], text[-1:]
+    if unit not in ("h", "d") or not number.isdecimal() or not 1 <= int(number) <= 36600:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a span of time: write 90d or 48h")
+    return int(number) * (timedelta(days=1) if unit == "d" else timedelta(hours=1))
 
 
 def _days(text: str) -> timedelta:
@@ -304,6 +318,7 @@ def _print_verification(
         since=since,
         until=arguments.until,
         expected_retention=arguments.expected_retention,
+        read_every=arguments.read_every,
     )
     if arguments.json:
         json.dump(report.document(), stdout, indent=1)

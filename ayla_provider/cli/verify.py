@@ -1,4 +1,4 @@
-"""Checks an archive against its manifests, for a person or for cron. Changes nothing."""
+"""Checks an archive against its manifests, for a person or for cron."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class VerifyReport:
     :param until: the end of the last hour, aware
     :param rows: where the typed rows are
     :param expected_retention: see :class:`~ayla_provider.archive.verify.Scope`
-    :raises AylaConfigError: if there is no hour to check
+    :param read_every: how often each file is read; None to read nothing
+    :raises AylaConfigError: if there is no hour to check, or if only a part is to be read
     """
 
     def __init__(
@@ -41,9 +42,12 @@ class VerifyReport:
         since: datetime | None,
         until: datetime,
         expected_retention: timedelta | None,
+        read_every: timedelta | None = None,
     ) -> None:
         if since and since >= until:
             raise AylaConfigError(f"no hour is between {describe_hour(since)} and {describe_hour(until)}")
+        if since and read_every:
+            raise AylaConfigError("--read-every reads everything, a share in each run: leave out --since")
         names = list(dict.fromkeys(map(parse_event_type, event_types))) if event_types else None
         self._url = destination.url
         self._since = since
@@ -51,7 +55,8 @@ class VerifyReport:
         self._rows = rows
         self._now = datetime.now(UTC)
         self._scope = Scope(names, since, until, expected_retention)
-        self._verification = Verification(destination, self._scope, now=self._now)
+        self._read_every = read_every
+        self._verification = Verification(destination, self._scope, now=self._now, read_every=read_every)
         self._damages: Counter[Damage] = Counter()
         self._hours: set[ExportHour] = set()
 
@@ -61,7 +66,8 @@ class VerifyReport:
 
         :raises AylaError: if the archive can't be read
         """
-        of_rows = verify_rows(self._rows, self._scope, now=self._now)
+        on_read = self._verification.counts.add_read
+        of_rows = verify_rows(self._rows, self._scope, now=self._now, read_every=self._read_every, on_read=on_read)
         for finding in chain(self._verification.findings(), of_rows):
             self._damages[finding.damage] += 1
             if finding.hour and finding.damage.is_loss:
@@ -95,6 +101,8 @@ class VerifyReport:
         counts = self._verification.counts
         manifests = counted(counts.manifests, "manifest", "manifests")
         lines = [f"{manifests}, {files_text(counts.files)}, {size_text(counts.bytes)}"]
+        if self._read_every:
+            lines.append(f"{files_text(counts.read_files)} read, {size_text(counts.read_bytes)}")
         if counts.removed:
             lines.append(f"{files_text(counts.removed)} removed after the expected retention")
         if self._damages:
@@ -117,6 +125,8 @@ class VerifyReport:
                 "files": counts.files,
                 "bytes": counts.bytes,
                 "removed": counts.removed,
+                "read_files": counts.read_files,
+                "read_bytes": counts.read_bytes,
                 "damages": {damage.value: self._damages[damage] for damage in Damage},
             },
         }

@@ -21,6 +21,9 @@ MANIFESTS = "_manifests"
 FAILURES = "_failures"
 """The folder of the notes about hours that couldn't be copied."""
 
+POSITIONS = "_verify"
+"""The folder of the documents that say how far the files were read by verifications."""
+
 TYPED_ROWS = "parquet"
 """The folder of the typed rows, by default: next to the archive's event types."""
 
@@ -218,6 +221,11 @@ def hour_of_path(path: str) -> ExportHour | None:
 def failure_path(hour: ExportHour) -> str:
     """Return the path of the note about an hour that couldn't be copied, relative to the destination."""
     return f"{FAILURES}/{hour.partition}.json"
+
+
+def position_path(event_type: EventType) -> str:
+    """Return the path of the document that says how far an event type's files were read by verifications."""
+    return f"{POSITIONS}/event_type={event_type}.json"
 
 
 def unsafe_reason(path: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -16,6 +17,7 @@ from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of, is_empty, parse_time
+from ayla_provider.domain.paths import TYPED_ROWS
 from ayla_provider.errors import AylaConfigError, AylaLostError
 
 if TYPE_CHECKING:
@@ -32,11 +34,13 @@ class AylaExportVerifyOperator(BaseOperator):
     """
     Lists an archive, compares each object with the manifest that names it, and returns the hours to copy again.
 
-    It needs no connection to Ayla, and changes nothing. It may run beside copies and loads.
+    It also compares the typed rows with their receipts. It needs no connection to Ayla, and changes no copy. It may run
+    beside copies and loads.
 
     Its XCom is a list to expand a copy over, the newest hour first, ``[{"event_type", "start", "end", "reason",
     "untrusted"}, ...]``; the XCom ``summary`` has counts: ``{"start", "end", "manifests", "files", "bytes", "damages":
-    {damage: count}, "repairs", "postponed", "lost"}``. ::
+    {damage: count}, "repairs", "postponed", "lost", "read_files", "read_bytes"}``. A load, not a
+    copy, makes typed rows again, so that they aren't in the list. ::
 
         verify = AylaExportVerifyOperator(task_id="verify", destination=...)
         AylaExportToBucketOperator.partial(
@@ -51,10 +55,13 @@ class AylaExportVerifyOperator(BaseOperator):
     :param destination_conn_id: as in :class:`AylaExportToBucketOperator` (templated)
     :param expected_retention: after this time, a lifecycle rule of yours removes copies and manifests, so that their
         absence is no damage; by default there is no such rule
+    :param parquet: where the typed rows are, as in the loads; by default ``parquet/`` below the archive (templated)
+    :param read_every: also read files, and compare their checksums: each run reads a share, so that each file is read
+        once in this time. It needs ``lookback=None``. By default nothing is read
     :param max_repairs: how many hours to return at most, 1 to 1,024; the next run returns the rest
     """
 
-    template_fields: Sequence[str] = ("destination", "not_before", "destination_conn_id")
+    template_fields: Sequence[str] = ("destination", "not_before", "destination_conn_id", "parquet")
     ui_color = "#f6ecd9"
 
     def __init__(
@@ -66,6 +73,8 @@ class AylaExportVerifyOperator(BaseOperator):
         not_before: str | datetime = "",
         destination_conn_id: str | None = None,
         expected_retention: timedelta | None = None,
+        parquet: str = "",
+        read_every: timedelta | None = None,
         max_repairs: int = 200,
         **kwargs: Any,
     ) -> None:
@@ -75,28 +84,40 @@ class AylaExportVerifyOperator(BaseOperator):
         lookback = optional_duration(lookback, "lookback")
         if lookback is not None and lookback < ONE_HOUR:
             raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
+        read_every = optional_duration(read_every, "read_every")
+        if read_every is not None and lookback is not None:
+            raise AylaConfigError("read_every reads everything, a share in each run: it needs lookback=None")
+        if read_every is not None and read_every < ONE_HOUR:
+            raise AylaConfigError(f"read_every is {read_every}: it has to be an hour at least")
         self.destination = destination
         self.event_types = names(event_types, "event_types")
         self.lookback = lookback
         self.not_before = not_before
         self.destination_conn_id = destination_conn_id
         self.expected_retention = optional_duration(expected_retention, "expected_retention")
+        self.parquet = parquet
+        self.read_every = read_every
         self.max_repairs = max_repairs
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Verify, and return the arguments to expand a copy over."""
         from ayla_provider.archive.findings import repair_of
         from ayla_provider.archive.verify import Scope, Verification
+        from ayla_provider.rows.verify import verify_rows
 
         now = datetime.now(UTC)
         with airflow_errors():
             destination = open_destination(self.destination, self.destination_conn_id)
             start, end = self._start(now), hour_of(now)
             event_types = [parse_event_type(name) for name in self.event_types]
-            verification = Verification(destination, Scope(event_types, start, end, self.expected_retention), now=now)
+            rows = open_destination(self._rows_url, self.destination_conn_id)
+            scope = Scope(event_types, start, end, self.expected_retention)
+            verification = Verification(destination, scope, now=now, read_every=self.read_every)
+            counts = verification.counts
+            of_rows = verify_rows(rows, scope, now=now, read_every=self.read_every, on_read=counts.add_read)
             damages: Counter[str] = Counter()
             to_repair: dict[ExportHour, list[Finding]] = {}
-            for finding in verification.findings():
+            for finding in chain(verification.findings(), of_rows):
                 damages[finding.damage.value] += 1
                 if damages.total() <= _LOGGED:
                     self.log.warning("%s", finding)
@@ -105,7 +126,6 @@ class AylaExportVerifyOperator(BaseOperator):
             lost = _known_as_lost(destination, to_repair)
         hours = sorted(to_repair.keys() - lost, key=lambda hour: (hour.start, hour.event_type), reverse=True)
         repairs = _arguments([repair_of(hour, to_repair[hour]) for hour in hours[: self.max_repairs]])
-        counts = verification.counts
         summary = {
             "start": start.isoformat() if start else None,
             "end": end.isoformat(),
@@ -116,10 +136,16 @@ class AylaExportVerifyOperator(BaseOperator):
             "repairs": len(repairs),
             "postponed": len(hours) - len(repairs),
             "lost": len(lost),
+            "read_files": counts.read_files,
+            "read_bytes": counts.read_bytes,
         }
         context["ti"].xcom_push("summary", summary)
         self.log.info("Verified %s: %s", self.destination, summary)
         return repairs
+
+    @property
+    def _rows_url(self) -> str:
+        return self.parquet or f"{str(self.destination).strip().rstrip('/')}/{TYPED_ROWS}"
 
     def _start(self, now: datetime) -> datetime | None:
         start = hour_of(now - min(self.lookback, LONGEST)) if self.lookback else None

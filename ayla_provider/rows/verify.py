@@ -1,16 +1,17 @@
-"""Checks by listing that the typed rows are those that their receipts describe. Changes nothing."""
+"""Checks that the typed rows are those that their receipts describe: by listing, and by reading a share of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from ayla_provider.archive.destination import Destination, Listed, Stored, url_of
 from ayla_provider.archive.findings import Damage, Finding
 from ayla_provider.archive.inventory import Inventory
-from ayla_provider.archive.verify import IN_PROGRESS, YOUNG, Scope
+from ayla_provider.archive.reading import IN_PROGRESS, Reading
+from ayla_provider.archive.verify import YOUNG, Scope
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import TYPED_RECEIPTS, parse_manifest_path
 from ayla_provider.domain.typed_manifest import TypedManifest, parse_typed_manifest, typed_manifest_path
@@ -23,7 +24,14 @@ _CHUNK = 512
 """How many receipts are held in memory at once."""
 
 
-def verify_rows(rows: Destination, scope: Scope, *, now: datetime) -> Iterator[Finding]:
+def verify_rows(
+    rows: Destination,
+    scope: Scope,
+    *,
+    now: datetime,
+    read_every: timedelta | None = None,
+    on_read: Callable[[int], None] = lambda size: None,
+) -> Iterator[Finding]:
     """
     Compare each Parquet file with its receipt.
 
@@ -31,31 +39,60 @@ def verify_rows(rows: Destination, scope: Scope, *, now: datetime) -> Iterator[F
 
     :param rows: where the typed rows are
     :param now: aware
+    :param read_every: how often each Parquet file is read; None to read nothing. Each run reads a share
+    :param on_read: called with the size of each file that was read
     :raises AylaDestinationError: if it can't be listed or read
     """
-    with Inventory(rows) as inventory, ThreadPoolExecutor(_READERS, "ayla-verify") as pool:
+
+    def expected(hour: ExportHour, path: str) -> str | None:
+        receipt = read_receipt(rows, hour)
+        return receipt.crc32c if receipt and receipt.path == path else None
+
+    reading = Reading(
+        rows, read_every, now=now, expected=expected, damage=Damage.ROWS_DAMAGED, record="receipt", on_read=on_read
+    )
+    pool = ThreadPoolExecutor(_READERS, "ayla-verify")
+    with Inventory(rows) as inventory, pool, reading:
         # The receipts first: rows are written before them.
         for root in (f"{TYPED_RECEIPTS}/", ""):
             for prefix in scope.prefixes(root):
                 inventory.list(prefix)
-        for hour, receipt in _receipts(rows, scope, inventory, pool):
+        for hour, receipt in _read_all(rows, scope, inventory, pool):
             finding = _compared(rows, hour, receipt, inventory, now)
             if finding:
                 yield finding
+            elif isinstance(receipt, TypedManifest) and receipt.path:
+                listed = inventory.find(receipt.path)
+                if not _problem(receipt, listed.stored if listed else None):
+                    reading.add(hour, receipt.path, listed, receipt.crc32c)
         for listed in inventory.unnamed(now - YOUNG):
             path = listed.stored.path
             # The path of rows has the folders of the hour's receipt.
             hour_of_rows = parse_manifest_path(f"{TYPED_RECEIPTS}/{path.rpartition('/')[0]}.json", TYPED_RECEIPTS)
             if hour_of_rows and hour_of_rows in scope:
                 yield Finding(Damage.ORPHAN, hour_of_rows, path, "no receipt names these rows")
+        yield from reading.findings()
 
 
-def _receipts(
+def receipts(rows: Destination, scope: Scope) -> Iterator[tuple[ExportHour, TypedManifest | AylaDestinationError]]:
+    """
+    Yield the receipt of each hour that has one, or why it can't be read.
+
+    :raises AylaDestinationError: if the typed rows can't be listed
+    """
+    pool = ThreadPoolExecutor(_READERS, "ayla-verify")
+    with Inventory(rows) as inventory, pool:
+        for prefix in scope.prefixes(f"{TYPED_RECEIPTS}/"):
+            inventory.list(prefix)
+        yield from _read_all(rows, scope, inventory, pool)
+
+
+def _read_all(
     rows: Destination, scope: Scope, inventory: Inventory, pool: Executor
 ) -> Iterator[tuple[ExportHour, TypedManifest | AylaDestinationError]]:
     def read(hour: ExportHour) -> TypedManifest | AylaDestinationError | None:
         try:
-            return _read(rows, hour)
+            return read_receipt(rows, hour)
         except AylaDestinationError as error:
             return error
 
@@ -68,7 +105,12 @@ def _receipts(
                 yield hour, receipt
 
 
-def _read(rows: Destination, hour: ExportHour) -> TypedManifest | None:
+def read_receipt(rows: Destination, hour: ExportHour) -> TypedManifest | None:
+    """
+    Return the receipt of an hour's typed rows; None if there is none.
+
+    :raises AylaDestinationError: if it can't be read
+    """
     path = typed_manifest_path(hour)
     record = rows.read(path)
     return parse_typed_manifest(record[0], url_of(rows, path), hour) if record else None
@@ -92,7 +134,7 @@ def _compared(
     if not _problem(receipt, listed.stored if listed else None) or _is_young(listed, now):
         return None
     # Another look: a load may have replaced both since the listing.
-    current = _read(rows, hour)
+    current = read_receipt(rows, hour)
     if current is None or not current.path:
         return None
     stored = rows.folder(current.path.rpartition("/")[0]).get(current.path)

@@ -43,6 +43,15 @@ def _flip(root: Path, manifest: Manifest) -> list[Injected]:
     return [(Damage.DAMAGED, manifest.files[0].path)]
 
 
+def _rot(root: Path, manifest: Manifest) -> list[Injected]:
+    """Change a bit without a trace in the file's facts, so that only reading finds it."""
+    path = root / manifest.files[0].path
+    facts = path.stat()
+    path.write_bytes(bytes([DATA[0] ^ 1]) + DATA[1:])
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    return [(Damage.DAMAGED, manifest.files[0].path)]
+
+
 def _swap(root: Path, manifest: Manifest) -> list[Injected]:
     one, other = (root / entry.path for entry in manifest.files)
     aside = one.with_name("aside")
@@ -78,6 +87,7 @@ INJECTIONS: list[Callable[[Path, Manifest], list[Injected]]] = [
     _remove,
     _cut,
     _flip,
+    _rot,
     _swap,
     _remove_manifest,
     _break_manifest,
@@ -100,7 +110,8 @@ def test_every_damage_of_an_archive_is_found_and_nothing_else(tmp_path: Path, mo
     for number, manifest in enumerate(chosen):
         expected += INJECTIONS[number % len(INJECTIONS)](tmp_path, manifest)
     end = hour_of(NOW) - timedelta(days=1)
-    verification = Verification(destination, Scope(None, None, end), now=NOW + timedelta(days=2))
+    now, read_every = NOW + timedelta(days=2), timedelta(days=1)
+    verification = Verification(destination, Scope(None, None, end), now=now, read_every=read_every)
     assert sorted((finding.damage, finding.path) for finding in verification.findings()) == sorted(expected)
     gone = sum(damage is Damage.NO_MANIFEST for damage, _ in expected)
     assert verification.counts.manifests == len(hours) - gone

@@ -73,6 +73,28 @@ def test_json_has_the_names_that_are_documented(
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
+def test_reading_reads_a_share_and_says_so(
+    manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*until(tmp_path), "--read-every", "24h"]) == 0
+    assert "3 files read, 15 B\n" in capsys.readouterr().out
+    assert main([*until(tmp_path), "--read-every", "90d", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert (summary["read_files"], summary["read_bytes"]) == (1, 5)
+
+
+def test_a_part_of_the_archive_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*until(tmp_path), "--read-every", "90d", "--since", "7d"]) == 2
+    assert "--read-every reads everything, a share in each run: leave out --since" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("span", ["0d", "-1d", "90", "d", "1.5d", "90m"])
+def test_a_wrong_span_is_refused(span: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", "--destination", "file:///x", "--read-every", span])
+    assert ended.value.code == 2
+
+
 def test_an_orphan_is_named_and_ends_with_0(
     manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

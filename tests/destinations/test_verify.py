@@ -12,7 +12,7 @@ from ayla_provider.archive.findings import Damage
 from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.domain.hour import ExportHour, hour_of
 from ayla_provider.domain.manifest import Manifest
-from ayla_provider.domain.paths import Layout, failure_path, manifest_path
+from ayla_provider.domain.paths import Layout, failure_path, manifest_path, position_path
 from tests.support.archives import archive_hour, hours_back, store
 from tests.support.object_stores import quiet
 from tests.support.places import Place
@@ -95,6 +95,20 @@ def test_an_entry_without_a_version_is_compared_by_its_size_or_by_the_listed_che
     assert {path for _, path in found(place)} == expected
 
 
+@pytest.mark.parametrize("layout", list(Layout))
+def test_reading_finds_other_bytes_of_the_same_size_on_every_store(place: Place, layout: Layout) -> None:
+    flipped, *_ = filled(place, layout=layout, versions=False)
+    path = flipped.files[0].path
+    place.spoil(path, b"1,2,4\r\n")
+    verification = Verification(place.destination, Scope(None, None, END), now=LATER, read_every=timedelta(days=1))
+    assert [(finding.damage, finding.path) for finding in verification.findings()] == [(Damage.DAMAGED, path)]
+    # Where the listing states the checksum, nobody has to read the file.
+    assert verification.counts.read_files == (7 if place.kind == "gs" else 8)
+    assert place.destination.read(position_path(flipped.hour.event_type))
+    # Everything is read again, and the position isn't in the way.
+    assert found(place, now=LATER + timedelta(days=3), read_every=timedelta(days=1)) == [(Damage.DAMAGED, path)]
+
+
 def test_young_objects_are_no_orphans_and_young_hours_need_no_manifest(place: Place) -> None:
     manifests = filled(place)
     store(place.destination, manifests[0].files[0].path.replace("0.csv", "9.csv"), DATA)
@@ -171,3 +185,19 @@ def test_listings_take_a_request_for_a_thousand_objects(s3: Place, monkeypatch: 
     assert found(s3, scope) == []
     assert calls.count("list_objects_v2") <= 4
     assert calls.count("head_object") == 2
+
+
+def test_reading_takes_two_requests_for_a_small_file_and_some_for_the_position(
+    s3: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(s3, 10)
+    store_ = s3.destination._store  # type: ignore[attr-defined]
+    calls: list[str] = []
+    call = store_.call
+    monkeypatch.setattr(store_, "call", lambda method, **more: calls.append(method) or call(method, **more))
+    assert found(s3) == []
+    listing = len(calls)
+    calls.clear()
+    assert found(s3, read_every=timedelta(days=1)) == []
+    assert calls.count("put_object") == 1
+    assert len(calls) - listing <= 2 * 20 + 5

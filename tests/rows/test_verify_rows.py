@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,9 +30,10 @@ def typed_rows(root: Path) -> Path:
     return root / "rows"
 
 
-def found(rows: Path) -> list[tuple[Damage, str]]:
+def found(rows: Path, read_every: timedelta | None = None) -> list[tuple[Damage, str]]:
     scope = Scope([EventType("connection")], HOURS[0].start, HOURS[-1].end)
-    findings = verify_rows(FileDestination(rows), scope, now=datetime.now(UTC) + timedelta(days=2))
+    now = datetime.now(UTC) + timedelta(days=2)
+    findings = verify_rows(FileDestination(rows), scope, now=now, read_every=read_every)
     return sorted((finding.damage, finding.path) for finding in findings)
 
 
@@ -56,3 +58,17 @@ def test_each_damage_of_rows_is_found_and_nothing_else(tmp_path: Path) -> None:
             (Damage.ORPHAN, parquet_path(bare)),
         ]
     )
+
+
+def test_reading_finds_rows_whose_bytes_changed_without_a_trace(tmp_path: Path) -> None:
+    rows = typed_rows(tmp_path)
+    path = rows / parquet_path(HOURS[2])
+    facts = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-10] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert found(rows) == []
+    for _ in range(2):
+        assert found(rows, timedelta(days=1)) == [(Damage.ROWS_DAMAGED, parquet_path(HOURS[2]))]
+    assert (rows / "_verify/event_type=connection.json").exists()
