@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import duckdb
 import psycopg2
 import pytest
 from airflow.sdk import DAG
@@ -26,9 +27,13 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.operators import (
     AylaExportBigQueryPlanOperator,
+    AylaExportBigQueryVerifyOperator,
     AylaExportDuckDBPlanOperator,
+    AylaExportDuckDBVerifyOperator,
     AylaExportPostgresPlanOperator,
+    AylaExportPostgresVerifyOperator,
     AylaExportSnowflakePlanOperator,
+    AylaExportSnowflakeVerifyOperator,
     AylaExportToBigQueryOperator,
     AylaExportToDuckDBOperator,
     AylaExportToParquetOperator,
@@ -51,6 +56,12 @@ PAIRS: list[tuple[type[Any], type[Any], dict[str, Any]]] = [
     (AylaExportBigQueryPlanOperator, AylaExportToBigQueryOperator, {"dataset": "iot"}),
     (AylaExportSnowflakePlanOperator, AylaExportToSnowflakeOperator, {}),
 ]
+VERIFICATIONS: list[type[Any]] = [
+    AylaExportDuckDBVerifyOperator,
+    AylaExportPostgresVerifyOperator,
+    AylaExportBigQueryVerifyOperator,
+    AylaExportSnowflakeVerifyOperator,
+]
 WAREHOUSES = ["DuckDB", "Postgres", "BigQuery", "Snowflake"]
 TEMPLATED = [
     {"database", "schema", "table_prefix"},
@@ -59,6 +70,7 @@ TEMPLATED = [
     {"snowflake_conn_id", "database", "schema", "table_prefix"},
 ]
 OF_PLANS = {"archive", "archive_conn_id", "since"}
+OF_VERIFICATIONS = OF_PLANS | {"parquet"}
 OF_LOADS = {"archive", "archive_conn_id", "event_type", "start", "end", "parquet"}
 OF_AN_HOUR = {"event_type": "connection"}
 
@@ -241,6 +253,36 @@ def test_bigquery_is_reached_by_the_connection_and_makes_what_the_arguments_say(
     assert google.uploaded.startswith(b"PAR1")
 
 
+def test_hours_that_differ_from_the_ledger_are_loaded_again(tmp_path: Path) -> None:
+    arguments = {"archive": f"file://{tmp_path}/archive", "database": f"{tmp_path}/ayla.duckdb"}
+    hours = [HOUR + number * ONE_HOUR for number in range(4)]
+    for hour in hours:
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION], hour)
+        run(AylaExportToDuckDBOperator(task_id="load", **arguments, **one_hour(hour=hour)))
+    assert run(AylaExportDuckDBVerifyOperator(task_id="verify", **arguments))[0] == []
+    with duckdb.connect(f"{tmp_path}/ayla.duckdb") as duck:
+        duck.execute("insert into ayla_connection select * from ayla_connection where folder_hour = ?", [hours[0]])
+        duck.execute("delete from ayla_connection where folder_hour = ?", [hours[1]])
+        duck.execute("update ayla_loads set version = 'other' where folder_hour = ?", [hours[2]])
+        duck.execute("delete from ayla_loads where folder_hour = ?", [hours[3]])
+    items, xcoms = run(AylaExportDuckDBVerifyOperator(task_id="verify", max_loads=1, **arguments))
+    # Of the second hour someone may have erased rows. The third was typed today, so that its load may still run.
+    assert [item["reason"] for item in items] == [
+        f"connection {hours[3]:%Y-%m-%d %H:%M} UTC: DuckDB file {tmp_path}/ayla.duckdb: the table has 1 row of an hour "
+        "that isn't in the ledger"
+    ]
+    assert xcoms["summary"]["damages"] == {"fewer_rows": 1, "more_rows": 2}
+    assert (xcoms["summary"]["loads"], xcoms["summary"]["postponed"]) == (1, 1)
+    items, _ = run(AylaExportDuckDBVerifyOperator(task_id="verify", lookback=None, **arguments))
+    assert [item["start"] for item in items] == [hours[3].isoformat(), hours[0].isoformat()]
+    for item in items:
+        result, _ = run(AylaExportToDuckDBOperator(task_id="load", **arguments, **item))
+        assert (result["rows"], result["unchanged"]) == (1, 0)
+    assert run(AylaExportDuckDBVerifyOperator(task_id="verify", **arguments))[0] == []
+    with duckdb.connect(f"{tmp_path}/ayla.duckdb") as duck:
+        assert duck.execute("select count(*) from ayla_connection").fetchall() == [(3,)]
+
+
 @pytest.mark.parametrize(
     ("plan", "load", "arguments", "hook", "extra"),
     [
@@ -267,7 +309,11 @@ def test_without_airflow_s_provider_the_error_says_what_to_install(
             run(made)
 
 
-@pytest.mark.parametrize(("plan", "load", "arguments"), PAIRS, ids=WAREHOUSES)
+@pytest.mark.parametrize(
+    ("plan", "load", "arguments"),
+    [*PAIRS, *((verify, *pair[1:]) for verify, pair in zip(VERIFICATIONS, PAIRS, strict=True))],
+    ids=[*WAREHOUSES, *(f"verify {name}" for name in WAREHOUSES)],
+)
 def test_a_load_is_expanded_over_a_plan_in_a_dag_that_airflow_can_store(
     plan: type[Any], load: type[Any], arguments: dict[str, Any]
 ) -> None:
@@ -292,6 +338,10 @@ def test_a_load_is_expanded_over_a_plan_in_a_dag_that_airflow_can_store(
     [
         *((pair[0], pair[2], OF_PLANS | named) for pair, named in zip(PAIRS, TEMPLATED, strict=True)),
         *((pair[1], pair[2] | OF_AN_HOUR, OF_LOADS | named) for pair, named in zip(PAIRS, TEMPLATED, strict=True)),
+        *(
+            (verify, pair[2], OF_VERIFICATIONS | named)
+            for verify, pair, named in zip(VERIFICATIONS, PAIRS, TEMPLATED, strict=True)
+        ),
         (AylaExportToParquetOperator, OF_AN_HOUR, OF_LOADS),
     ],
 )
@@ -310,5 +360,6 @@ def test_templates_are_rendered_and_what_is_missing_is_named_when_the_dag_is_rea
 
 def test_every_operator_of_a_warehouse_is_tried_here() -> None:
     tried = {made.__name__ for plan, load, _ in PAIRS for made in (plan, load)} | {"AylaExportToParquetOperator"}
+    tried |= {made.__name__ for made in VERIFICATIONS}
     others = {"AylaExportReconcileOperator", "AylaExportToBucketOperator", "AylaExportVerifyOperator"}
     assert set(operators.__all__) - tried == others

@@ -36,6 +36,12 @@ class Damage(StrEnum):
     """Typed rows have another size or another checksum than their receipt says."""
     RECEIPT = "unreadable_receipt"
     """A receipt of typed rows can't be read."""
+    LEDGER = "ledger_differs"
+    """A warehouse's ledger has another version of an hour than its receipt, or other numbers of rows."""
+    FEWER_ROWS = "fewer_rows"
+    """A warehouse's table has fewer rows of an hour than its ledger says."""
+    MORE_ROWS = "more_rows"
+    """A warehouse's table has more rows of an hour than its ledger says."""
     OFFLINE = "not_readable_now"
     """What must be read is in an archive tier."""
 

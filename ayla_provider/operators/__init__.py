@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from ayla_provider.operators.bigquery import AylaExportBigQueryPlanOperator, AylaExportToBigQueryOperator
-from ayla_provider.operators.duckdb import AylaExportDuckDBPlanOperator, AylaExportToDuckDBOperator
-from ayla_provider.operators.postgres import AylaExportPostgresPlanOperator, AylaExportToPostgresOperator
+from ayla_provider.operators.bigquery import (
+    AylaExportBigQueryPlanOperator,
+    AylaExportBigQueryVerifyOperator,
+    AylaExportToBigQueryOperator,
+)
+from ayla_provider.operators.duckdb import (
+    AylaExportDuckDBPlanOperator,
+    AylaExportDuckDBVerifyOperator,
+    AylaExportToDuckDBOperator,
+)
+from ayla_provider.operators.postgres import (
+    AylaExportPostgresPlanOperator,
+    AylaExportPostgresVerifyOperator,
+    AylaExportToPostgresOperator,
+)
 from ayla_provider.operators.reconcile import AylaExportReconcileOperator
-from ayla_provider.operators.snowflake import AylaExportSnowflakePlanOperator, AylaExportToSnowflakeOperator
+from ayla_provider.operators.snowflake import (
+    AylaExportSnowflakePlanOperator,
+    AylaExportSnowflakeVerifyOperator,
+    AylaExportToSnowflakeOperator,
+)
 from ayla_provider.operators.to_bucket import AylaExportToBucketOperator
 from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
 from ayla_provider.operators.verify import AylaExportVerifyOperator
 
 __all__ = [
     "AylaExportBigQueryPlanOperator",
+    "AylaExportBigQueryVerifyOperator",
     "AylaExportDuckDBPlanOperator",
+    "AylaExportDuckDBVerifyOperator",
     "AylaExportPostgresPlanOperator",
+    "AylaExportPostgresVerifyOperator",
     "AylaExportReconcileOperator",
     "AylaExportSnowflakePlanOperator",
+    "AylaExportSnowflakeVerifyOperator",
     "AylaExportToBigQueryOperator",
     "AylaExportToBucketOperator",
     "AylaExportToDuckDBOperator",

@@ -6,6 +6,7 @@ from typing import Any
 
 from ayla_provider.links import AylaTableLink
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments, not_installed
+from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
 
 
@@ -80,4 +81,13 @@ class AylaExportBigQueryPlanOperator(_BigQuery, AylaPlanOperator):
     Returns the hours that a BigQuery dataset lacks, see :class:`~ayla_provider.operators.load.AylaPlanOperator`.
 
     Its other arguments are those of :class:`AylaExportToBigQueryOperator`.
+    """
+
+
+class AylaExportBigQueryVerifyOperator(_BigQuery, AylaWarehouseVerifyOperator):
+    """
+    Compares a BigQuery dataset with the typed rows' receipts.
+
+    See :class:`~ayla_provider.operators.verify_warehouse.AylaWarehouseVerifyOperator`. Its other arguments are those of
+    :class:`AylaExportToBigQueryOperator`.
     """

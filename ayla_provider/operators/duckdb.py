@@ -7,6 +7,7 @@ from typing import Any
 
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments
+from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
 
 
@@ -61,4 +62,13 @@ class AylaExportDuckDBPlanOperator(_DuckDB, AylaPlanOperator):
     Returns the hours that a DuckDB file lacks, see :class:`~ayla_provider.operators.load.AylaPlanOperator`.
 
     Its other arguments are those of :class:`AylaExportToDuckDBOperator`, and it needs the same pool.
+    """
+
+
+class AylaExportDuckDBVerifyOperator(_DuckDB, AylaWarehouseVerifyOperator):
+    """
+    Compares a DuckDB file with the typed rows' receipts.
+
+    See :class:`~ayla_provider.operators.verify_warehouse.AylaWarehouseVerifyOperator`. Its other arguments are those of
+    :class:`AylaExportToDuckDBOperator`, and it needs the same pool.
     """

@@ -1,4 +1,4 @@
-"""What the operators of all warehouses share. Each warehouse has a module here with its two operators."""
+"""What the operators of all warehouses share. Each warehouse has a module here with its operators."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 class AylaWarehouseArguments(BaseOperator):
     """
-    A mix-in for both operators of a warehouse: the arguments that name it.
+    A mix-in for the operators of a warehouse: the arguments that name it.
 
     A subclass takes the arguments, lists them in ``warehouse_fields`` to have them templated, and has the method
     ``warehouse``. It is an operator because Airflow treats the arguments of operators alone.
@@ -42,7 +42,7 @@ class AylaWarehouseArguments(BaseOperator):
         """Add the warehouse's fields to the templated fields of the operator that is mixed with it."""
         super().__init_subclass__(**kwargs)
         for base in cls.__bases__:
-            if base in (AylaLoadOperator, AylaPlanOperator):
+            if issubclass(base, BaseOperator) and not issubclass(base, AylaWarehouseArguments):
                 cls.template_fields = (*base.template_fields, *cls.warehouse_fields)
 
 
@@ -53,9 +53,15 @@ class AylaLoadOperator(AylaTypedRowsOperator):
     Typed rows that don't exist yet are made first, see
     :class:`~ayla_provider.operators.to_parquet.AylaExportToParquetOperator`. An hour that is loaded already, from the
     same files under the same policy, is left unchanged, and the log says so.
+
+    :param reload: whether to load each hour again all the same
     """
 
     ui_color = "#d9e6f6"
+
+    def __init__(self, *, reload: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reload = reload
 
     @abstractmethod
     def warehouse(self) -> Warehouse:
@@ -75,7 +81,7 @@ class AylaLoadOperator(AylaTypedRowsOperator):
             missing = [self.policy.table(table) for table in TABLES.values()]
 
             def bring(report: TypedHourReport) -> bool:
-                if versions.get(report.manifest.hour.start) == report.manifest.version:
+                if not self.reload and versions.get(report.manifest.hour.start) == report.manifest.version:
                     return False
                 warehouse.prepare_missing(missing)
                 missing.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments, not_installed
+from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
 from ayla_provider.rows.duck import MEMORY
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
 
@@ -61,4 +62,13 @@ class AylaExportPostgresPlanOperator(_Postgres, AylaPlanOperator):
     Returns the hours that a PostgreSQL database lacks, see :class:`~ayla_provider.operators.load.AylaPlanOperator`.
 
     Its other arguments are those of :class:`AylaExportToPostgresOperator`.
+    """
+
+
+class AylaExportPostgresVerifyOperator(_Postgres, AylaWarehouseVerifyOperator):
+    """
+    Compares a PostgreSQL database with the typed rows' receipts.
+
+    See :class:`~ayla_provider.operators.verify_warehouse.AylaWarehouseVerifyOperator`. Its other arguments are those of
+    :class:`AylaExportToPostgresOperator`.
     """

@@ -74,6 +74,20 @@ class Load:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class HeldHour:
+    """What a warehouse holds of an hour of an event type."""
+
+    version: str | None = None
+    """As the ledger states it; None if the hour isn't in the ledger."""
+    loaded: int = 0
+    """Rows that were loaded, as the ledger states lines, duplicates, and malformed lines."""
+    rows: int = 0
+    """Rows as the ledger states them: fewer than were loaded if someone erased rows, and lowered the number."""
+    counted: int = 0
+    """Rows that the table has."""
+
+
 class Warehouse(Protocol):
     """
     A warehouse, for the time of a ``with`` statement.
@@ -116,6 +130,17 @@ class Warehouse(Protocol):
         :param start: the first hour
         :param end: the end of the last hour
         :raises AylaWarehouseError: if the ledger can't be read
+        """
+
+    def held(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, HeldHour]:
+        """
+        Return what the ledger states of each hour, and how many rows the table has, both as of one moment.
+
+        It takes one query, however long the range is. Hours that neither ledger nor table has are left out.
+
+        :param start: the first hour
+        :param end: the end of the last hour
+        :raises AylaWarehouseError: if ledger or table can't be read
         """
 
     def prepare(self, table: Table) -> None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from ayla_provider.domain.csv.recognition import MOST_COLUMNS
 from ayla_provider.domain.tables import Column, Table, table_like
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.base import LEDGER, Load
+from ayla_provider.warehouse.base import LEDGER, HeldHour, Load
 from ayla_provider.warehouse.sql import Dialect, View, views_of, with_existing_columns
 
 SAFE_TO_RETRY = "An hour is replaced completely or not at all, so it is safe to try again."
@@ -80,14 +80,58 @@ class SqlWarehouse(ABC):
             # Without the table nothing is loaded, whatever the ledger says.
             if not self._columns(LEDGER) or not self._columns(table_like(event_type, (), None)):
                 return {}
-            hour, moment = self.dialect.name("folder_hour"), LEDGER.column("folder_hour").type
             rows = self._fetch(
-                f"select {hour}, {self.dialect.name('version')} from {self._relation(LEDGER.event_type)} "
-                f"where {self._equals('event_type')} and {hour} >= {self.dialect.parameter('start', moment)} "
-                f"and {hour} < {self.dialect.parameter('end', moment)}",
+                f"select {self.dialect.name('folder_hour')}, {self.dialect.name('version')} "
+                f"from {self._relation(LEDGER.event_type)} where {self._equals('event_type')} and {self._in_range()}",
                 {"event_type": event_type, "start": start, "end": end},
             )
             return {hour.astimezone(UTC): version for hour, version in rows}
+
+    def held(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, HeldHour]:
+        """Return what the ledger states of each hour, and how many rows the table has."""
+        _refuse_own_name(event_type)
+        with self._errors(f"count the rows of {event_type}"):
+            if not self._columns(LEDGER):
+                return {}
+            parts = [self._ledger_part()]
+            # Without its table, an hour has no rows, whatever the ledger says.
+            if self._columns(table_like(event_type, (), None)):
+                parts.append(self._table_part(event_type))
+            hour = self.dialect.name("folder_hour")
+            rows = self._fetch(
+                f"select {hour}, max(version_held), sum(rows_loaded), sum(rows_stated), sum(rows_counted), "
+                f"sum(entries) from ({' union all '.join(parts)}) as parts group by {hour}",
+                {"event_type": event_type, "start": start, "end": end},
+            )
+            return {
+                at.astimezone(UTC): HeldHour(version if entries else None, *map(int, numbers))
+                for at, version, *numbers, entries in rows
+            }
+
+    def _ledger_part(self) -> str:
+        """Return the query for what the ledger states."""
+        name = self.dialect.name
+        loaded = f"{name('lines')} - {name('duplicates')} - {name('quarantined')}"
+        return (
+            f"select {name('folder_hour')}, {name('version')} as version_held, {loaded} as rows_loaded, "
+            f"{name('rows')} as rows_stated, 0 as rows_counted, 1 as entries "
+            f"from {self._relation(LEDGER.event_type)} where {self._equals('event_type')} and {self._in_range()}"
+        )
+
+    def _table_part(self, event_type: str) -> str:
+        """Return the query for how many rows the table has."""
+        hour = self.dialect.name("folder_hour")
+        return (
+            f"select {hour}, '' as version_held, 0 as rows_loaded, 0 as rows_stated, count(*) as rows_counted, "
+            f"0 as entries "
+            f"from {self._relation(event_type)} where {self._in_range()} group by {hour}"
+        )
+
+    def _in_range(self) -> str:
+        """Return the condition that an hour is between the parameters ``start`` and ``end``."""
+        hour, moment = self.dialect.name("folder_hour"), LEDGER.column("folder_hour").type
+        start, end = (self.dialect.parameter(name, moment) for name in ("start", "end"))
+        return f"{hour} >= {start} and {hour} < {end}"
 
     def prepare_missing(self, tables: Iterable[Table]) -> None:
         """Create the tables that don't exist."""

@@ -18,7 +18,7 @@ import pytest
 
 from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, table_like
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.base import Warehouse
+from ayla_provider.warehouse.base import HeldHour, Warehouse
 from tests.warehouse.made_loads import HOUR, NOON, Row, identity, made_load
 
 DATAPOINT = TABLES["datapoint"]
@@ -148,6 +148,31 @@ class WarehouseContract:
         assert loaded == {NOON + HOUR: "1"}
         assert [hour.utcoffset() for hour in loaded] == [timedelta(0)]
         assert place.warehouse.loaded("connection", NOON, NOON + 9 * HOUR) == {NOON: "c"}
+
+    def test_what_ledger_and_table_hold_is_counted_by_hour(self, place: Place, tmp_path: Path) -> None:
+        at = [NOON + number * HOUR for number in range(5)]
+        assert place.warehouse.held("datapoint", NOON, at[4]) == {}
+        for event_type in ("datapoint", "connection"):
+            place.warehouse.prepare(TABLES[event_type])
+        for number in range(5):
+            rows = [{"dsn": f"{number}-{row}"} for row in range(number)]
+            put(place, tmp_path, "datapoint", at[number], rows, version=f"v{number}")
+        put(place, tmp_path, "connection", NOON, [{"dsn": "A"}], version="c")
+        place.run("delete from {datapoint} where dsn = '2-0'")
+        place.run("delete from {loads} where version = 'v3'")
+        held = place.warehouse.held("datapoint", NOON, at[4])
+        expected = [HeldHour("v0"), HeldHour("v1", 1, 1, 1), HeldHour("v2", 2, 2, 1), HeldHour(None, 0, 0, 3)]
+        assert held == dict(zip(at, expected, strict=False))
+        assert [hour.utcoffset() for hour in held] == [timedelta(0)] * 4
+        assert place.warehouse.held("connection", NOON, at[4]) == {NOON: HeldHour("c", 1, 1, 1)}
+        assert place.warehouse.held("datapoint", at[4], at[4] + HOUR) == {at[4]: HeldHour("v4", 4, 4, 4)}
+
+    def test_the_hours_of_a_table_that_is_gone_have_no_rows(self, place: Place, tmp_path: Path) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "A"}])
+        for relation in ("view {latest_values}", "view {datapoint_unique}", "table {datapoint}"):
+            place.run(f"drop {relation}")
+        assert place.warehouse.held("datapoint", NOON, NOON + HOUR) == {NOON: HeldHour("v1", 1, 1, 0)}
 
     def test_an_hour_that_is_loaded_again_takes_the_place_of_the_old_one(self, place: Place, tmp_path: Path) -> None:
         place.warehouse.prepare(DATAPOINT)
