@@ -102,6 +102,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     # Each test is a process of its own, as a task would be.
     monkeypatch.setattr("ayla_provider.source.auth._PROVIDERS", {})
     monkeypatch.setattr("ayla_provider.transport.redaction._known", {})
+    for name in ("airflow.sdk._shared.secrets_masker", "airflow._shared.secrets_masker"):
+        # With each new secret, Airflow compiles the pattern of all secrets again. Half of a test's time went there.
+        if name in sys.modules:
+            sys.modules[name]._secrets_masker().reset_masker()
 
 
 # The files that take longest, the longest first: each starts an Airflow of its own, and mostly waits for it.

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk._shared.secrets_masker import _secrets_masker
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -139,8 +138,6 @@ class Scene:
         self._signed_in = cloud.sign_ins
         self.connect()
         caplog.set_level("INFO")
-        # What Airflow masks grows with each token of each cell, and its pattern is compiled again with each.
-        _secrets_masker().reset_masker()
 
     def connect(self) -> None:
         """Let the connections lead through the gate."""
