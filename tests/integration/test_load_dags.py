@@ -25,7 +25,7 @@ from tests.integration.export_dag import DAG, Watcher, soon
 from tests.support import postgres_server
 from tests.support.tools import POSTGRESQL
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
 DUCKDB, POSTGRES = LOADS = ("ayla_export_to_duckdb", "ayla_export_to_postgres")
 COPIED = ("datapoint", "datapoint_ack", "connection")
@@ -77,7 +77,7 @@ class Scene:
     def load(self, dag: str, **conf: str) -> Json:
         """Run a load DAG by hand, and return its run."""
         run = self.airflow.trigger(dag, conf=conf)["dag_run_id"]
-        runs = self.airflow.wait_for_runs(dag, run_ids=[run], state=None, timeout=300)
+        runs = self.airflow.wait_for_runs(dag, run_ids=[run], state=None, timeout=900)
         return next(one for one in runs if one["dag_run_id"] == run)
 
     def loads(self, dag: str, run: str = "~") -> dict[str, Json]:
@@ -99,7 +99,7 @@ class Scene:
         def nothing() -> bool | None:
             return not any(self.airflow.dag_runs(dag, state=["queued", "running"]) for dag in LOADS) or None
 
-        self.airflow.wait_until("the loads to end", nothing, timeout=300)
+        self.airflow.wait_until("the loads to end", nothing, timeout=900)
 
     def ask(self, query: str) -> list[list[tuple[Any, ...]]]:
         """Return the answers of both warehouses."""
@@ -133,7 +133,7 @@ class Scene:
             task = self.airflow.api("GET", copy)
             return (task["state"], task["try_number"]) == ("success", tries + 1) or None
 
-        self.airflow.wait_until(f"{event_type} to be copied again", again, timeout=300)
+        self.airflow.wait_until(f"{event_type} to be copied again", again, timeout=900)
 
 
 def _hour(run: Json) -> datetime:
@@ -195,7 +195,7 @@ def _a_replaced_file_is_loaded_again(scene: Scene) -> None:
     lines = scene.replace("connection", hour, 1, b",one more column")
     for dag in LOADS:
         scene.airflow.wait_until(
-            f"{dag} to be woken", lambda dag=dag: scene.loads(dag).keys() - before[dag] or None, timeout=300
+            f"{dag} to be woken", lambda dag=dag: scene.loads(dag).keys() - before[dag] or None, timeout=900
         )
     scene.idle()
     for dag in LOADS:

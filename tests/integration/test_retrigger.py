@@ -25,7 +25,7 @@ from harness.standalone import Standalone
 from tests.integration.sample import DAG, put_failing_soon
 from tests.support.tools import CHROMIUM
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
 ROOT = Path(__file__).parents[2]
 END = hour_of(datetime.now(UTC) - PATIENCE)
@@ -70,7 +70,7 @@ class Repair:
                     return None
                 raise
 
-        return self.airflow.wait_until(command, run, timeout=240)
+        return self.airflow.wait_until(command, run, timeout=900)
 
     def request(self, command: str) -> Any:
         """Send what the last ``curl`` of commands of the page sends."""
