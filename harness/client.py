@@ -72,7 +72,7 @@ class AirflowClient:
         """The bearer token (JWT) of this user, renewed a minute before it expires."""
         if not self._token or _expires_at(self._token) < time.time() + 60:
             body = {"username": self.username, "password": self.password}
-            answer = self._session.post(f"{self.url}/auth/token", json=body, timeout=30)
+            answer = self._session.post(f"{self.url}/auth/token", json=body, timeout=120)
             self._token = str(_parsed(answer, "POST", "/auth/token")["access_token"])
         return self._token
 
@@ -131,7 +131,7 @@ class AirflowClient:
 
     # DAGs and their runs
 
-    def wait_for_dag(self, dag_id: str, timeout: float = 180) -> Json:
+    def wait_for_dag(self, dag_id: str, timeout: float = 600) -> Json:
         """
         Wait until Airflow has parsed a DAG, and return it.
 
@@ -193,7 +193,7 @@ class AirflowClient:
         run_ids: Collection[str] = (),
         count: int = 1,
         state: str | None = "success",
-        timeout: float = 300,
+        timeout: float = 900,
     ) -> list[Json]:
         """
         Wait until runs of a DAG have ended, and return them.
@@ -296,7 +296,7 @@ class AirflowClient:
         )
         return created
 
-    def wait_for_backfill(self, backfill_id: int, timeout: float = 300) -> Json:
+    def wait_for_backfill(self, backfill_id: int, timeout: float = 900) -> Json:
         """
         Wait until all runs of a backfill have ended in any state, and return the backfill.
 

@@ -111,7 +111,7 @@ class Standalone(AirflowClient):
         """Return an API client for another user, one of ``users``."""
         return AirflowClient(url=self.url, username=username, password=self.password)
 
-    def command(self, *arguments: str, timeout: float = 180) -> str:
+    def command(self, *arguments: str, timeout: float = 600) -> str:
         """
         Run ``airflow`` with arguments, as on the machine of the scheduler, and return its output.
 
@@ -135,7 +135,7 @@ class Standalone(AirflowClient):
             raise AirflowError(f"airflow {' '.join(arguments)} ended with {error.returncode}\n{output}") from None
         return done.stdout
 
-    def start(self, timeout: float = 180) -> None:
+    def start(self, timeout: float = 600) -> None:
         """
         Start Airflow, and wait until all its parts are healthy. If this fails or is interrupted, no process remains.
 

@@ -74,7 +74,7 @@ class Scene:
 
     def wait_for_ticks(self, ticks: int) -> None:
         until = datetime.now(UTC) + ticks * TICK
-        self.airflow.wait_until("some ticks", lambda: datetime.now(UTC) > until or None, timeout=300)
+        self.airflow.wait_until("some ticks", lambda: datetime.now(UTC) > until or None, timeout=900)
 
     def wait_for_end(self, runs: int) -> list[tuple[str, str | None, str | None]]:
         """Wait until so many runs are over."""
@@ -83,7 +83,7 @@ class Scene:
             found = self.states()
             return found if sum(state in ("success", "failed") for state, *_ in found) >= runs else None
 
-        return self.airflow.wait_until(f"{runs} runs to be over", over, timeout=300)
+        return self.airflow.wait_until(f"{runs} runs to be over", over, timeout=900)
 
     def wait_for_alert(self, number: int) -> None:
         """Wait until a run has alerted, as so many have, and waits for the exporter to be back."""
@@ -91,7 +91,7 @@ class Scene:
         def alerted() -> bool | None:
             return (bool(self.states()) and waits(self.states()[-1]) and len(self.alerts()) >= number) or None
 
-        self.airflow.wait_until(f"alert {number}", alerted, timeout=300)
+        self.airflow.wait_until(f"alert {number}", alerted, timeout=900)
         assert len(self.alerts()) == number
 
 
@@ -158,7 +158,7 @@ def test_after_its_timeout_the_wait_fails_with_our_message_and_the_next_run_remi
     airflow.pause(DAG)
     scene.stall()
     airflow.unpause(REMINDING)
-    airflow.wait_until("a reminder", lambda: len(scene.alerts(REMINDING)) > 1 or None, timeout=300)
+    airflow.wait_until("a reminder", lambda: len(scene.alerts(REMINDING)) > 1 or None, timeout=900)
     assert scene.states(REMINDING)[0] == ("failed", "failed", "failed")
     log_text = airflow.task_log(REMINDING, airflow.dag_runs(REMINDING)[0]["dag_run_id"], "alive_again")
     assert "AylaStalledError: Ayla's exporter seems to be stalled" in log_text

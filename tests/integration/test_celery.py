@@ -130,7 +130,7 @@ def refuse(scene: Scene) -> None:
     scene.machines.wait_for_dag("refused")
     scene.machines.unpause("refused")
     scene.machines.trigger("refused")
-    scene.machines.wait_for_runs("refused", state="failed", timeout=300)
+    scene.machines.wait_for_runs("refused", state="failed", timeout=900)
     waits = scene.machines.task_instances("refused")
     assert {(one["state"], one["try_number"]) for one in waits} == {("failed", 1)}
     assert 1 <= scene.ask("GET", "stats")["refusals"] <= len(WORKERS)
@@ -143,8 +143,8 @@ def kill_a_worker_in_the_middle(scene: Scene, stored: str) -> list[dict[str, Any
     :param stored: the folder of the hour in the archive
     """
     machines, archive = scene.machines, scene.archive()
-    machines.wait_until("one file to exist", lambda: archive.folder(stored) or None, timeout=300)
-    machines.wait_until("the other to hang", lambda: scene.ask("GET", "faults")[0]["fired"] or None, timeout=300)
+    machines.wait_until("one file to exist", lambda: archive.folder(stored) or None, timeout=900)
+    machines.wait_until("the other to hang", lambda: scene.ask("GET", "faults")[0]["fired"] or None, timeout=900)
     (copy,) = machines.task_instances(DAG, task_id="datapoint.copy", state=["running"])
     killed = str(copy["hostname"])
     machines.kill(killed)
@@ -193,8 +193,8 @@ def test_what_a_killed_worker_was_at_is_done_by_the_others_and_nothing_twice(tmp
         folder = f"event_type=datapoint/date={scene.busy:%Y-%m-%d}/hour={scene.busy:%H}"
         lost = kill_a_worker_in_the_middle(scene, folder)
         killed = lost[0]["hostname"]
-        machines.wait_until("all others to be healthy", lambda: machines.unhealthy() == {killed} or None, timeout=300)
-        runs = machines.wait_until("the hours to land", scene.finished, timeout=300)
+        machines.wait_until("all others to be healthy", lambda: machines.unhealthy() == {killed} or None, timeout=900)
+        runs = machines.wait_until("the hours to land", scene.finished, timeout=900)
         assert {run["state"] for run in runs} == {"success"}
         tasks = machines.task_instances(DAG)
         asked = scene.ask("GET", "requests")

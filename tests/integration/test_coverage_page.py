@@ -296,7 +296,7 @@ def test_a_failed_hour_is_retried_until_it_has_landed(scene: Scene, driver: webd
         wait_for(driver, ".ayla-reading", text="Read at")
         return labels(driver)["datapoint", name_of(BROKEN)].startswith("landed") or None
 
-    scene.airflow.wait_until("the hour to land", landed, timeout=300)
+    scene.airflow.wait_until("the hour to land", landed, timeout=900)
     assert labels(driver)["datapoint", name_of(BROKEN)].startswith(scene.expected_label("datapoint", BROKEN))
 
 

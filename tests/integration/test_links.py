@@ -65,7 +65,7 @@ def test_the_links_of_a_task_lead_to_its_own_hour(tmp_path: Path) -> None:
         running.airflow.wait_for_dag("links")
         running.airflow.unpause("links")
         run = running.airflow.trigger("links")["dag_run_id"]
-        running.airflow.wait_for_runs("links", run_ids=[run], state=None, timeout=300)
+        running.airflow.wait_for_runs("links", run_ids=[run], state=None, timeout=900)
 
         def links(task: str, map_index: int = -1) -> dict[str, str | None]:
             path = f"dags/links/dagRuns/{run}/taskInstances/{task}/links"

@@ -26,7 +26,7 @@ def test_a_wrong_password_is_tried_once_or_twice_by_all_tasks_together_and_never
     scene = Scene(tmp_path, dags=folder, hours=HOURS)
     with scene.running(DAG, "processes", password="wrong-password") as running:
         for dag in (DAG, "processes"):
-            runs = running.airflow.wait_until("the runs to fail", lambda dag=dag: running.finished(dag), timeout=480)
+            runs = running.airflow.wait_until("the runs to fail", lambda dag=dag: running.finished(dag), timeout=900)
             assert {run["state"] for run in runs} == {"failed"}
             ids = {run["dag_run_id"] for run in runs}
             tasks = [task for task in running.airflow.task_instances(dag) if task["dag_run_id"] in ids]
