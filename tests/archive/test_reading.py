@@ -238,6 +238,41 @@ def test_a_file_that_the_disk_can_not_read_is_damaged(tmp_path: Path) -> None:
     assert finding.detail.endswith("Input/output error")
 
 
+def test_a_file_that_a_store_does_not_give_is_not_called_damaged(tmp_path: Path) -> None:
+    class Refusing(Counted):
+        def blocks(self, path: str) -> Iterator[bytes]:
+            yield from super().blocks(path)
+            if path == bad:
+                raise AylaDestinationError(f"{path}: InvalidObjectState")
+
+        def local(self, path: str) -> Path | None:
+            return None
+
+    archive(tmp_path)
+    bad = str(sorted(tmp_path.rglob("*-0.csv"))[3].relative_to(tmp_path))
+    destination = Refusing(tmp_path)
+    assert found(destination) == [(Damage.OFFLINE, bad)]
+    # Each run tries it again.
+    assert found(destination, every=90 * DAY) == [(Damage.OFFLINE, bad)]
+
+
+def test_a_run_that_finds_very_many_damaged_files_reads_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ayla_provider.archive.reading._MOST_AGAIN", 3)
+    monkeypatch.setattr("ayla_provider.archive.reading._CHUNK", 2)
+    destination = archive(tmp_path)
+    for path in tmp_path.rglob("*.csv"):
+        flip(path)
+    assert len(found(destination)) == 4
+    assert "more than 3 files are damaged" in caplog.text
+    for path in tmp_path.rglob("*.csv"):
+        flip(path)
+    destination.opened.clear()
+    assert found(destination, now=LATER + DAY) == []
+    assert len(destination.opened) == 2 * len(HOURS)
+
+
 KILLED = """
 import os, signal, sys
 from datetime import datetime, timedelta
