@@ -22,7 +22,7 @@ from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.manifest import Manifest, ManifestFile
-from ayla_provider.domain.paths import MANIFESTS, hour_of_path, manifest_path, parse_manifest_path
+from ayla_provider.domain.paths import MANIFESTS, erased_path, hour_of_path, manifest_path, parse_manifest_path
 from ayla_provider.errors import AylaDestinationError, AylaNewerFormatError
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Counts:
     files: int = 0
     bytes: int = 0
     removed: int = 0
-    """Files that are older than the expected retention, and gone."""
+    """Files that are gone on purpose: older than the expected retention, or of an hour that was erased."""
     read_files: int = 0
     read_bytes: int = 0
     first: dict[EventType, datetime] = field(default_factory=dict)
@@ -124,6 +124,8 @@ class Verification:
         self._now = now
         self._wait = wait
         self._unreadable: set[ExportHour] = set()
+        self._erased: tuple[ExportHour | None, bool] = (None, False)
+        """The hour that was last looked up, and whether its files were erased."""
         self.counts = Counts()
         self._reading = Reading(
             destination, read_every, now=now, expected=self._crc32c_now, on_read=self.counts.add_read
@@ -203,7 +205,7 @@ class Verification:
             if suspicion is None:
                 self._reading.add(manifest.hour, entry.path, listed, entry.crc32c)
                 continue
-            if listed is None and self._is_removed(entry):
+            if listed is None and self._is_removed(manifest.hour, entry):
                 self.counts.removed += 1
             else:
                 yield suspicion
@@ -221,7 +223,7 @@ class Verification:
             existing.update(self._destination.folder(folder))
         for entry in files:
             suspicion = suspect(entry, existing.get(entry.path))
-            if suspicion and not (suspicion.stored is None and self._is_removed(entry)):
+            if suspicion and not (suspicion.stored is None and self._is_removed(hour, entry)):
                 yield from self._judged(hour, suspicion, inventory)
 
     def _judged(self, hour: ExportHour, suspicion: Suspicion, inventory: Inventory) -> Iterator[Finding]:
@@ -295,10 +297,14 @@ class Verification:
         """Return the checksum that the manifest of an hour states of a file by now; None if it doesn't name it."""
         return next((entry.crc32c for entry in self._named_now(hour) if entry.path == path), None)
 
-    def _is_removed(self, entry: ManifestFile) -> bool:
-        """Return whether a lifecycle rule of the customer's own may have removed a copy."""
+    def _is_removed(self, hour: ExportHour, entry: ManifestFile) -> bool:
+        """Return whether a copy is gone on purpose: by a lifecycle rule of the customer's own, or by an erasure."""
         retention = self._scope.expected_retention
-        return retention is not None and self._now - datetime.fromisoformat(entry.created) >= retention
+        if retention is not None and self._now - datetime.fromisoformat(entry.created) >= retention:
+            return True
+        if self._erased[0] != hour:
+            self._erased = (hour, self._destination.read(erased_path(hour)) is not None)
+        return self._erased[1]
 
     def _is_young(self, listed: Listed | None) -> bool:
         return listed is not None and self._now - listed.modified < IN_PROGRESS

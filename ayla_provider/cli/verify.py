@@ -104,7 +104,7 @@ class VerifyReport:
         if self._read_every:
             lines.append(f"{files_text(counts.read_files)} read, {size_text(counts.read_bytes)}")
         if counts.removed:
-            lines.append(f"{files_text(counts.removed)} removed after the expected retention")
+            lines.append(f"{files_text(counts.removed)} removed on purpose")
         if self._damages:
             lines.append(", ".join(f"{self._damages[damage]:,} {damage}" for damage in Damage if self._damages[damage]))
         return "\n".join([*lines, "", self.verdict])

@@ -21,6 +21,9 @@ MANIFESTS = "_manifests"
 FAILURES = "_failures"
 """The folder of the notes about hours that couldn't be copied."""
 
+ERASED = "_erased"
+"""The folder of the marks that somebody erased an hour's files on purpose."""
+
 POSITIONS = "_verify"
 """The folder of the documents that say how far the files were read by verifications."""
 
@@ -221,6 +224,11 @@ def hour_of_path(path: str) -> ExportHour | None:
 def failure_path(hour: ExportHour) -> str:
     """Return the path of the note about an hour that couldn't be copied, relative to the destination."""
     return f"{FAILURES}/{hour.partition}.json"
+
+
+def erased_path(hour: ExportHour) -> str:
+    """Return the path of the mark that somebody erased an hour's files on purpose. Its content doesn't matter."""
+    return f"{ERASED}/{hour.partition}.json"
 
 
 def position_path(event_type: EventType) -> str:

@@ -12,7 +12,7 @@ from ayla_provider.archive.findings import Damage
 from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.domain.hour import ExportHour, hour_of
 from ayla_provider.domain.manifest import Manifest
-from ayla_provider.domain.paths import Layout, failure_path, manifest_path, position_path
+from ayla_provider.domain.paths import Layout, erased_path, failure_path, manifest_path, position_path
 from tests.support.archives import archive_hour, hours_back, store
 from tests.support.object_stores import quiet
 from tests.support.places import Place
@@ -153,6 +153,18 @@ def test_what_a_declared_lifecycle_rule_removed_is_no_loss(place: Place) -> None
     oldest = min(path for damage, path in damages if damage is Damage.NO_MANIFEST)
     kept = ExportHour(new.event_type, (LATER - timedelta(days=10)).replace(minute=0, second=0, microsecond=0))
     assert oldest == manifest_path(kept)
+
+
+def test_what_was_erased_on_purpose_is_no_loss(place: Place) -> None:
+    erased, lost, *_ = filled(place)
+    for manifest in (erased, lost):
+        for entry in manifest.files:
+            place.remove(entry.path)
+    store(place.destination, erased_path(erased.hour), b"")
+    verification = Verification(place.destination, Scope(None, None, END), now=LATER)
+    findings = [(finding.damage, finding.path) for finding in verification.findings()]
+    assert findings == [(Damage.MISSING, entry.path) for entry in lost.files]
+    assert verification.counts.removed == 2
 
 
 def test_a_range_has_its_own_hours_only_and_expects_each_of_them(place: Place) -> None:
