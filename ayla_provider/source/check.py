@@ -8,7 +8,14 @@ from functools import partial
 
 from ayla_provider.domain.events import EVENT_TYPES, EventType
 from ayla_provider.domain.paths import ExportFile
-from ayla_provider.source.check_export import BUCKET_STEPS, find_newest, reach_bucket, read_file
+from ayla_provider.source.check_export import (
+    BUCKET_STEPS,
+    UNPLACED_STEP,
+    find_newest,
+    find_unplaced,
+    reach_bucket,
+    read_file,
+)
 from ayla_provider.source.check_sign_in import SIGN_IN_STEPS, reach_cloud_storage
 from ayla_provider.source.check_steps import CheckedConnection, ListedExport, Step, StepRunner, advise_trying_again
 
@@ -27,11 +34,13 @@ def check(connection: CheckedConnection, on_step: Callable[[Step], None] = lambd
     for name in names[len(runner.steps) :]:
         runner.skip(name)
     if listed is None:
+        runner.skip(UNPLACED_STEP)
         for kind in ("newest", "file"):
             for event_type in EVENT_TYPES:
                 runner.skip(f"{kind} {event_type}")
     else:
         event_types = [*EVENT_TYPES, *sorted(listed.folders.keys() - set(EVENT_TYPES))]
+        runner.run(UNPLACED_STEP, partial(find_unplaced, listed), advise_trying_again)
         files = _check_newest(listed, event_types, runner)
         _check_files(listed, event_types, files, runner)
     return runner.steps

@@ -55,6 +55,7 @@ class Export:
     :param ignored_objects: patterns of the names, below ``root``, of objects that are no export data, as the connection
         sets them. They never hide a file in a dated folder of a known event type
     :param hour_pattern: how folders write their time, if not only in the known styles
+    :param retention: how long the vendor keeps files, as the connection sets it; None if nobody knows
     :param now: the clock, aware
     """
 
@@ -67,6 +68,7 @@ class Export:
         rule: ArrivalRule | None = None,
         ignored_objects: Sequence[str] = (),
         hour_pattern: HourPattern | None = None,
+        retention: timedelta | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.source = source
@@ -76,6 +78,7 @@ class Export:
         self.rule = rule or ArrivalRule()
         self.ignored_objects = IgnoredObjects(root, ignored_objects)
         self.hour_pattern = hour_pattern
+        self.retention = retention
         self.now = now
         self._undeclared: list[str] = []
         """The folders of no known event type, as the bucket showed them last."""
@@ -230,6 +233,43 @@ class Export:
         own = self.folder_of(hours[0].event_type)
         undeclared = [name for name in self._undeclared if name != own]
         return UnplacedSearch(self, hours, self.now()).find(folder, undeclared)
+
+    def all_unplaced(self, hours: Sequence[ExportHour]) -> list[Unplaced]:
+        """
+        Return objects that can't be placed in time, and can be files of hours with or without files.
+
+        :param hours: consecutive hours of one event type
+        :raises AylaError: if the export can't be listed
+        """
+        listing = self._list(hours, NewestListing(ignored_objects=self.ignored_objects))
+        return [*listing.unplaced, *self.unplaced(hours)]
+
+    def hours_before(self, event_type: EventType, end: datetime) -> list[ExportHour]:
+        """
+        Return the hours before a time of which the source has files, the oldest first.
+
+        It takes a request for each 1,000 objects, of the whole event folder where the connection sets ``hour_pattern``.
+
+        :param end: aware, on the hour
+        """
+        prefix = self.prefix(self.folder_of(event_type))
+        listing = NewestListing(ignored_objects=self.ignored_objects)
+        what = f"{event_type}: the list of files before {describe_hour(end)}"
+        end_offset = "" if self.hour_pattern else prefix + hour_text(end, FolderStyle.SPACE)
+        self.listed(event_type, prefix, what, listing=listing, end_offset=end_offset)
+        return sorted({file.hour for file in listing.files if file.hour.start < end})
+
+    def oldest_hours(self, event_type: EventType) -> list[ExportHour]:
+        """Return the oldest hours of which the source has files, as many as a page shows, the oldest first."""
+        prefix = self.prefix(self.folder_of(event_type))
+        listing = self.listed(
+            event_type,
+            prefix,
+            f"{event_type}: the look for the oldest files",
+            end_offset=prefix + hour_text(self.now(), FolderStyle.SPACE),
+            max_results=PAGE,
+        )
+        return sorted({file.hour for file in listing.files})
 
     def _older_files(self, hour: ExportHour) -> list[ExportFile]:
         """Return a page of files that are old enough to prove that the source still keeps an hour."""

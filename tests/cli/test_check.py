@@ -26,7 +26,7 @@ from tests.support.made_rows import Rows, csv
 CHAIN = ["connection", "user service", "role", "credentials service", "bucket", "OEM prefix", "event folders"]
 NEWEST = [f"newest {event_type}" for event_type in EVENT_TYPES]
 FILES = [f"file {event_type}" for event_type in EVENT_TYPES]
-STEPS = [*CHAIN, *NEWEST, *FILES]
+STEPS = [*CHAIN, "objects", *NEWEST, *FILES]
 
 CONNECTION_ROW = "1a2b3c4d,LC-THERMO-2,LC000X000000001,Wed Feb 05 12:08:26 UTC 2020,,Online"
 
@@ -295,7 +295,7 @@ def test_objects_without_a_folder_fail_at_the_folders(bare: LocalCloud, capsys: 
     bare.vendor.put(f"{bare.oem_id}/readme.txt", BytesContent(b"hello"), None)
     run = Run(capsys)
     assert run.named(False) == ["event folders"]
-    assert run.named(None) == NEWEST + FILES
+    assert run.named(None) == ["objects", *NEWEST, *FILES]
 
 
 def test_missing_folders_are_named_and_no_failure(bare: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,7 +303,31 @@ def test_missing_folders_are_named_and_no_failure(bare: LocalCloud, capsys: pyte
     run = Run(capsys)
     assert run.status == 0
     assert "missing: Datapoint, Datapoint Ack, Location, Registration" in run.detail("event folders")
-    assert run.named(True) == [*CHAIN, "newest connection", "file connection"]
+    assert run.named(True) == [*CHAIN, "objects", "newest connection", "file connection"]
+
+
+@pytest.mark.parametrize("name", [f"{HOUR:%Y-%m-%dT%H:%M:%SZ}", f"{HOUR:%Y/%m/%d/%H}", "README"])
+def test_an_object_that_cant_be_placed_is_named_with_both_ways_out(
+    bare: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    put_connections(bare, rows_of(CONNECTION_ROW))
+    bare.put_object("Connection", name, "f.csv", b"x\r\n", HOUR + 3 * ONE_HOUR)
+    run = Run(capsys)
+    assert (run.named(False), run.status) == (["objects"], 1)
+    assert run.detail("objects").startswith("an object below 'Connection' can't be placed in time, created")
+    for wanted in (f"'{bare.oem_id}/Connection/{name}/f.csv'", "hour_pattern", "ignored_objects"):
+        assert wanted in run.advice("objects")
+    connect(monkeypatch, bare, ignored_objects=json.dumps([f"Connection/{name}*"]))
+    assert Run(capsys).status == 0
+
+
+def test_an_old_object_that_cant_be_placed_is_a_note(bare: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    put_connections(bare, rows_of(CONNECTION_ROW))
+    bare.put_object("Connection", "tmp", "f.csv", b"x\r\n", HOUR - timedelta(days=90))
+    run = Run(capsys)
+    assert (run.named(False), run.status) == ([], 0)
+    assert "it leaves only older hours in doubt" in run.detail("objects")
+    assert "ignored_objects" in run.advice("objects")
 
 
 def test_an_unknown_folder_fails_until_it_is_declared_and_hinders_nothing(
@@ -341,7 +365,7 @@ def test_folders_that_name_no_time_fail_at_the_newest_hour(
 ) -> None:
     bare.put_object("Connection", "20240509T02", "f.csv", b"a\r\n")
     run = Run(capsys)
-    assert run.named(False) == ["newest connection"]
+    assert run.named(False) == ["objects", "newest connection"]
     assert "2024-05-09 02:00:00" in run.advice("newest connection")
 
 
@@ -482,9 +506,12 @@ def test_the_newest_of_3000_hours_is_found_with_few_requests(
     run = Run(capsys)
     assert f"{newest:%Y-%m-%d %H:%M} UTC" in run.detail("newest datapoint")
     assert ("hyphen" in run.detail("newest datapoint")) is ("-%H" in style)
-    listings = [request for request in requests_of(bare) if "/Datapoint/" in request.query]
-    assert len(listings) <= 18
-    assert f"({len(listings)} requests)" in run.detail("newest datapoint")
+    every = [request for request in requests_of(bare) if "/Datapoint/" in request.query]
+    effort = int(run.detail("newest datapoint").rpartition("(")[2].split()[0])
+    # The look for objects that can't be placed comes first.
+    listings = every[-effort:]
+    assert len(every) - effort <= 10
+    assert len(listings) == effort <= 18
     assert bool(run.advice("newest datapoint")) is (days > 1), "an old newest hour is worth a note"
     assert sum(request.sent for request in listings) < 60_000
 
