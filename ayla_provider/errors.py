@@ -13,6 +13,7 @@ __all__ = [
     "AylaConflictError",
     "AylaDestinationError",
     "AylaError",
+    "AylaExpiringError",
     "AylaLayoutError",
     "AylaLostError",
     "AylaNewerFormatError",
@@ -102,6 +103,12 @@ class AylaUnprovenError(AylaError):
 
 class AylaStalledError(AylaError):
     """Ayla's exporter gives no sign of life. A retry at once doesn't help."""
+
+    retryable = False
+
+
+class AylaExpiringError(AylaError):
+    """Hours expire at Ayla soon, and the archive lacks something of them. A retry at once doesn't help."""
 
     retryable = False
 

@@ -62,6 +62,11 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         'id, such as ["Datapoint/README*", "backup/*"].',
         "schema": {"type": _TEXT},
     },
+    "retention": {
+        "label": "Retention",
+        "description": "Days after which Ayla removes files, if you know it. The report and the alert then count down.",
+        "schema": {"type": _TEXT},
+    },
     "proxy": {
         "label": "Proxy",
         "description": "Only if HTTPS_PROXY doesn't name it: http://host:port or http://user:password@host:port, with "

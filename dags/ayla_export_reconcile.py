@@ -2,8 +2,9 @@
 Find the hours that the archive lacks, and repair them: late files, replaced files, hours that failed.
 
 Every hour, the DAG compares the last two days with the source. Once a week, it compares everything that the source
-keeps. Each hour that lacks something becomes one mapped task, named after what it repairs. Complete hours aren't
-copied. An hour that can't be repaired fails once, and isn't tried again until the source shows something new.
+keeps, however old it is. Each hour that lacks something becomes one mapped task, named after what it repairs. Complete
+hours aren't copied. An hour that can't be repaired fails once, and isn't tried again until the source shows something
+new.
 
 The DAG needs the connection, the Variable, and the pool of `ayla_export_to_bucket`.
 """
@@ -50,6 +51,7 @@ for dag_id, (lookback, schedule) in SWEEPS.items():
             task_id="reconcile",
             destination=DESTINATION,
             lookback=lookback,
+            older_hours=dag_id == "ayla_export_reconcile_weekly",
             not_before=START,
         )
         AylaExportToBucketOperator.partial(

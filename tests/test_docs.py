@@ -39,6 +39,7 @@ from ayla_provider.local_cloud.faults import KINDS, STEPS
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.local_cloud.oddities import ODDITIES
 from ayla_provider.operators import (
+    AylaExportCountdownOperator,
     AylaExportReconcileOperator,
     AylaExportToBucketOperator,
     AylaExportVerifyOperator,
@@ -111,7 +112,13 @@ TO_TABLES = [
     one
     for name, one in vars(operators).items()
     if name in operators.__all__
-    and one not in (AylaExportToBucketOperator, AylaExportReconcileOperator, AylaExportVerifyOperator)
+    and one
+    not in (
+        AylaExportCountdownOperator,
+        AylaExportToBucketOperator,
+        AylaExportReconcileOperator,
+        AylaExportVerifyOperator,
+    )
 ]
 
 
@@ -221,6 +228,11 @@ def test_each_argument_of_the_comparison_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", [*arguments_of(AylaExportVerifyOperator), *Damage])
 def test_each_argument_and_finding_of_the_verification_is_described(name: str) -> None:
     assert mentions("docs/verify.md", str(name))
+
+
+@pytest.mark.parametrize("name", arguments_of(AylaExportCountdownOperator))
+def test_each_argument_of_the_countdown_is_described(name: str) -> None:
+    assert mentions("docs/alerts.md", name)
 
 
 @pytest.mark.parametrize("state", Coverage)

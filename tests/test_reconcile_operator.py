@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from ayla_provider._airflow.compat import AirflowFailException
-from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.events import EVENT_FOLDERS, EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.local_cloud import LocalCloud
@@ -105,6 +105,10 @@ def test_a_year_of_missing_hours_stays_below_what_an_xcom_holds(
         chosen = random.Random(4).sample(range(24 * 180), 100)
         for hours_ago in (24 * 180, *chosen, 0):
             put_hour(cloud, "Datapoint Ack", HOUR - hours_ago * ONE_HOUR)
+        # A file a day proves that Ayla still keeps the other hours: they are empty, not expired.
+        for event_folder in EVENT_FOLDERS.values():
+            for days_ago in range(192):
+                put_hour(cloud, event_folder, HOUR - timedelta(days=days_ago))
         arguments = {"not_before": "", "lookback": timedelta(days=178), "max_repairs": 1024}
         repairs, summary = reconcile(tmp_path, event_types=EVENT_TYPES, **arguments)
     assert summary["hours"]["missing"] > 20_000

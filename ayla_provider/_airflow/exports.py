@@ -28,6 +28,7 @@ def open_in_cloud_storage(settings: AylaSettings, credentials: Credentials) -> E
         rule=settings.rule,
         ignored_objects=settings.ignored_objects,
         hour_pattern=settings.hour_pattern,
+        retention=settings.retention,
     )
 
 
@@ -48,7 +49,7 @@ def open_in_s3(conn_id: str) -> Export:
 
     from ayla_provider.source.export import Export
     from ayla_provider.source.s3 import TIMEOUT, S3Source
-    from ayla_provider.source.settings import arrival_rule, event_folders, hour_pattern, ignored_objects
+    from ayla_provider.source.settings import arrival_rule, event_folders, hour_pattern, ignored_objects, retention
     from ayla_provider.transport.http import CONNECTIONS
 
     hook = S3Hook(aws_conn_id=conn_id)
@@ -72,4 +73,5 @@ def open_in_s3(conn_id: str) -> Export:
         rule=arrival_rule(conn_id, extra),
         ignored_objects=ignored_objects(conn_id, extra),
         hour_pattern=hour_pattern(conn_id, extra),
+        retention=retention(conn_id, extra),
     )

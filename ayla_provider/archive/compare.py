@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 
 from ayla_provider.archive.records import Records
-from ayla_provider.domain.arrival import ArrivalRule, HourStatus
+from ayla_provider.domain.arrival import SHORTEST_RETENTION, ArrivalRule, HourStatus
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT, Coverage, HourCoverage, describe_gap
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, describe_hour, hours_of
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 WINDOW = timedelta(days=30)
 """How much is compared, and held in memory, at once. Its listing fills several pages, so that little is wasted."""
+
+_ONE_DAY = timedelta(days=1)
 
 _READERS = 16
 """How many manifests are read at once."""
@@ -58,7 +61,9 @@ class Findings:
     left_alone: int = 0
     """The number of hours with a gap whose copy failed before and would only fail again."""
     unproven: int = 0
-    """The number of hours that no copy can complete, because an object can't be placed in time."""
+    """The number of hours that no copy can complete, because nobody knows what they have."""
+    older: int = 0
+    """The number of hours before the interval of which the source still has files."""
 
 
 def reconcile(
@@ -68,6 +73,8 @@ def reconcile(
     start: datetime,
     end: datetime,
     rule: ArrivalRule | None = None,
+    *,
+    older_from: datetime | None = None,
 ) -> Findings:
     """
     Compare source and archive, and return what has to be repaired.
@@ -75,17 +82,23 @@ def reconcile(
     :param start: aware, on the hour
     :param end: aware, on the hour, exclusive
     :param rule: see :func:`survey`
+    :param older_from: the first of the earlier hours that are compared as well, if the source still has files of them,
+        aware; None to leave them out
     :raises AylaError: if source or destination can't be read
     """
     findings = Findings()
     now = export.now()
-    for covered in survey(export, records, event_types, start, end, rule):
+    surveys = [survey(export, records, event_types, start, end, rule)]
+    if older_from is not None:
+        surveys.append(survey_older(export, records, event_types, older_from, start, rule))
+    for covered in chain.from_iterable(surveys):
         for coverage in covered:
+            findings.older += coverage.hour.start < start
             findings.hours[coverage.state.value] += 1
             if coverage.state is Coverage.UNPROVEN:
                 findings.unproven += 1
                 if findings.unproven <= _SHOWN:
-                    log.warning("%s is unproven, and only a person can help: %s", coverage.hour, describe_gap(coverage))
+                    log.warning("%s is unproven, and no copy can help: %s", coverage.hour, describe_gap(coverage))
             if not coverage.needs_repair:
                 continue
             gap = Gap(coverage.hour, describe_gap(coverage))
@@ -103,6 +116,40 @@ def reconcile(
                 findings.gaps.append(gap)
     findings.gaps.sort(key=lambda gap: (gap.hour.start, gap.hour.event_type), reverse=True)
     return findings
+
+
+def survey_older(
+    export: Export,
+    records: Records,
+    event_types: Sequence[EventType],
+    start: datetime,
+    end: datetime,
+    rule: ArrivalRule | None = None,
+) -> Iterator[list[HourCoverage]]:
+    """
+    Yield the hours of an interval of which the source has files, compared with the archive, however long the interval.
+
+    It takes one more listing of the source than :func:`survey`, and nothing for days without files.
+
+    :param start: aware, on the hour
+    :param end: aware, on the hour, exclusive
+    :param rule: see :func:`survey`
+    :raises AylaError: if source or destination can't be read
+    """
+    for event_type in event_types:
+        hours = [hour for hour in export.hours_before(event_type, end) if hour.start >= start]
+        for first, last in _spans(hours):
+            for covered in survey(export, records, [event_type], first.start, last.end, rule):
+                yield [coverage for coverage in covered if coverage.status.files]
+
+
+def _spans(hours: Sequence[ExportHour]) -> Iterator[tuple[ExportHour, ExportHour]]:
+    """Yield the first and the last hour of each part between which there is no gap of more than a day."""
+    first = 0
+    for number, hour in enumerate(hours):
+        if number + 1 == len(hours) or hours[number + 1].start - hour.start > _ONE_DAY:
+            yield hours[first], hour
+            first = number + 1
 
 
 def survey(
@@ -149,13 +196,17 @@ def _covered(
         if isinstance(manifest, Manifest):
             manifest.refuse_other(export.url)
     late_after = export.rule.patience
-    covered = [_cover(status, manifests.get(status.hour), late_after) for status in export.status(hours, rule)]
+    oldest = export.now() - SHORTEST_RETENTION
+    covered = [_cover(status, manifests.get(status.hour), late_after, oldest) for status in export.status(hours, rule)]
     incomplete = [coverage.hour for coverage in covered if not coverage.state.complete]
     notes = records.read_failures(incomplete, pool)
     return [replace(coverage, note=notes.get(coverage.hour)) for coverage in covered]
 
 
-def _cover(status: HourStatus, manifest: Manifest | AylaError | None, patience: timedelta) -> HourCoverage:
+def _cover(
+    status: HourStatus, manifest: Manifest | AylaError | None, patience: timedelta, oldest: datetime
+) -> HourCoverage:
+    may_have_expired = status.hour.start < oldest
     if isinstance(manifest, AylaError):
-        return HourCoverage(status, None, str(manifest), patience=patience)
-    return HourCoverage(status, manifest, patience=patience)
+        return HourCoverage(status, None, str(manifest), patience=patience, may_have_expired=may_have_expired)
+    return HourCoverage(status, manifest, patience=patience, may_have_expired=may_have_expired)

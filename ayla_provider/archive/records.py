@@ -11,11 +11,14 @@ from datetime import datetime
 from ayla_provider.archive.destination import Destination, Stored, check_small, url_of
 from ayla_provider.domain import failure as failures
 from ayla_provider.domain import manifest as manifests
+from ayla_provider.domain import oldest as oldest_hours
 from ayla_provider.domain.arrival import HourStatus
+from ayla_provider.domain.events import EventType
 from ayla_provider.domain.failure import Failure
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
-from ayla_provider.domain.paths import failure_path, manifest_path
+from ayla_provider.domain.oldest import OldestHours
+from ayla_provider.domain.paths import failure_path, manifest_path, oldest_path
 from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaError
 from ayla_provider.transport.checksum import Crc32c
 
@@ -112,6 +115,24 @@ class Records:
             write_json(self._destination, path, note.dumps(), stored)
         except AylaConflictError:
             log.info("Another run has just written %s; it stays as it is.", path)
+
+    def read_oldest(self, event_type: EventType) -> tuple[OldestHours | None, Stored | None]:
+        """
+        Return the record of an event type's oldest hours, and the version of its file; None for each that isn't there.
+
+        :raises AylaDestinationError: if it can't be read
+        """
+        content, stored = self._destination.read(oldest_path(event_type)) or (b"", None)
+        return oldest_hours.loads(content), stored
+
+    def write_oldest(self, oldest: OldestHours, replaces: Stored | None) -> None:
+        """
+        Write the record of an event type's oldest hours.
+
+        :param replaces: the version of the record that this one follows, None if there was none
+        :raises AylaError: if it can't be written
+        """
+        write_json(self._destination, oldest_path(oldest.event_type), oldest.dumps(), replaces)
 
     def _with_record(
         self, path_of: Callable[[ExportHour], str], hours: Iterable[ExportHour], pool: Executor

@@ -119,6 +119,14 @@ def _add_report(
     report.add_argument(
         "--until", type=_moment, default="0h", metavar="TIME", help="the end of the last hour (default: now)"
     )
+    report.add_argument(
+        "--expiring",
+        type=_days,
+        default="14",
+        metavar="DAYS",
+        help="also count the hours that expire at Ayla within so many days and aren't safe in the archive yet, if the "
+        "connection says how long Ayla keeps files, or a weekly comparison saw it (default: %(default)s)",
+    )
     report.add_argument("--json", action="store_true", help="print an object with exact bytes and seconds")
     report.set_defaults(run=partial(_report, open_connections))
 
@@ -273,6 +281,8 @@ def _print_report(arguments: argparse.Namespace, connections: Connections, desti
         event_types=arguments.event_type,
         since=since,
         until=arguments.until,
+        expiring=arguments.expiring,
+        not_before=first,
     )
     if arguments.json:
         # Written in pieces: the text of a year's rows takes much memory.

@@ -32,6 +32,8 @@ class Report:
     :param event_types: those to compare
     :param since: the first hour, aware
     :param until: the end of the last hour, aware
+    :param expiring: also count the hours that expire at Ayla within this time and aren't safe yet; None to leave it out
+    :param not_before: the first hour that the archive should have, aware; None for no such bound
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Report:
         event_types: Sequence[EventType],
         since: datetime,
         until: datetime,
+        expiring: timedelta | None = None,
+        not_before: datetime | None = None,
     ) -> None:
         self._export = export
         self._records = records
@@ -53,6 +57,8 @@ class Report:
         self.destination_conn_id = destination_conn_id
         self.since = since
         self.until = until
+        self._expiring = expiring
+        self._not_before = not_before
         self.summary = Summary(event_types)
 
     @property
@@ -82,13 +88,19 @@ class Report:
 
     def rows(self) -> Iterator[Row]:
         """
-        Yield each hour of each event type, the oldest first, and count it.
+        Yield each hour of each event type, the oldest first, and count it; then count the hours that expire soon.
 
         :raises AylaError: if source or destination can't be read
         """
         for row in compare(self._export, self._records, self.event_types, self.since, self.until):
             self.summary.add(row)
             yield row
+        if self._expiring:
+            from ayla_provider.archive.countdown import count_down
+
+            self.summary.countdown = count_down(
+                self._export, self._records, self.event_types, self._expiring, self._not_before
+            )
 
     def document(self, rows: Iterable[Row]) -> dict[str, Any]:
         """
@@ -116,6 +128,8 @@ def open_report(
     event_types: Sequence[str] | None,
     since: datetime,
     until: datetime,
+    expiring: timedelta | None = None,
+    not_before: datetime | None = None,
 ) -> Report:
     """
     Open export and archive, sign in if need be, and list the event types.
@@ -126,6 +140,8 @@ def open_report(
     :param event_types: in any spelling; by default the documented ones, and what else the bucket shows
     :param since: the first hour, aware
     :param until: the end of the last hour, aware; hours that aren't over are left out
+    :param expiring: see :class:`Report`
+    :param not_before: see :class:`Report`
     :raises AylaError: if that fails, or there is no hour to compare
     """
     from ayla_provider.archive.records import Records
@@ -148,6 +164,8 @@ def open_report(
         event_types=list(dict.fromkeys(map(parse_event_type, names))),
         since=since,
         until=until,
+        expiring=expiring,
+        not_before=not_before,
     )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ayla_provider.domain.coverage import Coverage, HourCoverage, describe_gap
 from ayla_provider.domain.events import EventType
@@ -14,6 +14,9 @@ from ayla_provider.domain.failure import Failure
 from ayla_provider.domain.hour import ExportHour, describe_hour, format_folder
 from ayla_provider.domain.units import counted, files_text, size_text
 from ayla_provider.transport.redaction import redacted
+
+if TYPE_CHECKING:
+    from ayla_provider.archive.countdown import Countdown
 
 _COPIED = (Coverage.LANDED, Coverage.LATE, Coverage.EMPTY)
 
@@ -110,6 +113,8 @@ class Summary:
         """Event type to the start of the newest hour that the archive has, None if it has none."""
         self.failed = 0
         """How many incomplete hours have a failed copy."""
+        self.countdown: Countdown | None = None
+        """The hours that expire at Ayla soon and aren't safe yet; None if they weren't looked for."""
 
     def add(self, row: Row) -> None:
         """Count a row."""
@@ -123,8 +128,9 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether no hour is missing, changed or unproven."""
-        return all(state.complete for state in self.states)
+        """Whether no hour is missing, changed or unproven, and none that expires soon lacks anything."""
+        at_risk = self.countdown is not None and bool(self.countdown.hours)
+        return not at_risk and all(state.complete for state in self.states)
 
     @property
     def verdict(self) -> str:
@@ -143,12 +149,12 @@ class Summary:
                 "else since AYLA_EXPORT_START every week; or clear the hour's copy task."
             ]
         else:
-            sentences = [] if unproven else ["Nothing is missing."]
+            sentences = [] if not self.complete else ["Nothing is missing."]
+        if self.countdown and self.countdown.hours:
+            sentences.insert(0, self.countdown.message)
         if unproven:
             hours = counted(unproven, "hour is unproven", "hours are unproven")
-            sentences.append(
-                f"{hours}: Ayla's bucket has an object that can't be placed in time; the row says what to set."
-            )
+            sentences.append(f"{hours}: nothing proves that the archive has all files; the row says why.")
         if self.failed:
             hours = counted(self.failed, "hour has a failed copy", "hours have a failed copy")
             sentences.append(f"{hours}: the row says what to fix.")
@@ -169,6 +175,7 @@ class Summary:
             "bytes": self.bytes,
             "failed": self.failed,
             "newest": {event_type: hour and hour.isoformat() for event_type, hour in self.newest.items()},
+            "expiring": self.countdown and self.countdown.document(),
         }
 
     def text(self) -> str:

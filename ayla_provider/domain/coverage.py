@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
-from ayla_provider.domain.arrival import PATIENCE, HourState, HourStatus
+from ayla_provider.domain.arrival import PATIENCE, SHORTEST_RETENTION, HourState, HourStatus
 from ayla_provider.domain.failure import Failure, facts_of
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.manifest import Manifest
@@ -37,10 +37,10 @@ class Coverage(StrEnum):
     CHANGED = "changed"
     """It has a manifest, but the source has new files or newer generations."""
     EXPIRED = "expired"
-    """It has nothing, and the source no longer keeps files of that time."""
-
+    """It has no files, and the source no longer keeps files of that time."""
     UNPROVEN = "unproven"
-    """Whatever the manifest says, the source has an object that can't be placed in time and can be one of its files."""
+    """Whatever the manifest says, the source has an object that can't be placed in time and can be one of its files.
+    Or the manifest says that there were no events, and nothing proves that."""
 
     @property
     def complete(self) -> bool:
@@ -76,6 +76,8 @@ class HourCoverage:
     """The note of the last task that couldn't copy the hour, perhaps an old one."""
     patience: timedelta = PATIENCE
     """A file that comes later than this after the hour's end is late."""
+    may_have_expired: bool = False
+    """Whether the hour is so old that the source may have removed its files, and what proved that it has none."""
 
     @property
     def hour(self) -> ExportHour:
@@ -114,8 +116,26 @@ class HourCoverage:
         if self.new_files or self.replaced_files:
             return Coverage.CHANGED
         if not self.manifest.files:
-            return Coverage.EMPTY
+            return self._without_files(self.manifest)
         return Coverage.LATE if self.lag and self.lag > self.patience else Coverage.LANDED
+
+    def _without_files(self, manifest: Manifest) -> Coverage:
+        """Return what a manifest without files means. Earlier versions wrote some for hours that weren't proven."""
+        match self.status.state:
+            case HourState.OVERDUE if not self.may_have_expired:
+                return Coverage.UNPROVEN
+            case HourState.EXPIRED if manifest.state is HourState.EXPIRED or self._was_written_late(manifest):
+                return Coverage.EXPIRED
+            case _:
+                return Coverage.EMPTY
+
+    def _was_written_late(self, manifest: Manifest) -> bool:
+        """Whether the source may already have removed the hour's files when a manifest was written."""
+        try:
+            return datetime.fromisoformat(manifest.written_at) - self.hour.start > SHORTEST_RETENTION
+        except (ValueError, TypeError):
+            # A person changed it.
+            return True
 
     @property
     def _has_expired_files(self) -> bool:
@@ -163,6 +183,11 @@ def describe_gap(coverage: HourCoverage) -> str:
     """
     if coverage.state is Coverage.UNPROVEN and coverage.status.obstacle:
         return advise(coverage.status.obstacle, coverage.hour.event_type)
+    if coverage.state is Coverage.UNPROVEN:
+        return (
+            "its manifest says that there were no events, and nothing proves that: Ayla's bucket has no file of a "
+            "later hour"
+        )
     if coverage.problem:
         return "its manifest can't be read"
     if coverage.manifest is None:

@@ -27,6 +27,9 @@ ERASED = "_erased"
 POSITIONS = "_verify"
 """The folder of the documents that say how far the files were read by verifications."""
 
+OLDEST = "_oldest"
+"""The folder of the records of the source's oldest hours."""
+
 TYPED_ROWS = "parquet"
 """The folder of the typed rows, by default: next to the archive's event types."""
 
@@ -234,6 +237,11 @@ def erased_path(hour: ExportHour) -> str:
 def position_path(event_type: EventType) -> str:
     """Return the path of the document that says how far an event type's files were read by verifications."""
     return f"{POSITIONS}/event_type={event_type}.json"
+
+
+def oldest_path(event_type: EventType) -> str:
+    """Return the path of the record of an event type's oldest hours at the source, relative to the destination."""
+    return f"{OLDEST}/event_type={event_type}.json"
 
 
 def unsafe_reason(path: str) -> str:

@@ -7,6 +7,7 @@ from ayla_provider.operators.bigquery import (
     AylaExportBigQueryVerifyOperator,
     AylaExportToBigQueryOperator,
 )
+from ayla_provider.operators.countdown import AylaExportCountdownOperator
 from ayla_provider.operators.duckdb import (
     AylaExportDuckDBPlanOperator,
     AylaExportDuckDBVerifyOperator,
@@ -30,6 +31,7 @@ from ayla_provider.operators.verify import AylaExportVerifyOperator
 __all__ = [
     "AylaExportBigQueryPlanOperator",
     "AylaExportBigQueryVerifyOperator",
+    "AylaExportCountdownOperator",
     "AylaExportDuckDBPlanOperator",
     "AylaExportDuckDBVerifyOperator",
     "AylaExportPostgresPlanOperator",

@@ -36,7 +36,7 @@ class AylaExportReconcileOperator(BaseOperator):
 
     Its XCom is a list to expand a copy over, ``[{"event_type", "start", "end", "reason"}, ...]``; the XCom
     ``summary`` has counts: ``{"start", "end", "hours": {state: count}, "repairs",
-    "postponed", "left_alone"}``. ::
+    "postponed", "left_alone", "older"}``. ::
 
         reconcile = AylaExportReconcileOperator(task_id="reconcile", destination=...)
         AylaExportToBucketOperator.partial(
@@ -46,6 +46,7 @@ class AylaExportReconcileOperator(BaseOperator):
     :param destination: the archive's URL, as the copying tasks have it (templated)
     :param event_types: in any spelling; by default the five documented ones
     :param lookback: how far back from now to compare; the cost grows with it, not with the history
+    :param older_hours: whether to compare also hours before the lookback, as far as the source still has files of them
     :param not_before: the first hour that the archive should have, ISO 8601 with an offset; by default there is no
         such bound (templated)
     :param destination_conn_id: as in :class:`AylaExportToBucketOperator` (templated)
@@ -66,6 +67,7 @@ class AylaExportReconcileOperator(BaseOperator):
         destination: str,
         event_types: Sequence[str] = EVENT_TYPES,
         lookback: timedelta = timedelta(hours=48),
+        older_hours: bool = False,
         not_before: str | datetime = "",
         destination_conn_id: str | None = None,
         ayla_conn_id: str = AylaHook.default_conn_name,
@@ -82,6 +84,7 @@ class AylaExportReconcileOperator(BaseOperator):
         self.destination = destination
         self.event_types = names(event_types, "event_types")
         self.lookback = lookback
+        self.older_hours = older_hours
         self.not_before = not_before
         self.destination_conn_id = destination_conn_id
         self.ayla_conn_id = ayla_conn_id
@@ -97,23 +100,30 @@ class AylaExportReconcileOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Compare, and return the arguments to expand a copy over."""
         from ayla_provider.archive.compare import reconcile
+        from ayla_provider.archive.countdown import note_oldest
         from ayla_provider.archive.records import Records
 
         with airflow_errors():
             export = self.hook.export
             end = hour_of(export.now())
             start = end - min(self.lookback, LONGEST)
+            first = end - LONGEST
             if not is_empty(self.not_before):
-                start = max(start, parse_time(self.not_before, "not_before"))
-            start = hour_of(start)
+                first = max(first, hour_of(parse_time(self.not_before, "not_before")))
+            start = max(start, first)
+            records = Records(open_destination(self.destination, self.destination_conn_id))
+            event_types = [parse_event_type(name) for name in self.event_types]
             findings = reconcile(
                 export,
-                Records(open_destination(self.destination, self.destination_conn_id)),
-                [parse_event_type(name) for name in self.event_types],
+                records,
+                event_types,
                 start,
                 end,
                 export.rule.plus(LEFT_TO_THE_EXPORT).override(self.quiet_period, self.patience),
+                older_from=first if self.older_hours and first < start else None,
             )
+            if self.older_hours:
+                note_oldest(export, records, event_types)
         repairs = _repairs(findings.gaps[: self.max_repairs])
         summary = {
             "start": start.isoformat(),
@@ -122,9 +132,10 @@ class AylaExportReconcileOperator(BaseOperator):
             "repairs": len(repairs),
             "postponed": len(findings.gaps) - len(repairs),
             "left_alone": findings.left_alone,
+            "older": findings.older,
         }
         if findings.unproven:
-            self.log.warning("Hours that only a person can prove, see the warnings above: %d.", findings.unproven)
+            self.log.warning("Hours that no copy can prove, see the warnings above: %d.", findings.unproven)
         context["ti"].xcom_push("summary", summary)
         self._say(findings, start, end, summary)
         return repairs
@@ -139,6 +150,8 @@ class AylaExportReconcileOperator(BaseOperator):
             states,
             f"To repair: {len(findings.gaps)}." if findings.gaps else "Nothing to repair.",
         )
+        if findings.older:
+            self.log.info("Ayla still has files of %d hours before %s.", findings.older, describe_hour(start))
         for gap in findings.gaps[: summary["repairs"]]:
             self.log.info("To repair: %s", gap)
         if summary["postponed"]:

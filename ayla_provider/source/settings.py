@@ -40,6 +40,9 @@ _SHORTEST_KEY = 20
 _IGNORABLE = re.compile(r"[^*?\[/]+/.")
 """A pattern names its folder, so that none hides all folders."""
 
+_MOST_DAYS = 3_660
+"""The longest retention, ten years."""
+
 _MOST_MINUTES = 30 * 24 * 60
 """The longest quiet period or patience."""
 
@@ -64,6 +67,8 @@ class AylaSettings:
     """Patterns of the names, below ``<oem_id>/``, of objects that are no export data."""
     hour_pattern: HourPattern | None = None
     """How folders write their time, if not only in the known styles."""
+    retention: timedelta | None = None
+    """How long Ayla keeps files; None if nobody knows."""
     network: Network = field(default_factory=Network)
     rule: ArrivalRule = field(default_factory=ArrivalRule)
     """When an hour counts as complete."""
@@ -117,6 +122,7 @@ class AylaSettings:
             event_folders=check.event_folders(extra.get("event_folders", {})),
             ignored_objects=check.ignored_objects(extra.get("ignored_objects")),
             hour_pattern=check.hour_pattern(extra.get("hour_pattern")),
+            retention=check.retention(extra.get("retention")),
             network=check.network(extra.get("proxy"), extra.get("ca_file")),
             rule=check.rule(extra),
         )
@@ -187,6 +193,15 @@ def ignored_objects(conn_id: str, extra: Mapping[str, Any]) -> tuple[str, ...]:
     return _Checks(conn_id, allow_http=False).ignored_objects(extra.get("ignored_objects"))
 
 
+def retention(conn_id: str, extra: Mapping[str, Any]) -> timedelta | None:
+    """
+    Return how long Ayla keeps files, from a connection of any type; None if nobody knows.
+
+    :raises AylaConfigError: if ``retention`` is malformed
+    """
+    return _Checks(conn_id, allow_http=False).retention(extra.get("retention"))
+
+
 @dataclass(frozen=True, slots=True)
 class _Checks:
     conn_id: str
@@ -243,6 +258,17 @@ class _Checks:
         if not 0 <= minutes <= _MOST_MINUTES:
             raise self.fail(name, f"is {value!r}: expected minutes, from 0 to {_MOST_MINUTES:,}")
         return timedelta(minutes=minutes)
+
+    def retention(self, value: object) -> timedelta | None:
+        if value is None or value == "":
+            return None
+        try:
+            days = float(str(value))
+        except ValueError:
+            days = -1
+        if not 1 <= days <= _MOST_DAYS:
+            raise self.fail("retention", f"is {value!r}: expected days, from 1 to {_MOST_DAYS:,}")
+        return timedelta(days=days)
 
     def network(self, proxy: object, ca_file: object) -> Network:
         return Network(

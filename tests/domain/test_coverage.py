@@ -82,7 +82,7 @@ def test_the_state_follows_from_source_and_archive(source: Files, archive: Files
     elif any(name not in archive or archive[name][0] != source[name][0] for name in source):
         expected = "changed"
     elif not archive:
-        expected = "empty"
+        expected = "unproven" if at_source == "overdue" else "empty"
     elif any(lag > PATIENCE for _, lag in [*source.values(), *archive.values()]):
         expected = "late"
     else:
@@ -129,7 +129,8 @@ def test_a_file_that_has_expired_at_the_source_is_no_change(source: Files, gone:
 @given(sources, st.sampled_from([state for state in HourState if state is not HourState.UNPROVEN]))
 def test_what_was_copied_is_complete_and_a_copy_makes_it_so(source: Files, at_source: HourState) -> None:
     hour = covered(source, source, at_source)
-    assert hour.state.complete
+    # No copy proves that an overdue hour had no events.
+    assert hour.state.complete is (bool(source) or at_source is not HourState.OVERDUE)
     assert hour.new_files == hour.replaced_files == []
 
 
@@ -208,3 +209,42 @@ def test_an_hour_in_doubt_is_unproven_also_where_a_manifest_says_empty(archive: 
     assert not hour.needs_repair, "a copy can't help"
     assert "'oem/Datapoint/2024-05-09T02/a.csv' can't be placed in time" in describe_gap(hour)
     assert "ignored_objects" in describe_gap(hour)
+
+
+@pytest.mark.parametrize(
+    ("at_source", "recorded", "days", "expected"),
+    [
+        # What was recorded while the source kept the hour was proven.
+        (HourState.EXPIRED, HourState.EMPTY, 29, Coverage.EMPTY),
+        (HourState.EXPIRED, HourState.EMPTY, 31, Coverage.EXPIRED),
+        (HourState.EXPIRED, HourState.EXPIRED, 31, Coverage.EXPIRED),
+        (HourState.EMPTY, HourState.EXPIRED, 31, Coverage.EMPTY),
+        (HourState.EMPTY, HourState.EMPTY, 31, Coverage.EMPTY),
+        (HourState.PENDING, HourState.EMPTY, 1, Coverage.EMPTY),
+        (HourState.OVERDUE, HourState.EMPTY, 1, Coverage.UNPROVEN),
+    ],
+)
+def test_a_manifest_without_files_counts_as_far_as_it_was_proven(
+    at_source: HourState, recorded: HourState, days: int, expected: Coverage
+) -> None:
+    made = covered({}, {}, at_source, recorded)
+    assert made.manifest is not None
+    written = (HOUR + timedelta(days=days)).isoformat()
+    hour = replace(made, manifest=replace(made.manifest, written_at=written))
+    assert hour.state is expected
+    assert hour.state.complete is (expected is not Coverage.UNPROVEN)
+    assert not hour.needs_repair
+
+
+def test_what_proved_an_old_hour_may_have_been_removed() -> None:
+    hour = covered({}, {}, HourState.OVERDUE)
+    assert hour.state is Coverage.UNPROVEN
+    assert "nothing proves that" in describe_gap(hour)
+    assert replace(hour, may_have_expired=True).state is Coverage.EMPTY
+
+
+@pytest.mark.parametrize("written", ["", "yesterday", "2024-05-09"])
+def test_a_manifest_whose_time_somebody_changed_proves_nothing_of_an_expired_hour(written: str) -> None:
+    made = covered({}, {}, HourState.EXPIRED)
+    assert made.manifest is not None
+    assert replace(made, manifest=replace(made.manifest, written_at=written)).state is Coverage.EXPIRED

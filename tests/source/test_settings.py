@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.errors import AylaConfigError
-from ayla_provider.source.settings import REGIONS, STORAGE_ENDPOINT, AylaSettings, arrival_rule
+from ayla_provider.source.settings import (
+    REGIONS,
+    STORAGE_ENDPOINT,
+    AylaSettings,
+    arrival_rule,
+    hour_pattern,
+    ignored_objects,
+    retention,
+)
 from ayla_provider.transport.network import Network
 
 PASSWORD = "pw-5f3a"
@@ -366,3 +374,68 @@ def test_the_credentials_service_keeps_the_query_of_its_address() -> None:
 )
 def test_a_query_is_refused_elsewhere_and_a_fragment_everywhere(field: str, end: str) -> None:
     assert f"{field} has a " in refusal(**{field: f"https://example.com/path{end}"})
+
+
+@pytest.mark.parametrize("written", ["%Y-%m-%dT%H:%M:%SZ", " %Y/%m/%d/%H ", "%d.%m.%Y %H", "hour-%H/%Y-%m-%d"])
+def test_a_pattern_of_hours_is_read(written: str) -> None:
+    pattern = settings(hour_pattern=written).hour_pattern
+    assert pattern is not None
+    assert pattern.text == written.strip()
+
+
+@pytest.mark.parametrize("written", [None, "", "  "])
+def test_without_a_pattern_folders_have_the_known_styles(written: str | None) -> None:
+    assert settings(hour_pattern=written).hour_pattern is None
+    assert hour_pattern("ayla_s3", {"hour_pattern": written.strip() if written else written}) is None
+
+
+@pytest.mark.parametrize(
+    "written", ["%Y-%m-%d", "%Y/%m/%d/%H/%H", "%y-%m-%d %H", "2026", 7, ["%Y"], "../%Y%m%d%H", "%"]
+)
+def test_a_pattern_that_names_no_hour_is_refused(written: object) -> None:
+    for refused in (
+        lambda: settings(hour_pattern=written),
+        lambda: hour_pattern("ayla_default", {"hour_pattern": written}),
+    ):
+        with pytest.raises(AylaConfigError, match="connection 'ayla_default': hour_pattern is"):
+            refused()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (None, ()),
+        ("", ()),
+        ([], ()),
+        ("[]", ()),
+        (["Datapoint/README*", "backup/*"], ("Datapoint/README*", "backup/*")),
+        ('["Datapoint Ack/notes.txt"]', ("Datapoint Ack/notes.txt",)),
+    ],
+)
+def test_the_objects_to_ignore_are_read(written: object, read: tuple[str, ...]) -> None:
+    assert settings(ignored_objects=written).ignored_objects == read
+    assert ignored_objects("ayla_s3", {"ignored_objects": written}) == read
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["README", "{}", '{"a": 1}', {"a": "b"}, [1], ["*"], ["*/x"], ["README"], ["Data*/x"], ["Datapoint/"], 7, [[]]],
+)
+def test_objects_to_ignore_that_could_hide_whole_folders_are_refused(written: object) -> None:
+    assert "ignored_objects is not a JSON list of names or patterns" in refusal(ignored_objects=written)
+    with pytest.raises(AylaConfigError, match="connection 'ayla_s3': ignored_objects"):
+        ignored_objects("ayla_s3", {"ignored_objects": written})
+
+
+@pytest.mark.parametrize(
+    ("written", "days"), [(None, None), ("", None), (365, 365), ("90", 90), (" 365 ", 365), (1, 1), (3660, 3660)]
+)
+def test_the_retention_is_given_in_days(written: object, days: int | None) -> None:
+    expected = None if days is None else timedelta(days=days)
+    assert settings(retention=written).retention == expected
+    assert retention("ayla_s3", {"retention": written}) == expected
+
+
+@pytest.mark.parametrize("written", [0, -1, "a year", "365d", 3661, "nan", "inf", True, [365]])
+def test_a_retention_that_isnt_in_days_is_refused(written: object) -> None:
+    assert f"retention is {written!r}: expected days, from 1 to 3,660" in refusal(retention=written)
