@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ayla_provider.archive.async_client import call_within
-from ayla_provider.archive.destination import Listed, Stored
+from ayla_provider.archive.destination import Listed, Stored, first_answer
 from ayla_provider.archive.stores import ChangedError, KeptError, Upload
 
 # InvalidBlockList: another writer's commit discards the blocks of all others.
@@ -91,6 +91,27 @@ class AzureStore:
         stream = self.call("download_blob", key, offset=start, length=end - start, **self.only_if(version))
         data: bytes = call_within(self._fs.loop, end - start, stream.readall)
         return data
+
+    def has_earlier_version(self, key: str) -> bool | None:
+        return first_answer([lambda: self._has_version(key), lambda: self._has_deleted(key)])
+
+    def _has_version(self, key: str) -> bool:
+        return any(blob.version_id and not blob.is_current_version for blob in self._first_page(key, "versions"))
+
+    def _has_deleted(self, key: str) -> bool:
+        return any(blob.deleted for blob in self._first_page(key, "deleted"))
+
+    def _first_page(self, key: str, include: str) -> list[Any]:
+        """Return what a listing has of a key. Keys are sorted, and this one is the first that has the prefix."""
+
+        async def first_page() -> list[Any]:
+            blobs = self._listing().list_blobs(name_starts_with=key, include=[include])
+            async for page in blobs.by_page():
+                return [blob async for blob in page if blob.name == key]
+            return []
+
+        page: list[Any] = self._list(first_page)
+        return page
 
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         return AzureUpload(self, key, content_type)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ayla_provider.errors import AylaConflictError, AylaDestinationError
+from ayla_provider.transport.redaction import from_outside
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 128 * 1024 * 1024
 """Bytes of a small object: of a manifest, a receipt, or a note. The manifest of 100,000 files has some 40 MB."""
@@ -89,6 +93,15 @@ class Destination(Protocol):
     def local(self, path: str) -> Path | None:
         """Return the object's path on this machine's disk, None if it isn't on the disk. Read it; don't change it."""
 
+    def has_earlier_version(self, path: str) -> bool | None:
+        """
+        Return whether the store still has an earlier version of an object, or the object that was deleted.
+
+        It takes two requests at most, and raises no error.
+
+        :returns: None if the store can't be asked: it has no such call, or the account may not use it
+        """
+
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
     ) -> Stored:
@@ -106,6 +119,25 @@ class Destination(Protocol):
 def url_of(destination: Destination, path: str) -> str:
     """Return the URL of an object in a destination."""
     return f"{destination.url.rstrip('/')}/{path}"
+
+
+def first_answer(questions: Iterable[Callable[[], bool | None]]) -> bool | None:
+    """
+    Return whether any of several questions to a store is answered with yes.
+
+    :returns: None if none is, and at least one can't be answered
+    """
+    answers: list[bool | None] = []
+    for question in questions:
+        try:
+            answer = question()
+        except Exception as error:  # noqa: BLE001 - each store's client raises errors of its own
+            log.info("The store can't be asked for earlier versions: %s", from_outside(error))
+            answer = None
+        if answer:
+            return True
+        answers.append(answer)
+    return None if None in answers else False
 
 
 def check_small(size: int, where: str) -> None:

@@ -70,6 +70,9 @@ class FsspecStore:
         data: bytes = self.fs.cat_file(self.name(key), start=start, end=end)
         return data
 
+    def has_earlier_version(self, key: str) -> bool | None:
+        return None
+
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         return FsspecUpload(self, Stored(key, size, "", crc32c))
 

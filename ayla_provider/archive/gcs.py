@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -17,7 +17,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.resumable_media import DataCorruption
 from requests import RequestException
 
-from ayla_provider.archive.destination import Listed, Stored, check_small, conflict, kept
+from ayla_provider.archive.destination import Listed, Stored, check_small, conflict, first_answer, kept
 from ayla_provider.archive.gcs_upload import GcsUploader
 from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaUnavailable
 from ayla_provider.transport.checksum import CHUNK
@@ -40,6 +40,9 @@ _FAILURES = (
 
 _PIECE = 8 * CHUNK
 """Bytes that one request reads of a large object."""
+
+_VERSIONS = 100
+"""How many versions of an object are listed at most."""
 
 _KEPT = re.compile(r"retention policy|object retention|hold is removed")
 """Cloud Storage's messages for an object that can't be replaced. For a hold, its reason is the same as for a missing
@@ -138,6 +141,25 @@ class GcsDestination:
     def local(self, path: str) -> Path | None:
         """See :class:`Destination`."""
         return None
+
+    def has_earlier_version(self, path: str) -> bool | None:
+        """See :class:`Destination`."""
+        return first_answer(
+            [
+                lambda: self._lists(path, "timeDeleted", versions=True),
+                lambda: self._lists(path, "softDeleteTime", soft_deleted=True),
+            ]
+        )
+
+    def _lists(self, path: str, field: str, **which: bool) -> bool:
+        """Return whether a listing has an object of this name with a field that a live object doesn't have."""
+        name = self._prefix + path
+        # The first page is enough: names are sorted, and this one is the first that has the prefix.
+        blobs = self._client.list_blobs(
+            self._bucket, prefix=name, fields=f"items(name,generation,{field})", max_results=_VERSIONS, **which
+        )
+        page: Iterable[storage.Blob] = next(iter(pages_of(blobs, "the listing")), [])
+        return any(blob.name == name and blob._properties.get(field) for blob in page)
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str

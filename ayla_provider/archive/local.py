@@ -100,6 +100,10 @@ class FileDestination:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         return self._place(path)
 
+    def has_earlier_version(self, path: str) -> bool | None:
+        """See :class:`~ayla_provider.archive.destination.Destination`. A disk keeps no versions."""
+        return False
+
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
     ) -> Stored:

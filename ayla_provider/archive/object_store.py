@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ayla_provider.archive.destination import Listed, Stored, check_small, conflict, kept
+from ayla_provider.archive.destination import Listed, Stored, check_small, conflict, first_answer, kept
 from ayla_provider.archive.stores import (
     PART,
     ChangedError,
@@ -77,6 +77,11 @@ class ObjectStorageDestination:
     def local(self, path: str) -> Path | None:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         return None
+
+    def has_earlier_version(self, path: str) -> bool | None:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        key = self._prefix + path
+        return first_answer([lambda: self._store.has_earlier_version(key)])
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str

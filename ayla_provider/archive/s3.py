@@ -101,6 +101,11 @@ class S3Store:
         data: bytes = call_within(self._fs.loop, end - start, answer["Body"].read)
         return data
 
+    def has_earlier_version(self, key: str) -> bool | None:
+        # The first page is enough: keys are sorted, and this one is the first that has the prefix.
+        page = self.call("list_object_versions", Prefix=key)
+        return any(entry["Key"] == key and not entry["IsLatest"] for entry in page.get("Versions", []))
+
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         return S3Upload(self, key, size, crc32c, content_type)
 

@@ -53,6 +53,13 @@ class ObjectStore(Protocol):
     def read(self, key: str, start: int, end: int, version: str) -> bytes:
         """Return the bytes from ``start`` up to ``end`` of one version of an object."""
 
+    def has_earlier_version(self, key: str) -> bool | None:
+        """
+        Return whether the store still has an earlier version of an object, or the object that was deleted.
+
+        Any error counts as None: the store can't be asked.
+        """
+
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         """Begin an upload."""
 

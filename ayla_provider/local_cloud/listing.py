@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ayla_provider.local_cloud.api_errors import ApiError
@@ -30,17 +30,22 @@ class ListQuery:
     max_results: int = MAX_RESULTS
     page_token: str = ""
     include_trailing_delimiter: bool = False
+    versions: bool = False
+    """Whether generations that were replaced or deleted are listed, too."""
+    soft_deleted: bool = False
+    """Whether only objects that were deleted are listed."""
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, str]) -> ListQuery:
+    def from_parameters(cls, parameters: Mapping[str, str], keeps: str = "") -> ListQuery:
         """
         Read the query of a request.
 
+        :param keeps: see :attr:`~ayla_provider.local_cloud.objects.Bucket.keeps`
         :raises ApiError: 400 for a malformed ``maxResults``; 501 for features that the local cloud doesn't have
         """
         for name in ("versions", "softDeleted"):
-            if parameters.get(name, "false") != "false":
-                raise ApiError(501, f"The local cloud lists live objects only: no {name}.")
+            if _is_on(parameters, name) and not keeps:
+                raise ApiError(501, f"The local cloud's bucket keeps no {name}.")
         if parameters.get("matchGlob"):
             raise ApiError(501, "The local cloud has no matchGlob.")
         wanted = parameters.get("maxResults", "")
@@ -54,7 +59,13 @@ class ListQuery:
             max_results=min(int(wanted or 0) or MAX_RESULTS, MAX_RESULTS),
             page_token=parameters.get("pageToken", ""),
             include_trailing_delimiter=parameters.get("includeTrailingDelimiter") == "true",
+            versions=_is_on(parameters, "versions"),
+            soft_deleted=_is_on(parameters, "softDeleted"),
         )
+
+
+def _is_on(parameters: Mapping[str, str], name: str) -> bool:
+    return parameters.get(name, "false").lower() != "false"
 
 
 @dataclass
@@ -96,10 +107,14 @@ def list_page(bucket: Bucket, query: ListQuery) -> Page:
     """
     Return one page. Its cost depends on the page and not on the bucket, if few objects have a future time.
 
+    A page of replaced or deleted objects has all of them: the local cloud doesn't divide it.
+
     Offsets apply to objects before they are rolled up into prefixes. Items and prefixes both count for the page size.
 
     :raises ApiError: 400 for a page token that isn't from a page
     """
+    if query.soft_deleted or query.versions:
+        return _page_of_former(bucket, query)
     now = bucket.now()
     with bucket.lock:
         names = bucket.names
@@ -129,6 +144,14 @@ def list_page(bucket: Bucket, query: ListQuery) -> Page:
                 page.prefixes.append(rolled_up)
                 at, last = _after_prefix(names, rolled_up, at), _token("p", rolled_up)
         return page
+
+
+def _page_of_former(bucket: Bucket, query: ListQuery) -> Page:
+    kind = "softDeleted" if query.soft_deleted else "versions"
+    items = bucket.former(query.prefix) if bucket.keeps == kind else []
+    if query.versions:
+        items += list_page(bucket, replace(query, versions=False)).items
+    return Page(sorted(items, key=lambda stored: (stored.name, stored.generation)))
 
 
 def _rolled_up(name: str, query: ListQuery) -> str | None:

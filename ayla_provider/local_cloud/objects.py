@@ -119,6 +119,12 @@ class Bucket:
         self.now = now
         self._keeper = keeper
         self._generations: dict[str, list[StoredObject]] = {}
+        self.keeps = ""
+        """
+        What the bucket keeps of objects that are replaced or deleted from now on: ``versions``, or ``softDeleted``, as
+        the parameters of a listing are called. Empty for nothing. It isn't saved.
+        """
+        self._former: list[StoredObject] = []
         self._last_generation = 0
 
     def live(self, name: str, at: datetime | None = None) -> StoredObject | None:
@@ -166,6 +172,7 @@ class Bucket:
             number = max(microseconds(created), self._last_generation + 1)
             older = self._generations.get(name, [])
             made = self._store(name, [self._new(name, number, content, created, attributes)], number)
+            self._retire(older)
             if self._keeper:
                 self._keeper.save(made, older)
             return made
@@ -187,8 +194,20 @@ class Bucket:
             if not generations:
                 return
             del self.names[bisect_left(self.names, name)]
+            self._retire(generations)
             if self._keeper:
                 self._keeper.delete(generations)
+
+    def former(self, prefix: str) -> list[StoredObject]:
+        """Return the replaced and deleted generations that the bucket keeps, of names with a prefix."""
+        with self.lock:
+            return [stored for stored in self._former if stored.name.startswith(prefix)]
+
+    def _retire(self, generations: Sequence[StoredObject]) -> None:
+        field = {"versions": "timeDeleted", "softDeleted": "softDeleteTime"}.get(self.keeps)
+        if field:
+            gone = {field: _stamp(self.now())}
+            self._former += [replace(stored, attributes={**stored.attributes, **gone}) for stored in generations]
 
     def _new(
         self, name: str, number: int, content: Content, created: datetime, attributes: Mapping[str, Any] | None

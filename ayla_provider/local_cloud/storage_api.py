@@ -134,7 +134,7 @@ class StorageApi:
             raise ApiError(405, "Method not allowed.")
         parameters = request.query_params
         bucket = self._bucket(request, target, Action.LIST, parameters.get("prefix", ""))
-        page = list_page(bucket, ListQuery.from_parameters(parameters))
+        page = list_page(bucket, ListQuery.from_parameters(parameters, bucket.keeps))
         listing: dict[str, Any] = {"kind": "storage#objects"}
         if page.next_page_token:
             listing["nextPageToken"] = page.next_page_token

@@ -84,7 +84,7 @@ def test_malformed_parameters_are_refused(query: dict[str, str]) -> None:
 
 
 def test_what_is_not_there_is_refused_and_not_ignored(cloud: LocalCloud, customer: requests.Session) -> None:
-    for name in ("versions", "matchGlob"):
+    for name in ("versions", "softDeleted", "matchGlob"):
         assert customer.get(list_url(cloud, cloud.customer.name), params={name: "true"}).status_code == 501
 
 
@@ -190,3 +190,22 @@ def many() -> Bucket:
     for number in range(100_000):
         bucket.put(f"x/{number:06}", BytesContent(b""))
     return bucket
+
+
+def test_a_bucket_keeps_what_was_replaced_and_deleted_if_it_should(
+    cloud: LocalCloud, customer: requests.Session
+) -> None:
+    def listed(**query: str) -> list[tuple[str, bool, bool]]:
+        items = customer.get(list_url(cloud, cloud.customer.name), params=query).json().get("items", [])
+        return [(item["name"], "timeDeleted" in item, "softDeleteTime" in item) for item in items]
+
+    bucket = cloud.customer
+    bucket.keeps = "versions"
+    for name in ("a", "a", "b", "c"):
+        bucket.replace(name, BytesContent(b"x"))
+    bucket.delete("b")
+    assert listed() == [("a", False, False), ("c", False, False)]
+    versions = [("a", True, False), ("a", False, False), ("b", True, False), ("c", False, False)]
+    assert listed(versions="true") == versions
+    assert listed(versions="true", prefix="b") == [("b", True, False)]
+    assert listed(softDeleted="true") == []
