@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias
 
+from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.paths import LAYOUTS
 
@@ -37,8 +38,9 @@ def export_alias(event_type: str) -> AssetAlias:
 
 
 def event_extra(manifest: Manifest) -> dict[str, Any]:
-    """Return the ``extra`` of an asset event that announces an hour."""
-    return {
+    """Return the ``extra`` of an asset event that announces an hour. Only that of an hour with lost files says so."""
+    lost = len(manifest.lost)
+    extra = {
         "event_type": manifest.hour.event_type,
         "hour": manifest.hour.start.isoformat(),
         "state": manifest.state.value,
@@ -48,6 +50,7 @@ def event_extra(manifest: Manifest) -> dict[str, Any]:
         "revision": manifest.revision,
         "newest": manifest.newest,
     }
+    return extra | {"state": Coverage.LOST.value, "lost": lost} if lost else extra
 
 
 def layout_asset(archive: str, event_type: str) -> Asset:

@@ -13,6 +13,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from ayla_provider._airflow.compat import AirflowFailException
 from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.assets import export_alias
 from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
@@ -55,9 +56,26 @@ def verify(root: Path, **changes: Any) -> tuple[list[dict[str, Any]], dict[str, 
     return repairs, ti.xcoms["summary"]
 
 
+def verify_events(root: Path) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
+    """Return the list, the summary, and the extras of the asset events."""
+    ti, events = TaskInstance(), OutletEventAccessors()
+    made = AylaExportVerifyOperator(
+        task_id="verify", event_types=["Datapoint"], not_before=FIRST, destination=f"file://{root}"
+    )
+    repairs = made.execute({"ti": ti, "outlet_events": events})  # type: ignore[typeddict-item]
+    alias = export_alias("datapoint")
+    extras = [event.extra for event in events[alias].asset_alias_events] if alias in made.outlets else []
+    return repairs, ti.xcoms["summary"], extras
+
+
 def repair(root: Path, arguments: dict[str, Any]) -> None:
     made = AylaExportToBucketOperator(task_id="repair", destination=f"file://{root}", **arguments)
     made.execute({"ti": TaskInstance(), "outlet_events": OutletEventAccessors()})  # type: ignore[typeddict-item]
+
+
+def remove_at_ayla(cloud: LocalCloud, hour: ExportHour) -> None:
+    for name in [name for name in cloud.vendor.names if f"{hour.start:%Y-%m-%d %H}:" in name]:
+        cloud.vendor.delete(name)
 
 
 def copy_of(root: Path, hour: ExportHour) -> Path:
@@ -153,17 +171,26 @@ def test_verify_needs_no_connection_to_ayla(archive: Path, monkeypatch: pytest.M
 
 def test_a_file_that_ayla_no_longer_has_is_lost_named_and_tried_once(archive: Path, cloud: LocalCloud) -> None:
     hour = HOURS[3]
-    copy = copy_of(archive, hour)
-    manifest = (archive / manifest_path(hour)).read_bytes()
+    copy, data = copy_of(archive, hour), copy_of(archive, hour).read_bytes()
     copy.unlink()
-    for name in [name for name in cloud.vendor.names if f"{hour.start:%Y-%m-%d %H}:" in name]:
-        cloud.vendor.delete(name)
-    (item,), _ = verify(archive)
-    with pytest.raises(AirflowFailException, match=rf"{hour}: 1 lost file\..*{copy.name}.*restore the copy"):
-        repair(archive, item)
-    assert (archive / manifest_path(hour)).read_bytes() == manifest
-    repairs, summary = verify(archive)
-    assert (repairs, summary["lost"], summary["damages"]) == ([], 1, {"missing": 1})
+    remove_at_ayla(cloud, hour)
+    (item,), summary, events = verify_events(archive)
+    assert (summary["lost"], events) == (0, [])
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match=rf"{hour}: 1 lost file\..*{copy.name}.*restore the copy"):
+            repair(archive, item)
+        repairs, summary, (event,) = verify_events(archive)
+        assert (repairs, summary["lost"], summary["damages"]) == ([], 1, {})
+        assert (event["hour"], event["state"], event["files"], event["lost"]) == (hour.start.isoformat(), "lost", 1, 1)
+    damage(copy, data)
+    (item,), summary, events = verify_events(archive)
+    assert (item["reason"], summary["lost"], events) == (f"{hour}: 1 lost file back in the archive", 0, [])
+    repair(archive, item)
+    assert verify(archive)[1]["damages"] == {}
+    # It can be lost again.
+    copy.unlink()
+    (item,), summary = verify(archive)
+    assert (item["reason"], summary["lost"]) == (f"{hour}: 1 file missing in the archive", 0)
 
 
 def test_a_lost_manifest_is_not_replaced_by_one_without_files(archive: Path, cloud: LocalCloud) -> None:
@@ -171,14 +198,16 @@ def test_a_lost_manifest_is_not_replaced_by_one_without_files(archive: Path, clo
     (archive / manifest_path(bare)).unlink()
     (archive / manifest_path(unreadable)).write_bytes(b"{")
     for hour in (bare, unreadable):
-        for name in [name for name in cloud.vendor.names if f"{hour.start:%Y-%m-%d %H}:" in name]:
-            cloud.vendor.delete(name)
+        remove_at_ayla(cloud, hour)
     repairs, _ = verify(archive)
     for item in repairs:
         with pytest.raises(Exception, match="manifest"):
             repair(archive, item)
     assert not (archive / manifest_path(bare)).exists()
     assert (archive / manifest_path(unreadable)).read_bytes() == b"{"
+    repairs, summary = verify(archive)
+    assert summary["lost"] == 1
+    assert [item["start"] for item in repairs] == [unreadable.start.isoformat()]
 
 
 def test_all_copies_of_an_hour_can_be_named_at_once(archive: Path) -> None:

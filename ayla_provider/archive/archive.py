@@ -19,10 +19,11 @@ from ayla_provider.archive.records import Records
 from ayla_provider.archive.transfer import Transfer
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
+from ayla_provider.domain.coverage import Coverage, describe_lost
 from ayla_provider.domain.hour import ExportHour, describe_hours
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.paths import ExportFile, Layout, destination_path, manifest_path
-from ayla_provider.domain.units import files_text, first_few, size_text
+from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import (
     AylaConflictError,
     AylaDestinationError,
@@ -91,15 +92,26 @@ class _HourJob:
     untrusted: Collection[str] = ()
     """Paths of copies that are written again; ``*`` for all of them."""
     done: list[ManifestFile] = field(default_factory=list)
+    lost: list[ManifestFile] = field(default_factory=list)
+    """The manifest's entries of files that neither the destination nor the source has any more."""
+    kept: list[ManifestFile] = field(default_factory=list)
+    """The entries of files that the source no longer shows, and that were in doubt, but that the destination has."""
+    committed: bool = False
 
     def trusts(self, path: str) -> bool:
         """Return whether a copy may be taken for what its listing says."""
         return path not in self.untrusted and "*" not in self.untrusted
 
     @property
-    def distrusted(self) -> list[ManifestFile]:
-        """The manifest's entries of copies that aren't trusted."""
-        return [entry for entry in self.manifest.files if not self.trusts(entry.path)] if self.manifest else []
+    def doubtful(self) -> list[ManifestFile]:
+        """The manifest's entries of copies that aren't trusted, and of lost files, which can be back."""
+        entries = self.manifest.files if self.manifest else ()
+        return [entry for entry in entries if entry.lost or not self.trusts(entry.path)]
+
+    @property
+    def unrepaired(self) -> list[ManifestFile]:
+        """The lost files that this run was asked to repair."""
+        return [entry for entry in self.lost if not self.trusts(entry.path)]
 
     @cached_property
     def entries(self) -> dict[str, list[ManifestFile]]:
@@ -188,6 +200,8 @@ class Archive:
         :raises AylaUnprovenError: if an object can't be placed in time and can be a file of an hour; the others were
             copied
         :raises AylaTransferError: if files couldn't be copied; it names them
+        :raises AylaLostError: if neither the destination nor the source has an untrusted file any more. The manifest
+            marks it as lost by then
         :raises AylaError: if the run failed as a whole
         """
         run = _Run(self.records, export, written_by, _Progress(describe_hours(hours)))
@@ -218,8 +232,9 @@ class Archive:
                     run.failed(job.status, error)
                 else:
                     run.copied(job, file, entry, moved)
-            for job in jobs:
-                self._check_lost(run, job)
+        for job in jobs:
+            if job.committed and job.unrepaired:
+                run.failed(job.status, self._lost(job))
         run.note_failures(last_try=last_try)
         run.raise_failures()
         run.report.seconds = time.monotonic() - run.started
@@ -241,9 +256,11 @@ class Archive:
         """Return the copy to do for an hour, or why the destination can't be read."""
         try:
             manifest, stored = self._manifest_to_follow(status, untrusted)
-            return _HourJob(status, manifest, stored, self._existing(status), untrusted)
+            job = _HourJob(status, manifest, stored, self._existing(status), untrusted)
+            self._look_for_lost(job)
         except AylaError as error:
             return error
+        return job
 
     def _manifest_to_follow(
         self, status: HourStatus, untrusted: Collection[str]
@@ -273,32 +290,61 @@ class Archive:
                 f"or deleted objects, restore {manifest_path(hour)}."
             )
 
-    def _check_lost(self, run: _Run, job: _HourJob) -> None:
-        """Report the files of an hour that neither the archive nor the source has any more."""
-        shown = {file.name for file in job.status.files}
-        gone = [entry for entry in job.distrusted if entry.source not in shown]
-        try:
-            lost = [entry for entry in gone if self._is_lost(entry)]
-        except AylaError as error:
-            run.failed(job.status, error)
+    def _look_for_lost(self, job: _HourJob) -> None:
+        """Find out which of the doubtful files that the source no longer shows are lost."""
+        doubtful = job.doubtful
+        if not doubtful:
             return
-        if lost:
-            run.failed(job.status, _lost(job.status.hour, lost))
+        names = {file.name for file in job.status.files}
+        # An export that moved to another bucket shows a file under another name.
+        paths = self._paths(job.status)
+        gone = [entry for entry in doubtful if entry.source not in names and entry.path not in paths]
+        existing: dict[str, Stored] = {}
+        for folder in sorted({entry.path.rpartition("/")[0] for entry in gone}):
+            existing.update(self.destination.folder(folder))
+        for entry in gone:
+            stored = existing.get(entry.path)
+            if stored and stored.size == entry.size and self.destination.crc32c(stored) == entry.crc32c:
+                job.kept.append(replace(entry, version=stored.version, lost=""))
+            else:
+                job.lost.append(entry)
 
-    def _is_lost(self, entry: ManifestFile) -> bool:
-        stored = self.destination.folder(entry.path.rpartition("/")[0]).get(entry.path)
-        return stored is None or stored.size != entry.size or self.destination.crc32c(stored) != entry.crc32c
+    def _lost(self, job: _HourJob) -> AylaLostError:
+        """Return the error that names the lost files, and says what the bucket still has of them."""
+        lost = job.unrepaired
+        named = [f"{entry.path} ({self._other_versions(entry.path)})" for entry in lost[:_SHOWN]]
+        if len(lost) > _SHOWN:
+            named.append(f"and {len(lost) - _SHOWN} more")
+        return AylaLostError(
+            f"{job.status.hour}: {files_text(len(lost), 'lost')}. The archive's copy is missing or damaged, and Ayla "
+            f"no longer shows the file: {', '.join(named)}. The manifest marks it as lost. Rows that were typed or "
+            "loaded from it stay. If the bucket has an earlier version, restore the copy from there, and clear this "
+            "task."
+        )
+
+    def _other_versions(self, path: str) -> str:
+        match self.destination.has_earlier_version(path):
+            case True:
+                return "the bucket still has an earlier version"
+            case False:
+                return "no earlier version"
+            case _:
+                return "the store can't be asked for an earlier version"
 
     def _existing(self, status: HourStatus) -> dict[str, Stored]:
-        folders = set()
+        existing: dict[str, Stored] = {}
+        for folder in sorted({path.rpartition("/")[0] for path in self._paths(status)}):
+            existing.update(self.destination.folder(folder))
+        return existing
+
+    def _paths(self, status: HourStatus) -> set[str]:
+        """Return the paths of the copies of all files that the source shows."""
+        paths = set()
         for file in status.files:
             # A file whose name can't be a path fails later, in its copy; the rest of the hour is copied.
             with contextlib.suppress(AylaError):
-                folders.add(destination_path(file, self._layout).rpartition("/")[0])
-        existing: dict[str, Stored] = {}
-        for folder in sorted(folders):
-            existing.update(self.destination.folder(folder))
-        return existing
+                paths.add(destination_path(file, self._layout))
+        return paths
 
     def _copy(self, transfer: Transfer, job: _HourJob, file: ExportFile) -> tuple[ManifestFile, bool]:
         """Return the manifest's entry of a file that is now in the destination, and whether it was copied just now."""
@@ -316,6 +362,8 @@ class Archive:
         if stored is None or stored.size != file.size or not job.trusts(path):
             return None
         for entry in job.entries.get(path, ()):
+            if entry.lost:
+                return None
             if entry.is_of(file, path):
                 return self._trusted(entry, stored)
         if file.crc32c is None or self.destination.crc32c(stored) != file.crc32c:
@@ -363,14 +411,19 @@ class _Run:
             unproven = status.state is HourState.UNPROVEN
             self.failed(status, AylaUnprovenError(_unproven(status)) if unproven else _not_settled(status))
             return
+        if job.unrepaired and status.state is HourState.UNPROVEN:
+            # The object that can't be placed in time can be the lost file.
+            self.failed(status, AylaUnprovenError(_unproven(status)))
+            return
         manifest = manifests.revise(
             previous,
             status.hour,
             HourState.EMPTY if expired else status.state,
-            job.done,
+            [*job.done, *job.kept],
             written_at=self.now(),
             written_by=self.written_by,
             export=self.export_url,
+            lost=job.lost,
         )
         if manifest is not previous:
             try:
@@ -380,8 +433,11 @@ class _Run:
                 return
             self.report.manifests_written += 1
         log.info("%s %s", "Unchanged" if manifest is previous else "Committed", manifests.describe(manifest))
+        job.committed = True
+        if manifest.lost:
+            log.warning("%s: %s", manifest.hour, describe_lost(manifest))
         self.report.manifests.append(manifest)
-        self.report.hours[manifest.state.value] += 1
+        self.report.hours[Coverage.LOST if manifest.lost else manifest.state.value] += 1
         self.report.files += len(manifest.files)
         self.report.bytes += manifest.size
 
@@ -460,15 +516,6 @@ class _Progress:
 def _unproven(status: HourStatus) -> str:
     copied = " Its other files were copied." if status.files else ""
     return f"{status.problem} The hour gets no manifest until then.{copied}"
-
-
-def _lost(hour: ExportHour, files: Sequence[ManifestFile]) -> AylaLostError:
-    paths = first_few([file.path for file in files], _SHOWN)
-    return AylaLostError(
-        f"{hour}: {files_text(len(files), 'lost')}. The archive's copy is missing or damaged, and Ayla no longer shows "
-        f"the file: {paths}. If the bucket keeps versions or deleted objects, restore the copy from there. Rows that "
-        "were typed or loaded from it stay."
-    )
 
 
 def _not_settled(status: HourStatus) -> AylaNotSettledError:

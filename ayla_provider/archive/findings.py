@@ -44,16 +44,20 @@ class Damage(StrEnum):
     """A warehouse's table has more rows of an hour than its ledger says."""
     OFFLINE = "not_readable_now"
     """What must be read is in an archive tier."""
+    LOST = "lost"
+    """A file that its manifest marks as lost: a repair found that Ayla no longer has it."""
+    RESTORED = "restored"
+    """A file that its manifest marks as lost is there again."""
 
     @property
     def is_loss(self) -> bool:
         """Whether the archive has less than it should, or nobody can say so."""
-        return self not in (Damage.ORPHAN, Damage.UNFINISHED, Damage.OFFLINE)
+        return self not in (Damage.ORPHAN, Damage.UNFINISHED, Damage.OFFLINE, Damage.RESTORED)
 
     @property
     def can_be_repaired(self) -> bool:
         """Whether a copy of the hour can repair it, if the vendor still has the files."""
-        return self in (Damage.MISSING, Damage.DAMAGED, Damage.NO_MANIFEST, Damage.UNREADABLE)
+        return self in _REASONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ _REASONS: dict[Damage, Callable[[int], str]] = {
     Damage.UNREADABLE: lambda count: "its manifest can't be read",
     Damage.MISSING: lambda count: f"{files_text(count)} missing in the archive",
     Damage.DAMAGED: lambda count: f"{files_text(count)} damaged in the archive",
+    Damage.RESTORED: lambda count: f"{files_text(count, 'lost')} back in the archive",
 }
 
 
@@ -143,8 +148,10 @@ def suspect(entry: ManifestFile, stored: Stored | None) -> Suspicion | None:
     Compare a file's manifest entry with what a listing shows of it; None if they agree.
 
     A listing that states no checksum proves the content by the version. An entry of an earlier version has none; then
-    only the size is compared.
+    only the size is compared. A file that is marked as lost is always suspect, because it can be back.
     """
+    if entry.lost:
+        return Suspicion(entry, stored, f"Ayla no longer has it, as a repair found on {entry.lost[:10]}", proven=False)
     if stored is None:
         return Suspicion(entry, None, "the file isn't there")
     if stored.size != entry.size:

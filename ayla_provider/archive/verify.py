@@ -228,7 +228,9 @@ class Verification:
 
     def _judged(self, hour: ExportHour, suspicion: Suspicion, inventory: Inventory) -> Iterator[Finding]:
         entry, stored = suspicion.entry, suspicion.stored
-        if stored is None:
+        if entry.lost and (stored is None or stored.size != entry.size):
+            yield Finding(Damage.LOST, hour, entry.path, suspicion.detail)
+        elif stored is None:
             yield Finding(Damage.MISSING, hour, entry.path, suspicion.detail)
         elif suspicion.proven:
             yield Finding(Damage.DAMAGED, hour, entry.path, suspicion.detail)
@@ -238,7 +240,11 @@ class Verification:
                 yield Finding(Damage.OFFLINE, hour, entry.path, f"{suspicion.detail}, and is in an archive tier")
                 return
             crc32c = self._destination.crc32c(stored)
-            if crc32c != entry.crc32c:
+            if entry.lost:
+                is_back = crc32c == entry.crc32c
+                detail = "it is there again" if is_back else suspicion.detail
+                yield Finding(Damage.RESTORED if is_back else Damage.LOST, hour, entry.path, detail)
+            elif crc32c != entry.crc32c:
                 yield Finding(Damage.DAMAGED, hour, entry.path, wrong_checksum(crc32c, entry))
 
     def _without_manifest(self, inventory: Inventory) -> Iterator[Finding]:

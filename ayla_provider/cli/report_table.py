@@ -34,7 +34,7 @@ class Row:
     lag: timedelta | None
     """How long after the hour's end its newest file came; None without files."""
     gap: str = ""
-    """What the archive lacks of a missing or changed hour, for people."""
+    """What the archive lacks of an hour that isn't complete, for people."""
     failure: Failure | None = None
     """Why the last copy of a missing or changed hour failed; None if it didn't."""
 
@@ -128,7 +128,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether no hour is missing, changed or unproven, and none that expires soon lacks anything."""
+        """Whether no hour is missing, changed, unproven, or lost, and none that expires soon lacks anything."""
         at_risk = self.countdown is not None and bool(self.countdown.hours)
         return not at_risk and all(state.complete for state in self.states)
 
@@ -142,7 +142,7 @@ class Summary:
             incomplete.append(counted(missing, "hour is missing", "hours are missing"))
         if changed:
             incomplete.append(counted(changed, "hour has changed", "hours have changed") + " at Ayla since the copy")
-        unproven = self.states[Coverage.UNPROVEN]
+        unproven, lost = self.states[Coverage.UNPROVEN], self.states[Coverage.LOST]
         if incomplete:
             sentences = [
                 f"{' and '.join(incomplete)}: the reconcile DAG repairs the last two days every hour, and everything "
@@ -155,6 +155,9 @@ class Summary:
         if unproven:
             hours = counted(unproven, "hour is unproven", "hours are unproven")
             sentences.append(f"{hours}: nothing proves that the archive has all files; the row says why.")
+        if lost:
+            hours = counted(lost, "hour is lost", "hours are lost")
+            sentences.append(f"{hours}: neither the archive nor Ayla has all of its files any more.")
         if self.failed:
             hours = counted(self.failed, "hour has a failed copy", "hours have a failed copy")
             sentences.append(f"{hours}: the row says what to fix.")

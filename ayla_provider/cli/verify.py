@@ -59,6 +59,7 @@ class VerifyReport:
         self._verification = Verification(destination, self._scope, now=self._now, read_every=read_every)
         self._damages: Counter[Damage] = Counter()
         self._hours: set[ExportHour] = set()
+        self._lost: set[ExportHour] = set()
 
     def findings(self) -> Iterator[Finding]:
         """
@@ -71,7 +72,7 @@ class VerifyReport:
         for finding in chain(self._verification.findings(), of_rows):
             self._damages[finding.damage] += 1
             if finding.hour and finding.damage.is_loss:
-                self._hours.add(finding.hour)
+                (self._lost if finding.damage is Damage.LOST else self._hours).add(finding.hour)
             yield finding
 
     @property
@@ -90,11 +91,17 @@ class VerifyReport:
         """The result, for people."""
         if self.is_whole:
             return "Everything that the manifests name is there."
-        hours = counted(len(self._hours), "hour", "hours")
-        return (
-            f"{hours} lost something. Clear the hour's copy task: it copies again what Ayla still has. For typed rows, "
-            "clear the load."
-        )
+        sentences = []
+        if self._hours or not self._lost:
+            hours = counted(len(self._hours), "hour", "hours")
+            sentences.append(
+                f"{hours} lost something. Clear the hour's copy task: it copies again what Ayla still has. For typed "
+                "rows, clear the load."
+            )
+        if self._lost:
+            hours = counted(len(self._lost), "hour is", "hours are")
+            sentences.append(f"{hours} lost for good: neither the archive nor Ayla has all files any more.")
+        return " ".join(sentences)
 
     def text(self) -> str:
         """Return the summary for people."""

@@ -41,11 +41,13 @@ class Coverage(StrEnum):
     UNPROVEN = "unproven"
     """Whatever the manifest says, the source has an object that can't be placed in time and can be one of its files.
     Or the manifest says that there were no events, and nothing proves that."""
+    LOST = "lost"
+    """Neither the archive nor the source has all files of its manifest any more."""
 
     @property
     def complete(self) -> bool:
-        """Whether the archive has all that the source shows."""
-        return self not in (Coverage.MISSING, Coverage.CHANGED, Coverage.UNPROVEN)
+        """Whether the archive has all that the source shows, and all that it had."""
+        return self not in (Coverage.MISSING, Coverage.CHANGED, Coverage.UNPROVEN, Coverage.LOST)
 
 
 def _without_manifest(state: HourState) -> Coverage:
@@ -86,7 +88,7 @@ class HourCoverage:
 
     @property
     def new_files(self) -> list[ExportFile]:
-        """Files of the source that the manifest lacks."""
+        """Files of the source that the manifest lacks, or that the archive has lost."""
         known = self._generations()
         return [file for file in self.status.files if file.name not in known]
 
@@ -97,7 +99,7 @@ class HourCoverage:
         return [file for file in self.status.files if known.get(file.name, file.generation) != file.generation]
 
     def _generations(self) -> dict[str, int]:
-        return {file.source: file.generation for file in self.manifest.files} if self.manifest else {}
+        return {file.source: file.generation for file in self.manifest.present} if self.manifest else {}
 
     @property
     def state(self) -> Coverage:
@@ -115,6 +117,8 @@ class HourCoverage:
             return _without_manifest(self.status.state)
         if self.new_files or self.replaced_files:
             return Coverage.CHANGED
+        if self.manifest.lost:
+            return Coverage.LOST
         if not self.manifest.files:
             return self._without_files(self.manifest)
         return Coverage.LATE if self.lag and self.lag > self.patience else Coverage.LANDED
@@ -145,12 +149,12 @@ class HourCoverage:
     @property
     def needs_repair(self) -> bool:
         """Whether a copy would complete the archive, now that the hour is settled at the source."""
-        return not self.state.complete and self.status.state.settled
+        return self.state in (Coverage.MISSING, Coverage.CHANGED) and self.status.state.settled
 
     @property
     def failure(self) -> Failure | None:
-        """The note; None if the hour was copied since, or if the source no longer shows the same files."""
-        if self.note is None or self.state.complete:
+        """The note; None if the hour was copied or marked since, or if the source no longer shows the same files."""
+        if self.note is None or self.state.complete or self.state is Coverage.LOST:
             return None
         return self.note if self.note.facts == facts_of(self.status) else None
 
@@ -162,7 +166,7 @@ class HourCoverage:
     @property
     def bytes(self) -> int:
         """The bytes that the archive has, or would have after a copy."""
-        sizes = {file.source: file.size for file in self.manifest.files} if self.manifest else {}
+        sizes = {file.source: file.size for file in self.manifest.present} if self.manifest else {}
         sizes.update((file.name, file.size) for file in self.status.files)
         return sum(sizes.values())
 
@@ -190,6 +194,8 @@ def describe_gap(coverage: HourCoverage) -> str:
         )
     if coverage.problem:
         return "its manifest can't be read"
+    if coverage.state is Coverage.LOST and coverage.manifest:
+        return describe_lost(coverage.manifest)
     if coverage.manifest is None:
         lacking = coverage.status.files
         gap = f"never copied, {files_text(len(lacking))}" if lacking else "never copied, no events"
@@ -203,3 +209,10 @@ def describe_gap(coverage: HourCoverage) -> str:
     if lag > coverage.patience:
         gap += f", {lag / ONE_HOUR:.1f} h late"
     return gap
+
+
+def describe_lost(manifest: Manifest) -> str:
+    """Return which files of an hour are lost, for people: ``1 of 2 files is lost, found on 2026-11-28``."""
+    lost = manifest.lost
+    share = f"{len(lost):,} of {files_text(len(manifest.files))} {'is' if len(lost) == 1 else 'are'} lost"
+    return f"{share}, found on {max(file.lost for file in lost)[:10]}"

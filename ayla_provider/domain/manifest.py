@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -18,10 +18,13 @@ from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
 FORMAT = "ayla-export-manifest/1"
 
+LOST_FORMAT = "ayla-export-manifest/2"
+"""The format of hours with lost files, and only of these: earlier versions of this package refuse it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """A file that is complete in the destination."""
+    """A file that is complete in the destination, or that was, and is lost."""
 
     source: str
     """The object's name in the vendor's bucket."""
@@ -40,6 +43,9 @@ class ManifestFile:
     version: str = field(default="", compare=False)
     """The copy's version when it was verified: a generation, an ETag, or an inode and a modification time. Empty if
     unknown. Ignored in comparisons."""
+    lost: str = field(default="", compare=False)
+    """When a copy found that neither the destination nor the vendor has the file any more, ISO 8601; empty if it isn't
+    lost. Ignored in comparisons."""
 
     @classmethod
     def of(cls, file: ExportFile, path: str, crc32c: str, lines: int | None = None, version: str = "") -> ManifestFile:
@@ -67,12 +73,23 @@ class Manifest:
     revision: int
     """1 at first; one more whenever files are added or replaced."""
     files: tuple[ManifestFile, ...]
+    """All files of the hour, also those that are lost."""
     written_at: str
     """ISO 8601, UTC."""
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Which run wrote it: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
     export: str = ""
     """The URL of the OEM's export, see :attr:`~ayla_provider.source.export.Export.url`; empty if unknown."""
+
+    @property
+    def present(self) -> tuple[ManifestFile, ...]:
+        """The files that the destination has."""
+        return tuple(file for file in self.files if not file.lost)
+
+    @property
+    def lost(self) -> tuple[ManifestFile, ...]:
+        """The files that neither the destination nor the vendor has any more."""
+        return tuple(file for file in self.files if file.lost)
 
     @property
     def size(self) -> int:
@@ -108,8 +125,9 @@ class Manifest:
 
     def dumps(self) -> str:
         """Return the manifest as JSON text: the inverse of :func:`loads`."""
+        lost = len(self.lost)
         document = {
-            "format": FORMAT,
+            "format": LOST_FORMAT if lost else FORMAT,
             "export": self.export,
             "event_type": self.hour.event_type,
             "hour": self.hour.start.isoformat(),
@@ -118,11 +136,20 @@ class Manifest:
             "total_files": len(self.files),
             "total_bytes": self.size,
             "total_lines": self.lines,
+            **({"lost_files": lost} if lost else {}),
             "written_at": self.written_at,
             "written_by": dict(self.written_by),
-            "files": [asdict(file) for file in self.files],
+            "files": [_document(file) for file in self.files],
         }
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _document(file: ManifestFile) -> dict[str, Any]:
+    """Return a file's entry for JSON. Only that of a lost file says so."""
+    document = asdict(file)
+    if not file.lost:
+        del document["lost"]
+    return document
 
 
 def loads(text: str | bytes, where: str) -> Manifest:
@@ -135,8 +162,8 @@ def loads(text: str | bytes, where: str) -> Manifest:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], FORMAT, where)
-        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        refuse_newer(document["format"], LOST_FORMAT, where)
+        require(document["format"] in (FORMAT, LOST_FORMAT), f"its format is {document['format']!r}")
         manifest = Manifest(
             hour=_hour(document),
             state=HourState(document["state"]),
@@ -172,9 +199,12 @@ def _file(entry: Any) -> ManifestFile:
         # Manifests of earlier versions don't have it.
         lines=None if entry.get("lines") is None else typed_field(entry, "lines", int),
         version=typed_field({"version": "", **entry}, "version", str),
+        lost=typed_field({"lost": "", **entry}, "lost", str),
     )
     require(file.size >= 0 and (file.lines or 0) >= 0, "a size is negative")
     time_field(entry, "created")
+    if file.lost:
+        time_field(entry, "lost")
     reason = unsafe_reason(file.path)
     require(not reason, f"a path {reason}")
     return file
@@ -194,22 +224,31 @@ def revise(
     written_at: datetime,
     written_by: Mapping[str, str],
     export: str = "",
+    lost: Collection[ManifestFile] = (),
 ) -> Manifest:
     """
     Return the manifest of an hour whose files are now in the destination; ``previous`` itself if nothing changed.
 
     A file of the previous manifest that the source no longer shows has expired there, and stays in the manifest.
-    A newly known number of lines isn't a change: nobody has to read the hour again because of it.
+    A newly known number of lines isn't a change: nobody has to read the hour again because of it. Neither is a lost
+    file, because nobody should read again what is left of the hour.
 
     :param previous: None if the hour has no manifest yet
-    :param copied: every file that the source shows for the hour; each is verified in the destination
+    :param copied: every file that the source shows for the hour, and perhaps others; each is verified in the
+        destination
     :param export: the URL of the export
+    :param lost: the files of the previous manifest that neither the destination nor the source has any more. No other
+        file stays marked as lost
     """
     copied, before = list(copied), previous.files if previous else ()
     # An export that moved to another bucket may show a file in both: one entry for each path.
     source_at = {file.path: file.source for file in copied}
     by_source = {file.source: file for file in before if source_at.get(file.path, file.source) == file.source}
     lines_of = {(file.path, file.size, file.crc32c): file.lines for file in before}
+    found_lost = {file.source for file in lost}
+    for source, file in by_source.items():
+        mark = (file.lost or written_at.isoformat()) if source in found_lost else ""
+        by_source[source] = replace(file, lost=mark)
     for file in copied:
         # A file that wasn't copied again wasn't counted again either.
         if file.lines is None:
@@ -222,8 +261,10 @@ def revise(
         state = previous.state
     if previous and previous.files == files:
         # A copy that was written again, with the same bytes, has another version.
-        rewritten = any(file.version not in ("", old.version) for file, old in zip(files, previous.files, strict=True))
-        if previous.state is state and not rewritten:
+        pairs = list(zip(files, previous.files, strict=True))
+        rewritten = any(file.version not in ("", old.version) for file, old in pairs)
+        marked = any(file.lost != old.lost for file, old in pairs)
+        if previous.state is state and not rewritten and not marked:
             return previous
         return replace(
             previous,
@@ -250,4 +291,6 @@ def describe(manifest: Manifest) -> str:
     if manifest.lines is not None:
         parts.append(f"{manifest.lines:,} {'line' if manifest.lines == 1 else 'lines'}")
     parts.append(f"revision {manifest.revision}")
+    if manifest.lost:
+        parts.append(files_text(len(manifest.lost), "lost"))
     return f"{manifest.hour}: {', '.join(parts)}"

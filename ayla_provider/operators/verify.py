@@ -14,10 +14,13 @@ from airflow.sdk import BaseOperator
 from ayla_provider._airflow.arguments import count, names, optional_duration
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
+from ayla_provider.assets import event_extra, export_alias, export_asset
 from ayla_provider.destinations import open_destination
+from ayla_provider.domain.coverage import describe_lost
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of, is_empty, parse_time
-from ayla_provider.domain.paths import TYPED_ROWS
+from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.paths import TYPED_ROWS, manifest_path
 from ayla_provider.errors import AylaConfigError, AylaLostError
 
 if TYPE_CHECKING:
@@ -40,7 +43,8 @@ class AylaExportVerifyOperator(BaseOperator):
     Its XCom is a list to expand a copy over, the newest hour first, ``[{"event_type", "start", "end", "reason",
     "untrusted"}, ...]``; the XCom ``summary`` has counts: ``{"start", "end", "manifests", "files", "bytes", "damages":
     {damage: count}, "repairs", "postponed", "lost", "read_files", "read_bytes"}``. A load, not a
-    copy, makes typed rows again, so that they aren't in the list. ::
+    copy, makes typed rows again, so that they aren't in the list. It emits an asset event for each hour with files that
+    are lost for good, so that the page *Ayla export* shows it. ::
 
         verify = AylaExportVerifyOperator(task_id="verify", destination=...)
         AylaExportToBucketOperator.partial(
@@ -101,7 +105,7 @@ class AylaExportVerifyOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Verify, and return the arguments to expand a copy over."""
-        from ayla_provider.archive.findings import repair_of
+        from ayla_provider.archive.findings import Damage, repair_of
         from ayla_provider.archive.verify import Scope, Verification
         from ayla_provider.rows.verify import verify_rows
 
@@ -117,14 +121,19 @@ class AylaExportVerifyOperator(BaseOperator):
             of_rows = verify_rows(rows, scope, now=now, read_every=self.read_every, on_read=counts.add_read)
             damages: Counter[str] = Counter()
             to_repair: dict[ExportHour, list[Finding]] = {}
+            marked: set[ExportHour] = set()
             for finding in chain(verification.findings(), of_rows):
+                if finding.hour and finding.damage is Damage.LOST:
+                    marked.add(finding.hour)
+                    continue
                 damages[finding.damage.value] += 1
                 if damages.total() <= _LOGGED:
                     self.log.warning("%s", finding)
                 if finding.hour and finding.damage.can_be_repaired:
                     to_repair.setdefault(finding.hour, []).append(finding)
-            lost = _known_as_lost(destination, to_repair)
-        hours = sorted(to_repair.keys() - lost, key=lambda hour: (hour.start, hour.event_type), reverse=True)
+            forgotten = _without_manifest_for_good(destination, to_repair)
+            self._announce(context, destination, marked)
+        hours = sorted(to_repair.keys() - forgotten, key=lambda hour: (hour.start, hour.event_type), reverse=True)
         repairs = _arguments([repair_of(hour, to_repair[hour]) for hour in hours[: self.max_repairs]])
         summary = {
             "start": start.isoformat() if start else None,
@@ -135,7 +144,7 @@ class AylaExportVerifyOperator(BaseOperator):
             "damages": dict(sorted(damages.items())),
             "repairs": len(repairs),
             "postponed": len(hours) - len(repairs),
-            "lost": len(lost),
+            "lost": len(marked | forgotten),
             "read_files": counts.read_files,
             "read_bytes": counts.read_bytes,
         }
@@ -147,6 +156,25 @@ class AylaExportVerifyOperator(BaseOperator):
     def _rows_url(self) -> str:
         return self.parquet or f"{str(self.destination).strip().rstrip('/')}/{TYPED_ROWS}"
 
+    def _announce(self, context: Context, destination: Destination, lost: set[ExportHour]) -> None:
+        """Emit an asset event for each hour whose manifest marks files as lost, the newest hours first."""
+        from ayla_provider.archive.records import Records
+
+        newest = sorted(lost, key=lambda hour: hour.start, reverse=True)[:MAP_LIMIT]
+        with ThreadPoolExecutor(thread_name_prefix="ayla-verify") as pool:
+            manifests = Records(destination).read_manifests(newest, pool)
+        for hour, manifest in manifests.items():
+            if not isinstance(manifest, Manifest) or not manifest.lost:
+                # A copy has committed the hour again in the meantime.
+                continue
+            self.log.warning("%s: %s. Nothing can repair it, unless a copy is restored.", hour, describe_lost(manifest))
+            alias = export_alias(hour.event_type)
+            # Airflow drops the events of an alias that isn't among the outlets.
+            if alias not in self.outlets:
+                self.outlets.append(alias)
+            asset = export_asset(self.destination, hour.event_type)
+            context["outlet_events"][alias].add(asset, extra=event_extra(manifest))
+
     def _start(self, now: datetime) -> datetime | None:
         start = hour_of(now - min(self.lookback, LONGEST)) if self.lookback else None
         if is_empty(self.not_before):
@@ -155,14 +183,16 @@ class AylaExportVerifyOperator(BaseOperator):
         return max(start, not_before) if start else not_before
 
 
-def _known_as_lost(destination: Destination, hours: dict[ExportHour, list[Finding]]) -> set[ExportHour]:
-    """Return the hours whose last repair found that Ayla no longer has any of the files that they lack."""
+def _without_manifest_for_good(destination: Destination, hours: dict[ExportHour, list[Finding]]) -> set[ExportHour]:
+    """Return the hours without a manifest whose last repair found that Ayla no longer has any of their files."""
+    from ayla_provider.archive.findings import Damage
     from ayla_provider.archive.records import Records
 
+    without = [hour for hour, findings in hours.items() if findings[0].damage is Damage.NO_MANIFEST]
     with ThreadPoolExecutor(thread_name_prefix="ayla-verify") as pool:
-        notes = Records(destination).read_failures(hours, pool)
+        notes = Records(destination).read_failures(without, pool)
     lost = [(hour, note) for hour, note in notes.items() if note.error == AylaLostError.__name__]
-    return {hour for hour, note in lost if all(finding.path in note.message for finding in hours[hour])}
+    return {hour for hour, note in lost if manifest_path(hour) in note.message}
 
 
 def _arguments(repairs: Sequence[Repair]) -> list[dict[str, Any]]:

@@ -490,7 +490,7 @@ def test_the_summary_is_what_the_rows_come_to(rows: list[Row]) -> None:
     assert document["files"] == sum(row.files for row in rows)
     assert document["bytes"] == sum(row.bytes for row in rows)
     assert document["failed"] == len([row for row in rows if row.failure])
-    assert document["complete"] is not bool({"missing", "changed", "unproven"} & set(states))
+    assert document["complete"] is not bool({"missing", "changed", "unproven", "lost"} & set(states))
     assert document["verdict"].startswith("Nothing is missing.") is document["complete"]
     for event_type in EVENT_TYPES:
         copied = [
@@ -522,3 +522,23 @@ def test_a_note_on_what_the_source_showed_once_is_not_shown() -> None:
     assert Row.of(HourCoverage(status, None, note=replace(noted, facts="others"))).failure is None
     copied = revise(None, ExportHour("datapoint", HOUR), HourState.LANDED, [], written_at=NOW, written_by={})
     assert Row.of(HourCoverage(status, copied, note=noted)).failure is None
+
+
+def test_a_lost_hour_is_a_row_of_its_own_and_ends_the_report_with_1(
+    cloud: LocalCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = put_one_of_each(cloud)
+    archive = Archive(open_destination(ARCHIVE, None))
+    hour = ExportHour("datapoint", HOUR)
+    manifest, stored = archive.records.read_manifest(hour)
+    assert manifest
+    lost = revise(manifest, hour, manifest.state, [], written_at=NOW, written_by={}, lost=manifest.files)
+    archive.records.write_manifest(lost, stored)
+    for name in [name for name in cloud.vendor.names if f"/Datapoint/{HOUR:%Y-%m-%d %H}:" in name]:
+        cloud.vendor.delete(name)
+    run = Run(capsys, *arguments[:-1], iso(after(1)))
+    (row,) = run.hours
+    assert (row["state"], row["files"], row["bytes"]) == ("lost", 0, 0)
+    assert row["gap"] == f"1 of 1 file is lost, found on {NOW:%Y-%m-%d}"
+    assert (run.status, run.summary["complete"], run.summary["states"]["lost"]) == (1, False, 1)
+    assert run.summary["verdict"] == "1 hour is lost: neither the archive nor Ayla has all of its files any more."

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from ayla_provider.archive.findings import Damage
+from ayla_provider.archive.records import Records
 from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.domain.hour import ExportHour, hour_of
-from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.manifest import Manifest, revise
 from ayla_provider.domain.paths import Layout, erased_path, failure_path, manifest_path, position_path
 from tests.support.archives import archive_hour, hours_back, store
 from tests.support.object_stores import quiet
@@ -213,3 +214,37 @@ def test_reading_takes_two_requests_for_a_small_file_and_some_for_the_position(
     assert found(s3, read_every=timedelta(days=1)) == []
     assert calls.count("put_object") == 1
     assert len(calls) - listing <= 2 * 20 + 5
+
+
+def marked(place: Place, manifest: Manifest) -> Manifest:
+    """Mark the first file of an hour as lost, as a repair does."""
+    records = Records(place.destination)
+    written = records.read_manifest(manifest.hour)[1]
+    changed = revise(
+        manifest, manifest.hour, manifest.state, [], written_at=NOW, written_by={}, lost=manifest.files[:1]
+    )
+    records.write_manifest(changed, written)
+    return changed
+
+
+def test_a_file_that_is_known_as_lost_is_not_a_damage(place: Place) -> None:
+    gone, short, flipped, back, fine = [marked(place, manifest) for manifest in filled(place, 5)]
+    place.remove(gone.files[0].path)
+    place.spoil(short.files[0].path, DATA[:-1])
+    place.spoil(flipped.files[0].path, b"1,2,4\r\n")
+    place.spoil(back.files[0].path, DATA)
+    place.remove(fine.files[1].path)
+    assert found(place) == sorted(
+        [
+            *((Damage.LOST, manifest.files[0].path) for manifest in (gone, short, flipped)),
+            *((Damage.RESTORED, manifest.files[0].path) for manifest in (back, fine)),
+            (Damage.MISSING, fine.files[1].path),
+        ]
+    )
+
+
+def test_a_lost_file_that_a_lifecycle_rule_would_have_removed_is_no_loss(place: Place) -> None:
+    manifest = marked(place, archive_hour(place.destination, hours(400)[0], [DATA]))
+    place.remove(manifest.files[0].path)
+    paths = [path for _, path in found(place, Scope(None, None, END, timedelta(days=10)))]
+    assert manifest.files[0].path not in paths

@@ -183,9 +183,9 @@ def test_lateness_is_described_exactly_for_a_missing_file(source: Files, archive
 
 
 def test_the_states_are_all_there_is() -> None:
-    assert [state.value for state in Coverage if not state.complete] == ["missing", "changed", "unproven"]
+    assert [state.value for state in Coverage if not state.complete] == ["missing", "changed", "unproven", "lost"]
     assert {state.value for state in Coverage} == {
-        "landed", "late", "empty", "waiting", "overdue", "missing", "changed", "expired", "unproven",
+        "landed", "late", "empty", "waiting", "overdue", "missing", "changed", "expired", "unproven", "lost",
     }  # fmt: skip
 
 
@@ -248,3 +248,41 @@ def test_a_manifest_whose_time_somebody_changed_proves_nothing_of_an_expired_hou
     made = covered({}, {}, HourState.EXPIRED)
     assert made.manifest is not None
     assert replace(made, manifest=replace(made.manifest, written_at=written)).state is Coverage.EXPIRED
+
+
+def lost(hour: HourCoverage, *names: str) -> HourCoverage:
+    """The same hour, whose manifest marks files as lost."""
+    assert hour.manifest
+    files = [
+        replace(file, lost="2024-05-20T01:00:00+00:00") if file.source.removeprefix("oem/") in names else file
+        for file in hour.manifest.files
+    ]
+    return replace(hour, manifest=replace(hour.manifest, files=tuple(files)))
+
+
+@pytest.mark.parametrize("at_source", [HourState.EMPTY, HourState.EXPIRED, HourState.OVERDUE, HourState.PENDING])
+def test_an_hour_with_a_lost_file_is_lost_and_not_repaired(at_source: HourState) -> None:
+    held = {"a": (1, SOON), "b": (1, LATE), "c": (1, SOON)}
+    hour = lost(covered({}, held, at_source), "b")
+    assert hour.state is Coverage.LOST
+    assert not hour.state.complete
+    assert not hour.needs_repair
+    assert (hour.files, hour.bytes) == (2, 22), "what the archive has"
+    assert describe_gap(hour) == "1 of 3 files is lost, found on 2024-05-20"
+    noted = note(None, hour.status, AylaError("why"), now=HOUR, written_by={})
+    assert replace(hour, note=noted).failure is None, "its state says it"
+
+
+def test_a_lost_file_that_the_source_shows_again_is_a_change() -> None:
+    held = {"a": (1, SOON), "b": (1, SOON)}
+    hour = lost(covered({"b": (1, SOON)}, held), "a", "b")
+    assert hour.state is Coverage.CHANGED
+    assert hour.needs_repair
+    assert [file.file for file in hour.new_files] == ["b"]
+    assert hour.files == 1
+
+
+def test_a_lost_file_beside_files_that_the_source_still_shows_is_lost() -> None:
+    hour = lost(covered({"a": (1, SOON)}, {"a": (1, SOON), "b": (1, SOON)}), "b")
+    assert hour.state is Coverage.LOST
+    assert not hour.needs_repair

@@ -124,7 +124,7 @@ def changed(**fields: Any) -> str:
         "42",
         b"\xff\xfe",
         revised(None, {"a": 1}).dumps()[:-20],
-        changed(format="ayla-export-manifest/2"),
+        changed(format="ayla-export-manifest/3"),
         changed(state="done"),
         changed(hour="yesterday"),
         changed(hour=None),
@@ -357,3 +357,58 @@ def test_a_long_value_is_not_quoted_in_full() -> None:
     with pytest.raises(AylaDestinationError, match="is not a valid manifest") as refused:
         loads(changed(state="x" * 10_000), WHERE)
     assert len(str(refused.value)) < 600
+
+
+def marked(previous: Manifest, *names: str, **more: Any) -> Manifest:
+    lost = [file for file in previous.files if file.source.removeprefix("oem/") in names]
+    given = {"written_at": NOW + ONE_HOUR, "written_by": RUN, "lost": lost} | more
+    return revise(previous, previous.hour, HourState.EMPTY, [], **given)
+
+
+def marks(manifest: Manifest) -> dict[str, str]:
+    return {file.source.removeprefix("oem/"): file.lost for file in manifest.files}
+
+
+def test_an_hour_with_a_lost_file_has_a_format_of_its_own_and_keeps_its_revision() -> None:
+    whole = revised(None, {"a": 1, "b": 1})
+    manifest = marked(whole, "b")
+    assert marks(manifest) == {"a": "", "b": "2024-05-09T05:00:00+00:00"}
+    assert (manifest.revision, manifest.state, manifest.files) == (1, HourState.LANDED, whole.files)
+    assert [file.source for file in manifest.present] == ["oem/a"]
+    document = json.loads(manifest.dumps())
+    assert (document["format"], document["total_files"], document["lost_files"]) == ("ayla-export-manifest/2", 2, 1)
+    read = loads(manifest.dumps(), WHERE)
+    assert (read, marks(read)) == (manifest, marks(manifest))
+    assert "1 lost file" in describe(manifest)
+
+
+def test_a_mark_stays_as_it_is_until_the_file_is_there_again() -> None:
+    whole = revised(None, {"a": 1, "b": 1})
+    manifest = marked(whole, "b")
+    assert marked(manifest, "b", written_at=NOW + 9 * ONE_HOUR) is manifest
+    both = marked(manifest, "a", "b", written_at=NOW + 9 * ONE_HOUR)
+    assert marks(both) == {"a": "2024-05-09T13:00:00+00:00", "b": "2024-05-09T05:00:00+00:00"}
+    restored = marked(both)
+    assert json.loads(restored.dumps())["format"] == "ayla-export-manifest/1"
+    assert (restored.files, restored.revision, marks(restored)) == (whole.files, 1, marks(whole))
+
+
+def test_a_lost_file_that_is_copied_again_is_no_longer_lost() -> None:
+    manifest = marked(revised(None, {"a": 1, "b": 1}), "a", "b")
+    later = revised(manifest, {"b": 2})
+    assert (marks(later), later.revision) == ({"a": "", "b": ""}, 2), "the copy says which files are still lost"
+    assert generations(later) == {"a": 1, "b": 2}
+
+
+@given(manifests)
+def test_a_manifest_without_lost_files_is_written_as_before(manifest: Manifest) -> None:
+    document = json.loads(manifest.dumps())
+    assert document["format"] == "ayla-export-manifest/1"
+    assert "lost_files" not in document
+    assert all("lost" not in file for file in document["files"])
+
+
+def test_a_mark_that_is_not_a_time_is_refused() -> None:
+    text = marked(revised(None, {"a": 1}), "a").dumps().replace("2024-05-09T05:00:00+00:00", "yesterday")
+    with pytest.raises(AylaDestinationError):
+        loads(text, WHERE)
