@@ -66,6 +66,8 @@ class TypedManifest:
     written_at: str
     """ISO 8601, UTC."""
     written_by: Mapping[str, str] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    """The objects' names of the hour's files that were lost before the rows were made, so that these lack them."""
 
     @property
     def lines(self) -> int:
@@ -110,6 +112,8 @@ class TypedManifest:
             "quarantined": self.quarantined,
             "privacy": dict(self.privacy),
         }
+        if not self.lost:
+            del document["lost"]
         # The files last, because they are the long part.
         document["files"] = document.pop("files")
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
@@ -150,6 +154,8 @@ def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> Typ
             privacy=typed_field(document, "privacy", dict),
             written_at=typed_field(document, "written_at", str),
             written_by=typed_field(document, "written_by", dict),
+            # Only the receipts of such hours have it.
+            lost=tuple(typed_field({"lost": [], **document}, "lost", list)),
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
@@ -193,11 +199,15 @@ def version_of(manifest: Manifest, recipe: str = "") -> str:
     """
     Return the identifier of an hour's content: the same for the same files of the archive, treated in the same way.
 
+    Files that are lost don't count, but that there are any does: ``1f2e3d4c5b6a7988.1.lost``.
+
     :param recipe: see :func:`recipe_of`
     """
-    facts = "\n".join(sorted(f"{file.source}\t{file.generation}\t{file.crc32c}" for file in manifest.files))
+    facts = "\n".join(sorted(f"{file.source}\t{file.generation}\t{file.crc32c}" for file in manifest.present))
     revision = _REVISIONS.get(manifest.hour.event_type, 1)
-    files = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.{revision}" if manifest.files else "empty"
+    files = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.{revision}" if manifest.present else "empty"
+    if manifest.lost:
+        files += ".lost"
     return f"{files}-{recipe}" if recipe else files
 
 

@@ -23,6 +23,7 @@ from ayla_provider.operators.typed_rows import AylaTypedRowsOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from ayla_provider.domain.hour import ExportHour
     from ayla_provider.rows.typed_archive import TypedHourReport
     from ayla_provider.warehouse.base import Warehouse
     from ayla_provider.warehouse.plan import ToLoad
@@ -52,7 +53,8 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
     Typed rows that don't exist yet are made first, see
     :class:`~ayla_provider.operators.to_parquet.AylaExportToParquetOperator`. An hour that is loaded already, from the
-    same files under the same policy, is left unchanged, and the log says so.
+    same files under the same policy, is left unchanged, and the log says so. So is an hour that is loaded already, if
+    files of it were lost since, see :attr:`~ayla_provider.domain.manifest.Manifest.lost`.
 
     :param reload: whether to load each hour again all the same
     """
@@ -81,7 +83,15 @@ class AylaLoadOperator(AylaTypedRowsOperator):
             missing = [self.policy.table(table) for table in TABLES.values()]
 
             def bring(report: TypedHourReport) -> bool:
-                if not self.reload and versions.get(report.manifest.hour.start) == report.manifest.version:
+                version = versions.get(report.manifest.hour.start)
+                if not self.reload and version == report.manifest.version:
+                    return False
+                # Rows without a lost file must not replace rows that may have it.
+                differs = version not in (None, report.manifest.version)
+                if report.outdated or (differs and report.manifest.lost):
+                    self.log.warning(
+                        "%s stays as it is in %s, because files of it are lost.", report.manifest.hour, warehouse.name
+                    )
                     return False
                 warehouse.prepare_missing(missing)
                 missing.clear()
@@ -120,7 +130,8 @@ class AylaPlanOperator(BaseOperator):
 
     Its XCom is a list to expand a load over, ``[{"event_type", "start", "end", "reason"}, ...]``: an item for each
     hour or, where there are more than ``max_loads``, for the consecutive hours of a day. The XCom ``summary`` has
-    counts: ``{"start", "end", "hours", "loads", "postponed"}``, where ``hours`` are those that differ.
+    counts: ``{"start", "end", "hours", "loads", "postponed", "lost"}``, where ``hours`` are those that differ, and
+    ``lost`` those that differ but stay as they are, because files of them are lost.
 
     :param archive: the URL that the copy has as its destination (templated)
     :param event_types: in any spelling; by default the five documented ones
@@ -173,8 +184,9 @@ class AylaPlanOperator(BaseOperator):
                 refuse_longer(start, end)
             event_types = [parse_event_type(name) for name in self.event_types]
             records = Records(open_destination(self.archive, self.archive_conn_id))
+            lost: list[ExportHour] = []
             with self.warehouse() as warehouse:
-                found = to_load(records, warehouse.loaded, event_types, start, end)
+                found = to_load(records, warehouse.loaded, event_types, start, end, lost)
         hours = len(found)
         items = _arguments(found if hours <= self.max_loads else joined(found))[: self.max_loads]
         done = sum(_hours(item) for item in items)
@@ -184,6 +196,7 @@ class AylaPlanOperator(BaseOperator):
             "hours": hours,
             "loads": len(items),
             "postponed": hours - done,
+            "lost": len(lost),
         }
         context["ti"].xcom_push("summary", summary)
         self.log.info(
@@ -196,6 +209,8 @@ class AylaPlanOperator(BaseOperator):
         )
         for item in items:
             self.log.info("To load: %s", item["reason"])
+        if lost:
+            self.log.warning("Hours that stay as they are, because files of them are lost: %d.", len(lost))
         if summary["postponed"]:
             self.log.warning("%d more hours have to wait for the next run.", summary["postponed"])
         return items

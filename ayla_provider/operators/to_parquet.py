@@ -22,8 +22,9 @@ class AylaExportToParquetOperator(AylaTypedRowsOperator):
     the task fails. A layout or a column that is new in the event type's files leads to a warning, and to an event of
     the asset :func:`~ayla_provider.assets.layout_asset`.
 
-    Its XCom: ``{"event_type", "start", "end", "hours", "unchanged", "lines", "rows", "duplicates", "quarantined",
-    "bytes"}``. The counts are of the hours that were made by this task.
+    Its XCom: ``{"event_type", "start", "end", "hours", "unchanged", "lost", "lines", "rows", "duplicates",
+    "quarantined", "bytes"}``. The counts are of the hours that were made by this task; ``lost`` counts the hours with
+    lost files.
 
     :param event_type: in any spelling (templated)
     :param archive: the URL that is the copy's destination (templated)

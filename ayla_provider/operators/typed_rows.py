@@ -17,7 +17,7 @@ from ayla_provider.assets import layout_alias, layout_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import TYPED_ROWS
-from ayla_provider.domain.units import size_text
+from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaQuarantineError
 from ayla_provider.links import AylaParquetLink, AylaQuarantineLink
 from ayla_provider.rows.duck import MEMORY
@@ -139,13 +139,14 @@ class AylaTypedRowsOperator(BaseOperator):
             started = time.monotonic()
             report = self._ensure(hour, written_by)
             self._warn(context, report)
+            counts["lost"] += bool(report.lost)
             if not bring(report):
                 counts["unchanged"] += 1
                 self.log.info("%s is unchanged in %s: nothing to do.", hour, where)
                 continue
             self._say(report.manifest, where, time.monotonic() - started)
             counts.update(_counts(report.manifest))
-        names = ("hours", "unchanged", "lines", "rows", "duplicates", "quarantined", "bytes")
+        names = ("hours", "unchanged", "lost", "lines", "rows", "duplicates", "quarantined", "bytes")
         return {
             "event_type": hours[0].event_type,
             "start": hours[0].start.isoformat(),
@@ -185,9 +186,12 @@ class AylaTypedRowsOperator(BaseOperator):
             )
 
     def _warn(self, context: Context, report: TypedHourReport) -> None:
+        manifest = report.manifest
+        if report.lost:
+            what = "Its rows are made of what is left." if manifest.lost else "Its rows were made before, and stay."
+            self.log.warning("%s has %s. %s", manifest.hour, files_text(report.lost, "lost"), what)
         if not report.news:
             return
-        manifest = report.manifest
         self.log.warning(
             "%s has files with a new layout: %s. They were loaded. Check whether anything downstream "
             "needs to handle it.",

@@ -53,6 +53,10 @@ class TypedHourReport:
     """Whether the rows were made now; otherwise they existed already."""
     news: tuple[str, ...] = ()
     """Layouts that no file of the event type had before, in words."""
+    lost: int = 0
+    """How many files of the hour are lost."""
+    outdated: bool = False
+    """Whether the rows were made in another way than is wanted now, and can't be made again, because files are lost."""
 
 
 class TypedArchive:
@@ -89,6 +93,8 @@ class TypedArchive:
         """
         Make an hour's typed rows, unless they exist already.
 
+        If files of the hour are lost, rows that exist stay, and rows that don't are made of what is left.
+
         :param written_by: for the receipt
         :raises AylaNotSettledError: if the archive doesn't hold the hour yet
         :raises AylaLayoutError: if a file fits no layout, or several
@@ -101,12 +107,15 @@ class TypedArchive:
                 f"{hour} has no manifest in {self._archive.url}: it isn't copied "
                 "yet, or not completely. Run its copy first. A plan operator returns only hours that are copied."
             )
-        version = typed.version_of(manifest, typed.recipe_of(hour.event_type, self._policy, self._layouts))
+        recipe = typed.recipe_of(hour.event_type, self._policy, self._layouts)
+        version = typed.version_of(manifest, recipe)
         existing = self._existing(hour)
         # Read before anything is made. If another task writes rows in the meantime, it wins, and this one fails.
         rows = _stored(self._rows, typed.parquet_path(hour))
-        if existing and existing.version == version and self._has_rows(existing, rows):
-            return TypedHourReport(existing, made=False)
+        lost = len(manifest.lost)
+        if existing and (lost or existing.version == version) and self._has_rows(existing, rows):
+            outdated = existing.version.partition("-")[2] != recipe
+            return TypedHourReport(existing, made=False, lost=lost, outdated=outdated)
         with _disk_errors(), scratch_folder() as folder:
             return self._make(manifest, version, folder, written_by, rows)
 
@@ -163,7 +172,7 @@ class TypedArchive:
         hour = archived.hour
         parquet = folder / "rows.parquet"
         duck = contextlib.closing(connect(memory=self._memory, folder=folder))
-        joined = len(archived.files) > _MOST_SCANS
+        joined = len(archived.present) > _MOST_SCANS
         with Quarantine(folder / "quarantine") as quarantine, duck as connection:
             files = [
                 fetch_good_lines(
@@ -176,12 +185,12 @@ class TypedArchive:
                     number=number,
                     joined=joined,
                 )
-                for number, file in enumerate(archived.files)
+                for number, file in enumerate(archived.present)
             ]
             balance = type_hour(connection, hour, files, parquet, quarantine=quarantine, policy=self._policy)
             kept = self._keep_quarantine(hour, quarantine, connection, folder / "quarantine.parquet")
         self._refuse_too_many(hour, files, quarantine, kept)
-        path = typed.parquet_path(hour) if archived.files else ""
+        path = typed.parquet_path(hour) if archived.present else ""
         stored_size, crc32c = _facts(parquet)
         manifest = TypedManifest(
             hour=hour,
@@ -196,12 +205,13 @@ class TypedArchive:
             privacy=dict(self._policy.treatments),
             written_at=datetime.now(UTC).isoformat(),
             written_by=written_by,
+            lost=tuple(file.source for file in archived.lost),
         )
         if path:
             self._put(self._rows, path, parquet, rows)
         self._put_text(typed.typed_manifest_path(hour), manifest.dumps())
         news = self._news(hour, [file.recognised for file in files if file.recognised])
-        return TypedHourReport(manifest, made=True, news=news)
+        return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost))
 
     def _keep_quarantine(self, hour: ExportHour, quarantine: Quarantine, connection: Any, local: Path) -> str:
         """Write the malformed lines into the archive, and return their path; empty if there are none."""

@@ -10,9 +10,10 @@ from datetime import datetime
 
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import EventType
-from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hours_of
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, describe_hour, hours_of
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.typed_manifest import same_files
+from ayla_provider.domain.units import files_text
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +49,18 @@ def to_load(
     event_types: Sequence[EventType],
     start: datetime,
     end: datetime,
+    lost: list[ExportHour] | None = None,
 ) -> list[ToLoad]:
     """
     Return the hours whose files a warehouse doesn't hold, or holds in another version, the newest first.
 
-    An hour without files that was never loaded isn't returned: there is nothing to load.
+    An hour without files that was never loaded isn't returned: there is nothing to load. Of an hour with lost files,
+    what is left is loaded if the hour was never loaded. Otherwise the rows stay, because what is left may be less.
 
     :param loaded: returns the versions of an event type's loaded hours between two times
     :param start: the first hour, aware
     :param end: the end of the last hour
+    :param lost: gets the hours whose rows stay, although their files changed
     :raises AylaError: if archive or warehouse can't be read
     """
     found: list[ToLoad] = []
@@ -70,10 +74,14 @@ def to_load(
                     log.warning("%s is passed over: %s", hour, manifest)
                     continue
                 version = versions.get(hour.start)
-                if version is None and manifest.files:
-                    found.append(ToLoad(event_type, hour.start, hour.end, "not loaded"))
+                if version is None and manifest.present:
+                    reason = f"not loaded, {files_text(len(manifest.lost), 'lost')}" if manifest.lost else "not loaded"
+                    found.append(ToLoad(event_type, hour.start, hour.end, reason))
                 elif version is not None and not same_files(version, manifest):
-                    found.append(ToLoad(event_type, hour.start, hour.end, "its files changed"))
+                    if not manifest.lost:
+                        found.append(ToLoad(event_type, hour.start, hour.end, "its files changed"))
+                    elif lost is not None:
+                        lost.append(hour)
     return _newest_first(found)
 
 

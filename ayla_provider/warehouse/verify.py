@@ -87,7 +87,8 @@ def _difference(held: HeldHour, receipt: Receipt, now: datetime) -> tuple[Damage
         if held.loaded == receipt.rows:
             return None
         return Damage.LEDGER, f"the ledger says {_rows(held.loaded)}, the receipt says {receipt.rows:,}"
-    if _is_young(receipt, now):
+    # Rows without a lost file don't replace what was loaded before.
+    if receipt.lost or _is_young(receipt, now):
         return None
     return Damage.LEDGER, f"the ledger has the version {held.version}, the receipt says {receipt.version}"
 

@@ -149,3 +149,12 @@ def test_rows_that_were_erased_as_documented_are_no_difference(loaded: Loaded) -
 def test_an_empty_warehouse_lacks_each_hour_with_files(loaded: Loaded, tmp_path: Path) -> None:
     (tmp_path / "d").unlink()
     assert [hour for _, hour, _ in loaded.found()] == HOURS[:-1]
+
+
+def test_rows_that_were_loaded_before_files_were_lost_do_not_differ(loaded: Loaded) -> None:
+    path = loaded.receipt(HOURS[2])
+    document = json.loads(path.read_bytes())
+    path.write_text(json.dumps(document | {"version": "0123456789abcdef.1.lost"}))
+    assert [damage for damage, *_ in loaded.found()] == [Damage.LEDGER]
+    path.write_text(json.dumps(document | {"version": "0123456789abcdef.1.lost", "lost": ["oem/Connection/a.csv"]}))
+    assert loaded.found() == []
