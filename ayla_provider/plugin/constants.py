@@ -37,6 +37,7 @@ def constants() -> dict[str, object]:
         "EMPTY": HourState.EMPTY,
         "EXPIRED": HourState.EXPIRED,
         "WAITING": Coverage.WAITING,
+        "LOST": Coverage.LOST,
         "PATIENCE": _milliseconds(PATIENCE),
         "STUCK_AFTER": _milliseconds(STUCK_AFTER),
         "SHORTEST_WAIT": _milliseconds(SHORTEST_WAIT),

@@ -479,3 +479,42 @@ def test_an_archive_is_complete_until_an_hour_apart_from_its_gaps(page: Page, ki
     assert until == min(map(max, done)) + AN_HOUR
     before = [cell["state"] for cells in rows for cell in cells if cell["hour"] < until]
     assert complete["gaps"] == len([state for state in before if state not in ("landed", "empty", "unasked")])
+
+
+VERIFY = {"source_dag_id": "verify", "source_task_id": "verify", "source_run_id": "scheduled__1"}
+
+
+def test_an_hour_that_verify_found_lost_is_lost_until_a_copy_has_it_again(page: Page) -> None:
+    lost = event("datapoint", hour(5), at=NOW - 2 * HOUR, state="lost", lost=1) | VERIFY
+    answers = attempt(5, "success")
+    answers["events"] = [event("datapoint", hour(5)), lost]
+    (archive,) = archives(page, answers)
+    assert (archive["dags"], archive["exports"]) == ([DAG], [DAG]), "the DAG that verifies copies nothing"
+    cell = cells(page, answers)["datapoint", 5]
+    assert (cell["state"], cell["files"], cell["lost"]) == ("lost", 2, 1)
+    assert cell["task"]["dag"] == "verify"
+    assert cell["again"]["dag"] == DAG
+    facts = page("return page.hourFacts(args[0], 'UTC')", cell)
+    assert "1 of them lost" in facts
+    assert facts[1].startswith("lost: ")
+    assert page("return page.PROBLEMS.has('lost') && !page.DONE.has('lost')")
+
+    answers["events"].append(event("datapoint", hour(5), at=NOW - HOUR))
+    assert cells(page, answers)["datapoint", 5]["state"] == "landed"
+
+
+def test_the_task_that_verifies_is_not_run_again_for_a_lost_hour(page: Page) -> None:
+    answers = attempt(5, "success")
+    answers["events"] = [event("datapoint", hour(9), at=NOW - 2 * HOUR, state="lost", lost=2) | VERIFY]
+    cell = cells(page, answers)["datapoint", 9]
+    assert cell["state"] == "lost"
+    assert cell.get("again") is None
+
+
+def test_a_day_with_a_lost_hour_is_lost(page: Page) -> None:
+    answers = attempt(5, "failed")
+    answers["events"] = [event("datapoint", hour(6), state="lost", lost=1) | VERIFY]
+    (archive,) = archives(page, answers)
+    states = page("return args[0].flatMap((row) => page.days(row)).map((day) => day.state)", archive["rows"])
+    assert "lost" in states
+    assert "failed" not in states

@@ -1,6 +1,6 @@
 // Turns the answers of Airflow's API into what the page shows. Pure: no requests, no document, no clock.
 
-import { EMPTY, EXPIRED, LANDED, PATIENCE } from "./constants.js";
+import { EMPTY, EXPIRED, LANDED, LOST, PATIENCE } from "./constants.js";
 import { HOUR, hoursIn, hoursWithin, intervalOfRun } from "./hours.js";
 import { names } from "./names.js";
 import { archiveOf } from "./proofs.js";
@@ -23,7 +23,9 @@ export function archives(read, range) {
 
   for (const event of known.proofs) {
     const { hour, destination } = event;
-    const task = { dag_id: event.source_dag_id, task_id: event.source_task_id, destination };
+    // A lost hour's event comes from the task that verifies the archive, which copies nothing.
+    const writer = event.extra.lost ? {} : { dag_id: event.source_dag_id, task_id: event.source_task_id };
+    const task = { ...writer, destination };
     const { events } = row(task, event.eventType);
     if (window.has(hour)) take(events, hour, event);
   }
@@ -122,7 +124,7 @@ export function unproven(read, range) {
 function plansOf({ dags = [], copies, waits }, { proofs }, now) {
   const newest = new Map();
   const note = (dag, text) => newest.set(dag, Math.max(newest.get(dag) ?? 0, Date.parse(text) || 0));
-  for (const event of proofs) note(event.source_dag_id, event.timestamp);
+  for (const event of proofs) if (!event.extra.lost) note(event.source_dag_id, event.timestamp);
   for (const task of [...copies, ...waits]) note(task.dag_id, task.start_date);
   const plan = (dag) => {
     const { dag_id, is_paused, next_dagrun_data_interval_start: start, next_dagrun_data_interval_end: end } = dag;
@@ -138,7 +140,7 @@ function countHours({ rows }) {
   const counts = new Map();
   const count = (dag) => counts.set(dag, (counts.get(dag) ?? 0) + 1);
   for (const { events, attempts } of rows.values()) {
-    for (const event of events.values()) count(event.source_dag_id);
+    for (const event of events.values()) if (!event.extra.lost) count(event.source_dag_id);
     for (const list of attempts.values()) for (const { copy } of list) count(copy.dag_id);
   }
   return counts;
@@ -205,12 +207,14 @@ function landed(cell, event, attempts) {
   };
   const same = attempts.find(({ copy }) => isSame(placeOf(copy), writer));
   const hasTask = writer.dag && writer.run && writer.task;
+  const canCopy = hasTask && !extra.lost;
   return {
     ...cell,
-    again: cell.again ?? (hasTask ? { ...writer, hours: 1 } : undefined),
-    state: files ? LANDED : EMPTY,
+    again: cell.again ?? (canCopy ? { ...writer, hours: 1 } : undefined),
+    state: stateOfEvent(extra),
     expired: extra.state === EXPIRED,
     files,
+    lost: extra.lost || undefined,
     bytes: extra.bytes,
     rows: extra.lines,
     lag: extra.newest === undefined ? undefined : Math.max(0, extra.newest - end),
@@ -218,6 +222,11 @@ function landed(cell, event, attempts) {
     failedSince: Boolean(failed),
     task: failed ? placeOf(failed.copy) : hasTask ? { ...writer, tries: same?.copy.try_number } : undefined,
   };
+}
+
+function stateOfEvent({ lost, files }) {
+  if (lost) return LOST;
+  return files ? LANDED : EMPTY;
 }
 
 const isSame = (left, right) => ["dag", "run", "task", "mapIndex"].every((name) => left[name] === right[name]);

@@ -39,7 +39,8 @@ export function names({ assets, events, copies, waits }) {
     known.mapped ||= instance.map_index >= 0;
   }
   for (const event of proofs) {
-    if (!event.source_task_id) continue;
+    // An event of a lost hour comes from the task that verifies the archive.
+    if (!event.source_task_id || event.extra.lost) continue;
     const writer = task({ dag_id: event.source_dag_id, task_id: event.source_task_id });
     writer.types.add(event.eventType);
     // Airflow normalizes the URL of an asset. The task may spell it differently.

@@ -38,6 +38,7 @@ function soundFigures(extra) {
   return {
     state: extra.state,
     files: figure(extra.files) ?? 0,
+    lost: figure(extra.lost) ?? 0,
     bytes: figure(extra.bytes) ?? 0,
     lines: figure(extra.lines),
     revision: figure(extra.revision),

@@ -3,7 +3,7 @@
 // A state whose name comes from constants.js means the same as in the provider's reports. The others exist on the page
 // only: they describe Airflow's tasks, which the reports don't know.
 
-import { EMPTY, LANDED, PATIENCE, SHORTEST_WAIT, STUCK_AFTER, WAITING } from "./constants.js";
+import { EMPTY, LANDED, LOST, PATIENCE, SHORTEST_WAIT, STUCK_AFTER, WAITING } from "./constants.js";
 import { count } from "./format.js";
 import { HOUR, MINUTE } from "./hours.js";
 
@@ -25,13 +25,14 @@ export const STATES = {
     label: "stuck",
     description: `no files ${stuckAfter} after the end of the hour, or the wait timed out`,
   },
+  [LOST]: { sign: "L", label: LOST, description: "files of it are no longer in the archive, and Ayla has deleted them" },
   planned: { sign: "·", label: "not run yet", description: "its DAG is catching up, and creates or starts the run later" },
   failed: { sign: "×", label: "failed", description: "a task failed" },
   never: { sign: "?", label: "never run", description: "no DAG run covers it" },
   unasked: { sign: "", label: "not requested", description: "before the first hour that a DAG run covers" },
 };
 
-export const PROBLEMS = new Set(["delayed", "stuck", "failed", "never"]);
+export const PROBLEMS = new Set(["delayed", "stuck", "failed", "never", LOST]);
 export const DONE = new Set([LANDED, EMPTY]);
 
 const ENDED = new Set(["success", "failed", "upstream_failed", "skipped", "removed"]);

@@ -1,6 +1,6 @@
 // Turns cells into what a heat map shows: totals of days, shades and texts.
 
-import { EMPTY, EXPIRED, LANDED, WAITING } from "./constants.js";
+import { EMPTY, EXPIRED, LANDED, LOST, WAITING } from "./constants.js";
 import { count, counted, hourText, isAddressable, size, span, weekday } from "./format.js";
 import { DAY, HOUR } from "./hours.js";
 import { DONE, PROBLEMS, STATES } from "./states.js";
@@ -47,7 +47,7 @@ export function days({ eventType, cells }) {
 
 /** A day has the worst state of its hours. An hour that is empty or waiting doesn't hide one that landed. */
 function worst(states) {
-  const order = ["failed", "stuck", "never", "delayed", LANDED, EMPTY, WAITING, "planned"];
+  const order = [LOST, "failed", "stuck", "never", "delayed", LANDED, EMPTY, WAITING, "planned"];
   return order.find((state) => states[state]) ?? "unasked";
 }
 
@@ -82,6 +82,7 @@ export function hourFacts(cell, zone) {
     hourText(cell.hour, zone),
     stateText(cell),
     ...(landed && files ? [counted(files, "file"), size(bytes)] : []),
+    ...(cell.lost ? [`${cell.lost} of them lost`] : []),
     ...(rows !== undefined && files ? [counted(rows, "row")] : []),
     ...(lag !== undefined ? [`lag ${span(lag)}`] : []),
     ...(state === LANDED && !landed ? ["no figures: Airflow has no asset event for it"] : []),
