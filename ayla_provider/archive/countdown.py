@@ -10,7 +10,7 @@ from typing import Any
 
 from ayla_provider.archive.compare import survey, survey_older
 from ayla_provider.archive.records import Records
-from ayla_provider.domain.coverage import HourCoverage
+from ayla_provider.domain.coverage import Coverage, HourCoverage
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import LONGEST, ExportHour, hour_of
 from ayla_provider.domain.oldest import OldestHours
@@ -136,4 +136,6 @@ def _retention(export: Export, records: Records, event_type: EventType) -> timed
 def _is_at_risk(coverage: HourCoverage) -> bool:
     """Whether the archive lacks something of an hour that the source still has, or may have."""
     in_doubt = coverage.status.obstacle is not None
-    return not coverage.state.complete and (bool(coverage.status.files) or in_doubt)
+    # Of a lost hour, the archive has all that the source still shows.
+    has_more = bool(coverage.status.files) and coverage.state is not Coverage.LOST
+    return not coverage.state.complete and (has_more or in_doubt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -95,6 +96,16 @@ def test_a_changed_or_unproven_hour_is_not_safe(records: Records) -> None:
     countdown = count_down(export_of(changed, retention=YEAR, extra=extra), records, [DATAPOINT], TWO_WEEKS)
     assert changed in starts(countdown)
     assert odd in starts(countdown)
+
+
+def test_a_lost_hour_whose_other_files_are_safe_is_not_counted(records: Records) -> None:
+    hour = hour_before_expiry(3)
+    save(records, hour)
+    manifest, stored = records.read_manifest(ExportHour(DATAPOINT, hour))
+    assert manifest
+    lost = replace(manifest.files[0], source="gone.csv", path="x/gone", lost=NOW.isoformat())
+    records.write_manifest(replace(manifest, files=(*manifest.files, lost)), stored)
+    assert count_down(export_of(hour, retention=YEAR), records, [DATAPOINT], TWO_WEEKS).hours == ()
 
 
 def test_hours_without_events_are_not_counted(records: Records) -> None:

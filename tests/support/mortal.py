@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from multiprocessing import util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
 from simulation.worker import _make_waits_short
 from tests.support.client import NOW
+
+# multiprocessing makes its folder once. Here, that isn't yet one of the folders that pytest removes.
+util.get_temp_dir()
 
 LOST = 3
 """The exit status of a repair that ends with ``AylaLostError``."""
