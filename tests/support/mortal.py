@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from multiprocessing import util
 from collections.abc import Iterator, Sequence
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
