@@ -246,6 +246,8 @@ class Verification:
                 yield Finding(Damage.RESTORED if is_back else Damage.LOST, hour, entry.path, detail)
             elif crc32c != entry.crc32c:
                 yield Finding(Damage.DAMAGED, hour, entry.path, wrong_checksum(crc32c, entry))
+            else:
+                self._reading.add(hour, entry.path, listed, entry.crc32c)
 
     def _without_manifest(self, inventory: Inventory) -> Iterator[Finding]:
         """Yield the hours that have no manifest, although they are older than a day."""

@@ -192,6 +192,16 @@ def test_the_position_is_no_orphan_and_stays_out_of_the_way(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.glob("event_type=*")] == ["event_type=datapoint"]
 
 
+def test_a_file_that_was_written_again_with_the_same_bytes_is_read_too(tmp_path: Path) -> None:
+    destination = archive(tmp_path)
+    for path in list(tmp_path.rglob("*.csv"))[:3]:
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)
+    assert verified(destination) == []
+    assert len(destination.opened) == 2 * len(HOURS)
+
+
 def test_a_position_of_a_newer_format_is_reported_and_stays(tmp_path: Path) -> None:
     destination = archive(tmp_path)
     position = tmp_path / position_path(DATAPOINT)
