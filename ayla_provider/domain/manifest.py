@@ -145,10 +145,11 @@ class Manifest:
 
 
 def _document(file: ManifestFile) -> dict[str, Any]:
-    """Return a file's entry for JSON. Only that of a lost file says so."""
+    """Return a file's entry for JSON, without what is empty: an entry of an earlier version stays as it is."""
     document = asdict(file)
-    if not file.lost:
-        del document["lost"]
+    for name in ("version", "lost"):
+        if not document[name]:
+            del document[name]
     return document
 
 
