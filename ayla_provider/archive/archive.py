@@ -22,7 +22,7 @@ from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
 from ayla_provider.domain.coverage import Coverage, describe_lost
 from ayla_provider.domain.hour import ExportHour, describe_hours
 from ayla_provider.domain.manifest import Manifest, ManifestFile
-from ayla_provider.domain.paths import ExportFile, Layout, destination_path, manifest_path
+from ayla_provider.domain.paths import ExportFile, Layout, destination_path, hour_of_path, manifest_path
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import (
     AylaConflictError,
@@ -158,7 +158,7 @@ class Archive:
         """
         plans = []
         for status in export.status(hours, rule):
-            job = self._job(status)
+            job = self._job(export, status)
             if isinstance(job, AylaError):
                 raise job
             job.refuse_other(export)
@@ -209,7 +209,7 @@ class Archive:
         transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
         with self._pool() as pool:
             jobs = []
-            results = pool.map(self._job, statuses, repeat(untrusted))
+            results = pool.map(self._job, repeat(export), statuses, repeat(untrusted))
             for status, job in zip(statuses, results, strict=True):
                 if isinstance(job, AylaError):
                     run.failed(status, job)
@@ -252,10 +252,10 @@ class Archive:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _job(self, status: HourStatus, untrusted: Collection[str] = ()) -> _HourJob | AylaError:
+    def _job(self, export: Export, status: HourStatus, untrusted: Collection[str] = ()) -> _HourJob | AylaError:
         """Return the copy to do for an hour, or why the destination can't be read."""
         try:
-            manifest, stored = self._manifest_to_follow(status, untrusted)
+            manifest, stored = self._manifest_to_follow(export, status, untrusted)
             job = _HourJob(status, manifest, stored, self._existing(status), untrusted)
             self._look_for_lost(job)
         except AylaError as error:
@@ -263,32 +263,44 @@ class Archive:
         return job
 
     def _manifest_to_follow(
-        self, status: HourStatus, untrusted: Collection[str]
+        self, export: Export, status: HourStatus, untrusted: Collection[str]
     ) -> tuple[Manifest | None, Stored | None]:
         """Return an hour's manifest and its version. One that is to be written again counts as none."""
         path = manifest_path(status.hour)
-        try:
-            manifest, stored = self.records.read_manifest(status.hour)
-        except AylaNewerFormatError:
-            raise
-        except AylaDestinationError:
-            if path not in untrusted or not status.files:
+        record = self.destination.read(path)
+        manifest, problem = None, "is lost"
+        if record:
+            try:
+                manifest = self.records.parse_manifest(record[0], status.hour)
+            except AylaNewerFormatError:
                 raise
-            record = self.destination.read(path)
-            return None, record[1] if record else None
+            except AylaDestinationError:
+                if path not in untrusted:
+                    raise
+                problem = "can't be read"
         if manifest is None and path in untrusted and not status.files:
-            self._refuse_to_forget(status.hour)
-        return manifest, stored
+            self._refuse_to_forget(export, status.hour, problem)
+        return manifest, record[1] if record else None
 
-    def _refuse_to_forget(self, hour: ExportHour) -> None:
+    def _refuse_to_forget(self, export: Export, hour: ExportHour, problem: str) -> None:
         """Refuse an empty manifest for an hour of which the archive has copies."""
-        copies = self.destination.folder(hour.partition)
+        copies = self._copies_of(export, hour)
         if copies:
+            path = manifest_path(hour)
             raise AylaLostError(
-                f"{hour}: its manifest is lost, and Ayla no longer shows its files. The archive still has "
-                f"{files_text(len(copies))} of it, for example {min(copies)}. They stay. If the bucket keeps versions "
-                f"or deleted objects, restore {manifest_path(hour)}."
+                f"{hour}: its manifest {problem}, and Ayla no longer shows its files. The archive still has "
+                f"{files_text(len(copies))} of it, for example {min(copies)}. They stay. If the bucket has an earlier "
+                f"version, restore {path} ({self._other_versions(path)})."
             )
+
+    def _copies_of(self, export: Export, hour: ExportHour) -> list[str]:
+        """Return the paths of the copies of an hour whose files neither a manifest nor the source names."""
+        if self._layout is Layout.PARTITIONED:
+            return list(self.destination.folder(hour.partition))
+        prefix = f"{export.prefix(export.folder_of(hour.event_type))}{hour.start:%Y-%m-%d}"
+        copies = [listed.stored.path for listed in self.destination.tree(prefix) if not listed.unfinished]
+        # In a folder of another style, it can be a copy of this hour.
+        return [path for path in copies if hour_of_path(path) in (hour, None)]
 
     def _look_for_lost(self, job: _HourJob) -> None:
         """Find out which of the doubtful files that the source no longer shows are lost."""

@@ -42,13 +42,22 @@ class Records:
         if record is None:
             return None, None
         content, stored = record
+        return self.parse_manifest(content, hour), stored
+
+    def parse_manifest(self, content: bytes, hour: ExportHour) -> Manifest:
+        """
+        Return the manifest of an hour, from the content of its file.
+
+        :raises AylaDestinationError: if it isn't a valid manifest, or is that of another hour
+        """
+        path = manifest_path(hour)
         manifest = manifests.loads(content, url_of(self._destination, path))
         if manifest.hour != hour:
             raise AylaDestinationError(
                 f"{url_of(self._destination, path)} is the manifest of another hour. Was it copied there? Move it away "
                 "and clear the hour's copy."
             )
-        return manifest, stored
+        return manifest
 
     def read_manifests(
         self, hours: Iterable[ExportHour], pool: Executor

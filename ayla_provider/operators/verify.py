@@ -184,11 +184,12 @@ class AylaExportVerifyOperator(BaseOperator):
 
 
 def _without_manifest_for_good(destination: Destination, hours: dict[ExportHour, list[Finding]]) -> set[ExportHour]:
-    """Return the hours without a manifest whose last repair found that Ayla no longer has any of their files."""
+    """Return the hours without a valid manifest whose last repair found that Ayla no longer has their files."""
     from ayla_provider.archive.findings import Damage
     from ayla_provider.archive.records import Records
 
-    without = [hour for hour, findings in hours.items() if findings[0].damage is Damage.NO_MANIFEST]
+    damages = (Damage.NO_MANIFEST, Damage.UNREADABLE)
+    without = [hour for hour, findings in hours.items() if any(finding.damage in damages for finding in findings)]
     with ThreadPoolExecutor(thread_name_prefix="ayla-verify") as pool:
         notes = Records(destination).read_failures(without, pool)
     lost = [(hour, note) for hour, note in notes.items() if note.error == AylaLostError.__name__]

@@ -15,9 +15,10 @@ import pytest
 from ayla_provider.archive.archive import Archive, ArchiveReport
 from ayla_provider.archive.compare import reconcile
 from ayla_provider.archive.destination import Destination
+from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.failure import loads as note_of
 from ayla_provider.domain.manifest import Manifest, loads
-from ayla_provider.domain.paths import failure_path, manifest_path
+from ayla_provider.domain.paths import Layout, failure_path, manifest_path
 from ayla_provider.errors import AylaLostError, AylaUnprovenError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
@@ -278,3 +279,29 @@ def test_killed_between_any_two_steps_a_repair_ends_in_the_same_state(
             break
         lives += 1
     assert lives > 8
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("left", [None, b"{"])
+def test_an_hour_whose_manifest_is_lost_is_not_called_empty(
+    cloud: LocalCloud, export: Export, place: Place, layout: Layout, left: bytes | None
+) -> None:
+    archive = Archive(place.destination, layout=layout)
+    put(cloud, 2, "a.csv")
+    put(cloud, 5, "later.csv")
+    take_in(archive, export, 2, 3)
+    cloud.delete_object("Datapoint", SOURCE_FOLDER, "a.csv")
+    for hour in hours_at(2, 3):
+        place.remove(manifest_path(hour))
+        if left:
+            place.spoil(manifest_path(hour), left)
+    before = place.everything()
+    with pytest.raises(AylaLostError, match=r"its manifest .*Ayla no longer.* 1 file of it, for example .*a\.csv"):
+        repaired(archive, export, MANIFEST)
+    assert {path: data for path, data in place.everything().items() if not path.startswith("_failures")} == before
+    # An hour of which there are no copies had no events.
+    (empty,) = hours_at(3)
+    archive.take_in(export, [empty], RULE, written_by={}, untrusted=[manifest_path(empty)])
+    manifest = archive.manifest(empty)
+    assert manifest
+    assert (manifest.state, manifest.files) == (HourState.EMPTY, ())

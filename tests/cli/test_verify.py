@@ -10,7 +10,8 @@ import pytest
 from ayla_provider.__main__ import main
 from ayla_provider.archive.findings import Damage
 from ayla_provider.archive.local import FileDestination
-from ayla_provider.domain.manifest import Manifest
+from ayla_provider.archive.records import Records
+from ayla_provider.domain.manifest import Manifest, revise
 from ayla_provider.domain.paths import manifest_path
 from tests.support.archives import archive_hour, hours_back
 
@@ -116,3 +117,20 @@ def test_a_wrong_retention_is_refused(days: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["verify", "--destination", "file:///x", "--expected-retention", days])
     assert ended.value.code == 2
+
+
+def test_a_lost_file_ends_with_1_and_says_that_nothing_can_be_done(
+    manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records, manifest = Records(FileDestination(tmp_path)), manifests[0]
+    stored = records.read_manifest(manifest.hour)[1]
+    (tmp_path / manifest.files[0].path).unlink()
+    found_at = datetime(2026, 11, 28, tzinfo=UTC)
+    lost = revise(manifest, manifest.hour, manifest.state, [], written_at=found_at, written_by={}, lost=manifest.files)
+    records.write_manifest(lost, stored)
+    assert main(until(tmp_path)) == 1
+    out, _ = capsys.readouterr()
+    reason = "Ayla no longer has it, as a repair found on 2026-11-28"
+    assert f"{HOURS[0]}: lost: {reason}: {manifest.files[0].path}" in out
+    assert "1 lost\n" in out
+    assert out.splitlines()[-1] == "1 hour is lost for good: neither the archive nor Ayla has all files any more."
