@@ -234,7 +234,47 @@ def test_no_removed_hour_is_empty_by_the_rule_alone(left: tuple[int, int], by_na
     history = History(5, 75 * 24, density=dict.fromkeys(FOLDERS, 0.5), by_name=by_name)
     history.retention = {"datapoint": 40, "connection": 60}
     history.leftovers, history.reposts = left
-    check_rule(Exporter(history), history.time(history.hours), range(0, history.hours, 25))
+    numbers = set(range(0, history.hours, 50))
+    for days in history.retention.values():
+        # Around the edge, where files are removed in any order.
+        edge = history.hours - days * 24
+        numbers.update(range(edge - 72, edge + 24))
+    check_rule(Exporter(history), history.time(history.hours), sorted(numbers))
+
+
+def test_no_hour_is_expired_whose_file_an_exporter_that_is_stalled_for_weeks_still_writes() -> None:
+    history = History(3, 24 * 60, stall=(100, 24 * 60), density=dict.fromkeys(FOLDERS, 0.5))
+    check_rule(Exporter(history), history.time(24 * 50), range(0, 24 * 50, 9))
+
+
+def test_hours_of_an_export_that_began_some_weeks_ago_are_empty() -> None:
+    history = History(3, 24 * 25, density=dict.fromkeys(FOLDERS, 0.5))
+    check_rule(Exporter(history), history.time(history.hours), range(0, history.hours, 5))
+
+
+@pytest.mark.parametrize("style", ["%Y-%m-%dT%H:%M:%SZ", "%s"])
+def test_no_old_hour_is_expired_whose_file_has_another_style(style: str) -> None:
+    history = History(3, 24 * 75, density=dict.fromkeys(FOLDERS, 0.5), style=(style, 24 * 20, 1.0))
+    exporter = Exporter(history)
+    now = history.time(history.hours)
+    check_rule(exporter, now, range(0, history.hours, 17))
+    hidden = next(event for event in exporter.events if not event.readable and event.hour > history.time(24 * 35))
+    assert status_of(exporter.export(now), "connection", hidden.hour).state is HourState.UNPROVEN
+
+
+def test_an_object_after_a_page_of_harmless_ones_keeps_an_hour_in_doubt() -> None:
+    history = History(1, 24 * 10, density={"datapoint": 1.0, "connection": 0.5, "location": 0.0})
+    exporter = Exporter(history)
+    with_files = {event.hour for event in exporter.events if event.event_type == "connection"}
+    hour = next(hour for hour in map(history.time, range(24 * 5, 24 * 9)) if hour not in with_files)
+    harmless = [(f"Connection/tmp/{number:04}", history.time(0)) for number in range(1000)]
+    now = history.time(history.hours) + DAY
+    for objects, state in (
+        (harmless[1:], HourState.EMPTY),
+        ([*harmless, ("Connection/tmp/x", hour + 2 * ONE_HOUR)], HourState.UNPROVEN),
+    ):
+        exporter.extra = objects
+        assert status_of(exporter.export(now), "connection", hour).state is state
 
 
 def test_old_hours_are_empty_by_the_rule_alone_while_the_source_keeps_files_around_them() -> None:
@@ -330,6 +370,17 @@ def test_half_of_an_hours_folders_in_another_style_keep_it_from_landing() -> Non
     assert status_of(export, "connection", hour).state is HourState.UNPROVEN
     assert status_of(export, "connection", hour + ONE_HOUR).state is HourState.LANDED
     assert status_of(export, "connection", hour - ONE_HOUR).state is HourState.LANDED
+
+
+def test_an_object_whose_name_states_no_hour_keeps_the_hour_of_its_creation_from_landing() -> None:
+    history = History(1, 48, density={"datapoint": 1.0, "connection": 1.0, "location": 0.0})
+    exporter = Exporter(history)
+    hour = history.time(10)
+    exporter.extra.append((f"Connection/{hour:%Y-%m-%d} part/1.csv", hour + timedelta(minutes=90)))
+    export = exporter.export(history.time(60))
+    assert status_of(export, "connection", hour).state is HourState.UNPROVEN
+    for later in (-6, 6):
+        assert status_of(export, "connection", hour + later * ONE_HOUR).state is HourState.LANDED
 
 
 READABLE = [style for style in UNKNOWN_STYLES if style not in ("%d.%m.%Y %H", "%s", "hour-%H/%Y-%m-%d")]

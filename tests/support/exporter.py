@@ -120,7 +120,11 @@ class Exporter:
                 if history.silent[0] <= number < history.silent[1] or number >= history.ends.get(event_type, 10**9):
                     continue
                 if has_events:
+                    # One event type after the other.
+                    previous += MINUTE
                     self._file(event_type, number, previous, waited=waited)
+            if waited:
+                backlog = max(backlog, previous)
         for _ in range(history.reposts):
             if self.events:
                 event = random.choice(self.events)
