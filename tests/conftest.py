@@ -50,7 +50,7 @@ from tests.support.tools import missing_tools_line  # noqa: E402
 
 # How long an example takes says nothing of whether it is right.
 settings.register_profile("project", deadline=None)
-settings.register_profile("proof", deadline=None, max_examples=5000)
+settings.register_profile("proof", deadline=None, max_examples=1000)
 settings.load_profile("proof" if PROVING else "project")
 
 
