@@ -231,7 +231,7 @@ def test_no_hour_is_empty_whose_files_an_exporter_that_is_stalled_still_writes(
 @pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("left", [(0, 0), (1, 0), (2, 0), (1, 30)])
 def test_no_removed_hour_is_empty_by_the_rule_alone(left: tuple[int, int], by_name: bool) -> None:
-    history = History(5, 75 * 24, density=dict.fromkeys(FOLDERS, 0.5), by_name=by_name)
+    history = History(5, 75 * 24, density={"datapoint": 0.5, "connection": 1.0, "location": 0.5}, by_name=by_name)
     history.retention = {"datapoint": 40, "connection": 60}
     history.leftovers, history.reposts = left
     numbers = set(range(0, history.hours, 50))
@@ -240,6 +240,19 @@ def test_no_removed_hour_is_empty_by_the_rule_alone(left: tuple[int, int], by_na
         edge = history.hours - days * 24
         numbers.update(range(edge - 72, edge + 24))
     check_rule(Exporter(history), history.time(history.hours), sorted(numbers))
+
+
+def test_a_file_of_the_same_hour_proves_nothing_about_another_event_type() -> None:
+    history = History(3, 72, stall=(30, 60), pace=30, density=dict.fromkeys(FOLDERS, 1.0))
+    exporter = Exporter(history)
+    hour = history.time(40)
+    created = {event.event_type: event.created for event in exporter.events if event.hour == hour}
+    first, last = min(created.values()), max(created.values())
+    (event_type,) = [name for name, time in created.items() if time == last]
+    assert hour + ONE_HOUR + RULE.patience < first < last
+    (status,) = by_rule(exporter, event_type, [hour], first)
+    assert status.state is HourState.OVERDUE
+    assert status_of(exporter.export(first), event_type, hour).state is HourState.OVERDUE
 
 
 def test_no_hour_is_expired_whose_file_an_exporter_that_is_stalled_for_weeks_still_writes() -> None:
