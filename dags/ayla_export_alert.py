@@ -4,21 +4,16 @@ Send one alert when Ayla's exporter stalls, for any number of overdue hours and 
 `alive` fails once, and its callback notifies you. The run then stays active in `alive_again` until the exporter is
 back. The DAG allows one active run, so no other run starts in the meantime: one stall is one red square. After a day,
 the next run reminds you. The DAG needs a connection `ayla_default`.
-
-Once a day, `ayla_export_countdown` alerts if hours expire at Ayla soon and aren't safe in the archive yet. It needs the
-Variable of `ayla_export_to_bucket`, and the setting `retention` of the connection.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG
 
-from ayla_provider.operators import AylaExportCountdownOperator
 from ayla_provider.sensors import AylaExportAliveSensor
 
 if TYPE_CHECKING:
@@ -58,22 +53,3 @@ with DAG(
         trigger_rule="all_failed",
     )
     alive >> alive_again
-
-with DAG(
-    dag_id="ayla_export_countdown",
-    doc_md=__doc__,
-    schedule="20 6 * * *",
-    start_date=datetime(2026, 11, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    default_args={"retries": 3, "retry_delay": timedelta(minutes=2), "execution_timeout": timedelta(hours=1)},
-    tags=["ayla"],
-):
-    AylaExportCountdownOperator(
-        task_id="countdown",
-        destination="{{ var.value.ayla_export_destination }}",
-        within=timedelta(days=14),
-        # The first hour that you want, as in ayla_export_to_bucket.
-        not_before=os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00"),
-        on_failure_callback=alert,
-    )

@@ -129,3 +129,7 @@ def test_less_than_a_day_is_refused_when_the_dag_is_read(within: timedelta) -> N
 def test_the_weekly_sample_dag_alone_looks_at_older_hours() -> None:
     weekly = runpy.run_path(str(ROOT / "dags" / "ayla_export_reconcile.py"))["reconcile"]
     assert (weekly.dag_id, weekly.older_hours) == ("ayla_export_reconcile_weekly", True)
+
+
+def test_the_sample_dag_of_the_countdown_can_be_read() -> None:
+    runpy.run_path(str(ROOT / "dags" / "ayla_export_countdown.py"))
