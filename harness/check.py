@@ -17,6 +17,7 @@ from ayla_provider.domain.paths import FAILURES, MANIFESTS, manifest_path
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.answers import HourAnswer
+from ayla_provider.local_cloud.objects import StoredObject
 
 
 def differences(
@@ -45,6 +46,7 @@ def compare(
     archive: Mapping[str, bytes],
     hours: Sequence[datetime],
     event_types: Collection[str] = EVENT_TYPES,
+    lost: Mapping[str, StoredObject] | None = None,
 ) -> list[str]:
     """
     Return the differences between an archive and its source; an empty list if they are equal, byte for byte.
@@ -52,6 +54,8 @@ def compare(
     :param archive: the contents of the archive, by path; notes on failures are ignored
     :param hours: the hours that must be there, and no others
     :param event_types: the event types that must be there, and no others
+    :param lost: what the source had, by name, of the files that neither it nor the archive has any more. Exactly these
+        must be marked as lost
     """
     problems: list[str] = []
     expected, wanted = set(), set(hours)
@@ -69,7 +73,9 @@ def compare(
                 problems.append(f"{where}: no manifest")
                 continue
             expected.update(entry.path for entry in manifest.files)
-            problems.extend(f"{where}: {problem}" for problem in _problems_of_hour(cloud, answer, manifest, archive))
+            problems.extend(
+                f"{where}: {problem}" for problem in _problems_of_hour(cloud, answer, manifest, archive, lost or {})
+            )
     unexpected = sorted(archive.keys() - expected)
     problems.extend(f"{path} has no source" for path in unexpected if not path.startswith(f"{FAILURES}/"))
     return problems
@@ -107,7 +113,11 @@ def _hour_of(answer: HourAnswer) -> ExportHour:
 
 
 def _problems_of_hour(
-    cloud: LocalCloud, answer: HourAnswer, manifest: Manifest, archive: Mapping[str, bytes]
+    cloud: LocalCloud,
+    answer: HourAnswer,
+    manifest: Manifest,
+    archive: Mapping[str, bytes],
+    lost: Mapping[str, StoredObject],
 ) -> Iterator[str]:
     if manifest.hour != _hour_of(answer):
         yield "the manifest is of another hour"
@@ -117,12 +127,15 @@ def _problems_of_hour(
     if not len(manifest.files) == len(entries) == len({entry.path for entry in manifest.files}):
         yield "the manifest contains a file twice"
     for file in answer.files:
-        source = cloud.vendor.live(file.object_name)
+        source = lost.get(file.object_name) or cloud.vendor.live(file.object_name)
         entry = entries.pop(file.object_name, None)
         if source is None or entry is None:
             yield f"{file.object_name!r} isn't in the manifest"
             continue
-        if archive.get(entry.path) != b"".join(source.content.chunks(0, source.content.size)):
+        if bool(entry.lost) != (file.object_name in lost):
+            yield f"{entry.path} is {'' if entry.lost else 'not '}marked as lost"
+        is_equal = archive.get(entry.path) == b"".join(source.content.chunks(0, source.content.size))
+        if not entry.lost and not is_equal:
             yield f"{entry.path} differs from the source"
         facts = (source.generation, source.content.size, source.content.crc32c)
         if (entry.generation, entry.size, entry.crc32c) != facts:
