@@ -90,8 +90,8 @@ def _add_report(
         description="Compares each event type and hour of the archive with Ayla's bucket: landed, late, empty, "
         "waiting, overdue, missing, changed, unproven, lost or expired. Changes nothing. Times are UTC: 2026-11-01, "
         "2026-11-01T07:00, or a duration before now such as 48h or 7d. Exit status: 0 nothing is missing, 1 an hour is "
-        "missing, changed, unproven or lost, or expires soon and isn't safe, 2 the archive or the export can't be read, "
-        "or wrong usage.",
+        "missing, changed, unproven or lost, or expires soon and isn't safe, 2 the archive or the export can't be "
+        "read, or wrong usage.",
     )
     report.add_argument(
         "--conn", default="ayla_default", metavar="ID", help="the Airflow connection to Ayla (default: %(default)s)"
