@@ -73,8 +73,9 @@ SHORT = {"wait_": {"start_date": (NOW - timedelta(minutes=1)).isoformat(), "end_
     ("answers", "ago", "state"),
     [
         pytest.param(attempt(1, None, "deferred"), 1, "waiting", id="soon after its end"),
-        pytest.param(attempt(1, None, "up_for_retry"), 1, "delayed", id="tried again"),
-        pytest.param(attempt(2, "running", None, copy_={"try_number": 2}), 2, "delayed", id="copied again"),
+        pytest.param(attempt(1, None, "up_for_retry"), 1, "waiting", id="tried again soon after its end"),
+        pytest.param(attempt(2, "running", None, copy_={"try_number": 2}), 2, "waiting", id="copied again soon"),
+        pytest.param(attempt(3, None, "up_for_retry"), 3, "delayed", id="tried again 90 minutes after its end"),
         pytest.param(attempt(3, None, "deferred"), 3, "delayed", id="90 minutes after its end"),
         pytest.param(attempt(8, None, "deferred"), 8, "stuck", id="six hours after its end"),
         pytest.param(attempt(30, "queued"), 30, "delayed", id="copied long after its end"),
@@ -190,6 +191,16 @@ def test_a_backfill_of_an_old_hour_has_the_time_of_a_new_one(
     answers = attempt(30, "queued", copy_=began)
     answers["runs"][1]["state"] = run_state
     answers["dags"] = [plan_of(0)]
+    assert cells(page, answers)["datapoint", 30]["state"] == state
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(10, "waiting"), (91, "delayed")])
+@pytest.mark.parametrize("again", [{"state": "up_for_retry"}, {"state": "running", "try_number": 3}], ids=str)
+def test_retries_leave_an_old_hour_the_time_of_its_run(page: Page, again: Json, minutes: int, state: str) -> None:
+    # The newest try started just now.
+    answers = attempt(30, None)
+    answers["copies"][1] |= {**again, "start_date": (NOW - timedelta(minutes=1)).isoformat()}
+    answers["runs"][1]["start_date"] = (NOW - timedelta(minutes=minutes)).isoformat()
     assert cells(page, answers)["datapoint", 30]["state"] == state
 
 
@@ -431,6 +442,9 @@ def test_a_day_that_is_not_complete_does_not_set_the_scale(page: Page) -> None:
     row = [{"state": "landed", "bytes": size, "hours": 24, "done": 24} for size in (1000, 1100, 1200)]
     row += [{"state": "landed", "bytes": 40, "hours": 12, "done": 11}]
     assert page("return args[0].map(page.shades(args[0], 'bytes'))", row) == [1, 3, 5, 1]
+    # Without any complete day, there is no scale.
+    partial = [{"state": "landed", "bytes": size, "hours": 24, "done": size // 10} for size in (10, 30)]
+    assert page("return args[0].map(page.shades(args[0], 'bytes'))", partial) == [3, 3]
 
 
 def test_copies_that_nothing_proves_are_found(page: Page) -> None:

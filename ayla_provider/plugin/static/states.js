@@ -18,7 +18,7 @@ export const STATES = {
   delayed: {
     sign: "D",
     label: "delayed",
-    description: `not in the archive ${patience} after the end of the hour, or a task runs again`,
+    description: `not in the archive ${patience} after the end of the hour and the start of its tasks`,
   },
   stuck: {
     sign: "!",
@@ -78,11 +78,13 @@ function stateWhileRunning({ copy, wait, run }, sinceEnd, { now, active }) {
   const isWaiting = wait && isUnderWay(wait);
   // A wait that started just now, as in a backfill, isn't stuck, however old its hour is.
   if (sinceEnd >= STUCK_AFTER && isWaiting && now - Date.parse(wait.start_date) > SHORTEST_WAIT) return "stuck";
-  const runsAgain = [copy, wait].some((task) => task && (task.state === "up_for_retry" || task.try_number > 1));
-  if (runsAgain) return "delayed";
   if (active && run?.state === "queued") return "planned";
-  // Hours that a backfill or a catch-up copies have ended long ago. Give their tasks the same time.
-  const starts = [wait?.start_date, copy.start_date, run?.start_date, run?.queued_at].map((text) => Date.parse(text));
+  // Hours that a backfill or a catch-up copies have ended long ago. Give their tasks the same time. A task that runs again
+  // has a new start, but its run doesn't: tries that fail all the time don't hide that the hour is delayed.
+  const runsAgain = [copy, wait].some((task) => task && (task.state === "up_for_retry" || task.try_number > 1));
+  const ofTasks = [wait?.start_date, copy.start_date];
+  const ofRun = [run?.start_date, run?.queued_at];
+  const starts = (runsAgain ? [...ofRun, ...ofTasks] : [...ofTasks, ...ofRun]).map((text) => Date.parse(text));
   const start = starts.find((time) => !Number.isNaN(time)) ?? 0;
   return Math.min(sinceEnd, now - start) >= PATIENCE ? "delayed" : WAITING;
 }

@@ -61,7 +61,7 @@ function worst(states) {
 export function shades(cells, measure) {
   const isPartial = ({ hours, done }) => hours !== undefined && done < DAY / HOUR;
   const whole = cells.filter((cell) => !isPartial(cell));
-  const measured = (whole.length ? whole : cells).filter(({ state }) => state !== EMPTY);
+  const measured = whole.filter(({ state }) => state !== EMPTY);
   const values = measured.map((cell) => cell[measure]);
   const known = values.filter((value) => value !== undefined);
   const [least, most] = [Math.min(...known), Math.max(...known)];
