@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from selenium import webdriver
@@ -99,6 +100,97 @@ def test_the_retry_names_its_task_and_says_whether_it_runs(mounted: Mounted, pau
     click(driver, ".ayla-dialog button", "Retry")
     wait_for(driver, ".ayla-dialog li", text=sign)
     assert driver.execute_script("return sent") == ["dags/ayla_export_to_bucket/clearTaskInstances"]
+
+
+def press(driver: webdriver.Chrome, key: str) -> None:
+    ActionChains(driver).send_keys(key).perform()
+
+
+def focus(driver: webdriver.Chrome) -> str:
+    """Return the text of the focused element, and "body" if nothing has the focus."""
+    return str(driver.execute_script("const {activeElement: a} = document; return a === document.body ? 'body' : a.innerText"))
+
+
+def test_a_retry_by_keyboard_keeps_the_focus(mounted: Mounted) -> None:
+    driver = mounted(change=ANSWER_DAG.replace("PAUSED", "false"))
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.execute_script("document.querySelector('.ayla-failed[data-at]').focus()")
+    press(driver, Keys.SPACE)
+    wait_for(driver, ".ayla-primary", text="(1)")
+    driver.execute_script("document.querySelector('.ayla-primary').focus()")
+    press(driver, Keys.ENTER)
+    wait_for(driver, ".ayla-dialog li")
+    driver.execute_script("document.querySelector('.ayla-dialog .ayla-primary').focus()")
+    press(driver, Keys.ENTER)
+    wait_for(driver, ".ayla-dialog li", text="1 task will run")
+    assert focus(driver) == "Close"
+    press(driver, Keys.ENTER)
+    WebDriverWait(driver, 10).until(lambda _: not driver.find_elements(By.CSS_SELECTOR, ".ayla-dialog"))
+    WebDriverWait(driver, 10).until(lambda _: focus(driver) == "Select")
+
+
+def test_escape_on_the_retry_button_leaves_the_focus_on_select(mounted: Mounted) -> None:
+    driver = mounted()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    click(driver, ".ayla-bar button", "Select")
+    click(driver, ".ayla-bar button", "Select all problems")
+    driver.execute_script("document.querySelector('.ayla-primary').focus()")
+    press(driver, Keys.ESCAPE)
+    WebDriverWait(driver, 10).until(lambda _: not driver.find_elements(By.CSS_SELECTOR, ".ayla-primary"))
+    assert focus(driver) == "Select"
+
+
+def test_escape_closes_the_day_of_a_link_before_anything_has_the_focus(mounted: Mounted) -> None:
+    driver = mounted("?range=14d")
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.find_element(By.CSS_SELECTOR, "[data-at='1,5']").click()
+    wait_for(driver, ".ayla-day")
+    driver.execute_script("document.activeElement.blur()")
+    assert focus(driver) == "body"
+    press(driver, Keys.ESCAPE)
+    WebDriverWait(driver, 10).until(lambda _: not driver.find_elements(By.CSS_SELECTOR, ".ayla-day"))
+
+
+def test_escape_in_the_hours_of_a_day_leaves_the_focus_on_the_days(mounted: Mounted) -> None:
+    driver = mounted("?range=14d")
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.find_element(By.CSS_SELECTOR, "[data-at='1,5']").click()
+    wait_for(driver, ".ayla-day")
+    driver.execute_script("document.querySelector('.ayla-day [data-at]').focus()")
+    press(driver, Keys.ESCAPE)
+    WebDriverWait(driver, 10).until(lambda _: not driver.find_elements(By.CSS_SELECTOR, ".ayla-day"))
+    assert driver.execute_script("return document.activeElement.matches('[data-at]')")
+
+
+def test_a_paused_dag_stands_out(mounted: Mounted) -> None:
+    driver = mounted(change=ANSWER_DAG.replace("PAUSED", "true"))
+    wait_for(driver, ".ayla-archive header .ayla-bad", text="is paused")
+    colour = "return getComputedStyle(document.querySelector(arguments[0])).color"
+    warning, other = (driver.execute_script(colour, css) for css in ("header .ayla-bad", ".ayla-archive header p"))
+    assert warning != other
+
+
+def test_90_days_fit_next_to_the_menu_of_airflow(mounted: Mounted) -> None:
+    driver = mounted("?range=90d")
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.execute_script("document.querySelector('#page').style.width = '1212px'")
+    scroll = driver.find_element(By.CSS_SELECTOR, ".ayla-scroll")
+    assert driver.execute_script("return arguments[0].scrollWidth - arguments[0].clientWidth", scroll) == 0
+
+
+@pytest.mark.parametrize("past_midnight", [0, 1, 2])
+def test_a_new_day_has_its_date_and_the_map_fits(mounted: Mounted, past_midnight: int) -> None:
+    ahead = (past_midnight - datetime.now(UTC).hour + 12) % 24 - 12
+    driver = mounted(change=f"localStorage.setItem('timezone', 'Etc/GMT{-ahead:+}')")
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.execute_script("document.querySelector('#page').style.width = '1212px'")
+    heads = driver.find_elements(By.CSS_SELECTOR, ".ayla-groups th")
+    assert len(heads) == 3
+    scroll = driver.find_element(By.CSS_SELECTOR, ".ayla-scroll")
+    assert driver.execute_script("return arguments[0].scrollWidth - arguments[0].clientWidth", scroll) == 0
+    # The whole date is in view.
+    date = heads[-1].find_element(By.CSS_SELECTOR, "span").rect
+    assert date["x"] + date["width"] <= scroll.rect["x"] + scroll.rect["width"]
 
 
 @pytest.mark.parametrize(

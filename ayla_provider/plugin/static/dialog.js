@@ -16,6 +16,7 @@ const { createElement: h, useEffect, useRef, useState } = globalThis.React;
  */
 export function RetryDialog({ cells, dagOf, zone, onClose }) {
   const dialog = useRef(null);
+  const closeButton = useRef(null);
   // Keep the plan while the page behind the dialog reads new data.
   const [{ runs, underWay, never, without }] = useState(() => plan(cells, dagOf));
   const [answers, setAnswers] = useState(new Map());
@@ -33,8 +34,13 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
   const archives = [...new Set(hours.map(({ archive }) => archive))];
   const days = runs.filter((run) => run.hours > 1);
   const finished = answers.size === runs.length && runs.length > 0;
+  // The button "Retry" had the focus, and is gone.
+  useEffect(() => {
+    if (finished) closeButton.current.focus();
+  }, [finished]);
   const close = () => onClose([...answers.values()].some(({ done }) => done));
   const confirm = async () => {
+    if (busy) return;
     setBusy(true);
     await Promise.all(
       runs.map(async (run) => {
@@ -56,7 +62,7 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
           "waits that didn't succeed and all downstream tasks. A copy transfers only files that the archive lacks.",
       ),
     paused.length > 0 &&
-      h("p", { className: "ayla-bad" }, `Paused: ${paused.join(", ")}. Its tasks don't run before somebody unpauses it.`),
+      h("p", { className: "ayla-bad" }, `Paused: ${paused.join(", ")}. Unpause it, or its tasks won't run.`),
     days.length > 0 &&
       h("p", null, `${counted(days.length, "run")} of these cover more than one hour. All of their hours run again.`),
     archives.map((name) =>
@@ -71,14 +77,15 @@ export function RetryDialog({ cells, dagOf, zone, onClose }) {
       null,
       h(
         "button",
-        { type: "button", onClick: () => dialog.current.close() },
+        { ref: closeButton, type: "button", onClick: () => dialog.current.close() },
         finished || !runs.length ? "Close" : "Cancel",
       ),
       runs.length > 0 &&
         !finished &&
         h(
           "button",
-          { type: "button", className: "ayla-primary", disabled: busy, onClick: confirm },
+          // A disabled button would lose the focus.
+          { type: "button", className: "ayla-primary", "aria-disabled": busy, onClick: confirm },
           busy ? "Clearing…" : "Retry",
         ),
     ),

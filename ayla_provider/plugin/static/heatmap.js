@@ -10,6 +10,9 @@ const REST = 150;
 /** Up to this number of columns, cells are wide and each column has a text. */
 export const FEW = 16;
 
+/** A group of fewer columns than this is narrower than its heading, or not much wider. */
+const NARROW = 8;
+
 /**
  * @param {object} props
  * @param {string} props.label what the grid is, for a screen reader
@@ -184,8 +187,11 @@ const Heads = memo(function Heads({ columns, zone }) {
       { className: "ayla-groups" },
       h("td", null),
       groups.map(({ group, span }, index) => {
-        const text = span > 2 || columns.length <= FEW ? group : "";
-        return h(headOf(text), { key: index, colSpan: span, scope: text && "colgroup" }, h("span", null, text));
+        // A date needs the room of a few columns: on its right or, above the last columns, on its left.
+        const isLast = index === groups.length - 1 && span < NARROW && groups[index - 1]?.span >= NARROW;
+        const text = isLast || span > 2 || columns.length <= FEW ? group : "";
+        const className = isLast ? "ayla-last" : undefined;
+        return h(headOf(text), { key: index, colSpan: span, scope: text && "colgroup", className }, h("span", null, text));
       }),
     ),
     h(

@@ -9,7 +9,7 @@ import { NOTHING_SELECTED, selectionAfter } from "./selection.js";
 import { PROBLEMS } from "./states.js";
 import { RANGES, useKept, useKeptFocus, useLook, useReading, useZone } from "./state.js";
 
-const { createElement: h, useCallback, useMemo, useRef, useState } = globalThis.React;
+const { createElement: h, useCallback, useEffect, useMemo, useRef, useState } = globalThis.React;
 const { useNavigate } = globalThis.ReactRouterDOM;
 
 const style = document.createElement("link");
@@ -54,6 +54,8 @@ function Page() {
     [select],
   );
   const stop = () => {
+    // The buttons of the selection go, and one of them may have the focus.
+    if (document.activeElement.closest(".ayla-foot .ayla-bar")) page.current.querySelector(".ayla-select").focus();
     setSelecting(false);
     setSelected(NOTHING_SELECTED);
   };
@@ -67,17 +69,27 @@ function Page() {
     stop();
     reading.refresh();
   };
-  // The dialog closes itself.
-  const onKeyDown = (event) => {
-    if (event.key !== "Escape" || asking) return;
-    if (selecting) stop();
-    else if (look.day) change({ day: null });
+  const closeDay = () => {
+    const archive = document.activeElement.closest(".ayla-day")?.closest(".ayla-archive");
+    archive?.querySelector("[data-at][tabindex='0']").focus();
+    change({ day: null });
   };
+  // Wherever the focus is. The dialog closes itself, as do Airflow's menus.
+  useEffect(() => {
+    const onKeyDown = (event) => {
+      const isOther = event.defaultPrevented || event.target.closest?.("[role=dialog], [role=menu], [role=listbox]");
+      if (event.key !== "Escape" || asking || isOther) return;
+      if (selecting) stop();
+      else if (look.day) closeDay();
+    };
+    document.addEventListener("keydown", onKeyDown);
+    return () => document.removeEventListener("keydown", onKeyDown);
+  });
   const dagOf = (cell) => found.find(({ id }) => cell.key.startsWith(`${id}\n`))?.exports[0];
 
   return h(
     "div",
-    { className: "ayla-page", ref: page, onKeyDown },
+    { className: "ayla-page", ref: page },
     h(Bar, {
       look,
       change,

@@ -51,7 +51,7 @@ export function Bar({ look, change, zone, reading, selecting, onSelecting }) {
       }),
       " Problems only",
     ),
-    h("button", { type: "button", "aria-pressed": selecting, onClick: onSelecting }, "Select"),
+    h("button", { type: "button", className: "ayla-select", "aria-pressed": selecting, onClick: onSelecting }, "Select"),
     h(Reading, { ...reading, zone }),
   );
 }
