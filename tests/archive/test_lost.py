@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import signal
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +22,7 @@ from ayla_provider.errors import AylaLostError, AylaUnprovenError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from tests.support.client import RULE, at, connection_of, hours_at, put, take_in
-from tests.support.mortal import LOST, repair
+from tests.support.mortal import LOST, repair, run_process
 from tests.support.places import Place, file_place
 
 (HOUR,) = hours_at(2)
@@ -233,17 +232,11 @@ def test_killed_between_any_two_steps_a_repair_ends_in_the_same_state(
     cloud: LocalCloud, export: Export, place: Place, whole: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     cloud.delete_object("Datapoint", SOURCE_FOLDER, "c.csv")
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.support.mortal"])
     home = tmp_path_factory.mktemp("locks")
     connection = connection_of(cloud)
 
     def run(root: Path, lives: int) -> int | None:
-        arguments = (root, home, connection, HOUR, (B, C), lives)
-        process = processes.Process(target=repair, args=arguments)
-        process.start()
-        process.join(60)
-        return process.exitcode
+        return run_process(repair, root, home, connection, HOUR, (B, C), lives)
 
     def damaged(number: int) -> Place:
         copy = file_place(tmp_path_factory.mktemp(f"archive-{number}"))

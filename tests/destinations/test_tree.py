@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from tests.support.object_stores import quiet, write
 from tests.support.places import Place, file_place
+from tests.support.proofs import scale
 
 pytestmark = quiet
 
@@ -53,14 +55,22 @@ def test_a_tree_shows_a_partial_file(tmp_path: object) -> None:
     assert [one.unfinished for one in place.destination.tree("")] == [True]
 
 
+@pytest.mark.proof("2,001 objects, in pages of 1,000")
 def test_a_tree_of_s3_takes_a_request_for_a_thousand_objects(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(2001):
+    page = scale(10, 1000)
+    for number in range(2 * page + 1):
         s3.spoil(f"a/{number:04}.csv", b"x")
     store = s3.destination._store  # type: ignore[attr-defined]
     calls = []
     call = store.call
-    monkeypatch.setattr(store, "call", lambda method, **more: calls.append(method) or call(method, **more))
-    assert len(list(s3.destination.tree(""))) == 2001
+
+    def counted(method: str, **more: Any) -> Any:
+        calls.append(method)
+        pages = {"MaxKeys": page} if method == "list_objects_v2" else {}
+        return call(method, **more | pages)
+
+    monkeypatch.setattr(store, "call", counted)
+    assert len(list(s3.destination.tree(""))) == 2 * page + 1
     assert calls == ["list_objects_v2"] * 3 + ["list_multipart_uploads"]
 
 

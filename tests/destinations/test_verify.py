@@ -17,6 +17,7 @@ from ayla_provider.domain.paths import Layout, erased_path, failure_path, manife
 from tests.support.archives import archive_hour, hours_back, store
 from tests.support.object_stores import quiet
 from tests.support.places import Place
+from tests.support.proofs import scale
 
 pytestmark = quiet
 
@@ -186,17 +187,27 @@ def test_an_hour_whose_manifest_is_gone_is_one_finding(place: Place) -> None:
     assert found(place) == [(Damage.NO_MANIFEST, manifest_path(first.hour))]
 
 
+@pytest.mark.proof("1,500 objects, in pages of 1,000")
 def test_listings_take_a_request_for_a_thousand_objects(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(1500):
-        s3.spoil(f"event_type=datapoint/date=2024-05-09/hour=01/20240509T010000Z-{number:04}.csv", b"x")
     filled(s3, 2)
+    start, page = hours(2)[0].start, scale(10, 1000)
+    # In the same month, and in no hour that is verified.
+    folder = f"event_type=datapoint/date={start:%Y-%m-%d}/hour={(start.hour + 12) % 24:02}"
+    for number in range(page * 3 // 2):
+        s3.spoil(f"{folder}/{number:04}.csv", b"x")
     store_ = s3.destination._store  # type: ignore[attr-defined]
     calls: list[str] = []
     call = store_.call
-    monkeypatch.setattr(store_, "call", lambda method, **more: calls.append(method) or call(method, **more))
-    scope = Scope([hours(1)[0].event_type], hours(2)[0].start, END)
+
+    def counted(method: str, **more: Any) -> Any:
+        calls.append(method)
+        pages = {"MaxKeys": page} if method == "list_objects_v2" else {}
+        return call(method, **more | pages)
+
+    monkeypatch.setattr(store_, "call", counted)
+    scope = Scope([hours(1)[0].event_type], start, END)
     assert found(s3, scope) == []
-    assert calls.count("list_objects_v2") <= 4
+    assert calls.count("list_objects_v2") == len(scope.prefixes("_manifests/")) + len(scope.prefixes()) + 1
     assert calls.count("head_object") == 2
 
 

@@ -1,17 +1,20 @@
-"""A process that is killed at any one of its steps, while it repairs an hour."""
+"""A process that is killed at any one of its steps, while it repairs an hour or verifies an archive."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
 from ayla_provider.archive.archive import Archive
-from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.destination import Listed, Stored
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.errors import AylaLostError
@@ -25,6 +28,9 @@ from tests.support.client import NOW
 
 # multiprocessing makes its folder once. Here, that isn't yet one of the folders that pytest removes.
 util.get_temp_dir()
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.support.mortal"])
 
 LOST = 3
 """The exit status of a repair that ends with ``AylaLostError``."""
@@ -46,6 +52,10 @@ class MortalDestination(FileDestination):
         if not self.lives:
             os.kill(os.getpid(), signal.SIGKILL)
         self.lives -= 1
+
+    def tree(self, prefix: str) -> Iterator[Listed]:
+        self.step()
+        return super().tree(prefix)
 
     def folder(self, path: str) -> dict[str, Stored]:
         self.step()
@@ -97,3 +107,19 @@ def repair(
     except AylaLostError:
         os._exit(LOST)
     os._exit(0)
+
+
+def verify(root: Path, scope: Scope, now: datetime, lives: int) -> None:
+    """Verify an archive by listing and by reading all of it, as the main function of a process."""
+    verification = Verification(MortalDestination(root, lives), scope, now=now, read_every=timedelta(days=1))
+    for _ in verification.findings():
+        pass
+    os._exit(0)
+
+
+def run_process(target: Callable[..., None], *arguments: object) -> int | None:
+    """Run a main function in a process of its own, and return its exit status; negative if a signal ended it."""
+    process = PROCESSES.Process(target=target, args=arguments)
+    process.start()
+    process.join(60)
+    return process.exitcode
