@@ -51,7 +51,7 @@ class AylaSignInRefused(AylaError):
     """
     Ayla refused the sign-in, now or less than half an hour ago. Never retried, at any level.
 
-    Five refusals in a row lock the account for 30 minutes, for everybody.
+    Five refusals in a row lock the account for everyone for 30 minutes.
     """
 
     retryable = False

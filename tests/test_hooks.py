@@ -13,7 +13,9 @@ from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.provider_info import CONNECTION_FIELDS, get_provider_info
 from ayla_provider.source.guard import SignInGuard
+from ayla_provider.source.settings import REQUIRED_FIELDS
 from tests.support.fleet import HOUR, connect, put_hour
 
 
@@ -81,8 +83,11 @@ def test_the_test_button_says_what_it_found(export: LocalCloud) -> None:
         ({"bucket": "another-bucket"}, "Bucket.*gs://another-bucket/.*Compare bucket and oem_id"),
         ({"oem_id": "another"}, "Bucket.*/another/.*Compare bucket and oem_id"),
         ({"acs_url": "http://127.0.0.1:1/x"}, r"Credentials service.*no answer from http://127.0.0.1:1/x.*\(acs_url\)"),
-        ({"oem_id": ""}, "^Connection: oem_id is missing"),
-        ({"password": None, "app_id": None}, "^Connection: password, app_id are missing"),
+        ({"oem_id": ""}, r"^Connection: OEM ID \(oem_id\) is missing"),
+        (
+            {"password": None, "app_id": None},
+            r"^Connection: Password, App ID \(app_id\) are missing.*Correct the connection\.$",
+        ),
         ({"region": "mars", "host": None}, "^Connection: region is 'mars'"),
         ({"acs_url": "http://acs.example.com/"}, "^Connection: acs_url uses plain http"),
     ],
@@ -96,6 +101,22 @@ def test_the_test_button_says_which_step_failed_and_what_to_do(
     assert not worked
     assert re.search(said, message), message
     assert "ayla_default" not in message, "Airflow tests a connection under a temporary id"
+
+
+def test_a_second_press_names_the_lockout_once(export: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, export, password="wrong-password")
+    for _ in range(2):
+        _, message = AylaHook().test_connection()
+        assert message.count("five refusals in a row lock the account for everyone") == 1
+        assert "clearing" not in message
+    assert "Nothing signs in again before" in message
+
+
+def test_missing_fields_have_the_names_of_the_form() -> None:
+    (connection_type,) = get_provider_info()["connection-types"]
+    extra = {name: field["label"] for name, field in CONNECTION_FIELDS.items()}
+    names = {**connection_type["ui-field-behaviour"]["relabeling"], **extra}
+    assert {name: names[name] for name in REQUIRED_FIELDS} == REQUIRED_FIELDS
 
 
 def test_the_test_button_asks_ayla_each_time(export: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,8 @@ class Summary:
         self.bytes = 0
         self.newest: dict[EventType, datetime | None] = dict.fromkeys(event_types)
         """Event type to the start of the newest hour that the archive has, None if it has none."""
+        self.missing_before = 0
+        """How many missing hours come before the first hour that the archive has."""
         self.failed = 0
         """How many incomplete hours have a failed copy."""
         self.countdown: Countdown | None = None
@@ -122,6 +124,8 @@ class Summary:
         self.files += row.files
         self.bytes += row.bytes
         self.failed += row.failure is not None
+        if row.state is Coverage.MISSING and not any(self.newest.values()):
+            self.missing_before += 1
         if row.state in _COPIED:
             known = self.newest[row.hour.event_type]
             self.newest[row.hour.event_type] = max(row.hour.start, known or row.hour.start)
@@ -148,6 +152,11 @@ class Summary:
                 f"{' and '.join(incomplete)}: the reconcile DAG repairs the last two days every hour, and everything "
                 "else since AYLA_EXPORT_START every week; or clear the hour's copy task."
             ]
+            if self.missing_before and any(self.newest.values()):
+                sentences.append(
+                    f"{counted(self.missing_before, 'missing hour is', 'missing hours are')} before the first hour in "
+                    "the archive: before AYLA_EXPORT_START, no DAG copies or repairs anything."
+                )
         else:
             sentences = [] if not self.complete else ["Nothing is missing."]
         if self.countdown and self.countdown.hours:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -28,8 +29,13 @@ def size_text(size: float) -> str:
     """Return a number of bytes, in decimal units: ``723 B``, ``24.7 kB``, ``1.2 GB``."""
     if size < 999.5:
         return f"{size:.0f} B"
+    # The page rounds in the same way, halves up: plugin/static/format.js.
     for unit in ("kB", "MB", "GB"):
         size /= 1000
         if size < 999.95:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1000:,.1f} TB"
+            return f"{_tenths(size):.1f} {unit}"
+    return f"{_tenths(size / 1000):,.1f} TB"
+
+
+def _tenths(value: float) -> float:
+    return math.floor(value * 10 + 0.5) / 10

@@ -230,7 +230,7 @@ class TokenProvider:
             cause += ". The answer gives no reason: also check host (or region)"
         return AylaSignInRefused(
             f"Ayla's user service ({settings.user_url}) refused the sign-in ({status}{message}): {cause}. Change the "
-            "connection before clearing the task."
+            "connection before you try again."
         )
 
     def _refresh(self) -> None:

@@ -61,8 +61,8 @@ def answer(connection: CheckedConnection) -> tuple[bool, str]:
     # Airflow shows the answer for five seconds. The other words say what the address of the request does.
     detail = last.detail.replace(f"connection {connection.conn_id!r}: ", "")
     detail = re.sub(r"GET https?://\S+: ", "", detail).rstrip(".")
-    # Of a connection that is being tested nothing but a field can be missing or malformed.
-    advice = "Correct this field of the connection." if last.name == "connection" else last.advice
+    # Of a connection that is being tested, nothing but fields can be missing or malformed.
+    advice = "Correct the connection." if last.name == "connection" else last.advice
     return False, f"{last.name[0].upper()}{last.name[1:]}: {detail}. {advice}"
 
 

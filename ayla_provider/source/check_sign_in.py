@@ -113,10 +113,13 @@ def _unless_refused(connection: CheckedConnection, advise: Callable[[Exception],
     def advise_on(error: Exception) -> str:
         if not isinstance(error, AylaSignInRefused):
             return advise(error)
+        fixed = f"If the cause was fixed at Ayla instead, delete {connection.sign_in_record()}, then check again."
+        # An earlier refusal already says when and why the next sign-in is.
+        if "refusals in a row" in str(error):
+            return f"Correct the connection. {fixed}"
         return (
             "Correct the connection: a changed one is tried at once. An unchanged one isn't tried for 30 minutes, "
-            "because five refusals in a row lock the account for everybody. If the cause was fixed at Ayla instead, "
-            f"delete {connection.sign_in_record()}, then check again."
+            f"because five refusals in a row lock the account for everyone. {fixed}"
         )
 
     return advise_on

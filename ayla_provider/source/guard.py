@@ -1,7 +1,7 @@
 """
 Keeps an account from being locked.
 
-Ayla's user service locks an account for everybody for 30 minutes after five refused sign-ins in a row. Every Airflow
+Ayla's user service locks an account for everyone for 30 minutes after five refused sign-ins in a row. Every Airflow
 task is a process of its own, and dozens start in the same second. So before a sign-in, all of them look into a small
 shared record, which says whether these credentials were refused, were accepted, or are being tried.
 """
@@ -185,7 +185,7 @@ class SignInGuard:
             raise AylaSignInRefused(
                 f"{record.reason} That was at {record.at[:19]} UTC. Nothing signs in again before {until:%H:%M:%S} UTC "
                 "unless the connection's credentials change, because five refusals in a row lock the account for "
-                "everybody."
+                "everyone."
             )
 
     def _read(self) -> _Record | None:

@@ -32,6 +32,17 @@ REGIONS = {
 }
 """Region to the host of its user service, from Ayla's API documentation. Dedicated tenants have a host of their own."""
 
+REQUIRED_FIELDS = {
+    "login": "E-mail",
+    "password": "Password",
+    "app_id": "App ID",
+    "app_secret": "App secret",
+    "oem_id": "OEM ID",
+    "bucket": "Bucket",
+    "acs_url": "Credentials service URL",
+}
+"""Fields without which nobody signs in, to their names in the connection's form."""
+
 STORAGE_ENDPOINT = "https://storage.googleapis.com"
 
 _SHORTEST_KEY = 20
@@ -45,6 +56,12 @@ _MOST_DAYS = 3_660
 
 _MOST_MINUTES = 30 * 24 * 60
 """The longest quiet period or patience."""
+
+
+def _in_form(name: str) -> str:
+    """Return the name of a required field in the form, with its key if that is another word: ``App ID (app_id)``."""
+    label = REQUIRED_FIELDS[name]
+    return label if label.lower() == name else f"{label} ({name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +111,13 @@ class AylaSettings:
         extra = {key: value.strip() if isinstance(value, str) else value for key, value in extra.items()}
         extra = {key: value for key, value in extra.items() if value not in (None, "")}
         login = (login or "").strip()
-        fields = {"login (the e-mail)": login, "password": password}
-        fields.update((name, extra.get(name)) for name in ("app_id", "app_secret", "oem_id", "bucket", "acs_url"))
-        missing = [name for name, value in fields.items() if not value]
+        values = {**extra, "login": login, "password": password}
+        missing = [name for name in REQUIRED_FIELDS if not values.get(name)]
         if missing:
             raise AylaConfigError(
-                f"connection {conn_id!r}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. The "
-                "Ayla dashboard shows bucket and credentials URL under OEM Profile, Data Export."
+                f"connection {conn_id!r}: {', '.join(map(_in_form, missing))} {'is' if len(missing) == 1 else 'are'} "
+                "missing. The Ayla dashboard shows Bucket, OEM ID, and Credentials service URL under OEM Profile, Data "
+                "Export."
             )
         check = _Checks(conn_id, allow_http=_is_true(extra.get("allow_http")))
         if host:

@@ -155,7 +155,7 @@ def test_a_connection_of_another_type_is_noted(
 
 def test_sizes_are_as_in_the_report(bare: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
     put_connections(bare, rows_of(CONNECTION_ROW, count=30))
-    assert ": 1 file, 2.2 kB (" in Run(capsys).detail("newest connection")
+    assert ": 1 file, 2.3 kB (" in Run(capsys).detail("newest connection")
 
 
 def test_lines_wrap_at_the_width_of_a_terminal(
@@ -181,7 +181,12 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("changes", "step", "detail", "advice"),
     [
-        ({"password": None, "app_id": None}, "connection", "password, app_id are missing", "Correct the connection"),
+        (
+            {"password": None, "app_id": None},
+            "connection",
+            r"Password, App ID \(app_id\) are missing",
+            "Correct the connection",
+        ),
         ({"acs_url": "http://acs.example.com/"}, "connection", "plain http", "Correct the connection"),
         (
             {"password": "wrong-password"},

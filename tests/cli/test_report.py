@@ -119,6 +119,7 @@ def test_json_has_the_names_that_are_documented(cloud: LocalCloud, capsys: pytes
     assert (run.document["since"], run.document["until"]) == (iso(HOUR), iso(after(6)))
     verdict = run.summary.pop("verdict")
     assert verdict.startswith("2 hours are missing and 1 hour has changed at Ayla since the copy: the reconcile DAG")
+    assert "before the first hour" not in verdict
     assert run.summary == {
         "complete": False,
         "states": dict.fromkeys(Coverage, 0) | {"landed": 1, "late": 1, "empty": 1, "missing": 2, "changed": 1},
@@ -131,6 +132,19 @@ def test_json_has_the_names_that_are_documented(cloud: LocalCloud, capsys: pytes
     names = [*run.document, *run.hours[0], *run.summary, "error", "message", "failed_at", "tasks", "passing", *Coverage]
     page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_hours_before_the_archive_are_not_promised_to_be_repaired(
+    cloud: LocalCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = put_one_of_each(cloud)
+    arguments[arguments.index("--since") + 1] = iso(after(-2))
+    verdict = Run(capsys, *arguments).summary["verdict"]
+    assert verdict.startswith("4 hours are missing and 1 hour has changed")
+    assert (
+        "2 missing hours are before the first hour in the archive: before AYLA_EXPORT_START, no DAG copies or repairs "
+        "anything." in verdict
+    )
 
 
 def test_people_read_a_line_for_each_hour_and_the_verdict(
@@ -331,7 +345,7 @@ def test_the_destination_is_that_of_the_sample_dags_unless_it_is_given(
     ("changes", "arguments", "said"),
     [
         ({"password": "wrong-password"}, [], "refused the sign-in (401"),
-        ({"password": None}, [], "password is missing"),
+        ({"password": None}, [], "Password is missing"),
         ({"bucket": "another-bucket"}, [], "gs://another-bucket/"),
         ({}, ["--conn", "nowhere"], "nowhere"),
         ({}, ["--destination-conn", "nowhere"], "nowhere"),

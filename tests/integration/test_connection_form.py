@@ -211,7 +211,7 @@ def test_a_connection_made_in_the_form_is_good_and_its_secrets_arent_shown_again
 def test_a_wrong_password_is_named_with_the_lockout_and_tried_once(form: Form) -> None:
     refusals = form.cloud.refusals
     form.change(Password="wrong-password")
-    for words in ("lock the account for everybody", "Nothing signs in again before"):
+    for words in ("lock the account for everyone", "Nothing signs in again before"):
         good, said = form.answer()
         assert not good
         assert "User service: " in said
@@ -257,7 +257,7 @@ def another_role(cloud: LocalCloud) -> None:
             None,
             "Connection",
             "acs_url is not a valid URL",
-            "Correct this field",
+            "Correct the connection",
         ),
     ],
     ids=["app-id", "role", "acs-down", "bucket", "oem-id", "malformed"],

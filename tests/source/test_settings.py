@@ -15,6 +15,7 @@ from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.source.settings import (
     REGIONS,
+    REQUIRED_FIELDS,
     STORAGE_ENDPOINT,
     AylaSettings,
     arrival_rule,
@@ -71,7 +72,7 @@ def test_the_fields_of_a_connection_become_settings() -> None:
 def test_every_missing_field_is_named_and_no_other(empty: str | None, missing: set[str]) -> None:
     message = refusal(**dict.fromkeys(missing, empty))
     fields = message.partition("missing")[0].replace("'ayla_default'", "")
-    assert {name for name in REQUIRED if name in fields} == missing
+    assert {name for name in REQUIRED if REQUIRED_FIELDS[name] in fields} == missing
     assert "'ayla_default'" in message
 
 
