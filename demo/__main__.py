@@ -88,7 +88,7 @@ def running(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]
     with LocalCloud(start=wanted[0], max_lag=MAX_LAG) as cloud:
         airflow.environment = {"AYLA_EXPORT_START": wanted[0].isoformat()}
         print(
-            f"A local Ayla cloud answers at {cloud.url}. Starting Airflow, which takes about half a minute ...",
+            f"A local Ayla cloud answers at {cloud.url}. Starting Airflow, which takes one or two minutes ...",
             flush=True,
         )
         with airflow:
@@ -126,6 +126,7 @@ def copy_hours(airflow: Standalone, hours: Sequence[datetime]) -> bool:
         airflow.wait_for_dag(dag)
         airflow.unpause(dag)
     wanted = {hour.isoformat() for hour in hours}
+    print("Copying. The first hours take a few minutes, because each wait looks more than once ...", flush=True)
     last, deadline = "", time.monotonic() + 300 + 60 * len(hours)
     while time.monotonic() < deadline:
         runs = [run for run in airflow.dag_runs(DAG) if _hour(run["data_interval_start"]) in wanted]
