@@ -71,7 +71,7 @@ def test_a_user_who_may_not_read_assets_sees_the_tasks(page: Page) -> None:
 def test_a_user_who_may_not_read_tasks_gets_a_message(page: Page) -> None:
     done = ask(page, read(), refused=["taskInstances"])
     assert done["status"] == 403
-    assert "taskInstances with 403: Forbidden" in done["message"]
+    assert "task instances with 403: Forbidden." in done["message"]
 
 
 @pytest.mark.parametrize(

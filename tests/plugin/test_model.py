@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ayla_provider.domain.units import size_text
 from tests.plugin.answers import (
     DAG,
     DESTINATION,
@@ -532,3 +533,23 @@ def test_a_day_with_a_lost_hour_is_lost(page: Page) -> None:
     states = page("return args[0].flatMap((row) => page.days(row)).map((day) => day.state)", archive["rows"])
     assert "lost" in states
     assert "failed" not in states
+
+
+def test_a_size_is_the_same_as_in_a_report(page: Page) -> None:
+    sizes = [
+        0,
+        999,
+        1000,
+        2250,
+        2350,
+        2450,
+        24_650,
+        999_949,
+        999_950,
+        999_999,
+        1_234_567,
+        10**9,
+        123_456_789_012,
+        10**15,
+    ]
+    assert page("return args[0].map(page.size)", sizes) == [size_text(size) for size in sizes]

@@ -108,7 +108,8 @@ def press(driver: webdriver.Chrome, key: str) -> None:
 
 def focus(driver: webdriver.Chrome) -> str:
     """Return the text of the focused element, and "body" if nothing has the focus."""
-    return str(driver.execute_script("const {activeElement: a} = document; return a === document.body ? 'body' : a.innerText"))
+    text = "const focused = document.activeElement; return focused === document.body ? 'body' : focused.innerText"
+    return str(driver.execute_script(text))
 
 
 def test_a_retry_by_keyboard_keeps_the_focus(mounted: Mounted) -> None:
@@ -176,6 +177,33 @@ def test_90_days_fit_next_to_the_menu_of_airflow(mounted: Mounted) -> None:
     driver.execute_script("document.querySelector('#page').style.width = '1212px'")
     scroll = driver.find_element(By.CSS_SELECTOR, ".ayla-scroll")
     assert driver.execute_script("return arguments[0].scrollWidth - arguments[0].clientWidth", scroll) == 0
+
+
+def test_the_hours_of_a_day_that_a_finger_opens_come_into_view(mounted: Mounted) -> None:
+    driver = mounted("?range=14d")
+    driver.set_window_size(500, 800)
+    wait_for(driver, ".ayla-reading", text="Read at")
+    # As in Airflow, the page itself scrolls.
+    driver.execute_script("document.querySelector('#page').style.height = '100vh'")
+    driver.find_element(By.CSS_SELECTOR, "[data-at='1,12']").click()
+    wait_for(driver, ".ayla-day")
+    day = driver.find_element(By.CSS_SELECTOR, ".ayla-day")
+    foot = driver.find_element(By.CSS_SELECTOR, ".ayla-foot")
+    below = "return arguments[0].getBoundingClientRect().bottom - arguments[1].getBoundingClientRect().top"
+    WebDriverWait(driver, 10).until(lambda _: driver.execute_script(below, day, foot) <= 1)
+
+
+def test_a_proxy_that_fails_is_named_in_sentences(mounted: Mounted) -> None:
+    driver = mounted()
+    wait_for(driver, ".ayla-reading", text="Read at")
+    driver.execute_script(
+        """const others = globalThis.fetch;
+        const broken = () => new Response('{"detail": "boom"}', {status: 502});
+        globalThis.fetch = async (url, options) =>
+          /operator=AylaExportHourSensor/.test(url) ? broken() : others(url, options);
+        document.querySelector("button[aria-label='Read again']").click();"""
+    )
+    wait_for(driver, "[role=alert]", text="the request for task instances with 502: boom. The page shows the data read")
 
 
 @pytest.mark.parametrize("past_midnight", [0, 1, 2])

@@ -27,9 +27,19 @@ const UNSUCCESSFUL = [
 const TASKS = "dags/~/dagRuns/~/taskInstances";
 const COPY = { operator: "AylaExportToBucketOperator" };
 
+const SUBJECTS = { clearTaskInstances: "a retry", taskInstances: "task instances", dagRuns: "DAG runs", assets: "assets" };
+
+/** Return what a request is about, as users know it. */
+export function subject(path) {
+  const [, name = "DAGs"] = Object.entries(SUBJECTS).find(([part]) => path.includes(part)) ?? [];
+  return name;
+}
+
+const sentence = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
+
 export class ApiError extends Error {
   constructor(status, path, detail) {
-    super(`Airflow answered ${path} with ${status}${detail ? `: ${detail.slice(0, 300)}` : "."}`);
+    super(sentence(`Airflow answered the request for ${subject(path)} with ${status}${detail ? `: ${detail.slice(0, 300)}` : ""}`));
     this.status = status;
     this.path = path;
   }

@@ -2,12 +2,12 @@
 
 import { clock, count, counted, isAddressable, moment, month, size, span, weekday } from "./format.js";
 import { FEW, Heatmap } from "./heatmap.js";
-import { DAY } from "./hours.js";
+import { DAY, HOUR } from "./hours.js";
 import { completeness, newestComplete } from "./model.js";
 import { PROBLEMS, STATES } from "./states.js";
 import { dayFacts, days, hourFacts, pathOf, shades, totals } from "./views.js";
 
-const { createElement: h, memo, useCallback, useMemo } = globalThis.React;
+const { createElement: h, memo, useCallback, useEffect, useMemo, useRef } = globalThis.React;
 
 const urlOf = (path) => new URL(path, document.baseURI).pathname;
 
@@ -27,6 +27,12 @@ export const Archive = memo(function Archive({ archive, old, several, look, zone
   const daily = useMemo(() => long && archive.rows.map((row) => ({ ...row, cells: days(row) })), [archive, long]);
   const opened = useMemo(() => long && look.day && ofDay(archive.rows, look.day), [archive, long, look.day]);
   const grid = { archive, several, look, zone, selected, selecting, act };
+  const day = useRef(null);
+  // On a small screen, the hours are below the end of the window.
+  useEffect(() => {
+    const isHere = day.current?.closest(".ayla-archive").contains(document.activeElement);
+    if (isHere) day.current.scrollIntoView({ block: "nearest" });
+  }, [look.day, long]);
   return h(
     "section",
     { className: old ? "ayla-archive ayla-old" : "ayla-archive", "aria-label": archive.label, "aria-busy": old },
@@ -37,8 +43,8 @@ export const Archive = memo(function Archive({ archive, old, several, look, zone
     opened?.[0]?.cells.length > 0 &&
       h(
         "div",
-        { className: "ayla-day" },
-        h("h3", null, `The hours of ${weekday(look.day, "UTC")} in UTC`),
+        { className: "ayla-day", ref: day },
+        h("h3", null, `The hours of ${weekday(look.day, "UTC")} in UTC${zone === "UTC" ? "" : `, in columns of ${zone}`}`),
         h(Grid, { ...grid, rows: opened, range: archive.rows, daily: false, label: `Hours of ${weekday(look.day, "UTC")}` }),
       ),
   );
@@ -186,7 +192,7 @@ function viewOf(row, archive, range, daily, by, zone) {
   const newest = newestComplete(cellsIn(archive.rows));
   return {
     name: row.eventType,
-    note: newest.hour === undefined ? "" : `newest ${moment(newest.hour, zone)}${gapsText(newest.gaps)}`,
+    note: newest.hour === undefined ? "" : `until ${moment(newest.hour + HOUR, zone)}${gapsText(newest.gaps)}`,
     cells: row.cells.map((cell) => ({
       key: cell.key,
       state: cell.state,

@@ -3,16 +3,19 @@
 import { HOUR, MINUTE } from "./hours.js";
 
 const number = new Intl.NumberFormat("en");
+const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
 export const count = (value) => number.format(value);
 export const counted = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
 
+/** Return a number of bytes as the reports write it: domain/units.py. */
 export function size(bytes) {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let unit = 0;
-  for (; bytes >= 1000 && unit < units.length - 1; unit += 1) bytes /= 1000;
-  return `${short.format(bytes)} ${units[unit]}`;
+  if (bytes < 999.5) return `${Math.round(bytes)} B`;
+  const units = ["kB", "MB", "GB", "TB"];
+  let [unit, value] = [0, bytes / 1000];
+  for (; value >= 999.95 && unit < units.length - 1; unit += 1) value /= 1000;
+  return `${tenths.format(Math.floor(value * 10 + 0.5) / 10)} ${units[unit]}`;
 }
 
 export function span(milliseconds) {

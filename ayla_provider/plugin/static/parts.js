@@ -1,5 +1,6 @@
 // The parts around the heat maps: the toolbar, the legend, the details, and the first steps.
 
+import { subject } from "./api.js";
 import { LANDED } from "./constants.js";
 import { counted, fullMoment, inZone } from "./format.js";
 import { RANGES } from "./state.js";
@@ -85,14 +86,9 @@ function Reading({ data, error, progress, refresh, zone }) {
   );
 }
 
-const READABLE = { "task instances": "taskInstances", "DAG runs": "dagRuns", assets: "assets" };
-
 function explain(error) {
   if (error.status === 401) return "Your Airflow session has ended. Reload the page to sign in.";
-  if (error.status === 403) {
-    const [what] = Object.entries(READABLE).find(([, part]) => error.path.includes(part)) ?? ["DAGs"];
-    return `Your Airflow user doesn't have permission to read ${what}.`;
-  }
+  if (error.status === 403) return `Your Airflow user doesn't have permission to read ${subject(error.path)}.`;
   return error.status ? error.message : "Airflow can't be reached.";
 }
 
