@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from ayla_provider.archive.compare import Gap
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.errors import AylaLostError
 from simulation.worker import Kind, Result, Task
 from simulation.workers import Done
 
@@ -26,7 +27,14 @@ LOOKBACK = timedelta(hours=48)
 SWEEP_EVERY = 8
 """Hours between two reconciles of the last two days. The sample DAG runs one every hour."""
 
+VERIFIED = timedelta(days=7)
+"""What a daily verification covers."""
+
+SETTLED = timedelta(days=1)
+"""After this time, a verification expects the manifest of an hour."""
+
 EXPORT, REPAIR, SWEEP, WEEKLY = "export", "repair", "reconcile", "reconcile_weekly"
+VERIFY, VERIFY_REPAIR = "verify", "verify_repair"
 
 Cell = tuple[str, datetime]
 """Event type and hour: one square of Airflow's grid."""
@@ -37,11 +45,12 @@ class _Copy:
     files: int
     failed: int = 0
     """Tries so far."""
+    untrusted: tuple[str, ...] = ()
 
 
 class Customer:
     """
-    One customer with the two sample DAGs.
+    One customer with the sample DAGs of the export, of reconcile, and of verify.
 
     :param start: the first hour to copy
     :param end: the end of the last hour to copy
@@ -58,7 +67,7 @@ class Customer:
         self.bugs: list[str] = []
         self._next_hour = start
         self._sweeps: dict[str, int] = {}
-        """The due reconciles, and the number of their failed tries."""
+        """The due reconciles and verifications, and the number of their failed tries."""
         self.left_alone = 0
 
     @property
@@ -82,17 +91,25 @@ class Customer:
     def copies_due(self, now: datetime) -> list[Task]:
         """Return the due copies: new ones, and failed ones that are tried again."""
         return [
-            _task(Kind.COPY, dag, cell, now, try_number=copy.failed + 1, files=copy.files)
+            _task(Kind.COPY, dag, cell, now, try_number=copy.failed + 1, files=copy.files, untrusted=copy.untrusted)
             for (dag, cell), copy in sorted(self.copies.items(), key=lambda item: _by_time(item[0][1]))
         ]
 
     def sweeps_due(self, now: datetime) -> list[Task]:
-        """Return the due reconciles."""
+        """Return the due reconciles and verifications."""
         if now.minute == 45 and now.hour % SWEEP_EVERY == 0:
             self._sweeps.setdefault(SWEEP, 0)
         if (now.weekday(), now.hour, now.minute) == (6, 4, 15):
             self._sweeps.setdefault(WEEKLY, 0)
-        return [self.sweep(dag, now) for dag in sorted(self._sweeps)]
+        if (now.hour, now.minute) == (5, 30):
+            self._sweeps.setdefault(VERIFY, 0)
+        return [self.verify(now) if dag == VERIFY else self.sweep(dag, now) for dag in sorted(self._sweeps)]
+
+    def verify(self, now: datetime, lookback: timedelta | None = VERIFIED) -> Task:
+        """Return a verification of the last days, or of everything without a lookback."""
+        end = min(hour_of(now - SETTLED), self.end)
+        start = max(self.start, end - lookback) if lookback else self.start
+        return Task(Kind.VERIFY, VERIFY, "", start, end, now)
 
     def sweep(self, dag: str, now: datetime) -> Task:
         """Return a reconcile of the last two days or of everything."""
@@ -108,6 +125,7 @@ class Customer:
                 name = f"{task.kind.value} of {task.event_type} {task.start:%Y-%m-%d %H:%M}"
                 self.bugs.append(f"{name}: {result.error}: {result.message}")
             recorders = {Kind.LOOK: self._looked, Kind.COPY: self._copied, Kind.RECONCILE: self._swept}
+            recorders[Kind.VERIFY] = self._verified
             recorders[task.kind](task, result)
 
     def _looked(self, task: Task, result: Result) -> None:
@@ -120,8 +138,14 @@ class Customer:
         key = task.dag, (task.event_type, task.start)
         if not result.error:
             self.counts["copied files"] += result.copied_files
+            if task.dag == VERIFY_REPAIR and result.copied_files + result.manifests_written:
+                self.counts["repaired losses"] += 1
             if task.dag == REPAIR and result.manifests_written:
                 self.repaired.add(key[1])
+            self.copies.pop(key, None)
+            return
+        if result.error == AylaLostError.__name__:
+            self.counts["marked as lost"] += 1
             self.copies.pop(key, None)
             return
         self.counts[f"copies {'killed' if result.error == 'killed' else 'failed'}"] += 1
@@ -132,23 +156,45 @@ class Customer:
                 del self.copies[key]
 
     def _swept(self, task: Task, result: Result) -> None:
+        if self._is_tried_again(task, result):
+            return
+        self.left_alone = result.left_alone
+        self._repair(result.gaps)
+
+    def _verified(self, task: Task, result: Result) -> None:
+        if self._is_tried_again(task, result):
+            return
+        for repair in result.repairs:
+            cell = repair.hour.event_type, repair.hour.start
+            self.copies.setdefault((VERIFY_REPAIR, cell), _Copy(1, untrusted=repair.untrusted))
+
+    def _is_tried_again(self, task: Task, result: Result) -> bool:
+        """Return whether a reconcile or a verification failed, and has a try left."""
         if result.error:
             self._sweeps[task.dag] = self._sweeps.get(task.dag, 0) + 1
             if self._sweeps[task.dag] < TRIES:
-                return
+                return True
         self._sweeps.pop(task.dag, None)
-        self.left_alone = result.left_alone
-        self._repair(result.gaps)
+        return False
 
     def _repair(self, gaps: tuple[Gap, ...]) -> None:
         for gap in gaps:
             self.copies.setdefault((REPAIR, (gap.hour.event_type, gap.hour.start)), _Copy(1))
 
 
-def _task(kind: Kind, dag: str, cell: Cell, now: datetime, *, try_number: int = 1, files: int = 0) -> Task:
+def _task(
+    kind: Kind,
+    dag: str,
+    cell: Cell,
+    now: datetime,
+    *,
+    try_number: int = 1,
+    files: int = 0,
+    untrusted: tuple[str, ...] = (),
+) -> Task:
     event_type, hour = cell
     last = try_number == TRIES
-    return Task(kind, dag, event_type, hour, hour + ONE_HOUR, now, try_number, last, files)
+    return Task(kind, dag, event_type, hour, hour + ONE_HOUR, now, try_number, last, files, untrusted)
 
 
 def _by_time(cell: Cell) -> tuple[datetime, str]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.domain.events import EVENT_TYPES, EventType
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
+from ayla_provider.domain.manifest import ManifestFile, loads
+from ayla_provider.domain.paths import MANIFESTS, manifest_path
 from ayla_provider.local_cloud.cloud import CUSTOMER_BUCKET, VENDOR_BUCKET
 from ayla_provider.local_cloud.contents import BytesContent
 from ayla_provider.local_cloud.faults import Fault
+from ayla_provider.local_cloud.objects import StoredObject
 from simulation.setup import Setup
 from simulation.worker import Kind, Task
 from simulation.workers import Done, WorkerPool
@@ -26,6 +30,8 @@ PER_DAY = {
     "vendor restarted": 0.3,
     "stalled": 0.1,
     "republished": 0.3,
+    "damaged": 1.0,
+    "restyled": 0.3,
 }
 """The number of each fault per day. Each occurs at least once."""
 
@@ -39,6 +45,8 @@ DESCRIPTIONS = {
     "vendor restarted": "the vendor restarted",
     "stalled": "the exporter stalled",
     "republished": "an old file replaced",
+    "damaged": "copies or a manifest deleted, cut or flipped in the archive",
+    "restyled": "an event type's folders in another style for hours",
 }
 
 STALLS = (27, 3, 9)
@@ -70,6 +78,26 @@ _MIDDLES_IN_BUCKET = (
 )
 
 
+_DAMAGED_AT_ONCE = 3
+"""How many hours lose something at once: a manifest, a copy, and a copy that the vendor no longer has, either."""
+
+_UNKNOWN_STYLES = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d_%H-%M-%S", "%Y/%m/%d/%H", "%Y-%m-%d %H:%M")
+
+
+@dataclass(frozen=True)
+class _Restyled:
+    """A file that is in a folder whose name has an unknown style."""
+
+    until: datetime
+    hour: ExportHour
+    odd: str
+    """Its name meanwhile."""
+    since: datetime
+    """The time from which it exists."""
+    stored: StoredObject
+    """What it was before, and is afterwards."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """A future fault."""
@@ -93,6 +121,10 @@ def plan(seed: int, start: datetime, end: datetime, without: Collection[str] = (
         for _ in range(max(1, round(days * per_day))):
             at = start + ONE_HOUR + rng.random() * (last - start - ONE_HOUR)
             planned.append(Planned(at, kind, rng.randrange(2**32)))
+    return _in_order(planned)
+
+
+def _in_order(planned: Sequence[Planned]) -> list[Planned]:
     return sorted(planned, key=lambda fault: (fault.at, fault.kind))
 
 
@@ -110,11 +142,17 @@ class FaultInjector:
         self._setup = setup
         self._workers = workers
         self._cut_off_batches = 0
+        self.lost: dict[str, StoredObject] = {}
+        """What the vendor had, by name, of the files that neither it nor the archive has any more."""
+        self.bugs: list[str] = []
+        self._damaged: set[ExportHour] = set()
+        self._restyled: list[_Restyled] = []
 
     def run(self, tasks: Sequence[Task], now: datetime) -> Done:
         """Run tasks, and apply the next due fault to them."""
         if not tasks:
             return []
+        self._end_restyled(now)
         copies = [task for task in tasks if task.kind is Kind.COPY and task.files]
         if self._cut_off_batches and copies:
             self._cut_off_batches -= 1
@@ -139,6 +177,8 @@ class FaultInjector:
             "vendor restarted": lambda: self._in_the_middle(tasks, rng, self._setup.restart),
             "stalled": lambda: self._stalled(tasks, planned.at),
             "republished": lambda: self._republished(tasks, rng),
+            "damaged": lambda: self._damage(planned, tasks, rng),
+            "restyled": lambda: self._restyle(planned, tasks, rng),
         }
         self.happened[planned.kind] += 1
         return act[planned.kind]()
@@ -212,6 +252,81 @@ class FaultInjector:
         else:
             self.happened["republished"] -= 1
         return self._workers.run(tasks)
+
+    def _damage(self, planned: Planned, tasks: Sequence[Task], rng: random.Random) -> Done:
+        """Damage copies and a manifest of the archive. The vendor no longer has some of the copies, either."""
+        archive = self._setup.archive()
+        paths = sorted(path for path in archive if path.startswith(f"{MANIFESTS}/"))
+        manifests = [loads(archive[path], path) for path in paths]
+        hours = [manifest for manifest in manifests if manifest.files and manifest.hour not in self._damaged]
+        whole = [manifest for manifest in hours if all(self._is_whole(entry, archive) for entry in manifest.files)]
+        if len(whole) < _DAMAGED_AT_ONCE:
+            self.happened["damaged"] -= 1
+            self._planned.insert(0, planned)
+            return self._workers.run(tasks)
+        bare, gone, *others = rng.sample(whole, _DAMAGED_AT_ONCE)
+        self._damaged.update(manifest.hour for manifest in (bare, gone, *others))
+        self._setup.damage(manifest_path(bare.hour), None)
+        self._damage_copy(rng.choice(gone.files), archive, rng)
+        for manifest in others:
+            entry = rng.choice(manifest.files)
+            stored = self._setup.cloud.vendor.live(entry.source)
+            assert stored  # noqa: S101 - for mypy: it is whole
+            self.lost[entry.source] = stored
+            self._setup.cloud.vendor.delete(entry.source)
+            self._damage_copy(entry, archive, rng)
+        return self._workers.run(tasks)
+
+    def _is_whole(self, entry: ManifestFile, archive: Mapping[str, bytes]) -> bool:
+        """Return whether the vendor has exactly the bytes of a copy that the archive has."""
+        stored = self._setup.cloud.vendor.live(entry.source)
+        return bool(stored and stored.generation == entry.generation and archive.get(entry.path))
+
+    def _damage_copy(self, entry: ManifestFile, archive: Mapping[str, bytes], rng: random.Random) -> None:
+        data = archive[entry.path]
+        flipped = bytes([data[0] ^ 1]) + data[1:]
+        self._setup.damage(entry.path, rng.choice([None, data[:-1], flipped]))
+
+    def _restyle(self, planned: Planned, tasks: Sequence[Task], rng: random.Random) -> Done:
+        """Give the next folders of an event type a name in an unknown style, until the vendor corrects them."""
+        vendor = self._setup.cloud.vendor
+        event_type, style = rng.choice(EVENT_TYPES), rng.choice(_UNKNOWN_STYLES)
+        hours = {hour_of(planned.at) + number * ONE_HOUR for number in range(4)}
+        restyled = []
+        for answer in self._setup.cloud.answer_key():
+            if answer.event_type != event_type or answer.hour not in hours:
+                continue
+            for file in answer.files:
+                first, last = file.generations[0].visible_at, file.generations[-1].visible_at
+                stored = vendor.live(file.object_name, last)
+                if stored and first > vendor.now():
+                    root, _, name = file.object_name.rsplit("/", 2)
+                    odd = f"{root}/{file.folder_time.strftime(style)}/{name}"
+                    vendor.delete(file.object_name)
+                    vendor.put(odd, stored.content, first)
+                    hour = ExportHour(EventType(event_type), answer.hour)
+                    restyled.append(_Restyled(max(hours) + 4 * ONE_HOUR, hour, odd, first, stored))
+        if not restyled:
+            self.happened["restyled"] -= 1
+            self._planned = _in_order([*self._planned, replace(planned, at=planned.at + ONE_HOUR)])
+        self._restyled += restyled
+        return self._workers.run(tasks)
+
+    def _end_restyled(self, now: datetime) -> None:
+        """Give the folders whose time is over their right names."""
+        vendor = self._setup.cloud.vendor
+        over = [restyled for restyled in self._restyled if restyled.until <= now]
+        archive = self._setup.archive() if over else {}
+        for restyled in over:
+            self._restyled.remove(restyled)
+            path = manifest_path(restyled.hour)
+            manifest = loads(archive[path], path) if path in archive else None
+            # Before the file existed, the hour may have been empty.
+            if manifest and not manifest.files and datetime.fromisoformat(manifest.written_at) >= restyled.since:
+                self.bugs.append(f"{restyled.hour} was recorded as empty, although {restyled.odd} exists")
+            vendor.delete(restyled.odd)
+            right = restyled.stored
+            vendor.put(right.name, right.content, max(vendor.now(), right.created + timedelta(seconds=1)))
 
 
 def _vendor_faults(rng: random.Random) -> list[Fault]:

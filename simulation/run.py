@@ -99,8 +99,9 @@ class Simulation:
         self.customer.record(done)
 
     def _nothing_to_repair(self) -> bool:
-        """Reconcile everything, and return whether it found nothing and left nothing alone."""
+        """Reconcile and verify everything, and return whether they found nothing and left nothing alone."""
         self._do([self.customer.sweep(WEEKLY, self.now)])
+        self._do([self.customer.verify(self.now, None)])
         return self.customer.idle and not self.customer.left_alone
 
     def differences(self) -> list[str]:
@@ -108,7 +109,8 @@ class Simulation:
         unfinished = () if self._nothing_to_repair() else (self._unfinished(),)
         # A killed process may leave an unfinished file on disk, whose name nothing reads.
         archive = {path: data for path, data in self.setup.archive().items() if not path.endswith(".partial")}
-        problems = [*self.customer.bugs, *unfinished, *compare(self.setup.cloud, archive, self.hours)]
+        bugs = [*self.customer.bugs, *self.faults.bugs]
+        problems = [*bugs, *unfinished, *compare(self.setup.cloud, archive, self.hours, lost=self.faults.lost)]
         if refused := self.setup.refusals + self.setup.cloud.refusals:
             problems.append(f"{refused} sign-ins were refused: five in a row lock an account")
         return problems or self._again()
@@ -129,7 +131,7 @@ class Simulation:
         problems = [f"a second run of all hours failed: {result.message}" for _, result in done if result.error]
         if written:
             problems.append(f"a second run of all hours copied or committed {written} files")
-        return problems + compare(self.setup.cloud, self.setup.archive(), self.hours)
+        return problems + compare(self.setup.cloud, self.setup.archive(), self.hours, lost=self.faults.lost)
 
     @property
     def _seconds(self) -> str:
@@ -148,8 +150,10 @@ class Simulation:
             f"{self.days} days, seed {self.seed}, an archive {'in a bucket' if self.setup.in_bucket else 'on disk'}: "
             f"{len(key):,} hours, {len(sizes):,} files, {size_text(sum(sizes))}",
             f"hours: {late} late, {replaced} replaced, {sum(not answer.files for answer in key)} without events, "
-            f"{counts['given up']} given up by the sensor, {len(self.customer.repaired)} repaired by reconcile",
-            f"tasks: {counts['look']:,} checks, {counts['reconcile']} reconciles, {counts['copy']:,} copies",
+            f"{counts['given up']} given up by the sensor, {len(self.customer.repaired)} repaired by reconcile, "
+            f"{counts['repaired losses']} repaired and {counts['marked as lost']} marked as lost after a verification",
+            f"tasks: {counts['look']:,} checks, {counts['reconcile']} reconciles, {counts['verify']} verifications, "
+            f"{counts['copy']:,} copies",
             f"copies: {counts['copies killed']} tries killed, {counts['copies failed']} failed, "
             f"{counts['red squares']} tasks failed after all their tries, {notes} notes on failures",
             *(f"{faults[kind]:>4} x {description}" for kind, description in DESCRIPTIONS.items()),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.local_cloud import LocalCloud
+from ayla_provider.local_cloud.contents import BytesContent
 from simulation.worker import Place
 
 ROWS = 12
@@ -76,6 +77,16 @@ class Setup:
         objects = {name.removeprefix(f"{PREFIX}/"): bucket.live(name) for name in bucket.names}
         contents = {path: stored.content for path, stored in objects.items() if stored}
         return {path: b"".join(content.chunks(0, content.size)) for path, content in contents.items()}
+
+    def damage(self, path: str, data: bytes | None) -> None:
+        """Replace an object of the archive without the provider; None removes it."""
+        if not self.in_bucket:
+            file = self.folder / path
+            file.unlink() if data is None else file.write_bytes(data)
+        elif data is None:
+            self.cloud.customer.delete(f"{PREFIX}/{path}")
+        else:
+            self.cloud.customer.replace(f"{PREFIX}/{path}", BytesContent(data))
 
     def close(self) -> None:
         """Stop the vendor."""

@@ -67,7 +67,7 @@ class Soak:
             say=lambda line: None,
             start=FIRST_DAY + (self.weeks - 1) * timedelta(days=self.days),
             port=self._port,
-            without=KILLING,
+            without=(*KILLING, "restyled"),
             pool=self.deployment,
         )
         with closing(simulation.setup):

@@ -12,7 +12,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,9 +26,11 @@ from google.oauth2 import service_account
 from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.compare import Gap, reconcile
 from ayla_provider.archive.destination import Destination
+from ayla_provider.archive.findings import Finding, Repair, repair_of
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.url import DestinationUrl
+from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import ExportHour, hours_of
 from ayla_provider.errors import AylaError
@@ -64,6 +66,8 @@ class Kind(Enum):
     """A run of the copy operator."""
     RECONCILE = "reconcile"
     """A run of the reconcile operator."""
+    VERIFY = "verify"
+    """A run of the verify operator, by listing."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Task:
     kind: Kind
     dag: str
     event_type: str
-    """Empty for a reconcile, which covers all event types."""
+    """Empty for a reconcile and a verification, which cover all event types."""
     start: datetime
     end: datetime
     """Exclusive."""
@@ -83,6 +87,8 @@ class Task:
     last_try: bool = False
     files: int = 0
     """The number of files of the hour, as far as it is known before the task."""
+    untrusted: tuple[str, ...] = ()
+    """The copies and manifests that a verification found missing or damaged."""
     disk: int | None = None
     """The number of bytes of a file after which the disk is full; None means never."""
 
@@ -102,6 +108,7 @@ class Result:
     copied_files: int = 0
     manifests_written: int = 0
     gaps: tuple[Gap, ...] = ()
+    repairs: tuple[Repair, ...] = ()
     left_alone: int = 0
 
 
@@ -162,10 +169,11 @@ class _Worker:
 
     def do(self, task: Task) -> Result:
         self._now = task.now
-        act = {Kind.LOOK: self._look, Kind.COPY: self._copy, Kind.RECONCILE: self._reconcile}[task.kind]
+        act = {Kind.LOOK: self._look, Kind.COPY: self._copy, Kind.RECONCILE: self._reconcile}
+        act[Kind.VERIFY] = self._verify
         try:
             with _full_after(task.disk):
-                return act(task)
+                return act[task.kind](task)
         except AylaError as error:
             return Result(type(error).__name__, str(error), retryable=error.retryable)
         except Exception as error:
@@ -182,13 +190,30 @@ class _Worker:
     def _copy(self, task: Task) -> Result:
         run = {"dag_id": task.dag, "run_id": f"{task.now:%Y-%m-%dT%H:%M}", "try_number": str(task.try_number)}
         report = self._archive.take_in(
-            self._export, _hours_of(task), self._export.rule, written_by=run, last_try=task.last_try
+            self._export,
+            _hours_of(task),
+            self._export.rule,
+            written_by=run,
+            last_try=task.last_try,
+            untrusted=task.untrusted,
         )
         return Result(copied_files=report.copied_files, manifests_written=report.manifests_written)
 
     def _reconcile(self, task: Task) -> Result:
         found = reconcile(self._export, self._archive.records, EVENT_TYPES, task.start, task.end)
         return Result(gaps=tuple(found.gaps), left_alone=found.left_alone)
+
+    def _verify(self, task: Task) -> Result:
+        event_types = [parse_event_type(name) for name in EVENT_TYPES]
+        # Objects have the real time. Two days later, none of them is young.
+        now = datetime.now(UTC) + timedelta(days=2)
+        scope = Scope(event_types, task.start, task.end)
+        verification = Verification(self._archive.destination, scope, now=now, wait=lambda seconds: None)
+        by_hour: dict[ExportHour, list[Finding]] = {}
+        for finding in verification.findings():
+            if finding.hour and finding.damage.can_be_repaired:
+                by_hour.setdefault(finding.hour, []).append(finding)
+        return Result(repairs=tuple(repair_of(hour, findings) for hour, findings in by_hour.items()))
 
 
 def _hours_of(task: Task) -> list[ExportHour]:

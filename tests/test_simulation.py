@@ -42,6 +42,8 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
     assert simulation.customer.counts["given up"]
     assert simulation.customer.counts["copies failed"]
     assert simulation.customer.counts["copies killed"]
+    assert simulation.customer.counts["repaired losses"]
+    assert simulation.customer.counts["marked as lost"] >= len(simulation.faults.lost) > 0
 
 
 @pytest.mark.ci
