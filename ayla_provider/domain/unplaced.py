@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 
 _ARRIVAL = 2 * ONE_HOUR
 """How long after its hour an object without any readable time is taken for one of that hour's files."""
+
+_WILDCARD = re.compile(r"[*?\[]")
 
 _LIKE_A_TIME = re.compile(
     r"(?P<year>[12]\d{3})(?P<separator>[^0-9]?)(?P<month>\d{2})(?P=separator)(?P<day>\d{2})[^0-9]{0,2}(?P<hour>\d{1,2})",
@@ -66,13 +69,22 @@ def advise(unplaced: Unplaced, event_type: str = "<event type>") -> str:
             f"the object {unplaced.name!r} is in a folder that is not a known event type. If it is this event type "
             f'under another name, set event_folders in the connection to {{"{event_type}": "{unplaced.folder}"}}; if '
             "it is another event type, give it a name of its own there. If it is no export data, add "
-            f'"{unplaced.folder}/*" to ignored_objects'
+            f"{ignoring(unplaced.folder, '/*')} to ignored_objects"
         )
     return (
         f"the object {unplaced.name!r} can't be placed in time. If it is export data, set hour_pattern in the "
         "connection to how its folder writes the time, such as %Y-%m-%dT%H:%M:%SZ or %Y/%m/%d/%H. If it is a stray "
-        "file, add its name or a pattern to ignored_objects"
+        f"file, add {ignoring(unplaced.name)} to ignored_objects"
     )
+
+
+def ignoring(name: str, pattern: str = "") -> str:
+    """
+    Return the entry of ``ignored_objects`` that matches a name alone, as JSON.
+
+    :param pattern: what follows the name
+    """
+    return json.dumps(_WILDCARD.sub(r"[\g<0>]", name) + pattern, ensure_ascii=False)
 
 
 def likely_hour(text: str) -> datetime | None:

@@ -14,7 +14,7 @@ from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, FolderStyle, describe_hour, hour_of, hours_of
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.domain.units import counted, files_text, size_text
-from ayla_provider.domain.unplaced import Unplaced, advise
+from ayla_provider.domain.unplaced import Unplaced, advise, ignoring
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaLayoutError
 from ayla_provider.source.check_steps import DASHBOARD, CheckedConnection, Finding, ListedExport, StepRunner
 from ayla_provider.source.export import Export
@@ -141,7 +141,7 @@ def list_event_folders(export: Export, bucket_fields: str) -> Finding[dict[Event
             "An unknown folder can be copied as an event type of its own: declare it in the connection's "
             f"event_folders, as {json.dumps(undeclared)}. If it is another spelling of a missing one, use the name of "
             "that event type. If it is no export data, add it to ignored_objects, as "
-            f"{json.dumps([f'{name}/*' for name in undeclared.values()])}."
+            f"[{', '.join(ignoring(name, '/*') for name in undeclared.values())}]."
         )
         return Finding(False, found, advice, folders)
     note = "This can be right: a folder doesn't exist before the first event of its type." if missing else ""

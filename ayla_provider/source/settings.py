@@ -48,8 +48,8 @@ STORAGE_ENDPOINT = "https://storage.googleapis.com"
 _SHORTEST_KEY = 20
 """Characters of a value in a query that may be a key. As a mask, a shorter one would remove words from all logs."""
 
-_IGNORABLE = re.compile(r"[^*?\[/]+/.")
-"""A pattern names its folder, so that none hides all folders."""
+_IGNORABLE = re.compile(r"([^*?/]|\[[*?]\])+/.", re.DOTALL)
+"""A pattern names its folder, so that none hides all folders. ``[*]`` and ``[?]`` are these characters of a name."""
 
 _MOST_DAYS = 3_660
 """The longest retention, ten years."""
@@ -137,7 +137,7 @@ class AylaSettings:
             bucket=check.name("bucket", str(extra["bucket"])),
             storage_endpoint=check.url("storage_endpoint", str(extra.get("storage_endpoint", STORAGE_ENDPOINT))),
             event_folders=check.event_folders(extra.get("event_folders", {})),
-            ignored_objects=check.ignored_objects(extra.get("ignored_objects")),
+            ignored_objects=check.ignored_objects(extra.get("ignored_objects"), root=f"{extra['oem_id']}/"),
             hour_pattern=check.hour_pattern(extra.get("hour_pattern")),
             retention=check.retention(extra.get("retention")),
             network=check.network(extra.get("proxy"), extra.get("ca_file")),
@@ -322,7 +322,7 @@ class _Checks:
             ) from None
         return value
 
-    def ignored_objects(self, value: object) -> tuple[str, ...]:
+    def ignored_objects(self, value: object, root: str = "") -> tuple[str, ...]:
         if value is None or value == "":
             return ()
         if isinstance(value, str):
@@ -331,6 +331,8 @@ class _Checks:
             except ValueError:
                 value = None
         patterns = value if isinstance(value, list) else [None]
+        # Messages show whole names, so that people copy these.
+        patterns = [pattern.removeprefix(root) if isinstance(pattern, str) else pattern for pattern in patterns]
         if not all(isinstance(pattern, str) and _IGNORABLE.match(pattern) for pattern in patterns):
             raise self.fail(
                 "ignored_objects",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -30,22 +31,58 @@ MOST_FOLDERS = 10
 
 _ONE_DAY = timedelta(days=1)
 
+_ESCAPED = re.compile(r"\[([*?\[])\]")
+
 
 class IgnoredObjects(Container[str]):
     """
     The objects that the connection says are no export data.
 
     :param root: the prefix of all event folders
-    :param patterns: of names below it, such as ``Datapoint/README*`` or ``backup/*``; ``*`` also matches slashes
+    :param patterns: of names below it, such as ``Datapoint/README*`` or ``backup/*``; ``*`` also matches slashes. The
+        first part is always the name of one folder, perhaps with ``[*]``, ``[?]``, or ``[[]`` for these characters
     """
 
     def __init__(self, root: str, patterns: Sequence[str]) -> None:
         self._root = root
         self._patterns = patterns
+        self.count = len(patterns)
 
     def __contains__(self, name: object) -> bool:
         relative = str(name).removeprefix(self._root)
-        return any(fnmatchcase(relative, pattern) for pattern in self._patterns)
+        return any(_matches(relative, pattern) for pattern in self._patterns)
+
+    def end_of_group(self, name: str) -> str | None:
+        """
+        Return the bound after all names that a pattern ignores together with an object; None if there is no such group.
+
+        Only a pattern whose single wildcard is a ``*`` at its end ignores all names that begin alike.
+        """
+        ends = []
+        for pattern in self._patterns:
+            start = self._root + _unescaped(pattern[:-1])
+            last = start[-1:]
+            if pattern[-1:] == "*" and not _has_wildcard(pattern[:-1]) and last.isascii() and name.startswith(start):
+                ends.append(start[:-1] + chr(ord(last) + 1))
+        return max(ends, default=None)
+
+
+def _matches(relative: str, pattern: str) -> bool:
+    if relative == pattern:
+        return True
+    folder, slash, rest = relative.partition("/")
+    own_folder, _, own_rest = pattern.partition("/")
+    return bool(slash) and folder in (own_folder, _unescaped(own_folder)) and fnmatchcase(rest, own_rest)
+
+
+def _unescaped(pattern: str) -> str:
+    return _ESCAPED.sub(r"\1", pattern)
+
+
+def _has_wildcard(pattern: str) -> bool:
+    """Whether a pattern can match more than one name. Its first part can't: it is the name of a folder."""
+    _, _, rest = pattern.partition("/")
+    return bool(re.search(r"[*?\[]", _ESCAPED.sub("", rest)))
 
 
 class UnplacedSearch:
@@ -105,7 +142,8 @@ class UnplacedSearch:
     def _gap(self, prefix: str, start: str, end: str) -> list[Unplaced]:
         what = f"{self._event_type}: the look for objects that can't be placed in time below {prefix}"
         offset = prefix + start
-        for _ in range(MOST_PAGES):
+        pages, groups = 0, 0
+        while pages < MOST_PAGES:
             listing = self._export.listed(
                 self._event_type,
                 prefix,
@@ -123,7 +161,16 @@ class UnplacedSearch:
             if found:
                 # The page ends among such objects: nobody knows when the others were created.
                 return [replace(unplaced, all_hours=True) for unplaced in found]
-            offset = listing.last_name + "\0"
+            after_group = self._export.ignored_objects.end_of_group(listing.last_name)
+            if after_group is not None and groups < self._export.ignored_objects.count:
+                # However many objects are ignored together, they cost one page.
+                groups += 1
+                offset = after_group
+            else:
+                pages += 1
+                offset = listing.last_name + "\0"
+            if end and offset >= prefix + end:
+                return []
         log.warning("%s: after %d pages, the rest isn't read.", what, MOST_PAGES)
         return [] if listing.files else [Unplaced(listing.last_name, self._now, all_hours=True)]
 

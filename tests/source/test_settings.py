@@ -440,3 +440,13 @@ def test_the_retention_is_given_in_days(written: object, days: int | None) -> No
 @pytest.mark.parametrize("written", [0, -1, "a year", "365d", 3661, "nan", "inf", True, [365]])
 def test_a_retention_that_isnt_in_days_is_refused(written: object) -> None:
     assert f"retention is {written!r}: expected days, from 1 to 3,660" in refusal(retention=written)
+
+
+def test_objects_to_ignore_can_begin_with_the_oem_id_as_messages_show_them() -> None:
+    written = [f"{EXTRA['oem_id']}/Connection/notes[1].txt", "Old [backup]/*", "Old[*]/x"]
+    assert settings(ignored_objects=written).ignored_objects == (
+        "Connection/notes[1].txt",
+        "Old [backup]/*",
+        "Old[*]/x",
+    )
+    assert "ignored_objects" in refusal(ignored_objects=[f"{EXTRA['oem_id']}/*"])
