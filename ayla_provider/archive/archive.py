@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from itertools import repeat
+from itertools import chain, repeat
 
 from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.archive.records import Records
@@ -20,9 +20,9 @@ from ayla_provider.archive.transfer import Transfer
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
 from ayla_provider.domain.coverage import Coverage, describe_lost
-from ayla_provider.domain.hour import ExportHour, describe_hours
+from ayla_provider.domain.hour import ExportHour, describe_hours, hour_of
 from ayla_provider.domain.manifest import Manifest, ManifestFile
-from ayla_provider.domain.paths import ExportFile, Layout, destination_path, hour_of_path, manifest_path
+from ayla_provider.domain.paths import ExportFile, Layout, destination_path, hour_of_path, manifest_path, parse_source
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import (
     AylaConflictError,
@@ -96,6 +96,8 @@ class _HourJob:
     """The manifest's entries of files that neither the destination nor the source has any more."""
     kept: list[ManifestFile] = field(default_factory=list)
     """The entries of files that the source no longer shows, and that were in doubt, but that the destination has."""
+    unnamed: list[str] = field(default_factory=list)
+    """The paths of the hour's copies that nothing names: it has no valid manifest, and the source doesn't show them."""
     committed: bool = False
 
     def trusts(self, path: str) -> bool:
@@ -201,7 +203,8 @@ class Archive:
             copied
         :raises AylaTransferError: if files couldn't be copied; it names them
         :raises AylaLostError: if neither the destination nor the source has an untrusted file any more. The manifest
-            marks it as lost by then
+            marks it as lost by then. Or if an hour has no manifest, and the destination has copies of it that the
+            source doesn't show. Then nothing is committed
         :raises AylaError: if the run failed as a whole
         """
         run = _Run(self.records, export, written_by, _Progress(describe_hours(hours)))
@@ -233,6 +236,8 @@ class Archive:
                 else:
                     run.copied(job, file, entry, moved)
         for job in jobs:
+            if job.unnamed and job.is_complete:
+                run.failed(job.status, self._refusal_to_forget(job))
             if job.committed and job.unrepaired:
                 run.failed(job.status, self._lost(job))
         run.note_failures(last_try=last_try)
@@ -255,52 +260,75 @@ class Archive:
     def _job(self, export: Export, status: HourStatus, untrusted: Collection[str] = ()) -> _HourJob | AylaError:
         """Return the copy to do for an hour, or why the destination can't be read."""
         try:
-            manifest, stored = self._manifest_to_follow(export, status, untrusted)
+            manifest, stored = self._manifest_to_follow(status, untrusted)
             job = _HourJob(status, manifest, stored, self._existing(status), untrusted)
             self._look_for_lost(job)
+            if manifest is None and status.state.settled:
+                job.unnamed = self._unnamed_copies(export, job)
         except AylaError as error:
             return error
         return job
 
     def _manifest_to_follow(
-        self, export: Export, status: HourStatus, untrusted: Collection[str]
+        self, status: HourStatus, untrusted: Collection[str]
     ) -> tuple[Manifest | None, Stored | None]:
         """Return an hour's manifest and its version. One that is to be written again counts as none."""
         path = manifest_path(status.hour)
         record = self.destination.read(path)
-        manifest, problem = None, "is lost"
-        if record:
-            try:
-                manifest = self.records.parse_manifest(record[0], status.hour)
-            except AylaNewerFormatError:
+        if record is None:
+            return None, None
+        content, stored = record
+        try:
+            return self.records.parse_manifest(content, status.hour), stored
+        except AylaNewerFormatError:
+            raise
+        except AylaDestinationError:
+            if path not in untrusted:
                 raise
-            except AylaDestinationError:
-                if path not in untrusted:
-                    raise
-                problem = "can't be read"
-        if manifest is None and path in untrusted and not status.files:
-            self._refuse_to_forget(export, status.hour, problem)
-        return manifest, record[1] if record else None
+            return None, stored
 
-    def _refuse_to_forget(self, export: Export, hour: ExportHour, problem: str) -> None:
-        """Refuse an empty manifest for an hour of which the archive has copies."""
-        copies = self._copies_of(export, hour)
-        if copies:
-            path = manifest_path(hour)
-            raise AylaLostError(
-                f"{hour}: its manifest {problem}, and Ayla no longer shows its files. The archive still has "
-                f"{files_text(len(copies))} of it, for example {min(copies)}. They stay. If the bucket has an earlier "
-                f"version, restore {path} ({self._other_versions(path)})."
-            )
+    def _unnamed_copies(self, export: Export, job: _HourJob) -> list[str]:
+        """Return the paths of the copies of an hour without a manifest that the source doesn't show."""
+        hour = job.status.hour
+        if job.status.files:
+            # Their folders are listed already.
+            paths = job.existing.keys() - self._paths(job.status)
+        elif self._layout is Layout.PARTITIONED:
+            paths = set(self.destination.folder(hour.partition))
+        else:
+            paths = self._mirrored(export, hour)
+        return sorted(path for path in paths if self._is_copy_of(export, hour, path))
 
-    def _copies_of(self, export: Export, hour: ExportHour) -> list[str]:
-        """Return the paths of the copies of an hour whose files neither a manifest nor the source names."""
+    def _mirrored(self, export: Export, hour: ExportHour) -> set[str]:
+        """Return the paths of the copies of an hour in the layout ``mirror``, and perhaps of others of its date."""
+        prefix = export.prefix(export.folder_of(hour.event_type))
+        folders = [f"{prefix}{hour.start:%Y-%m-%d}"]
+        if export.hour_pattern:
+            folders.append(prefix + export.hour_pattern.window([hour.start])[0])
+        listings = chain.from_iterable(map(self.destination.tree, folders))
+        return {listed.stored.path for listed in listings if not listed.unfinished}
+
+    def _is_copy_of(self, export: Export, hour: ExportHour, path: str) -> bool:
         if self._layout is Layout.PARTITIONED:
-            return list(self.destination.folder(hour.partition))
-        prefix = f"{export.prefix(export.folder_of(hour.event_type))}{hour.start:%Y-%m-%d}"
-        copies = [listed.stored.path for listed in self.destination.tree(prefix) if not listed.unfinished]
-        # In a folder of another style, it can be a copy of this hour.
-        return [path for path in copies if hour_of_path(path) in (hour, None)]
+            return hour_of_path(path) == hour
+        prefix = export.prefix(export.folder_of(hour.event_type))
+        parsed = parse_source(path, prefix)
+        time = parsed[0] if parsed else None
+        if time is None and export.hour_pattern:
+            time = export.hour_pattern.parse(path.removeprefix(prefix))
+        return time is not None and hour_of(time) == hour.start
+
+    def _refusal_to_forget(self, job: _HourJob) -> AylaLostError:
+        """Return the error of an hour whose manifest would leave out copies that the archive has."""
+        path = manifest_path(job.status.hour)
+        problem = "can't be read" if job.manifest_stored else "is missing"
+        which = "all of its files" if job.status.files else "its files"
+        return AylaLostError(
+            f"{job.status.hour}: its manifest {problem}, and Ayla no longer shows {which}. The archive still has "
+            f"{files_text(len(job.unnamed))} of it, for example {job.unnamed[0]}. They stay, and the hour gets no "
+            f"manifest. If the bucket has an earlier version, restore {path} ({self._other_versions(path)}). To record "
+            "the hour without these files, move them out of the archive, and clear this task."
+        )
 
     def _look_for_lost(self, job: _HourJob) -> None:
         """Find out which of the doubtful files that the source no longer shows are lost."""
@@ -426,6 +454,9 @@ class _Run:
         if job.unrepaired and status.state is HourState.UNPROVEN:
             # The object that can't be placed in time can be the lost file.
             self.failed(status, AylaUnprovenError(_unproven(status)))
+            return
+        if job.unnamed:
+            # A manifest without these copies would make orphans of them.
             return
         manifest = manifests.revise(
             previous,

@@ -298,3 +298,61 @@ def test_an_hour_whose_manifest_is_lost_is_not_called_empty(
     manifest = archive.manifest(empty)
     assert manifest
     assert (manifest.state, manifest.files) == (HourState.EMPTY, ())
+
+
+def refused(archive: Archive, export: Export, place: Place, named: str) -> None:
+    """Copy the hour as any task does, and make sure that this is refused and that everything stays."""
+    before = place.everything()
+    with pytest.raises(AylaLostError, match=rf"its manifest is missing, and Ayla no longer shows .*{named}") as raised:
+        take_in(archive, export, 2)
+    assert MANIFEST in str(raised.value)
+    assert "move them out of the archive" in str(raised.value)
+    assert {path: data for path, data in place.everything().items() if not path.startswith("_failures")} == before
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("later", ["later.csv", None])
+def test_no_copy_forgets_an_hour_whose_manifest_is_gone(
+    cloud: LocalCloud, export: Export, place: Place, layout: Layout, later: str | None
+) -> None:
+    archive = Archive(place.destination, layout=layout)
+    put(cloud, 2, "a.csv")
+    if later:
+        put(cloud, 5, later)
+    take_in(archive, export, 2)
+    cloud.delete_object("Datapoint", SOURCE_FOLDER, "a.csv")
+    place.remove(MANIFEST)
+    if later is None:
+        # Nothing proves any more that Ayla keeps files of this time.
+        cloud.clock.set(cloud.clock.now() + timedelta(days=200))
+        cloud.put_object("Datapoint", "2024-11-24 02:00:00", "now.csv", b"row\r\n", at(4) + timedelta(days=199))
+    refused(archive, export, place, r"its files.* 1 file of it, for example .*a\.csv")
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_no_copy_forgets_one_of_two_files_when_the_manifest_is_gone(
+    cloud: LocalCloud, export: Export, place: Place, layout: Layout
+) -> None:
+    archive = Archive(place.destination, layout=layout)
+    for name in "ab":
+        put(cloud, 2, f"{name}.csv")
+    take_in(archive, export, 2)
+    cloud.delete_object("Datapoint", SOURCE_FOLDER, "b.csv")
+    place.remove(MANIFEST)
+    if place.kind == "file":
+        (path,) = (path for path in place.everything() if path.endswith("a.csv"))
+        place.spoil(f"{path.rpartition('/')[0]}/.0123456789abcdef.partial", b"of a")
+    refused(archive, export, place, r"all of its files.* 1 file of it, for example .*b\.csv")
+    (path,) = (path for path in place.everything() if path.endswith("b.csv"))
+    place.remove(path)
+    assert take_in(archive, export, 2).hours == {"landed": 1}
+
+
+def test_what_is_no_copy_does_not_keep_an_hour_from_being_recorded(
+    cloud: LocalCloud, export: Export, place: Place, archive: Archive
+) -> None:
+    put(cloud, 2, "a.csv")
+    put(cloud, 5, "later.csv")
+    place.spoil(f"{FOLDER}/_SUCCESS", b"")
+    place.spoil(FOLDER.replace("02", "03") + "/_SUCCESS", b"")
+    assert take_in(archive, export, 2, 3).hours == {"landed": 1, "empty": 1}
