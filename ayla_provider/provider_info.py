@@ -47,7 +47,8 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "event_folders": {
         "label": "Event folders",
-        "description": 'Only if a folder\'s name differs from its event type: JSON such as {"datapoint_ack": "DPA"}.',
+        "description": 'Only if a folder\'s name differs from its event type: JSON such as {"datapoint_ack": "DPA"}. '
+        "A list names several folders, the present one first.",
         "schema": {"type": _TEXT},
     },
     "hour_pattern": {

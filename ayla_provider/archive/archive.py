@@ -301,22 +301,27 @@ class Archive:
 
     def _mirrored(self, export: Export, hour: ExportHour) -> set[str]:
         """Return the paths of the copies of an hour in the layout ``mirror``, and perhaps of others of its date."""
-        prefix = export.prefix(export.folder_of(hour.event_type))
-        folders = [f"{prefix}{hour.start:%Y-%m-%d}"]
-        if export.hour_pattern:
-            folders.append(prefix + export.hour_pattern.window([hour.start])[0])
+        folders = []
+        for folder in export.folders_of(hour.event_type):
+            prefix = export.prefix(folder)
+            folders.append(f"{prefix}{hour.start:%Y-%m-%d}")
+            if export.hour_pattern:
+                folders.append(prefix + export.hour_pattern.window([hour.start])[0])
         listings = chain.from_iterable(map(self.destination.tree, folders))
         return {listed.stored.path for listed in listings if not listed.unfinished}
 
     def _is_copy_of(self, export: Export, hour: ExportHour, path: str) -> bool:
         if self._layout is Layout.PARTITIONED:
             return hour_of_path(path) == hour
-        prefix = export.prefix(export.folder_of(hour.event_type))
-        parsed = parse_source(path, prefix)
-        time = parsed[0] if parsed else None
-        if time is None and export.hour_pattern:
-            time = export.hour_pattern.parse(path.removeprefix(prefix))
-        return time is not None and hour_of(time) == hour.start
+        times: list[datetime | None] = []
+        for folder in export.folders_of(hour.event_type):
+            prefix = export.prefix(folder)
+            parsed = parse_source(path, prefix)
+            if parsed:
+                times.append(parsed[0])
+            elif export.hour_pattern and path.startswith(prefix):
+                times.append(export.hour_pattern.parse(path.removeprefix(prefix)))
+        return any(time is not None and hour_of(time) == hour.start for time in times)
 
     def _refusal_to_forget(self, job: _HourJob) -> AylaLostError:
         """Return the error of an hour whose manifest would leave out copies that the archive has."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 
 _ARRIVAL = 2 * ONE_HOUR
@@ -35,6 +36,10 @@ class Unplaced:
     """Whether it leaves every hour in doubt, because more such objects follow than a look reads."""
     folder: str | None = None
     """The event folder that nobody declared, if that is why the object can't be placed."""
+    certain: bool = False
+    """Whether ``likely_hour`` is certain, because the name has a known style."""
+    beside: tuple[str, ...] = ()
+    """The folders that the connection names for the event type, if the object's folder also means it."""
 
     @classmethod
     def of(cls, name: str, prefix: str, created: datetime) -> Unplaced:
@@ -47,6 +52,8 @@ class Unplaced:
 
     def doubts_absence(self, hour: ExportHour) -> bool:
         """Whether it can be a file of an hour that has no file: it was created after the hour began."""
+        if self.certain:
+            return self.likely_hour == hour.start
         return self.all_hours or self.created >= hour.start
 
     def doubts_completeness(self, hour: ExportHour) -> bool:
@@ -64,11 +71,18 @@ def advise(unplaced: Unplaced, event_type: str = "<event type>") -> str:
 
     :param event_type: of the hour that is in doubt
     """
+    if unplaced.folder is not None and unplaced.beside:
+        return (
+            f"the object {unplaced.name!r} is in a folder of this event type that the connection doesn't read. Set "
+            f"event_folders to {_setting(event_type, *unplaced.beside, unplaced.folder)} to read both. If it is no "
+            f"export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
+        )
     if unplaced.folder is not None:
+        both = _setting(event_type, unplaced.folder, EVENT_FOLDERS.get(EventType(event_type)))
         return (
             f"the object {unplaced.name!r} is in a folder that is not a known event type. If it is this event type "
-            f'under another name, set event_folders in the connection to {{"{event_type}": "{unplaced.folder}"}}; if '
-            "it is another event type, give it a name of its own there. If it is no export data, add "
+            f"under another name, set event_folders in the connection to {both}, the new name first; if it is "
+            "another event type, give it a name of its own there. If it is no export data, add "
             f"{ignoring(unplaced.folder, '/*')} to ignored_objects"
         )
     return (
@@ -76,6 +90,12 @@ def advise(unplaced: Unplaced, event_type: str = "<event type>") -> str:
         "connection to how its folder writes the time, such as %Y-%m-%dT%H:%M:%SZ or %Y/%m/%d/%H. If it is a stray "
         f"file, add {ignoring(unplaced.name)} to ignored_objects"
     )
+
+
+def _setting(event_type: str, *folders: str | None) -> str:
+    """Return the value of ``event_folders`` that names the folders, as JSON."""
+    names = list(dict.fromkeys(folder for folder in folders if folder))
+    return json.dumps({event_type: names}, ensure_ascii=False)
 
 
 def ignoring(name: str, pattern: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,8 @@ class Export:
 
     :param source: the bucket
     :param root: the prefix of all event folders: ``<oem_id>/``, or nothing where the bucket is the OEM's own
-    :param event_folders: event type to the spelling of its folder, where the connection sets it
+    :param event_folders: event type to the spelling of its folder, or of its folders, the present one first, where the
+        connection sets it
     :param rule: when an hour counts as complete, as the connection sets it
     :param ignored_objects: patterns of the names, below ``root``, of objects that are no export data, as the connection
         sets them. They never hide a file in a dated folder of a known event type
@@ -64,7 +66,7 @@ class Export:
         source: Source,
         root: str,
         *,
-        event_folders: Mapping[EventType, str] | None = None,
+        event_folders: Mapping[EventType, str | tuple[str, ...]] | None = None,
         rule: ArrivalRule | None = None,
         ignored_objects: Sequence[str] = (),
         hour_pattern: HourPattern | None = None,
@@ -73,8 +75,14 @@ class Export:
     ) -> None:
         self.source = source
         self.root = root
-        self.declared_folders: Mapping[EventType, str] = event_folders or {}
-        """Event type to the spelling of its folder, where the connection sets it."""
+        self._all_declared = {
+            event_type: (folders,) if isinstance(folders, str) else folders
+            for event_type, folders in (event_folders or {}).items()
+        }
+        self.declared_folders: Mapping[EventType, str] = {
+            event_type: folders[0] for event_type, folders in self._all_declared.items()
+        }
+        """Event type to the spelling of its present folder, where the connection sets it."""
         self.rule = rule or ArrivalRule()
         self.ignored_objects = IgnoredObjects(root, ignored_objects)
         self.hour_pattern = hour_pattern
@@ -82,6 +90,8 @@ class Export:
         self.now = now
         self._undeclared: list[str] = []
         """The folders of no known event type, as the bucket showed them last."""
+        self._passed_over: dict[EventType, list[str]] = {}
+        """Event type to the folders that mean it, but that the connection doesn't name for it."""
         self._found_folders: dict[EventType, str] = {}
 
     @property
@@ -102,9 +112,11 @@ class Export:
         :raises AylaConfigError: if two folders mean one event type and ``event_folders`` doesn't say which to take
         """
         folders = self.source.folders(self.root, f"the list of event folders below {self.url}")
-        declared = {folder: event_type for event_type, folder in self.declared_folders.items()}
+        declared = {folder: event_type for event_type, folders in self._all_declared.items() for folder in folders}
+        present = set(self.declared_folders.values())
         found: dict[EventType, str] = {}
         self._undeclared = []
+        self._passed_over = {}
         for folder in folders:
             event_type = declared.get(folder) or self._event_type_of(folder)
             if event_type not in EVENT_FOLDERS and folder not in declared:
@@ -115,6 +127,11 @@ class Export:
                 continue
             if folder not in declared and event_type in self.declared_folders:
                 # The connection says that another folder is the event type's.
+                if self.prefix(folder) not in self.ignored_objects:
+                    self._passed_over.setdefault(event_type, []).append(folder)
+                continue
+            if folder in declared and folder not in present:
+                # Another folder of the event type, which isn't its present one.
                 continue
             if event_type in found:
                 raise AylaConfigError(
@@ -123,6 +140,11 @@ class Export:
                     f'{event_type}": "{folder}"}}.'
                 )
             found[event_type] = folder
+        for event_type, names in self._all_declared.items():
+            # An event type whose present folder doesn't exist yet can have an earlier one.
+            existing = [name for name in names if name in folders]
+            if existing:
+                found[event_type] = existing[0]
         for event_type in self.declared_folders.keys() - found.keys():
             log.warning(
                 "%r, declared in event_folders, doesn't exist (yet).", self.prefix(self.declared_folders[event_type])
@@ -153,18 +175,52 @@ class Export:
             self.event_folders()
         return self._found_folders.get(event_type) or EVENT_FOLDERS.get(event_type) or event_type
 
+    def folders_of(self, event_type: EventType) -> tuple[str, ...]:
+        """Return the spellings of all folders of an event type, the present one first, see :meth:`folder_of`."""
+        return self._all_declared.get(event_type) or (self.folder_of(event_type),)
+
+    def _prefixes_of(self, event_type: EventType) -> list[str]:
+        return [self.prefix(folder) for folder in self.folders_of(event_type)]
+
     def list_files(self, hours: Sequence[ExportHour]) -> list[ExportFile]:
         """
         Return the files of some hours: one listing, bounded on both sides.
 
         :param hours: consecutive hours of one event type
         """
-        return self._list(hours, Listing(ignored_objects=self.ignored_objects)).files_of(hours)
+        listing = self._list(hours, Listing(ignored_objects=self.ignored_objects))
+        return self._apart(hours[0].event_type, listing.files_of(hours))
+
+    def _apart(self, event_type: EventType, files: list[ExportFile]) -> list[ExportFile]:
+        """Return files of several event folders, with paths of their own: two folders can have a file of one name."""
+        if len(self.folders_of(event_type)) == 1:
+            return files
+        seen = set()
+        apart = []
+        for file in files:
+            own = (file.folder_time, file.style, file.file)
+            if own in seen:
+                folder, _, _ = file.name.removeprefix(self.root).partition("/")
+                file = replace(file, file=f"{folder}/{file.file}")
+            seen.add(own)
+            apart.append(file)
+        return apart
 
     def _list(self, hours: Sequence[ExportHour], listing: Listing) -> Listing:
         """Fill a listing with the files of some hours, and perhaps of hours around them."""
+        for prefix in self._prefixes_of(hours[0].event_type):
+            self._list_folder(hours, listing, prefix)
+        if listing.strays:
+            log.warning(
+                "%d objects of %s are in no folder named by a time, and aren't copied; the first is %r.",
+                listing.strays,
+                hours[0].event_type,
+                listing.first_stray,
+            )
+        return listing
+
+    def _list_folder(self, hours: Sequence[ExportHour], listing: Listing, prefix: str) -> None:
         event_type = hours[0].event_type
-        prefix = self.prefix(self.folder_of(event_type))
         start_offset, end_offset = source_window(prefix, hours[0].start, hours[-1].end)
         what = f"{describe_hours(hours)}: the list of {self.source.url}/{prefix}"
         self.listed(event_type, prefix, what, listing=listing, start_offset=start_offset, end_offset=end_offset)
@@ -179,14 +235,6 @@ class Export:
                 end_offset=prefix + end,
                 without=(start_offset, end_offset),
             )
-        if listing.strays:
-            log.warning(
-                "%d objects below %s are in no folder named by a time, and aren't copied; the first is %r.",
-                listing.strays,
-                prefix,
-                listing.first_stray,
-            )
-        return listing
 
     def status(self, hours: Sequence[ExportHour], rule: ArrivalRule, *, keep_files: bool = True) -> list[HourStatus]:
         """
@@ -202,7 +250,7 @@ class Export:
         now = self.now()
         kind = Listing if keep_files else NewestListing
         listing = self._list(hours, kind(ignored_objects=self.ignored_objects))
-        files = listing.files_of(hours)
+        files = self._apart(hours[0].event_type, listing.files_of(hours))
         life = SignsOfLife.of(files, now)
         with_files = {file.hour for file in files}
         due = [
@@ -229,10 +277,18 @@ class Export:
         :raises AylaError: if the export can't be listed
         """
         # The folders of a minute ago don't show that an event type got a new one since.
-        folder = self.event_folders().get(hours[0].event_type)
-        own = self.folder_of(hours[0].event_type)
-        undeclared = [name for name in self._undeclared if name != own]
-        return UnplacedSearch(self, hours, self.now()).find(folder, undeclared)
+        event_type = hours[0].event_type
+        folder = self.event_folders().get(event_type)
+        own = self.folders_of(event_type)
+        undeclared = [name for name in self._undeclared if name not in own]
+        search = UnplacedSearch(self, hours, self.now())
+        found = search.find(folder, undeclared)
+        for other in own:
+            if folder is not None and other != folder:
+                found += search.in_folder(other)
+        for other in self._passed_over.get(event_type, []):
+            found += search.passed_over(other)
+        return found
 
     def all_unplaced(self, hours: Sequence[ExportHour]) -> list[Unplaced]:
         """
@@ -252,44 +308,56 @@ class Export:
 
         :param end: aware, on the hour
         """
-        prefix = self.prefix(self.folder_of(event_type))
         listing = NewestListing(ignored_objects=self.ignored_objects)
         what = f"{event_type}: the list of files before {describe_hour(end)}"
-        end_offset = "" if self.hour_pattern else prefix + hour_text(end, FolderStyle.SPACE)
-        self.listed(event_type, prefix, what, listing=listing, end_offset=end_offset)
+        for prefix in self._prefixes_of(event_type):
+            end_offset = "" if self.hour_pattern else prefix + hour_text(end, FolderStyle.SPACE)
+            self.listed(event_type, prefix, what, listing=listing, end_offset=end_offset)
         return sorted({file.hour for file in listing.files if file.hour.start < end})
 
     def oldest_hours(self, event_type: EventType) -> list[ExportHour]:
         """Return the oldest hours of which the source has files, as many as a page shows, the oldest first."""
-        prefix = self.prefix(self.folder_of(event_type))
-        listing = self.listed(
-            event_type,
-            prefix,
-            f"{event_type}: the look for the oldest files",
-            end_offset=prefix + hour_text(self.now(), FolderStyle.SPACE),
-            max_results=PAGE,
-        )
-        return sorted({file.hour for file in listing.files})
+        hours: set[ExportHour] = set()
+        last: ExportHour | None = None
+        for prefix in self._prefixes_of(event_type):
+            listing = self.listed(
+                event_type,
+                prefix,
+                f"{event_type}: the look for the oldest files",
+                end_offset=prefix + hour_text(self.now(), FolderStyle.SPACE),
+                max_results=PAGE,
+            )
+            of_folder = {file.hour for file in listing.files}
+            hours |= of_folder
+            if of_folder and listing.count == PAGE:
+                # Its later hours are unknown.
+                last = min(filter(None, (last, max(of_folder))))
+        return sorted(hour for hour in hours if last is None or hour <= last)
 
     def _older_files(self, hour: ExportHour) -> list[ExportFile]:
         """Return a page of files that are old enough to prove that the source still keeps an hour."""
-        prefix = self.prefix(self.folder_of(hour.event_type))
         what = f"{hour}: the look for older files"
-        first = prefix + hour_text(hour.start - EXPIRY - WITNESS_SPAN, FolderStyle.SPACE)
-        end = prefix + hour_text(hour.start, FolderStyle.SPACE)
-        listing = self.listed(hour.event_type, prefix, what, start_offset=first, end_offset=end, max_results=PAGE)
-        return listing.files + self._by_pattern(hour.event_type, what, hour.start - EXPIRY - WITNESS_SPAN, hour.start)
+        start = hour.start - EXPIRY - WITNESS_SPAN
+        files = []
+        for prefix in self._prefixes_of(hour.event_type):
+            first = prefix + hour_text(start, FolderStyle.SPACE)
+            end = prefix + hour_text(hour.start, FolderStyle.SPACE)
+            listing = self.listed(hour.event_type, prefix, what, start_offset=first, end_offset=end, max_results=PAGE)
+            files += listing.files
+        return files + self._by_pattern(hour.event_type, what, start, hour.start)
 
     def _by_pattern(self, event_type: EventType, what: str, start: datetime, end: datetime) -> list[ExportFile]:
         """Return a page of the files of an interval whose folders are named as the connection's pattern says."""
         if self.hour_pattern is None or end <= start:
             return []
-        prefix = self.prefix(self.folder_of(event_type))
         first, last = self.hour_pattern.window(hours_between(start, end))
-        listing = self.listed(
-            event_type, prefix, what, start_offset=prefix + first, end_offset=prefix + last, max_results=PAGE
-        )
-        return listing.files
+        files = []
+        for prefix in self._prefixes_of(event_type):
+            listing = self.listed(
+                event_type, prefix, what, start_offset=prefix + first, end_offset=prefix + last, max_results=PAGE
+            )
+            files += listing.files
+        return files
 
     def _sign_of_life(self, hours: Sequence[ExportHour]) -> list[ExportFile]:
         """Return a file later than the newest of these hours after which there is one; an empty list if none is."""
@@ -325,7 +393,14 @@ class Export:
 
     def _first_after(self, hour: ExportHour, event_type: EventType) -> ExportFile | None:
         """Return the first file of an event type in a later hour that is evidence, None if there is none."""
-        prefix = self.prefix(self._found_folders[event_type])
+        folders = self._all_declared.get(event_type) or (self._found_folders[event_type],)
+        for folder in folders:
+            file = self._first_in_folder(hour, event_type, self.prefix(folder))
+            if file:
+                return file
+        return None
+
+    def _first_in_folder(self, hour: ExportHour, event_type: EventType, prefix: str) -> ExportFile | None:
         what = f"{event_type}: the look for a sign of life after {describe_hour(hour.start)}"
         now = self.now()
         present = hour_of(now) + ONE_HOUR

@@ -78,8 +78,8 @@ class AylaSettings:
     oem_id: str
     bucket: str
     storage_endpoint: str = STORAGE_ENDPOINT
-    event_folders: Mapping[EventType, str] = field(default_factory=dict)
-    """Event type to the spelling of its folder, where the connection sets it."""
+    event_folders: Mapping[EventType, str | tuple[str, ...]] = field(default_factory=dict)
+    """Event type to the spelling of its folder or folders, where the connection sets it."""
     ignored_objects: tuple[str, ...] = ()
     """Patterns of the names, below ``<oem_id>/``, of objects that are no export data."""
     hour_pattern: HourPattern | None = None
@@ -183,9 +183,9 @@ def arrival_rule(conn_id: str, extra: Mapping[str, Any]) -> ArrivalRule:
     return _Checks(conn_id, allow_http=False).rule(extra)
 
 
-def event_folders(conn_id: str, extra: Mapping[str, Any]) -> dict[EventType, str]:
+def event_folders(conn_id: str, extra: Mapping[str, Any]) -> dict[EventType, str | tuple[str, ...]]:
     """
-    Return event type to the spelling of its folder, from a connection of any type.
+    Return event type to the spelling of its folder or folders, from a connection of any type.
 
     :raises AylaConfigError: if ``event_folders`` is malformed
     """
@@ -349,7 +349,7 @@ class _Checks:
         except AylaConfigError as error:
             raise AylaConfigError(f"connection {self.conn_id!r}: {error}") from None
 
-    def event_folders(self, value: object) -> dict[EventType, str]:
+    def event_folders(self, value: object) -> dict[EventType, str | tuple[str, ...]]:
         if isinstance(value, str):
             try:
                 value = json.loads(value)
@@ -357,9 +357,10 @@ class _Checks:
                 value = None
         if not isinstance(value, Mapping):
             raise self.fail("event_folders", 'is not a JSON object such as {"datapoint_ack": "DatapointAck"}')
-        folders: dict[EventType, str] = {}
+        folders: dict[EventType, str | tuple[str, ...]] = {}
         for event_type, folder in value.items():
-            if not isinstance(folder, str) or not folder or "/" in folder:
+            names = folder if isinstance(folder, list) else [folder]
+            if not names or not all(isinstance(name, str) and name and "/" not in name for name in names):
                 raise self.fail("event_folders", f"gives {event_type!r} a folder that is not a name without slashes")
             try:
                 known = parse_event_type(str(event_type))
@@ -367,7 +368,7 @@ class _Checks:
                 raise self.fail("event_folders", f"has a key that is not an event type: {error}") from None
             if known in folders:
                 raise self.fail("event_folders", f"names event type {known} twice")
-            folders[known] = folder
+            folders[known] = tuple(dict.fromkeys(folder)) if isinstance(folder, list) else folder
         return folders
 
 

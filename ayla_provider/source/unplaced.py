@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle
-from ayla_provider.domain.paths import hour_text
+from ayla_provider.domain.paths import hour_text, source_window
 from ayla_provider.domain.unplaced import Unplaced
-from ayla_provider.source.listing import Listing
+from ayla_provider.source.listing import Listing, NewestListing
 
 if TYPE_CHECKING:
     from ayla_provider.source.export import Export
@@ -115,20 +115,57 @@ class UnplacedSearch:
         """
         found: list[Unplaced] = []
         if folder is not None:
-            prefix = self._export.prefix(folder)
-            for start, end in self._gaps():
-                found += self._gap(prefix, start, end)
+            found += self.in_folder(folder)
         for other in undeclared[:MOST_FOLDERS]:
-            found += self._undeclared(folder, other)
+            found += self._undeclared(other)
         for other in undeclared[MOST_FOLDERS : MOST_FOLDERS + 1]:
             found.append(Unplaced(self._export.prefix(other), self._now, all_hours=True, folder=other))
         return found
+
+    def in_folder(self, folder: str) -> list[Unplaced]:
+        """
+        Return what is in a folder of the event type.
+
+        :raises AylaError: if it can't be listed
+        """
+        found = []
+        prefix = self._export.prefix(folder)
+        for start, end in self._gaps():
+            found += self._gap(prefix, start, end)
+        return found
+
+    def passed_over(self, folder: str) -> list[Unplaced]:
+        """
+        Return what is in a folder that means the event type, but isn't the one that the connection names.
+
+        :raises AylaError: if it can't be listed
+        """
+        prefix = self._export.prefix(folder)
+        start_offset, end_offset = source_window(prefix, self._start, self._last + ONE_HOUR)
+        listing = self._export.listed(
+            self._event_type,
+            prefix,
+            f"{self._event_type}: the look into {prefix}, which event_folders doesn't name",
+            listing=NewestListing(ignored_objects=self._export.ignored_objects),
+            start_offset=start_offset,
+            end_offset=end_offset,
+        )
+        found = [*listing.unplaced, *self.in_folder(folder)]
+        found += [
+            Unplaced(file.name, file.created, file.hour.start, folder=folder, certain=True) for file in listing.files
+        ]
+        return [
+            replace(unplaced, folder=folder, beside=self._export.folders_of(self._event_type)) for unplaced in found
+        ]
 
     def _gaps(self) -> Iterator[tuple[str, str]]:
         """Yield the bounds of each gap, relative to the event folder; an empty text for no bound."""
         today = (self._now + ONE_HOUR).date()
         yield "", f"{self._start.year:04}-"
         dates = {self._start.date() - _ONE_DAY, self._last.date(), self._last.date() + _ONE_DAY, today - _ONE_DAY}
+        # Names without a day, such as 2026-10/21/07, are before the first day of their month.
+        for month in {(self._start.year, self._start.month), (self._last.year, self._last.month)}:
+            dates.add(date(*month, 1) - _ONE_DAY)
         for day in sorted(dates):
             if day < today and day != date(day.year, 12, 31):
                 yield _after(day), (day + _ONE_DAY).isoformat()
@@ -174,8 +211,8 @@ class UnplacedSearch:
         log.warning("%s: after %d pages, the rest isn't read.", what, MOST_PAGES)
         return [] if listing.files else [Unplaced(listing.last_name, self._now, all_hours=True)]
 
-    def _undeclared(self, folder: str | None, other: str) -> list[Unplaced]:
-        """Return an object of a folder that can be the event type's under another name; an empty list if it can't."""
+    def _undeclared(self, other: str) -> list[Unplaced]:
+        """Return the newest object that a look shows of a folder that can be the event type's under another name."""
         prefix = self._export.prefix(other)
         what = f"{self._event_type}: the look into the undeclared folder {prefix}"
         created: dict[str, datetime] = {}
@@ -186,28 +223,8 @@ class UnplacedSearch:
                     created[item.name] = item.created
         if not created:
             return []
-        if folder is not None and self._is_written_beside(folder, min(created.values())):
-            return []
         newest = max(created, key=lambda name: created[name])
         return [Unplaced(newest, created[newest], folder=other)]
-
-    def _is_written_beside(self, folder: str, first: datetime) -> bool:
-        """Whether the event type's own folder got files of later hours after a time."""
-        prefix = self._export.prefix(folder)
-        what = f"{self._event_type}: the look for files after {first:%Y-%m-%d %H:%M}"
-        for start in {_text_of(first), _text_of(max(first, self._now - _ONE_DAY))}:
-            listing = self._export.listed(
-                self._event_type,
-                prefix,
-                what,
-                listing=Listing(ignored_objects=self._export.ignored_objects),
-                start_offset=prefix + start,
-                end_offset=prefix + _after((self._now + ONE_HOUR).date()),
-                max_results=PAGE,
-            )
-            if any(file.created > first for file in listing.files):
-                return True
-        return False
 
     def _warn_of_the_future(self, listing: Listing) -> None:
         future = [file for file in listing.files if file.hour.start > self._now + ONE_HOUR]

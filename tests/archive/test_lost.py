@@ -15,6 +15,7 @@ from ayla_provider.archive.archive import Archive, ArchiveReport
 from ayla_provider.archive.compare import reconcile
 from ayla_provider.archive.destination import Destination
 from ayla_provider.domain.arrival import HourState
+from ayla_provider.domain.events import EventType
 from ayla_provider.domain.failure import loads as note_of
 from ayla_provider.domain.manifest import Manifest, loads
 from ayla_provider.domain.paths import Layout, failure_path, manifest_path
@@ -356,3 +357,19 @@ def test_what_is_no_copy_does_not_keep_an_hour_from_being_recorded(
     place.spoil(f"{FOLDER}/_SUCCESS", b"")
     place.spoil(FOLDER.replace("02", "03") + "/_SUCCESS", b"")
     assert take_in(archive, export, 2, 3).hours == {"landed": 1, "empty": 1}
+
+
+def test_a_file_in_the_folder_of_before_is_not_lost(
+    cloud: LocalCloud, export: Export, place: Place, archive: Archive, whole: bytes
+) -> None:
+    put(cloud, 6, "later.csv", folder="Datapoints v2")
+    place.remove(B)
+
+    def reading(*folders: str) -> Export:
+        return Export(export.source, export.root, event_folders={EventType("datapoint"): folders}, now=export.now)
+
+    with pytest.raises(AylaUnprovenError, match=r'\{"datapoint": \["Datapoints v2", "Datapoint"\]\}'):
+        repaired(archive, reading("Datapoints v2"), B)
+    assert place.everything()[MANIFEST] == whole
+    repaired(archive, reading("Datapoints v2", "Datapoint"), B)
+    assert place.everything()[B] == b"of b\r\n"

@@ -186,9 +186,28 @@ def test_the_spelling_of_a_folder_can_be_set_for_any_spelling_of_its_event_type(
     assert settings(event_folders=written(folders)).event_folders == expected
 
 
+def test_an_event_type_can_have_several_folders() -> None:
+    written = {"connection": ["Connections v2", "Connection", "Connection"], "datapoint": "DP"}
+    expected = {"connection": ("Connections v2", "Connection"), "datapoint": "DP"}
+    assert settings(event_folders=written).event_folders == expected
+
+
 @pytest.mark.parametrize(
     "value",
-    ["{", "[]", '"datapoint"', "null", 3, ["datapoint"], {"datapoint": ""}, {"datapoint": "a/b"}, {"datapoint": 1}],
+    [
+        *(
+            "{",
+            "[]",
+            '"datapoint"',
+            "null",
+            3,
+            ["datapoint"],
+            {"datapoint": ""},
+            {"datapoint": "a/b"},
+            {"datapoint": 1},
+        ),
+        *({"datapoint": []}, {"datapoint": ["a", "b/c"]}, {"datapoint": ["a", 1]}),
+    ],
 )
 def test_malformed_event_folders_are_refused_and_named(value: object) -> None:
     assert "event_folders" in refusal(event_folders=value)
