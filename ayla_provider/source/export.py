@@ -221,7 +221,9 @@ class Export:
 
     def _list_folder(self, hours: Sequence[ExportHour], listing: Listing, prefix: str) -> None:
         event_type = hours[0].event_type
-        start_offset, end_offset = source_window(prefix, hours[0].start, hours[-1].end)
+        start_offset, _ = source_window(prefix, hours[0].start, hours[-1].end)
+        # Up to the end of the date, because names such as 2026-11-01T07 are after those of the known styles.
+        end_offset = f"{prefix}{hours[-1].start.astimezone(UTC).date() + _ONE_DAY}"
         what = f"{describe_hours(hours)}: the list of {self.source.url}/{prefix}"
         self.listed(event_type, prefix, what, listing=listing, start_offset=start_offset, end_offset=end_offset)
         if self.hour_pattern:

@@ -163,9 +163,9 @@ class UnplacedSearch:
         today = (self._now + ONE_HOUR).date()
         yield "", f"{self._start.year:04}-"
         dates = {self._start.date() - _ONE_DAY, self._last.date(), self._last.date() + _ONE_DAY, today - _ONE_DAY}
-        # Names without a day, such as 2026-10/21/07, are before the first day of their month.
-        for month in {(self._start.year, self._start.month), (self._last.year, self._last.month)}:
-            dates.add(date(*month, 1) - _ONE_DAY)
+        # Names such as 2026-10/21/07 are before the first day of their month, such as 2026-10-7 after its last one.
+        dates.add(self._start.date().replace(day=1) - _ONE_DAY)
+        dates.add((self._last.date().replace(day=28) + 4 * _ONE_DAY).replace(day=1) - _ONE_DAY)
         for day in sorted(dates):
             if day < today and day != date(day.year, 12, 31):
                 yield _after(day), (day + _ONE_DAY).isoformat()

@@ -174,7 +174,7 @@ def test_a_status_is_one_bounded_listing_when_nothing_is_in_doubt(cloud: LocalCl
     (query,) = listings(cloud)[before:]
     prefix = f"{cloud.oem_id}/Datapoint/"
     assert query["prefix"] == prefix
-    assert (query["startOffset"], query["endOffset"]) == (f"{prefix}2024-05-09 02", f"{prefix}2024-05-09-06")
+    assert (query["startOffset"], query["endOffset"]) == (f"{prefix}2024-05-09 02", f"{prefix}2024-05-10")
     assert query["fields"] == "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
 
