@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -46,14 +46,16 @@ class Inventory:
         """
         if self.covers(prefix):
             return
-        rows: list[tuple[Any, ...]] = []
-        for listed in self._destination.tree(prefix):
-            rows.append(_row(listed))
-            if len(rows) == _AT_ONCE:
-                self._insert(rows)
-                rows.clear()
-        self._insert(rows)
+        self._add(self._destination.tree(prefix))
         self._prefixes.append(prefix)
+
+    def search(self, is_wanted: Callable[[str], bool]) -> None:
+        """
+        List the whole destination, and keep the objects whose path is wanted.
+
+        :raises AylaDestinationError: if the destination can't be listed
+        """
+        self._add(listed for listed in self._destination.tree("") if is_wanted(listed.stored.path))
 
     def covers(self, path: str) -> bool:
         """Return whether an object at this path would have been listed."""
@@ -88,9 +90,18 @@ class Inventory:
                 return
             after = rows[-1][0]
 
+    def _add(self, objects: Iterable[Listed]) -> None:
+        rows: list[tuple[Any, ...]] = []
+        for listed in objects:
+            rows.append(_row(listed))
+            if len(rows) == _AT_ONCE:
+                self._insert(rows)
+                rows.clear()
+        self._insert(rows)
+
     def _insert(self, rows: Iterable[tuple[Any, ...]]) -> None:
         self._database.execute("begin")
-        self._database.executemany("insert or replace into objects values (?, ?, ?, ?, ?, ?, ?, 0)", rows)
+        self._database.executemany("insert or ignore into objects values (?, ?, ?, ?, ?, ?, ?, 0)", rows)
         self._database.execute("commit")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -17,6 +18,9 @@ from ayla_provider.errors import AylaDestinationError, AylaUnsafeNameError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
+
+_NOWHERE = (errno.ENOENT, errno.ELOOP)
+"""Errors of a link that leads nowhere or to itself."""
 
 _ABANDONED = 24 * 3600.0
 """Seconds after which a partial file must be one that a killed process left."""
@@ -32,6 +36,7 @@ class FileDestination:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.url = f"file://{PurePosixPath(self.root)}"
+        self._tidied: set[Path] = set()
 
     def folder(self, path: str) -> dict[str, Stored]:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
@@ -40,14 +45,15 @@ class FileDestination:
                 entries = list(os.scandir(self._place(path)))
             except (FileNotFoundError, NotADirectoryError):
                 return {}
-            self._remove_abandoned(entries)
-            files = [entry for entry in entries if entry.is_file() and not _PARTIAL.fullmatch(entry.name)]
+            names = [entry for entry in entries if not _PARTIAL.fullmatch(entry.name)]
+            files = [entry for entry in names if _is(entry.is_file)]
             listed = [self._stored(f"{path}/{entry.name}", entry.stat()) for entry in files]
             return {stored.path: stored for stored in listed}
 
     def tree(self, prefix: str) -> Iterator[Listed]:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         folders = [prefix.rpartition("/")[0]]
+        links: set[Path] = set()
         while folders:
             folder = folders.pop()
             with translate_errors(self._place(folder)):
@@ -59,17 +65,31 @@ class FileDestination:
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     if not path.startswith(prefix):
                         continue
-                    if entry.is_dir():
-                        folders.append(path)
+                    if _is(entry.is_dir):
+                        if not entry.is_symlink() or self._is_new_link(entry, links):
+                            folders.append(path)
                     else:
                         yield from self._listed(path, entry)
 
     def _listed(self, path: str, entry: os.DirEntry[str]) -> Iterator[Listed]:
-        # A file that was removed since the listing, or a link that leads nowhere.
-        with contextlib.suppress(FileNotFoundError):
+        try:
             stat = entry.stat()
+        except OSError as error:
+            # A file that was removed since the listing, or a link that leads nowhere or to itself.
+            if error.errno not in _NOWHERE:
+                raise
+        else:
             modified = datetime.fromtimestamp(stat.st_mtime, UTC)
             yield Listed(self._stored(path, stat), modified, unfinished=bool(_PARTIAL.fullmatch(entry.name)))
+
+    @staticmethod
+    def _is_new_link(entry: os.DirEntry[str], links: set[Path]) -> bool:
+        """Whether a link leads to a folder that isn't around it, and to which no other link led."""
+        target = Path(entry.path).resolve()
+        if target in links or Path(entry.path).parent.resolve().is_relative_to(target):
+            return False
+        links.add(target)
+        return True
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
@@ -114,6 +134,7 @@ class FileDestination:
         checksum = Crc32c()
         with translate_errors(place):
             place.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned(place.parent)
             try:
                 with partial.open("xb") as file:
                     while block := stream.read(CHUNK):
@@ -137,19 +158,32 @@ class FileDestination:
             finally:
                 partial.unlink(missing_ok=True)
 
-    @staticmethod
-    def _remove_abandoned(entries: list[os.DirEntry[str]]) -> None:
-        for entry in entries:
-            if _PARTIAL.fullmatch(entry.name):
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - entry.stat().st_mtime > _ABANDONED:
-                        Path(entry.path).unlink()
+    def _remove_abandoned(self, folder: Path) -> None:
+        """Remove old partial files of a folder, once for each folder: it can have very many files."""
+        if folder in self._tidied:
+            return
+        self._tidied.add(folder)
+        # It is no harm if they stay.
+        with contextlib.suppress(OSError):
+            for entry in list(os.scandir(folder)):
+                if _PARTIAL.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _ABANDONED:
+                    Path(entry.path).unlink()
 
     def _place(self, path: str) -> Path:
         return self.root / path
 
     def _stored(self, path: str, stat: os.stat_result) -> Stored:
         return Stored(path, stat.st_size, f"{stat.st_ino}-{stat.st_mtime_ns}", None)
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether a directory entry is of a kind. A link that leads nowhere or to itself is of none."""
+    try:
+        return kind()
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise
+        return False
 
 
 def _name_clash(place: Path, path: str) -> AylaUnsafeNameError | None:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 
@@ -23,7 +23,7 @@ from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.paths import MANIFESTS, erased_path, hour_of_path, manifest_path, parse_manifest_path
-from ayla_provider.errors import AylaDestinationError, AylaNewerFormatError
+from ayla_provider.errors import AylaDestinationError, AylaLostError, AylaNewerFormatError
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,16 @@ _CHUNK = 512
 
 _PROGRESS_EVERY = 10.0
 """Seconds between two lines of progress."""
+
+
+_DEEPEST = 3
+"""How many folders the path of a copy has at most, without those in the file's own name."""
+
+_WITHOUT_MANIFEST = {
+    Damage.NO_MANIFEST: "its manifest is missing",
+    Damage.UNREADABLE: "its manifest can't be read",
+}
+"""Findings of hours without a valid manifest, and what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,8 @@ class Verification:
         self._now = now
         self._wait = wait
         self._unreadable: set[ExportHour] = set()
+        self._is_mirror = False
+        """Whether a manifest names a file in the layout ``mirror``."""
         self._erased: tuple[ExportHour | None, bool] = (None, False)
         """The hour that was last looked up, and whether its files were erased."""
         self.counts = Counts()
@@ -161,7 +173,10 @@ class Verification:
                 self._wait(30)
             for hour in young:
                 yield from self._confirmed(hour, inventory)
-            yield from self._without_manifest(inventory)
+            self._search_copies(inventory)
+            without = self._without_manifest(inventory)
+            while chunk := list(islice(without, _CHUNK)):
+                yield from self._told_by_notes(chunk, pool)
             yield from self._unnamed(inventory)
             yield from self._reading.findings()
 
@@ -177,7 +192,7 @@ class Verification:
                     yield result
                 elif result is not None:
                     self._unreadable.add(hour)
-                    yield _unreadable(hour, record, result)
+                    yield from self._told_by_notes([_unreadable(hour, record, result)], pool)
             if time.monotonic() - last_line >= _PROGRESS_EVERY:
                 last_line = time.monotonic()
                 log.info("Checked %d manifests", self.counts.manifests)
@@ -197,6 +212,7 @@ class Verification:
 
     def _suspicions(self, manifest: Manifest, inventory: Inventory) -> Iterator[Suspicion]:
         for entry in manifest.files:
+            self._is_mirror = self._is_mirror or not entry.path.startswith("event_type=")
             _list_month_of(entry.path, inventory)
             self.counts.files += 1
             self.counts.bytes += entry.size
@@ -249,25 +265,72 @@ class Verification:
             else:
                 self._reading.add(hour, entry.path, listed, entry.crc32c)
 
+    def _told_by_notes(self, findings: Sequence[Finding], pool: Executor) -> Iterator[Finding]:
+        """Yield findings; as lost those of manifests that a copy couldn't write again without forgetting copies."""
+        without = {finding.hour for finding in findings if finding.damage in _WITHOUT_MANIFEST}
+        notes = self._records.read_failures([hour for hour in without if hour], pool)
+        for finding in findings:
+            note = notes.get(finding.hour) if finding.hour else None
+            if note and note.error == AylaLostError.__name__ and finding.path in note.message:
+                problem = _WITHOUT_MANIFEST[finding.damage]
+                yield replace(finding, damage=Damage.LOST, detail=f"{problem}, and Ayla no longer shows all its files")
+            else:
+                yield finding
+
+    def _search_copies(self, inventory: Inventory) -> None:
+        """List all copies, if manifests that are gone can be the only ones that named some of their folders."""
+        scope, known = self._scope, self.counts.first
+        is_any_unknown = not known or any(event_type not in known for event_type in scope.event_types or ())
+        if scope.start is not None or not (self._is_mirror or is_any_unknown):
+            return
+
+        def is_copy(path: str) -> bool:
+            # A file's own name can have folders; those of the hour are at the top.
+            folders = path.split("/")[:-1]
+            hour = hour_of_path(path) if len(folders) <= _DEEPEST else hour_of_path("/".join([*folders[:_DEEPEST], ""]))
+            return hour is not None and hour in scope
+
+        inventory.search(is_copy)
+
     def _without_manifest(self, inventory: Inventory) -> Iterator[Finding]:
         """Yield the hours that have no manifest, although they are older than a day."""
         end = min(self._scope.end, hour_of(self._now - YOUNG))
         retention = self._scope.expected_retention
         kept_since = hour_of(self._now - retention) if retention else None
-        for event_type, first in self._expected(inventory):
+        expected = dict(self._expected(inventory))
+        is_nothing = self.counts.manifests == 0
+        for event_type, first in expected.items():
             hour = ExportHour(event_type, max(first, kept_since) if kept_since else first)
             while hour.start < end:
-                if not inventory.find(manifest_path(hour)) and not self._destination.read(manifest_path(hour)):
+                finding = None if inventory.find(manifest_path(hour)) else self._look_for_manifest(hour)
+                if finding:
+                    is_nothing = False
                     self._unreadable.add(hour)
-                    yield Finding(Damage.NO_MANIFEST, hour, manifest_path(hour), "the hour has no manifest")
+                    yield finding
                 hour = ExportHour(event_type, hour.end)
+        for event_type in self._scope.event_types or ():
+            if event_type not in expected:
+                is_nothing = False
+                yield _nothing(f"{MANIFESTS}/event_type={event_type}/")
+        if is_nothing:
+            yield _nothing(f"{MANIFESTS}/")
+
+    def _look_for_manifest(self, hour: ExportHour) -> Finding | None:
+        """Return what is wrong with a manifest that the listing doesn't show; None if it was written since."""
+        path = manifest_path(hour)
+        try:
+            record = self._destination.read(path)
+        except AylaDestinationError as error:
+            # For example, a folder has its name.
+            return Finding(Damage.UNREADABLE, hour, path, str(error))
+        return None if record else Finding(Damage.NO_MANIFEST, hour, path, "the hour has no manifest")
 
     def _expected(self, inventory: Inventory) -> Iterator[tuple[EventType, datetime]]:
         """Yield each event type that is verified, and its first hour."""
         scope, first = self._scope, dict(self.counts.first)
         if scope.start is None or scope.event_types is None:
             # The first manifests can be gone, and their copies still there.
-            for listed in inventory.below("event_type="):
+            for listed in inventory.below(""):
                 hour = hour_of_path(listed.stored.path)
                 if hour and hour in scope:
                     first[hour.event_type] = min(hour.start, first.get(hour.event_type, hour.start))
@@ -279,7 +342,7 @@ class Verification:
     def _unnamed(self, inventory: Inventory) -> Iterator[Finding]:
         """Yield orphans, and the rest of uploads."""
         unnamed = inventory.unnamed(self._now - YOUNG)
-        for hour, group in groupby(unnamed, key=lambda listed: hour_of_path(listed.stored.path)):
+        for hour, group in groupby(unnamed, key=lambda listed: _hour_of(listed.stored.path)):
             if hour and (hour not in self._scope or hour in self._unreadable):
                 continue
             named: Iterable[ManifestFile] | None = None
@@ -316,6 +379,16 @@ class Verification:
 
     def _is_young(self, listed: Listed | None) -> bool:
         return listed is not None and self._now - listed.modified < IN_PROGRESS
+
+
+def _hour_of(path: str) -> ExportHour | None:
+    """Return the hour of a copy or of a manifest; None if the path states none."""
+    return hour_of_path(path) or parse_manifest_path(path)
+
+
+def _nothing(folder: str) -> Finding:
+    detail = "there is no manifest of what is verified: check the destination and the event types"
+    return Finding(Damage.NO_MANIFEST, None, folder, detail)
 
 
 def _unreadable(hour: ExportHour, record: Listed, error: AylaDestinationError) -> Finding:

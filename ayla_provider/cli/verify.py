@@ -12,6 +12,7 @@ from ayla_provider.archive.findings import Damage, Finding
 from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.hour import ExportHour, describe_hour
+from ayla_provider.domain.paths import manifest_path
 from ayla_provider.domain.units import counted, files_text, size_text
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.verify import verify_rows
@@ -60,6 +61,10 @@ class VerifyReport:
         self._damages: Counter[Damage] = Counter()
         self._hours: set[ExportHour] = set()
         self._lost: set[ExportHour] = set()
+        self._without_manifest: set[ExportHour] = set()
+        """Hours that are lost for good, with copies that no manifest names."""
+        self._nothing: list[str] = []
+        """The folders of manifests in which there is none."""
 
     def findings(self) -> Iterator[Finding]:
         """
@@ -71,9 +76,23 @@ class VerifyReport:
         of_rows = verify_rows(self._rows, self._scope, now=self._now, read_every=self._read_every, on_read=on_read)
         for finding in chain(self._verification.findings(), of_rows):
             self._damages[finding.damage] += 1
-            if finding.hour and finding.damage.is_loss:
-                (self._lost if finding.damage is Damage.LOST else self._hours).add(finding.hour)
+            if finding.damage.is_loss:
+                self._note(finding)
             yield finding
+
+    def _note(self, finding: Finding) -> None:
+        """Remember what the verdict says about a loss."""
+        if finding.damage is Damage.NEWER:
+            return
+        if finding.hour is None:
+            if finding.damage is Damage.NO_MANIFEST:
+                self._nothing.append(finding.path)
+        elif finding.damage is not Damage.LOST:
+            self._hours.add(finding.hour)
+        elif finding.path == manifest_path(finding.hour):
+            self._without_manifest.add(finding.hour)
+        else:
+            self._lost.add(finding.hour)
 
     @property
     def is_whole(self) -> bool:
@@ -92,7 +111,14 @@ class VerifyReport:
         if self.is_whole:
             return "Everything that the manifests name is there."
         sentences = []
-        if self._hours or not self._lost:
+        if self._nothing:
+            sentences.append(
+                f"There is nothing to verify in {', '.join(self._nothing)}: check the destination and the event types."
+            )
+        if self._damages[Damage.NEWER]:
+            records = counted(self._damages[Damage.NEWER], "record is", "records are")
+            sentences.append(f"{records} of a newer version of this package: upgrade the package.")
+        if self._hours:
             hours = counted(len(self._hours), "hour", "hours")
             sentences.append(
                 f"{hours} lost something. Clear the hour's copy task: it copies again what Ayla still has. For typed "
@@ -101,6 +127,12 @@ class VerifyReport:
         if self._lost:
             hours = counted(len(self._lost), "hour is", "hours are")
             sentences.append(f"{hours} lost for good: neither the archive nor Ayla has all files any more.")
+        if self._without_manifest:
+            hours = counted(len(self._without_manifest), "hour has", "hours have")
+            sentences.append(
+                f"{hours} copies but no valid manifest, and Ayla no longer shows all files: keep the copies, and "
+                "restore the manifest."
+            )
         return " ".join(sentences)
 
     def text(self) -> str:

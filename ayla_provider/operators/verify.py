@@ -21,7 +21,7 @@ from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of, is_empty, parse_time
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import TYPED_ROWS, manifest_path
-from ayla_provider.errors import AylaConfigError, AylaLostError
+from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -125,15 +125,16 @@ class AylaExportVerifyOperator(BaseOperator):
             for finding in chain(verification.findings(), of_rows):
                 if finding.hour and finding.damage is Damage.LOST:
                     marked.add(finding.hour)
+                    if finding.path == manifest_path(finding.hour):
+                        self.log.warning("%s", finding)
                     continue
                 damages[finding.damage.value] += 1
                 if damages.total() <= _LOGGED:
                     self.log.warning("%s", finding)
                 if finding.hour and finding.damage.can_be_repaired:
                     to_repair.setdefault(finding.hour, []).append(finding)
-            forgotten = _without_manifest_for_good(destination, to_repair)
             self._announce(context, destination, marked)
-        hours = sorted(to_repair.keys() - forgotten, key=lambda hour: (hour.start, hour.event_type), reverse=True)
+        hours = sorted(to_repair, key=lambda hour: (hour.start, hour.event_type), reverse=True)
         repairs = _arguments([repair_of(hour, to_repair[hour]) for hour in hours[: self.max_repairs]])
         summary = {
             "start": start.isoformat() if start else None,
@@ -144,7 +145,7 @@ class AylaExportVerifyOperator(BaseOperator):
             "damages": dict(sorted(damages.items())),
             "repairs": len(repairs),
             "postponed": len(hours) - len(repairs),
-            "lost": len(marked | forgotten),
+            "lost": len(marked),
             "read_files": counts.read_files,
             "read_bytes": counts.read_bytes,
         }
@@ -181,19 +182,6 @@ class AylaExportVerifyOperator(BaseOperator):
             return start
         not_before = hour_of(parse_time(self.not_before, "not_before"))
         return max(start, not_before) if start else not_before
-
-
-def _without_manifest_for_good(destination: Destination, hours: dict[ExportHour, list[Finding]]) -> set[ExportHour]:
-    """Return the hours without a valid manifest whose last repair found that Ayla no longer has their files."""
-    from ayla_provider.archive.findings import Damage
-    from ayla_provider.archive.records import Records
-
-    damages = (Damage.NO_MANIFEST, Damage.UNREADABLE)
-    without = [hour for hour, findings in hours.items() if any(finding.damage in damages for finding in findings)]
-    with ThreadPoolExecutor(thread_name_prefix="ayla-verify") as pool:
-        notes = Records(destination).read_failures(without, pool)
-    lost = [(hour, note) for hour, note in notes.items() if note.error == AylaLostError.__name__]
-    return {hour for hour, note in lost if manifest_path(hour) in note.message}
 
 
 def _arguments(repairs: Sequence[Repair]) -> list[dict[str, Any]]:

@@ -77,7 +77,26 @@ def test_partial_files_are_no_objects_and_go_when_they_are_old(tmp_path: Path) -
         partial.write_bytes(b"da")
     os.utime(old, (time.time() - 25 * 3600,) * 2)
     assert destination.folder("a") == {"a/b.csv": stored}
+    assert (old.exists(), new.exists()) == (True, True), "a look removes nothing"
+    write(FileDestination(tmp_path), b"data", path="a/c.csv")
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_partial_file_that_can_not_be_removed_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "a/.0123456789abcdef.partial"
+    old.parent.mkdir()
+    old.write_bytes(b"da")
+    os.utime(old, (0, 0))
+    unlink = Path.unlink
+
+    def deny(path: Path, missing_ok: bool = False) -> None:
+        if path == old:
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", deny)
+    write(FileDestination(tmp_path), b"data", path="a/b.csv")
+    assert list(FileDestination(tmp_path).folder("a")) == ["a/b.csv"]
 
 
 @pytest.mark.parametrize("prefix", ["", "one", "one/two"])

@@ -11,8 +11,11 @@ from ayla_provider.__main__ import main
 from ayla_provider.archive.findings import Damage
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
+from ayla_provider.cli.verify import VerifyReport
+from ayla_provider.domain.arrival import HourState, HourStatus
 from ayla_provider.domain.manifest import Manifest, revise
 from ayla_provider.domain.paths import manifest_path
+from ayla_provider.errors import AylaLostError
 from tests.support.archives import archive_hour, hours_back
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +113,72 @@ def test_an_orphan_is_named_and_ends_with_0(
 def test_an_archive_that_can_not_be_read_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--destination", "file://relative"]) == 2
     assert capsys.readouterr().err.startswith("error: file://relative: ")
+
+
+@pytest.mark.parametrize("more", [[], ["--event-type", "datapiont"]])
+def test_nothing_to_verify_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+    assert main([*until(tmp_path), *more]) == 1
+    verdict = capsys.readouterr().out.splitlines()[-1]
+    assert verdict.startswith("There is nothing to verify in _manifests/")
+    assert verdict.endswith(": check the destination and the event types.")
+
+
+def test_a_manifest_that_a_copy_could_not_write_again_is_lost(
+    manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hour, path = HOURS[1], manifest_path(HOURS[1])
+    (tmp_path / path).unlink()
+    error = AylaLostError(f"{hour}: its manifest is missing, ... restore {path}")
+    Records(FileDestination(tmp_path)).note_failure(HourStatus(hour, HourState.EMPTY), error, datetime.now(UTC), {})
+    assert main(until(tmp_path)) == 1
+    out, _ = capsys.readouterr()
+    assert f"{hour}: lost: its manifest is missing, and Ayla no longer shows all its files: {path}" in out
+    assert "Clear" not in out
+    assert out.splitlines()[-1].startswith("1 hour has copies but no valid manifest")
+
+
+def test_a_newer_manifest_needs_an_upgrade(
+    manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = manifests[0].dumps().replace("ayla-export-manifest/1", "ayla-export-manifest/99")
+    (tmp_path / manifest_path(HOURS[0])).write_text(newer)
+    assert main(until(tmp_path)) == 1
+    verdict = capsys.readouterr().out.splitlines()[-1]
+    assert verdict == "1 record is of a newer version of this package: upgrade the package."
+
+
+@pytest.mark.parametrize("damage", ["folder", "loop", "link to the folder above"])
+def test_what_is_no_file_does_not_end_a_verification(manifests: list[Manifest], tmp_path: Path, damage: str) -> None:
+    for path in (manifest_path(HOURS[0]), manifests[1].files[0].path):
+        place = tmp_path / path
+        place.unlink()
+        if damage == "folder":
+            place.mkdir()
+        else:
+            place.symlink_to(place if damage == "loop" else place.parent)
+    report = VerifyReport(
+        FileDestination(tmp_path),
+        FileDestination(tmp_path / "parquet"),
+        event_types=None,
+        since=None,
+        until=HOURS[-1].end,
+        expected_retention=None,
+    )
+    damages = {(finding.damage, finding.hour) for finding in report.findings()}
+    assert damages == {(Damage.UNREADABLE, HOURS[0]), (Damage.MISSING, HOURS[1])}
+
+
+def test_verify_removes_nothing(
+    manifests: list[Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / manifests[0].files[0].path
+    copy.unlink()
+    partial = copy.with_name(".0123456789abcdef.partial")
+    partial.write_bytes(b"x")
+    os.utime(partial, (0, 0))
+    assert main(until(tmp_path)) == 1
+    assert partial.exists()
+    assert "1 missing, 1 unfinished_upload" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "x", "1.5"])

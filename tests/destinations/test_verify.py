@@ -11,6 +11,7 @@ import pytest
 from ayla_provider.archive.findings import Damage
 from ayla_provider.archive.records import Records
 from ayla_provider.archive.verify import Scope, Verification
+from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour, hour_of
 from ayla_provider.domain.manifest import Manifest, revise
 from ayla_provider.domain.paths import Layout, erased_path, failure_path, manifest_path, position_path
@@ -185,6 +186,43 @@ def test_an_hour_whose_manifest_is_gone_is_one_finding(place: Place) -> None:
     first, *_ = filled(place, 2)
     place.remove(manifest_path(first.hour))
     assert found(place) == [(Damage.NO_MANIFEST, manifest_path(first.hour))]
+
+
+def test_manifests_outside_of_a_range_are_no_orphans(place: Place) -> None:
+    first, second, third, fourth = filled(place)
+    assert found(place, Scope(None, second.hour.start, third.hour.end)) == []
+    assert found(place, Scope(None, None, first.hour.end)) == []
+    place.spoil("_manifests/event_type=datapoint/notes.txt", b"x")
+    assert found(place, Scope(None, fourth.hour.start, END)) == [
+        (Damage.ORPHAN, "_manifests/event_type=datapoint/notes.txt")
+    ]
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("event_types", [None, [EventType("datapoint")]])
+@pytest.mark.parametrize("gone", [2, 4])
+def test_copies_whose_manifests_are_gone_are_hours_without_a_manifest(
+    place: Place, layout: Layout, event_types: list[EventType] | None, gone: int
+) -> None:
+    # The first hours are in another month than the others.
+    some = [ExportHour(hour.event_type, hour.start - timedelta(days=40)) for hour in hours(2)]
+    for hour in [*some, *hours(2)]:
+        archive_hour(place.destination, hour, [DATA], layout=layout)
+    for hour in [*some, *hours(2)][:gone]:
+        place.remove(manifest_path(hour))
+    damages = found(place, Scope(event_types, None, END))
+    assert {damage for damage, _ in damages} == {Damage.NO_MANIFEST}
+    assert {manifest_path(hour) for hour in some} <= {path for _, path in damages}
+
+
+@pytest.mark.parametrize("event_types", [None, [EventType("datapiont")]])
+def test_no_manifest_at_all_is_a_finding(place: Place, event_types: list[EventType] | None) -> None:
+    if event_types:
+        filled(place)
+    folder = f"_manifests/event_type={event_types[0]}/" if event_types else "_manifests/"
+    assert found(place, Scope(event_types, None, END)) == [(Damage.NO_MANIFEST, folder)]
+    # Hours of today need no manifest yet; but an archive without any can't be verified.
+    assert found(place, Scope(event_types, END, NOW), now=NOW) == [(Damage.NO_MANIFEST, "_manifests/")]
 
 
 @pytest.mark.proof("1,500 objects, in pages of 1,000")
