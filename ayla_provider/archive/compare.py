@@ -17,7 +17,7 @@ from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT, Coverage, HourCove
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, describe_hour, hours_of
 from ayla_provider.domain.manifest import Manifest
-from ayla_provider.errors import AylaError
+from ayla_provider.errors import AylaError, AylaNewerFormatError
 from ayla_provider.source.export import Export
 from ayla_provider.transport.redaction import redacted
 
@@ -208,5 +208,12 @@ def _cover(
 ) -> HourCoverage:
     may_have_expired = status.hour.start < oldest
     if isinstance(manifest, AylaError):
-        return HourCoverage(status, None, str(manifest), patience=patience, may_have_expired=may_have_expired)
+        return HourCoverage(
+            status,
+            None,
+            str(manifest),
+            is_newer=isinstance(manifest, AylaNewerFormatError),
+            patience=patience,
+            may_have_expired=may_have_expired,
+        )
     return HourCoverage(status, manifest, patience=patience, may_have_expired=may_have_expired)

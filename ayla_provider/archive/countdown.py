@@ -50,10 +50,11 @@ class Countdown:
         if self.first is None:
             return ""
         expire = counted(len(self.hours), "hour expires", "hours expire")
+        days = counted(self.within.days, "day", "days")
         start = min(hour.start for hour in self.hours)
         end = max(hour.end for hour in self.hours)
         return (
-            f"{expire} at Ayla within {self.within.days} days and not all files are safe in the archive, the first on "
+            f"{expire} at Ayla within {days} and not all files are safe in the archive, the first on "
             f"{self.first:%Y-%m-%d}: {first_few([str(hour) for hour in self.hours], _SHOWN)}. To see what they lack: "
             f"report --since {start:%Y-%m-%dT%H:%M} --until {end:%Y-%m-%dT%H:%M}."
         )

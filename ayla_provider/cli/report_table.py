@@ -35,6 +35,8 @@ class Row:
     """How long after the hour's end its newest file came; None without files."""
     gap: str = ""
     """What the archive lacks of an hour that isn't complete, for people."""
+    is_newer: bool = False
+    """Whether a newer version of this package wrote the manifest."""
     failure: Failure | None = None
     """Why the last copy of a missing or changed hour failed; None if it didn't."""
 
@@ -53,6 +55,7 @@ class Row:
             bytes=coverage.bytes,
             lag=coverage.lag,
             gap=gap,
+            is_newer=coverage.is_newer,
             failure=coverage.failure,
         )
 
@@ -113,6 +116,8 @@ class Summary:
         """Event type to the start of the newest hour that the archive has, None if it has none."""
         self.missing_before = 0
         """How many missing hours come before the first hour that the archive has."""
+        self.newer = 0
+        """How many hours have a manifest that a newer version of this package wrote."""
         self.failed = 0
         """How many incomplete hours have a failed copy."""
         self.countdown: Countdown | None = None
@@ -123,8 +128,9 @@ class Summary:
         self.states[row.state] += 1
         self.files += row.files
         self.bytes += row.bytes
+        self.newer += row.is_newer
         self.failed += row.failure is not None
-        if row.state is Coverage.MISSING and not any(self.newest.values()):
+        if row.state is Coverage.MISSING and not row.is_newer and not any(self.newest.values()):
             self.missing_before += 1
         if row.state in _COPIED:
             known = self.newest[row.hour.event_type]
@@ -139,7 +145,7 @@ class Summary:
     @property
     def verdict(self) -> str:
         """What the states mean, and what to do."""
-        missing, changed = self.states[Coverage.MISSING], self.states[Coverage.CHANGED]
+        missing, changed = self.states[Coverage.MISSING] - self.newer, self.states[Coverage.CHANGED]
         waiting, overdue = self.states[Coverage.WAITING], self.states[Coverage.OVERDUE]
         incomplete = []
         if missing:
@@ -161,6 +167,9 @@ class Summary:
             sentences = [] if not self.complete else ["Nothing is missing."]
         if self.countdown and self.countdown.hours:
             sentences.insert(0, self.countdown.message)
+        if self.newer:
+            hours = counted(self.newer, "hour has a manifest", "hours have a manifest")
+            sentences.append(f"{hours} of a newer version of this package: upgrade the package. No copy replaces it.")
         if unproven:
             hours = counted(unproven, "hour is unproven", "hours are unproven")
             sentences.append(f"{hours}: nothing proves that the archive has all files; the row says why.")

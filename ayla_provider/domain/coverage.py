@@ -74,6 +74,8 @@ class HourCoverage:
     manifest: Manifest | None
     problem: str = ""
     """Why the manifest can't be read; empty if it can, or if there is none."""
+    is_newer: bool = False
+    """Whether a newer version of this package wrote the manifest, so that no copy replaces it."""
     note: Failure | None = None
     """The note of the last task that couldn't copy the hour, perhaps an old one."""
     patience: timedelta = PATIENCE
@@ -192,6 +194,8 @@ def describe_gap(coverage: HourCoverage) -> str:
             "its manifest says that there were no events, and nothing proves that: Ayla's bucket has no file of a "
             "later hour"
         )
+    if coverage.is_newer:
+        return "a newer version of this package wrote its manifest"
     if coverage.problem:
         return "its manifest can't be read"
     if coverage.state is Coverage.LOST and coverage.manifest:

@@ -78,6 +78,12 @@ def test_hours_that_are_not_safe_and_expire_soon_are_counted(records: Records) -
     assert str(ExportHour(DATAPOINT, hours[0])) in countdown.message
 
 
+def test_one_day_is_one_day(records: Records) -> None:
+    export = export_of(*[hour_before_expiry(days) for days in (0.5, 2)], retention=YEAR)
+    countdown = count_down(export, records, [DATAPOINT], timedelta(days=1))
+    assert "1 hour expires at Ayla within 1 day and not all" in countdown.message
+
+
 def test_what_should_have_expired_and_is_still_there_comes_first(records: Records) -> None:
     hours = [hour_before_expiry(days) for days in (-40, -1, 3)]
     save(records, hours[1])

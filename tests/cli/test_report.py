@@ -329,6 +329,20 @@ def test_a_manifest_that_cant_be_read_is_missing_and_named(
     assert run.status == 1
 
 
+def test_a_manifest_of_a_newer_version_needs_an_upgrade(
+    cloud: LocalCloud, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    put_hour(cloud, "Datapoint", HOUR)
+    file = tmp_path / manifest_path(ExportHour("datapoint", HOUR))
+    file.parent.mkdir(parents=True)
+    file.write_text('{"format": "ayla-export-manifest/99"}')
+    arguments = ["--event-type", "datapoint", "--since", iso(HOUR), "--until", iso(after(1))]
+    run = Run(capsys, *arguments, destination=f"file://{tmp_path}")
+    assert run.at(HOUR)["gap"].startswith("a newer version of this package wrote its manifest: ")
+    said = "1 hour has a manifest of a newer version of this package: upgrade the package. No copy replaces it."
+    assert (run.status, run.summary["verdict"]) == (1, said)
+
+
 def test_the_destination_is_that_of_the_sample_dags_unless_it_is_given(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
