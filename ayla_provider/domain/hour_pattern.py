@@ -11,6 +11,9 @@ from ayla_provider.errors import AylaConfigError
 _DIGITS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
 """Directive to the number of its digits, as in strftime."""
 
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+"""What ``%b`` means, in any language of the machine."""
+
 _REQUIRED = "YmdH"
 
 
@@ -18,8 +21,8 @@ class HourPattern:
     """
     A pattern such as ``%Y-%m-%dT%H:%M:%SZ`` or ``%Y/%m/%d/%H``: of the text between event folder and file, in UTC.
 
-    :param text: ``%Y``, ``%m``, ``%d``, and ``%H``, each once, perhaps ``%M`` and ``%S`` after these, and other
-        characters of ASCII
+    :param text: ``%Y``, ``%m`` or ``%b``, ``%d``, and ``%H``, each once, perhaps ``%M`` and ``%S`` after these, and
+        other characters of ASCII
     :raises AylaConfigError: if it is something else
     """
 
@@ -27,13 +30,14 @@ class HourPattern:
         directives = re.findall(r"%(.?)", text)
         required = directives[: len(_REQUIRED)]
         rest = directives[len(_REQUIRED) :]
-        if sorted(required) != sorted(_REQUIRED) or rest not in ([], ["M"], ["M", "S"]) or not _is_plain(text):
+        numeric = ["m" if directive == "b" else directive for directive in required]
+        if sorted(numeric) != sorted(_REQUIRED) or rest not in ([], ["M"], ["M", "S"]) or not _is_plain(text):
             raise AylaConfigError(
                 f"hour_pattern is {text!r}: expected %Y, %m, %d, and %H, each once, then perhaps %M and %S, such as "
-                "%Y-%m-%dT%H:%M:%SZ or %Y/%m/%d/%H"
+                "%Y-%m-%dT%H:%M:%SZ or %Y/%m/%d/%H. %b instead of %m is the month as Jan, Feb, and so on"
             )
         self.text = text
-        last = max(text.index(f"%{directive}") for directive in _REQUIRED) + 2
+        last = max(text.index(f"%{directive}") for directive in required) + 2
         self._hour_text = text[:last]
         folder = "".join(_regex_of(part) for part in re.split(r"(%.)", text))
         self._regex = re.compile(f"{folder}/.*[^/]", re.ASCII | re.DOTALL)
@@ -47,7 +51,10 @@ class HourPattern:
         match = self._regex.fullmatch(relative)
         if not match:
             return None
-        numbers = {name: int(value) for name, value in match.groupdict().items()}
+        texts = match.groupdict()
+        if "b" in texts:
+            texts["m"] = str(_MONTHS.index(texts.pop("b")) + 1)
+        numbers = {name: int(value) for name, value in texts.items()}
         try:
             return datetime(
                 numbers["Y"],
@@ -76,7 +83,14 @@ class HourPattern:
     def _text_of(self, hour: datetime) -> str:
         """Return how the folders of an hour begin."""
         utc = hour.astimezone(UTC)
-        values = {"Y": f"{utc.year:04}", "m": f"{utc.month:02}", "d": f"{utc.day:02}", "H": f"{utc.hour:02}"}
+        month = _MONTHS[utc.month - 1]
+        values = {
+            "b": month,
+            "Y": f"{utc.year:04}",
+            "m": f"{utc.month:02}",
+            "d": f"{utc.day:02}",
+            "H": f"{utc.hour:02}",
+        }
         return re.sub(r"%(.)", lambda match: values[match[1]], self._hour_text)
 
 
@@ -85,6 +99,8 @@ def _regex_of(part: str) -> str:
     if not part.startswith("%"):
         return re.escape(part)
     directive = part[1]
+    if directive == "b":
+        return f"(?P<b>{'|'.join(_MONTHS)})"
     return f"(?P<{directive}>\\d{{{_DIGITS[directive]}}})"
 
 

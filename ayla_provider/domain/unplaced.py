@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ayla_provider.domain.events import EVENT_FOLDERS, EventType
+from ayla_provider.domain.events import EVENT_FOLDERS, EventType, fold
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 
 _ARRIVAL = 2 * ONE_HOUR
@@ -77,6 +77,12 @@ def advise(unplaced: Unplaced, event_type: str = "<event type>") -> str:
             f"event_folders to {_setting(event_type, *unplaced.beside, unplaced.folder)} to read both. If it is no "
             f"export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
         )
+    if unplaced.folder is not None and _is_event_folder_below(unplaced.name, unplaced.folder):
+        return (
+            f"the object {unplaced.name!r} is in an event folder inside the folder {unplaced.folder!r}. No setting "
+            "reads this layout: event folders must be directly below the OEM ID. If it is export data, ask Ayla support "
+            f"to write it there. If it is no export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
+        )
     if unplaced.folder is not None:
         both = _setting(event_type, unplaced.folder, EVENT_FOLDERS.get(EventType(event_type)))
         return (
@@ -87,9 +93,16 @@ def advise(unplaced: Unplaced, event_type: str = "<event type>") -> str:
         )
     return (
         f"the object {unplaced.name!r} can't be placed in time. If it is export data, set hour_pattern in the "
-        "connection to how its folder writes the time, such as %Y-%m-%dT%H:%M:%SZ or %Y/%m/%d/%H. If it is a stray "
-        f"file, add {ignoring(unplaced.name)} to ignored_objects"
+        "connection to how its folder writes the time, such as %Y-%m-%dT%H:%M:%SZ, %Y/%m/%d/%H, or %d-%b-%Y %H. If it is "
+        f"a stray file, add {ignoring(unplaced.name)} to ignored_objects"
     )
+
+
+def _is_event_folder_below(name: str, folder: str) -> bool:
+    """Whether an object is in a folder of a known event type inside another folder."""
+    _, _, rest = f"/{name}".partition(f"/{folder}/")
+    inner, slash, _ = rest.partition("/")
+    return bool(slash) and fold(inner) in {fold(event_type) for event_type in EVENT_FOLDERS}
 
 
 def _setting(event_type: str, *folders: str | None) -> str:

@@ -19,6 +19,8 @@ PATTERNS = (
     "year=%Y/month=%m/day=%d/hour=%H",
     "%H/%d.%m.%Y",
     "%Y%m%dT%H%MZ",
+    "%d-%b-%Y %H:%M",
+    "%Y/%b/%d/%H",
 )
 times = st.integers(-30_000 * 365, 200_000_000).map(lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + minutes * MINUTE)
 MINUTE = timedelta(minutes=1)
@@ -54,7 +56,18 @@ def test_other_names_are_not_read(name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "%Y-%m-%d", "%Y-%m-%d %H %H", "%Y-%m-%d %I", "%M %Y-%m-%d %H", "%Y/%m//%d/%H", "%Y/../%m%d%H", "é%Y%m%d%H"],
+    [
+        "",
+        "%Y-%m-%d",
+        "%Y-%m-%d %H %H",
+        "%Y-%m-%d %I",
+        "%Y-%m-%b %H",
+        "%Y-%b-%b %H",
+        "%M %Y-%m-%d %H",
+        "%Y/%m//%d/%H",
+        "%Y/../%m%d%H",
+        "é%Y%m%d%H",
+    ],
 )
 def test_a_pattern_must_state_an_hour(text: str) -> None:
     with pytest.raises(AylaConfigError, match="expected %Y, %m, %d, and %H, each once"):

@@ -28,11 +28,12 @@ from ayla_provider.domain.paths import ExportFile, parse_source
 from ayla_provider.domain.unplaced import Unplaced
 from ayla_provider.source.export import Export
 from tests.support.exporter import DAY, FOLDERS, UNKNOWN_STYLES, Event, Exporter, History, sampled
+from tests.support.proofs import scale
 
 RULE = ArrivalRule()
 RENAMED = ("Connections", "device_connection", "connection.v2", "Conn Events")
 seeds = st.integers(0, 2**32)
-many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=scale(20, 60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def status_of(export: Export, event_type: str, hour: datetime) -> HourStatus:
@@ -188,7 +189,7 @@ def test_a_folder_that_is_renamed_leaves_no_hour_empty(drawn: tuple[History, dat
     check(Exporter(history), now)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=scale(4, 12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seeds,
     st.sampled_from([0.05, 0.5, 1.0]),
@@ -229,7 +230,7 @@ def test_no_hour_is_empty_whose_files_an_exporter_that_is_stalled_still_writes(
 
 
 @pytest.mark.parametrize("by_name", [False, True])
-@pytest.mark.parametrize("left", [(0, 0), (1, 0), (2, 0), (1, 30)])
+@pytest.mark.parametrize("left", scale([(0, 0), (2, 0), (1, 30)], [(0, 0), (1, 0), (2, 0), (1, 30)]))
 def test_no_removed_hour_is_empty_by_the_rule_alone(left: tuple[int, int], by_name: bool) -> None:
     history = History(5, 75 * 24, density={"datapoint": 0.5, "connection": 1.0, "location": 0.5}, by_name=by_name)
     history.retention = {"datapoint": 40, "connection": 60}

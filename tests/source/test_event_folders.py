@@ -94,3 +94,12 @@ def test_one_file_in_the_old_folder_does_not_hide_the_new_one(late: datetime) ->
         ignored_objects=[f"{NEW}/*"],
     )
     assert status_of(ignoring, AFTER).state is HourState.EMPTY
+
+
+def test_an_export_in_a_folder_of_its_own_is_called_an_unsupported_layout() -> None:
+    name = f"export/Connection/{format_folder(BEFORE)}/f.csv"
+    status = status_of(export_with({name: NOW - ONE_HOUR}, ignored_objects=[f"{NEW}/*"]), BEFORE - ONE_HOUR)
+    assert status.state is HourState.UNPROVEN
+    assert "No setting reads this layout" in status.problem
+    assert "event_folders" not in status.problem
+    assert '"export/*"' in status.problem

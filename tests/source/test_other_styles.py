@@ -9,6 +9,7 @@ import pytest
 from ayla_provider.domain.arrival import ArrivalRule, HourState
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, format_folder
+from ayla_provider.domain.hour_pattern import HourPattern
 from ayla_provider.source.export import Export
 from tests.support.exporter import DAY, MemoryBucket
 
@@ -67,3 +68,11 @@ def test_an_hour_with_files_is_not_landed_beside_another_style_of_its_date(style
     assert export.source.requests - before == 3
     # As a longer look says.
     assert states_of(export, day - 20 * DAY, 28 * 24)[20 * 24 + hour] is HourState.UNPROVEN
+
+
+def test_a_pattern_reads_names_of_months() -> None:
+    day = datetime(2026, 10, 30, tzinfo=UTC)
+    export = export_with("%d-%b-%Y %H:%M", day, day + 5 * DAY)
+    assert states_of(export, day + 6 * ONE_HOUR) == [HourState.UNPROVEN]
+    reading = Export(export.source, "", now=lambda: NOW, hour_pattern=HourPattern("%d-%b-%Y %H:%M"))
+    assert states_of(reading, day, 72).count(HourState.LANDED) == 24
