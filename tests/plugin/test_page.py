@@ -365,7 +365,10 @@ def test_a_finger_shows_a_cell_before_it_opens_it_and_closes_a_day(mounted: Moun
     wait_for(driver, ".ayla-reading", text="Read at")
 
     def tap(css: str) -> None:
-        at = driver.find_element(By.CSS_SELECTOR, css).rect
+        # In the window, not in the page: an opened day comes into view.
+        element = driver.find_element(By.CSS_SELECTOR, css)
+        driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+        at = driver.execute_script("return arguments[0].getBoundingClientRect().toJSON()", element)
         point = {"x": at["x"] + at["width"] / 2, "y": at["y"] + at["height"] / 2}
         driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
         driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
