@@ -80,8 +80,8 @@ def advise(unplaced: Unplaced, event_type: str = "<event type>") -> str:
     if unplaced.folder is not None and _is_event_folder_below(unplaced.name, unplaced.folder):
         return (
             f"the object {unplaced.name!r} is in an event folder inside the folder {unplaced.folder!r}. No setting "
-            "reads this layout: event folders must be directly below the OEM ID. If it is export data, ask Ayla support "
-            f"to write it there. If it is no export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
+            "reads this layout: event folders must be directly below the OEM ID. If it is export data, ask Ayla "
+            f"support to write it there. If it is no export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
         )
     if unplaced.folder is not None:
         both = _setting(event_type, unplaced.folder, EVENT_FOLDERS.get(EventType(event_type)))
@@ -93,8 +93,8 @@ def advise(unplaced: Unplaced, event_type: str = "<event type>") -> str:
         )
     return (
         f"the object {unplaced.name!r} can't be placed in time. If it is export data, set hour_pattern in the "
-        "connection to how its folder writes the time, such as %Y-%m-%dT%H:%M:%SZ, %Y/%m/%d/%H, or %d-%b-%Y %H. If it is "
-        f"a stray file, add {ignoring(unplaced.name)} to ignored_objects"
+        "connection to how its folder writes the time, such as %Y-%m-%dT%H:%M:%SZ, %Y/%m/%d/%H, or %d-%b-%Y %H. If it "
+        f"is a stray file, add {ignoring(unplaced.name)} to ignored_objects"
     )
 
 
