@@ -379,6 +379,7 @@ class Archive:
     def _existing(self, status: HourStatus) -> dict[str, Stored]:
         existing: dict[str, Stored] = {}
         for folder in sorted({path.rpartition("/")[0] for path in self._paths(status)}):
+            self.destination.remove_leftovers(folder)
             existing.update(self.destination.folder(folder))
         return existing
 

@@ -63,6 +63,13 @@ class Destination(Protocol):
     def folder(self, path: str) -> dict[str, Stored]:
         """Return the objects directly in a folder, by path."""
 
+    def remove_leftovers(self, path: str) -> None:
+        """
+        Remove what killed writers left unfinished in a folder more than a day ago, if it is visible there.
+
+        It raises no error: what remains does no harm.
+        """
+
     def tree(self, prefix: str) -> Iterator[Listed]:
         """
         Yield all objects whose path begins with a prefix, in any order.

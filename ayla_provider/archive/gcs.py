@@ -81,6 +81,9 @@ class GcsDestination:
             objects = [self._facts(blob) for blob in found if not blob.name.endswith("/")]
         return {stored.path: stored for stored in objects}
 
+    def remove_leftovers(self, path: str) -> None:
+        """See :class:`Destination`. Unfinished uploads have no name here."""
+
     def tree(self, prefix: str) -> Iterator[Listed]:
         """See :class:`Destination`."""
         with _reading(f"{self.url}/{prefix}"):

@@ -36,7 +36,6 @@ class FileDestination:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.url = f"file://{PurePosixPath(self.root)}"
-        self._tidied: set[Path] = set()
 
     def folder(self, path: str) -> dict[str, Stored]:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
@@ -49,6 +48,13 @@ class FileDestination:
             files = [entry for entry in names if _is(entry.is_file)]
             listed = [self._stored(f"{path}/{entry.name}", entry.stat()) for entry in files]
             return {stored.path: stored for stored in listed}
+
+    def remove_leftovers(self, path: str) -> None:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with contextlib.suppress(OSError):
+            for entry in list(os.scandir(self._place(path))):
+                if _PARTIAL.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _ABANDONED:
+                    Path(entry.path).unlink()
 
     def tree(self, prefix: str) -> Iterator[Listed]:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
@@ -134,7 +140,6 @@ class FileDestination:
         checksum = Crc32c()
         with translate_errors(place):
             place.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_abandoned(place.parent)
             try:
                 with partial.open("xb") as file:
                     while block := stream.read(CHUNK):
@@ -157,17 +162,6 @@ class FileDestination:
                     return self._stored(path, place.stat())
             finally:
                 partial.unlink(missing_ok=True)
-
-    def _remove_abandoned(self, folder: Path) -> None:
-        """Remove old partial files of a folder, once for each folder: it can have very many files."""
-        if folder in self._tidied:
-            return
-        self._tidied.add(folder)
-        # It is no harm if they stay.
-        with contextlib.suppress(OSError):
-            for entry in list(os.scandir(folder)):
-                if _PARTIAL.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _ABANDONED:
-                    Path(entry.path).unlink()
 
     def _place(self, path: str) -> Path:
         return self.root / path

@@ -39,6 +39,9 @@ class ObjectStorageDestination:
         relative = [self._relative(stored) for stored in objects]
         return {stored.path: stored for stored in relative}
 
+    def remove_leftovers(self, path: str) -> None:
+        """See :class:`~ayla_provider.archive.destination.Destination`. Unfinished uploads have no name here."""
+
     def tree(self, prefix: str) -> Iterator[Listed]:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         with translate_errors(f"{self.url}/{prefix}"):

@@ -78,7 +78,7 @@ def test_partial_files_are_no_objects_and_go_when_they_are_old(tmp_path: Path) -
     os.utime(old, (time.time() - 25 * 3600,) * 2)
     assert destination.folder("a") == {"a/b.csv": stored}
     assert (old.exists(), new.exists()) == (True, True), "a look removes nothing"
-    write(FileDestination(tmp_path), b"data", path="a/c.csv")
+    destination.remove_leftovers("a")
     assert (old.exists(), new.exists()) == (False, True)
 
 
@@ -95,8 +95,10 @@ def test_a_partial_file_that_can_not_be_removed_does_no_harm(tmp_path: Path, mon
         unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", deny)
-    write(FileDestination(tmp_path), b"data", path="a/b.csv")
-    assert list(FileDestination(tmp_path).folder("a")) == ["a/b.csv"]
+    destination = FileDestination(tmp_path)
+    destination.remove_leftovers("a")
+    write(destination, b"data", path="a/b.csv")
+    assert list(destination.folder("a")) == ["a/b.csv"]
 
 
 @pytest.mark.parametrize("prefix", ["", "one", "one/two"])
