@@ -125,9 +125,11 @@ class Exporter:
                     self._file(event_type, number, previous, waited=waited)
             if waited:
                 backlog = max(backlog, previous)
+        # A file that a wrong clock put in a later hour, and that is written again after that hour, looks like any other.
+        posted = [event for event in self.events if event.right_clock]
         for _ in range(history.reposts):
-            if self.events:
-                event = random.choice(self.events)
+            if posted:
+                event = random.choice(posted)
                 self._reposted[event.name] = event.created + random.randint(1, 24 * 40) * ONE_HOUR
         for _ in range(history.leftovers):
             for event_type in history.density:
