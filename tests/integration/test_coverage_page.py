@@ -18,6 +18,7 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_between
+from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud import LocalCloud
 from harness.browser import browser, click, sign_in, wait_for
 from harness.coverage_page import made_up_export, open_page
@@ -52,10 +53,7 @@ class Scene:
         if not manifest.files:
             return "empty"
         files = len(manifest.files)
-        size = (
-            f"{manifest.size} B" if manifest.size < 1000 else f"{manifest.size / 1000 + 1e-9:.3g} kB"
-        )  # 5 is rounded up
-        return f"landed, {files} file{'' if files == 1 else 's'}, {size}"
+        return f"landed, {files} file{'' if files == 1 else 's'}, {size_text(manifest.size)}"
 
     def run_id(self, hour: datetime) -> str:
         runs = {datetime.fromisoformat(run["data_interval_start"]): run for run in self.airflow.dag_runs(DAG)}
