@@ -125,7 +125,7 @@ class Exporter:
                     self._file(event_type, number, previous, waited=waited)
             if waited:
                 backlog = max(backlog, previous)
-        # A file that a wrong clock put in a later hour, and that is written again after that hour, looks like any other.
+        # A file that a wrong clock put in a later hour, and that is written again after it, looks like any other.
         posted = [event for event in self.events if event.right_clock]
         for _ in range(history.reposts):
             if posted:
