@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
@@ -74,13 +75,13 @@ def shorten(put: Callable[[Any, str, Any], None], patience: float, limit: float 
         put(DEFAULT_RETRY, name, seconds)
 
 
-def operator_of(url: str) -> AylaExportToBucketOperator:
+def operator_of(url: str, hour: datetime = HOUR) -> AylaExportToBucketOperator:
     # One after the other, so that the n-th request is always the same one.
     return AylaExportToBucketOperator(
         task_id="copy",
         event_type="datapoint",
-        start=HOUR.isoformat(),
-        end=(HOUR + ONE_HOUR).isoformat(),
+        start=hour.isoformat(),
+        end=(hour + ONE_HOUR).isoformat(),
         destination=url,
         max_workers=1,
     )

@@ -9,12 +9,13 @@ import resource
 import signal
 import tempfile
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from ayla_provider.source import auth, guard
 from tests.faults.scene import GENEROUS, Try, context, operator_of, shorten
+from tests.support.fleet import HOUR
 
 # Not forked from pytest's own process, which has threads.
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -24,6 +25,8 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 class _Order:
     environment: dict[str, str]
     """The connections."""
+    hour: datetime
+    """That of pytest's own process: this one can be imported after the hour has changed."""
     url: str
     disk: int | None
     """The number of bytes of a file after which the disk is full."""
@@ -34,7 +37,7 @@ class TaskProcess:
 
     def __init__(self, environment: dict[str, str], url: str, locks: str) -> None:
         self._pipe, other = _PROCESSES.Pipe()
-        first = _Order(environment, url, None)
+        first = _Order(environment, HOUR, url, None)
         self._process: BaseProcess = _PROCESSES.Process(target=_tend, args=(other, first, locks), daemon=True)
         self._process.start()
         other.close()
@@ -43,7 +46,7 @@ class TaskProcess:
 
     def task(self, environment: dict[str, str], url: str, disk: int | None = None) -> Task:
         """Start a try of the task, like Airflow's task runner."""
-        self._pipe.send(_Order(environment, url, disk))
+        self._pipe.send(_Order(environment, HOUR, url, disk))
         return Task(self._pipe, self._pipe.recv())
 
     def end(self) -> None:
@@ -95,7 +98,7 @@ def _run(order: _Order) -> tuple[str, str]:
     for stream in (1, 2):  # pytest captures them in a file, which would be on the full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     os.environ.update(order.environment)
-    operator = operator_of(order.url)
+    operator = operator_of(order.url, order.hour)
     # As Airflow's task runner does.
     signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
     error: BaseException | None = None
