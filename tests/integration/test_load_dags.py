@@ -231,7 +231,10 @@ def _a_file_of_no_known_layout_is_a_red_task_of_its_hour(scene: Scene) -> None:
     for dag in LOADS:
         run = scene.load(dag)["dag_run_id"]
         loads = scene.loads(dag, run)
-        assert _states(loads) == {red: "failed", changed: "success"}
+        states = _states(loads)
+        # A run that an event of the pause has started may have loaded it before. Its rows are checked below.
+        assert states.pop(changed, "success") == "success"
+        assert states == {red: "failed"}
         failed = loads[red]
         assert failed["try_number"] == 1, "what no retry can fix isn't tried again"
         log_text = scene.airflow.task_log(dag, run, "load", map_index=failed["map_index"])
