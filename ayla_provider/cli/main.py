@@ -315,13 +315,13 @@ def _print_verification(
     arguments: argparse.Namespace, connections: Connections, destination: str, stdout: TextIO
 ) -> int:
     from ayla_provider.cli.verify import VerifyReport
-    from ayla_provider.domain.paths import TYPED_ROWS
+    from ayla_provider.domain.paths import typed_rows_url
 
     since, is_span = arguments.since or (None, False)
     first = connections.first_hour()
     if since and first and is_span:
         since = max(since, first)
-    rows = arguments.parquet or f"{destination.rstrip('/')}/{TYPED_ROWS}"
+    rows = typed_rows_url(destination, arguments.parquet or "")
     report = VerifyReport(
         connections.destination(destination, arguments.destination_conn),
         connections.destination(rows, arguments.destination_conn),

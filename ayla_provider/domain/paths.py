@@ -224,6 +224,16 @@ def hour_of_path(path: str) -> ExportHour | None:
     return None
 
 
+def typed_rows_url(archive: str, parquet: str = "") -> str:
+    """
+    Return the URL of the destination of the typed rows.
+
+    :param archive: the archive's URL
+    :param parquet: the URL that the user gives for them; empty for the default
+    """
+    return parquet or f"{str(archive).strip().rstrip('/')}/{TYPED_ROWS}"
+
+
 def failure_path(hour: ExportHour) -> str:
     """Return the path of the note about an hour that couldn't be copied, relative to the destination."""
     return f"{FAILURES}/{hour.partition}.json"

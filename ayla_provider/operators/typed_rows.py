@@ -16,7 +16,7 @@ from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import layout_alias, layout_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.hour import ExportHour
-from ayla_provider.domain.paths import TYPED_ROWS
+from ayla_provider.domain.paths import typed_rows_url
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaQuarantineError
 from ayla_provider.links import AylaParquetLink, AylaQuarantineLink
@@ -84,7 +84,7 @@ class AylaTypedRowsOperator(BaseOperator):
     @property
     def rows_url(self) -> str:
         """Where the typed rows go."""
-        return self.parquet or f"{str(self.archive).strip().rstrip('/')}/{TYPED_ROWS}"
+        return typed_rows_url(self.archive, self.parquet)
 
     @cached_property
     def typed(self) -> TypedArchive:

@@ -20,7 +20,7 @@ from ayla_provider.domain.coverage import describe_lost
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of, is_empty, parse_time
 from ayla_provider.domain.manifest import Manifest
-from ayla_provider.domain.paths import TYPED_ROWS, manifest_path
+from ayla_provider.domain.paths import manifest_path, typed_rows_url
 from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class AylaExportVerifyOperator(BaseOperator):
             destination = open_destination(self.destination, self.destination_conn_id)
             start, end = self._start(now), hour_of(now)
             event_types = [parse_event_type(name) for name in self.event_types]
-            rows = open_destination(self._rows_url, self.destination_conn_id)
+            rows = open_destination(typed_rows_url(self.destination, self.parquet), self.destination_conn_id)
             scope = Scope(event_types, start, end, self.expected_retention)
             verification = Verification(destination, scope, now=now, read_every=self.read_every)
             counts = verification.counts
@@ -152,10 +152,6 @@ class AylaExportVerifyOperator(BaseOperator):
         context["ti"].xcom_push("summary", summary)
         self.log.info("Verified %s: %s", self.destination, summary)
         return repairs
-
-    @property
-    def _rows_url(self) -> str:
-        return self.parquet or f"{str(self.destination).strip().rstrip('/')}/{TYPED_ROWS}"
 
     def _announce(self, context: Context, destination: Destination, lost: set[ExportHour]) -> None:
         """Emit an asset event for each hour whose manifest marks files as lost, the newest hours first."""

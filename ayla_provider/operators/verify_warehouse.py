@@ -16,7 +16,7 @@ from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of, is_empty, parse_time
-from ayla_provider.domain.paths import TYPED_ROWS
+from ayla_provider.domain.paths import typed_rows_url
 from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class AylaWarehouseVerifyOperator(BaseOperator):
 
     @property
     def _rows_url(self) -> str:
-        return self.parquet or f"{str(self.archive).strip().rstrip('/')}/{TYPED_ROWS}"
+        return typed_rows_url(self.archive, self.parquet)
 
     def _start(self, now: datetime) -> datetime | None:
         if not is_empty(self.since):
