@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from ayla_provider._airflow.mapping import MAP_LIMIT
+from ayla_provider.domain.hour import ONE_HOUR, hour_of, is_empty, parse_time
 from ayla_provider.errors import AylaConfigError
 
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
@@ -15,22 +17,35 @@ def is_rendered(value: object) -> bool:
     return isinstance(value, str) and not any(mark in value for mark in _TEMPLATE_MARKS)
 
 
-def duration(value: object, name: str) -> timedelta:
+def duration(value: object, name: str, at_least: timedelta = timedelta(0)) -> timedelta:
     """
     Return an argument that is a duration.
 
-    :raises AylaConfigError: if it isn't a timedelta, or is negative
+    :param at_least: the shortest one: nothing, an hour, or a day
+    :raises AylaConfigError: if it isn't a timedelta, or is negative or too short
     """
     if not isinstance(value, timedelta) or value < timedelta(0):
         raise AylaConfigError(
             f"{name} is {value!r}: expected a timedelta of zero or more, such as timedelta(minutes=15)"
         )
+    if value < at_least:
+        shortest = "an hour" if at_least == ONE_HOUR else "a day"
+        raise AylaConfigError(f"{name} is {value}: it has to be {shortest} at least")
     return value
 
 
-def optional_duration(value: object, name: str) -> timedelta | None:
+def optional_duration(value: object, name: str, at_least: timedelta = timedelta(0)) -> timedelta | None:
     """Return an argument that is a duration or None: see :func:`duration`."""
-    return None if value is None else duration(value, name)
+    return None if value is None else duration(value, name, at_least)
+
+
+def optional_hour(value: object, name: str) -> datetime | None:
+    """
+    Return the start of the hour that a rendered argument gives; None if it is empty.
+
+    :raises AylaConfigError: if it isn't a time with an offset
+    """
+    return None if is_empty(value) else hour_of(parse_time(value, name))
 
 
 def count(value: object, name: str) -> int:
@@ -42,6 +57,19 @@ def count(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise AylaConfigError(f"{name} is {value!r}: expected a whole number of at least 1")
     return value
+
+
+def map_length(value: object, name: str, items: str) -> int:
+    """
+    Return an argument that says over how many items Airflow maps a task at most.
+
+    :param items: what they are, for the error
+    :raises AylaConfigError: if it isn't a whole number of at least 1, or Airflow doesn't map over as many
+    """
+    length = count(value, name)
+    if length > MAP_LIMIT:
+        raise AylaConfigError(f"{name} is {length}: Airflow maps a task over 1 to {MAP_LIMIT:,} {items}")
+    return length
 
 
 def names(value: object, name: str) -> list[str]:

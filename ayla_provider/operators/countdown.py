@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from ayla_provider._airflow.arguments import duration, names
+from ayla_provider._airflow.arguments import duration, names, optional_hour
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
-from ayla_provider.domain.hour import hour_of, is_empty, parse_time
-from ayla_provider.errors import AylaConfigError, AylaExpiringError
+from ayla_provider.errors import AylaExpiringError
 from ayla_provider.hooks import AylaHook
 
 if TYPE_CHECKING:
@@ -55,11 +54,9 @@ class AylaExportCountdownOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if duration(within, "within") < timedelta(days=1):
-            raise AylaConfigError(f"within is {within}: it has to be a day at least")
         self.destination = destination
         self.event_types = names(event_types, "event_types")
-        self.within = within
+        self.within = duration(within, "within", at_least=timedelta(days=1))
         self.not_before = not_before
         self.destination_conn_id = destination_conn_id
         self.ayla_conn_id = ayla_conn_id
@@ -75,9 +72,7 @@ class AylaExportCountdownOperator(BaseOperator):
         from ayla_provider.archive.records import Records
 
         with airflow_errors():
-            not_before = None
-            if not is_empty(self.not_before):
-                not_before = hour_of(parse_time(self.not_before, "not_before"))
+            not_before = optional_hour(self.not_before, "not_before")
             event_types = [parse_event_type(name) for name in self.event_types]
             records = Records(open_destination(self.destination, self.destination_conn_id))
             countdown = count_down(self.hook.export, records, event_types, self.within, not_before)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
-from ayla_provider._airflow.arguments import count, duration, names
+from ayla_provider._airflow.arguments import duration, map_length, names, optional_hour
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import interval
-from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
+from ayla_provider._airflow.mapping import hours_item, that_fit
 from ayla_provider._airflow.run import provenance
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
-from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of, is_empty, parse_time, refuse_longer
+from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of, refuse_longer
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.typed_rows import AylaTypedRowsOperator
 
@@ -156,16 +156,12 @@ class AylaPlanOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 1 <= count(max_loads, "max_loads") <= MAP_LIMIT:
-            raise AylaConfigError(f"max_loads is {max_loads}: Airflow maps a task over 1 to {MAP_LIMIT:,} items")
-        if duration(lookback, "lookback") < ONE_HOUR:
-            raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
         self.archive = archive
         self.event_types = names(event_types, "event_types")
-        self.lookback = lookback
+        self.lookback = duration(lookback, "lookback", at_least=ONE_HOUR)
         self.since = since
         self.archive_conn_id = archive_conn_id
-        self.max_loads = max_loads
+        self.max_loads = map_length(max_loads, "max_loads", "items")
 
     @abstractmethod
     def warehouse(self) -> Warehouse:
@@ -179,8 +175,9 @@ class AylaPlanOperator(BaseOperator):
         with airflow_errors():
             end = hour_of(datetime.now(UTC)) + ONE_HOUR
             start = end - min(self.lookback, LONGEST)
-            if not is_empty(self.since):
-                start = hour_of(parse_time(self.since, "since"))
+            since = optional_hour(self.since, "since")
+            if since:
+                start = since
                 refuse_longer(start, end)
             event_types = [parse_event_type(name) for name in self.event_types]
             records = Records(open_destination(self.archive, self.archive_conn_id))
@@ -218,15 +215,7 @@ class AylaPlanOperator(BaseOperator):
 
 def _arguments(loads: Sequence[ToLoad]) -> list[dict[str, str]]:
     """Return the arguments of a load for each, as many as an XCom holds."""
-    return that_fit(
-        {
-            "event_type": load.event_type,
-            "start": load.start.isoformat(),
-            "end": load.end.isoformat(),
-            "reason": load.label,
-        }
-        for load in loads
-    )
+    return that_fit(hours_item(load.event_type, load.start, load.end, load.label) for load in loads)
 
 
 def _hours(item: dict[str, str]) -> int:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from ayla_provider._airflow.arguments import count, duration, names, optional_duration
+from ayla_provider._airflow.arguments import duration, map_length, names, optional_duration, optional_hour
 from ayla_provider._airflow.errors import airflow_errors
-from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
+from ayla_provider._airflow.mapping import hours_item, that_fit
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
-from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of, is_empty, parse_time
-from ayla_provider.errors import AylaConfigError
+from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of
 from ayla_provider.hooks import AylaHook
 
 if TYPE_CHECKING:
@@ -77,18 +76,14 @@ class AylaExportReconcileOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 1 <= count(max_repairs, "max_repairs") <= MAP_LIMIT:
-            raise AylaConfigError(f"max_repairs is {max_repairs}: Airflow maps a task over 1 to {MAP_LIMIT:,} hours")
-        if duration(lookback, "lookback") < ONE_HOUR:
-            raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
         self.destination = destination
         self.event_types = names(event_types, "event_types")
-        self.lookback = lookback
+        self.lookback = duration(lookback, "lookback", at_least=ONE_HOUR)
         self.older_hours = older_hours
         self.not_before = not_before
         self.destination_conn_id = destination_conn_id
         self.ayla_conn_id = ayla_conn_id
-        self.max_repairs = max_repairs
+        self.max_repairs = map_length(max_repairs, "max_repairs", "hours")
         self.quiet_period = optional_duration(quiet_period, "quiet_period")
         self.patience = optional_duration(patience, "patience")
 
@@ -107,9 +102,8 @@ class AylaExportReconcileOperator(BaseOperator):
             export = self.hook.export
             end = hour_of(export.now())
             start = end - min(self.lookback, LONGEST)
-            first = end - LONGEST
-            if not is_empty(self.not_before):
-                first = max(first, hour_of(parse_time(self.not_before, "not_before")))
+            longest = end - LONGEST
+            first = max(longest, optional_hour(self.not_before, "not_before") or longest)
             start = max(start, first)
             records = Records(open_destination(self.destination, self.destination_conn_id))
             event_types = [parse_event_type(name) for name in self.event_types]
@@ -165,12 +159,4 @@ class AylaExportReconcileOperator(BaseOperator):
 
 def _repairs(gaps: Sequence[Gap]) -> list[dict[str, str]]:
     """Return the arguments of a copy for each gap, as many as an XCom holds."""
-    return that_fit(
-        {
-            "event_type": gap.hour.event_type,
-            "start": gap.hour.start.isoformat(),
-            "end": gap.hour.end.isoformat(),
-            "reason": str(gap),
-        }
-        for gap in gaps
-    )
+    return that_fit(hours_item(gap.hour.event_type, gap.hour.start, gap.hour.end, str(gap)) for gap in gaps)

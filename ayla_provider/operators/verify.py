@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from ayla_provider._airflow.arguments import count, names, optional_duration
+from ayla_provider._airflow.arguments import map_length, names, optional_duration, optional_hour
 from ayla_provider._airflow.errors import airflow_errors
-from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
+from ayla_provider._airflow.mapping import MAP_LIMIT, hours_item, that_fit
 from ayla_provider.assets import event_extra, export_alias, export_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.coverage import describe_lost
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
-from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of, is_empty, parse_time
+from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import manifest_path, typed_rows_url
 from ayla_provider.errors import AylaConfigError
@@ -83,16 +83,10 @@ class AylaExportVerifyOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 1 <= count(max_repairs, "max_repairs") <= MAP_LIMIT:
-            raise AylaConfigError(f"max_repairs is {max_repairs}: Airflow maps a task over 1 to {MAP_LIMIT:,} hours")
-        lookback = optional_duration(lookback, "lookback")
-        if lookback is not None and lookback < ONE_HOUR:
-            raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
-        read_every = optional_duration(read_every, "read_every")
+        lookback = optional_duration(lookback, "lookback", at_least=ONE_HOUR)
+        read_every = optional_duration(read_every, "read_every", at_least=ONE_HOUR)
         if read_every is not None and lookback is not None:
             raise AylaConfigError("read_every reads everything, a share in each run: it needs lookback=None")
-        if read_every is not None and read_every < ONE_HOUR:
-            raise AylaConfigError(f"read_every is {read_every}: it has to be an hour at least")
         self.destination = destination
         self.event_types = names(event_types, "event_types")
         self.lookback = lookback
@@ -101,7 +95,7 @@ class AylaExportVerifyOperator(BaseOperator):
         self.expected_retention = optional_duration(expected_retention, "expected_retention")
         self.parquet = parquet
         self.read_every = read_every
-        self.max_repairs = max_repairs
+        self.max_repairs = map_length(max_repairs, "max_repairs", "hours")
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Verify, and return the arguments to expand a copy over."""
@@ -174,20 +168,15 @@ class AylaExportVerifyOperator(BaseOperator):
 
     def _start(self, now: datetime) -> datetime | None:
         start = hour_of(now - min(self.lookback, LONGEST)) if self.lookback else None
-        if is_empty(self.not_before):
-            return start
-        not_before = hour_of(parse_time(self.not_before, "not_before"))
-        return max(start, not_before) if start else not_before
+        not_before = optional_hour(self.not_before, "not_before")
+        return max(filter(None, (start, not_before)), default=None)
 
 
 def _arguments(repairs: Sequence[Repair]) -> list[dict[str, Any]]:
     """Return the arguments of a copy for each repair, as many as an XCom holds."""
     return that_fit(
         {
-            "event_type": repair.hour.event_type,
-            "start": repair.hour.start.isoformat(),
-            "end": repair.hour.end.isoformat(),
-            "reason": str(repair),
+            **hours_item(repair.hour.event_type, repair.hour.start, repair.hour.end, str(repair)),
             "untrusted": list(repair.untrusted),
         }
         for repair in repairs

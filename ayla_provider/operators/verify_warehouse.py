@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from ayla_provider._airflow.arguments import count, names, optional_duration
+from ayla_provider._airflow.arguments import map_length, names, optional_duration, optional_hour
 from ayla_provider._airflow.errors import airflow_errors
-from ayla_provider._airflow.mapping import MAP_LIMIT, that_fit
+from ayla_provider._airflow.mapping import hours_item, that_fit
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
-from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of, is_empty, parse_time
+from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.paths import typed_rows_url
-from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -67,19 +66,14 @@ class AylaWarehouseVerifyOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 1 <= count(max_loads, "max_loads") <= MAP_LIMIT:
-            raise AylaConfigError(f"max_loads is {max_loads}: Airflow maps a task over 1 to {MAP_LIMIT:,} items")
-        lookback = optional_duration(lookback, "lookback")
-        if lookback is not None and lookback < ONE_HOUR:
-            raise AylaConfigError(f"lookback is {lookback}: it has to be an hour at least")
         self.archive = archive
         self.event_types = names(event_types, "event_types")
-        self.lookback = lookback
+        self.lookback = optional_duration(lookback, "lookback", at_least=ONE_HOUR)
         self.since = since
         self.archive_conn_id = archive_conn_id
         self.parquet = parquet
         self.expected_retention = optional_duration(expected_retention, "expected_retention")
-        self.max_loads = max_loads
+        self.max_loads = map_length(max_loads, "max_loads", "items")
 
     @abstractmethod
     def warehouse(self) -> Warehouse:
@@ -121,9 +115,10 @@ class AylaWarehouseVerifyOperator(BaseOperator):
         return typed_rows_url(self.archive, self.parquet)
 
     def _start(self, now: datetime) -> datetime | None:
-        if not is_empty(self.since):
-            return hour_of(parse_time(self.since, "since"))
-        return hour_of(now - min(self.lookback, LONGEST)) if self.lookback else None
+        since = optional_hour(self.since, "since")
+        if since or self.lookback is None:
+            return since
+        return hour_of(now - min(self.lookback, LONGEST))
 
 
 def _order(hour: ExportHour | None) -> tuple[datetime, str]:
@@ -134,10 +129,4 @@ def _order(hour: ExportHour | None) -> tuple[datetime, str]:
 def _arguments(finding: Finding) -> dict[str, Any]:
     hour = finding.hour
     assert hour  # noqa: S101 - for the type checker
-    return {
-        "event_type": hour.event_type,
-        "start": hour.start.isoformat(),
-        "end": hour.end.isoformat(),
-        "reason": f"{hour}: {finding.detail}",
-        "reload": True,
-    }
+    return {**hours_item(hour.event_type, hour.start, hour.end, f"{hour}: {finding.detail}"), "reload": True}
