@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cached_property
 from itertools import chain, repeat
 
-from ayla_provider.archive.destination import Destination, Stored
+from ayla_provider.archive.destination import Destination, Stored, folders_of, stored_at
 from ayla_provider.archive.records import Records
 from ayla_provider.archive.transfer import Transfer
 from ayla_provider.domain import manifest as manifests
@@ -236,6 +236,8 @@ class Archive:
                 else:
                     run.copied(job, file, entry, moved)
         for job in jobs:
+            for folder in folders_of(self._paths(job.status)):
+                self.destination.remove_leftovers(folder)
             if job.unnamed and job.is_complete:
                 run.failed(job.status, self._refusal_to_forget(job))
             if job.committed and job.unrepaired:
@@ -261,7 +263,7 @@ class Archive:
         """Return the copy to do for an hour, or why the destination can't be read."""
         try:
             manifest, stored = self._manifest_to_follow(status, untrusted)
-            job = _HourJob(status, manifest, stored, self._existing(status), untrusted)
+            job = _HourJob(status, manifest, stored, stored_at(self.destination, self._paths(status)), untrusted)
             self._look_for_lost(job)
             if manifest is None and status.state.settled:
                 job.unnamed = self._unnamed_copies(export, job)
@@ -344,9 +346,7 @@ class Archive:
         # An export that moved to another bucket shows a file under another name.
         paths = self._paths(job.status)
         gone = [entry for entry in doubtful if entry.source not in names and entry.path not in paths]
-        existing: dict[str, Stored] = {}
-        for folder in sorted({entry.path.rpartition("/")[0] for entry in gone}):
-            existing.update(self.destination.folder(folder))
+        existing = stored_at(self.destination, [entry.path for entry in gone])
         for entry in gone:
             stored = existing.get(entry.path)
             if stored and stored.size == entry.size and self.destination.crc32c(stored) == entry.crc32c:
@@ -375,13 +375,6 @@ class Archive:
                 return "no earlier version"
             case _:
                 return "the store can't be asked for an earlier version"
-
-    def _existing(self, status: HourStatus) -> dict[str, Stored]:
-        existing: dict[str, Stored] = {}
-        for folder in sorted({path.rpartition("/")[0] for path in self._paths(status)}):
-            self.destination.remove_leftovers(folder)
-            existing.update(self.destination.folder(folder))
-        return existing
 
     def _paths(self, status: HourStatus) -> set[str]:
         """Return the paths of the copies of all files that the source shows."""

@@ -128,6 +128,23 @@ def url_of(destination: Destination, path: str) -> str:
     return f"{destination.url.rstrip('/')}/{path}"
 
 
+def stored_at(destination: Destination, paths: Iterable[str]) -> dict[str, Stored]:
+    """
+    Return the objects in the folders of some paths, by path: one listing for each folder.
+
+    :raises AylaDestinationError: if a folder can't be listed
+    """
+    existing: dict[str, Stored] = {}
+    for folder in folders_of(paths):
+        existing.update(destination.folder(folder))
+    return existing
+
+
+def folders_of(paths: Iterable[str]) -> list[str]:
+    """Return the folders of some paths, each once, in order."""
+    return sorted({path.rpartition("/")[0] for path in paths})
+
+
 def first_answer(questions: Iterable[Callable[[], bool | None]]) -> bool | None:
     """
     Return whether any of several questions to a store is answered with yes.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 
-from ayla_provider.archive.destination import Destination, Listed, Stored
+from ayla_provider.archive.destination import Destination, Listed, stored_at
 from ayla_provider.archive.findings import Damage, Finding, Suspicion, suspect, wrong_checksum
 from ayla_provider.archive.inventory import Inventory
 from ayla_provider.archive.reading import IN_PROGRESS, Reading
@@ -234,9 +234,7 @@ class Verification:
             yield Finding(Damage.UNREADABLE, hour, manifest_path(hour), str(error))
             return
         files = manifest.files if manifest else ()
-        existing: dict[str, Stored] = {}
-        for folder in sorted({entry.path.rpartition("/")[0] for entry in files}):
-            existing.update(self._destination.folder(folder))
+        existing = stored_at(self._destination, [entry.path for entry in files])
         for entry in files:
             suspicion = suspect(entry, existing.get(entry.path))
             if suspicion and not (suspicion.stored is None and self._is_removed(hour, entry)):
