@@ -40,6 +40,12 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "Export.",
         "schema": {"type": _TEXT},
     },
+    "prefix": {
+        "label": "Prefix",
+        "description": "Only if the event folders aren't directly below the OEM ID: the folder that contains them, "
+        "such as 1a2b3c4d/export, or / for the top of the bucket.",
+        "schema": {"type": _TEXT},
+    },
     "storage_endpoint": {
         "label": "Storage endpoint",
         "description": "Only if the address of Cloud Storage isn't https://storage.googleapis.com.",

@@ -23,7 +23,7 @@ def open_in_cloud_storage(settings: AylaSettings, credentials: Credentials) -> E
     source = GcsSource(credentials, settings.bucket, endpoint=settings.storage_endpoint, network=settings.network)
     return Export(
         source,
-        f"{settings.oem_id}/",
+        settings.root,
         event_folders=settings.event_folders,
         rule=settings.rule,
         ignored_objects=settings.ignored_objects,
@@ -49,7 +49,14 @@ def open_in_s3(conn_id: str) -> Export:
 
     from ayla_provider.source.export import Export
     from ayla_provider.source.s3 import TIMEOUT, S3Source
-    from ayla_provider.source.settings import arrival_rule, event_folders, hour_pattern, ignored_objects, retention
+    from ayla_provider.source.settings import (
+        arrival_rule,
+        event_folders,
+        hour_pattern,
+        ignored_objects,
+        retention,
+        root,
+    )
     from ayla_provider.transport.http import CONNECTIONS
 
     hook = S3Hook(aws_conn_id=conn_id)
@@ -65,10 +72,10 @@ def open_in_s3(conn_id: str) -> Export:
     config = timeouts.merge(hook.config).merge(Config(max_pool_connections=CONNECTIONS))
     source = S3Source(hook.get_client_type(config=config), bucket)
     extra = BaseHook.get_connection(conn_id).extra_dejson
-    # Without a folder for the OEM, because the bucket is the OEM's own.
+    # By default without a folder for the OEM, because the bucket is the OEM's own.
     return Export(
         source,
-        "",
+        root(conn_id, extra),
         event_folders=event_folders(conn_id, extra),
         rule=arrival_rule(conn_id, extra),
         ignored_objects=ignored_objects(conn_id, extra),

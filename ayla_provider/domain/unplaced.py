@@ -79,10 +79,9 @@ def advise(unplaced: Unplaced, event_type: str = "<event type>") -> str:
         )
     if unplaced.folder is not None and _is_event_folder_below(unplaced.name, unplaced.folder):
         return (
-            f"the object {unplaced.name!r} is in an event folder inside the folder {unplaced.folder!r}. No setting "
-            "reads this layout: event folders must be directly below the OEM ID. If it is export data, ask Ayla "
-            f"support to write it there. If it is no export data, add "
-            f"{ignoring(unplaced.folder, '/*')} to ignored_objects"
+            f"the object {unplaced.name!r} is in an event folder inside the folder {unplaced.folder!r}. If "
+            f"the export is there, set prefix to the whole path of {unplaced.folder!r} in the bucket. If it is no "
+            f"export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
         )
     if unplaced.folder is not None:
         both = _setting(event_type, unplaced.folder, EVENT_FOLDERS.get(EventType(event_type)))

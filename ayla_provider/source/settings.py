@@ -77,6 +77,8 @@ class AylaSettings:
     app_secret: str = field(repr=False)
     oem_id: str
     bucket: str
+    root: str
+    """The prefix of all event folders: ``<oem_id>/``, unless the connection sets ``prefix``; empty for none."""
     storage_endpoint: str = STORAGE_ENDPOINT
     event_folders: Mapping[EventType, str | tuple[str, ...]] = field(default_factory=dict)
     """Event type to the spelling of its folder or folders, where the connection sets it."""
@@ -120,6 +122,8 @@ class AylaSettings:
                 "Export."
             )
         check = _Checks(conn_id, allow_http=_is_true(extra.get("allow_http")))
+        oem_id = check.name("oem_id", str(extra["oem_id"]))
+        root = check.root(extra.get("prefix", oem_id))
         if host:
             if port is not None and not 1 <= port <= 65535:
                 raise check.fail("port", f"is {port}: expected 1 to 65535")
@@ -133,11 +137,12 @@ class AylaSettings:
             password=str(password),
             app_id=str(extra["app_id"]),
             app_secret=str(extra["app_secret"]),
-            oem_id=check.name("oem_id", str(extra["oem_id"])),
+            oem_id=oem_id,
             bucket=check.name("bucket", str(extra["bucket"])),
+            root=root,
             storage_endpoint=check.url("storage_endpoint", str(extra.get("storage_endpoint", STORAGE_ENDPOINT))),
             event_folders=check.event_folders(extra.get("event_folders", {})),
-            ignored_objects=check.ignored_objects(extra.get("ignored_objects"), root=f"{extra['oem_id']}/"),
+            ignored_objects=check.ignored_objects(extra.get("ignored_objects"), root=root),
             hour_pattern=check.hour_pattern(extra.get("hour_pattern")),
             retention=check.retention(extra.get("retention")),
             network=check.network(extra.get("proxy"), extra.get("ca_file")),
@@ -210,6 +215,15 @@ def ignored_objects(conn_id: str, extra: Mapping[str, Any]) -> tuple[str, ...]:
     return _Checks(conn_id, allow_http=False).ignored_objects(extra.get("ignored_objects"))
 
 
+def root(conn_id: str, extra: Mapping[str, Any]) -> str:
+    """
+    Return the prefix of all event folders, from a connection of any type; empty for the top of the bucket.
+
+    :raises AylaConfigError: if ``prefix`` is malformed
+    """
+    return _Checks(conn_id, allow_http=False).root(extra.get("prefix") or "/")
+
+
 def retention(conn_id: str, extra: Mapping[str, Any]) -> timedelta | None:
     """
     Return how long Ayla keeps files, from a connection of any type; None if nobody knows.
@@ -237,6 +251,17 @@ class _Checks:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
             raise self.fail(name, f"is {value!r}: expected letters, digits, '.', '_' or '-', and no slash")
         return value
+
+    def root(self, value: object) -> str:
+        """Return a folder of the bucket with its final slash; ``/`` is the top of the bucket, an empty text."""
+        folder = str(value).strip().strip("/")
+        if CONTROL.search(folder) or "//" in folder:
+            raise self.fail(
+                "prefix",
+                f"is {value!r}: expected the folder in the bucket that contains the event folders, such as "
+                "1a2b3c4d/export, or / for the top of the bucket",
+            )
+        return f"{folder}/" if folder else ""
 
     def url(self, name: str, value: str, port: int | None = None, *, as_written: bool = False) -> str:
         """Return a valid URL. ``as_written`` keeps a slash at the end and a query: the address can have them."""

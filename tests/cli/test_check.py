@@ -294,6 +294,19 @@ def test_an_empty_export_fails_at_the_prefix(bare: LocalCloud, capsys: pytest.Ca
     assert run.status == 1
 
 
+def test_an_export_below_another_folder_is_found_with_the_prefix(
+    bare: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ayla_provider.local_cloud.contents import BytesContent
+
+    name = f"{bare.oem_id}/export/Connection/{HOUR:%Y-%m-%d %H:%M:%S}/f.csv"
+    bare.vendor.put(name, BytesContent(rows_of(CONNECTION_ROW)), None)
+    connect(monkeypatch, bare, prefix=f"{bare.oem_id}/export")
+    run = Run(capsys)
+    assert "'Connection'" in run.detail("event folders")
+    assert run.steps["file connection"]["ok"] is True
+
+
 def test_objects_without_a_folder_fail_at_the_folders(bare: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
     from ayla_provider.local_cloud.contents import BytesContent
 

@@ -96,10 +96,10 @@ def test_one_file_in_the_old_folder_does_not_hide_the_new_one(late: datetime) ->
     assert status_of(ignoring, AFTER).state is HourState.EMPTY
 
 
-def test_an_export_in_a_folder_of_its_own_is_called_an_unsupported_layout() -> None:
+def test_an_export_in_a_folder_of_its_own_asks_for_a_prefix() -> None:
     name = f"export/Connection/{format_folder(BEFORE)}/f.csv"
     status = status_of(export_with({name: NOW - ONE_HOUR}, ignored_objects=[f"{NEW}/*"]), BEFORE - ONE_HOUR)
     assert status.state is HourState.UNPROVEN
-    assert "No setting reads this layout" in status.problem
+    assert "set prefix to the whole path of 'export' in the bucket" in status.problem
     assert "event_folders" not in status.problem
     assert '"export/*"' in status.problem

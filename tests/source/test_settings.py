@@ -22,6 +22,7 @@ from ayla_provider.source.settings import (
     hour_pattern,
     ignored_objects,
     retention,
+    root,
 )
 from ayla_provider.transport.network import Network
 
@@ -62,6 +63,7 @@ def test_the_fields_of_a_connection_become_settings() -> None:
         app_secret=APP_SECRET,
         oem_id="0a1b2c3d",
         bucket="ayla-export",
+        root="0a1b2c3d/",
         storage_endpoint=STORAGE_ENDPOINT,
         event_folders={},
     )
@@ -469,3 +471,32 @@ def test_objects_to_ignore_can_begin_with_the_oem_id_as_messages_show_them() -> 
         "Old[*]/x",
     )
     assert "ignored_objects" in refusal(ignored_objects=[f"{EXTRA['oem_id']}/*"])
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (None, "0a1b2c3d/"),
+        ("", "0a1b2c3d/"),
+        ("/", ""),
+        ("export", "export/"),
+        ("0a1b2c3d/export/", "0a1b2c3d/export/"),
+        (" /a b/c/ ", "a b/c/"),
+    ],
+)
+def test_a_prefix_replaces_the_oem_id_as_the_folder_of_all_event_folders(written: str | None, read: str) -> None:
+    assert settings(prefix=written).root == read
+
+
+@pytest.mark.parametrize(("written", "read"), [(None, ""), ("", ""), ("/", ""), ("a/b", "a/b/")])
+def test_a_prefix_in_s3_is_none_by_default(written: str | None, read: str) -> None:
+    assert root("ayla_s3", {"prefix": written}) == read
+
+
+@pytest.mark.parametrize("written", ["a//b", "gs://bucket/a", "a\nb"])
+def test_a_prefix_that_is_no_folder_is_refused(written: str) -> None:
+    assert "prefix is" in refusal(prefix=written)
+
+
+def test_objects_to_ignore_can_begin_with_the_prefix() -> None:
+    assert settings(prefix="a/b", ignored_objects=["a/b/Connection/x"]).ignored_objects == ("Connection/x",)
