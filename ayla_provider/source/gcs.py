@@ -236,8 +236,9 @@ def translate_errors(what: str) -> Iterator[None]:
     except google_errors.Forbidden as error:
         raise AylaAccessDenied(
             f"{what}: Cloud Storage denies access (403: {reason(error)}). Ayla's token can only read below <oem_id>/ "
-            "in Ayla's bucket. Check oem_id and bucket in the connection against the dashboard (OEM Profile, Data "
-            "Export)."
+            "in Ayla's bucket. Check oem_id, bucket, and prefix in the connection against the dashboard (OEM Profile, "
+            "Data Export). If they are right, ask Ayla support whether the token may list all of this folder: a token "
+            "for one event folder isn't enough."
         ) from None
     except google_errors.NotFound as error:
         raise AylaAccessDenied(

@@ -45,7 +45,17 @@ from tests.warehouse.odd_files import OddFiles
 
 
 @pytest.mark.parametrize(
-    "name", ["_SUCCESS", "_committed_17", ".f.csv.crc", "f.csv.crc", "f.csv.MD5", "f.sha256", "_metadata/_SUCCESS"]
+    "name",
+    [
+        "_SUCCESS",
+        "_committed_17",
+        ".f.csv.crc",
+        "f.csv.crc",
+        "f.csv.MD5",
+        "f.sha256",
+        "_metadata/_SUCCESS",
+        "manifest.json",
+    ],
 )
 def test_what_tools_put_beside_a_file_has_no_lines(tmp_path: Path, name: str) -> None:
     good, _ = fetch(tmp_path, name, b"d41d8cd98f00b204e9800998ecf8427e")

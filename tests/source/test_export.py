@@ -266,7 +266,10 @@ def test_an_hour_goes_from_open_over_pending_and_arriving_to_landed(cloud: Local
 
 def test_a_refused_bucket_is_reported_with_what_to_check(cloud: LocalCloud, provider: TokenProvider) -> None:
     export = export_of(cloud, provider, oem_id="someone-else")
-    with closing(client_of(export)), pytest.raises(AylaAccessDenied, match=r"403.*Check oem_id and bucket"):
+    with (
+        closing(client_of(export)),
+        pytest.raises(AylaAccessDenied, match=r"403.*Check oem_id, bucket, and prefix .* a token for one"),
+    ):
         export.event_folders()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_BESIDE = re.compile(r"[_.].*|.*\.(crc|md5|sha1|sha256|sha512)", re.IGNORECASE | re.DOTALL)
+_BESIDE = re.compile(
+    r"[_.].*|(manifest|metadata|schema)\.json|.*\.(crc|md5|sha1|sha256|sha512)", re.IGNORECASE | re.DOTALL
+)
 
 _FORMATS = {
     b"PAR1\x15": "Parquet",
@@ -18,7 +20,9 @@ _FORMATS = {
 
 def is_beside(name: str) -> bool:
     """
-    Return whether tools put a file of this name beside data, such as ``_SUCCESS`` or ``Datapoints.csv.md5``.
+    Return whether tools put a file of this name beside data.
+
+    Such names are ``_SUCCESS``, ``manifest.json``, and ``Datapoints.csv.md5``.
 
     :param name: of an object, with or without its folders
     """
