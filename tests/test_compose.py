@@ -197,3 +197,8 @@ def test_the_names_are_those_that_the_sample_dags_use() -> None:
     assert "AIRFLOW_VAR_AYLA_EXPORT_DESTINATION" in SERVICES["airflow-worker"]["environment"]
     assert "AYLA_EXPORT_START" in dags
     assert "AYLA_EXPORT_START" in " ".join(SERVICES["airflow-worker"]["entrypoint"])
+
+
+def test_a_service_of_airflow_has_no_capability() -> None:
+    assert [name for name in AIRFLOW if SERVICES[name].get("cap_drop") != ["ALL"]] == []
+    assert [name for name in AIRFLOW if SERVICES[name].get("user", "50000") == "0:0"] == []
