@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from ayla_provider.archive.destination import Destination, Listed, Stored
-
-_AT_ONCE = 1000
-"""How many rows are written or read at once."""
+from ayla_provider.archive.temporary import TemporaryDatabase
 
 
 class Inventory:
-    """
-    The objects of a destination, listed prefix by prefix. Use it as a context manager, in one thread.
-
-    SQLite removes its file when the process ends, however it ends.
-    """
+    """The objects of a destination, listed prefix by prefix. Use it as a context manager, in one thread."""
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
         self._prefixes: list[str] = []
-        # An empty name is a temporary database on disk. A damaged one would only mean another run.
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("pragma synchronous = off")
-        self._database.execute("pragma journal_mode = off")
-        self._database.execute(
-            "create table objects (path text primary key, size integer, version text, crc32c text, modified real, "
-            "offline integer, unfinished integer, named integer default 0) without rowid"
+        self._database = TemporaryDatabase(
+            "path text primary key, size integer, version text, crc32c text, modified real, offline integer, "
+            "unfinished integer, named integer default 0"
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._database.close()
+        self._database.__exit__(*error)
 
     def list(self, prefix: str) -> None:
         """
@@ -63,14 +52,14 @@ class Inventory:
 
     def find(self, path: str) -> Listed | None:
         """Return an object, and note that a manifest names it; None if the listings don't show it."""
-        self._database.execute("update objects set named = 1 where path = ?", (path,))
-        row = self._database.execute("select * from objects where path = ? and not unfinished", (path,)).fetchone()
-        return _listed(row) if row else None
+        self._database.run("update rows set named = 1 where path = ?", path)
+        rows = self._database.run("select * from rows where path = ? and not unfinished", path)
+        return _listed(rows[0]) if rows else None
 
     def below(self, prefix: str) -> Iterator[Listed]:
         """Yield the objects whose path begins with a prefix, in the order of their paths."""
-        query = "select * from objects where not unfinished and path > ? and path < ? order by path limit ?"
-        return self._pages(query, prefix, f"{prefix}\U0010ffff", _AT_ONCE)
+        query = "select * from rows where not unfinished and path < ? and path > ? order by path"
+        return self._pages(query, f"{prefix}\U0010ffff", after=prefix)
 
     def unnamed(self, before: datetime) -> Iterator[Listed]:
         """
@@ -78,31 +67,14 @@ class Inventory:
 
         :param before: aware; what was written later is left out
         """
-        query = "select * from objects where not named and path > ? and modified < ? order by path limit ?"
-        return self._pages(query, "", before.timestamp(), _AT_ONCE)
+        query = "select * from rows where not named and modified < ? and path > ? order by path"
+        return self._pages(query, before.timestamp(), after="")
 
-    def _pages(self, query: str, after: str, *arguments: object) -> Iterator[Listed]:
-        """Run a query page by page, so that the database can be changed between two rows."""
-        while True:
-            rows = self._database.execute(query, (after, *arguments)).fetchall()
-            yield from map(_listed, rows)
-            if len(rows) < _AT_ONCE:
-                return
-            after = rows[-1][0]
+    def _pages(self, query: str, value: object, *, after: str) -> Iterator[Listed]:
+        return map(_listed, self._database.pages(query, value, after=(after,), key=slice(0, 1)))
 
     def _add(self, objects: Iterable[Listed]) -> None:
-        rows: list[tuple[Any, ...]] = []
-        for listed in objects:
-            rows.append(_row(listed))
-            if len(rows) == _AT_ONCE:
-                self._insert(rows)
-                rows.clear()
-        self._insert(rows)
-
-    def _insert(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        self._database.execute("begin")
-        self._database.executemany("insert or ignore into objects values (?, ?, ?, ?, ?, ?, ?, 0)", rows)
-        self._database.execute("commit")
+        self._database.insert("insert or ignore into rows values (?, ?, ?, ?, ?, ?, ?, 0)", map(_row, objects))
 
 
 def _row(listed: Listed) -> tuple[Any, ...]:

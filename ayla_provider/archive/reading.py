@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Self
 
 from ayla_provider.archive.destination import Destination, Listed, Stored, url_of
 from ayla_provider.archive.findings import Damage, Finding
 from ayla_provider.archive.records import write_json
 from ayla_provider.archive.ring import Content, Ring
+from ayla_provider.archive.temporary import chunks
 from ayla_provider.domain import position as positions
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
@@ -127,12 +127,12 @@ class Reading:
         position = replace(position, round_started=position.round_started or self._now)
         again: list[FilePlace] = []
         first = frozenset(position.again)
-        for chunk in _chunks(self._ring.find(event_type, position.again)):
+        for chunk in chunks(self._ring.find(event_type, position.again), _CHUNK):
             yield from self._read(chunk, again, pool)
         position = replace(position, again=tuple(again))
         saved = time.monotonic()
         contents = self._due(position, due, everything=share == 1.0)
-        for chunk in _chunks(content for content in contents if content.place not in first):
+        for chunk in chunks((content for content in contents if content.place not in first), _CHUNK):
             yield from self._read(chunk, again, pool)
             position = replace(position, last=chunk[-1].place, again=tuple(again))
             if len(again) > _MOST_AGAIN:
@@ -175,7 +175,7 @@ class Reading:
         """Look at a file again, which a copy or a load may be replacing. Return what is wrong with it now."""
         expected = self._expected(content.hour, content.path)
         listed = self._listed(content.path)
-        if expected is None or listed is None or self._now - listed.modified < IN_PROGRESS:
+        if expected is None or listed is None or in_progress(listed, self._now):
             # The next run lists it, or reads it again.
             return None
         if listed.offline:
@@ -249,6 +249,6 @@ class PositionFile:
         return True
 
 
-def _chunks(contents: Iterator[Content]) -> Iterator[list[Content]]:
-    while chunk := list(islice(contents, _CHUNK)):
-        yield chunk
+def in_progress(listed: Listed | None, now: datetime) -> bool:
+    """Return whether a copy or a load may be replacing a file."""
+    return listed is not None and now - listed.modified < IN_PROGRESS

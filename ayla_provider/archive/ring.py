@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from ayla_provider.archive.temporary import TemporaryDatabase
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.position import FilePlace
 
 _AT_ONCE = 1000
-"""How many rows are written or read at once."""
+"""How many files are written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +36,20 @@ class Content:
 
 
 class Ring:
-    """
-    The files of each event type, ordered by hour and path. Use it as a context manager, in one thread.
-
-    SQLite removes its file when the process ends, however it ends.
-    """
+    """The files of each event type, ordered by hour and path. Use it as a context manager, in one thread."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[Any, ...]] = []
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("pragma synchronous = off")
-        self._database.execute("pragma journal_mode = off")
-        self._database.execute(
-            "create table files (event_type text, hour integer, path text, size integer, crc32c text, offline integer, "
-            "primary key (event_type, hour, path)) without rowid"
+        self._database = TemporaryDatabase(
+            "event_type text, hour integer, path text, size integer, crc32c text, offline integer, "
+            "primary key (event_type, hour, path)"
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._database.close()
+        self._database.__exit__(*error)
 
     def add(self, content: Content) -> None:
         """Add a file."""
@@ -69,7 +62,7 @@ class Ring:
     def event_types(self) -> list[EventType]:
         """Return the event types that have files."""
         self._insert()
-        rows = self._database.execute("select distinct event_type from files order by event_type")
+        rows = self._database.run("select distinct event_type from rows order by event_type")
         return [EventType(name) for (name,) in rows]
 
     def size(self, event_type: EventType, until: FilePlace | None = None) -> int:
@@ -80,35 +73,26 @@ class Ring:
         """
         self._insert()
         key = _key(until) if until else (2**62, "")
-        query = "select coalesce(sum(size), 0) from files where event_type = ? and (hour, path) <= (?, ?)"
-        (size,) = self._database.execute(query, (event_type, *key)).fetchone()
+        query = "select coalesce(sum(size), 0) from rows where event_type = ? and (hour, path) <= (?, ?)"
+        ((size,),) = self._database.run(query, event_type, *key)
         return int(size)
 
     def after(self, event_type: EventType, place: FilePlace | None) -> Iterator[Content]:
         """Yield an event type's files behind a place, in their order; all for None."""
         self._insert()
         key = _key(place) if place else (-(2**62), "")
-        query = "select * from files where event_type = ? and (hour, path) > (?, ?) order by hour, path limit ?"
-        while True:
-            rows = self._database.execute(query, (event_type, *key, _AT_ONCE)).fetchall()
-            yield from map(_content, rows)
-            if len(rows) < _AT_ONCE:
-                return
-            key = rows[-1][1:3]
+        query = "select * from rows where event_type = ? and (hour, path) > (?, ?) order by hour, path"
+        return map(_content, self._database.pages(query, event_type, after=key, key=slice(1, 3)))
 
     def find(self, event_type: EventType, places: Iterable[FilePlace]) -> Iterator[Content]:
         """Yield the files at these places that exist."""
         self._insert()
         for place in places:
-            query = "select * from files where event_type = ? and hour = ? and path = ?"
-            row = self._database.execute(query, (event_type, *_key(place))).fetchone()
-            if row:
-                yield _content(row)
+            query = "select * from rows where event_type = ? and hour = ? and path = ?"
+            yield from map(_content, self._database.run(query, event_type, *_key(place)))
 
     def _insert(self) -> None:
-        self._database.execute("begin")
-        self._database.executemany("insert or replace into files values (?, ?, ?, ?, ?, ?)", self._rows)
-        self._database.execute("commit")
+        self._database.insert("insert or replace into rows values (?, ?, ?, ?, ?, ?)", self._rows)
         self._rows.clear()
 
 

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import groupby, islice
+from itertools import groupby
 
 from ayla_provider.archive.destination import Destination, Listed, stored_at
 from ayla_provider.archive.findings import Damage, Finding, Suspicion, suspect, wrong_checksum
 from ayla_provider.archive.inventory import Inventory
-from ayla_provider.archive.reading import IN_PROGRESS, Reading
+from ayla_provider.archive.reading import Reading, in_progress
 from ayla_provider.archive.records import Records
+from ayla_provider.archive.temporary import chunks
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.manifest import Manifest, ManifestFile
@@ -165,7 +166,7 @@ class Verification:
                     yield manifest
                     continue
                 suspicions = list(self._suspicions(manifest, inventory))
-                if any(self._is_young(inventory.find(suspicion.entry.path)) for suspicion in suspicions):
+                if any(in_progress(inventory.find(suspicion.entry.path), self._now) for suspicion in suspicions):
                     young.append(manifest.hour)
                 elif suspicions:
                     yield from self._confirmed(manifest.hour, inventory)
@@ -174,8 +175,7 @@ class Verification:
             for hour in young:
                 yield from self._confirmed(hour, inventory)
             self._search_copies(inventory)
-            without = self._without_manifest(inventory)
-            while chunk := list(islice(without, _CHUNK)):
+            for chunk in chunks(self._without_manifest(inventory), _CHUNK):
                 yield from self._told_by_notes(chunk, pool)
             yield from self._unnamed(inventory)
             yield from self._reading.findings()
@@ -183,8 +183,7 @@ class Verification:
     def _manifests(self, inventory: Inventory, pool: Executor) -> Iterator[Manifest | Finding]:
         """Yield the manifest of each hour that has one, or why it can't be read."""
         last_line = time.monotonic()
-        listed = self._listed_manifests(inventory)
-        while chunk := list(islice(listed, _CHUNK)):
+        for chunk in chunks(self._listed_manifests(inventory), _CHUNK):
             for (hour, record), result in zip(chunk, pool.map(self._read, chunk), strict=True):
                 self.counts.first.setdefault(hour.event_type, hour.start)
                 self.counts.manifests += 1
@@ -374,9 +373,6 @@ class Verification:
         if self._erased[0] != hour:
             self._erased = (hour, self._destination.read(erased_path(hour)) is not None)
         return self._erased[1]
-
-    def _is_young(self, listed: Listed | None) -> bool:
-        return listed is not None and self._now - listed.modified < IN_PROGRESS
 
 
 def _hour_of(path: str) -> ExportHour | None:

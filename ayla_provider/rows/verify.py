@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime, timedelta
-from itertools import islice
 
-from ayla_provider.archive.destination import Destination, Listed, Stored, url_of
+from ayla_provider.archive.destination import Destination, Stored, url_of
 from ayla_provider.archive.findings import Damage, Finding
 from ayla_provider.archive.inventory import Inventory
-from ayla_provider.archive.reading import IN_PROGRESS, Reading
+from ayla_provider.archive.reading import Reading, in_progress
+from ayla_provider.archive.temporary import chunks
 from ayla_provider.archive.verify import YOUNG, Scope
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import TYPED_RECEIPTS, parse_manifest_path
@@ -98,7 +98,7 @@ def _read_all(
 
     listed = (parse_manifest_path(found.stored.path, TYPED_RECEIPTS) for found in inventory.below(f"{TYPED_RECEIPTS}/"))
     hours = (hour for hour in listed if hour and hour in scope)
-    while chunk := list(islice(hours, _CHUNK)):
+    for chunk in chunks(hours, _CHUNK):
         for hour, receipt in zip(chunk, pool.map(read, chunk), strict=True):
             inventory.find(typed_manifest_path(hour))
             if receipt:
@@ -131,7 +131,7 @@ def _compared(
     if not receipt.path:
         return None
     listed = inventory.find(receipt.path)
-    if not _problem(receipt, listed.stored if listed else None) or _is_young(listed, now):
+    if not _problem(receipt, listed.stored if listed else None) or in_progress(listed, now):
         return None
     # Another look: a load may have replaced both since the listing.
     current = read_receipt(rows, hour)
@@ -153,7 +153,3 @@ def _problem(receipt: TypedManifest, stored: Stored | None) -> str:
     if stored.crc32c not in (None, receipt.crc32c):
         return f"the rows have crc32c {stored.crc32c}, their receipt says {receipt.crc32c}"
     return ""
-
-
-def _is_young(listed: Listed | None, now: datetime) -> bool:
-    return listed is not None and now - listed.modified < IN_PROGRESS
