@@ -155,7 +155,14 @@ def expected_sign_ins(cell: Cell) -> int:
 def run_cell(cell: Cell, scene: Scene) -> None:
     """Run the task with the fault, check the archive, and run the task again without the fault."""
     with active_fault(cell, scene):
-        shorten(scene.put, *{"slow": (PATIENCE,), "drip": (GENEROUS, PATIENCE)}.get(cell.fault, (GENEROUS,)))
+        if cell.fault == "slow":
+            shorten(scene.put, PATIENCE)
+        elif cell.fault == "drip" and cell.step == "manifest":
+            shorten(scene.put, GENEROUS, PATIENCE, PATIENCE)
+        elif cell.fault == "drip":
+            shorten(scene.put, GENEROUS, PATIENCE)
+        else:
+            shorten(scene.put, GENEROUS)
         tried = scene.run()
     shorten(scene.put, GENEROUS)
     assert tried.outcome == cell.expected, repr(tried.error)

@@ -38,13 +38,19 @@ PATIENCE = 0.4
 """Seconds that a client waits for an answer: if no answer is late, and if one is."""
 
 
-def shorten(put: Callable[[Any, str, Any], None], patience: float, limit: float = 2 * GENEROUS) -> None:
+def shorten(
+    put: Callable[[Any, str, Any], None],
+    patience: float,
+    limit: float = 2 * GENEROUS,
+    archive_limit: float = 2 * GENEROUS,
+) -> None:
     """
     Lower the constants that set how long is waited and how large a piece is; nothing else is changed.
 
     :param put: sets an attribute
     :param patience: seconds that a client waits for an answer, or for its next bytes
     :param limit: seconds that an answer as a whole may take
+    :param archive_limit: the same, where only the archive is asked
     """
     timeout = (patience, patience)
     for module, name, value in (
@@ -63,8 +69,8 @@ def shorten(put: Callable[[Any, str, Any], None], patience: float, limit: float 
         (reader, "CHUNK", QUARTER // 4),
         (local, "CHUNK", QUARTER // 4),
         (upload, "_TIMEOUT", timeout),
-        (gcs_archive, "DEADLINE", limit),
-        (gcs_archive, "SLOWEST", gcs_archive._PIECE / limit),
+        (gcs_archive, "DEADLINE", archive_limit),
+        (gcs_archive, "SLOWEST", gcs_archive._PIECE / archive_limit),
         (upload, "AT_ONCE", QUARTER),
         (upload, "PIECE", QUARTER),
     ):

@@ -120,7 +120,7 @@ def test_a_fault_where_the_archive_is_read(
     monkeypatch.setattr(gcs_destination, "_PIECE", 1_000_000)
     monkeypatch.setattr(cloud_storage, "MOST_PAGES", 20)
     if cell.fault == "drip":
-        shorten(monkeypatch.setattr, GENEROUS, PATIENCE)
+        shorten(monkeypatch.setattr, GENEROUS, PATIENCE, PATIENCE)
     details = {"drip": {"delay": PATIENCE / 8}, "429": {"retry_after": 0}, "bomb": {"size": 1_000_001}}.get(
         cell.fault, {}
     )
