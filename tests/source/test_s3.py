@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import time
@@ -266,7 +267,8 @@ def test_an_etag_that_is_not_an_md5_is_not_used_as_one(
         source.client.put_object(Bucket=source.bucket, Key=key, Body=CONTENT * 3, ServerSideEncryption="aws:kms")
     (file,) = export.list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
     assert ("-" in file.etag) == (how == "in parts")
-    assert source.open(file, file.description, 0).md5 is None
+    with contextlib.closing(source.open(file, file.description, 0)) as download:
+        assert download.md5 is None
     (entry,) = take_in(export, tmp_path).manifests[0].files
     assert (tmp_path / entry.path).read_bytes() == CONTENT * 3
 
