@@ -19,9 +19,10 @@ OF_AIRFLOW := $(patsubst %,tests/integration/test_%.py,retrigger pipeline connec
   $(patsubst %,tests/test_%.py,alive_sensor form hooks load_operators operators provider_info reconcile_operator sensors \
   several_oems triggers warehouse_operators) \
   tests/destinations/test_azure.py tests/destinations/test_aws_connections.py
-# What test-dates runs, and when: the end of a leap February, New Year, and an hour before which the local cloud's fleet
-# has no registrations.
-AT_DATES := $(wildcard tests/domain/test_*.py) $(patsubst %,tests/test_%.py,load_operators sensors triggers)
+# What test-dates runs, and when it imports modules: the end of a leap February, New Year, and an hour before which the
+# local cloud's fleet has no registrations.
+AT_DATES := $(wildcard tests/domain/test_*.py) $(patsubst %,tests/test_%.py,load_operators sensors triggers \
+  absence_everywhere verify_operator)
 DATES := 2028-02-29T23:30+00:00 2027-01-01T00:10+00:00 2026-11-28T14:30+00:00
 # Tests with a real Airflow mostly wait, so three processes keep two cores busy.
 WORKERS ?= 3

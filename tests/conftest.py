@@ -8,15 +8,20 @@ import json
 import os
 import shutil
 import tempfile
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-# make test-dates: another date, which modules see when they are imported.
+import time_machine
+
+# make test-dates: another date, which modules see when they are imported. The tests run an hour later, as if another
+# hour had begun since the import.
 if "TEST_DATE" in os.environ:
-    import time_machine
+    _date = datetime.fromisoformat(os.environ["TEST_DATE"])
+    _clock = time_machine.travel(_date, tick=True)
+    _clock.start()
+    _later = time_machine.travel(_date + timedelta(hours=1), tick=True)
 
-    time_machine.travel(datetime.fromisoformat(os.environ["TEST_DATE"]), tick=True).start()
-
+_IMPORTED = datetime.now(UTC)
 _HOME = Path(tempfile.mkdtemp(prefix="ayla-tests-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 # The DAGs of the project, and those that tests write.
@@ -94,6 +99,13 @@ def export(monkeypatch: pytest.MonkeyPatch, airflow_db: None) -> Iterator[LocalC
         yield cloud
 
 
+@pytest.fixture
+def hour_of_import() -> Iterator[None]:
+    """The time at which the test modules were imported, because another hour may have begun since."""
+    with time_machine.travel(_IMPORTED, tick=True):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Waits that matter between processes alone are short, and nothing is remembered from one test to the next."""
@@ -138,6 +150,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for_ci = [item for item in items if item.get_closest_marker("ci")]
         config.hook.pytest_deselected(items=for_ci)
         items[:] = [item for item in items if item not in for_ci]
+
+
+def pytest_collection_finish() -> None:
+    """Let the tests of ``make test-dates`` run an hour later than their import."""
+    if "TEST_DATE" in os.environ:
+        _clock.stop()
+        _later.start()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
