@@ -116,8 +116,7 @@ class Manifest:
         :param export: the URL of the export that the connection leads to
         :raises AylaConfigError: if this manifest is of another OEM's export
         """
-        known, asked = _oem_of(self.export), _oem_of(export)
-        if self.export and known[0] == asked[0] and known != asked:
+        if self.export and not _may_be_of_one_oem(self.export, export):
             raise AylaConfigError(
                 f"{self.hour}: the destination is the archive of the export {self.export!r}, and the connection leads "
                 f"to {export}. Give each OEM its own destination."
@@ -211,9 +210,28 @@ def _file(entry: Any) -> ManifestFile:
     return file
 
 
-def _oem_of(export: str) -> tuple[str, str]:
-    """Return the cloud, and the OEM's own place in it: a folder of Ayla's bucket; in S3, a bucket."""
-    return export.partition(":")[0], export.rstrip("/").rpartition("/")[2]
+def _may_be_of_one_oem(one: str, other: str) -> bool:
+    """
+    Return whether two URLs can lead to the export of one OEM.
+
+    In S3, an OEM has a bucket. In Cloud Storage, an OEM has a folder of Ayla's bucket. Its export can move to a folder
+    inside this folder, or get a folder around it.
+    """
+    (cloud, bucket, folders), (other_cloud, other_bucket, other_folders) = _parts_of(one), _parts_of(other)
+    if cloud != other_cloud:
+        return True
+    has_own_bucket = cloud == "s3" or not folders or not other_folders
+    if has_own_bucket and bucket != other_bucket:
+        return False
+    shorter, longer = sorted((folders, other_folders), key=len)
+    return f"/{'/'.join(shorter)}/" in f"/{'/'.join(longer)}/" or not shorter
+
+
+def _parts_of(export: str) -> tuple[str, str, list[str]]:
+    """Return the cloud, the bucket, and the folders of an export's URL."""
+    cloud, _, place = export.partition("://")
+    bucket, *folders = place.rstrip("/").split("/")
+    return cloud, bucket, folders
 
 
 def revise(

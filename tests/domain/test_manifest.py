@@ -13,7 +13,7 @@ from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle
 from ayla_provider.domain.manifest import Manifest, ManifestFile, describe, loads, revise
 from ayla_provider.domain.paths import ExportFile
-from ayla_provider.errors import AylaDestinationError
+from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
 NOW = HOUR + 2 * ONE_HOUR
@@ -411,3 +411,41 @@ def test_a_mark_that_is_not_a_time_is_refused() -> None:
     text = marked(revised(None, {"a": 1}), "a").dumps().replace("2024-05-09T05:00:00+00:00", "yesterday")
     with pytest.raises(AylaDestinationError):
         loads(text, WHERE)
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        ("gs://ayla/0a1b/", "gs://ayla/0a1b/"),
+        ("gs://ayla/0a1b/", "gs://ayla-2/0a1b/"),
+        ("gs://ayla/0a1b/", "gs://ayla/0a1b/export/"),
+        ("gs://ayla/0a1b/", "gs://ayla/exports/0a1b/"),
+        ("gs://ayla/0a1b/", "gs://ayla/"),
+        ("s3://0a1b/", "s3://0a1b/export/"),
+        ("s3://0a1b/", "gs://ayla/0a1b/"),
+        ("s3://0a1b/", "gs://ayla/another/"),
+    ],
+)
+def test_an_export_can_move_to_another_bucket_folder_or_cloud(known: str, asked: str) -> None:
+    for before, after in ((known, asked), (asked, known)):
+        replace(revised(None, {}, HourState.EMPTY), export=before).refuse_other(after)
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        ("gs://ayla/0a1b/", "gs://ayla/0a1c/"),
+        ("gs://ayla/0a1b/", "gs://ayla/0a1b0/"),
+        ("gs://ayla/0a1b/export/", "gs://ayla/0a1c/export/"),
+        ("gs://ayla/export/0a1b/", "gs://ayla/export/0a1c/"),
+        ("gs://ayla/0a1b/", "gs://ayla-2/"),
+        ("gs://ayla-1/", "gs://ayla-2/"),
+        ("s3://0a1b/", "s3://0a1c/"),
+        ("s3://0a1b/export/", "s3://0a1c/export/"),
+    ],
+)
+def test_the_export_of_another_oem_is_refused(known: str, asked: str) -> None:
+    for before, after in ((known, asked), (asked, known)):
+        manifest = replace(revised(None, {}, HourState.EMPTY), export=before)
+        with pytest.raises(AylaConfigError, match="Give each OEM its own destination"):
+            manifest.refuse_other(after)
