@@ -80,8 +80,8 @@ def test_the_test_button_says_what_it_found(export: LocalCloud) -> None:
             "User service.*password of export@example.com is wrong.*lock the account",
         ),
         ({"app_secret": "wrong"}, "User service.*app_id or app_secret"),
-        ({"bucket": "another-bucket"}, "Bucket.*gs://another-bucket/.*Compare bucket and oem_id"),
-        ({"oem_id": "another"}, "Bucket.*/another/.*Compare bucket and oem_id"),
+        ({"bucket": "another-bucket"}, "Bucket.*gs://another-bucket/.*Compare bucket, oem_id, and prefix"),
+        ({"oem_id": "another"}, "Bucket.*/another/.*Compare bucket, oem_id, and prefix"),
         ({"acs_url": "http://127.0.0.1:1/x"}, r"Credentials service.*no answer from http://127.0.0.1:1/x.*\(acs_url\)"),
         ({"oem_id": ""}, r"^Connection: OEM ID \(oem_id\) is missing"),
         (

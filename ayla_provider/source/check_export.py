@@ -52,7 +52,7 @@ def reach_bucket(connection: CheckedConnection, runner: StepRunner) -> ListedExp
     export = runner.run("connection", partial(open_export, connection, runner), partial(advise_connection, connection))
     if export is None:
         return None
-    fields = "bucket_name"
+    fields = "bucket_name and prefix"
     if runner.run("bucket", partial(list_bucket, export), partial(advise_bucket, fields)) is None:
         return None
     return reach_event_folders(export, runner, fields)

@@ -62,7 +62,7 @@ def reach_cloud_storage(connection: CheckedConnection, runner: StepRunner) -> Li
 
     :return: None if a step failed
     """
-    fields = "bucket and oem_id"
+    fields = "bucket, oem_id, and prefix"
     settings = runner.run("connection", partial(read_settings, connection), partial(advise_connection, connection))
     if settings is None:
         return None
@@ -198,6 +198,6 @@ def check_prefix(export: Export, has_objects: bool) -> Finding[bool]:
     return Finding(
         False,
         f"nothing exists below {export.url}",
-        f"Compare oem_id and bucket in the connection with {DASHBOARD}, and check there that the data export is "
-        "switched on. The first files come about an hour after that.",
+        f"Compare oem_id, bucket, and prefix in the connection with {DASHBOARD}, and check there that the data export "
+        "is switched on. The first files come about an hour after that.",
     )

@@ -140,7 +140,7 @@ def test_people_read_a_line_for_each_step_and_what_to_do_below_it(
     assert main(["check"]) == 1
     lines = capsys.readouterr().out.splitlines()
     (at,) = [at for at, line in enumerate(lines) if line.startswith("FAILED  bucket ")]
-    assert lines[at + 1].startswith("          what to do: Compare bucket and oem_id")
+    assert lines[at + 1].startswith("          what to do: Compare bucket, oem_id, and prefix")
     assert lines[at + 2 :] == [f"-       {name}" for name in STEPS[STEPS.index("OEM prefix") :]]
 
 
@@ -198,8 +198,8 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         ({"app_secret": "wrong-secret"}, "user service", "app_id or app_secret are unknown", "Correct the connection"),
         ({"host": "http://127.0.0.1:1"}, "user service", "no answer from http://127.0.0.1:1", "host or region"),
         ({"acs_url": "http://127.0.0.1:1/x"}, "credentials service", "no answer from http://127.0.0.1:1/x", "acs_url"),
-        ({"bucket": "another-bucket"}, "bucket", "gs://another-bucket/", "bucket and oem_id"),
-        ({"oem_id": "another"}, "bucket", "403", "bucket and oem_id"),
+        ({"bucket": "another-bucket"}, "bucket", "gs://another-bucket/", "bucket, oem_id, and prefix"),
+        ({"oem_id": "another"}, "bucket", "403", "bucket, oem_id, and prefix"),
         ({"storage_endpoint": "http://127.0.0.1:1"}, "bucket", "no answer|answered", "reaches Cloud Storage"),
     ],
 )
@@ -290,7 +290,7 @@ def test_an_empty_export_fails_at_the_prefix(bare: LocalCloud, capsys: pytest.Ca
     run = Run(capsys)
     assert run.named(False) == ["OEM prefix"]
     assert run.named(True) == CHAIN[: CHAIN.index("OEM prefix")]
-    assert "oem_id and bucket" in run.advice("OEM prefix")
+    assert "oem_id, bucket, and prefix" in run.advice("OEM prefix")
     assert run.status == 1
 
 

@@ -250,8 +250,20 @@ def another_role(cloud: LocalCloud) -> None:
         ({"app_id": "wrong-app"}, None, "User service", "app_id or app_secret are unknown", "Correct the connection"),
         ({}, another_role, "Role", "the account's role is OEM::Staff, OEM::Admin is needed", "Ask an administrator"),
         ({}, acs_down, "Credentials service", "no answer from http", r"Compare .* \(acs_url\)"),
-        ({"bucket": "another-bucket"}, None, "Bucket", "gs://another-bucket/1a2b3c4d/", "Compare bucket and oem_id"),
-        ({"oem_id": "9z8y7x6w"}, None, "Bucket", "gs://ayla-data-export/9z8y7x6w/", "Compare bucket and oem_id"),
+        (
+            {"bucket": "another-bucket"},
+            None,
+            "Bucket",
+            "gs://another-bucket/1a2b3c4d/",
+            "Compare bucket, oem_id, and prefix",
+        ),
+        (
+            {"oem_id": "9z8y7x6w"},
+            None,
+            "Bucket",
+            "gs://ayla-data-export/9z8y7x6w/",
+            "Compare bucket, oem_id, and prefix",
+        ),
         (
             {"acs_url": "acs.example.com"},
             None,
