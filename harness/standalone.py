@@ -237,6 +237,9 @@ class Standalone(AirflowClient):
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": trigger_log,
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": worker_log,
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            # The first request of a first task makes the API server build its app. On a busy machine this takes longer
+            # than the default of 5 s, and Airflow fails the task after five such tries.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             **connections,
             **self.environment,
         }

@@ -230,6 +230,8 @@ class Machines(AirflowClient):
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": trigger_log,
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": worker_log,
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            # On a busy machine, the API server's first answer to a task takes longer than the default of 5 s.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             # Nothing here asks the Internet. What installs the provider finds all that it needs in this environment.
             "HTTPS_PROXY": "http://127.0.0.1:9",
             "NO_PROXY": "127.0.0.1,localhost",
