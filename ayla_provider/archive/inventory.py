@@ -25,7 +25,7 @@ class Inventory:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._database.__exit__(*error)
+        self._database.close()
 
     def list(self, prefix: str) -> None:
         """

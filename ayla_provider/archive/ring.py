@@ -49,7 +49,7 @@ class Ring:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._database.__exit__(*error)
+        self._database.close()
 
     def add(self, content: Content) -> None:
         """Add a file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 _AT_ONCE = 1000
 """How many rows are written or read at once."""
@@ -23,7 +23,7 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 class TemporaryDatabase:
     """
-    One table in a temporary file. Use it as a context manager, in one thread.
+    One table in a temporary file. Use it in one thread, and close it.
 
     SQLite removes its file when the process ends, however it ends.
 
@@ -37,10 +37,8 @@ class TemporaryDatabase:
         self._database.execute("pragma journal_mode = off")
         self._database.execute(f"create table rows ({table}) without rowid")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Remove the table and its file."""
         self._database.close()
 
     def run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
