@@ -15,8 +15,8 @@ from ayla_provider.domain.csv.declaration import declared
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.typed_manifest import TypedManifest
 from ayla_provider.rows.typed_archive import TypedArchive
+from harness import reference
 from tests.rows.test_typed_archive import compare, files_of, rows_of
-from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.odd_files import (
     BASE64_ODD,

@@ -36,10 +36,10 @@ from ayla_provider.rows.parquet import type_hour
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.transport.checksum import Crc32c
+from harness import reference
 from tests.rows.test_expressions import CONNECTION, typed
 from tests.rows.test_typed_archive import rows_of
 from tests.support.proofs import scale
-from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.odd_files import OddFiles
 

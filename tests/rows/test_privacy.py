@@ -15,9 +15,9 @@ from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import ColumnType
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.typed_archive import TypedArchive
+from harness import reference
 from tests.rows.test_expressions import CONNECTION
 from tests.rows.test_typed_archive import comparable, files_of, rows_of
-from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.odd_files import OddFiles
 

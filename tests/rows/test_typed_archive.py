@@ -22,8 +22,8 @@ from ayla_provider.errors import AylaLayoutError, AylaWarehouseError
 from ayla_provider.local_cloud.fleet import CYCLE, Fleet
 from ayla_provider.rows import intake
 from ayla_provider.rows.typed_archive import TypedArchive
+from harness import reference
 from tests.support.proofs import scale
-from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_fleet, archive_hour
 from tests.warehouse.odd_files import OddFiles
 

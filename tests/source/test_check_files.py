@@ -21,8 +21,8 @@ from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.source.check_export import read_file
 from ayla_provider.source.export import Export
 from ayla_provider.transport.checksum import Crc32c
+from harness import reference
 from tests.support.client import at
-from tests.warehouse import reference
 from tests.warehouse.odd_files import OddFiles
 
 HOUR = at(7)

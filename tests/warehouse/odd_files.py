@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from random import Random
 
-from tests.warehouse.reference import BASE64, FLAGS, INTEGERS, NUMBERS, TIMES, UUIDS, Layout
+from harness.reference import BASE64, FLAGS, INTEGERS, NUMBERS, TIMES, UUIDS, Layout
 
 EMPTY = ["", "null"]
 TEXTS = [

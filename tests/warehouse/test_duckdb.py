@@ -19,9 +19,9 @@ from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import TABLES, Column, ColumnType
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+from harness import reference
 from tests.rows.test_expressions import CONNECTION, datapoint
 from tests.support.proofs import scale
-from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.loading import archive_of, everything, load, load_of
 from tests.warehouse.made_loads import Row, made_load

@@ -17,8 +17,8 @@ from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.typed_manifest import quarantine_path
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.rows.typed_archive import TypedArchive
+from harness import reference
 from tests.rows.test_typed_archive import compare, files_of
-from tests.warehouse import reference
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.odd_files import OddFiles
 

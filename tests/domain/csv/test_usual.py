@@ -15,7 +15,7 @@ from ayla_provider.domain.csv.usual import recognise_usual
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.errors import AylaLayoutError
 from ayla_provider.local_cloud.fleet import Fleet
-from tests.warehouse import reference
+from harness import reference
 from tests.warehouse.archive import HOUR
 from tests.warehouse.odd_files import OddFiles
 

@@ -251,10 +251,12 @@ def typed(layout: Layout, line: bytes) -> dict[str, Any]:
 
 
 def event_types(own: str) -> set[str]:
+    """Return what the cell event_type can say in files of an event type, in lower case and without separators."""
     return {own.replace("_", ""), *(["connectivity"] if own == "connection" else [])}
 
 
 def of_kind(name: str, cell: str | None, kind: str) -> Any:
+    """Return a cell's value. The column decides its kind, unless the layout states one."""
     if cell is None:
         return None
     if name in TIMES or kind == "timestamp":
@@ -291,12 +293,14 @@ def value_of(base_type: str | None, cell: str | None) -> dict[str, Any]:
 
 
 def integer(cell: str) -> int:
+    """Return an integer of 64 bits."""
     if not re.fullmatch(r"[ \t\f]*[+-]?[0-9]+[ \t\f]*", cell) or not -(2**63) <= int(cell) < 2**63:
         raise Malformed
     return int(cell)
 
 
 def number(cell: str) -> float:
+    """Return a finite number."""
     if not re.fullmatch(r"[ \t\f]*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t\f]*", cell):
         raise Malformed
     if not math.isfinite(float(cell)):
@@ -305,6 +309,7 @@ def number(cell: str) -> float:
 
 
 def flag(cell: str) -> bool:
+    """Return a boolean."""
     known = {"true": True, "t": True, "1": True, "yes": True, "y": True}
     known |= {"false": False, "f": False, "0": False, "no": False, "n": False}
     if cell.lower() not in known:
@@ -321,6 +326,7 @@ ISO = re.compile(
 
 
 def time(cell: str) -> datetime:
+    """Return a time, aware, UTC. It is in the format of Java or of ISO 8601."""
     java, iso = JAVA.fullmatch(cell), ISO.fullmatch(cell)
     try:
         if java:
@@ -339,6 +345,7 @@ def time(cell: str) -> datetime:
 
 
 def offset(zone: str) -> timedelta:
+    """Return how far a time zone is ahead of UTC."""
     if zone in ("Z", "UTC"):
         return timedelta()
     hours, minutes = int(zone[1:3]), int(zone[-2:])
@@ -348,6 +355,7 @@ def offset(zone: str) -> timedelta:
 
 
 def decoded(cell: str | None) -> str | None:
+    """Return a Base64 cell as text; None if it isn't one."""
     if cell is None:
         return None
     try:
