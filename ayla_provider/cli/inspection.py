@@ -40,6 +40,11 @@ class Inspection:
     sample: list[dict[str, object]] = field(default_factory=list)
     no_sample: str = ""
 
+    @property
+    def _has_header(self) -> bool:
+        # A first line that looks like a header can be a row.
+        return self.recognised.header if self.recognised else self.shape.header
+
     def columns(self) -> list[dict[str, Any]]:
         """Return what is known of each column, with the keys of the JSON output."""
         if self.recognised:
@@ -65,7 +70,7 @@ class Inspection:
             "event_type": self.event_type,
             "layout": layout and layout.name,
             "confirmed": layout and layout.confirmed,
-            "header": self.shape.header,
+            "header": self._has_header,
             "line_ends": self.shape.line_ends,
             "dates": self.shape.dates,
             "quotes": self.shape.quotes,
@@ -84,7 +89,7 @@ class Inspection:
         yield f"file         {self.path}"
         yield f"event type   {self.event_type or 'not known'}"
         yield f"layout       {self._layout_text()}"
-        yield f"header       {'yes' if shape.header else 'no'}"
+        yield f"header       {'yes' if self._has_header else 'no'}"
         yield f"line ends    {shape.line_ends}"
         yield f"dates        {' and '.join(shape.dates) or 'none of a known style'}"
         yield f"rows         {len(shape.rows)} looked at, {shape.odd_rows} more of another length"

@@ -428,6 +428,7 @@ class _Reader:
             has_header = shape.header
             if shape.rows:
                 recognised = recognise(self._event_type, shape, self._layouts, file=self._good.source)
+                has_header = recognised.header
         if recognised:
             self._good.recognised = recognised
             self._good.line_end = _line_end(block)

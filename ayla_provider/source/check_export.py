@@ -262,6 +262,8 @@ def recognition(event_type: EventType, file: str, shape: Shape) -> Finding[None]
         recognised = recognise(event_type, shape, file=file)
     except AylaLayoutError as error:
         return Finding(False, error.finding, error.advice)
+    if shape.header and not recognised.header:
+        shape = shape.without_header()
     notes = []
     if recognised.new_columns:
         notes.append(f"New columns, which are loaded as text: {', '.join(recognised.new_columns)}.")

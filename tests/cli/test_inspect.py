@@ -101,6 +101,13 @@ def test_the_first_rows_are_shown_typed(tmp_path: Path, capsys: pytest.CaptureFi
     assert {row["status"] for row in sample} <= {"Online", "Offline"}
 
 
+def test_a_first_line_of_plain_words_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [chr(ord("b") + number) * 4 for number in range(len(DATAPOINT_22.columns))]
+    path = put(tmp_path, ARCHIVED, csv([words, *Rows(DATAPOINT_22, 1, iso=False).rows(20)]))
+    assert Run(capsys, path, "--json").document["header"] is False
+    assert "header       no" in Run(capsys, path).out
+
+
 def test_without_duckdb_everything_else_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

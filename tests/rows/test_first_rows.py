@@ -18,6 +18,7 @@ HEADER = b"oem_id,oem_model,dsn,event_time,user_uuid,status\n"
 ROWS = b"".join(CONNECTION.replace(b"LC-", b"%d-" % number) + b"\n" for number in range(40))
 LONG = CONNECTION.replace(b"LC-", b"x" * 300_000) + b"\n"
 WIDE = LONG[:-1] + b",x\n"
+WORDS = b"some,words,that,nobody,had,expected\n"
 MARK = b"\xef\xbb\xbf"
 
 
@@ -36,6 +37,7 @@ def text(size: int) -> bytes:
         pytest.param(WIDE * 4, False, 0, id="four of them"),
         pytest.param(HEADER + WIDE * 3, True, 0, id="a header, and three of them"),
         pytest.param(b"x\n" + LONG, False, 1, id="a word, and a long row"),
+        pytest.param(WORDS, False, 0, id="words instead of a header"),
         pytest.param(text(300_000), False, 0, id="long text"),
         pytest.param(text(4_300_000), False, 0, id="text that is longer than any row"),
         pytest.param(text(4_300_000) * 3, False, 0, id="three of them"),

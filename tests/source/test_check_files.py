@@ -97,6 +97,11 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+def test_a_first_line_of_plain_words_is_no_header(cloud: LocalCloud, export: Export) -> None:
+    ok, words = checked(cloud, export, "connection", b"bcd,fgh,jkl,mnp,qrs,twx\n" + (CONNECTION_ROW + b"\n") * 4)
+    assert (ok, "no header row" in words) == (True, True)
+
+
 @pytest.mark.parametrize("name", reference.LAYOUTS)
 def test_odd_files_get_one_answer_however_their_columns_are_changed(
     cloud: LocalCloud, export: Export, tmp_path: Path, name: str

@@ -7,6 +7,7 @@ So each column of a layout must hold what it should, and a column that no normal
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +79,9 @@ def recognise(
     """
     Return what the columns of a file are.
 
+    A first line of plain words looks like a header. It is a row like any other if it names no column and the rows below
+    it fit a layout.
+
     If several layouts fit, one with exactly as many columns as the file wins, then one that the user declared.
 
     :param shape: the form of the file's first rows; at least one row
@@ -88,6 +92,16 @@ def recognise(
     """
     if not shape.rows:
         raise ValueError(f"{file}: there are no rows to recognise a layout by")
+    try:
+        return _recognise(event_type, shape, layouts, file)
+    except AylaLayoutError:
+        if shape.header and not _may_name_columns(shape.names, layouts):
+            with contextlib.suppress(AylaLayoutError):
+                return _recognise(event_type, shape.without_header(), layouts, file)
+        raise
+
+
+def _recognise(event_type: str, shape: Shape, layouts: Sequence[ColumnLayout], file: str) -> Recognised:
     if shape.columns > MOST_COLUMNS:
         raise AylaLayoutError(
             f"{event_type}, {file}: {shape.columns:,} columns, more than the {MOST_COLUMNS} that a file may have.",
@@ -115,6 +129,13 @@ def recognise(
         reason = "its columns match no known layout. No layout of this event type is known."
     finding = f"{event_type}, {file}: {reason} Found: {described(shape)}; {_described_columns(shape)}."
     raise AylaLayoutError(finding, ADVICE)
+
+
+def _may_name_columns(cells: Sequence[str], layouts: Sequence[ColumnLayout]) -> bool:
+    """Return whether a word in the cells is also in the name of a column, such as ``time`` in ``Event Time``."""
+    known = {word for layout in layouts for name in layout.columns for word in name.split("_")}
+    words = {word.lower() for cell in cells for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", cell)}
+    return not known.isdisjoint(words)
 
 
 def described(shape: Shape) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ayla_provider.domain.csv.cells import DATES, NULLS, CellKind, guess
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
@@ -50,6 +50,12 @@ class Shape:
     def dates(self) -> list[str]:
         """The styles of the dates, each as an example."""
         return [style for style, pattern in DATES.items() if any(map(pattern.fullmatch, _cells(self.rows)))]
+
+    def without_header(self) -> Shape:
+        """Return the form if the first line is a row like any other."""
+        if len(self.names) != self.columns:
+            return replace(self, header=False, names=(), odd_rows=self.odd_rows + 1)
+        return replace(self, header=False, names=(), rows=[list(self.names), *self.rows])
 
 
 def head_of(data: bytes) -> bytes:
@@ -121,7 +127,7 @@ def _line_ends(data: bytes) -> str:
 
 
 _KNOWN_NAMES = {fold(name) for layout in COLUMN_LAYOUTS for name in layout.columns}
-_NEVER_A_NAME = (CellKind.DATE, CellKind.UUID, CellKind.INTEGER, CellKind.NUMBER)
+_NEVER_A_NAME = (CellKind.DATE, CellKind.UUID, CellKind.INTEGER, CellKind.NUMBER, CellKind.STATUS)
 
 
 def _header_of(text: str, lines: list[list[str]]) -> tuple[str, ...]:

@@ -286,6 +286,47 @@ def test_a_header_with_names_of_ones_own_goes_with_a_declared_layout_of_that_ord
     assert "the header lacks" in why_not("connection", misplaced, (*own, *COLUMN_LAYOUTS))
 
 
+words = st.text("bcdfgjklmnpqrstvwxz", min_size=4, max_size=9)
+"""Text that is part of no column's name, because it has no vowel."""
+
+
+@given(confirmed, seeds, st.integers(3, 40), st.data())
+def test_a_first_line_of_plain_words_is_no_header(
+    layout: ColumnLayout, seed: int, count: int, data: st.DataObject
+) -> None:
+    width = len(layout.columns)
+    line = data.draw(st.lists(words, min_size=width, max_size=width, unique=True))
+    rows = Rows(layout, seed, iso=False).rows(count)
+    found = recognised(layout.event_type, csv([line, *rows]))
+    assert found == Recognised(layout, layout.columns, header=False, new_columns=())
+
+
+@given(confirmed, seeds, st.integers(3, 40), st.data())
+def test_a_first_line_with_part_of_a_columns_name_is_a_header(
+    layout: ColumnLayout, seed: int, count: int, data: st.DataObject
+) -> None:
+    width = len(layout.columns)
+    line = data.draw(st.lists(words, min_size=width, max_size=width, unique=True))
+    at = data.draw(st.integers(0, width - 1))
+    # The names may be in another order than the layout's, which only their owner knows.
+    line[at] = data.draw(st.sampled_from(["Serial ID", "event time", "deviceModel", "TIME", "user-name", "dsn"]))
+    rows = Rows(layout, seed, iso=False).rows(count)
+    assert "the header lacks" in why_not(layout.event_type, csv([line, *rows]))
+
+
+def test_a_first_line_that_holds_a_value_is_no_header() -> None:
+    rows = [
+        ["oem", "the-model", "LC1", "no time", "nobody", "Online"],
+        *Rows(LAYOUT["connection-6"], 1, iso=False).rows(3),
+    ]
+    assert not recognised("connection", csv(rows)).header
+
+
+def test_plain_words_above_rows_that_fit_nothing_are_called_a_header() -> None:
+    rows = [row[::-1] for row in Rows(LAYOUT["connection-6"], 1, iso=False).rows(6)]
+    assert "a header row" in why_not("connection", csv([["bcd", "fgh", "jkl", "mnp", "qrs", "twx"], *rows]))
+
+
 def test_a_row_of_names_is_no_header_unless_it_comes_first() -> None:
     layout = LAYOUT["connection-6"]
     rows = Rows(layout, 1, iso=False).rows(5)
