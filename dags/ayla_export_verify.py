@@ -7,6 +7,10 @@ Each hour that lost something becomes one mapped task, named after the hour and 
 files, that task fails, names them, and isn't tried again.
 
 The DAG needs the Variable and the pool of `ayla_export_to_bucket`. Only `repair` needs the connection to Ayla.
+
+If you set `WITH_DUCKDB = True`, it also compares the tables that `ayla_export_to_duckdb` loads with the receipts of the
+typed rows, and loads again the hours that differ. Then it needs the Variable and the pool of that DAG, too. For another
+warehouse, replace the two operators.
 """
 
 from __future__ import annotations
@@ -16,11 +20,20 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG
 
-from ayla_provider.operators import AylaExportToBucketOperator, AylaExportVerifyOperator
+from ayla_provider.operators import (
+    AylaExportDuckDBVerifyOperator,
+    AylaExportToBucketOperator,
+    AylaExportToDuckDBOperator,
+    AylaExportVerifyOperator,
+)
 
 DESTINATION = "{{ var.value.ayla_export_destination }}"
 # The first hour that you want, as in ayla_export_to_bucket. Earlier hours don't need a manifest.
 START = os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00")
+
+# Whether to compare the tables of a warehouse, too, and which database they are in.
+WITH_DUCKDB = False
+DATABASE = "{{ var.value.ayla_duckdb }}"
 
 # How far back to verify, None for everything; how often to read each file, None for never; and when.
 CHECKS = {
@@ -59,3 +72,18 @@ for dag_id, (lookback, read_every, schedule) in CHECKS.items():
             pool="ayla_export",
             map_index_template="{{ task.reason }}",
         ).expand_kwargs(verify.output)
+        if WITH_DUCKDB:
+            verify_tables = AylaExportDuckDBVerifyOperator(
+                task_id="verify_tables",
+                archive=DESTINATION,
+                database=DATABASE,
+                lookback=lookback,
+                pool="ayla_duckdb",
+            )
+            AylaExportToDuckDBOperator.partial(
+                task_id="load",
+                archive=DESTINATION,
+                database=DATABASE,
+                pool="ayla_duckdb",
+                map_index_template="{{ task.reason }}",
+            ).expand_kwargs(verify_tables.output)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ayla_provider import __version__
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ayla_provider.cli.report import Report
     from ayla_provider.cli.report_table import Row
     from ayla_provider.source.check import Step
+    from ayla_provider.warehouse.base import Warehouse
 
 _MARKS = {True: "ok", False: "FAILED", None: "-"}
 _INDENT = " " * 10
@@ -140,8 +142,8 @@ def _add_verify(
         help="check that the archive still has what its manifests name",
         description="Lists the archive, and compares each object with the manifest that names it. Changes no copy, and "
         "needs no connection to Ayla. Times are UTC: 2026-11-01, 2026-11-01T07:00, or a duration before now such as "
-        "48h or 7d. Exit status: 0 the archive has everything, 1 something is missing or damaged, 2 the archive can't "
-        "be read, or wrong usage.",
+        "48h or 7d. Exit status: 0 the archive has everything, 1 something is missing, damaged, or different in the "
+        "DuckDB file, 2 the archive or the DuckDB file can't be read, or wrong usage.",
     )
     verify.add_argument(
         "--destination",
@@ -181,6 +183,15 @@ def _add_verify(
         metavar="SPAN",
         help="also read files and compare their checksums: each run reads a share, so that each file is read once in "
         "this time, such as 90d. The archive keeps the position",
+    )
+    verify.add_argument(
+        "--duckdb",
+        metavar="PATH",
+        help="also compare the tables of this DuckDB file with the receipts of the typed rows",
+    )
+    verify.add_argument("--schema", default="main", metavar="NAME", help="of its tables (default: %(default)s)")
+    verify.add_argument(
+        "--table-prefix", default="ayla_", metavar="TEXT", help="of its tables, as in the loads (default: %(default)s)"
     )
     verify.add_argument("--json", action="store_true", help="print an object")
     verify.set_defaults(run=partial(_verify, open_connections))
@@ -330,6 +341,7 @@ def _print_verification(
         until=arguments.until,
         expected_retention=arguments.expected_retention,
         read_every=arguments.read_every,
+        warehouse=_warehouse(arguments),
     )
     if arguments.json:
         json.dump(report.document(), stdout, indent=1)
@@ -340,6 +352,19 @@ def _print_verification(
             print(finding, file=stdout, flush=stdout.isatty())
         print(f"\n{report.text()}", file=stdout)
     return 0 if report.is_whole else 1
+
+
+def _warehouse(arguments: argparse.Namespace) -> Warehouse | None:
+    from ayla_provider.errors import AylaConfigError
+    from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+
+    path = arguments.duckdb
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        # DuckDB would create it.
+        raise AylaConfigError(f"--duckdb is {path}: there is no such file")
+    return DuckDBWarehouse(path, schema=arguments.schema, table_prefix=arguments.table_prefix)
 
 
 def _error_text(error: Exception, connections: Connections) -> str:

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from ayla_provider.archive.findings import Damage, Finding
 from ayla_provider.archive.verify import Scope, Verification
-from ayla_provider.domain.events import parse_event_type
+from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import ExportHour, describe_hour
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.domain.units import counted, files_text, size_text
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.verify import verify_rows
+from ayla_provider.warehouse.verify import verify_ledger
 
 if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
+    from ayla_provider.warehouse.base import Warehouse
+
+_OF_WAREHOUSE = (Damage.LEDGER, Damage.FEWER_ROWS, Damage.MORE_ROWS)
 
 
 class VerifyReport:
@@ -31,6 +35,7 @@ class VerifyReport:
     :param rows: where the typed rows are
     :param expected_retention: see :class:`~ayla_provider.archive.verify.Scope`
     :param read_every: how often each file is read; None to read nothing
+    :param warehouse: to compare with the receipts, too, not entered
     :raises AylaConfigError: if there is no hour to check, or if only a part is to be read
     """
 
@@ -44,6 +49,7 @@ class VerifyReport:
         until: datetime,
         expected_retention: timedelta | None,
         read_every: timedelta | None = None,
+        warehouse: Warehouse | None = None,
     ) -> None:
         if since and since >= until:
             raise AylaConfigError(f"no hour is between {describe_hour(since)} and {describe_hour(until)}")
@@ -57,6 +63,7 @@ class VerifyReport:
         self._now = datetime.now(UTC)
         self._scope = Scope(names, since, until, expected_retention)
         self._read_every = read_every
+        self._warehouse = warehouse
         self._verification = Verification(destination, self._scope, now=self._now, read_every=read_every)
         self._damages: Counter[Damage] = Counter()
         self._hours: set[ExportHour] = set()
@@ -65,20 +72,32 @@ class VerifyReport:
         """Hours that are lost for good, with copies that no manifest names."""
         self._nothing: list[str] = []
         """The folders of manifests in which there is none."""
+        self._differing: set[ExportHour] = set()
+        """Hours that differ in the warehouse."""
 
     def findings(self) -> Iterator[Finding]:
         """
         Yield what is wrong, and count it.
 
-        :raises AylaError: if the archive can't be read
+        :raises AylaError: if the archive or the warehouse can't be read
         """
         on_read = self._verification.counts.add_read
         of_rows = verify_rows(self._rows, self._scope, now=self._now, read_every=self._read_every, on_read=on_read)
-        for finding in chain(self._verification.findings(), of_rows):
+        for finding in chain(self._verification.findings(), of_rows, self._of_warehouse()):
             self._damages[finding.damage] += 1
             if finding.damage.is_loss:
                 self._note(finding)
             yield finding
+
+    def _of_warehouse(self) -> Iterator[Finding]:
+        if self._warehouse is None:
+            return
+        event_types = self._scope.event_types
+        if event_types is None:
+            event_types = sorted({*EVENT_TYPES, *self._verification.counts.first})
+        with self._warehouse as warehouse:
+            for event_type in event_types:
+                yield from verify_ledger(warehouse, self._rows, event_type, self._scope, now=self._now)
 
     def _note(self, finding: Finding) -> None:
         """Remember what the verdict says about a loss."""
@@ -87,6 +106,8 @@ class VerifyReport:
         if finding.hour is None:
             if finding.damage is Damage.NO_MANIFEST:
                 self._nothing.append(finding.path)
+        elif finding.damage in _OF_WAREHOUSE:
+            self._differing.add(finding.hour)
         elif finding.damage is not Damage.LOST:
             self._hours.add(finding.hour)
         elif finding.path == manifest_path(finding.hour):
@@ -109,7 +130,8 @@ class VerifyReport:
     def verdict(self) -> str:
         """The result, for people."""
         if self.is_whole:
-            return "Everything that the manifests name is there."
+            agreement = " The warehouse agrees with the receipts." if self._warehouse else ""
+            return f"Everything that the manifests name is there.{agreement}"
         sentences = []
         if self._nothing:
             sentences.append(
@@ -133,6 +155,10 @@ class VerifyReport:
                 f"{hours} copies but no valid manifest, and Ayla no longer shows all files: keep the copies, and "
                 "restore the manifest."
             )
+        if self._differing:
+            hours = counted(len(self._differing), "hour differs", "hours differ")
+            which = "it" if len(self._differing) == 1 else "them"
+            sentences.append(f"{hours} in the warehouse: load {which} again, unless someone erased rows.")
         return " ".join(sentences)
 
     def text(self) -> str:

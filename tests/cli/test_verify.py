@@ -5,6 +5,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from ayla_provider.__main__ import main
@@ -13,10 +14,17 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
 from ayla_provider.cli.verify import VerifyReport
 from ayla_provider.domain.arrival import HourState, HourStatus
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.manifest import Manifest, revise
 from ayla_provider.domain.paths import manifest_path
+from ayla_provider.domain.typed_manifest import typed_manifest_path
 from ayla_provider.errors import AylaLostError
+from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+from tests.rows.test_expressions import CONNECTION
 from tests.support.archives import archive_hour, hours_back
+from tests.warehouse import archive as typed
+from tests.warehouse.loading import archive_of, load
 
 ROOT = Path(__file__).parents[2]
 HOURS = hours_back(datetime.now(UTC), 3)
@@ -203,3 +211,61 @@ def test_a_lost_file_ends_with_1_and_says_that_nothing_can_be_done(
     assert f"{HOURS[0]}: lost: {reason}: {manifest.files[0].path}" in out
     assert "1 lost\n" in out
     assert out.splitlines()[-1] == "1 hour is lost for good: neither the archive nor Ayla has all files any more."
+
+
+def loaded(root: Path, table_prefix: str = "ayla_") -> list[str]:
+    """Load an hour into a DuckDB file, and return the command that verifies it."""
+    typed.archive_hour(root / "archive", "connection", [CONNECTION])
+    with DuckDBWarehouse(root / "ayla.duckdb", table_prefix=table_prefix) as warehouse:
+        load(warehouse, archive_of(root), "connection", [typed.HOUR])
+    archive = ["--destination", f"file://{root}/archive", "--parquet", f"file://{root}/rows"]
+    return ["verify", *archive, "--until", (typed.HOUR + ONE_HOUR).isoformat(), "--duckdb", f"{root}/ayla.duckdb"]
+
+
+def test_a_duckdb_file_that_agrees_ends_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(loaded(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "Everything that the manifests name is there. The warehouse agrees with the receipts."
+
+
+@pytest.mark.parametrize("more", [[], ["--event-type", "connection"]])
+def test_what_differs_in_a_duckdb_file_ends_with_1_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    command = loaded(tmp_path)
+    with duckdb.connect(tmp_path / "ayla.duckdb") as duck:
+        duck.execute("insert into ayla_connection select * from ayla_connection")
+    assert main([*command, *more]) == 1
+    out, _ = capsys.readouterr()
+    detail = f"DuckDB file {tmp_path}/ayla.duckdb: the table has 2 rows, the ledger says 1"
+    hour = ExportHour(EventType("connection"), typed.HOUR)
+    assert f"{hour}: more_rows: {detail}: {typed_manifest_path(hour)}" in out
+    assert out.splitlines()[-1] == "1 hour differs in the warehouse: load it again, unless someone erased rows."
+    assert main([*command, *more, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    (finding,) = document["findings"]
+    assert (finding["damage"], finding["hour"], finding["detail"]) == ("more_rows", typed.HOUR.isoformat(), detail)
+    assert document["summary"]["damages"] == dict.fromkeys(Damage, 0) | {"more_rows": 1}
+    # Without the option, nobody looks.
+    assert main(command[:-2]) == 0
+
+
+def test_tables_can_have_another_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = loaded(tmp_path, table_prefix="iot_")
+    assert main([*command, "--table-prefix", "iot_"]) == 0
+    with duckdb.connect(tmp_path / "ayla.duckdb") as duck:
+        duck.execute("delete from iot_connection")
+    assert main([*command, "--table-prefix", "iot_", "--schema", "main"]) == 1
+    assert "fewer_rows" in capsys.readouterr().out
+
+
+def test_a_duckdb_file_that_can_not_be_read_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = loaded(tmp_path)
+    assert main([*command[:-1], f"{tmp_path}/other.duckdb"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: file://{tmp_path}/archive: --duckdb is {tmp_path}/other.duckdb: there is no such file\n"
+    )
+    assert not (tmp_path / "other.duckdb").exists()
+    (tmp_path / "ayla.duckdb").write_bytes(b"no database" * 1000)
+    assert main(command) == 2
+    assert f"error: file://{tmp_path}/archive: DuckDB file {tmp_path}/ayla.duckdb: " in capsys.readouterr().err

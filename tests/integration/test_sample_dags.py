@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from ayla_provider.domain.arrival import PATIENCE
@@ -87,16 +88,33 @@ def test_the_sample_dag_brings_an_hour_to_a_bucket(fleet: LocalCloud, monkeypatc
     assert len(fleet.customer.names) == expected + len(EVENT_TYPES)
 
 
-def test_the_verify_dag_copies_again_what_was_removed(fleet: LocalCloud, tmp_path: Path) -> None:
-    dags = dags_of(ROOT / "dags")
-    run(dags["ayla_export_to_bucket"])
+def test_the_verify_dag_repairs_the_archive_and_a_duckdb_file(
+    fleet: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scratch_dags: Path
+) -> None:
+    database = tmp_path / "ayla.duckdb"
+    monkeypatch.setenv("AIRFLOW_VAR_AYLA_DUCKDB", str(database))
+    code = (ROOT / "dags/ayla_export_verify.py").read_text()
+    assert code.count("WITH_DUCKDB = False") == 1
+    (scratch_dags / "verify.py").write_text(code.replace("WITH_DUCKDB = False", "WITH_DUCKDB = True"))
+    samples = dags_of(ROOT / "dags")
+    assert samples["ayla_export_verify"].task_ids == ["verify", "repair"]
+    for dag_id in ("ayla_export_to_bucket", "ayla_export_to_duckdb"):
+        run(samples[dag_id])
     copies = sorted((tmp_path / "archive").glob("event_type=*/*/*/*.csv"))
     copies[0].unlink()
-    finished = run(dags["ayla_export_verify_monthly"])
-    repairs = [ti for ti in finished.get_task_instances() if ti.task_id == "repair"]
-    assert [ti.rendered_map_index.partition(": ")[2] for ti in repairs] == ["1 file missing in the archive"]
+    with duckdb.connect(database) as duck:
+        ((rows,),) = duck.execute("select count(*) from ayla_connection").fetchall()
+        duck.execute("insert into ayla_connection select * from ayla_connection")
+    finished = run(dags_of(scratch_dags)["ayla_export_verify_monthly"])
+    reasons = {ti.task_id: ti.rendered_map_index for ti in finished.get_task_instances() if ti.map_index >= 0}
+    assert {task_id: reason.rpartition(": ")[2] for task_id, reason in reasons.items()} == {
+        "repair": "1 file missing in the archive",
+        "load": f"the table has {2 * rows:,} rows, the ledger says {rows:,}",
+    }
     assert differences(fleet, tmp_path / "archive", [HOUR]) == []
     assert list((tmp_path / "archive").glob("_verify/event_type=*.json"))
+    with duckdb.connect(database) as duck:
+        assert duck.execute("select count(*) from ayla_connection").fetchall() == [(rows,)]
 
 
 def test_the_dag_in_the_readme_runs(fleet: LocalCloud, tmp_path: Path, scratch_dags: Path) -> None:
