@@ -81,3 +81,19 @@ def names(value: object, name: str) -> list[str]:
     if isinstance(value, str) or not isinstance(value, Collection):
         raise AylaConfigError(f"{name} is {value!r}: expected a list of names, such as ['datapoint']")
     return list(value)
+
+
+def file_patterns(value: object, name: str) -> list[str]:
+    """
+    Return an argument that is a list of patterns of files' names.
+
+    :raises AylaConfigError: if it isn't, or if a pattern has a folder, or is of CSV files
+    """
+    values = list(value) if isinstance(value, Collection) and not isinstance(value, str) else [None]
+    patterns = [each for each in values if isinstance(each, str) and each and "/" not in each]
+    if len(patterns) < len(values) or any(pattern.lower().endswith(".csv") for pattern in patterns):
+        raise AylaConfigError(
+            f"{name} is {value!r}: expected a list of names or patterns without folders, such as ['README*']. A name "
+            "that ends with .csv is always read"
+        )
+    return patterns

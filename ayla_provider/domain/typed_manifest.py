@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -211,15 +211,19 @@ def version_of(manifest: Manifest, recipe: str = "") -> str:
     return f"{files}-{recipe}" if recipe else files
 
 
-def recipe_of(event_type: EventType, policy: PrivacyPolicy, layouts: Iterable[ColumnLayout]) -> str:
+def recipe_of(
+    event_type: EventType, policy: PrivacyPolicy, layouts: Iterable[ColumnLayout], ignored: Sequence[str] = ()
+) -> str:
     """
     Return the identifier of how users want the files of an event type treated; empty without a wish.
 
     :param layouts: the layouts that files may have; only the declared ones count
+    :param ignored: the objects' names of the hour's files that aren't export data
     """
     own = [layout for layout in layouts if layout.event_type == event_type and layout not in COLUMN_LAYOUTS]
     declared = hashlib.sha256(repr(own).encode()).hexdigest()[:8] if own else ""
-    return "-".join(filter(None, (policy.fingerprint, declared)))
+    without = hashlib.sha256("\n".join(ignored).encode()).hexdigest()[:8] if ignored else ""
+    return "-".join(filter(None, (policy.fingerprint, declared, without)))
 
 
 def same_files(version: str, manifest: Manifest) -> bool:

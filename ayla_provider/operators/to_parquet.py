@@ -39,6 +39,8 @@ class AylaExportToParquetOperator(AylaTypedRowsOperator):
     :param privacy_conn_id: a connection whose password is the key of the hashes; required if a column is hashed
     :param memory: DuckDB's limit, as DuckDB writes sizes; beyond it, DuckDB works on disk
     :param max_malformed: the share of an hour's lines, 0 to 1, that may be malformed
+    :param ignored_files: names or patterns, without folders, of files that aren't export data and have no rows, such as
+        ``["README*"]``; a name that ends with ``.csv`` is always read
     :param reason: why the hours are loaded: for the log, and for a ``map_index_template``
     """
 

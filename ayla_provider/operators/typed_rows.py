@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
 
+from ayla_provider._airflow.arguments import file_patterns
 from ayla_provider._airflow.interval import END, START, interval
 from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import layout_alias, layout_asset
@@ -59,6 +60,7 @@ class AylaTypedRowsOperator(BaseOperator):
         privacy_conn_id: str | None = None,
         memory: str = MEMORY,
         max_malformed: float = MAX_MALFORMED,
+        ignored_files: Sequence[str] = (),
         reason: str = "",
         **kwargs: Any,
     ) -> None:
@@ -76,6 +78,7 @@ class AylaTypedRowsOperator(BaseOperator):
         self.privacy_conn_id = privacy_conn_id
         self.memory = memory
         self.max_malformed = max_malformed
+        self.ignored_files = file_patterns(ignored_files, "ignored_files")
         self.reason = reason
         # For the links, which Airflow makes when the task ends.
         self.parquet_paths: list[str] = []
@@ -98,6 +101,7 @@ class AylaTypedRowsOperator(BaseOperator):
             policy=self.policy,
             memory=self.memory,
             max_malformed=self.max_malformed,
+            ignored_files=self.ignored_files,
         )
 
     @cached_property

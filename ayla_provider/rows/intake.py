@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from ayla_provider.archive.destination import Destination
 from ayla_provider.domain.csv.columns import ColumnLayout
-from ayla_provider.domain.csv.foreign import is_beside
+from ayla_provider.domain.csv.foreign import is_beside, is_ignored
 from ayla_provider.domain.csv.recognition import Recognised, recognise, refuse_other_format
 from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, head_of, is_enough, shape_of
 from ayla_provider.domain.csv.usual import recognise_usual
@@ -137,23 +137,25 @@ def fetch_good_lines(
     quarantine: Quarantine,
     number: int = 0,
     joined: bool = False,
+    ignored_files: Sequence[str] = (),
 ) -> GoodLines:
     """
     Bring the good lines of a file to this machine's disk, and the others to the quarantine.
 
     A file that is on this disk already, and has good lines only, is linked and not copied. Memory doesn't grow with the
-    file. A file that a tool put beside the vendor's has no lines.
+    file. A file that a tool put beside the vendor's has no lines, and neither has one that the user says is no data.
 
     :param file: from the archive's manifest
     :param path: where to put the good lines
     :param number: unique among the files of the hour
     :param joined: whether to append them to those of other files with the same columns and line end. Then each of the
         joined files has the name of ``path`` with an addition.
+    :param ignored_files: patterns of names without folders
     :raises AylaLayoutError: if the file fits no layout, or several
     :raises AylaDestinationError: if the file can't be read, or differs from its manifest
     """
     good = GoodLines(file.source, file.generation, path, number, joined)
-    if is_beside(file.source):
+    if is_beside(file.source) or is_ignored(file.source, ignored_files):
         return good
     local = archive.local(file.path)
     if local is not None and not joined:

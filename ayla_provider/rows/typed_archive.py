@@ -18,12 +18,14 @@ from ayla_provider.archive.destination import Destination, Stored, url_of
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
+from ayla_provider.domain.csv.foreign import is_ignored
 from ayla_provider.domain.csv.recognition import Recognised
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
+from ayla_provider.domain.units import files_text, first_few
 from ayla_provider.errors import (
     AylaConflictError,
     AylaDestinationError,
@@ -42,6 +44,10 @@ log = logging.getLogger(__name__)
 
 _MOST_SCANS = 8
 """Of an hour with more files, those with the same columns are joined, because each file that is scanned costs time."""
+
+
+_NAMES_SHOWN = 3
+"""How many files without rows the log names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,8 @@ class TypedArchive:
     :param memory: what DuckDB may take, as it writes sizes
     :param max_malformed: the share of an hour's lines, 0 to 1, above which the hour isn't typed; unless it is 0, a few
         lines are always tolerated
+    :param ignored_files: patterns of names that aren't export data, see
+        :func:`~ayla_provider.domain.csv.foreign.is_ignored`
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class TypedArchive:
         policy: PrivacyPolicy | None = None,
         memory: str = MEMORY,
         max_malformed: float = MAX_MALFORMED,
+        ignored_files: Sequence[str] = (),
     ) -> None:
         self._archive = archive
         self._records = Records(archive)
@@ -88,6 +97,7 @@ class TypedArchive:
         self._policy = policy or PrivacyPolicy()
         self._memory = memory
         self._max_malformed = max_malformed
+        self._ignored_files = ignored_files
 
     def ensure(self, hour: ExportHour, written_by: Mapping[str, str]) -> TypedHourReport:
         """
@@ -107,7 +117,8 @@ class TypedArchive:
                 f"{hour} has no manifest in {self._archive.url}: it isn't copied "
                 "yet, or not completely. Run its copy first. A plan operator returns only hours that are copied."
             )
-        recipe = typed.recipe_of(hour.event_type, self._policy, self._layouts)
+        ignored = [file.source for file in manifest.present if is_ignored(file.source, self._ignored_files)]
+        recipe = typed.recipe_of(hour.event_type, self._policy, self._layouts, ignored)
         version = typed.version_of(manifest, recipe)
         existing = self._existing(hour)
         # Read before anything is made. If another task writes rows in the meantime, it wins, and this one fails.
@@ -116,6 +127,13 @@ class TypedArchive:
         if existing and (lost or existing.version == version) and self._has_rows(existing, rows):
             outdated = existing.version.partition("-")[2] != recipe
             return TypedHourReport(existing, made=False, lost=lost, outdated=outdated)
+        if ignored:
+            log.info(
+                "%s: passed over %s that ignored_files matches: %s.",
+                hour,
+                files_text(len(ignored)),
+                first_few([repr(name.rpartition("/")[2]) for name in ignored], _NAMES_SHOWN),
+            )
         with _disk_errors(), scratch_folder() as folder:
             return self._make(manifest, version, folder, written_by, rows)
 
@@ -184,6 +202,7 @@ class TypedArchive:
                     quarantine=quarantine,
                     number=number,
                     joined=joined,
+                    ignored_files=self._ignored_files,
                 )
                 for number, file in enumerate(archived.present)
             ]

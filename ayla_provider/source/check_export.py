@@ -213,7 +213,8 @@ def find_newest(export: Export, event_type: EventType, folder: str) -> Finding[E
             f"the published ones came within an hour. {_LOCAL_TIME}"
         )
     detail = f"{describe_hour(hour)}, {_age_text(age)}: {files_text(len(files))}, {size_text(size)}{style} ({effort})"
-    value = _newest_with_content(newest_files)
+    data_files = [file for file in newest_files if file.name not in export.ignored_objects]
+    value = _newest_with_content(data_files)
     if soonest < timedelta(0):
         early = f"{detail}; a file was created {-soonest / ONE_HOUR:.1f} hours before the end of its folder's hour"
         return Finding(False, early, _LOCAL_TIME, value)

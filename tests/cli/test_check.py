@@ -415,6 +415,20 @@ def test_what_tools_put_beside_a_file_isnt_taken_for_one(bare: LocalCloud, capsy
     assert Run(capsys).steps["file connection"]["ok"] is True
 
 
+def test_a_note_is_named_with_both_ways_out_until_it_is_ignored(
+    bare: LocalCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_connections(bare, rows_of(CONNECTION_ROW))
+    put_hour(bare, "Connection", data=b"Ask Jo first.\n", file="notes.txt")
+    run = Run(capsys)
+    assert run.named(False) == ["file connection"]
+    assert "notes.txt" in run.detail("file connection")
+    for way in ("argument layouts", "argument ignored_files"):
+        assert way in run.advice("file connection")
+    connect(monkeypatch, bare, ignored_objects='["Connection/*notes.txt"]')
+    assert Run(capsys).steps["file connection"]["ok"] is True
+
+
 @pytest.mark.parametrize(
     ("data", "detail", "advice"),
     [

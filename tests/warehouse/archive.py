@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,13 +37,18 @@ def archive_hour(
     *,
     generation: int = 1,
     revision: int = 1,
+    names: Mapping[int, str] | None = None,
 ) -> Manifest:
-    """Write an hour's files and their manifest; a file may come with the time of its folder."""
+    """
+    Write an hour's files and their manifest; a file may come with the time of its folder.
+
+    :param names: of the files that have another one than ``f<number>.csv``, by their numbers
+    """
     destination = FileDestination(root)
     entries = []
     for number, given in enumerate(files):
         time, data = given if isinstance(given, tuple) else (hour, given)
-        name = f"f{number}.csv"
+        name = (names or {}).get(number, f"f{number}.csv")
         path = partitioned_path(event_type, time, FolderStyle.SPACE, name)
         put(destination, path, data)
         folder = EVENT_FOLDERS.get(event_type, event_type.title())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 _BESIDE = re.compile(
     r"[_.].*|(manifest|metadata|schema)\.json|.*\.(crc|md5|sha1|sha256|sha512)", re.IGNORECASE | re.DOTALL
@@ -28,6 +30,19 @@ def is_beside(name: str) -> bool:
     """
     file = name.rpartition("/")[2]
     return _BESIDE.fullmatch(file) is not None and not file.lower().endswith(".csv")
+
+
+def is_ignored(name: str, patterns: Sequence[str]) -> bool:
+    """
+    Return whether a user says that a file isn't export data. A name that ends with ``.csv`` always counts as data.
+
+    :param name: of an object, with or without its folders
+    :param patterns: of names without folders, such as ``README*``
+    """
+    file = name.rpartition("/")[2]
+    if file.lower().endswith(".csv"):
+        return False
+    return any(file == pattern or fnmatchcase(file, pattern) for pattern in patterns)
 
 
 def format_of(data: bytes) -> str:

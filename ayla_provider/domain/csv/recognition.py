@@ -52,7 +52,8 @@ MOST_COLUMNS = 256
 
 ADVICE = (
     "The archive keeps the file unchanged. To load it: download it, run python -m ayla_provider inspect FILE, which "
-    "drafts a declaration, declare its layout in the task's argument layouts, and clear the task."
+    "drafts a declaration, declare its layout in the task's argument layouts, and clear the task. If it isn't export "
+    "data, add its name to the task's argument ignored_files instead."
 )
 """What to do about a file that isn't recognised."""
 
@@ -69,7 +70,8 @@ def refuse_other_format(event_type: str, data: bytes, *, file: str) -> None:
     if other:
         raise AylaLayoutError(
             f"{event_type}, {file}: a {other} file, but plain CSV was expected.",
-            "Ask Ayla support why. Copies aren't affected: they hold the vendor's bytes.",
+            "Ask Ayla support why. If it isn't export data, add its name to the task's argument ignored_files. Copies "
+            "aren't affected: they hold the vendor's bytes.",
         )
 
 
