@@ -100,9 +100,33 @@ def advise_bucket(fields: str, error: Exception) -> str:
 
 def list_bucket(export: Export) -> Finding[bool]:
     """Check that objects can be listed. The value is whether there is any."""
-    listing = export.source.objects(export.root, f"a listing below {export.url}", max_results=1)
-    has_objects = next(listing, None) is not None
+    try:
+        has_objects = _holds_objects(export, export.root)
+    except AylaAccessDenied:
+        folders = sorted({*EVENT_FOLDERS.values(), *export.declared_folders.values()})
+        allowed = [folder for folder in folders if _may_list(export, folder)]
+        if not allowed:
+            raise
+        return Finding(
+            False,
+            f"{_quoted(allowed)} may be listed, but not the folder that contains them, {export.url}",
+            "The connection is right. Ask Ayla support for access to all of this folder: without the list of all event "
+            "folders, nothing shows whether an hour without files is empty.",
+        )
     return Finding(True, f"{export.url} may be listed", value=has_objects)
+
+
+def _holds_objects(export: Export, prefix: str) -> bool:
+    listing = export.source.objects(prefix, f"a listing below {export.source.url}/{prefix}", max_results=1)
+    return next(listing, None) is not None
+
+
+def _may_list(export: Export, folder: str) -> bool:
+    try:
+        _holds_objects(export, export.prefix(folder))
+    except AylaError:
+        return False
+    return True
 
 
 def advise_event_folders(error: Exception) -> str:

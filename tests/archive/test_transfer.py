@@ -234,6 +234,20 @@ def test_a_download_that_is_refused_names_the_file_at_once(
     assert place.everything() == {}
 
 
+def test_a_refused_download_quotes_the_reason_and_blames_neither_oem_id_nor_bucket(
+    cloud: LocalCloud, export: Export, place: Place
+) -> None:
+    file = listed(cloud, export, b"data")
+    body = '{"error": {"code": 403, "message": "The object is under a hold."}}'
+    cloud.faults.add(403, step="download", times=None, body=body, content_type="application/json")
+    with pytest.raises(AylaAccessDenied) as error:
+        transfer_of(export, place).copy(file, PATH, None)
+    said = str(error.value)
+    assert 'refuses the download (403), "The object is under a hold.". The bucket could be listed' in said
+    assert "oem_id and bucket in the connection are most likely right" in said
+    assert "Check oem_id" not in said
+
+
 @pytest.mark.parametrize("status", [200, 206])
 def test_an_answer_that_starts_at_another_byte_is_not_taken(
     cloud: LocalCloud, export: Export, place: Place, status: int

@@ -559,6 +559,21 @@ def test_a_faulty_listing_fails_at_its_step_and_the_others_go_on(
     assert "file registration" in run.named(True)
 
 
+def test_a_token_for_single_event_folders_is_told_from_a_wrong_oem_id(
+    fleet: LocalCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    allowed = "Datapoint|Connection"
+    fleet.faults.add(403, step="list", match=rf"prefix={fleet.oem_id}/(?!({allowed})/)", times=None)
+    run = Run(capsys)
+    assert run.named(False) == ["bucket"]
+    assert run.detail("bucket") == (
+        "'Connection', 'Datapoint' may be listed, but not the folder that contains them, "
+        f"gs://{fleet.vendor.name}/{fleet.oem_id}/"
+    )
+    assert "Ask Ayla support for access to all of this folder" in run.advice("bucket")
+    assert "oem_id" not in run.advice("bucket")
+
+
 def test_a_vendor_that_repeats_a_secret_doesnt_get_it_printed(
     fleet: LocalCloud, capsys: pytest.CaptureFixture[str]
 ) -> None:

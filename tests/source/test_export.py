@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -308,13 +309,28 @@ def test_a_permanent_fault_of_a_listing_is_reported_with_event_type_and_hour(
     assert failed.value.retryable
 
 
-def test_an_entry_without_its_checksum_is_an_error_that_names_it(cloud: LocalCloud, export: Export) -> None:
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"crc32c": None}, "crc32c of .* is"),
+        ({"size": None}, "size of .* is"),
+        ({"size": "-1"}, "size of .* is"),
+        ({"generation": None}, "generation of .* is"),
+        ({"timeCreated": None}, "timeCreated of .* is"),
+        ({"size": None, "timeCreated": None}, "size, timeCreated of .* are"),
+    ],
+)
+def test_an_entry_without_a_fact_is_an_error_that_names_it(
+    cloud: LocalCloud, export: Export, changes: dict[str, str | None], words: str
+) -> None:
     name = put(cloud, 2, "a.csv")
     export.event_folders()
-    body = f'{{"items": [{{"name": "{name}", "size": "1", "generation": "1"}}]}}'
-    cloud.faults.add(200, step="list", body=body, content_type="application/json")
-    with pytest.raises(AylaUnavailable, match=r"crc32c, timeCreated of '.*a\.csv' are missing or not valid"):
+    facts = {"size": "1", "generation": "1", "crc32c": "AAAAAA==", "timeCreated": "2024-05-09T03:00:00Z"} | changes
+    entry = {"name": name} | {fact: value for fact, value in facts.items() if value is not None}
+    cloud.faults.add(200, step="list", body=json.dumps({"items": [entry]}), content_type="application/json")
+    with pytest.raises(AylaUnavailable, match=rf"{words} missing or not valid") as error:
         look(export, 2)
+    assert "a.csv" in str(error.value)
 
 
 def test_a_bucket_whose_readers_must_pay_is_reported_and_not_retried(cloud: LocalCloud, export: Export) -> None:
