@@ -11,25 +11,17 @@ from ayla_provider.errors import AylaConfigError
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
+    from ayla_provider.source.bucket import Source
     from ayla_provider.source.export import Export
-    from ayla_provider.source.settings import AylaSettings
+    from ayla_provider.source.settings import AylaSettings, ExportSettings
 
 
 def open_in_cloud_storage(settings: AylaSettings, credentials: Credentials) -> Export:
     """Return the export that a connection of the type ``ayla`` names."""
-    from ayla_provider.source.export import Export
     from ayla_provider.source.gcs import GcsSource
 
     source = GcsSource(credentials, settings.bucket, endpoint=settings.storage_endpoint, network=settings.network)
-    return Export(
-        source,
-        settings.root,
-        event_folders=settings.event_folders,
-        rule=settings.rule,
-        ignored_objects=settings.ignored_objects,
-        hour_pattern=settings.hour_pattern,
-        retention=settings.retention,
-    )
+    return _export(source, settings.export)
 
 
 def open_in_s3(conn_id: str) -> Export:
@@ -47,16 +39,8 @@ def open_in_s3(conn_id: str) -> Export:
         ) from None
     from botocore.config import Config
 
-    from ayla_provider.source.export import Export
     from ayla_provider.source.s3 import TIMEOUT, S3Source
-    from ayla_provider.source.settings import (
-        arrival_rule,
-        event_folders,
-        hour_pattern,
-        ignored_objects,
-        retention,
-        root,
-    )
+    from ayla_provider.source.settings import export_settings
     from ayla_provider.transport.http import CONNECTIONS
 
     hook = S3Hook(aws_conn_id=conn_id)
@@ -73,12 +57,18 @@ def open_in_s3(conn_id: str) -> Export:
     source = S3Source(hook.get_client_type(config=config), bucket)
     extra = BaseHook.get_connection(conn_id).extra_dejson
     # By default without a folder for the OEM, because the bucket is the OEM's own.
+    return _export(source, export_settings(conn_id, extra))
+
+
+def _export(source: Source, settings: ExportSettings) -> Export:
+    from ayla_provider.source.export import Export
+
     return Export(
         source,
-        root(conn_id, extra),
-        event_folders=event_folders(conn_id, extra),
-        rule=arrival_rule(conn_id, extra),
-        ignored_objects=ignored_objects(conn_id, extra),
-        hour_pattern=hour_pattern(conn_id, extra),
-        retention=retention(conn_id, extra),
+        settings.root,
+        event_folders=settings.event_folders,
+        rule=settings.rule,
+        ignored_objects=settings.ignored_objects,
+        hour_pattern=settings.hour_pattern,
+        retention=settings.retention,
     )

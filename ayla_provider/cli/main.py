@@ -9,14 +9,14 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ayla_provider import __version__
+from ayla_provider.cli.arguments import TIMES, add_archive, add_hours, days, first_hour, span
 
 if TYPE_CHECKING:
     from ayla_provider.cli.connections import Connections, OpenConnections
@@ -90,48 +90,25 @@ def _add_report(
         "report",
         help="compare the archive with the export hour by hour, and show what is missing",
         description="Compares each event type and hour of the archive with Ayla's bucket: landed, late, empty, "
-        "waiting, overdue, missing, changed, unproven, lost or expired. Changes nothing. Times are UTC: 2026-11-01, "
-        "2026-11-01T07:00, or a duration before now such as 48h or 7d. Exit status: 0 nothing is missing, 1 an hour is "
-        "missing, changed, unproven or lost, or expires soon and isn't safe, 2 the archive or the export can't be "
-        "read, or wrong usage.",
+        "waiting, overdue, missing, changed, unproven, lost or expired. Changes nothing. "
+        f"{TIMES} Exit status: 0 nothing is missing, 1 an hour is missing, changed, unproven or lost, or expires soon "
+        "and isn't safe, 2 the archive or the export can't be read, or wrong usage.",
     )
     report.add_argument(
         "--conn", default="ayla_default", metavar="ID", help="the Airflow connection to Ayla (default: %(default)s)"
     )
-    report.add_argument(
-        "--destination",
-        metavar="URL",
-        help="the URL of the archive, as in the copying tasks (default: the Airflow Variable ayla_export_destination)",
-    )
-    report.add_argument(
-        "--destination-conn", metavar="ID", help="the Airflow connection of the archive (default: as in the tasks)"
-    )
-    report.add_argument(
-        "--event-type",
-        action="append",
-        metavar="NAME",
-        help="an event type; repeatable (default: the five documented ones, and all others in the export)",
-    )
-    report.add_argument(
-        "--since",
-        type=_since,
-        default="48h",
-        metavar="TIME",
-        help="the first hour (default: %(default)s). A duration doesn't go back beyond AYLA_EXPORT_START",
-    )
-    report.add_argument(
-        "--until", type=_moment, default="0h", metavar="TIME", help="the end of the last hour (default: now)"
-    )
+    add_archive(report)
+    add_hours(report, event_types="the five documented ones, and all others in the export", first="48h")
     report.add_argument(
         "--expiring",
-        type=_days,
+        type=days,
         default="14",
         metavar="DAYS",
         help="also count the hours that expire at Ayla within so many days and aren't safe in the archive yet, if the "
         "connection says how long Ayla keeps files, or a weekly comparison saw it (default: %(default)s)",
     )
     report.add_argument("--json", action="store_true", help="print an object with exact bytes and seconds")
-    report.set_defaults(run=partial(_report, open_connections))
+    report.set_defaults(run=partial(_on_archive, open_connections, _report))
 
 
 def _add_verify(
@@ -141,36 +118,15 @@ def _add_verify(
         "verify",
         help="check that the archive still has what its manifests name",
         description="Lists the archive, and compares each object with the manifest that names it. Changes no copy, and "
-        "needs no connection to Ayla. Times are UTC: 2026-11-01, 2026-11-01T07:00, or a duration before now such as "
-        "48h or 7d. Exit status: 0 the archive has everything, 1 something is missing, damaged, or different in the "
+        "needs no connection to Ayla. "
+        f"{TIMES} Exit status: 0 the archive has everything, 1 something is missing, damaged, or different in the "
         "DuckDB file, 2 the archive or the DuckDB file can't be read, or wrong usage.",
     )
-    verify.add_argument(
-        "--destination",
-        metavar="URL",
-        help="the URL of the archive, as in the copying tasks (default: the Airflow Variable ayla_export_destination)",
-    )
-    verify.add_argument(
-        "--destination-conn", metavar="ID", help="the Airflow connection of the archive (default: as in the tasks)"
-    )
-    verify.add_argument(
-        "--event-type",
-        action="append",
-        metavar="NAME",
-        help="an event type; repeatable (default: those that the archive has)",
-    )
-    verify.add_argument(
-        "--since",
-        type=_since,
-        metavar="TIME",
-        help="the first hour (default: everything). A duration doesn't go back beyond AYLA_EXPORT_START",
-    )
-    verify.add_argument(
-        "--until", type=_moment, default="0h", metavar="TIME", help="the end of the last hour (default: now)"
-    )
+    add_archive(verify)
+    add_hours(verify, event_types="those that the archive has", first=None)
     verify.add_argument(
         "--expected-retention",
-        type=_days,
+        type=days,
         metavar="DAYS",
         help="after how many days a lifecycle rule of yours removes copies; their absence is no damage then",
     )
@@ -179,7 +135,7 @@ def _add_verify(
     )
     verify.add_argument(
         "--read-every",
-        type=_span,
+        type=span,
         metavar="SPAN",
         help="also read files and compare their checksums: each run reads a share, so that each file is read once in "
         "this time, such as 90d. The archive keeps the position",
@@ -194,7 +150,7 @@ def _add_verify(
         "--table-prefix", default="ayla_", metavar="TEXT", help="of its tables, as in the loads (default: %(default)s)"
     )
     verify.add_argument("--json", action="store_true", help="print an object")
-    verify.set_defaults(run=partial(_verify, open_connections))
+    verify.set_defaults(run=partial(_on_archive, open_connections, _verify))
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -213,36 +169,6 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.set_defaults(run=_inspect)
 
 
-def _since(text: str) -> tuple[datetime, bool]:
-    """Return the first hour, and whether it is a duration before now."""
-    from ayla_provider.cli.report import is_span
-
-    return _moment(text), is_span(text)
-
-
-def _moment(text: str) -> datetime:
-    from ayla_provider.cli.report import moment
-    from ayla_provider.errors import AylaConfigError
-
-    try:
-        return moment(text, datetime.now(UTC))
-    except AylaConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _span(text: str) -> timedelta:
-    number, unit = text[:-1], text[-1:]
-    if unit not in ("h", "d") or not number.isdecimal() or not 1 <= int(number) <= 36600:
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a span of time: write 90d or 48h")
-    return int(number) * (timedelta(days=1) if unit == "d" else timedelta(hours=1))
-
-
-def _days(text: str) -> timedelta:
-    if not text.isdecimal() or not 1 <= int(text) <= 36600:
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a number of days")
-    return timedelta(days=int(text))
-
-
 def _check(open_connections: OpenConnections, arguments: argparse.Namespace) -> int:
     from ayla_provider.source.check import check
 
@@ -259,42 +185,40 @@ def _check(open_connections: OpenConnections, arguments: argparse.Namespace) -> 
     return int(any(step.ok is False for step in steps))
 
 
-def _report(open_connections: OpenConnections, arguments: argparse.Namespace) -> int:
-    from ayla_provider.cli.report import report_name
-
+def _on_archive(
+    open_connections: OpenConnections,
+    run: Callable[[argparse.Namespace, Connections, TextIO], int],
+    arguments: argparse.Namespace,
+) -> int:
+    """Run a command that needs an archive, and print why it can't if it can't."""
     stdout = sys.stdout
     with open_connections() as connections:
-        destination = arguments.destination or ""
         try:
-            destination = destination or connections.default_destination()
-            return _print_report(arguments, connections, destination, stdout)
+            arguments.destination = arguments.destination or connections.default_destination()
+            return run(arguments, connections, stdout)
         except BrokenPipeError:
             raise
         except Exception as error:  # noqa: BLE001 - a person sees it; Airflow's hooks raise anything
-            name = report_name(arguments.conn, destination)
-            print(f"error: {name}: {_error_text(error, connections)}", file=sys.stderr)
+            subject = " and ".join(filter(None, (getattr(arguments, "conn", None), arguments.destination)))
+            print(": ".join(filter(None, ("error", subject, _error_text(error, connections)))), file=sys.stderr)
             return 2
 
 
-def _print_report(arguments: argparse.Namespace, connections: Connections, destination: str, stdout: TextIO) -> int:
+def _report(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
     from ayla_provider.cli.report import open_report
     from ayla_provider.cli.report_table import header
 
-    since, is_span = arguments.since
-    first = connections.first_hour()
-    if first and is_span:
-        # As the reconcile DAG does: nobody asked for hours before.
-        since = max(since, first)
+    wanted = connections.first_hour()
     report = open_report(
         connections,
         conn_id=arguments.conn,
-        destination=destination,
+        destination=arguments.destination,
         destination_conn_id=arguments.destination_conn,
         event_types=arguments.event_type,
-        since=since,
+        since=first_hour(arguments.since, wanted),
         until=arguments.until,
         expiring=arguments.expiring,
-        not_before=first,
+        not_before=wanted,
     )
     if arguments.json:
         # Written in pieces: the text of a year's rows takes much memory.
@@ -308,36 +232,16 @@ def _print_report(arguments: argparse.Namespace, connections: Connections, desti
     return 0 if report.summary.complete else 1
 
 
-def _verify(open_connections: OpenConnections, arguments: argparse.Namespace) -> int:
-    stdout = sys.stdout
-    with open_connections() as connections:
-        destination = arguments.destination or ""
-        try:
-            destination = destination or connections.default_destination()
-            return _print_verification(arguments, connections, destination, stdout)
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a person sees it; Airflow's hooks raise anything
-            print(f"error: {destination}: {_error_text(error, connections)}", file=sys.stderr)
-            return 2
-
-
-def _print_verification(
-    arguments: argparse.Namespace, connections: Connections, destination: str, stdout: TextIO
-) -> int:
+def _verify(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
     from ayla_provider.cli.verify import VerifyReport
     from ayla_provider.domain.paths import typed_rows_url
 
-    since, is_span = arguments.since or (None, False)
-    first = connections.first_hour()
-    if since and first and is_span:
-        since = max(since, first)
-    rows = typed_rows_url(destination, arguments.parquet or "")
+    rows = typed_rows_url(arguments.destination, arguments.parquet or "")
     report = VerifyReport(
-        connections.destination(destination, arguments.destination_conn),
+        connections.destination(arguments.destination, arguments.destination_conn),
         connections.destination(rows, arguments.destination_conn),
         event_types=arguments.event_type,
-        since=since,
+        since=first_hour(arguments.since, connections.first_hour()) if arguments.since else None,
         until=arguments.until,
         expected_retention=arguments.expected_retention,
         read_every=arguments.read_every,

@@ -16,7 +16,13 @@ from ayla_provider.domain.paths import ExportFile
 from ayla_provider.domain.units import counted, files_text, size_text
 from ayla_provider.domain.unplaced import Unplaced, advise, ignoring
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaLayoutError
-from ayla_provider.source.check_steps import DASHBOARD, CheckedConnection, Finding, ListedExport, StepRunner
+from ayla_provider.source.check_steps import (
+    CheckedConnection,
+    Finding,
+    ListedExport,
+    StepRunner,
+    compare_with_dashboard,
+)
 from ayla_provider.source.export import Export
 from ayla_provider.source.newest_files import NewestFiles
 from ayla_provider.source.reader import first_bytes
@@ -94,7 +100,7 @@ def advise_bucket(fields: str, error: Exception) -> str:
     :param fields: the connection's fields that say where the export is
     """
     if isinstance(error, AylaAccessDenied | AylaConfigError):
-        return f"Compare {fields} in the connection with {DASHBOARD}."
+        return f"{compare_with_dashboard(fields)}."
     return "Check that this machine reaches Cloud Storage (proxy, firewall). Then check again."
 
 
@@ -141,7 +147,7 @@ def list_event_folders(export: Export, bucket_fields: str) -> Finding[dict[Event
     """Check that the event folders are the expected ones. The value is event type to folder."""
     folders = export.event_folders()
     if not folders:
-        advice = f"Compare {bucket_fields} in the connection with {DASHBOARD}."
+        advice = f"{compare_with_dashboard(bucket_fields)}."
         return Finding(False, f"{export.url} holds objects but no event folders", advice)
     known = [folder for event_type, folder in folders.items() if event_type in EVENT_FOLDERS]
     unknown = {event_type: folder for event_type, folder in folders.items() if event_type not in EVENT_FOLDERS}

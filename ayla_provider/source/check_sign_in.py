@@ -12,12 +12,12 @@ from ayla_provider.errors import AylaError, AylaSignInRefused
 from ayla_provider.source.auth import ROLE, TokenProvider
 from ayla_provider.source.check_export import advise_bucket, advise_connection, list_bucket, reach_event_folders
 from ayla_provider.source.check_steps import (
-    DASHBOARD,
     CheckedConnection,
     Finding,
     ListedExport,
     StepRunner,
     advise_trying_again,
+    compare_with_dashboard,
 )
 from ayla_provider.source.export import Export
 from ayla_provider.source.settings import AylaSettings
@@ -172,8 +172,8 @@ def check_role(signed_in: SignIn) -> Finding[SignIn]:
 
 def _advise_credentials_service(error: Exception) -> str:
     return (
-        f"Compare credentials service URL (acs_url) in the connection with {DASHBOARD}, and check that this machine "
-        "reaches it (proxy, firewall). Then check again."
+        f"{compare_with_dashboard('credentials service URL (acs_url)')}, and check that this machine reaches it "
+        "(proxy, firewall). Then check again."
     )
 
 
@@ -198,6 +198,6 @@ def check_prefix(export: Export, has_objects: bool) -> Finding[bool]:
     return Finding(
         False,
         f"nothing exists below {export.url}",
-        f"Compare oem_id, bucket, and prefix in the connection with {DASHBOARD}, and check there that the data export "
-        "is switched on. The first files come about an hour after that.",
+        f"{compare_with_dashboard('oem_id, bucket, and prefix')}, and check there that the data export is switched on. "
+        "The first files come about an hour after that.",
     )

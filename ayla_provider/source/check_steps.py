@@ -13,9 +13,12 @@ from ayla_provider.source.export import Export
 from ayla_provider.source.settings import AylaSettings
 from ayla_provider.transport.redaction import redacted
 
-DASHBOARD = "the Ayla dashboard (OEM Profile, Data Export)"
-
 T = TypeVar("T")
+
+
+def compare_with_dashboard(fields: str) -> str:
+    """Return the advice to compare fields of the connection, without a full stop."""
+    return f"Compare {fields} in the connection with the Ayla dashboard (OEM Profile, Data Export)"
 
 
 class CheckedConnection(Protocol):

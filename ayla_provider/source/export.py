@@ -112,26 +112,25 @@ class Export:
         :raises AylaConfigError: if two folders mean one event type and ``event_folders`` doesn't say which to take
         """
         folders = self.source.folders(self.root, f"the list of event folders below {self.url}")
-        declared = {folder: event_type for event_type, folders in self._all_declared.items() for folder in folders}
-        present = set(self.declared_folders.values())
+        declared = {folder for names in self._all_declared.values() for folder in names}
         found: dict[EventType, str] = {}
         self._undeclared = []
         self._passed_over = {}
         for folder in folders:
-            event_type = declared.get(folder) or self._event_type_of(folder)
-            if event_type not in EVENT_FOLDERS and folder not in declared:
-                if self.prefix(folder) in self.ignored_objects:
+            if folder in declared:
+                continue
+            event_type = self._event_type_of(folder)
+            is_ignored = self.prefix(folder) in self.ignored_objects
+            if event_type not in EVENT_FOLDERS:
+                if is_ignored:
                     continue
                 self._undeclared.append(folder)
             if event_type is None:
                 continue
-            if folder not in declared and event_type in self.declared_folders:
+            if event_type in self._all_declared:
                 # The connection says that another folder is the event type's.
-                if self.prefix(folder) not in self.ignored_objects:
+                if not is_ignored:
                     self._passed_over.setdefault(event_type, []).append(folder)
-                continue
-            if folder in declared and folder not in present:
-                # Another folder of the event type, which isn't its present one.
                 continue
             if event_type in found:
                 raise AylaConfigError(
@@ -145,10 +144,8 @@ class Export:
             existing = [name for name in names if name in folders]
             if existing:
                 found[event_type] = existing[0]
-        for event_type in self.declared_folders.keys() - found.keys():
-            log.warning(
-                "%r, declared in event_folders, doesn't exist (yet).", self.prefix(self.declared_folders[event_type])
-            )
+            else:
+                log.warning("%r, declared in event_folders, doesn't exist (yet).", self.prefix(names[0]))
         self._found_folders = found
         return dict(found)
 

@@ -65,6 +65,24 @@ def _in_form(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """Where an export is in its bucket, and how to read it."""
+
+    root: str
+    """The prefix of all event folders: ``<oem_id>/``, unless the connection sets ``prefix``; empty for none."""
+    event_folders: Mapping[EventType, str | tuple[str, ...]] = field(default_factory=dict)
+    """Event type to the spelling of its folder or folders, where the connection sets it."""
+    ignored_objects: tuple[str, ...] = ()
+    """Patterns of the names, below ``root``, of objects that are no export data."""
+    hour_pattern: HourPattern | None = None
+    """How folders write their time, if not only in the known styles."""
+    retention: timedelta | None = None
+    """How long Ayla keeps files; None if nobody knows."""
+    rule: ArrivalRule = field(default_factory=ArrivalRule)
+    """When an hour counts as complete."""
+
+
+@dataclass(frozen=True, slots=True)
 class AylaSettings:
     """What is needed to sign in, to get a storage token, and to find the export. Its repr shows no secrets."""
 
@@ -77,20 +95,9 @@ class AylaSettings:
     app_secret: str = field(repr=False)
     oem_id: str
     bucket: str
-    root: str
-    """The prefix of all event folders: ``<oem_id>/``, unless the connection sets ``prefix``; empty for none."""
+    export: ExportSettings
     storage_endpoint: str = STORAGE_ENDPOINT
-    event_folders: Mapping[EventType, str | tuple[str, ...]] = field(default_factory=dict)
-    """Event type to the spelling of its folder or folders, where the connection sets it."""
-    ignored_objects: tuple[str, ...] = ()
-    """Patterns of the names, below ``<oem_id>/``, of objects that are no export data."""
-    hour_pattern: HourPattern | None = None
-    """How folders write their time, if not only in the known styles."""
-    retention: timedelta | None = None
-    """How long Ayla keeps files; None if nobody knows."""
     network: Network = field(default_factory=Network)
-    rule: ArrivalRule = field(default_factory=ArrivalRule)
-    """When an hour counts as complete."""
 
     @classmethod
     def from_fields(
@@ -123,7 +130,6 @@ class AylaSettings:
             )
         check = _Checks(conn_id, allow_http=_is_true(extra.get("allow_http")))
         oem_id = check.name("oem_id", str(extra["oem_id"]))
-        root = check.root(extra.get("prefix", oem_id))
         if host:
             if port is not None and not 1 <= port <= 65535:
                 raise check.fail("port", f"is {port}: expected 1 to 65535")
@@ -139,14 +145,9 @@ class AylaSettings:
             app_secret=str(extra["app_secret"]),
             oem_id=oem_id,
             bucket=check.name("bucket", str(extra["bucket"])),
-            root=root,
+            export=check.export(extra, oem_id),
             storage_endpoint=check.url("storage_endpoint", str(extra.get("storage_endpoint", STORAGE_ENDPOINT))),
-            event_folders=check.event_folders(extra.get("event_folders", {})),
-            ignored_objects=check.ignored_objects(extra.get("ignored_objects"), root=root),
-            hour_pattern=check.hour_pattern(extra.get("hour_pattern")),
-            retention=check.retention(extra.get("retention")),
             network=check.network(extra.get("proxy"), extra.get("ca_file")),
-            rule=check.rule(extra),
         )
 
     @property
@@ -177,60 +178,16 @@ class AylaSettings:
         return hmac.new(self.app_secret.encode(), message.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def arrival_rule(conn_id: str, extra: Mapping[str, Any]) -> ArrivalRule:
+def export_settings(conn_id: str, extra: Mapping[str, Any], root: str = "") -> ExportSettings:
     """
-    Return when an hour counts as complete, from a connection of any type.
+    Return where an export is and how to read it, from a connection of any type.
 
     :param conn_id: the connection's id, for the errors
-    :param extra: the connection's extra; only ``quiet_period`` and ``patience`` are read, in minutes
-    :raises AylaConfigError: naming the one that is malformed
+    :param extra: the connection's extra
+    :param root: the folder of all event folders, if the extra doesn't set ``prefix``; empty for the top of the bucket
+    :raises AylaConfigError: naming the first setting that is malformed
     """
-    return _Checks(conn_id, allow_http=False).rule(extra)
-
-
-def event_folders(conn_id: str, extra: Mapping[str, Any]) -> dict[EventType, str | tuple[str, ...]]:
-    """
-    Return event type to the spelling of its folder or folders, from a connection of any type.
-
-    :raises AylaConfigError: if ``event_folders`` is malformed
-    """
-    return _Checks(conn_id, allow_http=False).event_folders(extra.get("event_folders") or {})
-
-
-def hour_pattern(conn_id: str, extra: Mapping[str, Any]) -> HourPattern | None:
-    """
-    Return how folders write their time, from a connection of any type; None for the known styles alone.
-
-    :raises AylaConfigError: if ``hour_pattern`` is malformed
-    """
-    return _Checks(conn_id, allow_http=False).hour_pattern(extra.get("hour_pattern"))
-
-
-def ignored_objects(conn_id: str, extra: Mapping[str, Any]) -> tuple[str, ...]:
-    """
-    Return the patterns of objects that are no export data, from a connection of any type.
-
-    :raises AylaConfigError: if ``ignored_objects`` is malformed
-    """
-    return _Checks(conn_id, allow_http=False).ignored_objects(extra.get("ignored_objects"))
-
-
-def root(conn_id: str, extra: Mapping[str, Any]) -> str:
-    """
-    Return the prefix of all event folders, from a connection of any type; empty for the top of the bucket.
-
-    :raises AylaConfigError: if ``prefix`` is malformed
-    """
-    return _Checks(conn_id, allow_http=False).root(extra.get("prefix") or "/")
-
-
-def retention(conn_id: str, extra: Mapping[str, Any]) -> timedelta | None:
-    """
-    Return how long Ayla keeps files, from a connection of any type; None if nobody knows.
-
-    :raises AylaConfigError: if ``retention`` is malformed
-    """
-    return _Checks(conn_id, allow_http=False).retention(extra.get("retention"))
+    return _Checks(conn_id, allow_http=False).export(extra, root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +197,18 @@ class _Checks:
 
     def fail(self, name: str, problem: str) -> AylaConfigError:
         return AylaConfigError(f"connection {self.conn_id!r}: {name} {problem}")
+
+    def export(self, extra: Mapping[str, Any], root: str) -> ExportSettings:
+        given = {key: value for key, value in extra.items() if value not in (None, "")}
+        root = self.root(given.get("prefix", root))
+        return ExportSettings(
+            root=root,
+            event_folders=self.event_folders(given.get("event_folders", {})),
+            ignored_objects=self.ignored_objects(extra.get("ignored_objects"), root),
+            hour_pattern=self.hour_pattern(extra.get("hour_pattern")),
+            retention=self.retention(extra.get("retention")),
+            rule=self.rule(extra),
+        )
 
     def region(self, value: object) -> str:
         try:
@@ -347,7 +316,7 @@ class _Checks:
             ) from None
         return value
 
-    def ignored_objects(self, value: object, root: str = "") -> tuple[str, ...]:
+    def ignored_objects(self, value: object, root: str) -> tuple[str, ...]:
         if value is None or value == "":
             return ()
         if isinstance(value, str):

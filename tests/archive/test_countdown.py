@@ -124,7 +124,7 @@ def test_without_a_known_retention_there_is_no_countdown(records: Records) -> No
     export = export_of(hour_before_expiry(1))
     countdown = count_down(export, records, [DATAPOINT], TWO_WEEKS)
     assert (countdown.hours, countdown.document()) == ((), None)
-    # One old object teaches nothing, whoever looks at it how often.
+    # One old object says nothing about the retention, however often anyone looks at it.
     for _ in range(3):
         note_oldest(export, records, [DATAPOINT])
     assert count_down(export, records, [DATAPOINT], TWO_WEEKS).document() is None

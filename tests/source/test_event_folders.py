@@ -11,7 +11,7 @@ from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, format_folder
 from ayla_provider.source.export import Export
-from ayla_provider.source.settings import event_folders
+from ayla_provider.source.settings import export_settings
 from tests.support.exporter import DAY, START, MemoryBucket
 
 NOW = START + 10 * DAY
@@ -30,7 +30,7 @@ def export_with(extra: dict[str, datetime] | None = None, *, folders: Any = None
             folder = "Connection" if hour < RENAMED else NEW
             objects[f"{folder}/{format_folder(hour)}/f.csv"] = hour + timedelta(minutes=90)
     objects.update(extra or {})
-    read = event_folders("ayla_default", {"event_folders": {"connection": folders}}) if folders else {}
+    read = export_settings("ayla_default", {"event_folders": {"connection": folders}}).event_folders if folders else {}
     return Export(MemoryBucket(objects), "", now=lambda: NOW, event_folders=read, **settings)
 
 

@@ -12,7 +12,7 @@ from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, format_folder
 from ayla_provider.source.export import Export
-from ayla_provider.source.settings import ignored_objects
+from ayla_provider.source.settings import export_settings
 from ayla_provider.source.unplaced import IgnoredObjects
 from tests.support.exporter import DAY, START, MemoryBucket
 
@@ -27,7 +27,7 @@ def export_with(*names: str, ignored: Sequence[str] = ()) -> Export:
     for hour in (HOUR - DAY, HOUR + DAY):
         objects[f"Connection/{format_folder(hour)}/f.csv"] = hour + 2 * ONE_HOUR
     objects.update(dict.fromkeys(names, NOW - ONE_HOUR))
-    patterns = ignored_objects("ayla_default", {"ignored_objects": list(ignored)})
+    patterns = export_settings("ayla_default", {"ignored_objects": list(ignored)}).ignored_objects
     return Export(MemoryBucket(objects), "", now=lambda: NOW, ignored_objects=patterns)
 
 

@@ -18,11 +18,8 @@ from ayla_provider.source.settings import (
     REQUIRED_FIELDS,
     STORAGE_ENDPOINT,
     AylaSettings,
-    arrival_rule,
-    hour_pattern,
-    ignored_objects,
-    retention,
-    root,
+    ExportSettings,
+    export_settings,
 )
 from ayla_provider.transport.network import Network
 
@@ -63,9 +60,8 @@ def test_the_fields_of_a_connection_become_settings() -> None:
         app_secret=APP_SECRET,
         oem_id="0a1b2c3d",
         bucket="ayla-export",
-        root="0a1b2c3d/",
+        export=ExportSettings(root="0a1b2c3d/"),
         storage_endpoint=STORAGE_ENDPOINT,
-        event_folders={},
     )
 
 
@@ -185,13 +181,13 @@ def test_a_name_that_could_lead_elsewhere_is_refused_and_named(field: str, value
 def test_the_spelling_of_a_folder_can_be_set_for_any_spelling_of_its_event_type(written: Any) -> None:
     folders = {"Datapoint-Ack": "DPA", "connection": "conn events", "activation": "Activation"}
     expected = {"datapoint_ack": "DPA", "connection": "conn events", "activation": "Activation"}
-    assert settings(event_folders=written(folders)).event_folders == expected
+    assert settings(event_folders=written(folders)).export.event_folders == expected
 
 
 def test_an_event_type_can_have_several_folders() -> None:
     written = {"connection": ["Connections v2", "Connection", "Connection"], "datapoint": "DP"}
     expected = {"connection": ("Connections v2", "Connection"), "datapoint": "DP"}
-    assert settings(event_folders=written).event_folders == expected
+    assert settings(event_folders=written).export.event_folders == expected
 
 
 @pytest.mark.parametrize(
@@ -361,8 +357,8 @@ def test_a_ca_file_is_taken(tmp_path: Path) -> None:
     ],
 )
 def test_the_arrival_rule_is_given_in_minutes(given_minutes: dict[str, Any], expected: ArrivalRule) -> None:
-    assert settings(**given_minutes).rule == expected
-    assert arrival_rule("ayla_s3", given_minutes) == expected
+    assert settings(**given_minutes).export.rule == expected
+    assert export_settings("ayla_s3", given_minutes).rule == expected
 
 
 @pytest.mark.parametrize("name", ["quiet_period", "patience"])
@@ -371,7 +367,7 @@ def test_an_arrival_rule_that_isnt_in_minutes_is_refused(name: str, value: Any) 
     message = f"{name} is {value!r}: expected minutes, from 0 to 43,200"
     assert message in refusal(**{name: value})
     with pytest.raises(AylaConfigError, match="connection 'ayla_s3'"):
-        arrival_rule("ayla_s3", {name: value})
+        export_settings("ayla_s3", {name: value})
 
 
 def test_the_credentials_service_keeps_the_slash_of_its_address() -> None:
@@ -400,15 +396,15 @@ def test_a_query_is_refused_elsewhere_and_a_fragment_everywhere(field: str, end:
 
 @pytest.mark.parametrize("written", ["%Y-%m-%dT%H:%M:%SZ", " %Y/%m/%d/%H ", "%d.%m.%Y %H", "hour-%H/%Y-%m-%d"])
 def test_a_pattern_of_hours_is_read(written: str) -> None:
-    pattern = settings(hour_pattern=written).hour_pattern
+    pattern = settings(hour_pattern=written).export.hour_pattern
     assert pattern is not None
     assert pattern.text == written.strip()
 
 
 @pytest.mark.parametrize("written", [None, "", "  "])
 def test_without_a_pattern_folders_have_the_known_styles(written: str | None) -> None:
-    assert settings(hour_pattern=written).hour_pattern is None
-    assert hour_pattern("ayla_s3", {"hour_pattern": written.strip() if written else written}) is None
+    assert settings(hour_pattern=written).export.hour_pattern is None
+    assert export_settings("ayla_s3", {"hour_pattern": written.strip() if written else written}).hour_pattern is None
 
 
 @pytest.mark.parametrize(
@@ -417,7 +413,7 @@ def test_without_a_pattern_folders_have_the_known_styles(written: str | None) ->
 def test_a_pattern_that_names_no_hour_is_refused(written: object) -> None:
     for refused in (
         lambda: settings(hour_pattern=written),
-        lambda: hour_pattern("ayla_default", {"hour_pattern": written}),
+        lambda: export_settings("ayla_default", {"hour_pattern": written}),
     ):
         with pytest.raises(AylaConfigError, match="connection 'ayla_default': hour_pattern is"):
             refused()
@@ -435,8 +431,8 @@ def test_a_pattern_that_names_no_hour_is_refused(written: object) -> None:
     ],
 )
 def test_the_objects_to_ignore_are_read(written: object, read: tuple[str, ...]) -> None:
-    assert settings(ignored_objects=written).ignored_objects == read
-    assert ignored_objects("ayla_s3", {"ignored_objects": written}) == read
+    assert settings(ignored_objects=written).export.ignored_objects == read
+    assert export_settings("ayla_s3", {"ignored_objects": written}).ignored_objects == read
 
 
 @pytest.mark.parametrize(
@@ -446,7 +442,7 @@ def test_the_objects_to_ignore_are_read(written: object, read: tuple[str, ...]) 
 def test_objects_to_ignore_that_could_hide_whole_folders_are_refused(written: object) -> None:
     assert "ignored_objects is not a JSON list of names or patterns" in refusal(ignored_objects=written)
     with pytest.raises(AylaConfigError, match="connection 'ayla_s3': ignored_objects"):
-        ignored_objects("ayla_s3", {"ignored_objects": written})
+        export_settings("ayla_s3", {"ignored_objects": written})
 
 
 @pytest.mark.parametrize(
@@ -454,8 +450,8 @@ def test_objects_to_ignore_that_could_hide_whole_folders_are_refused(written: ob
 )
 def test_the_retention_is_given_in_days(written: object, days: int | None) -> None:
     expected = None if days is None else timedelta(days=days)
-    assert settings(retention=written).retention == expected
-    assert retention("ayla_s3", {"retention": written}) == expected
+    assert settings(retention=written).export.retention == expected
+    assert export_settings("ayla_s3", {"retention": written}).retention == expected
 
 
 @pytest.mark.parametrize("written", [0, -1, "a year", "365d", 3661, "nan", "inf", True, [365]])
@@ -465,7 +461,7 @@ def test_a_retention_that_isnt_in_days_is_refused(written: object) -> None:
 
 def test_objects_to_ignore_can_begin_with_the_oem_id_as_messages_show_them() -> None:
     written = [f"{EXTRA['oem_id']}/Connection/notes[1].txt", "Old [backup]/*", "Old[*]/x"]
-    assert settings(ignored_objects=written).ignored_objects == (
+    assert settings(ignored_objects=written).export.ignored_objects == (
         "Connection/notes[1].txt",
         "Old [backup]/*",
         "Old[*]/x",
@@ -485,12 +481,12 @@ def test_objects_to_ignore_can_begin_with_the_oem_id_as_messages_show_them() -> 
     ],
 )
 def test_a_prefix_replaces_the_oem_id_as_the_folder_of_all_event_folders(written: str | None, read: str) -> None:
-    assert settings(prefix=written).root == read
+    assert settings(prefix=written).export.root == read
 
 
 @pytest.mark.parametrize(("written", "read"), [(None, ""), ("", ""), ("/", ""), ("a/b", "a/b/")])
 def test_a_prefix_in_s3_is_none_by_default(written: str | None, read: str) -> None:
-    assert root("ayla_s3", {"prefix": written}) == read
+    assert export_settings("ayla_s3", {"prefix": written}).root == read
 
 
 @pytest.mark.parametrize("written", ["a//b", "gs://bucket/a", "a\nb"])
@@ -499,4 +495,4 @@ def test_a_prefix_that_is_no_folder_is_refused(written: str) -> None:
 
 
 def test_objects_to_ignore_can_begin_with_the_prefix() -> None:
-    assert settings(prefix="a/b", ignored_objects=["a/b/Connection/x"]).ignored_objects == ("Connection/x",)
+    assert settings(prefix="a/b", ignored_objects=["a/b/Connection/x"]).export.ignored_objects == ("Connection/x",)

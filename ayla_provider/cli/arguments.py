@@ -1,0 +1,90 @@
+"""The arguments that several commands have, and what their texts mean."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime, timedelta
+
+TIMES = "Times are UTC: 2026-11-01, 2026-11-01T07:00, or a duration before now such as 48h or 7d."
+
+
+def add_archive(command: argparse.ArgumentParser) -> None:
+    """Add the arguments that name an archive."""
+    command.add_argument(
+        "--destination",
+        metavar="URL",
+        help="the URL of the archive, as in the copying tasks (default: the Airflow Variable ayla_export_destination)",
+    )
+    command.add_argument(
+        "--destination-conn", metavar="ID", help="the Airflow connection of the archive (default: as in the tasks)"
+    )
+
+
+def add_hours(command: argparse.ArgumentParser, *, event_types: str, first: str | None) -> None:
+    """
+    Add the arguments that name hours.
+
+    :param event_types: the default, for people
+    :param first: the first hour by default; None for everything
+    """
+    command.add_argument(
+        "--event-type",
+        action="append",
+        metavar="NAME",
+        help=f"an event type; repeatable (default: {event_types})",
+    )
+    command.add_argument(
+        "--since",
+        type=since,
+        default=first,
+        metavar="TIME",
+        help=f"the first hour (default: {first or 'everything'}). A duration doesn't go back beyond AYLA_EXPORT_START",
+    )
+    command.add_argument(
+        "--until", type=moment, default="0h", metavar="TIME", help="the end of the last hour (default: now)"
+    )
+
+
+def first_hour(given: tuple[datetime, bool], wanted: datetime | None) -> datetime:
+    """
+    Return the first hour that a command looks at.
+
+    :param given: as :func:`since` returns it
+    :param wanted: the first hour that the sample DAGs copy; None if it isn't set
+    """
+    first, is_span = given
+    # As in the sample DAGs: a duration doesn't ask for hours that nobody wants.
+    return max(first, wanted) if wanted and is_span else first
+
+
+def since(text: str) -> tuple[datetime, bool]:
+    """Return the first hour, and whether it is a duration before now."""
+    from ayla_provider.cli.report import is_span
+
+    return moment(text), is_span(text)
+
+
+def moment(text: str) -> datetime:
+    """Return the start of the hour that a text names."""
+    from ayla_provider.cli.report import moment as moment_of
+    from ayla_provider.errors import AylaConfigError
+
+    try:
+        return moment_of(text, datetime.now(UTC))
+    except AylaConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def span(text: str) -> timedelta:
+    """Return the span of time that a text names."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in ("h", "d") or not number.isdecimal() or not 1 <= int(number) <= 36600:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a span of time: write 90d or 48h")
+    return int(number) * (timedelta(days=1) if unit == "d" else timedelta(hours=1))
+
+
+def days(text: str) -> timedelta:
+    """Return a number of days as a span of time."""
+    if not text.isdecimal() or not 1 <= int(text) <= 36600:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a number of days")
+    return timedelta(days=int(text))
