@@ -7,8 +7,12 @@ Its commands, health checks and the order of start run in tests/integration/test
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import time
 from importlib import resources
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,8 +22,10 @@ from airflow.configuration import conf
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.__main__ import _parser
 from ayla_provider.source.settings import AylaSettings
+from harness.processes import free_ports
 from tests.support import compose
 from tests.support.compose import ROOT, SECRETS, TEXT, command_of, health_check_of
+from tests.support.tools import REDIS
 
 SERVICES = compose.services()
 AIRFLOW = [name for name, service in SERVICES.items() if "AIRFLOW__CORE__EXECUTOR" in service["environment"]]
@@ -118,7 +124,8 @@ def test_hosts_and_ports_are_those_of_the_services() -> None:
         postgres[f"POSTGRES_{name}"] for name in ("USER", "PASSWORD", "DB")
     ]
     broker = urlsplit(environment["AIRFLOW__CELERY__BROKER_URL"])
-    assert (broker.hostname, broker.port, broker.password) == ("redis", 6379, words("redis")[2])
+    assert (broker.hostname, broker.port) == ("redis", 6379)
+    assert broker.password == SERVICES["redis"]["environment"]["REDISCLI_AUTH"]
     execution = urlsplit(environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"])
     assert (execution.hostname, str(execution.port)) == ("airflow-apiserver", conf.get("api", "port"))
     (published,) = SERVICES["airflow-apiserver"]["ports"]
@@ -199,6 +206,41 @@ def test_the_names_are_those_that_the_sample_dags_use() -> None:
     assert "AYLA_EXPORT_START" in " ".join(SERVICES["airflow-worker"]["entrypoint"])
 
 
-def test_a_service_of_airflow_has_no_capability() -> None:
-    assert [name for name in AIRFLOW if SERVICES[name].get("cap_drop") != ["ALL"]] == []
-    assert [name for name in AIRFLOW if SERVICES[name].get("user", "50000") == "0:0"] == []
+def test_a_service_that_begins_as_an_ordinary_user_has_no_capability() -> None:
+    begin_as_root = {"postgres", "redis", "volumes"}
+    ordinary = SERVICES.keys() - begin_as_root
+    assert set(AIRFLOW) < ordinary
+    assert [name for name in ordinary if SERVICES[name].get("cap_drop") != ["ALL"]] == []
+    assert [name for name in ordinary if SERVICES[name].get("user", "50000") == "0:0"] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_command_shows_a_secret(service: str) -> None:
+    shown = " ".join(words(service))
+    assert [name for name, secret in SECRETS.items() if secret in shown] == []
+
+
+@REDIS.needed()
+def test_redis_takes_its_password_although_its_command_does_not_show_it(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    redis = SERVICES["redis"]
+    # The image's entrypoint changes the user, and runs what follows.
+    start = [part.replace("docker-entrypoint.sh ", "") for part in command_of(redis)]
+    check = [part.replace("redis:6379", f"127.0.0.1:{port}") for part in health_check_of(redis)]
+    environment = {"PATH": os.environ["PATH"], **redis["environment"]}
+    process = subprocess.Popen(
+        [*start, "--port", str(port), "--bind", "127.0.0.1", "--save", ""], cwd=tmp_path, env=environment
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while subprocess.run(check, env=environment, check=False).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        without = subprocess.run(check, env={"PATH": os.environ["PATH"]}, check=False, capture_output=True)
+        assert without.returncode != 0
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert "redis-server" in arguments
+        assert redis["environment"]["REDISCLI_AUTH"] not in arguments
+    finally:
+        process.terminate()
+        assert process.wait(timeout=10) == 0

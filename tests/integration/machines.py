@@ -86,6 +86,7 @@ class Machines(AirflowClient):
             "localhost": database,  # what is left of it: PostgreSQL asks itself
             "/opt/ayla/source": str(compose.ROOT),
             "/opt/ayla": str(folder / "volumes"),
+            "docker-entrypoint.sh ": "",
             "/entrypoint": str(folder / "entrypoint"),
             **instead,
         }
