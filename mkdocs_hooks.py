@@ -26,7 +26,20 @@ OUTSIDE = {
     "SECURITY.md": "security.md",
 }
 MODULES = ("assets", "destinations", "errors", "hooks", "links", "local_cloud", "operators", "sensors", "triggers")
+# The theme's own values of these colors have a contrast below 4.5 to 1.
 STYLE = """
+body[data-md-color-scheme=default][data-md-color-primary] {
+  --md-accent-fg-color: #4051b5;
+  --md-default-fg-color--light: #666666;
+}
+body[data-md-color-scheme=slate][data-md-color-primary] {
+  --md-accent-fg-color: #9db5ff;
+  --md-default-fg-color--light: #adb0b8;
+  --md-typeset-a-color: #7da3ea;
+  --md-code-hl-constant-color: #a99bea;
+  --md-code-hl-number-color: #f0857a;
+}
+.md-typeset .headerlink { color: var(--md-default-fg-color--light); }
 .md-grid { max-width: 72rem; }
 .md-typeset td code { word-break: normal; }
 """
