@@ -171,6 +171,21 @@ def test_a_paused_dag_stands_out(mounted: Mounted) -> None:
     assert warning != other
 
 
+@pytest.mark.parametrize("days", ["48h", "90d"])
+def test_the_name_of_a_cell_has_what_its_sign_says(mounted: Mounted, days: str) -> None:
+    driver = mounted(f"?range={days}")
+    wait_for(driver, ".ayla-reading", text="Read at")
+    texts = "return [...document.querySelectorAll(arguments[0])].map((node) => [node.textContent, node.ariaLabel])"
+    legend = """return [...document.querySelectorAll(".ayla-legend .ayla-cell")]
+        .map((sign) => [sign.textContent, sign.nextSibling.textContent])"""
+    meaning = {sign: label for sign, label in driver.execute_script(legend) if sign}
+    cells = {(sign, name) for sign, name in driver.execute_script(texts, "[data-at]") if sign}
+    assert any(sign.isdigit() for sign, _ in cells) is (days == "90d")
+    for sign, name in cells:
+        expected = f", {sign} problem" if sign.isdigit() else meaning[sign]
+        assert expected in name, (sign, name)
+
+
 def test_90_days_fit_next_to_the_menu_of_airflow(mounted: Mounted) -> None:
     driver = mounted("?range=90d")
     wait_for(driver, ".ayla-reading", text="Read at")

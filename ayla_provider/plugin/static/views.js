@@ -111,6 +111,7 @@ export function dayFacts(day) {
   return [
     `${weekday(day.day, "UTC")} UTC`,
     day.hours ? `${day.done} of ${counted(day.hours, "hour")} complete` : STATES.unasked.label,
+    ...(day.problems ? [counted(day.problems, "problem")] : []),
     ...states.map((state) => `${day.states[state]} ${STATES[state].label}`),
     ...(day.files ? [counted(day.files, "file"), size(day.bytes)] : []),
     ...(day.rows !== undefined ? [counted(day.rows, "row")] : []),
