@@ -452,3 +452,17 @@ def test_each_dotted_name_and_path_of_a_page_exists(page: Path) -> None:
     paths = {text for text in code if re.fullmatch(r"(?:[\w.-]+/)+[\w.-]+\.(?:py|js|toml|md)", text)}
     roots = (ROOT, ROOT / "ayla_provider", page.parent)
     assert [path for path in sorted(paths) if not any((root / path).exists() for root in roots)] == []
+
+
+def test_the_tested_versions_are_those_of_the_constraints() -> None:
+    rows = re.findall(
+        r"^\| `(apache-airflow[\w-]*)` \| (.+) \| (.+) \| (.+) \|$", read("docs/getting-started.md"), re.MULTILINE
+    )
+    documented = {package: versions for package, *versions in rows}
+    files = ("constraints/oldest.txt", "constraints/3.2.txt", "constraints/dev.txt")
+    pins = [dict(re.findall(r"^([\w.-]+)==(\S+)$", read(file), re.MULTILINE)) for file in files]
+    assert documented == {package: [of.get(package, "not tested") for of in pins] for package in documented}
+    optional = set(re.findall(r"apache-airflow-providers-[\w-]+", read("pyproject.toml")))
+    assert documented.keys() == {"apache-airflow"} | optional
+    heads = re.findall(r"Airflow (3\.\d) \|", read("docs/getting-started.md"))
+    assert [pin["apache-airflow"].rpartition(".")[0] for pin in pins] == heads
