@@ -278,7 +278,10 @@ class Verification:
         """List all copies, if manifests that are gone can be the only ones that named some of their folders."""
         scope, known = self._scope, self.counts.first
         is_any_unknown = not known or any(event_type not in known for event_type in scope.event_types or ())
-        if scope.start is not None or not (self._is_mirror or is_any_unknown):
+        if scope.start is not None and scope.event_types is not None:
+            # Each of their hours is expected, with and without copies.
+            return
+        if not (self._is_mirror or is_any_unknown):
             return
 
         def is_copy(path: str) -> bool:

@@ -215,6 +215,29 @@ def test_copies_whose_manifests_are_gone_are_hours_without_a_manifest(
     assert {manifest_path(hour) for hour in some} <= {path for _, path in damages}
 
 
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("datapoints", [True, False], ids=["beside another event type", "alone"])
+def test_copies_of_a_range_whose_manifests_are_gone_need_no_event_types(
+    place: Place, layout: Layout, datapoints: bool
+) -> None:
+    before, first, *more = hours_back(NOW, 4, "location")
+    for hour in (before, first, *more):
+        archive_hour(place.destination, hour, [DATA], layout=layout)
+    gone = [first, *more]
+    for hour in (before, *gone):
+        place.remove(manifest_path(hour))
+    expected = [(Damage.NO_MANIFEST, manifest_path(hour)) for hour in gone]
+    if datapoints:
+        missing, fine, *_ = filled(place, 2, layout=layout)
+        place.remove(missing.files[0].path)
+        orphan = fine.files[0].path.replace("0.csv", "9.csv")
+        store(place.destination, orphan, DATA)
+        expected += [(Damage.MISSING, missing.files[0].path), (Damage.ORPHAN, orphan)]
+        # An hour of a range, in which each event type of the archive must have a manifest.
+        expected.append((Damage.NO_MANIFEST, manifest_path(hours(3)[0])))
+    assert found(place, Scope(None, first.start, END)) == sorted(expected)
+
+
 @pytest.mark.parametrize("event_types", [None, [EventType("datapiont")]])
 def test_no_manifest_at_all_is_a_finding(place: Place, event_types: list[EventType] | None) -> None:
     if event_types:
