@@ -65,10 +65,10 @@ class Scene:
         self.airflow = Standalone(folder / "airflow", dags or soon(folder / "dags", DAG), parallelism=16)
 
     @contextlib.contextmanager
-    def running(self, *dags: str, **wrong: str) -> Iterator[Scene]:
+    def running(self, *dags: str, **other: object) -> Iterator[Scene]:
         with self.cloud:
             self.airflow.connections = {
-                "ayla_default": self.cloud.ayla_connection() | wrong,
+                "ayla_default": self.cloud.ayla_connection() | other,
                 "google_cloud_default": self.cloud.google_connection(),
             }
             self.airflow.environment = {

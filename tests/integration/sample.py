@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def put_failing_soon(dags: Path, event_types: Collection[str] = EVENT_TYPES) -> 
 def limited(code: str, event_types: Collection[str]) -> str:
     """Return the code of a sample DAG, limited to some event types. Each further one takes many tasks."""
     of_all = "from ayla_provider import EVENT_TYPES\n"
-    of_reconcile = 'task_id="reconcile",'
-    assert code.count(of_all) + code.count(of_reconcile) == 1
+    of_task = re.compile(r'task_id="(reconcile|verify|countdown)",')
+    assert code.count(of_all) + len(of_task.findall(code)) == 1
     code = code.replace(of_all, f"EVENT_TYPES = {tuple(event_types)}\n")
-    return code.replace(of_reconcile, f"{of_reconcile} event_types={tuple(event_types)},")
+    return of_task.sub(rf"\g<0> event_types={tuple(event_types)},", code)

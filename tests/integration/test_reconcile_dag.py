@@ -1,4 +1,8 @@
-"""The reconcile DAG under a real Airflow: beside the export DAG, after late files, with an hour that stays broken."""
+"""
+The DAGs that repair, under a real Airflow: beside the export DAG, after late files, with an hour that stays broken.
+
+They are reconcile, its weekly sweep, verify, and the countdown.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ from tests.integration.export_dag import DAG, Scene, soon
 pytestmark = pytest.mark.integration
 
 RECONCILE = "ayla_export_reconcile"
+VERIFY = "ayla_export_verify"
+COUNTDOWN = "ayla_export_countdown"
 COPIED = ("datapoint", "connection", "location")
 """The event types that the DAGs copy here."""
 
@@ -32,11 +38,27 @@ def reconcile(scene: Scene) -> tuple[str, dict[str, str], dict[str, Any]]:
     return over["state"], {task["rendered_map_index"]: task["state"] for task in tasks}, summary
 
 
+def run_alone(scene: Scene, dag: str) -> tuple[str, str]:
+    """Unpause a DAG, run it, and return the id and the state of the run."""
+    scene.airflow.unpause(dag)
+    run = scene.airflow.trigger(dag)["dag_run_id"]
+    runs = scene.airflow.wait_for_runs(dag, run_ids=[run], state=None, timeout=600)
+    return run, next(over["state"] for over in runs if over["dag_run_id"] == run)
+
+
+def repaired_by(scene: Scene, dag: str) -> dict[str, str]:
+    """Run a DAG, and return its repairs. To unpause it can start a run that is the first to find what is wrong."""
+    assert run_alone(scene, dag)[1] == "success"
+    tasks = [task for task in scene.airflow.task_instances(dag) if task["map_index"] >= 0]
+    return {task["rendered_map_index"]: task["state"] for task in tasks}
+
+
 def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_copies(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, dags=soon(tmp_path / "dags", DAG, RECONCILE, event_types=COPIED))
+    scene = Scene(tmp_path, dags=soon(tmp_path / "dags", DAG, RECONCILE, VERIFY, COUNTDOWN, event_types=COPIED))
     broken, repaired = scene.hours[1], scene.hours[0]
     long_ago = datetime.now(UTC) - timedelta(hours=3)
-    with scene.running() as running:
+    extra = scene.cloud.ayla_connection()["extra"] | {"retention": 10}
+    with scene.running(extra=extra) as running:
         running.cloud.put_object("Location", f"{broken:%Y-%m-%d %H:%M:%S}", "tab\tname.csv", b"x", long_ago)
         for dag in (DAG, RECONCILE):
             running.airflow.wait_for_dag(dag)
@@ -84,3 +106,25 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
             ("connection", repaired.isoformat(), 2),
         }
         assert {event["name"].rpartition("=")[2] for event in events} == set(COPIED)
+
+        # A copy that disappeared, and another late file: verify finds the one, and the weekly sweep the other.
+        copies = running.bucket.glob(f"event_type=datapoint/date={repaired:%Y-%m-%d}/hour={repaired:%H}/**/*.csv")
+        min(copies).unlink()
+        missing = {f"datapoint {hour} UTC: 1 file missing in the archive": "success"}
+        assert repaired_by(running, VERIFY) == missing
+        put("Datapoint", f"{repaired:%Y-%m-%d %H:%M:%S}", "later.csv", b"later\r\n", repaired + 3 * ONE_HOUR)
+        late_again = {f"datapoint {hour} UTC: 1 new file, 2.0 h late": "success"}
+        assert repaired_by(running, f"{RECONCILE}_weekly") == late_again
+        left = differences(running.cloud, running.bucket, [repaired], COPIED)
+        assert [one.rpartition("/")[2] for one in left] == [
+            f"{name}.csv' is in the manifest, but not in the source" for name in ("late", "later")
+        ]
+
+        # The hour that can't be copied expires within two weeks. The alert says so, once.
+        run, state = run_alone(running, COUNTDOWN)
+        assert state == "failed"
+        (task,) = running.airflow.task_instances(COUNTDOWN, run)
+        assert task["try_number"] == 1
+        log = running.airflow.task_log(COUNTDOWN, run, "countdown")
+        assert "ALERT: " in log
+        assert f"location {broken:%Y-%m-%d %H:%M} UTC" in log
