@@ -24,7 +24,7 @@ from ayla_provider.domain.paths import manifest_path
 from ayla_provider.errors import AylaNotSettledError
 from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator
+from ayla_provider.operators import AylaExportReconcileOperator, AylaExportToBucketOperator, AylaExportVerifyOperator
 from ayla_provider.sensors import AylaExportAliveSensor, AylaExportHourSensor
 from tests.support.client import requests_of
 from tests.support.fleet import connect, put_hour
@@ -110,7 +110,7 @@ class Faces:
     def fire(self) -> dict[str, Any]:
         return fire(trigger(self.event_type, self.hour))
 
-    def copy(self, hours: int = 1) -> dict[str, Any]:
+    def copy(self, hours: int = 1, **more: Any) -> dict[str, Any]:
         ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", try_number=1, max_tries=0)
         operator = AylaExportToBucketOperator(
             task_id="copy",
@@ -118,6 +118,7 @@ class Faces:
             destination=self.url,
             start=self.hour.isoformat(),
             end=(self.hour + hours * ONE_HOUR).isoformat(),
+            **more,
         )
         return operator.execute({"ti": ti, "outlet_events": self.outlet_events})  # type: ignore[typeddict-item]
 
@@ -148,6 +149,24 @@ class Faces:
         status = main(["report", "--json", "--destination", self.url, *span])
         (row,) = json.loads(capsys.readouterr().out)["hours"]
         return status, row
+
+    def verify(self) -> list[dict[str, Any]]:
+        """The hours to copy again."""
+        ti = SimpleNamespace(xcom_push=lambda key, value: None)
+        operator = AylaExportVerifyOperator(
+            task_id="verify",
+            destination=self.url,
+            event_types=[self.event_type],
+            not_before=self.hour.isoformat(),
+        )
+        return operator.execute({"ti": ti, "outlet_events": self.outlet_events})  # type: ignore[typeddict-item]
+
+
+def check(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What each step of the check found."""
+    capsys.readouterr()
+    main(["check", "--json"])
+    return {step["name"]: step["detail"] for step in json.loads(capsys.readouterr().out)}
 
 
 def alert() -> None:
@@ -364,3 +383,54 @@ def test_an_hour_with_files_costs_one_listing(cloud: LocalCloud) -> None:
     (status,) = export.status([ExportHour(EventType("datapoint"), HOUR)], export.rule)
     assert status.state is HourState.LANDED
     assert len(requests_of(cloud, "list")) - before == 1
+
+
+@pytest.mark.parametrize("of_hour", [["Connection"], ["Links v2"], ["Connection", "Links v2"]], ids=" and ".join)
+def test_an_event_type_of_two_folders_is_one_in_each_face(
+    cloud: LocalCloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    of_hour: list[str],
+) -> None:
+    put_datapoints(cloud, HOUR + 2 * ONE_HOUR)
+    for folder in of_hour:
+        put_hour(cloud, folder, HOUR)
+    newest = hour_of(NOW) - 2 * ONE_HOUR
+    put_hour(cloud, of_hour[0], newest)
+    connect(monkeypatch, cloud, event_folders=json.dumps({"connection": ["Links v2", "Connection"]}))
+    files, faces = len(of_hour), Faces(tmp_path)
+
+    # Before the copy: sensor, trigger, report, reconcile, and the alert, which finds the newest file in each folder.
+    assert faces.poke().xcom_value["files"] == files
+    assert faces.fire()["result"]["files"] == files
+    status, row = faces.report(capsys)
+    assert (status, row["state"], row["files"]) == (1, "missing", files)
+    assert HOUR.isoformat() in faces.reconcile()[0]
+    alert()
+
+    # The copy, the history's copy of a day, and what the page knows.
+    result = faces.copy()
+    assert (result["files"], result["hours"]) == (files, {"landed": 1})
+    assert faces.announced() == [HOUR.isoformat()]
+    (event,) = [event for accessor in faces.outlet_events.values() for event in accessor.asset_alias_events]
+    assert event.extra["files"] == files
+    assert faces.copy(hours=24)["hours"] == {"landed": 1, "empty": 23}
+    status, row = faces.report(capsys)
+    assert (status, row["state"], row["files"]) == (0, "landed", files)
+    assert HOUR.isoformat() not in faces.reconcile()[0]
+
+    # Verify and repair.
+    copies = sorted(tmp_path.glob(f"event_type=connection/date={HOUR:%Y-%m-%d}/hour={HOUR:%H}/**/*.csv"))
+    assert len(copies) == files
+    contents = {copy: copy.read_bytes() for copy in copies}
+    for copy in copies:
+        copy.unlink()
+    (repair,) = faces.verify()
+    assert len(repair["untrusted"]) == files
+    faces.copy(untrusted=repair["untrusted"])
+    assert {copy: copy.read_bytes() for copy in copies} == contents
+    assert faces.verify() == []
+
+    # Check names the file of the newest hour, in whichever folder it is.
+    assert check(capsys)["newest connection"].startswith(f"{newest:%Y-%m-%d %H:%M} UTC")

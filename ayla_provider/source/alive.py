@@ -64,11 +64,11 @@ def _unplaced(export: Export, stall: Stall) -> Unplaced | None:
 
 def _newest(export: Export, due: datetime) -> list[ExportFile]:
     files: list[ExportFile] = []
-    for event_type, folder in export.event_folders().items():
+    for event_type in export.event_folders():
         # Also files of hours that aren't over: an exporter whose clock is ahead is alive.
         recent = export.list_files(hours_of(event_type, due - _BACK, hour_of(export.now()) + 2 * ONE_HOUR))
         if not recent:
-            older = NewestFiles(export, event_type, folder).newest()
+            older = NewestFiles(export, event_type).newest()
             if older:
                 recent = export.list_files([max(file.hour for file in older)])
         files += recent

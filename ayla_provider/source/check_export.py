@@ -213,14 +213,14 @@ def _sentence(text: str) -> str:
 
 
 def find_newest(export: Export, event_type: EventType, folder: str) -> Finding[ExportFile]:
-    """Check that an event folder has files. The value is the newest one with content, None if there is none."""
-    listings = NewestFiles(export, event_type, folder)
+    """Check that an event type has files. The value is the newest one with content, None if there is none."""
+    listings = NewestFiles(export, event_type)
     newest_files = listings.newest()
     effort = counted(listings.requests, "request", "requests")
     if not newest_files:
         return Finding(
             False,
-            f"no file in a folder named by a time below {listings.prefix} ({effort})",
+            f"no file in a folder named by a time below {' and '.join(listings.prefixes)} ({effort})",
             "Expected folders such as '2024-05-09 02:00:00' or '2024-05-09-02:00:00'. If the connection's "
             f"event_folders names {folder!r}, check the spelling.",
         )

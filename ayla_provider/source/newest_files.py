@@ -1,4 +1,4 @@
-"""The newest files of an event folder, found with few listings however long its history is."""
+"""The newest files of an event type, found with few listings however long its history is."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ ONE_DAY = timedelta(days=1)
 @dataclass(slots=True)
 class NewestFiles:
     """
-    Bounded listings of one event folder, counted.
+    Bounded listings of the event folders of one event type, counted.
 
     All bounds are dates, which sort alike in both styles of folder times.
     """
 
     export: Export
     event_type: EventType
-    folder: str
     requests: int = field(default=0, init=False)
 
     @property
-    def prefix(self) -> str:
-        """The prefix of all object names in the folder."""
-        return self.export.prefix(self.folder)
+    def prefixes(self) -> list[str]:
+        """The prefixes of all object names in the folders."""
+        return [self.export.prefix(folder) for folder in self.export.folders_of(self.event_type)]
 
     def newest(self) -> list[ExportFile]:
         """Return the files of the newest day or two; if all are empty, those of the week before as well."""
@@ -72,17 +71,20 @@ class NewestFiles:
     def _first(self, start: date, end: date) -> date | None:
         # More than one result, because the placeholders of folders that some tools make aren't files.
         files = self._list(start, end, max_results=10)
-        return files[0].folder_time.date() if files else None
+        return min((file.folder_time.date() for file in files), default=None)
 
     def _list(self, start: date, end: date, max_results: int | None = None) -> list[ExportFile]:
         before = self.export.source.requests
-        listing = self.export.listed(
-            self.event_type,
-            self.prefix,
-            f"the list of {self.export.source.url}/{self.prefix}",
-            start_offset=f"{self.prefix}{start.isoformat()}",
-            end_offset=f"{self.prefix}{end.isoformat()}",
-            max_results=max_results,
-        )
+        files: list[ExportFile] = []
+        for prefix in self.prefixes:
+            listing = self.export.listed(
+                self.event_type,
+                prefix,
+                f"the list of {self.export.source.url}/{prefix}",
+                start_offset=f"{prefix}{start.isoformat()}",
+                end_offset=f"{prefix}{end.isoformat()}",
+                max_results=max_results,
+            )
+            files += listing.files
         self.requests += self.export.source.requests - before
-        return listing.files
+        return files
