@@ -10,6 +10,8 @@ HOURS ?= 6
 ONCE ?=
 DAYS ?= 30
 SEED ?= 1
+# The event types that simulate loads into tables: one, or all.
+LOADS ?= one
 MINUTES ?= 60
 ROWS ?= 5000000
 # The tests that depend on Airflow's version: its UI, API, scheduler and forms, and its classes that ours derive from.
@@ -45,8 +47,8 @@ help: ## List the targets
 demo: $(VENV)/.demo ## Run the main job: a local Ayla cloud, a real Airflow (HOURS=6; ONCE=1 checks and exits)
 	@$(BIN)/python -m demo --hours $(HOURS) $(if $(ONCE),--once)
 
-simulate: $(VENV)/.demo ## Simulate late files, crashes, and faults, and compare with the answer key (DAYS=30 SEED=1)
-	@$(BIN)/python -m simulation --days $(DAYS) --seed $(SEED)
+simulate: $(VENV)/.demo ## Simulate late files, crashes, and faults, and compare with the answer key (DAYS=30 SEED=1 LOADS=one)
+	@$(BIN)/python -m simulation --days $(DAYS) --seed $(SEED) --loads $(LOADS)
 
 soak: $(VENV)/.demo ## Simulate weeks in the same processes; nothing may grow (MINUTES=60)
 	@$(BIN)/python -m simulation.soak --minutes $(MINUTES)

@@ -1,1 +1,1 @@
-"""A real Airflow on this machine, for the demo, the integration tests and the benchmarks."""
+"""What demo, simulation, benchmarks, and tests share: a real Airflow, comparisons, and a reference for typed rows."""

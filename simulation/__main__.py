@@ -1,4 +1,4 @@
-"""``make simulate``: simulate days of an export, and compare archive and manifests with the answer key."""
+"""``make simulate``: simulate days of an export, and compare archive, manifests, and tables with the answer key."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from ayla_provider.domain.events import EVENT_TYPES
 from simulation.run import Simulation
 
 _SHOWN = 20
@@ -25,11 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
     parser.add_argument("--days", type=int, default=30, help="number of days to simulate (30)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the export and of its faults (1)")
+    parser.add_argument(
+        "--loads", choices=("one", "all"), default="one", help="the event types to load into tables (one)"
+    )
     arguments = parser.parse_args(argv)
     if arguments.days < 1:
         parser.error("--days: at least 1")
     home = Path(tempfile.mkdtemp(prefix="ayla-simulation-"))
-    with closing(Simulation(arguments.days, arguments.seed, home, say=_say)) as simulation:
+    loads = EVENT_TYPES if arguments.loads == "all" else None
+    with closing(Simulation(arguments.days, arguments.seed, home, say=_say, loads=loads)) as simulation:
         simulation.run()
         status = report(simulation)
     if status == 0:
@@ -44,7 +49,7 @@ def report(simulation: Simulation) -> int:
     differences = simulation.differences()
     print("\n".join(simulation.summary()))
     if not differences:
-        print("OK: archive and manifests equal the answer key, byte for byte, and no file is there twice.")
+        print("OK: archive, manifests, and tables equal the answer key, and no file or row is there twice.")
         return 0
     print("\n".join(differences[:_SHOWN]))
     print(f"FAILED: seed {simulation.seed}, {len(differences)} differences.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,6 +34,13 @@ VERIFIED = timedelta(days=7)
 SETTLED = timedelta(days=1)
 """After this time, a verification expects the manifest of an hour."""
 
+LOADED = timedelta(days=7)
+"""What a plan of loads compares."""
+
+LOAD_EVERY = 6
+"""Hours between two loads. The sample DAG also loads after each copied hour."""
+
+LOAD = "load"
 EXPORT, REPAIR, SWEEP, WEEKLY = "export", "repair", "reconcile", "reconcile_weekly"
 VERIFY, VERIFY_REPAIR = "verify", "verify_repair"
 
@@ -50,15 +58,21 @@ class _Copy:
 
 class Customer:
     """
-    One customer with the sample DAGs of the export, of reconcile, and of verify.
+    One customer with the sample DAGs of the export, of reconcile, of verify, and of DuckDB.
 
     :param start: the first hour to copy
     :param end: the end of the last hour to copy
+    :param loaded: the event types to load
     """
 
-    def __init__(self, start: datetime, end: datetime) -> None:
+    def __init__(self, start: datetime, end: datetime, loaded: Collection[str] = ()) -> None:
         self.start = start
         self.end = end
+        self._loaded = loaded
+        self._loads: dict[str, int] = {}
+        """The event types whose loads are due, and the number of their failed tries."""
+        self.load_error = ""
+        """The message of the last load, if it failed."""
         self.waiting: set[Cell] = set()
         self.copies: dict[tuple[str, Cell], _Copy] = {}
         """The due copies, by DAG and hour."""
@@ -73,7 +87,8 @@ class Customer:
     @property
     def idle(self) -> bool:
         """Whether there is no wait, no due task, and no hour left."""
-        return not self.waiting and not self.copies and not self._sweeps and self._next_hour >= self.end
+        due = self.waiting or self.copies or self._sweeps or self._loads
+        return not due and self._next_hour >= self.end
 
     def looks(self, now: datetime) -> list[Task]:
         """Start the runs of ended hours, end old waits, and return the due checks of hours."""
@@ -105,6 +120,21 @@ class Customer:
             self._sweeps.setdefault(VERIFY, 0)
         return [self.verify(now) if dag == VERIFY else self.sweep(dag, now) for dag in sorted(self._sweeps)]
 
+    def loads_due(self, now: datetime) -> list[Task]:
+        """Return the due loads. They can't run at the same time."""
+        if now.minute == 45 and now.hour % LOAD_EVERY == 0:
+            self._loads.update(dict.fromkeys(self._loaded, 0))
+        return self._load_tasks(self._loads, now, LOADED)
+
+    def all_loads(self, now: datetime) -> list[Task]:
+        """Return the loads of everything."""
+        return self._load_tasks(self._loaded, now, None)
+
+    def _load_tasks(self, event_types: Collection[str], now: datetime, lookback: timedelta | None) -> list[Task]:
+        end = min(hour_of(now), self.end)
+        start = max(self.start, end - lookback) if lookback else self.start
+        return [Task(Kind.LOAD, LOAD, event_type, start, end, now) for event_type in sorted(event_types)]
+
     def verify(self, now: datetime, lookback: timedelta | None = VERIFIED) -> Task:
         """Return a verification of the last days, or of everything without a lookback."""
         end = min(hour_of(now - SETTLED), self.end)
@@ -125,7 +155,7 @@ class Customer:
                 name = f"{task.kind.value} of {task.event_type} {task.start:%Y-%m-%d %H:%M}"
                 self.bugs.append(f"{name}: {result.error}: {result.message}")
             recorders = {Kind.LOOK: self._looked, Kind.COPY: self._copied, Kind.RECONCILE: self._swept}
-            recorders[Kind.VERIFY] = self._verified
+            recorders |= {Kind.VERIFY: self._verified, Kind.LOAD: self._has_loaded}
             recorders[task.kind](task, result)
 
     def _looked(self, task: Task, result: Result) -> None:
@@ -167,6 +197,16 @@ class Customer:
         for repair in result.repairs:
             cell = repair.hour.event_type, repair.hour.start
             self.copies.setdefault((VERIFY_REPAIR, cell), _Copy(1, untrusted=repair.untrusted))
+
+    def _has_loaded(self, task: Task, result: Result) -> None:
+        self.counts["loaded hours"] += result.loaded
+        self.load_error = result.message
+        if result.error:
+            self.counts[f"loads {'killed' if result.error == 'killed' else 'failed'}"] += 1
+            self._loads[task.event_type] = self._loads.get(task.event_type, 0) + 1
+            if self._loads[task.event_type] < TRIES:
+                return
+        self._loads.pop(task.event_type, None)
 
     def _is_tried_again(self, task: Task, result: Result) -> bool:
         """Return whether a reconcile or a verification failed, and has a try left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from ayla_provider.local_cloud.contents import BytesContent
 from ayla_provider.local_cloud.faults import Fault
 from ayla_provider.local_cloud.objects import StoredObject
 from simulation.setup import Setup
+from simulation.tables import TableKey
 from simulation.worker import Kind, Task
 from simulation.workers import Done, WorkerPool
 
@@ -32,6 +34,8 @@ PER_DAY = {
     "republished": 0.3,
     "damaged": 1.0,
     "restyled": 0.3,
+    "load killed": 0.7,
+    "load cut off": 0.4,
 }
 """The number of each fault per day. Each occurs at least once."""
 
@@ -47,20 +51,27 @@ DESCRIPTIONS = {
     "republished": "an old file replaced",
     "damaged": "copies or a manifest deleted, cut or flipped in the archive",
     "restyled": "an event type's folders in another style for hours",
+    "load killed": "a worker killed in the middle of a load",
+    "load cut off": "the archive cut off, or the disk full, during a load",
 }
 
 STALLS = (27, 3, 9)
 """The lengths of the stalls, in hours. In the longest one, the sensor gives up some hours."""
 
-KILLING = ("killed", "customer restarted")
+KILLING = ("killed", "customer restarted", "load killed")
 """The faults that end processes of the customer."""
 
 _AT_COPIES = ("killed", "twice", "cut off")
 """The faults that need a copy."""
 
+AT_LOADS = ("load killed", "load cut off")
+"""The faults that need a load. Only these affect loads."""
 
 _OF_VENDOR = f"/b/{VENDOR_BUCKET}/"
 """Part of the path of requests to the vendor's bucket. Reading a manifest is also a download, from another bucket."""
+
+_OF_CUSTOMER = f"/b/{CUSTOMER_BUCKET}/"
+"""Part of the path of requests to the customer's bucket."""
 
 _HANG = Fault("slow", delay=2.0)
 _READ = replace(_HANG, step="download", match=_OF_VENDOR)
@@ -133,14 +144,18 @@ class FaultInjector:
     Applies the planned faults, each to the first suitable tasks from its time on.
 
     :param planned: sorted by time
+    :param tables: gets the rows of hours that lose files
     """
 
-    def __init__(self, planned: Sequence[Planned], setup: Setup, workers: WorkerPool) -> None:
+    def __init__(
+        self, planned: Sequence[Planned], setup: Setup, workers: WorkerPool, tables: TableKey | None = None
+    ) -> None:
         self.happened: Counter[str] = Counter()
         self.stalled_until: datetime | None = None
         self._planned = list(planned)
         self._setup = setup
         self._workers = workers
+        self._tables = tables or TableKey(setup, ())
         self._cut_off_batches = 0
         self.lost: dict[str, StoredObject] = {}
         """What the vendor had, by name, of the files that neither it nor the archive has any more."""
@@ -160,7 +175,7 @@ class FaultInjector:
         for planned in self._planned:
             if planned.at > now:
                 break
-            if copies or planned.kind not in _AT_COPIES:
+            if _fits(planned.kind, tasks, copies):
                 self._planned.remove(planned)
                 return self._apply(planned, list(tasks), copies)
         return self._workers.run(tasks)
@@ -179,6 +194,8 @@ class FaultInjector:
             "republished": lambda: self._republished(tasks, rng),
             "damaged": lambda: self._damage(planned, tasks, rng),
             "restyled": lambda: self._restyle(planned, tasks, rng),
+            "load killed": lambda: self._load_killed(planned, tasks, rng),
+            "load cut off": lambda: self._load_cut_off(planned, tasks, rng),
         }
         self.happened[planned.kind] += 1
         return act[planned.kind]()
@@ -194,6 +211,35 @@ class FaultInjector:
             self._planned.insert(0, replace(planned, seed=planned.seed + 1))
         tasks.remove(victim)
         return done + self._workers.run(tasks)
+
+    def _load_killed(self, planned: Planned, tasks: list[Task], rng: random.Random) -> Done:
+        """Kill the worker of a load soon after it has made the rows of some hours."""
+        enough = self._setup.receipts() + rng.randrange(3)
+        delay = rng.uniform(0, 0.1)
+        moments: list[float] = []
+
+        def has_come(_: int) -> bool:
+            if not moments and self._setup.receipts() >= enough:
+                moments.append(time.monotonic() + delay)
+            return bool(moments) and time.monotonic() >= moments[0]
+
+        done = self._workers.run(tasks, when=has_come, act=self._workers.kill)
+        return self._failed(planned, done)
+
+    def _load_cut_off(self, planned: Planned, tasks: list[Task], rng: random.Random) -> Done:
+        if self._setup.in_bucket:
+            kind = rng.choice((503, "refused", "cut"))
+            fault = Fault(kind, match=_OF_CUSTOMER, nth=rng.randrange(1, 200), times=None)
+            return self._failed(planned, self._with_faults(tasks, [fault]))
+        done = self._workers.run([replace(task, disk=rng.randrange(600, 20_000)) for task in tasks])
+        return self._failed(planned, done)
+
+    def _failed(self, planned: Planned, done: Done) -> Done:
+        """Plan the fault again if no load failed, because there was too little to load."""
+        if not any(result.error for _, result in done):
+            self.happened[planned.kind] -= 1
+            self._planned.insert(0, replace(planned, seed=planned.seed + 1))
+        return done
 
     def _twice(self, tasks: list[Task], victim: Task) -> Done:
         """Copy an hour in two processes. Its downloads hang, so that both copy at the same time."""
@@ -217,7 +263,7 @@ class FaultInjector:
         """Make the bucket refuse requests. On disk, make the disk full after some bytes of a file."""
         if not self._setup.in_bucket:
             return self._workers.run([replace(task, disk=rng.randrange(600, 4000)) for task in tasks])
-        return self._with_faults(tasks, [fault or Fault(403, match=f"/b/{CUSTOMER_BUCKET}/", times=None)])
+        return self._with_faults(tasks, [fault or Fault(403, match=_OF_CUSTOMER, times=None)])
 
     def _with_faults(self, tasks: Sequence[Task], faults: Sequence[Fault]) -> Done:
         for fault in faults:
@@ -245,6 +291,7 @@ class FaultInjector:
         oldest = newest - timedelta(days=7)
         live = [vendor.live(name, newest) for name in vendor.names]
         recent = [stored for stored in live if stored and stored.created > oldest]
+        recent = [stored for stored in recent if stored.name not in self._tables.fixed]
         if recent:
             old = rng.choice(recent)
             data = b"".join(old.content.chunks(0, old.content.size))
@@ -260,21 +307,25 @@ class FaultInjector:
         manifests = [loads(archive[path], path) for path in paths]
         hours = [manifest for manifest in manifests if manifest.files and manifest.hour not in self._damaged]
         whole = [manifest for manifest in hours if all(self._is_whole(entry, archive) for entry in manifest.files)]
-        if len(whole) < _DAMAGED_AT_ONCE:
+        losable = [manifest for manifest in whole if self._tables.can_lose(manifest, archive)]
+        loaded = [manifest for manifest in losable if manifest.hour.event_type in self._tables.event_types]
+        if len(whole) < _DAMAGED_AT_ONCE or not losable:
             self.happened["damaged"] -= 1
             self._planned.insert(0, planned)
             return self._workers.run(tasks)
-        bare, gone, *others = rng.sample(whole, _DAMAGED_AT_ONCE)
-        self._damaged.update(manifest.hour for manifest in (bare, gone, *others))
+        # Every other loss is of an hour of the tables.
+        loser = rng.choice(loaded if loaded and len(self.lost) % 2 == 0 else losable)
+        bare, gone = rng.sample([manifest for manifest in whole if manifest is not loser], _DAMAGED_AT_ONCE - 1)
+        self._damaged.update(manifest.hour for manifest in (bare, gone, loser))
         self._setup.damage(manifest_path(bare.hour), None)
         self._damage_copy(rng.choice(gone.files), archive, rng)
-        for manifest in others:
-            entry = rng.choice(manifest.files)
-            stored = self._setup.cloud.vendor.live(entry.source)
-            assert stored  # noqa: S101 - for mypy: it is whole
-            self.lost[entry.source] = stored
-            self._setup.cloud.vendor.delete(entry.source)
-            self._damage_copy(entry, archive, rng)
+        entry = rng.choice(loser.files)
+        stored = self._setup.cloud.vendor.live(entry.source)
+        assert stored  # noqa: S101 - for mypy: it is whole
+        self.lost[entry.source] = stored
+        self._tables.lose(loser, entry)
+        self._setup.cloud.vendor.delete(entry.source)
+        self._damage_copy(entry, archive, rng)
         return self._workers.run(tasks)
 
     def _is_whole(self, entry: ManifestFile, archive: Mapping[str, bytes]) -> bool:
@@ -327,6 +378,14 @@ class FaultInjector:
             vendor.delete(restyled.odd)
             right = restyled.stored
             vendor.put(right.name, right.content, max(vendor.now(), right.created + timedelta(seconds=1)))
+
+
+def _fits(kind: str, tasks: Sequence[Task], copies: Sequence[Task]) -> bool:
+    """Return whether a kind of fault can affect these tasks."""
+    is_load = tasks[0].kind is Kind.LOAD
+    if is_load or kind in AT_LOADS:
+        return is_load and kind in AT_LOADS
+    return bool(copies) or kind not in _AT_COPIES
 
 
 def _vendor_faults(rng: random.Random) -> list[Fault]:

@@ -12,15 +12,16 @@ from pathlib import Path
 from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hours_between
-from ayla_provider.domain.paths import FAILURES, MANIFESTS
+from ayla_provider.domain.paths import FAILURES, MANIFESTS, QUARANTINE, TYPED_ROWS
 from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud.answers import HourAnswer
 from harness.check import compare
 from simulation.customer import STEP, WEEKLY, Customer
-from simulation.faults import DESCRIPTIONS, FaultInjector, plan
+from simulation.faults import AT_LOADS, DESCRIPTIONS, FaultInjector, plan
 from simulation.setup import Setup
+from simulation.tables import TableKey
 from simulation.worker import Kind, Task
-from simulation.workers import WorkerPool
+from simulation.workers import Done, WorkerPool, start_server
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -42,6 +43,7 @@ class Simulation:
     :param port: the vendor's port; 0 chooses a free one
     :param without: the kinds of faults to leave out
     :param pool: processes that outlive the simulation; None means processes of its own
+    :param loads: the event types to load into tables; None means one, which the seed determines
     """
 
     days: float
@@ -52,6 +54,7 @@ class Simulation:
     port: int = 0
     without: Collection[str] = ()
     pool: WorkerPool | None = None
+    loads: Collection[str] | None = None
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -59,10 +62,16 @@ class Simulation:
         self.hours = hours_between(self.start, self.end)
         self._all_there = self.end + LONGEST_LAG
         self.now = self.start
+        if self.loads is None:
+            self.loads = (EVENT_TYPES[self.seed % len(EVENT_TYPES)],)
+        without = self.without if self.loads else (*self.without, *AT_LOADS)
+        start_server(self.home, airflow=bool(self.loads))
         self.setup = Setup(self.home, self.seed, self.start, self.end, self.port)
         self.workers = self.pool or WorkerPool(lambda: self.setup.place)
-        self.customer = Customer(self.start, self.end)
-        self.faults = FaultInjector(plan(self.seed, self.start, self.end, self.without), self.setup, self.workers)
+        self.customer = Customer(self.start, self.end, self.loads)
+        self.tables = TableKey(self.setup, self.loads)
+        planned = plan(self.seed, self.start, self.end, without)
+        self.faults = FaultInjector(planned, self.setup, self.workers, self.tables)
 
     def close(self) -> None:
         """End all processes and the vendor."""
@@ -86,6 +95,8 @@ class Simulation:
         self._do(self.customer.looks(self.now))
         self._do(self.customer.sweeps_due(self.now))
         self._do(self.customer.copies_due(self.now))
+        for load in self.customer.loads_due(self.now):
+            self._do([load])
 
     def _set(self, now: datetime) -> None:
         self.now = now
@@ -94,23 +105,30 @@ class Simulation:
         if not self.faults.stalled_until:
             self.setup.cloud.clock.set(now)
 
-    def _do(self, tasks: list[Task]) -> None:
+    def _do(self, tasks: list[Task]) -> Done:
         done = self.faults.run(tasks, self.now) if self.now < self._all_there else self.workers.run(tasks)
         self.customer.record(done)
+        return done
 
     def _nothing_to_repair(self) -> bool:
-        """Reconcile and verify everything, and return whether they found nothing and left nothing alone."""
+        """Reconcile, verify, and load everything, and return whether there was nothing to do or left alone."""
         self._do([self.customer.sweep(WEEKLY, self.now)])
         self._do([self.customer.verify(self.now, None)])
-        return self.customer.idle and not self.customer.left_alone
+        return not self._load_everything() and self.customer.idle and not self.customer.left_alone
+
+    def _load_everything(self) -> int:
+        """Plan and load everything, and return the number of loaded hours."""
+        done = [result for task in self.customer.all_loads(self.now) for result in self._do([task])]
+        return sum(result.loaded for _, result in done)
 
     def differences(self) -> list[str]:
         """Return the problems at the end; an empty list if archive and manifests equal the answer key."""
         unfinished = () if self._nothing_to_repair() else (self._unfinished(),)
         # A killed process may leave an unfinished file on disk, whose name nothing reads.
-        archive = {path: data for path, data in self.setup.archive().items() if not path.endswith(".partial")}
+        archive = {path: data for path, data in self._copies().items() if not path.endswith(".partial")}
         bugs = [*self.customer.bugs, *self.faults.bugs]
         problems = [*bugs, *unfinished, *compare(self.setup.cloud, archive, self.hours, lost=self.faults.lost)]
+        problems += self.tables.differences(self.hours)
         if refused := self.setup.refusals + self.setup.cloud.refusals:
             problems.append(f"{refused} sign-ins were refused: five in a row lock an account")
         return problems or self._again()
@@ -118,10 +136,16 @@ class Simulation:
     def _unfinished(self) -> str:
         cells = sorted({cell for _, cell in self.customer.copies} | self.customer.waiting)
         named = ", ".join(f"{event_type} {hour:%Y-%m-%d %H:%M}" for event_type, hour in cells[:5])
-        return f"{len(cells)} hours never finish ({named}), {self.customer.left_alone} are left alone"
+        text = f"{len(cells)} hours never finish ({named}), {self.customer.left_alone} are left alone"
+        return f"{text}, a load fails: {self.customer.load_error}" if self.customer.load_error else text
+
+    def _copies(self) -> dict[str, bytes]:
+        """Return the archive without what loads write there."""
+        of_loads = (f"{TYPED_ROWS}/", f"{QUARANTINE}/")
+        return {path: data for path, data in self.setup.archive().items() if not path.startswith(of_loads)}
 
     def _again(self) -> list[str]:
-        """Run every hour again, a day later: this may copy nothing, and no unfinished file may remain."""
+        """Run every hour again, a day later: this may copy and load nothing, and no unfinished file may remain."""
         self._set(self.now + timedelta(hours=25))
         for path in self.setup.folder.rglob("*.partial"):
             os.utime(path, times=(time.time() - 25 * 3600,) * 2)
@@ -131,7 +155,9 @@ class Simulation:
         problems = [f"a second run of all hours failed: {result.message}" for _, result in done if result.error]
         if written:
             problems.append(f"a second run of all hours copied or committed {written} files")
-        return problems + compare(self.setup.cloud, self.setup.archive(), self.hours, lost=self.faults.lost)
+        if loaded := self._load_everything():
+            problems.append(f"a second run of all loads loaded {loaded} hours")
+        return problems + compare(self.setup.cloud, self._copies(), self.hours, lost=self.faults.lost)
 
     @property
     def _seconds(self) -> str:
@@ -142,7 +168,7 @@ class Simulation:
         key = [answer for answer in self.setup.cloud.answer_key() if answer.hour < self.end]
         late = sum(_lag(answer) > PATIENCE for answer in key)
         replaced = sum(any(len(file.generations) > 1 for file in answer.files) for answer in key)
-        archive = self.setup.archive()
+        archive = self._copies()
         sizes = [len(data) for path, data in archive.items() if not path.startswith((MANIFESTS, FAILURES))]
         notes = sum(path.startswith(FAILURES) for path in archive)
         counts, faults = self.customer.counts, self.faults.happened
@@ -156,6 +182,9 @@ class Simulation:
             f"{counts['copy']:,} copies",
             f"copies: {counts['copies killed']} tries killed, {counts['copies failed']} failed, "
             f"{counts['red squares']} tasks failed after all their tries, {notes} notes on failures",
+            f"tables of {', '.join(self.tables.event_types)}: {counts['loaded hours']:,} loads of hours, "
+            f"{counts['loads killed']} tries killed, {counts['loads failed']} failed, "
+            f"{self.tables.kept} hours lost files after they were loaded",
             *(f"{faults[kind]:>4} x {description}" for kind, description in DESCRIPTIONS.items()),
             f"wall time: {self._seconds}",
         ]

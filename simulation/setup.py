@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.paths import TYPED_RECEIPTS, TYPED_ROWS
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
 from simulation.worker import Place
@@ -59,6 +60,11 @@ class Setup:
             key=cloud.service_account_key(),
         )
 
+    @property
+    def database(self) -> Path:
+        """The DuckDB file with the tables. Only one process at a time can open it."""
+        return self.place.database
+
     def restart(self) -> None:
         """Restart the vendor. Objects survive; connections, tokens and faults don't."""
         old = self.cloud
@@ -69,7 +75,7 @@ class Setup:
         self.cloud.start()
 
     def archive(self) -> dict[str, bytes]:
-        """Return the contents of the archive, by path, read without the provider."""
+        """Return the contents of the archive, by path, read without the provider. Typed rows are among them."""
         if not self.in_bucket:
             files = [path for path in self.folder.rglob("*") if path.is_file()]
             return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
@@ -77,6 +83,15 @@ class Setup:
         objects = {name.removeprefix(f"{PREFIX}/"): bucket.live(name) for name in bucket.names}
         contents = {path: stored.content for path, stored in objects.items() if stored}
         return {path: b"".join(content.chunks(0, content.size)) for path, content in contents.items()}
+
+    def receipts(self) -> int:
+        """Return the number of receipts of typed rows."""
+        path = f"{TYPED_ROWS}/{TYPED_RECEIPTS}"
+        if not self.in_bucket:
+            return sum(1 for _ in (self.folder / path).rglob("*.json"))
+        bucket = self.cloud.customer
+        with bucket.lock:
+            return sum(name.startswith(f"{PREFIX}/{path}/") for name in bucket.names)
 
     def damage(self, path: str, data: bytes | None) -> None:
         """Replace an object of the archive without the provider; None removes it."""

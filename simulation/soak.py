@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from multiprocessing import forkserver
 from pathlib import Path
 
 from ayla_provider.domain.events import EVENT_TYPES
@@ -21,6 +20,7 @@ from simulation.deployment import DOUBLE, Deployment
 from simulation.faults import KILLING
 from simulation.memory import AT_LEAST, MB, Sample, grown, sample, table
 from simulation.run import Simulation
+from simulation.workers import start_server
 
 FIRST_DAY = datetime(2001, 1, 1, tzinfo=UTC)
 """Long ago, so that the weeks never reach the present, where triggers would sleep in real time."""
@@ -43,7 +43,7 @@ class Soak:
         self.deployment = Deployment(lambda: replace(self._run.setup.place, home=home))
         self._run: Simulation
         self._port = 0
-        forkserver.ensure_running()  # it keeps running, so its files are part of the first sample
+        start_server(home, airflow=False)  # it keeps running, so its files are part of the first sample
         self._before = sample(os.getpid())
 
     def run(self, seconds: float, at_least: int = AT_LEAST) -> None:
@@ -69,6 +69,7 @@ class Soak:
             port=self._port,
             without=(*KILLING, "restyled"),
             pool=self.deployment,
+            loads=(),
         )
         with closing(simulation.setup):
             self._port = simulation.setup.port

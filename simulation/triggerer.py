@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 def watch(pipe: Connection, place: Place) -> None:
     """Run the triggerer: see :func:`~simulation.worker.serve`."""
-    # Airflow logs each check, thousands of times.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    # Airflow reads its settings at its first import, which is below.
-    os.environ["AIRFLOW_HOME"] = str(place.home / "airflow")
     from ayla_provider import hooks, triggers
     from ayla_provider.source.guard import MachineMemory
 

@@ -56,6 +56,11 @@ class Place:
     key: dict[str, str]
     """The key of the service account that can write to the customer's bucket."""
 
+    @property
+    def database(self) -> Path:
+        """The DuckDB file with the tables."""
+        return self.home / "tables.duckdb"
+
 
 class Kind(Enum):
     """What a task does."""
@@ -68,6 +73,8 @@ class Kind(Enum):
     """A run of the reconcile operator."""
     VERIFY = "verify"
     """A run of the verify operator, by listing."""
+    LOAD = "load"
+    """A run of the DAG that loads: a plan, and all loads that it asks for."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,8 @@ class Result:
     gaps: tuple[Gap, ...] = ()
     repairs: tuple[Repair, ...] = ()
     left_alone: int = 0
+    loaded: int = 0
+    """The number of hours that were loaded."""
 
 
 KILLED = Result("killed", "its process ended")
@@ -137,7 +146,14 @@ def serve(pipe: Connection, place: Place, make: Callable[[Place], Doer]) -> None
     None instead of a task asks the process to release everything, and gets an answer. The next item is the new place.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(filename=place.home / "workers.log", format="%(process)d %(name)s %(message)s")
+    # Airflow logs each step to the standard output.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    logging.basicConfig(
+        filename=place.home / "workers.log",
+        format="%(process)d %(name)s %(message)s",
+        level=logging.WARNING,
+        force=True,
+    )
     logging.raiseExceptions = False  # the disk may be full
     _make_waits_short(place.home / "locks")
     with contextlib.suppress(EOFError, ConnectionError):
@@ -165,12 +181,13 @@ class _Worker:
         self._now = datetime.now(UTC)
         source = GcsSource(provider.credentials(), settings.bucket, endpoint=settings.storage_endpoint)
         self._export = Export(source, f"{settings.oem_id}/", now=lambda: self._now)
-        self._archive = Archive(_destination(place))
+        self._archive = Archive(destination_of(place))
+        self._place = place
 
     def do(self, task: Task) -> Result:
         self._now = task.now
         act = {Kind.LOOK: self._look, Kind.COPY: self._copy, Kind.RECONCILE: self._reconcile}
-        act[Kind.VERIFY] = self._verify
+        act |= {Kind.VERIFY: self._verify, Kind.LOAD: self._load}
         try:
             with _full_after(task.disk):
                 return act[task.kind](task)
@@ -215,6 +232,12 @@ class _Worker:
                 by_hour.setdefault(finding.hour, []).append(finding)
         return Result(repairs=tuple(repair_of(hour, findings) for hour, findings in by_hour.items()))
 
+    def _load(self, task: Task) -> Result:
+        # The simulation's own process needs no Airflow.
+        from simulation.loads import load
+
+        return load(task, self._place, self._archive.destination)
+
 
 def _hours_of(task: Task) -> list[ExportHour]:
     return hours_of(parse_event_type(task.event_type), task.start, task.end)
@@ -224,7 +247,8 @@ def _without_type(connection: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in connection.items() if name != "conn_type"}
 
 
-def _destination(place: Place) -> Destination:
+def destination_of(place: Place) -> Destination:
+    """Return the destination at the URL of a place."""
     url = DestinationUrl.parse(place.url)
     if url.scheme == "file":
         return FileDestination(url.path)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from simulation.worker import KILLED, Place, Result, Task, work
 
@@ -15,13 +18,36 @@ SIZE = 2
 
 # The fork server loads the client once. Each new worker is a fork of it.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["simulation.worker"])
+_PRELOAD = ["simulation.worker"]
+_PROCESSES.set_forkserver_preload(_PRELOAD)
 
 Done = list[tuple[Task, Result]]
 """Finished tasks, each with its result."""
 
+_AIRFLOW_HOME = "AIRFLOW_HOME"
+
 _EXIT_TIMEOUT = 10.0
 """Seconds that a process has to exit."""
+
+
+def start_server(home: Path, *, airflow: bool) -> None:
+    """
+    Start the fork server, unless it runs.
+
+    :param home: where Airflow's home is. Airflow reads its settings when it is first imported
+    :param airflow: whether the fork server imports Airflow, which takes seconds, once for all workers
+    """
+    if airflow:
+        _PROCESSES.set_forkserver_preload([*_PRELOAD, "simulation.loads"])
+    before = os.environ.get(_AIRFLOW_HOME)
+    os.environ[_AIRFLOW_HOME] = str(home / "airflow")
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[_AIRFLOW_HOME]
+        else:
+            os.environ[_AIRFLOW_HOME] = before
 
 
 class WorkerPool:

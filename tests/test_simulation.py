@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
 from ayla_provider.domain.events import EVENT_TYPES
@@ -36,7 +39,7 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
 ) -> None:
     assert report(simulation) == 0
     output = capsys.readouterr().out
-    assert "\nOK: archive and manifests equal the answer key" in output
+    assert "\nOK: archive, manifests, and tables equal the answer key" in output
     assert all(simulation.faults.happened[kind] for kind in DESCRIPTIONS), output
     assert simulation.customer.repaired
     assert simulation.customer.counts["given up"]
@@ -44,6 +47,9 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
     assert simulation.customer.counts["copies killed"]
     assert simulation.customer.counts["repaired losses"]
     assert simulation.customer.counts["marked as lost"] >= len(simulation.faults.lost) > 0
+    assert simulation.customer.counts["loads killed"]
+    assert simulation.customer.counts["loads failed"]
+    assert simulation.tables.kept, "an hour that was loaded before it lost a file"
 
 
 @pytest.mark.ci
@@ -54,7 +60,7 @@ def test_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.
     assert main(["--days", str(days), "--seed", str(seed)]) == 0
     lines = capsys.readouterr().out.splitlines()
     hours = days * 24 * len(EVENT_TYPES)
-    assert f"an archive in a bucket: {hours:,} hours" in lines[-len(DESCRIPTIONS) - 6]
+    assert f"an archive in a bucket: {hours:,} hours" in lines[-len(DESCRIPTIONS) - 7]
     assert lines[-1].startswith("OK: ")
 
 
@@ -95,6 +101,43 @@ def test_the_simulation_notices_what_is_lost_changed_or_too_much(
     assert report(simulation) == 0
 
 
+def test_the_simulation_notices_rows_that_are_missing_changed_or_too_many(
+    simulation: Simulation,
+) -> None:
+    (event_type,) = simulation.tables.event_types
+    table, database = f"ayla_{event_type}", simulation.setup.database
+    (hour,) = ask(database, f"select min(folder_hour) from {table}")[0]
+    named = f"{event_type} {hour:%Y-%m-%d %H:%M}: "
+    row = f"(select min(rowid) from {table} where folder_hour = '{hour}')"
+    of_hour = f"event_type = '{event_type}' and folder_hour = '{hour}'"
+    damages = [
+        (f"delete from {table} where rowid = {row}", f"{named}the table lacks 1 of"),
+        (f"insert into {table} from {table} where rowid = {row}", "and has 1 that it shouldn't have"),
+        (f"update {table} set dsn = 'other' where rowid = {row}", f"{named}the table lacks 1 of"),
+        (
+            f"update {table} set folder_hour = '2026-10-01' where rowid = {row}",
+            "10-01 00:00: the table lacks 0 of 0",
+        ),
+        (f"update ayla_loads set lines = lines + 1 where {of_hour}", "but the ledger has"),
+        (f"delete from ayla_loads where {of_hour}", "the ledger has None"),
+        (f"update ayla_loads set version = 'other' where {of_hour}", "the ledger has the version other"),
+    ]
+    aside = simulation.home / "tables aside"
+    shutil.copy(database, aside)
+    for statement, problem in damages:
+        ask(database, statement)
+        differences = "\n".join(simulation.tables.differences(simulation.hours))
+        assert problem in differences, (statement, differences)
+        shutil.copy(aside, database)
+    assert simulation.tables.differences(simulation.hours) == []
+
+
+def ask(database: Path, statement: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        return connection.execute(statement).fetchall()
+
+
 def test_a_seed_draws_the_same_faults_again_and_another_seed_others(simulation: Simulation) -> None:
     def drawn(seed: int) -> list[object]:
         return [*plan(seed, simulation.hours[0], simulation.end)]
@@ -132,7 +175,7 @@ def keep(pipe: Connection, place: Place) -> None:
     kept: list[object] = []
     with contextlib.suppress(EOFError):
         while pipe.recv():
-            kept += [os.urandom(3_000_000), os.fdopen(os.open(os.devnull, os.O_RDONLY))]
+            kept += [os.urandom(10_000_000), os.fdopen(os.open(os.devnull, os.O_RDONLY))]
             threading.Thread(target=threading.Event().wait, daemon=True).start()
             pipe.send(Result())
 

@@ -1,0 +1,213 @@
+"""The answer key of the typed tables: the rows that they must have at the end, from the reference implementation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import duckdb
+
+from ayla_provider.archive.verify import Scope
+from ayla_provider.domain.events import parse_event_type
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour
+from ayla_provider.domain.manifest import Manifest, ManifestFile
+from ayla_provider.domain.paths import TYPED_ROWS
+from ayla_provider.domain.typed_manifest import parquet_path, typed_manifest_path, version_of
+from ayla_provider.local_cloud.answers import HourAnswer
+from ayla_provider.rows.verify import verify_rows
+from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+from ayla_provider.warehouse.verify import verify_ledger
+from harness import reference
+from simulation.setup import Setup
+from simulation.worker import destination_of
+
+Row = frozenset[tuple[str, Any]]
+"""A row: each column that isn't null, and its value."""
+
+_NO_COLUMNS = {"val_string_raw"}
+"""What the reference has beyond the columns of a table: ``value_raw`` has the same."""
+
+
+class TableKey:
+    """
+    The rows that the tables must have at the end, and the comparison with them.
+
+    :param event_types: those that are loaded
+    """
+
+    def __init__(self, setup: Setup, event_types: Collection[str]) -> None:
+        self.event_types = event_types
+        self._setup = setup
+        self._lost: dict[ExportHour, reference.Expected] = {}
+        """The rows of the hours with lost files."""
+        self.kept = 0
+        """The number of hours that were loaded before they lost a file."""
+        self.fixed: set[str] = set()
+        """
+        The other files of hours that weren't loaded before the loss. They must not change: it isn't certain whether
+        they are loaded before or after a change.
+        """
+
+    def can_lose(self, manifest: Manifest, archive: Mapping[str, bytes]) -> bool:
+        """
+        Return whether the rows of an hour are certain if the hour loses a file now.
+
+        They are if all of its files have come, and are either loaded or not typed at all.
+
+        :param archive: all objects of the archive, by path
+        """
+        hour = manifest.hour
+        if hour.event_type not in self.event_types:
+            return True
+        vendor = self._setup.cloud.vendor
+        files = next(answer.files for answer in self._setup.cloud.answer_key() if _hour_of(answer) == hour)
+        if {file.object_name for file in files} != {entry.source for entry in manifest.files}:
+            return False
+        if any(file.final.visible_at > vendor.now() for file in files):
+            return False
+        version = self._version(hour)
+        if version is not None:
+            return version == version_of(manifest)
+        typed = {f"{TYPED_ROWS}/{path(hour)}" for path in (typed_manifest_path, parquet_path)}
+        return not typed & archive.keys()
+
+    def lose(self, manifest: Manifest, lost: ManifestFile) -> None:
+        """Save the rows of an hour that loses a file. Call it while the vendor still has the file."""
+        hour = manifest.hour
+        if hour.event_type not in self.event_types:
+            return
+        is_loaded = self._version(hour) is not None
+        sources = [entry.source for entry in manifest.files if is_loaded or entry is not lost]
+        self._lost[hour] = self._read(hour, sources)
+        if is_loaded:
+            self.kept += 1
+        else:
+            self.fixed.update(sources)
+
+    def differences(self, hours: Sequence[datetime]) -> list[str]:
+        """
+        Return how rows and ledger differ from the answer key, and the ledger from the receipts.
+
+        :param hours: those that must be there, and no others
+        """
+        problems: list[str] = []
+        for event_type in self.event_types:
+            expected = {
+                _hour_of(answer).start: self._expected(answer)
+                for answer in self._setup.cloud.answer_key()
+                if answer.event_type == event_type and answer.hour in hours
+            }
+            problems += _different_rows(event_type, expected, rows_of(self._setup.database, event_type))
+            problems += _different_ledger(event_type, expected, self._ledger(event_type))
+            problems += self._different_receipts(event_type, hours)
+        return problems
+
+    def _expected(self, answer: HourAnswer) -> reference.Expected:
+        hour = _hour_of(answer)
+        return self._lost.get(hour) or self._read(hour, [file.object_name for file in answer.files])
+
+    def _read(self, hour: ExportHour, sources: Sequence[str]) -> reference.Expected:
+        files = []
+        for source in sources:
+            stored = self._setup.cloud.vendor.live(source)
+            if stored:
+                content = b"".join(stored.content.chunks(0, stored.content.size))
+                files.append((source, stored.generation, content))
+        return reference.read(hour.event_type, files)
+
+    def _version(self, hour: ExportHour) -> str | None:
+        """Return the version in the ledger."""
+        found = _ask(
+            self._setup.database,
+            "select version from ayla_loads where event_type = ? and folder_hour = ?",
+            [hour.event_type, hour.start],
+        )
+        return found[0]["version"] if found else None
+
+    def _ledger(self, event_type: str) -> dict[datetime, tuple[int, ...]]:
+        found = _ask(self._setup.database, "select * from ayla_loads where event_type = ?", [event_type])
+        numbers = ("lines", "rows", "duplicates", "quarantined")
+        return {row["folder_hour"].astimezone(UTC): tuple(row[name] for name in numbers) for row in found}
+
+    def _different_receipts(self, event_type: str, hours: Sequence[datetime]) -> Iterator[str]:
+        place = self._setup.place
+        rows = destination_of(replace(place, url=f"{place.url}/{TYPED_ROWS}"))
+        name = parse_event_type(event_type)
+        scope = Scope([name], hours[0], hours[-1] + ONE_HOUR)
+        # Receipts have the real time. Two days later, none of them is young.
+        now = datetime.now(UTC) + timedelta(days=2)
+        for finding in verify_rows(rows, scope, now=now):
+            yield str(finding)
+        with DuckDBWarehouse(self._setup.database) as warehouse:
+            for finding in verify_ledger(warehouse, rows, name, scope, now=now):
+                yield str(finding)
+
+
+def rows_of(database: Path, event_type: str) -> dict[datetime, Counter[Row]]:
+    """Return the rows of a table, by hour, and how often each is there."""
+    found: dict[datetime, Counter[Row]] = {}
+    for row in _ask(database, f"select * from ayla_{event_type}"):  # noqa: S608 - a constant
+        found.setdefault(row["folder_hour"].astimezone(UTC), Counter())[_comparable(row)] += 1
+    return found
+
+
+def _different_rows(
+    event_type: str, expected: Mapping[datetime, reference.Expected], found: Mapping[datetime, Counter[Row]]
+) -> Iterator[str]:
+    for hour in sorted(expected.keys() | found.keys()):
+        wanted: Counter[Row] = Counter()
+        if hour in expected:
+            wanted.update(_comparable(row | {"folder_hour": hour}) for row in expected[hour].rows)
+        held = found.get(hour, Counter())
+        missing, extra = wanted - held, held - wanted
+        if missing or extra:
+            yield (
+                f"{event_type} {hour:%Y-%m-%d %H:%M}: the table lacks {missing.total()} of {wanted.total()} rows, and "
+                f"has {extra.total()} that it shouldn't have"
+            )
+
+
+def _different_ledger(
+    event_type: str, expected: Mapping[datetime, reference.Expected], found: Mapping[datetime, tuple[int, ...]]
+) -> Iterator[str]:
+    # An hour without files isn't loaded.
+    wanted = {hour: _counts(key) for hour, key in expected.items() if key.lines}
+    for hour in sorted(wanted.keys() | found.keys()):
+        if wanted.get(hour) != found.get(hour):
+            yield (
+                f"{event_type} {hour:%Y-%m-%d %H:%M}: expected {wanted.get(hour)} lines, rows, duplicates, and "
+                f"malformed lines, but the ledger has {found.get(hour)}"
+            )
+
+
+def _counts(expected: reference.Expected) -> tuple[int, ...]:
+    lines, rows, malformed = sum(expected.lines.values()), len(expected.rows), len(expected.malformed)
+    return lines, rows, lines - rows - malformed, malformed
+
+
+def _comparable(row: Mapping[str, Any]) -> Row:
+    values = {name: str(value) if isinstance(value, UUID) else value for name, value in row.items()}
+    return frozenset((name, value) for name, value in values.items() if value is not None and name not in _NO_COLUMNS)
+
+
+def _ask(database: Path, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """Return the rows of a query; none if nothing has been loaded. No other process may have the file open."""
+    if not database.exists():
+        return []
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        try:
+            cursor = connection.execute(query, values)
+        except duckdb.CatalogException:
+            return []
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _hour_of(answer: HourAnswer) -> ExportHour:
+    return ExportHour(parse_event_type(answer.event_type), answer.hour)
