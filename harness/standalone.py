@@ -185,7 +185,7 @@ class Standalone(AirflowClient):
         self.url = f"http://127.0.0.1:{self.ports[0]}{self.prefix}"
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [self.python, "-m", "airflow", "standalone"],
+                self._program(),
                 cwd=self.home,
                 env=self._child_environment(),
                 stdin=subprocess.DEVNULL,
@@ -194,6 +194,10 @@ class Standalone(AirflowClient):
                 # With a new session, Ctrl-C in the terminal reaches only this program, which then ends Airflow.
                 start_new_session=True,
             )
+
+    def _program(self) -> list[str]:
+        """Return the command that starts all parts of Airflow."""
+        return [self.python, "-m", "airflow", "standalone"]
 
     def _write_passwords(self) -> None:
         # The simple auth manager creates a file with this name and format if there is none.

@@ -16,7 +16,7 @@ from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
-from harness.standalone import Standalone
+from harness.forked import ForkedStandalone
 from tests.integration.sample import limited
 from tests.support.fleet import seed_with_all_event_types
 
@@ -62,7 +62,7 @@ class Scene:
         )
         self.bucket = folder / "bucket"
         self.environment: dict[str, str] = {}
-        self.airflow = Standalone(folder / "airflow", dags or soon(folder / "dags", DAG), parallelism=16)
+        self.airflow = ForkedStandalone(folder / "airflow", dags or soon(folder / "dags", DAG), parallelism=16)
 
     @contextlib.contextmanager
     def running(self, *dags: str, **other: object) -> Iterator[Scene]:

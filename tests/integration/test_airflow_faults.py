@@ -18,6 +18,7 @@ from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.faults import Fault
 from harness.check import differences
+from harness.forked import ForkedStandalone
 from harness.standalone import Standalone
 
 pytestmark = [pytest.mark.integration, pytest.mark.ci]
@@ -152,7 +153,7 @@ def test_an_hour_is_complete_after_kills_and_clears(tmp_path: Path) -> None:
     (tmp_path / "dags" / "hour.py").write_text(DAG.replace("HOUR", hour.isoformat()))
     bucket = tmp_path / "bucket"
     with LocalCloud(start=hour, max_lag=timedelta(minutes=40)) as cloud:
-        airflow = Standalone(
+        airflow = ForkedStandalone(
             tmp_path / "airflow",
             tmp_path / "dags",
             connections={"ayla_default": cloud.ayla_connection()},

@@ -11,7 +11,7 @@ import pytest
 
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
-from harness.standalone import Standalone
+from harness.forked import ForkedStandalone
 from tests.support.fleet import put_hour
 
 pytestmark = [pytest.mark.integration, pytest.mark.ci]
@@ -45,7 +45,7 @@ class Scene:
         (folder / "dags" / "sample.py").write_text(replaced(code, quicker))
         (folder / "dags" / "reminding.py").write_text(replaced(code, quicker | reminding))
         self.cloud = LocalCloud()
-        self.airflow = Standalone(folder / "airflow", folder / "dags")
+        self.airflow = ForkedStandalone(folder / "airflow", folder / "dags")
 
     def write(self) -> None:
         """Let the exporter write a file of its last hour but one, now."""

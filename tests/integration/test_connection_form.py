@@ -25,6 +25,7 @@ from ayla_provider.local_cloud import Account, LocalCloud
 from ayla_provider.provider_info import CONNECTION_FIELDS, get_provider_info
 from harness.browser import browser, sign_in, wait_for
 from harness.connection_form import add, control, edit, fields, fill, press_test, save
+from harness.forked import ForkedStandalone
 from harness.standalone import Standalone
 from tests.support.tools import CHROMIUM
 
@@ -140,7 +141,7 @@ def form(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
             command_of_page("ayla_variable", cloud, folder) + command_of_page("ayla_backend", cloud, folder)
         )
         with (
-            Standalone(folder / "airflow", folder / "dags", environment=environment) as airflow,
+            ForkedStandalone(folder / "airflow", folder / "dags", environment=environment) as airflow,
             browser(1200, 1000) as driver,
         ):
             sign_in(driver, airflow)

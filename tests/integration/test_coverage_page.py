@@ -22,6 +22,7 @@ from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud import LocalCloud
 from harness.browser import browser, click, sign_in, wait_for
 from harness.coverage_page import made_up_export, open_page
+from harness.forked import ForkedStandalone
 from harness.standalone import Standalone
 from tests.integration.sample import DAG, put_failing_soon
 from tests.support.tools import CHROMIUM
@@ -67,7 +68,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with LocalCloud(start=HOURS[0], max_lag=timedelta(minutes=40)) as cloud:
         files = {each.hour: each.files for each in cloud.answer_key() if each.event_type == "datapoint"}
         cloud.faults.add("corrupt", step="download", match=files[BROKEN][-1].object_name, times=None)
-        airflow = Standalone(
+        airflow = ForkedStandalone(
             folder / "airflow",
             folder / "dags",
             connections={"ayla_default": cloud.ayla_connection()},

@@ -20,7 +20,7 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.fleet import CYCLE, MALFORMED, TWO_FOLDERS, Fleet
 from harness.check import not_loaded
 from harness.client import Json
-from harness.standalone import Standalone
+from harness.forked import ForkedStandalone
 from tests.integration.export_dag import DAG, Watcher, soon
 from tests.support import postgres_server
 from tests.support.tools import POSTGRESQL
@@ -47,7 +47,7 @@ class Scene:
         self.file = folder / "ayla.duckdb"
         self.server = {"host": server, "user": postgres_server.USER, "dbname": "postgres"}
         postgres = {"conn_type": "postgres", "host": server, "login": postgres_server.USER, "schema": "postgres"}
-        self.airflow = Standalone(
+        self.airflow = ForkedStandalone(
             folder / "airflow",
             soon(folder / "dags", DAG, *LOADS, event_types=COPIED),
             connections={

@@ -21,6 +21,7 @@ from ayla_provider.local_cloud.fleet import TWO_FOLDERS
 from harness.browser import browser, click, open_clear_dialog, sign_in
 from harness.check import differences
 from harness.client import AirflowError
+from harness.forked import ForkedStandalone
 from harness.standalone import Standalone
 from tests.integration.sample import DAG, put_failing_soon
 from tests.support.tools import CHROMIUM
@@ -127,7 +128,7 @@ def repair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repair]:
     cloud = LocalCloud(start=HOURS[0], max_lag=timedelta(minutes=40))
     cloud.fleet.place = lambda hour: TWO_FOLDERS  # type: ignore[method-assign]  # two files of datapoints in each hour
     with cloud:
-        airflow = Standalone(
+        airflow = ForkedStandalone(
             folder / "airflow",
             folder / "dags",
             connections={"ayla_default": cloud.ayla_connection()},
