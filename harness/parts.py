@@ -9,6 +9,7 @@ the environment of the parts.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import threading
@@ -18,13 +19,28 @@ from collections.abc import Callable
 PARTS = ("scheduler", "dag-processor", "api-server", "triggerer")
 
 
+# What several parts, each task, and each reading of a DAG file import.
+MODULES = (
+    *(f"airflow.cli.commands.{part}_command" for part in ("api_server", "dag_processor", "scheduler", "triggerer")),
+    "airflow.api_fastapi.execution_api.app",
+    "airflow.dag_processing.processor",
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "ayla_provider.hooks",
+    "ayla_provider.operators",
+    "ayla_provider.sensors",
+    "ayla_provider.triggers",
+    "google.cloud.storage",
+)
+
+
 def prepare() -> None:
-    """Import what several parts need."""
+    """Import what the forks need."""
     from airflow.configuration import conf
 
-    for command in ("api_server", "dag_processor", "scheduler", "triggerer"):
-        __import__(f"airflow.cli.commands.{command}_command")
-    __import__("airflow.api_fastapi.execution_api.app")
+    for module in MODULES:
+        importlib.import_module(module)
     conf.load_providers_configuration()
 
 
