@@ -12,7 +12,10 @@ Two letters a cell, for a fault that comes once and for one that stays:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import pytest
 
 STEPS = (
     "sign-in",
@@ -119,3 +122,11 @@ ALL = cells(_WIRE) + cells(_ENDINGS)
 ARCHIVE = [cell for cell in cells(_ARCHIVE, ARCHIVE_STEPS) if cell.expected != "."]
 WIRE = [cell for cell in cells(_WIRE) if cell.expected != "."]
 ENDINGS = [cell for cell in cells(_ENDINGS) if cell.expected != "."]
+
+
+def parameters(cells: Iterable[Cell]) -> list[Any]:
+    """Return cells for a parametrized test. A transfer meets a fault at its start and end in CI only."""
+    return [
+        pytest.param(cell, id=str(cell), marks=[pytest.mark.ci] if cell.step.endswith(("-start", "-end")) else [])
+        for cell in cells
+    ]

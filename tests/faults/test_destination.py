@@ -12,6 +12,6 @@ from tests.faults.table import Cell
 CELLS = [cell for cell in table.WIRE if cell.step.startswith(("upload", "manifest"))]
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=str)
+@pytest.mark.parametrize("cell", table.parameters(CELLS))
 def test_a_fault_at_the_destination(cell: Cell, scene: Scene) -> None:
     run_cell(cell, scene)

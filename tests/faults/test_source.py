@@ -12,7 +12,7 @@ from tests.faults.table import Cell
 CELLS = [cell for cell in table.WIRE if not cell.step.startswith(("upload", "manifest"))]
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=str)
+@pytest.mark.parametrize("cell", table.parameters(CELLS))
 def test_a_fault_before_the_upload(cell: Cell, scene: Scene) -> None:
     run_cell(cell, scene)
 
