@@ -96,7 +96,11 @@ def _step(layout: ColumnLayout, name: str, rows: Sequence[_Row], place: int, hol
     own, cells = ([row[at] for row in rows] for at in (own_place, place))
     if not holds(name, cells):
         return None
-    gain = _ALL * _evidence(layout, name, place, rows) - _ENOUGH * _evidence(layout, name, own_place, rows)
+    evidence = _evidence(layout, name, place, rows)
+    if filled(cells):
+        # An empty cell says nothing, so fewer filled cells are no worse than more of them.
+        evidence = evidence * len(filled(own)) // len(filled(cells))
+    gain = _ALL * evidence - _ENOUGH * _evidence(layout, name, own_place, rows)
     return _Step(gain, differs=cells != own and bool(filled(cells)), moved=name)
 
 

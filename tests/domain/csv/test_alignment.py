@@ -80,6 +80,13 @@ def test_a_new_column_that_may_be_between_others_is_an_error_that_names_them(
     assert "argument layouts" in said
 
 
+def test_empty_cells_of_a_last_column_are_no_evidence_against_a_new_one_ahead_of_it() -> None:
+    layout = LAYOUT["datapoint-17-2018"]
+    rows = Rows(layout, 0, iso=False).rows(2)
+    assert [row[-1] for row in rows] == ["e30=", ""]
+    assert "ahead of column 17 (metadata)" in why_not("datapoint", widened(rows, 16, "base64", 0))
+
+
 def test_the_error_says_where_the_new_column_may_be() -> None:
     data = widened(Rows(LAYOUT["location-9"], 1, iso=False).rows(9), 8, "date", 1)
     said = why_not("location", data)
