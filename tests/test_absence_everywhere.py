@@ -251,7 +251,7 @@ def test_all_event_types_that_change_their_style_are_alerted(cloud: LocalCloud) 
     assert "hour_pattern" in str(failure.value)
 
 
-@pytest.mark.parametrize("style", ["%Y-%m-%d %H:30", "%Y-%m-%d %H:30:00.000"])
+@pytest.mark.parametrize("style", ["%Y-%m-%d %H:30", "%Y-%m-%d %H:30:00.000", "%Y%m%dT%H%M", "%Y.%m.%d.%H"])
 def test_an_hour_half_of_whose_folders_change_is_not_landed(
     cloud: LocalCloud, tmp_path: Path, capsys: pytest.CaptureFixture[str], style: str
 ) -> None:

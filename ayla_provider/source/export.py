@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 _ONE_DAY = timedelta(days=1)
 
+_RECENT = timedelta(days=2)
+"""How old a date may be so that a listing from it also has all later dates: they fit into one more page or two."""
+
 
 class Export:
     """
@@ -219,8 +222,13 @@ class Export:
     def _list_folder(self, hours: Sequence[ExportHour], listing: Listing, prefix: str) -> None:
         event_type = hours[0].event_type
         start_offset, _ = source_window(prefix, hours[0].start, hours[-1].end)
+        last_date = hours[-1].start.astimezone(UTC).date()
         # Up to the end of the date, because names such as 2026-11-01T07 are after those of the known styles.
-        end_offset = f"{prefix}{hours[-1].start.astimezone(UTC).date() + _ONE_DAY}"
+        day_after = (last_date + _ONE_DAY).isoformat()
+        if self.now().astimezone(UTC).date() - last_date <= _RECENT:
+            # Names such as 20261101T07 are after all names of later dates. Of these, there are few yet.
+            day_after = day_after.replace("-", "")
+        end_offset = f"{prefix}{day_after}"
         what = f"{describe_hours(hours)}: the list of {self.source.url}/{prefix}"
         self.listed(event_type, prefix, what, listing=listing, start_offset=start_offset, end_offset=end_offset)
         if self.hour_pattern:

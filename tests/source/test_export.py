@@ -175,8 +175,12 @@ def test_a_status_is_one_bounded_listing_when_nothing_is_in_doubt(cloud: LocalCl
     (query,) = listings(cloud)[before:]
     prefix = f"{cloud.oem_id}/Datapoint/"
     assert query["prefix"] == prefix
-    assert (query["startOffset"], query["endOffset"]) == (f"{prefix}2024-05-09 02", f"{prefix}2024-05-10")
+    assert (query["startOffset"], query["endOffset"]) == (f"{prefix}2024-05-09 02", f"{prefix}20240510")
     assert query["fields"] == "items(name,size,crc32c,generation,timeCreated),nextPageToken"
+    # Later, there are too many files of later dates.
+    export.now = lambda: at(2) + timedelta(days=3)
+    assert look(export, 2) == [landed]
+    assert listings(cloud)[-1]["endOffset"] == f"{prefix}2024-05-10"
 
 
 def test_signs_of_life_cost_one_result_of_each_event_type_until_one_shows(cloud: LocalCloud, export: Export) -> None:
