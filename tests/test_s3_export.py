@@ -122,6 +122,16 @@ def test_hook_sensor_operator_and_reconcile_take_a_connection_to_s3_as_one_to_ay
     assert (HOUR + ONE_HOUR).isoformat() in gaps
 
 
+def test_an_export_in_a_folder_of_a_bucket_in_s3_is_found_with_the_prefix(
+    bucket: str, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **KEYS)
+    name = f"an/export/Connection/{HOUR:%Y-%m-%d %H:%M:%S}/Other.csv"
+    client.put_object(Bucket=bucket, Key=name, Body=ROW)
+    connect(monkeypatch, s3_url, bucket, prefix="an/export")
+    assert [file.name for file in AylaHook("ayla_s3").list_files("connection", HOUR)] == [name]
+
+
 def test_the_connections_own_settings_hold_and_there_is_a_connection_for_each_thread(
     monkeypatch: pytest.MonkeyPatch, s3_url: str, airflow_db: None
 ) -> None:

@@ -484,7 +484,7 @@ def test_a_prefix_replaces_the_oem_id_as_the_folder_of_all_event_folders(written
     assert settings(prefix=written).export.root == read
 
 
-@pytest.mark.parametrize(("written", "read"), [(None, ""), ("", ""), ("/", ""), ("a/b", "a/b/")])
+@pytest.mark.parametrize(("written", "read"), [(None, ""), ("", ""), ("/", ""), ("a/b", "a/b/"), (" /a b/ ", "a b/")])
 def test_a_prefix_in_s3_is_none_by_default(written: str | None, read: str) -> None:
     assert export_settings("ayla_s3", {"prefix": written}).root == read
 
