@@ -18,7 +18,7 @@ from ayla_provider.errors import AylaLostError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from tests.support.client import RULE, at, client_of, export_of, hours_at, provider_of, put, settings_of
-from tests.support.object_stores import quiet
+from tests.support.object_stores import aws_client, quiet
 from tests.support.places import Place
 
 pytestmark = quiet
@@ -71,3 +71,29 @@ def test_what_ayla_still_has_is_repaired_and_the_rest_is_marked_until_it_is_rest
     assert found(place) == [(Damage.RESTORED, C)]
     assert copy(C) == "ayla-export-manifest/1"
     assert found(place) == []
+
+
+def test_a_versioned_bucket_still_has_the_copy_that_is_lost(
+    cloud: LocalCloud, export: Export, s3: Place, s3_url: str
+) -> None:
+    bucket, client = s3.destination.url.split("/")[2], aws_client(s3_url)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    archive = Archive(s3.destination)
+    for name in "bc":
+        put(cloud, 2, f"{name}.csv", f"of {name}\r\n".encode())
+    cloud.put_object("Datapoint", "2024-05-09 05:00:00", "later.csv", b"x", at(6, 30))
+    archive.take_in(export, [HOUR], RULE, written_by={})
+    cloud.delete_object("Datapoint", "2024-05-09 02:00:00", "c.csv")
+    s3.spoil(B, b"OF B\r\n")
+    s3.remove(C)
+    # What isn't the present version isn't an orphan, and hides no damage.
+    assert sorted(found(s3)) == [(Damage.DAMAGED, B), (Damage.MISSING, C)]
+    with pytest.raises(AylaLostError, match="the bucket still has an earlier version"):
+        archive.take_in(export, [HOUR], RULE, written_by={}, untrusted=[B, C])
+    assert found(s3) == [(Damage.LOST, C)]
+
+    (marker,) = client.list_object_versions(Bucket=bucket)["DeleteMarkers"]
+    client.delete_object(Bucket=bucket, Key=marker["Key"], VersionId=marker["VersionId"])
+    assert found(s3) == [(Damage.RESTORED, C)]
+    archive.take_in(export, [HOUR], RULE, written_by={}, untrusted=[C])
+    assert found(s3) == []
