@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
@@ -21,6 +21,11 @@ from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
 from ayla_provider.errors import AylaDestinationError
 
 FORMAT = "ayla-export-typed/1"
+
+
+def _shallow(record: TypedFile | TypedManifest) -> dict[str, Any]:
+    """Return a record's fields. For thousands of files, ``asdict`` takes as long as to read them."""
+    return {each.name: getattr(record, each.name) for each in fields(record)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class TypedManifest:
             "format": FORMAT,
             "event_type": self.hour.event_type,
             "hour": self.hour.start.isoformat(),
-            **{name: value for name, value in asdict(self).items() if name != "hour"},
+            **{name: value for name, value in _shallow(self).items() if name != "hour"},
             "columns": [
                 {"name": column.name, "type": column.type.value, "description": column.description}
                 for column in self.columns
@@ -111,11 +116,13 @@ class TypedManifest:
             "duplicates": self.duplicates,
             "quarantined": self.quarantined,
             "privacy": dict(self.privacy),
+            "written_by": dict(self.written_by),
         }
         if not self.lost:
             del document["lost"]
         # The files last, because they are the long part.
-        document["files"] = document.pop("files")
+        del document["files"]
+        document["files"] = [_shallow(file) for file in self.files]
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 

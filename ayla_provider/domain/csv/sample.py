@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from ayla_provider.domain.csv.cells import DATES, NULLS, CellKind, guess
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
@@ -127,6 +128,9 @@ def _line_ends(data: bytes) -> str:
 
 
 _KNOWN_NAMES = {fold(name) for layout in COLUMN_LAYOUTS for name in layout.columns}
+_LONGEST_NAME = 200
+"""No name of a column in a header is longer, in characters."""
+
 _NEVER_A_NAME = (CellKind.DATE, CellKind.UUID, CellKind.INTEGER, CellKind.NUMBER, CellKind.STATUS)
 
 
@@ -140,7 +144,7 @@ def _header_of(text: str, lines: list[list[str]]) -> tuple[str, ...]:
 
 def is_header(first: list[str], rest: list[list[str]]) -> bool:
     """Return whether the first row is a header: known column names, or names above values that can't be names."""
-    known = sum(fold(cell) in _KNOWN_NAMES for cell in first)
+    known = sum(len(cell) <= _LONGEST_NAME and _is_known_name(cell) for cell in first)
     if 2 * known > len(first):
         return True
     if len(set(first)) < len(first) or not all(_is_name(cell) for cell in first):
@@ -150,6 +154,12 @@ def is_header(first: list[str], rest: list[list[str]]) -> bool:
         if guess(below) in _NEVER_A_NAME:
             return True
     return False
+
+
+# Of an hour with thousands of files, the first lines have many cells in common.
+@lru_cache(maxsize=1024)
+def _is_known_name(cell: str) -> bool:
+    return fold(cell) in _KNOWN_NAMES
 
 
 def _is_name(cell: str) -> bool:
