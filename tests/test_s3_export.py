@@ -163,6 +163,7 @@ def test_a_wrong_bucket_fails_permanently_and_is_reported(
         failed = [step for step in check(connections.check("ayla_s3")) if step.ok is False]
     assert said in failed[0].detail
     assert "OEM Profile, Data Export" in failed[0].detail + failed[0].advice
+    assert ("bucket_name and prefix" in failed[0].advice) is (failed[0].name == "bucket")
 
 
 def test_an_export_that_moved_to_cloud_storage_is_one_series_of_hours(
