@@ -152,7 +152,8 @@ def inject(injector: Injector, place: Place, each: int) -> list[Injected]:
 
 def type_rows(place: Place, folder: Path, copies: Sequence[Copy]) -> list[bool]:
     """Type hours, and return of each whether its rows were made now."""
-    archive = TypedArchive(place.destination, FileDestination(folder))
+    # Some hours have one line alone, and it may be malformed.
+    archive = TypedArchive(place.destination, FileDestination(folder), max_malformed=1)
     return [archive.ensure(copy.manifest.hour, {}).made for copy in copies]
 
 
