@@ -238,6 +238,9 @@ class Standalone(AirflowClient):
             "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
             "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3",
+            # On a busy machine, a DAG file may not be read for longer than the default of 50 s. Airflow then says that
+            # its DAGs don't exist.
+            "AIRFLOW__DAG_PROCESSOR__STALE_DAG_THRESHOLD": "3600",
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": trigger_log,
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": worker_log,
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",

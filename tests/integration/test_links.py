@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from harness.client import AirflowTimeoutError
 from tests.integration.export_dag import Scene
 
 pytestmark = [pytest.mark.integration, pytest.mark.ci]
@@ -72,21 +74,29 @@ def test_the_links_of_a_task_lead_to_its_own_hour(tmp_path: Path) -> None:
             found: dict[str, str | None] = running.airflow.api("GET", path, params={"map_index": map_index})
             return dict(found["extra_links"])
 
+        def wait_for_links(expected: dict[str, str | None], task: str, map_index: int = -1) -> None:
+            # A task stores its links after Airflow knows that it has ended.
+            with contextlib.suppress(AirflowTimeoutError):
+                running.airflow.wait_until("links", lambda: links(task, map_index) == expected or None, timeout=60)
+            assert links(task, map_index) == expected
+
         console = "https://console.cloud.google.com/storage/browser"
         for index, hour in enumerate((first, second)):
             folder = f"event_type=connection/date={hour:%Y-%m-%d}/hour={hour:%H}"
-            assert links("copy", index) == {
+            of_copy: dict[str, str | None] = {
                 "Destination": f"{console}/{bucket}/ayla/{folder}",
                 "Manifest": f"{console}/_details/{bucket}/ayla/_manifests/{folder}.json",
             }
+            wait_for_links(of_copy, "copy", index)
             quarantine = f"{console}/_details/{bucket}/ayla/_quarantine/{folder}.parquet"
-            assert links("rows", index) == {
+            of_rows = {
                 "Parquet": f"{console}/_details/{bucket}/ayla/parquet/{folder}/rows.parquet",
                 "Quarantine": quarantine if hour == first else None,
             }
+            wait_for_links(of_rows, "rows", index)
             if hour == first:
                 # A task that fails for its malformed lines leads to them all the more.
-                assert links("refused") == {"Parquet": None, "Quarantine": quarantine}
+                wait_for_links({"Parquet": None, "Quarantine": quarantine}, "refused")
         for link in (*links("copy", 0).values(), *links("rows", 0).values()):
             name = str(link).removeprefix(f"{console}/_details/{bucket}/").removeprefix(f"{console}/{bucket}/")
             assert [one for one in running.cloud.customer.names if one.startswith(name)], f"{link} leads nowhere"

@@ -42,7 +42,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     monkeypatch.setattr(reader, "random", no_jitter)
     monkeypatch.setattr(guard, "_SETTLE", 0.01)
     monkeypatch.setattr(auth._PatientRetry, "get_backoff_time", lambda self: 0.0)
-    for part, seconds in {"_initial": 0.01, "_maximum": 0.05, "_timeout": 0.5, "_deadline": 0.5}.items():
+    for part, seconds in {"_initial": 0.01, "_maximum": 0.05, "_timeout": 2.0, "_deadline": 2.0}.items():
         monkeypatch.setattr(DEFAULT_RETRY, part, seconds)
     # The customer's client is made by no code of ours.
     monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
