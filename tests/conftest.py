@@ -122,7 +122,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
             sys.modules[name]._secrets_masker().reset_masker()
 
 
-# The files that take longest, the longest first: each starts an Airflow of its own, and mostly waits for it.
+# The files that take longest, the longest first: most start an Airflow of their own, and mostly wait for it.
 _LONGEST = (
     "test_retrigger.py",
     "test_pipeline.py",
@@ -137,6 +137,8 @@ _LONGEST = (
     "test_airflow_faults.py",
     "test_partitioned_dags.py",
     "test_links.py",
+    "test_simulation.py",
+    "test_damaged_archive.py",
 )
 
 
