@@ -89,6 +89,18 @@ def test_the_sample_dag_brings_an_hour_to_a_bucket(fleet: LocalCloud, monkeypatc
     assert len(fleet.customer.names) == expected + len(EVENT_TYPES)
 
 
+def test_the_verify_dag_copies_again_what_was_removed(fleet: LocalCloud, tmp_path: Path) -> None:
+    dags = dags_of(ROOT / "dags")
+    run(dags["ayla_export_to_bucket"])
+    copies = sorted((tmp_path / "archive").glob("event_type=*/*/*/*.csv"))
+    copies[0].unlink()
+    finished = run(dags["ayla_export_verify_monthly"])
+    repairs = [ti for ti in finished.get_task_instances() if ti.task_id == "repair"]
+    assert [ti.rendered_map_index.partition(": ")[2] for ti in repairs] == ["1 file missing in the archive"]
+    assert differences(fleet, tmp_path / "archive", [HOUR]) == []
+    assert list((tmp_path / "archive").glob("_verify/event_type=*.json"))
+
+
 @pytest.mark.skipif(
     airflow.__version__.startswith("3.1."),
     reason="dag.test() of Airflow 3.1 fails to start the second of two first tasks",
