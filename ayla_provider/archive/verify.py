@@ -300,14 +300,12 @@ class Verification:
         expected = dict(self._expected(inventory))
         is_nothing = self.counts.manifests == 0
         for event_type, first in expected.items():
-            hour = ExportHour(event_type, max(first, kept_since) if kept_since else first)
-            while hour.start < end:
-                finding = None if inventory.find(manifest_path(hour)) else self._look_for_manifest(hour)
-                if finding:
-                    is_nothing = False
-                    self._unreadable.add(hour)
-                    yield finding
-                hour = ExportHour(event_type, hour.end)
+            start = max(first, kept_since) if kept_since else first
+            hours = _hours(event_type, start, end)
+            for hour in self._still_missing(hour for hour in hours if not inventory.find(manifest_path(hour))):
+                is_nothing = False
+                self._unreadable.add(hour)
+                yield Finding(Damage.NO_MANIFEST, hour, manifest_path(hour), "the hour has no manifest")
         for event_type in self._scope.event_types or ():
             if event_type not in expected:
                 is_nothing = False
@@ -315,15 +313,13 @@ class Verification:
         if is_nothing:
             yield _nothing(f"{MANIFESTS}/")
 
-    def _look_for_manifest(self, hour: ExportHour) -> Finding | None:
-        """Return what is wrong with a manifest that the listing doesn't show; None if it was written since."""
-        path = manifest_path(hour)
-        try:
-            record = self._destination.read(path)
-        except AylaDestinationError as error:
-            # For example, a folder has its name.
-            return Finding(Damage.UNREADABLE, hour, path, str(error))
-        return None if record else Finding(Damage.NO_MANIFEST, hour, path, "the hour has no manifest")
+    def _still_missing(self, hours: Iterable[ExportHour]) -> Iterator[ExportHour]:
+        """Yield the hours whose manifest wasn't written since the listing. It takes one listing for each day."""
+        for folder, of_day in groupby(hours, key=lambda hour: manifest_path(hour).rpartition("/")[0]):
+            existing = self._destination.folder(folder)
+            for hour in of_day:
+                if manifest_path(hour) not in existing:
+                    yield hour
 
     def _expected(self, inventory: Inventory) -> Iterator[tuple[EventType, datetime]]:
         """Yield each event type that is verified, and its first hour."""
@@ -381,6 +377,13 @@ class Verification:
 def _hour_of(path: str) -> ExportHour | None:
     """Return the hour of a copy or of a manifest; None if the path states none."""
     return hour_of_path(path) or parse_manifest_path(path)
+
+
+def _hours(event_type: EventType, start: datetime, end: datetime) -> Iterator[ExportHour]:
+    hour = ExportHour(event_type, start)
+    while hour.start < end:
+        yield hour
+        hour = ExportHour(event_type, hour.end)
 
 
 def _nothing(folder: str) -> Finding:

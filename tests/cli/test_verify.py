@@ -173,7 +173,7 @@ def test_what_is_no_file_does_not_end_a_verification(manifests: list[Manifest], 
         expected_retention=None,
     )
     damages = {(finding.damage, finding.hour) for finding in report.findings()}
-    assert damages == {(Damage.UNREADABLE, HOURS[0]), (Damage.MISSING, HOURS[1])}
+    assert damages == {(Damage.NO_MANIFEST, HOURS[0]), (Damage.MISSING, HOURS[1])}
 
 
 def test_verify_removes_nothing(
