@@ -16,7 +16,7 @@ MINUTES ?= 60
 ROWS ?= 5000000
 # The tests that depend on Airflow's version: its UI, API, scheduler and forms, and its classes that ours derive from.
 # The others take the same path on every version.
-OF_AIRFLOW := $(patsubst %,tests/integration/test_%.py,retrigger pipeline connection_form coverage_page \
+OF_AIRFLOW := $(patsubst %,tests/integration/test_%.py,retrigger connection_form coverage_page \
   partitioned_dags sample_dags) \
   $(patsubst %,tests/test_%.py,alive_sensor form hooks load_operators operators provider_info reconcile_operator sensors \
   several_oems triggers warehouse_operators) \

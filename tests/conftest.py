@@ -54,11 +54,13 @@ from tests.support.proofs import PROVING  # noqa: E402
 from tests.support.tools import missing_tools_line  # noqa: E402
 
 # How long an example takes says nothing of whether it is right.
-settings.register_profile("project", deadline=None)
+settings.register_profile("project", deadline=None, max_examples=25)
+settings.register_profile("ci", deadline=None)
 settings.register_profile("proof", deadline=None, max_examples=1000)
 # make test-dates: the date matters there, and make test has tried many values.
 settings.register_profile("date", deadline=None, max_examples=10)
-settings.load_profile("proof" if PROVING else "date" if "TEST_DATE" in os.environ else "project")
+IN_CI = bool(os.environ.get("CI"))
+settings.load_profile("proof" if PROVING else "date" if "TEST_DATE" in os.environ else "ci" if IN_CI else "project")
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +152,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             own = getattr(item.obj, "_hypothesis_internal_use_settings", settings.default)  # type: ignore[attr-defined]
             item.add_marker(pytest.mark.proof(f"{own.max_examples:,} examples"))
-    if not os.environ.get("CI") and not PROVING:
+    if not IN_CI and not PROVING:
         for_ci = [item for item in items if item.get_closest_marker("ci")]
         config.hook.pytest_deselected(items=for_ci)
         items[:] = [item for item in items if item not in for_ci]

@@ -597,6 +597,7 @@ def shell(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.ci
 def test_in_a_shell_stdout_is_json_alone_even_if_airflow_logs(fleet: LocalCloud, tmp_path: Path) -> None:
     # A home without a database, so Airflow logs long complaints.
     run = shell("check", "--json", AIRFLOW_HOME=str(tmp_path), AIRFLOW__LOGGING__LOGGING_LEVEL="DEBUG")

@@ -134,8 +134,7 @@ def test_a_store_with_preconditions_refuses_what_was_written_at_the_last_moment(
     assert place.everything() == {PATH: b"theirs"}
 
 
-@pytest.mark.parametrize("size", [10, 3 * CHUNK, 12 * CHUNK, 20 * CHUNK])
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize(("size", "share"), [(10, 0.5), (3 * CHUNK, 0.99), (12 * CHUNK, 0.0), (20 * CHUNK, 0.99)])
 def test_a_stream_that_breaks_leaves_nothing(place: Place, size: int, share: float) -> None:
     with pytest.raises(AylaTransferError, match="the download broke"):
         write(place.destination, bytes(size), stream=Breaking(bytes(size), int(size * share)))

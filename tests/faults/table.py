@@ -125,8 +125,8 @@ ENDINGS = [cell for cell in cells(_ENDINGS) if cell.expected != "."]
 
 
 def parameters(cells: Iterable[Cell]) -> list[Any]:
-    """Return cells for a parametrized test. A transfer meets a fault at its start and end in CI only."""
+    """Return cells for a parametrized test. CI runs all of them, and make test every fourth."""
     return [
-        pytest.param(cell, id=str(cell), marks=[pytest.mark.ci] if cell.step.endswith(("-start", "-end")) else [])
-        for cell in cells
+        pytest.param(cell, id=str(cell), marks=[] if number % 4 == 0 else [pytest.mark.ci])
+        for number, cell in enumerate(cells)
     ]

@@ -31,6 +31,7 @@ from tests.support.tools import CHROMIUM
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.ci,
     CHROMIUM.needed(),
 ]
 

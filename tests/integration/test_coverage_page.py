@@ -262,6 +262,7 @@ def retry(driver: webdriver.Chrome, event_type: str, hour: datetime) -> None:
     click(driver, ".ayla-dialog button", "Retry")
 
 
+@pytest.mark.ci
 def test_a_viewer_looks_and_can_not_retry(scene: Scene, driver: webdriver.Chrome) -> None:
     tries = scene.airflow.api("GET", f"dags/{DAG}/dagRuns/{scene.run_id(BROKEN)}/taskInstances/datapoint.copy")
     with browser() as other:

@@ -172,6 +172,7 @@ def s3(cloud: LocalCloud, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     return stored
 
 
+@pytest.mark.ci
 def test_the_days_before_the_export_moved_come_from_s3_and_go_on_where_they_failed(
     s3: Any, cloud: LocalCloud, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from ayla_provider.domain.hour import ONE_HOUR
 from harness.check import differences
 from tests.integration.export_dag import DAG, Scene, soon
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
 RECONCILE = "ayla_export_reconcile"
 VERIFY = "ayla_export_verify"
@@ -115,7 +115,6 @@ def test_it_repairs_exactly_what_the_archive_lacks_also_while_the_export_dag_cop
     assert {event["name"].rpartition("=")[2] for event in events} == set(COPIED)
 
 
-@pytest.mark.ci
 def test_verify_and_the_weekly_sweep_repair_and_the_countdown_alerts(running: Scene) -> None:
     repaired, broken, *_ = running.hours
     running.airflow.unpause(DAG)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.export_dag import DAG, Scene, soon
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
 HOURS = 2
 WAITED_FOR = ("datapoint", "connection", "location")

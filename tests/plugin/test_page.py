@@ -33,6 +33,7 @@ return Math.max(text, back) / Math.min(text, back);
 """
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_button_can_be_read_while_the_mouse_is_over_it(mounted: Mounted, theme: str) -> None:
     driver = mounted(change=f"document.documentElement.classList.add({theme!r})")
@@ -112,6 +113,7 @@ def focus(driver: webdriver.Chrome) -> str:
     return str(driver.execute_script(text))
 
 
+@pytest.mark.ci
 def test_a_retry_by_keyboard_keeps_the_focus(mounted: Mounted) -> None:
     driver = mounted(change=ANSWER_DAG.replace("PAUSED", "false"))
     wait_for(driver, ".ayla-reading", text="Read at")
@@ -130,6 +132,7 @@ def test_a_retry_by_keyboard_keeps_the_focus(mounted: Mounted) -> None:
     WebDriverWait(driver, 10).until(lambda _: focus(driver) == "Select")
 
 
+@pytest.mark.ci
 def test_escape_on_the_retry_button_leaves_the_focus_on_select(mounted: Mounted) -> None:
     driver = mounted()
     wait_for(driver, ".ayla-reading", text="Read at")
@@ -141,6 +144,7 @@ def test_escape_on_the_retry_button_leaves_the_focus_on_select(mounted: Mounted)
     assert focus(driver) == "Select"
 
 
+@pytest.mark.ci
 def test_escape_closes_the_day_of_a_link_before_anything_has_the_focus(mounted: Mounted) -> None:
     driver = mounted("?range=14d")
     wait_for(driver, ".ayla-reading", text="Read at")
@@ -152,6 +156,7 @@ def test_escape_closes_the_day_of_a_link_before_anything_has_the_focus(mounted: 
     WebDriverWait(driver, 10).until(lambda _: not driver.find_elements(By.CSS_SELECTOR, ".ayla-day"))
 
 
+@pytest.mark.ci
 def test_escape_in_the_hours_of_a_day_leaves_the_focus_on_the_days(mounted: Mounted) -> None:
     driver = mounted("?range=14d")
     wait_for(driver, ".ayla-reading", text="Read at")
@@ -171,6 +176,7 @@ def test_a_paused_dag_stands_out(mounted: Mounted) -> None:
     assert warning != other
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("days", ["48h", "90d"])
 def test_the_name_of_a_cell_has_what_its_sign_says(mounted: Mounted, days: str) -> None:
     driver = mounted(f"?range={days}")
@@ -186,6 +192,7 @@ def test_the_name_of_a_cell_has_what_its_sign_says(mounted: Mounted, days: str) 
         assert expected in name, (sign, name)
 
 
+@pytest.mark.ci
 def test_90_days_fit_next_to_the_menu_of_airflow(mounted: Mounted) -> None:
     driver = mounted("?range=90d")
     wait_for(driver, ".ayla-reading", text="Read at")
@@ -194,6 +201,7 @@ def test_90_days_fit_next_to_the_menu_of_airflow(mounted: Mounted) -> None:
     assert driver.execute_script("return arguments[0].scrollWidth - arguments[0].clientWidth", scroll) == 0
 
 
+@pytest.mark.ci
 def test_the_hours_of_a_day_that_a_finger_opens_come_into_view(mounted: Mounted) -> None:
     driver = mounted("?range=14d")
     driver.set_window_size(500, 800)
@@ -221,6 +229,7 @@ def test_a_proxy_that_fails_is_named_in_sentences(mounted: Mounted) -> None:
     wait_for(driver, "[role=alert]", text="the request for task instances with 502: boom. The page shows the data read")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("past_midnight", [0, 1, 2])
 def test_a_new_day_has_its_date_and_the_map_fits(mounted: Mounted, past_midnight: int) -> None:
     ahead = (past_midnight - datetime.now(UTC).hour + 12) % 24 - 12
@@ -236,6 +245,7 @@ def test_a_new_day_has_its_date_and_the_map_fits(mounted: Mounted, past_midnight
     assert date["x"] + date["width"] <= scroll.rect["x"] + scroll.rect["width"]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "query",
     [
@@ -268,6 +278,7 @@ def test_odd_asset_events_are_named_and_the_rest_is_shown(mounted: Mounted) -> N
     assert len(driver.find_elements(By.CSS_SELECTOR, "tbody th")) == 5
 
 
+@pytest.mark.ci
 def test_shift_and_arrows_select_the_rectangle_between_two_cells(mounted: Mounted) -> None:
     driver = mounted()
     wait_for(driver, ".ayla-reading", text="Read at")
@@ -293,6 +304,7 @@ def test_shift_and_arrows_select_the_rectangle_between_two_cells(mounted: Mounte
     assert selected() == {"1,19", "1,20", "3,19", "3,20"}
 
 
+@pytest.mark.ci
 def test_a_shade_is_the_same_when_only_problems_are_shown(mounted: Mounted) -> None:
     shades = """return Object.fromEntries([...document.querySelectorAll(".ayla-landed[data-at]")]
       .map((cell) => [cell.ariaLabel, cell.className]))"""
@@ -306,6 +318,7 @@ def test_a_shade_is_the_same_when_only_problems_are_shown(mounted: Mounted) -> N
     assert left.items() <= everything.items()
 
 
+@pytest.mark.ci
 def test_escape_ends_the_selection_and_closes_the_day(mounted: Mounted) -> None:
     driver = mounted("?range=14d")
     wait_for(driver, ".ayla-reading", text="Read at")
@@ -325,6 +338,7 @@ def test_escape_ends_the_selection_and_closes_the_day(mounted: Mounted) -> None:
     assert driver.find_elements(By.CSS_SELECTOR, ".ayla-day") == []
 
 
+@pytest.mark.ci
 def test_the_details_wait_until_the_pointer_rests_and_the_map_stays(mounted: Mounted) -> None:
     driver = mounted()
     wait_for(driver, ".ayla-reading", text="Read at")
@@ -362,6 +376,7 @@ def test_the_details_wait_until_the_pointer_rests_and_the_map_stays(mounted: Mou
     WebDriverWait(driver, 10).until(lambda _: driver.find_elements(By.CSS_SELECTOR, ".ayla-few") == [])
 
 
+@pytest.mark.ci
 def test_a_finger_shows_a_cell_before_it_opens_it_and_closes_a_day(mounted: Mounted) -> None:
     # Answers come at once, or not at all.
     driver = mounted(
@@ -414,6 +429,7 @@ def test_a_finger_shows_a_cell_before_it_opens_it_and_closes_a_day(mounted: Moun
     assert driver.execute_script("return madeUpRequests") == requests
 
 
+@pytest.mark.ci
 def test_the_hours_of_several_archives_align(mounted: Mounted) -> None:
     # A second archive has longer notes and more digits.
     driver = mounted(
@@ -444,6 +460,7 @@ def test_the_hours_of_several_archives_align(mounted: Mounted) -> None:
     assert {name.rect["width"] for name in driver.find_elements(By.CSS_SELECTOR, "tbody th")} == {190}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("css", [".ayla-group button:nth-child(2)", "[data-at='2,7']"])
 def test_the_focus_stays_when_airflow_mounts_the_page_again(mounted: Mounted, css: str) -> None:
     driver = mounted()

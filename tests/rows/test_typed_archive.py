@@ -68,7 +68,7 @@ def test_every_hour_is_what_the_answer_key_and_the_reference_say(
         compare(tmp_path, manifest, made, reference.read(event_type, files_of(tmp_path, manifest)))
 
 
-@settings(max_examples=scale(40, 800), deadline=None)
+@settings(max_examples=scale(15, 800), deadline=None)
 @given(seed=st.integers(0, 2**32), first=st.sampled_from(sorted(reference.LAYOUTS)), count=st.integers(1, 3))
 def test_odd_files_are_what_the_reference_says(
     tmp_path_factory: pytest.TempPathFactory, seed: int, first: str, count: int

@@ -43,7 +43,7 @@ def ask(path: Path, query: str) -> list[tuple[Any, ...]]:
         return duck.execute(query).fetchall()
 
 
-@settings(max_examples=scale(8, 160), deadline=None)
+@settings(max_examples=scale(4, 160), deadline=None)
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(["datapoint-22", "datapoint_ack-24", "connection-6"]))
 def test_any_order_and_any_number_of_loads_leave_the_same_tables(
     tmp_path_factory: pytest.TempPathFactory, seed: int, name: str

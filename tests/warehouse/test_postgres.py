@@ -117,7 +117,7 @@ def test_an_hour_is_stored_as_it_was_loaded(database: Database) -> None:
     assert loaded_rows == [tuple(row.get(name) for name in DATAPOINT.names) for row in wanted]
 
 
-@settings(max_examples=scale(8, 160), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale(4, 160), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), again=st.lists(st.integers(0, 5), max_size=3))
 def test_the_order_of_hours_does_not_matter(one_driver: Database, order: list[int], again: list[int]) -> None:
     hours = [HOUR + timedelta(hours=number // 2) for number in range(6)]
@@ -212,6 +212,7 @@ def copying(database: Database) -> list[tuple[Any, ...]]:
     return database.sql("select pid from pg_stat_progress_copy where tuples_processed > 1000")
 
 
+@pytest.mark.ci
 def test_a_session_that_is_ended_in_the_middle_leaves_the_hour(database: Database) -> None:
     database.put(database.load(DATAPOINT, [point("a")]))
     before, load = database.content(), many(database, 300_000)
