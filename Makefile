@@ -16,8 +16,11 @@ MINUTES ?= 60
 ROWS ?= 5000000
 # The tests that depend on Airflow's version: its UI, API, scheduler and forms, and its classes that ours derive from.
 # The others take the same path on every version.
-OF_AIRFLOW := $(patsubst %,tests/integration/test_%.py,retrigger connection_form coverage_page \
-  partitioned_dags sample_dags) \
+# The wheel's tests run the sample DAG on each version.
+SAMPLES := tests/integration/test_sample_dags.py
+OF_AIRFLOW := $(patsubst %,tests/integration/test_%.py,connection_form coverage_page partitioned_dags) \
+  $(SAMPLES)::test_every_sample_dag_is_read_without_errors_and_has_its_edges \
+  $(SAMPLES)::test_the_verify_dag_copies_again_what_was_removed \
   $(patsubst %,tests/test_%.py,alive_sensor form hooks load_operators operators provider_info reconcile_operator sensors \
   several_oems triggers warehouse_operators) \
   tests/destinations/test_azure.py tests/destinations/test_aws_connections.py
