@@ -31,6 +31,9 @@ MOST_FOLDERS = 10
 
 _ONE_DAY = timedelta(days=1)
 
+_BEFORE, _AFTER = timedelta(hours=12), timedelta(hours=14)
+"""How far before and after its hour a name can state a local time; a clock of twelve hours states as early ones."""
+
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 
 
@@ -91,7 +94,7 @@ class UnplacedSearch:
 
     Names of the known styles leave gaps in the order of names, where all objects in any other style are. Few of these
     gaps can hold a file of the hours: those at the dates of the hours and of the present, those between years, and
-    those before and after all dates.
+    those before and after all dates. Names that state a local time are among those of neighbouring hours.
 
     :param export: the export
     :param hours: consecutive hours of one event type; the listing of their own files is somebody else's
@@ -132,6 +135,8 @@ class UnplacedSearch:
         prefix = self._export.prefix(folder)
         for start, end in self._gaps():
             found += self._gap(prefix, start, end)
+        for start, end in self._neighbours():
+            found += self._among_files(prefix, start, end)
         return found
 
     def passed_over(self, folder: str) -> list[Unplaced]:
@@ -175,6 +180,31 @@ class UnplacedSearch:
                 continue
             yield _after(date(year, 12, 31)), f"{year + 1:04}-"
         yield _after(today), ""
+
+    def _neighbours(self) -> Iterator[tuple[str, str]]:
+        """Yield the bounds of the neighbouring hours that the listing of the hours' own files doesn't show."""
+        # From the beginning of the date on, for names such as 2026-11-01 - 07:00.
+        yield min(_text_of(self._start - _BEFORE), self._start.date().isoformat()), _text_of(self._start)
+        day_after = (self._last.date() + _ONE_DAY).isoformat()
+        last = _text_of(self._last + _AFTER + ONE_HOUR)
+        if last > day_after:
+            yield day_after, last
+
+    def _among_files(self, prefix: str, start: str, end: str) -> list[Unplaced]:
+        """Return what is among the files of other hours."""
+        what = f"{self._event_type}: the look for objects that can't be placed in time among the files below {prefix}"
+        listing = self._export.listed(
+            self._event_type,
+            prefix,
+            what,
+            listing=NewestListing(ignored_objects=self._export.ignored_objects),
+            start_offset=prefix + start,
+            end_offset=prefix + end,
+            max_results=MOST_PAGES * PAGE,
+        )
+        if listing.count == MOST_PAGES * PAGE:
+            log.warning("%s: after %d pages, the rest isn't read.", what, MOST_PAGES)
+        return list(listing.unplaced)
 
     def _gap(self, prefix: str, start: str, end: str) -> list[Unplaced]:
         what = f"{self._event_type}: the look for objects that can't be placed in time below {prefix}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -68,6 +69,46 @@ def test_an_hour_with_files_is_not_landed_beside_another_style_of_its_date(style
     assert export.source.requests - before == 3
     # As a longer look says.
     assert states_of(export, day - 20 * DAY, 28 * 24)[20 * 24 + hour] is HourState.UNPROVEN
+
+
+def shifted(hours: int, style: str) -> Callable[[datetime], str]:
+    return lambda hour: (hour + hours * ONE_HOUR).strftime(style)
+
+
+BEFORE_OR_AFTER = {
+    "twelve hours": lambda hour: hour.strftime("%Y-%m-%d %I:%M:%S %p"),
+    "two blanks": lambda hour: hour.strftime("%Y-%m-%d  %H:%M:%S"),
+    "a hyphen between blanks": lambda hour: hour.strftime("%Y-%m-%d - %H:%M"),
+    "parentheses": lambda hour: hour.strftime("%Y-%m-%d (%H:%M)"),
+    "minutes of the day": lambda hour: f"{hour:%Y-%m-%d} {hour.hour * 60:04}",
+    "New York": shifted(-5, "%Y-%m-%d %H:%M:%S-05:00"),
+    "Los Angeles": shifted(-8, "%Y-%m-%d %H:%M:%S PST"),
+    "Baker Island": shifted(-12, "%Y-%m-%d %H:%M:%S -1200"),
+    "Shanghai": shifted(8, "%Y-%m-%d %H:%M:%S +0800"),
+    "Kiritimati": shifted(14, "%Y-%m-%dT%H:%M:%S+14:00"),
+}
+"""Names that are between those of other hours in the known style, perhaps of another date."""
+
+
+@pytest.mark.parametrize("hours_ago", [2, 24 * 20])
+@pytest.mark.parametrize("name", BEFORE_OR_AFTER)
+def test_an_hour_whose_name_is_between_those_of_other_hours_is_not_empty(name: str, hours_ago: int) -> None:
+    for number in range(24):
+        hour = datetime(2026, 11, 3, tzinfo=UTC) + number * ONE_HOUR
+        now = hour + hours_ago * ONE_HOUR + timedelta(minutes=55)
+        objects = {
+            f"Datapoint/{format_folder(other)}/f.csv": other + timedelta(minutes=80)
+            for other in (hour + ahead * ONE_HOUR for ahead in range(-48, hours_ago))
+        }
+        objects |= {
+            f"Connection/{format_folder(hour - back * ONE_HOUR)}/f.csv": hour - (back - 2) * ONE_HOUR
+            for back in range(3, 30)
+        }
+        quiet = Export(MemoryBucket(objects), "", now=lambda now=now: now)
+        assert states_of(quiet, hour) == [HourState.EMPTY]
+        objects[f"Connection/{BEFORE_OR_AFTER[name](hour)}/f.csv"] = hour + timedelta(minutes=80)
+        export = Export(MemoryBucket(objects), "", now=lambda now=now: now)
+        assert states_of(export, hour) == [HourState.UNPROVEN], hour
 
 
 def test_a_pattern_reads_names_of_months() -> None:
