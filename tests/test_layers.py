@@ -105,6 +105,7 @@ def test_what_a_dag_imports_loads_no_client(airflow_home: Path, loaded_by_airflo
         assert of(loaded - loaded_by_airflow, *HEAVY) == set(), module
 
 
+@pytest.mark.ci
 def test_a_sample_dag_loads_no_client_when_it_is_parsed(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
     assert DAGS
     after_each = loaded_by(airflow_home, *(f"import runpy\nrunpy.run_path({str(dag)!r})" for dag in DAGS))

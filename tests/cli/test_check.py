@@ -606,6 +606,7 @@ def test_in_a_shell_stdout_is_json_alone_even_if_airflow_logs(fleet: LocalCloud,
     assert not any(secret in run.stdout + run.stderr for secret in fleet.secrets)
 
 
+@pytest.mark.ci
 def test_a_refusal_in_a_shell_shows_no_secret(fleet: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, fleet, password="wrong-password")
     run = shell("check")

@@ -106,7 +106,7 @@ def outcome_of(act: Callable[[Export, Destination, Path], str], *arguments: Any)
         return "t" if error.retryable else "x", str(error)
 
 
-@pytest.mark.parametrize("cell", table.ARCHIVE, ids=str)
+@pytest.mark.parametrize("cell", table.parameters(table.ARCHIVE))
 def test_a_fault_where_the_archive_is_read(
     cell: Cell,
     cloud: LocalCloud,

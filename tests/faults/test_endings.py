@@ -47,7 +47,7 @@ def task_process(
     return task_processes[0]
 
 
-@pytest.mark.parametrize("cell", SIGNALS, ids=str)
+@pytest.mark.parametrize("cell", table.parameters(SIGNALS))
 def test_a_task_that_is_ended(cell: Cell, scene: Scene, task_process: TaskProcess) -> None:
     hangs = fault_of(cell, scene, "slow", delay=0.4)
     task = task_process.task(environment(), scene.url)
@@ -74,7 +74,7 @@ def test_a_task_that_is_ended(cell: Cell, scene: Scene, task_process: TaskProces
         assert not [one for one in moved if one.endswith(path.partition("Z-")[2])], "what is proven isn't moved"
 
 
-@pytest.mark.parametrize("cell", DISKS, ids=str)
+@pytest.mark.parametrize("cell", table.parameters(DISKS))
 def test_a_disk_that_is_full(cell: Cell, scene: Scene, task_process: TaskProcess, tmp_path: Path) -> None:
     def archive() -> dict[str, bytes]:
         found = {str(one.relative_to(tmp_path)): one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}

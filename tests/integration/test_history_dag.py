@@ -120,6 +120,7 @@ def test_a_day_lands_hour_by_hour_and_again_moves_nothing(cloud: LocalCloud, tmp
     assert downloads(cloud) == moved
 
 
+@pytest.mark.ci
 def test_a_day_that_failed_in_the_middle_moves_only_the_rest(cloud: LocalCloud, tmp_path: Path) -> None:
     cloud.faults.add(403, step="download", match=f"{DAY:%Y-%m-%d} 0", times=None)
     failed = tried().test(logical_date=DAY + ONE_DAY)

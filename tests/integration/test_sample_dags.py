@@ -101,6 +101,7 @@ def test_the_verify_dag_copies_again_what_was_removed(fleet: LocalCloud, tmp_pat
     assert list((tmp_path / "archive").glob("_verify/event_type=*.json"))
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(
     airflow.__version__.startswith("3.1."),
     reason="dag.test() of Airflow 3.1 fails to start the second of two first tasks",

@@ -42,7 +42,7 @@ def text(size: int) -> bytes:
         pytest.param(text(4_300_000), False, 0, id="text that is longer than any row"),
         pytest.param(text(4_300_000) * 3, False, 0, id="three of them"),
         pytest.param(text(5_500_000), False, 0, id="text of several blocks"),
-        pytest.param(text(20_000_000), False, 0, id="text of many blocks"),
+        pytest.param(text(20_000_000), False, 0, id="text of many blocks", marks=pytest.mark.ci),
         pytest.param(HEADER + text(5_500_000), True, 0, id="a header, and text of several blocks"),
         pytest.param(text(5_500_000) + HEADER, False, 0, id="a header that isn't the first line"),
         pytest.param(b"\n" * 270_000, False, 0, id="empty lines"),

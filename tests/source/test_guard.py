@@ -76,6 +76,7 @@ def test_many_processes_with_a_wrong_password_are_refused_twice_at_most(
     assert cloud.refusals <= 2
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("machine_lock", [True, False], ids=["one machine", "many machines"])
 def test_many_processes_all_get_a_token_where_each_sign_in_ends_the_others(
     cloud: LocalCloud, memory: FileMemory, machine_lock: bool

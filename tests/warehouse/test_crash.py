@@ -153,7 +153,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, run: Run) -> dict[str,
 
 
 @pytest.mark.proof("SIGKILL at 100 moments of each of two loads")
-@pytest.mark.parametrize("share", scale([number / 9 for number in range(10)], [number / 99 for number in range(100)]))
+@pytest.mark.parametrize("share", scale([number / 4 for number in range(5)], [number / 99 for number in range(100)]))
 @pytest.mark.parametrize("revision", [1, 2])
 def test_a_crash_at_any_moment_and_a_retry_leave_what_there_would_be_without_it(
     tmp_path: Path, undisturbed: dict[int, Any], run: Run, revision: int, share: float

@@ -117,6 +117,7 @@ def test_an_hour_is_stored_as_it_was_loaded(database: Database) -> None:
     assert loaded_rows == [tuple(row.get(name) for name in DATAPOINT.names) for row in wanted]
 
 
+@pytest.mark.ci
 @settings(max_examples=scale(4, 160), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), again=st.lists(st.integers(0, 5), max_size=3))
 def test_the_order_of_hours_does_not_matter(one_driver: Database, order: list[int], again: list[int]) -> None:
