@@ -16,6 +16,9 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 _REQUIRED = "YmdH"
 
+_NOT_UTC = re.compile(r"[+-](?!00:?00)\d{2}:?\d{2}(?=/|$)|\b[AP]M\b|\b[ECMP][SD]T\b", re.ASCII | re.IGNORECASE)
+"""What follows a local time, or one of a clock of twelve hours."""
+
 
 class HourPattern:
     """
@@ -23,7 +26,7 @@ class HourPattern:
 
     :param text: ``%Y``, ``%m`` or ``%b``, ``%d``, and ``%H``, each once, perhaps ``%M`` and ``%S`` after these, and
         other characters of ASCII
-    :raises AylaConfigError: if it is something else
+    :raises AylaConfigError: if it is something else, or isn't in UTC
     """
 
     def __init__(self, text: str) -> None:
@@ -35,6 +38,11 @@ class HourPattern:
             raise AylaConfigError(
                 f"hour_pattern is {text!r}: expected %Y, %m, %d, and %H, each once, then perhaps %M and %S, such as "
                 "%Y-%m-%dT%H:%M:%SZ or %Y/%m/%d/%H. %b instead of %m is the month as Jan, Feb, and so on"
+            )
+        if _NOT_UTC.search(re.sub("%.", "0", text)):
+            raise AylaConfigError(
+                f"hour_pattern is {text!r}: folders that write a local time, or a clock of twelve hours, can't be read."
+                " Ask Ayla support to write them in UTC"
             )
         self.text = text
         last = max(text.index(f"%{directive}") for directive in required) + 2

@@ -72,3 +72,25 @@ def test_other_names_are_not_read(name: str) -> None:
 def test_a_pattern_must_state_an_hour(text: str) -> None:
     with pytest.raises(AylaConfigError, match="expected %Y, %m, %d, and %H, each once"):
         HourPattern(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%Y-%m-%d %H:%M:%S-05:00",
+        "%Y-%m-%dT%H%M+0800",
+        "%Y-%m-%d %H:%M:%S -0330",
+        "%Y-%m-%d %H:%M:%S PM",
+        "%Y-%m-%d %H am",
+        "%Y-%m-%d %H:%M:%S PST",
+        "%Y/%m/%d/%H EDT/files",
+    ],
+)
+def test_a_pattern_of_local_time_is_refused(text: str) -> None:
+    with pytest.raises(AylaConfigError, match=r"can't be read\. Ask Ayla support to write them in UTC"):
+        HourPattern(text)
+
+
+@pytest.mark.parametrize("end", ["+00:00", "-0000", "Z", " UTC", " GMT", ".000", "-00-00"])
+def test_a_pattern_of_utc_is_accepted(end: str) -> None:
+    assert HourPattern(f"%Y-%m-%d %H:%M:%S{end}").parse(f"2026-11-28 05:00:00{end}/a.csv")
