@@ -9,7 +9,8 @@ files, that task fails, names them, and isn't tried again.
 The DAG needs the Variable and the pool of `ayla_export_to_bucket`. Only `repair` needs the connection to Ayla.
 
 If you set `WITH_DUCKDB = True`, it also compares the tables that `ayla_export_to_duckdb` loads with the receipts of the
-typed rows, and loads again the hours that differ. Then it needs the Variable and the pool of that DAG, too. For another
+typed rows, and loads again the hours that differ. Then it needs the Variable and the pool of that DAG, too. If you gave
+the load of that DAG more arguments, such as `privacy` or `layouts`, give them to the load here, too. For another
 warehouse, replace the two operators.
 """
 

@@ -141,10 +141,11 @@ class VerifyReport:
             records = counted(self._damages[Damage.NEWER], "record is", "records are")
             sentences.append(f"{records} of a newer version of this package: upgrade the package.")
         if self._hours:
-            hours = counted(len(self._hours), "hour", "hours")
+            hours = counted(len(self._hours), "hour is", "hours are")
+            whose = ("its copy task", "its load") if len(self._hours) == 1 else ("their copy tasks", "their loads")
             sentences.append(
-                f"{hours} lost something. Clear the hour's copy task: it copies again what Ayla still has. For typed "
-                "rows, clear the load."
+                f"{hours} damaged or not complete. Clear {whose[0]}, to copy again what Ayla still has. For typed "
+                f"rows, clear {whose[1]}."
             )
         if self._lost:
             hours = counted(len(self._lost), "hour is", "hours are")

@@ -198,7 +198,7 @@ def find_unplaced(listed: ListedExport) -> Finding[None]:
         if newest is not None and newest.folder is None:
             found[event_type] = newest
     if not found:
-        return Finding(True, "each one that a look shows can be placed in time")
+        return Finding(True, "all objects that were looked at can be placed in time")
     event_type, newest = max(found.items(), key=lambda item: item[1].created)
     advice = f"{_sentence(advise(newest, event_type))}."
     in_folders = _quoted([listed.folders[event_type] for event_type in found])

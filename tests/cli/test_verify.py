@@ -59,7 +59,7 @@ def test_a_loss_ends_with_1_and_is_named(
     out, _ = capsys.readouterr()
     assert f"{HOURS[0]}: missing: the file isn't there: {path}" in out
     assert "1 missing\n" in out
-    assert "1 hour lost something." in out
+    assert "1 hour is damaged or not complete. Clear its copy task, " in out
 
 
 def test_json_has_the_names_that_are_documented(
