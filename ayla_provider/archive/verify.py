@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import chain, groupby
 
 from ayla_provider.archive.destination import Destination, Listed, stored_at
 from ayla_provider.archive.findings import Damage, Finding, Suspicion, suspect, wrong_checksum
@@ -297,12 +297,11 @@ class Verification:
         end = min(self._scope.end, hour_of(self._now - YOUNG))
         retention = self._scope.expected_retention
         kept_since = hour_of(self._now - retention) if retention else None
-        expected = dict(self._expected(inventory))
+        expected = dict(self._expected(inventory, end))
         is_nothing = self.counts.manifests == 0
-        for event_type, first in expected.items():
-            start = max(first, kept_since) if kept_since else first
-            hours = _hours(event_type, start, end)
-            for hour in self._still_missing(hour for hour in hours if not inventory.find(manifest_path(hour))):
+        for hours in expected.values():
+            kept = (hour for hour in hours if kept_since is None or hour.start >= kept_since)
+            for hour in self._still_missing(hour for hour in kept if not inventory.find(manifest_path(hour))):
                 is_nothing = False
                 self._unreadable.add(hour)
                 yield Finding(Damage.NO_MANIFEST, hour, manifest_path(hour), "the hour has no manifest")
@@ -321,19 +320,28 @@ class Verification:
                 if manifest_path(hour) not in existing:
                     yield hour
 
-    def _expected(self, inventory: Inventory) -> Iterator[tuple[EventType, datetime]]:
-        """Yield each event type that is verified, and its first hour."""
-        scope, first = self._scope, dict(self.counts.first)
+    def _expected(self, inventory: Inventory, end: datetime) -> Iterator[tuple[EventType, Iterator[ExportHour]]]:
+        """
+        Yield each event type that is verified, and the hours that must have a manifest.
+
+        These are all hours since its first manifest. Of earlier hours, only those with copies are known to be of the
+        archive: one stray copy of long ago says nothing of the hours after it.
+        """
+        scope, first = self._scope, self.counts.first
+        copied: dict[EventType, set[datetime]] = {}
         if scope.start is None or scope.event_types is None:
             # The first manifests can be gone, and their copies still there.
             for listed in inventory.below(""):
                 hour = hour_of_path(listed.stored.path)
-                if hour and hour in scope:
-                    first[hour.event_type] = min(hour.start, first.get(hour.event_type, hour.start))
-        for event_type in sorted(first) if scope.event_types is None else scope.event_types:
-            start = scope.start or first.get(event_type)
-            if start:
-                yield event_type, start
+                if hour and hour in scope and hour.start < first.get(hour.event_type, end):
+                    copied.setdefault(hour.event_type, set()).add(hour.start)
+        known = sorted({*first, *copied})
+        for event_type in known if scope.event_types is None else scope.event_types:
+            start = scope.start or first.get(event_type) or end
+            earlier = sorted(hour for hour in copied.get(event_type, ()) if hour < start)
+            if scope.start or event_type in known:
+                with_copies = (ExportHour(event_type, hour) for hour in earlier)
+                yield event_type, chain(with_copies, _hours(event_type, start, end))
 
     def _unnamed(self, inventory: Inventory) -> Iterator[Finding]:
         """Yield orphans, and the rest of uploads."""

@@ -215,6 +215,14 @@ def test_copies_whose_manifests_are_gone_are_hours_without_a_manifest(
     assert {manifest_path(hour) for hour in some} <= {path for _, path in damages}
 
 
+def test_one_stray_copy_of_long_ago_says_nothing_of_the_hours_after_it(place: Place) -> None:
+    filled(place, 2)
+    long_ago = ExportHour(EventType("datapoint"), datetime(1970, 1, 1, tzinfo=UTC))
+    archive_hour(place.destination, long_ago, [DATA])
+    place.remove(manifest_path(long_ago))
+    assert found(place) == [(Damage.NO_MANIFEST, manifest_path(long_ago))]
+
+
 @pytest.mark.parametrize("layout", list(Layout))
 @pytest.mark.parametrize("datapoints", [True, False], ids=["beside another event type", "alone"])
 def test_copies_of_a_range_whose_manifests_are_gone_need_no_event_types(
