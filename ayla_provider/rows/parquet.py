@@ -322,9 +322,9 @@ class _HourStatements:
 
     def _find_faults(self, scan: _Scan, quarantine: Quarantine) -> None:
         """Quarantine the rows in which a cell isn't of its type."""
-        # In their order, so that one pass over each file finds all their places.
+        # In their order, so that one pass over each file finds all their places. A join wouldn't keep it.
         self._duck.execute("set preserve_insertion_order = true")
-        rows = self._rows_of(scan, exact=True)
+        rows = self._rows_of(scan, exact=True, sourced=False)
         faults = self._duck.execute(f'select "#file", "#line", "#fault" from ({rows}) where "#bad"')
         files = {file.number: file for file in scan.files}
         last = None
@@ -350,14 +350,16 @@ class _HourStatements:
         internal = '0 as "#file", \'\' as "#identity", \'\' as "#line", false as "#bad", \'\' as "#fault"'
         return f"select {', '.join(columns)}, {internal} where false"
 
-    def _rows_of(self, scan: _Scan, only: str = "", *, exact: bool = False) -> str:
+    def _rows_of(self, scan: _Scan, only: str = "", *, exact: bool = False, sourced: bool = True) -> str:
+        """See :meth:`_rows`; without ``sourced``, the rows don't say which file they are of, except for its number."""
         expressions = self._expressions(scan)
         provenance = {
             "folder_hour": f"timestamptz {literal(self._hour.start.isoformat())}",
             "source_object": '"#source"',
             "source_generation": '"#generation"',
         }
-        values = expressions.values | provenance
+        values = expressions.values | (provenance if sourced else {})
+        sources = ' join sources using ("#file")' if sourced else ""
         typed = [f"{values[name]} as {typed_name(name)}" for name in values]
         columns = [
             f'{typed_name(column.name) if column.name in values else "null"}::{_TYPES[column.type]} as "{column.name}"'
@@ -372,7 +374,7 @@ class _HourStatements:
             f'select {", ".join(columns)}, "#file", {identity} as "#identity", "#line", '
             f'{bad} as "#bad", concat_ws(\'; \', {", ".join([*reasons, "null"])}) as "#fault" '
             f"from (select *, {', '.join(typed)} "
-            f'from {self._lines_of(scan, only, exact=exact)} join sources using ("#file"))'
+            f"from {self._lines_of(scan, only, exact=exact)}{sources})"
         )
 
     def _lines_of(self, scan: _Scan, only: str = "", *, exact: bool) -> str:

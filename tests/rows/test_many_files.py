@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from random import Random
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,6 +61,18 @@ def test_many_odd_files_are_what_the_reference_says(
         archive = TypedArchive(FileDestination(folder / "archive"), FileDestination(folder / "rows"), max_malformed=1)
         hour = archive.ensure(ExportHour(event_type, HOUR), {}).manifest
     compare(folder, manifest, hour, reference.read(event_type, files_of(folder, manifest), made))
+
+
+def test_each_malformed_row_of_a_long_file_is_kept_with_its_place(tmp_path: Path) -> None:
+    lines = rows(0, 100_000).splitlines(keepends=True)
+    for number in range(0, len(lines), 20):
+        lines[number] = lines[number].replace(b" UTC 2020", b" UTC 20x0", 1)
+    hour = typed(tmp_path, [b"".join(lines)])
+    assert (hour.rows, hour.quarantined) == (95_000, 5_000)
+    path = tmp_path / "archive" / hour.quarantine
+    with duckdb.connect() as connection:
+        kept = connection.execute(f"select line, row_bytes from '{path}' order by line").fetchall()
+    assert kept == [(number + 1, lines[number].rstrip()) for number in range(0, len(lines), 20)]
 
 
 def test_a_file_costs_little_beside_its_lines(tmp_path: Path) -> None:
