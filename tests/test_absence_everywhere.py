@@ -372,8 +372,8 @@ def test_a_look_takes_as_many_listings_after_2000_folders_as_after_one(
     first = cost()
     for back in range(2000):
         put_hour(cloud, "Connection", HOUR - (10 + back) * ONE_HOUR)
-    # One more where the hours of a later date are near.
-    assert cost() == first <= 13
+    # The number depends on the date, but not on the history.
+    assert cost() == first <= 14
 
 
 def test_an_hour_with_files_costs_one_listing(cloud: LocalCloud) -> None:
