@@ -297,11 +297,10 @@ class Verification:
         end = min(self._scope.end, hour_of(self._now - YOUNG))
         retention = self._scope.expected_retention
         kept_since = hour_of(self._now - retention) if retention else None
-        expected = dict(self._expected(inventory, end))
+        expected = dict(self._expected(inventory, kept_since, end))
         is_nothing = self.counts.manifests == 0
         for hours in expected.values():
-            kept = (hour for hour in hours if kept_since is None or hour.start >= kept_since)
-            for hour in self._still_missing(hour for hour in kept if not inventory.find(manifest_path(hour))):
+            for hour in self._still_missing(hour for hour in hours if not inventory.find(manifest_path(hour))):
                 is_nothing = False
                 self._unreadable.add(hour)
                 yield Finding(Damage.NO_MANIFEST, hour, manifest_path(hour), "the hour has no manifest")
@@ -313,19 +312,23 @@ class Verification:
             yield _nothing(f"{MANIFESTS}/")
 
     def _still_missing(self, hours: Iterable[ExportHour]) -> Iterator[ExportHour]:
-        """Yield the hours whose manifest wasn't written since the listing. It takes one listing for each day."""
-        for folder, of_day in groupby(hours, key=lambda hour: manifest_path(hour).rpartition("/")[0]):
-            existing = self._destination.folder(folder)
-            for hour in of_day:
+        """Yield the hours whose manifest wasn't written since the listing. It takes about one listing for each day."""
+        for chunk in chunks(hours, _CHUNK):
+            existing = stored_at(self._destination, map(manifest_path, chunk))
+            for hour in chunk:
                 if manifest_path(hour) not in existing:
                     yield hour
 
-    def _expected(self, inventory: Inventory, end: datetime) -> Iterator[tuple[EventType, Iterator[ExportHour]]]:
+    def _expected(
+        self, inventory: Inventory, kept_since: datetime | None, end: datetime
+    ) -> Iterator[tuple[EventType, Iterator[ExportHour]]]:
         """
         Yield each event type that is verified, and the hours that must have a manifest.
 
         These are all hours since its first manifest. Of earlier hours, only those with copies are known to be of the
         archive: one stray copy of long ago says nothing of the hours after it.
+
+        :param kept_since: the first hour that the expected retention keeps; None if it keeps all
         """
         scope, first = self._scope, self.counts.first
         copied: dict[EventType, set[datetime]] = {}
@@ -339,6 +342,9 @@ class Verification:
         for event_type in known if scope.event_types is None else scope.event_types:
             start = scope.start or first.get(event_type) or end
             earlier = sorted(hour for hour in copied.get(event_type, ()) if hour < start)
+            if kept_since:
+                start = max(start, kept_since)
+                earlier = [hour for hour in earlier if hour >= kept_since]
             if scope.start or event_type in known:
                 with_copies = (ExportHour(event_type, hour) for hour in earlier)
                 yield event_type, chain(with_copies, _hours(event_type, start, end))
@@ -388,6 +394,7 @@ def _hour_of(path: str) -> ExportHour | None:
 
 
 def _hours(event_type: EventType, start: datetime, end: datetime) -> Iterator[ExportHour]:
+    """Yield the hours one by one. Unlike ``hours_of``, it has no longest interval: names in a bucket can be odd."""
     hour = ExportHour(event_type, start)
     while hour.start < end:
         yield hour
