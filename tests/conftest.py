@@ -50,7 +50,7 @@ from hypothesis import settings  # noqa: E402
 from ayla_provider.domain.hour import ONE_HOUR  # noqa: E402
 from ayla_provider.local_cloud import LocalCloud  # noqa: E402
 from tests.support.fleet import HOUR, connect, put_hour  # noqa: E402
-from tests.support.proofs import PROVING  # noqa: E402
+from tests.support.proofs import IN_CI, PROVING  # noqa: E402
 from tests.support.tools import missing_tools_line  # noqa: E402
 
 # How long an example takes says nothing of whether it is right.
@@ -59,8 +59,12 @@ settings.register_profile("ci", deadline=None)
 settings.register_profile("proof", deadline=None, max_examples=1000)
 # make test-dates: the date matters there, and make test has tried many values.
 settings.register_profile("date", deadline=None, max_examples=10)
-IN_CI = bool(os.environ.get("CI"))
-settings.load_profile("proof" if PROVING else "date" if "TEST_DATE" in os.environ else "ci" if IN_CI else "project")
+if PROVING:
+    settings.load_profile("proof")
+elif "TEST_DATE" in os.environ:
+    settings.load_profile("date")
+else:
+    settings.load_profile("ci" if IN_CI else "project")
 
 
 @pytest.fixture(scope="session")

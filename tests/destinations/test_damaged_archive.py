@@ -32,7 +32,7 @@ from tests.support.client import RULE, bytes_of, export_of, provider_of, request
 from tests.support.damages import ORPHAN, Copy, Injected, Injector, newer
 from tests.support.object_stores import quiet
 from tests.support.places import Place
-from tests.support.proofs import scale
+from tests.support.proofs import IN_CI, scale
 
 pytestmark = quiet
 
@@ -69,7 +69,7 @@ class Extent:
 DAY, WEEK, YEAR = Extent(1, ("location",), 1), Extent(7, ("location",), 1), Extent(365, EVENT_TYPES, 100)
 
 # The emulators of s3 and abfs are slow, so CI alone has a week there.
-OF_EMULATORS = WEEK if os.environ.get("CI") else DAY
+OF_EMULATORS = WEEK if IN_CI else DAY
 EXTENTS = {
     "file": scale(WEEK, YEAR),
     "gs": scale(WEEK, YEAR),

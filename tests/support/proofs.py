@@ -16,6 +16,9 @@ VARIABLE = "AYLA_PROVE"
 
 PROVING = VARIABLE in os.environ
 
+IN_CI = bool(os.environ.get("CI"))
+"""Whether the tests run that are slow and rarely wrong."""
+
 
 def scale(test: T, proof: T) -> T:
     """Return how much to run: one argument for ``make test``, the other for ``make prove``."""

@@ -118,7 +118,7 @@ def test_an_hour_is_stored_as_it_was_loaded(database: Database) -> None:
 
 
 @pytest.mark.ci
-@settings(max_examples=scale(4, 160), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale(8, 160), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), again=st.lists(st.integers(0, 5), max_size=3))
 def test_the_order_of_hours_does_not_matter(one_driver: Database, order: list[int], again: list[int]) -> None:
     hours = [HOUR + timedelta(hours=number // 2) for number in range(6)]
