@@ -205,7 +205,9 @@ class LocalCloud:
     def _end_serving(self) -> None:
         if self._thread:
             self._server.should_exit = True
-            self._thread.join(timeout=10)
+            # The server closes the socket's reader itself, and fails if the socket is closed before. On a busy machine
+            # this takes long.
+            self._thread.join(timeout=60)
         self._socket.close()
 
     @contextmanager
