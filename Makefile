@@ -39,7 +39,13 @@ AIRFLOW ?= 3.3
 CONSTRAINTS_3.1 := constraints/oldest.txt
 CONSTRAINTS_3.2 := constraints/3.2.txt
 CONSTRAINTS_3.3 := constraints/dev.txt
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint $(CONSTRAINTS)
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
+# A variable, because a comma would begin another argument of the function below.
+TESTED := .[google,warehouse,postgres]
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# uv takes seconds where pip takes minutes. It doesn't read pip's settings, such as a company's index. If it fails, pip
+# does the same.
+install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constraint $(CONSTRAINTS) $(1)
 
 .PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel dist docs release lint format bench prove screenshots clean
 
@@ -117,17 +123,17 @@ $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	@echo "Creating $(VENV), for some seconds ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --upgrade pip
+	@$(PIP) --upgrade --constraint constraints/release.txt pip uv
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
-	@echo "Installing Airflow and the provider into $(VENV), for a minute or two ..."
-	@$(PIP) --editable '.[warehouse]'
+	@echo "Installing Airflow and the provider into $(VENV), for up to a minute ..."
+	$(call install,--editable '.[warehouse]')
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	@echo "Installing what the tests need into $(VENV), for a minute or two ..."
-	@$(PIP) --editable '.[google,warehouse,postgres]' --group dev
+	@echo "Installing what the tests need into $(VENV), for up to a minute ..."
+	$(call install,--editable '$(TESTED)' --group dev)
 	@touch $@
 
 # Without npm the tests that need it are skipped.
@@ -138,15 +144,15 @@ $(VENV)/.test: $(VENV)/.demo
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test
-	@$(PIP) --group bench
+	$(call install,--group bench)
 	@touch $@
 
 $(VENV)/.double: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing a double into $(VENV), for half a minute ..."
-	@$(PIP) --group doubles-$(notdir $(VENV))
+	$(call install,--group doubles-$(notdir $(VENV)))
 	@touch $@
 
 $(VENV)/.release: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing what builds packages and documents into $(VENV), for a few seconds ..."
-	@$(PIP) --group dist --group docs
+	$(call install,--group dist --group docs)
 	@touch $@
