@@ -72,10 +72,16 @@ class PageFiles(http.server.SimpleHTTPRequestHandler):
         own = Path(super().translate_path(path))
         return str(own if own.exists() else AIRFLOW_UI / "assets" / name)
 
+    def end_headers(self) -> None:
+        # The browser keeps the compiled code of Airflow's UI only if it may keep the file.
+        self.send_header("Cache-Control", "max-age=3600")
+        super().end_headers()
+
     def log_message(self, *_: object) -> None:
         pass
 
 
+@functools.cache
 def airflow_ui() -> str:
     """Return the main module of Airflow's UI, which also exports how React mounts a component."""
     (name,) = re.findall(r'src="[^"]*/(index-[^"]+\.js)"', (AIRFLOW_UI / "index.html").read_text())
