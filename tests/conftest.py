@@ -55,7 +55,6 @@ from tests.support.tools import missing_tools_line  # noqa: E402
 
 # How long an example takes says nothing of whether it is right.
 settings.register_profile("project", deadline=None, max_examples=25)
-settings.register_profile("ci", deadline=None)
 settings.register_profile("proof", deadline=None, max_examples=1000)
 # make test-dates: the date matters there, and make test has tried many values.
 settings.register_profile("date", deadline=None, max_examples=10)
@@ -64,7 +63,7 @@ if PROVING:
 elif "TEST_DATE" in os.environ:
     settings.load_profile("date")
 else:
-    settings.load_profile("ci" if IN_CI else "project")
+    settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
