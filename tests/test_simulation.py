@@ -53,8 +53,8 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
 
 
 @pytest.mark.ci
-@pytest.mark.proof("10 days of every fault, with 4 seeds")
-@pytest.mark.parametrize("seed", scale([1], [1, 3, 5, 7]))
+@pytest.mark.proof("10 days of every fault, with 2 seeds")
+@pytest.mark.parametrize("seed", scale([1], [1, 3]))
 def test_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.CaptureFixture[str], seed: int) -> None:
     days = scale(1, 10)
     assert main(["--days", str(days), "--seed", str(seed)]) == 0
