@@ -65,7 +65,7 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "ignored_objects": {
         "label": "Ignored objects",
-        "description": "Only for objects that are no export data: a JSON list of names or patterns below the OEM "
+        "description": "Only for objects that aren't export data: a JSON list of names or patterns below the OEM "
         'id, such as ["Datapoint/README*", "backup/*"].',
         "schema": {"type": _TEXT},
     },

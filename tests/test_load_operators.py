@@ -248,6 +248,11 @@ def test_a_database_that_is_no_file_of_the_worker_fails_for_good(tmp_path: Path,
         plan(tmp_path, database=database)
 
 
+def test_a_database_that_is_a_folder_fails_for_good(tmp_path: Path) -> None:
+    with pytest.raises(AirflowFailException, match=r"AylaConfigError: database is the folder .*: name a file in it"):
+        plan(tmp_path, database=str(tmp_path))
+
+
 @pytest.mark.parametrize("blanks", ["{}\n", " {}", "\t{} "])
 def test_blanks_around_the_path_of_a_database_do_not_count(tmp_path: Path, blanks: str) -> None:
     plan(tmp_path, database=blanks.format(tmp_path / "ayla.duckdb"))

@@ -252,9 +252,11 @@ def _verify(arguments: argparse.Namespace, connections: Connections, stdout: Tex
         print(file=stdout)
     else:
         print(f"{report.title}\n", file=stdout)
+        separator = ""
         for finding in report.findings():
             print(finding, file=stdout, flush=stdout.isatty())
-        print(f"\n{report.text()}", file=stdout)
+            separator = "\n"
+        print(f"{separator}{report.text()}", file=stdout)
     return 0 if report.is_whole else 1
 
 

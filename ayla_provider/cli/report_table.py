@@ -113,7 +113,7 @@ class Summary:
         self.files = 0
         self.bytes = 0
         self.newest: dict[EventType, datetime | None] = dict.fromkeys(event_types)
-        """Event type to the start of the newest hour that the archive has, None if it has none."""
+        """Event type to the start of its newest row that the archive has, None if it has none."""
         self.missing_before = 0
         """How many missing hours come before the first hour that the archive has."""
         self.newer = 0
@@ -210,7 +210,7 @@ class Summary:
             [
                 f"{self.states.total():,} hours: {states or 'none'}",
                 f"{files_text(self.files)}, {size_text(self.bytes)}",
-                "newest hour in the archive:",
+                "newest of these hours in the archive:",
                 *newest,
                 "",
                 self.verdict,

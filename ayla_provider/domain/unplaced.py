@@ -74,21 +74,21 @@ def advise(unplaced: Unplaced, event_type: str = "<event type>") -> str:
     if unplaced.folder is not None and unplaced.beside:
         return (
             f"the object {unplaced.name!r} is in a folder of this event type that the connection doesn't read. Set "
-            f"event_folders to {_setting(event_type, *unplaced.beside, unplaced.folder)} to read both. If it is no "
-            f"export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
+            f"event_folders to {_setting(event_type, *unplaced.beside, unplaced.folder)} to read both. If it "
+            f"isn't export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
         )
     if unplaced.folder is not None and _is_event_folder_below(unplaced.name, unplaced.folder):
         return (
             f"the object {unplaced.name!r} is in an event folder inside the folder {unplaced.folder!r}. If "
-            f"the export is there, set prefix to the whole path of {unplaced.folder!r} in the bucket. If it is no "
-            f"export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
+            f"the export is there, set prefix to the whole path of {unplaced.folder!r} in the bucket. If it "
+            f"isn't export data, add {ignoring(unplaced.folder, '/*')} to ignored_objects"
         )
     if unplaced.folder is not None:
         both = _setting(event_type, unplaced.folder, EVENT_FOLDERS.get(EventType(event_type)))
         return (
             f"the object {unplaced.name!r} is in a folder that is not a known event type. If it is this event type "
             f"under another name, set event_folders in the connection to {both}, the new name first; if it is "
-            "another event type, give it a name of its own there. If it is no export data, add "
+            "another event type, give it a name of its own there. If it isn't export data, add "
             f"{ignoring(unplaced.folder, '/*')} to ignored_objects"
         )
     return (

@@ -170,7 +170,7 @@ def list_event_folders(export: Export, bucket_fields: str) -> Finding[dict[Event
         advice = (
             "An unknown folder can be copied as an event type of its own: declare it in the connection's "
             f"event_folders, as {json.dumps(undeclared)}. If it is another spelling of a missing one, use the name of "
-            "that event type. If it is no export data, add it to ignored_objects, as "
+            "that event type. If it isn't export data, add it to ignored_objects, as "
             f"[{', '.join(ignoring(name, '/*') for name in undeclared.values())}]."
         )
         return Finding(False, found, advice, folders)

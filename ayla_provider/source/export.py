@@ -57,7 +57,7 @@ class Export:
     :param event_folders: event type to the spelling of its folder, or of its folders, the present one first, where the
         connection sets it
     :param rule: when an hour counts as complete, as the connection sets it
-    :param ignored_objects: patterns of the names, below ``root``, of objects that are no export data, as the connection
+    :param ignored_objects: patterns of the names, below ``root``, of objects that aren't export data, as the connection
         sets them. They never hide a file in a dated folder of a known event type
     :param hour_pattern: how folders write their time, if not only in the known styles
     :param retention: how long the vendor keeps files, as the connection sets it; None if nobody knows

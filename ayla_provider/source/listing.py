@@ -33,7 +33,7 @@ class Listing:
     unplaced: UnplacedObjects = field(default_factory=UnplacedObjects)
     """These, see :class:`UnplacedObjects`."""
     ignored_objects: Container[str] = ()
-    """The names that the connection says are no export data."""
+    """The names that the connection says aren't export data."""
     _kept: dict[ExportHour, list[ExportFile]] = field(default_factory=dict)
     _others: dict[ExportHour, FileTotals] = field(default_factory=dict)
 

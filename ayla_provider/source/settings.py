@@ -73,7 +73,7 @@ class ExportSettings:
     event_folders: Mapping[EventType, str | tuple[str, ...]] = field(default_factory=dict)
     """Event type to the spelling of its folder or folders, where the connection sets it."""
     ignored_objects: tuple[str, ...] = ()
-    """Patterns of the names, below ``root``, of objects that are no export data."""
+    """Patterns of the names, below ``root``, of objects that aren't export data."""
     hour_pattern: HourPattern | None = None
     """How folders write their time, if not only in the known styles."""
     retention: timedelta | None = None

@@ -39,7 +39,7 @@ _ESCAPED = re.compile(r"\[([*?\[])\]")
 
 class IgnoredObjects(Container[str]):
     """
-    The objects that the connection says are no export data.
+    The objects that the connection says aren't export data.
 
     :param root: the prefix of all event folders
     :param patterns: of names below it, such as ``Datapoint/README*`` or ``backup/*``; ``*`` also matches slashes. The

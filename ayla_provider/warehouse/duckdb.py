@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
+from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.duck import MEMORY, connect, literal
 from ayla_provider.warehouse.base import TABLE_PREFIX, Load
 from ayla_provider.warehouse.sql import Dialect, View
@@ -52,6 +53,8 @@ class DuckDBWarehouse(SqlWarehouse):
         self._duck: Any = None
 
     def _open(self) -> None:
+        if self._path.is_dir():
+            raise AylaConfigError(f"database is the folder {self._path}: name a file in it, such as ayla.duckdb")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._duck = connect(self._path, self._memory)
         self._run("set preserve_insertion_order = false")

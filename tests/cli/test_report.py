@@ -172,7 +172,7 @@ def test_people_read_a_line_for_each_hour_and_the_verdict(
         f"ayla_default and {ARCHIVE}",
         "6 hours: 1 landed, 1 late, 1 empty, 2 missing, 1 changed",
         "5 files, 1.0 kB",
-        "newest hour in the archive:",
+        "newest of these hours in the archive:",
         f"  datapoint  {at[2]} UTC",
         "",
     ]

@@ -46,7 +46,7 @@ def test_a_whole_archive_ends_with_0(
 ) -> None:
     assert main(until(tmp_path)) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[3:] == ["3 manifests, 3 files, 15 B", "", "Everything that the manifests name is there."]
+    assert out.splitlines()[2:] == ["3 manifests, 3 files, 15 B", "", "Everything that the manifests name is there."]
     assert err == ""
 
 

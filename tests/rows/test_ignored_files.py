@@ -1,4 +1,4 @@
-"""Files in an hour's folder that the user says are no export data: the archive keeps them, and loads pass over them."""
+"""Files in an hour's folder that the user says aren't export data: the archive keeps them, and loads pass over them."""
 
 from __future__ import annotations
 
