@@ -53,10 +53,10 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
 
 
 @pytest.mark.ci
-@pytest.mark.proof("10 days of every fault, with 2 seeds")
+@pytest.mark.proof("3 days of every fault, with 2 seeds")
 @pytest.mark.parametrize("seed", scale([1], [1, 3]))
 def test_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.CaptureFixture[str], seed: int) -> None:
-    days = scale(1, 10)
+    days = scale(1, 3)
     assert main(["--days", str(days), "--seed", str(seed)]) == 0
     lines = capsys.readouterr().out.splitlines()
     hours = days * 24 * len(EVENT_TYPES)
