@@ -108,6 +108,7 @@ def test_by_default_it_goes_back_a_year_from_where_the_export_begins(monkeypatch
     assert (len(days), days[0], days[-1]) == (365, DAY - 365 * ONE_DAY, DAY - ONE_DAY)
 
 
+@pytest.mark.ci
 def test_a_day_lands_hour_by_hour_and_again_moves_nothing(cloud: LocalCloud, tmp_path: Path) -> None:
     run(tried(), HOURS[-1])
     assert committed(tmp_path) == {(each, hour) for each in EVENT_TYPES for hour in HOURS}

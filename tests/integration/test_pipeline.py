@@ -66,6 +66,7 @@ def lineage_of(file: Path) -> list[dict[str, Any]]:
     return [output for event in completed for output in event["outputs"]]
 
 
+@pytest.mark.ci
 def test_all_hours_land_although_each_sign_in_ends_the_others_and_no_secret_shows(tmp_path: Path) -> None:
     scene = Scene(tmp_path, hours=HOURS, one_session=True)
     lineage = tmp_path / "lineage.json"
