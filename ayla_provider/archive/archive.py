@@ -20,9 +20,18 @@ from ayla_provider.archive.transfer import Transfer
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
 from ayla_provider.domain.coverage import Coverage, describe_lost
+from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour, describe_hours, hour_of
 from ayla_provider.domain.manifest import Manifest, ManifestFile
-from ayla_provider.domain.paths import ExportFile, Layout, destination_path, hour_of_path, manifest_path, parse_source
+from ayla_provider.domain.paths import (
+    ExportFile,
+    Layout,
+    destination_path,
+    hour_of_path,
+    layout_of,
+    manifest_path,
+    parse_source,
+)
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import (
     AylaConflictError,
@@ -89,6 +98,8 @@ class _HourJob:
     manifest_stored: Stored | None
     existing: Mapping[str, Stored]
     """Path to what the destination has, for the folders of the hour's copies."""
+    layout: Layout
+    """How the paths of the hour's copies are made."""
     untrusted: Collection[str] = ()
     """Paths of copies that are written again; ``*`` for all of them."""
     done: list[ManifestFile] = field(default_factory=list)
@@ -136,7 +147,7 @@ class Archive:
     """
     A customer's archive of an export.
 
-    :param layout: how the copies' paths are made
+    :param layout: how the copies' paths are made. An hour that has copies in the other layout keeps that one
     :param max_workers: how many files are copied at once; each takes up to about 18 MiB of memory
     """
 
@@ -144,6 +155,8 @@ class Archive:
         self.destination = destination
         self.records = Records(destination)
         self._layout = layout
+        self._mirrored_types: dict[EventType, bool] = {}
+        """Whether the archive has copies of an event type in the layout ``mirror``, for those that were looked at."""
         self._max_workers = max_workers
         self._stop = threading.Event()
 
@@ -236,7 +249,7 @@ class Archive:
                 else:
                     run.copied(job, file, entry, moved)
         for job in jobs:
-            for folder in folders_of(self._paths(job.status)):
+            for folder in folders_of(_paths(job.status, job.layout)):
                 self.destination.remove_leftovers(folder)
             if job.unnamed and job.is_complete:
                 run.failed(job.status, self._refusal_to_forget(job))
@@ -263,10 +276,15 @@ class Archive:
         """Return the copy to do for an hour, or why the destination can't be read."""
         try:
             manifest, stored = self._manifest_to_follow(status, untrusted)
-            job = _HourJob(status, manifest, stored, stored_at(self.destination, self._paths(status)), untrusted)
-            self._look_for_lost(job)
+            copies = {}
             if manifest is None and status.state.settled:
-                job.unnamed = self._unnamed_copies(export, job)
+                copies = {layout: self._copies_of(export, status.hour, layout) for layout in Layout}
+            layout = self._layout_of(manifest, copies)
+            existing = stored_at(self.destination, _paths(status, layout))
+            job = _HourJob(status, manifest, stored, existing, layout, untrusted)
+            self._look_for_lost(job)
+            for own, paths in copies.items():
+                job.unnamed += sorted(paths - _paths(status, own))
         except AylaError as error:
             return error
         return job
@@ -289,17 +307,32 @@ class Archive:
                 raise
             return None, stored
 
-    def _unnamed_copies(self, export: Export, job: _HourJob) -> list[str]:
-        """Return the paths of the copies of an hour without a manifest that the source doesn't show."""
-        hour = job.status.hour
-        if job.status.files:
-            # Their folders are listed already.
-            paths = job.existing.keys() - self._paths(job.status)
-        elif self._layout is Layout.PARTITIONED:
-            paths = set(self.destination.folder(hour.partition))
-        else:
-            paths = self._mirrored(export, hour)
-        return sorted(path for path in paths if self._is_copy_of(export, hour, path))
+    def _layout_of(self, manifest: Manifest | None, copies: Mapping[Layout, Collection[str]]) -> Layout:
+        """
+        Return the layout of the copies that an hour has. If it has none, or some in both, it is that of the task.
+
+        :param copies: those of an hour without a manifest
+        """
+        layouts = {layout for layout, paths in copies.items() if paths}
+        if manifest is not None:
+            layouts = {layout_of(entry.path) for entry in manifest.files}
+        return layouts.pop() if len(layouts) == 1 else self._layout
+
+    def _copies_of(self, export: Export, hour: ExportHour, layout: Layout) -> set[str]:
+        """Return the paths of the copies of an hour in a layout."""
+        if layout is Layout.PARTITIONED:
+            return {path for path in self.destination.folder(hour.partition) if hour_of_path(path) == hour}
+        if self._layout is Layout.PARTITIONED and not self._has_mirrored(export, hour.event_type):
+            # A request for each event type, instead of one for each hour.
+            return set()
+        return {path for path in self._mirrored(export, hour) if _is_mirror_of(export, hour, path)}
+
+    def _has_mirrored(self, export: Export, event_type: EventType) -> bool:
+        """Return whether the archive has copies of an event type in the layout ``mirror``."""
+        if event_type not in self._mirrored_types:
+            listings = map(self.destination.tree, map(export.prefix, export.folders_of(event_type)))
+            self._mirrored_types[event_type] = any(True for _ in chain.from_iterable(listings))
+        return self._mirrored_types[event_type]
 
     def _mirrored(self, export: Export, hour: ExportHour) -> set[str]:
         """Return the paths of the copies of an hour in the layout ``mirror``, and perhaps of others of its date."""
@@ -311,19 +344,6 @@ class Archive:
                 folders.append(prefix + export.hour_pattern.window([hour.start])[0])
         listings = chain.from_iterable(map(self.destination.tree, folders))
         return {listed.stored.path for listed in listings if not listed.unfinished}
-
-    def _is_copy_of(self, export: Export, hour: ExportHour, path: str) -> bool:
-        if self._layout is Layout.PARTITIONED:
-            return hour_of_path(path) == hour
-        times: list[datetime | None] = []
-        for folder in export.folders_of(hour.event_type):
-            prefix = export.prefix(folder)
-            parsed = parse_source(path, prefix)
-            if parsed:
-                times.append(parsed[0])
-            elif export.hour_pattern and path.startswith(prefix):
-                times.append(export.hour_pattern.parse(path.removeprefix(prefix)))
-        return any(time is not None and hour_of(time) == hour.start for time in times)
 
     def _refusal_to_forget(self, job: _HourJob) -> AylaLostError:
         """Return the error of an hour whose manifest would leave out copies that the archive has."""
@@ -344,7 +364,7 @@ class Archive:
             return
         names = {file.name for file in job.status.files}
         # An export that moved to another bucket shows a file under another name.
-        paths = self._paths(job.status)
+        paths = _paths(job.status, job.layout)
         gone = [entry for entry in doubtful if entry.source not in names and entry.path not in paths]
         existing = stored_at(self.destination, [entry.path for entry in gone])
         for entry in gone:
@@ -376,27 +396,18 @@ class Archive:
             case _:
                 return "the store can't be asked for an earlier version"
 
-    def _paths(self, status: HourStatus) -> set[str]:
-        """Return the paths of the copies of all files that the source shows."""
-        paths = set()
-        for file in status.files:
-            # A file whose name can't be a path fails later, in its copy; the rest of the hour is copied.
-            with contextlib.suppress(AylaError):
-                paths.add(destination_path(file, self._layout))
-        return paths
-
     def _copy(self, transfer: Transfer, job: _HourJob, file: ExportFile) -> tuple[ManifestFile, bool]:
         """Return the manifest's entry of a file that is now in the destination, and whether it was copied just now."""
         entry = self._existing_entry(job, file)
         if entry:
             return entry, False
-        path = destination_path(file, self._layout)
+        path = destination_path(file, job.layout)
         copy = transfer.copy(file, path, job.existing.get(path), trusted=job.trusts(path))
         return ManifestFile.of(file, path, copy.crc32c, copy.lines, copy.stored.version), True
 
     def _existing_entry(self, job: _HourJob, file: ExportFile) -> ManifestFile | None:
         """Return the manifest's entry of a file that is proven to be in the destination already."""
-        path = destination_path(file, self._layout)
+        path = destination_path(file, job.layout)
         stored = job.existing.get(path)
         if stored is None or stored.size != file.size or not job.trusts(path):
             return None
@@ -417,6 +428,29 @@ class Archive:
         if self.destination.crc32c(stored) != entry.crc32c:
             return None
         return replace(entry, version=stored.version) if entry.version else entry
+
+
+def _paths(status: HourStatus, layout: Layout) -> set[str]:
+    """Return the paths of the copies of all files that the source shows."""
+    paths = set()
+    for file in status.files:
+        # A file whose name can't be a path fails later, in its copy; the rest of the hour is copied.
+        with contextlib.suppress(AylaError):
+            paths.add(destination_path(file, layout))
+    return paths
+
+
+def _is_mirror_of(export: Export, hour: ExportHour, path: str) -> bool:
+    """Return whether a path is that of a copy of an hour in the layout ``mirror``."""
+    times: list[datetime | None] = []
+    for folder in export.folders_of(hour.event_type):
+        prefix = export.prefix(folder)
+        parsed = parse_source(path, prefix)
+        if parsed:
+            times.append(parsed[0])
+        elif export.hour_pattern and path.startswith(prefix):
+            times.append(export.hour_pattern.parse(path.removeprefix(prefix)))
+    return any(time is not None and hour_of(time) == hour.start for time in times)
 
 
 class _Run:

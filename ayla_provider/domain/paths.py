@@ -147,6 +147,11 @@ def destination_path(file: ExportFile, layout: Layout) -> str:
     return partitioned_path(file.event_type, file.folder_time, file.style, file.file)
 
 
+def layout_of(path: str) -> Layout:
+    """Return the layout of a copy's path."""
+    return Layout.PARTITIONED if parse_partitioned_path(path) else Layout.MIRROR
+
+
 _PARTITIONED = re.compile(
     r"event_type=(?P<event_type>[a-z0-9_]+)/date=\d{4}-\d{2}-\d{2}/hour=\d{2}/"
     r"(?P<day>\d{8})(?P<separator>[T-])(?P<time>\d{6})Z-(?P<file>[^/]+)",

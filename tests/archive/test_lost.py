@@ -276,9 +276,10 @@ def test_killed_between_any_two_steps_a_repair_ends_in_the_same_state(
 
 
 @pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("of_repair", list(Layout))
 @pytest.mark.parametrize("left", [None, b"{"])
 def test_an_hour_whose_manifest_is_lost_is_not_called_empty(
-    cloud: LocalCloud, export: Export, place: Place, layout: Layout, left: bytes | None
+    cloud: LocalCloud, export: Export, place: Place, layout: Layout, of_repair: Layout, left: bytes | None
 ) -> None:
     archive = Archive(place.destination, layout=layout)
     put(cloud, 2, "a.csv")
@@ -290,6 +291,7 @@ def test_an_hour_whose_manifest_is_lost_is_not_called_empty(
         if left:
             place.spoil(manifest_path(hour), left)
     before = place.everything()
+    archive = Archive(place.destination, layout=of_repair)
     with pytest.raises(AylaLostError, match=r"its manifest .*Ayla no longer.* 1 file of it, for example .*a\.csv"):
         repaired(archive, export, MANIFEST)
     assert {path: data for path, data in place.everything().items() if not path.startswith("_failures")} == before
@@ -299,6 +301,28 @@ def test_an_hour_whose_manifest_is_lost_is_not_called_empty(
     manifest = archive.manifest(empty)
     assert manifest
     assert (manifest.state, manifest.files) == (HourState.EMPTY, ())
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("of_repair", list(Layout))
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_an_hour_keeps_its_layout(
+    cloud: LocalCloud, export: Export, place: Place, layout: Layout, of_repair: Layout, has_manifest: bool
+) -> None:
+    for name in "abc":
+        put(cloud, 2, f"{name}.csv", f"of {name}\r\n".encode())
+    put(cloud, 5, "later.csv")
+    take_in(Archive(place.destination, layout=layout), export, 2)
+    copies = {path: data for path, data in place.everything().items() if path.endswith(".csv")}
+    assert len(copies) == 3
+    missing, damaged, _ = sorted(copies)
+    place.remove(missing)
+    place.spoil(damaged, b"")
+    if not has_manifest:
+        place.remove(MANIFEST)
+    repaired(Archive(place.destination, layout=of_repair), export, missing, damaged, MANIFEST)
+    assert {path: data for path, data in place.everything().items() if path.endswith(".csv")} == copies
+    assert {file.path for file in manifest_in(place).files} == copies.keys()
 
 
 def refused(archive: Archive, export: Export, place: Place, named: str) -> None:
