@@ -16,8 +16,11 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 _REQUIRED = "YmdH"
 
-_NOT_UTC = re.compile(r"[+-](?!00:?00)\d{2}:?\d{2}(?=/|$)|\b[AP]M\b|\b[ECMP][SD]T\b", re.ASCII | re.IGNORECASE)
-"""What follows a local time, or one of a clock of twelve hours."""
+_NOT_UTC = re.compile(r"\b[AP]\.?M\b|\b[ECMP][SD]T\b", re.ASCII | re.IGNORECASE)
+"""What is beside a local time, or beside one of a clock of twelve hours."""
+
+_AFTER_TIME = re.compile(r"[ _.:,-]*0{0,9}[ _.-]*(h|Z|UTC|GMT|\((UTC|GMT)\)|[+-]00(:?00)?)?", re.ASCII | re.IGNORECASE)
+"""What a folder may have after a time in UTC: nothing, a fraction of a second, or that it is UTC."""
 
 
 class HourPattern:
@@ -39,10 +42,13 @@ class HourPattern:
                 f"hour_pattern is {text!r}: expected %Y, %m, %d, and %H, each once, then perhaps %M and %S, such as "
                 "%Y-%m-%dT%H:%M:%SZ or %Y/%m/%d/%H. %b instead of %m is the month as Jan, Feb, and so on"
             )
-        if _NOT_UTC.search(re.sub("%.", "0", text)):
+        _, _, after_time = text.rpartition("%")
+        folder_ends_with, _, _ = after_time[1:].partition("/")
+        # A character that is in no word takes the place of a directive.
+        if _NOT_UTC.search(re.sub("%.", "\0", text)) or not _AFTER_TIME.fullmatch(folder_ends_with):
             raise AylaConfigError(
                 f"hour_pattern is {text!r}: folders that write a local time, or a clock of twelve hours, can't be read."
-                " Ask Ayla support to write them in UTC"
+                " After the time, only Z, UTC, GMT, or +00:00 may follow. Ask Ayla support to write the folders in UTC"
             )
         self.text = text
         last = max(text.index(f"%{directive}") for directive in required) + 2

@@ -171,6 +171,10 @@ class UnplacedSearch:
         # Names such as 2026-10/21/07 are before the first day of their month, such as 2026-10-7 after its last one.
         dates.add(self._start.date().replace(day=1) - _ONE_DAY)
         dates.add((self._last.date().replace(day=28) + 4 * _ONE_DAY).replace(day=1) - _ONE_DAY)
+        for day in (self._start.date(), self._last.date()):
+            # Names such as 2026-10-1 07:00:00 are before 2026-10-10.
+            if day.day < 4:
+                dates.add(day.replace(day=1) + (day.day * 10 - 2) * _ONE_DAY)
         for day in sorted(dates):
             if day < today and day != date(day.year, 12, 31):
                 yield _after(day), (day + _ONE_DAY).isoformat()
@@ -185,10 +189,9 @@ class UnplacedSearch:
         """Yield the bounds of the neighbouring hours that the listing of the hours' own files doesn't show."""
         # From the beginning of the date on, for names such as 2026-11-01 - 07:00.
         yield min(_text_of(self._start - _BEFORE), self._start.date().isoformat()), _text_of(self._start)
-        day_after = (self._last.date() + _ONE_DAY).isoformat()
-        last = _text_of(self._last + _AFTER + ONE_HOUR)
-        if last > day_after:
-            yield day_after, last
+        # The listing of the hours' own files ends there. Names with a hyphen come after all others of their date.
+        last = self._last + ONE_HOUR + _AFTER
+        yield f"{hour_text(self._last, FolderStyle.HYPHEN)}~", hour_text(last, FolderStyle.HYPHEN)
 
     def _among_files(self, prefix: str, start: str, end: str) -> list[Unplaced]:
         """Return what is among the files of other hours."""

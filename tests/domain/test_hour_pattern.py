@@ -84,13 +84,17 @@ def test_a_pattern_must_state_an_hour(text: str) -> None:
         "%Y-%m-%d %H am",
         "%Y-%m-%d %H:%M:%S PST",
         "%Y/%m/%d/%H EDT/files",
+        *("%Y-%m-%d %H:%M:%S IST", "%Y-%m-%d %H:%M:%S CET", "%Y-%m-%d %H:%M:%S-05", "%Y-%m-%d %H:%M:%S+5:30"),
+        *("%Y-%m-%d %H GMT+8", "%Y-%m-%d %HUTC+8", "%Y-%m-%d %H:%M (+08:00)", "%Y-%m-%d %H:%M+00:30"),
+        *("%Y-%m-%d %H:%M:%S p.m.", "%Y-%m-%d %H:%M:%SPM", "%Y_%m_%d_%H_PST", "%Y_%m_%d_%H_AM", "%HAM %d-%b-%Y"),
+        *("%Y-%m-%d %H:%M:%S CST", "%Y-%m-%d %H:%M:%S MST", "MST %Y-%m-%d %H", "%Y-%m-%dT%H-1200/a"),
     ],
 )
 def test_a_pattern_of_local_time_is_refused(text: str) -> None:
-    with pytest.raises(AylaConfigError, match=r"can't be read\. Ask Ayla support to write them in UTC"):
+    with pytest.raises(AylaConfigError, match=r"hour_pattern is .* local time.* in UTC"):
         HourPattern(text)
 
 
-@pytest.mark.parametrize("end", ["+00:00", "-0000", "Z", " UTC", " GMT", ".000", "-00-00"])
+@pytest.mark.parametrize("end", ["+00:00", "-0000", "Z", " UTC", " GMT", ".000", "-00-00", ".000Z", "/part", " (UTC)"])
 def test_a_pattern_of_utc_is_accepted(end: str) -> None:
     assert HourPattern(f"%Y-%m-%d %H:%M:%S{end}").parse(f"2026-11-28 05:00:00{end}/a.csv")

@@ -86,6 +86,9 @@ BEFORE_OR_AFTER = {
     "Baker Island": shifted(-12, "%Y-%m-%d %H:%M:%S -1200"),
     "Shanghai": shifted(8, "%Y-%m-%d %H:%M:%S +0800"),
     "Kiritimati": shifted(14, "%Y-%m-%dT%H:%M:%S+14:00"),
+    "Kiritimati, with a blank": shifted(14, "%Y-%m-%d %H:%M:%S+14:00"),
+    "Kiritimati, with a hyphen": shifted(14, "%Y-%m-%d-%H:%M:%S+14:00"),
+    "Paris, with a hyphen": shifted(1, "%Y-%m-%d-%H:%M:%S+01:00"),
 }
 """Names that are between those of other hours in the known style, perhaps of another date."""
 
@@ -109,6 +112,17 @@ def test_an_hour_whose_name_is_between_those_of_other_hours_is_not_empty(name: s
         objects[f"Connection/{BEFORE_OR_AFTER[name](hour)}/f.csv"] = hour + timedelta(minutes=80)
         export = Export(MemoryBucket(objects), "", now=lambda now=now: now)
         assert states_of(export, hour) == [HourState.UNPROVEN], hour
+
+
+@pytest.mark.parametrize("day", [1, 2, 3])
+def test_a_day_of_one_digit_is_among_those_of_two(day: int) -> None:
+    hour = datetime(2026, 10, day, 7, tzinfo=UTC)
+    now = hour + timedelta(days=28)
+    hours = [hour + ahead * ONE_HOUR for ahead in range(-48, 28 * 24)]
+    objects = {f"Datapoint/{format_folder(other)}/f.csv": other + timedelta(minutes=80) for other in hours}
+    assert states_of(Export(MemoryBucket(objects), "", now=lambda: now), hour) == [HourState.EMPTY]
+    objects[f"Connection/2026-10-{day} 07:00:00/f.csv"] = hour + timedelta(minutes=80)
+    assert states_of(Export(MemoryBucket(objects), "", now=lambda: now), hour) == [HourState.UNPROVEN]
 
 
 def test_a_pattern_reads_names_of_months() -> None:
