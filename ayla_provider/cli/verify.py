@@ -96,6 +96,11 @@ class VerifyReport:
         if event_types is None:
             event_types = sorted({*EVENT_TYPES, *self._verification.counts.first})
         with self._warehouse as warehouse:
+            if not warehouse.has_ledger():
+                raise AylaConfigError(
+                    f"{warehouse.name} has no table of loads, so it can't be compared: check --schema and "
+                    "--table-prefix, which are those of your loads"
+                )
             for event_type in event_types:
                 yield from verify_ledger(warehouse, self._rows, event_type, self._scope, now=self._now)
 
@@ -147,6 +152,9 @@ class VerifyReport:
                 f"{hours} damaged or not complete. Clear {whose[0]}, to copy again what Ayla still has. For typed "
                 f"rows, clear {whose[1]}."
             )
+            if self._read_every and self._damages[Damage.DAMAGED]:
+                # A copy trusts a file of the right size that nobody wrote since.
+                sentences.append("Move the damaged files out of the archive first.")
         if self._lost:
             hours = counted(len(self._lost), "hour is", "hours are")
             sentences.append(f"{hours} lost for good: neither the archive nor Ayla has all files any more.")

@@ -132,6 +132,13 @@ class Warehouse(Protocol):
         :raises AylaWarehouseError: if the ledger can't be read
         """
 
+    def has_ledger(self) -> bool:
+        """
+        Return whether the table of the ledger exists.
+
+        :raises AylaWarehouseError: if the warehouse can't be read
+        """
+
     def held(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, HeldHour]:
         """
         Return what the ledger states of each hour, and how many rows the table has, both as of one moment.

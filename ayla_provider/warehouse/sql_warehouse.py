@@ -87,6 +87,11 @@ class SqlWarehouse(ABC):
             )
             return {hour.astimezone(UTC): version for hour, version in rows}
 
+    def has_ledger(self) -> bool:
+        """Return whether the table of the ledger exists."""
+        with self._errors("look for its ledger"):
+            return bool(self._columns(LEDGER))
+
     def held(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, HeldHour]:
         """Return what the ledger states of each hour, and how many rows the table has."""
         _refuse_own_name(event_type)

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
+import time_machine
 
 from ayla_provider.__main__ import main
 from ayla_provider.archive.findings import Damage
@@ -60,6 +61,19 @@ def test_a_loss_ends_with_1_and_is_named(
     assert f"{HOURS[0]}: missing: the file isn't there: {path}" in out
     assert "1 missing\n" in out
     assert "1 hour is damaged or not complete. Clear its copy task, " in out
+
+
+def test_a_copy_that_changed_on_the_disk_has_to_be_moved_away(
+    manifests: list[Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / manifests[0].files[0].path
+    written = copy.stat()
+    copy.write_bytes(copy.read_bytes()[:-1] + b"!")
+    os.utime(copy, ns=(written.st_atime_ns, written.st_mtime_ns))
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=2)):
+        assert main([*until(tmp_path), "--read-every", "24h"]) == 1
+    verdict = capsys.readouterr().out.splitlines()[-1]
+    assert verdict.endswith("Move the damaged files out of the archive first.")
 
 
 def test_json_has_the_names_that_are_documented(
@@ -257,6 +271,14 @@ def test_tables_can_have_another_name(tmp_path: Path, capsys: pytest.CaptureFixt
         duck.execute("delete from iot_connection")
     assert main([*command, "--table-prefix", "iot_", "--schema", "main"]) == 1
     assert "fewer_rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [["--schema", "nope"], ["--table-prefix", "other_"]])
+def test_a_duckdb_file_without_the_loads_is_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str]
+) -> None:
+    assert main([*loaded(tmp_path), *names]) == 2
+    assert "has no table of loads" in capsys.readouterr().err
 
 
 def test_a_duckdb_file_that_can_not_be_read_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
