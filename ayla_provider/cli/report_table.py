@@ -208,7 +208,7 @@ class Summary:
             newest.append(f"  {event_type:{width}}  {describe_hour(hour) if hour else '-'}")
         return "\n".join(
             [
-                f"{self.states.total():,} hours: {states or 'none'}",
+                f"{counted(self.states.total(), 'hour', 'hours')}: {states or 'none'}",
                 f"{files_text(self.files)}, {size_text(self.bytes)}",
                 "newest of these hours in the archive:",
                 *newest,

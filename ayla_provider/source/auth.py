@@ -45,6 +45,9 @@ ROLE = "OEM::Admin"
 _MILLISECONDS = 10**11
 """A larger number of seconds since 1970 is one of milliseconds."""
 
+_FIRST_TIME = 1_000_000_000
+"""A smaller number isn't a time in seconds since 1970; it can be a duration."""
+
 _MINIMUM_LIFE = timedelta(seconds=5)
 """A token that is valid for less is of no use."""
 
@@ -309,8 +312,10 @@ class TokenProvider:
         :param problem: what the service answered, and what to check
         """
         now = time.monotonic()
-        if problem != self._unusable:
-            self._unusable, self._unusable_since = problem, now
+        # Another number, such as that of a request, makes no other answer.
+        form = re.sub(r"\b[0-9a-f-]{8,}\b|\d+", "", problem)
+        if form != self._unusable:
+            self._unusable, self._unusable_since = form, now
         unchanged = now - self._unusable_since
         if unchanged < _UNCHANGED:
             return AylaUnavailable(problem)
@@ -458,6 +463,8 @@ def _expiration(value: object) -> datetime | None:
     """Return a time that an answer states, aware, UTC: ISO 8601, an HTTP date, or seconds since 1970; else None."""
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if value < _FIRST_TIME:
+                return None
             return datetime.fromtimestamp(value / 1000 if value > _MILLISECONDS else value, UTC)
         text = str(value).removesuffix(" UTC")
         try:

@@ -485,6 +485,7 @@ def test_an_answer_without_the_expected_keys_is_shown(cloud: LocalCloud, provide
     [
         ("ya29.dr.5ecret", "1795906189", "expirationTime"),
         ("ya29.dr.5ecret", 1e300, "expirationTime"),
+        ("ya29.dr.5ecret", 3600, "expirationTime"),
         ("ya29.dr.5e cret", "2199-01-01T00:00:00Z", "tokenValue"),
         (None, None, "tokenValue and expirationTime"),
     ],
@@ -551,11 +552,11 @@ def test_an_unusable_answer_that_does_not_change_ends_the_wait(
 
     assert isinstance(ask("no such tenant"), AylaUnavailable)
     clock[0] += 2000
-    assert isinstance(ask("another answer"), AylaUnavailable)
+    assert isinstance(ask("another answer to request 1"), AylaUnavailable)
     clock[0] += 2000
-    assert isinstance(ask("another answer"), AylaUnavailable)
+    assert isinstance(ask("another answer to request 22"), AylaUnavailable)
     clock[0] += 2000
-    last = ask("another answer")
+    last = ask("another answer to request 3f2c8a11-90")
     assert isinstance(last, AylaConfigError)
     assert "same answer for 67 minutes" in str(last)
     assert "Airflow retries" not in str(last)
