@@ -148,17 +148,25 @@ _LONGEST = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the longest files first, so that no process is left with a long one at the end; leave out what is for CI."""
+    """Run the longest files first, so that no process is left with a long one at the end; leave out the others."""
     order = {name: number for number, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             own = getattr(item.obj, "_hypothesis_internal_use_settings", settings.default)  # type: ignore[attr-defined]
             item.add_marker(pytest.mark.proof(f"{own.max_examples:,} examples"))
-    if not IN_CI and not PROVING:
-        for_ci = [item for item in items if item.get_closest_marker("ci")]
-        config.hook.pytest_deselected(items=for_ci)
-        items[:] = [item for item in items if item not in for_ci]
+    if not PROVING:
+        left_out = [item for item in items if _is_left_out(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    """Return whether a test runs in CI or in ``make prove`` alone."""
+    proof = item.get_closest_marker("proof")
+    if proof and proof.kwargs.get("alone"):
+        return True
+    return not IN_CI and item.get_closest_marker("ci") is not None
 
 
 def pytest_collection_finish() -> None:

@@ -35,7 +35,7 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulation]
         yield simulation
 
 
-@pytest.mark.ci
+@pytest.mark.proof("2 days of every fault, on disk", alone=True)
 def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
     simulation: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,7 +65,7 @@ def test_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.
     assert lines[-1].startswith("OK: ")
 
 
-@pytest.mark.ci
+@pytest.mark.proof("2 days of every fault, on disk", alone=True)
 def test_the_simulation_notices_what_is_lost_changed_or_too_much(
     simulation: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,7 +103,7 @@ def test_the_simulation_notices_what_is_lost_changed_or_too_much(
     assert report(simulation) == 0
 
 
-@pytest.mark.ci
+@pytest.mark.proof("2 days of every fault, on disk", alone=True)
 def test_the_simulation_notices_rows_that_are_missing_changed_or_too_many(
     simulation: Simulation,
 ) -> None:
@@ -148,7 +148,7 @@ def test_a_seed_draws_the_same_faults_again_and_another_seed_others() -> None:
     assert drawn(5) == drawn(5) != drawn(6)
 
 
-@pytest.mark.ci
+@pytest.mark.proof("half a day, again and again", alone=True)
 def test_a_time_in_processes_that_go_on_leaves_nothing_and_holds_no_file_for_each_wait(tmp_path: Path) -> None:
     soak = Soak(tmp_path, days=0.5)
     soak.run(0, at_least=1)

@@ -223,6 +223,16 @@ def test_one_stray_copy_of_long_ago_says_nothing_of_the_hours_after_it(place: Pl
     assert found(place) == [(Damage.NO_MANIFEST, manifest_path(long_ago))]
 
 
+def test_hours_with_copies_need_a_manifest_from_the_expected_retention_on(place: Place) -> None:
+    manifests = sorted(filled(place, 5), key=lambda manifest: manifest.hour.start)
+    too_old, oldest_kept, kept, *_ = [manifest.hour for manifest in manifests]
+    for hour in (too_old, oldest_kept, kept):
+        place.remove(manifest_path(hour))
+    scope = Scope(None, None, END, hour_of(LATER) - oldest_kept.start)
+    missing = [path for damage, path in found(place, scope) if damage is Damage.NO_MANIFEST]
+    assert missing == sorted(map(manifest_path, (oldest_kept, kept)))
+
+
 @pytest.mark.parametrize("layout", list(Layout))
 @pytest.mark.parametrize("datapoints", [True, False], ids=["beside another event type", "alone"])
 def test_copies_of_a_range_whose_manifests_are_gone_need_no_event_types(

@@ -106,6 +106,7 @@ def driver(scene: Scene, empty: webdriver.Chrome) -> webdriver.Chrome:
     empty.get("about:blank")
     scene.airflow.unpause(DAG)
     scene.airflow.wait_until("the hours to end", ended, timeout=600)
+    empty.get(scene.airflow.url)
     return empty
 
 
