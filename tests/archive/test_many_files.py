@@ -41,7 +41,7 @@ def test_an_hour_of_many_files_is_compared_in_one_pass(tmp_path: object) -> None
         None, hour, HourState.LANDED, entries, written_at=NOW, written_by={}, export="gs://bucket/oem/"
     )
     existing = {path: Stored(path, 1, "1", None) for path in paths}
-    job = _HourJob(HourStatus(hour, HourState.LANDED, tuple(files)), manifest, None, existing)
+    job = _HourJob(HourStatus(hour, HourState.LANDED, tuple(files)), manifest, None, existing, Layout.PARTITIONED)
     archive = Archive(FileDestination(str(tmp_path)))
     begun = time.process_time()
     assert all(archive._existing_entry(job, file) for file in files)
