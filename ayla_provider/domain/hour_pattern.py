@@ -16,7 +16,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 _REQUIRED = "YmdH"
 
-_NOT_UTC = re.compile(r"\b[AP]\.?M\b|\b[ECMP][SD]T\b", re.ASCII | re.IGNORECASE)
+_NOT_UTC = re.compile(r"[+-](?!00:?00)\d{2}:?\d{2}(?=/|$)|\b[AP]\.?M\b|\b[ECMP][SD]T\b", re.ASCII | re.IGNORECASE)
 """What is beside a local time, or beside one of a clock of twelve hours."""
 
 _AFTER_TIME = re.compile(r"[ _.:,-]*0{0,9}[ _.-]*(h|Z|UTC|GMT|\((UTC|GMT)\)|[+-]00(:?00)?)?", re.ASCII | re.IGNORECASE)

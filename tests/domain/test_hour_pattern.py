@@ -88,10 +88,11 @@ def test_a_pattern_must_state_an_hour(text: str) -> None:
         *("%Y-%m-%d %H GMT+8", "%Y-%m-%d %HUTC+8", "%Y-%m-%d %H:%M (+08:00)", "%Y-%m-%d %H:%M+00:30"),
         *("%Y-%m-%d %H:%M:%S p.m.", "%Y-%m-%d %H:%M:%SPM", "%Y_%m_%d_%H_PST", "%Y_%m_%d_%H_AM", "%HAM %d-%b-%Y"),
         *("%Y-%m-%d %H:%M:%S CST", "%Y-%m-%d %H:%M:%S MST", "MST %Y-%m-%d %H", "%Y-%m-%dT%H-1200/a"),
+        *("%Y-%m-%d %H/-05:00", "+0530/%Y-%m-%d %H"),
     ],
 )
 def test_a_pattern_of_local_time_is_refused(text: str) -> None:
-    with pytest.raises(AylaConfigError, match=r"hour_pattern is .* local time.* in UTC"):
+    with pytest.raises(AylaConfigError, match=r"can't be read\. .*Ask Ayla support to write the folders in UTC"):
         HourPattern(text)
 
 
