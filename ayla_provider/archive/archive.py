@@ -276,15 +276,19 @@ class Archive:
         """Return the copy to do for an hour, or why the destination can't be read."""
         try:
             manifest, stored = self._manifest_to_follow(status, untrusted)
-            copies = {}
+            copies: dict[Layout, Mapping[str, Stored]] = {}
             if manifest is None and status.state.settled:
                 copies = {layout: self._copies_of(export, status.hour, layout) for layout in Layout}
             layout = self._layout_of(manifest, copies)
-            existing = stored_at(self.destination, _paths(status, layout))
+            if copies and layout is Layout.PARTITIONED:
+                # All of the hour's copies are in one folder, which is listed already.
+                existing = copies[layout]
+            else:
+                existing = stored_at(self.destination, _paths(status, layout))
             job = _HourJob(status, manifest, stored, existing, layout, untrusted)
             self._look_for_lost(job)
             for own, paths in copies.items():
-                job.unnamed += sorted(paths - _paths(status, own))
+                job.unnamed += sorted(paths.keys() - _paths(status, own))
         except AylaError as error:
             return error
         return job
@@ -318,14 +322,16 @@ class Archive:
             layouts = {layout_of(entry.path) for entry in manifest.files}
         return layouts.pop() if len(layouts) == 1 else self._layout
 
-    def _copies_of(self, export: Export, hour: ExportHour, layout: Layout) -> set[str]:
-        """Return the paths of the copies of an hour in a layout."""
+    def _copies_of(self, export: Export, hour: ExportHour, layout: Layout) -> dict[str, Stored]:
+        """Return the copies of an hour in a layout, by path."""
         if layout is Layout.PARTITIONED:
-            return {path for path in self.destination.folder(hour.partition) if hour_of_path(path) == hour}
+            stored = self.destination.folder(hour.partition)
+            return {path: stored[path] for path in stored if hour_of_path(path) == hour}
         if self._layout is Layout.PARTITIONED and not self._has_mirrored(export, hour.event_type):
             # A request for each event type, instead of one for each hour.
-            return set()
-        return {path for path in self._mirrored(export, hour) if _is_mirror_of(export, hour, path)}
+            return {}
+        mirrored = self._mirrored(export, hour)
+        return {path: mirrored[path] for path in mirrored if _is_mirror_of(export, hour, path)}
 
     def _has_mirrored(self, export: Export, event_type: EventType) -> bool:
         """Return whether the archive has copies of an event type in the layout ``mirror``."""
@@ -334,8 +340,8 @@ class Archive:
             self._mirrored_types[event_type] = any(True for _ in chain.from_iterable(listings))
         return self._mirrored_types[event_type]
 
-    def _mirrored(self, export: Export, hour: ExportHour) -> set[str]:
-        """Return the paths of the copies of an hour in the layout ``mirror``, and perhaps of others of its date."""
+    def _mirrored(self, export: Export, hour: ExportHour) -> dict[str, Stored]:
+        """Return the copies of an hour in the layout ``mirror``, by path, and perhaps others of its date."""
         folders = []
         for folder in export.folders_of(hour.event_type):
             prefix = export.prefix(folder)
@@ -343,7 +349,7 @@ class Archive:
             if export.hour_pattern:
                 folders.append(prefix + export.hour_pattern.window([hour.start])[0])
         listings = chain.from_iterable(map(self.destination.tree, folders))
-        return {listed.stored.path for listed in listings if not listed.unfinished}
+        return {listed.stored.path: listed.stored for listed in listings if not listed.unfinished}
 
     def _refusal_to_forget(self, job: _HourJob) -> AylaLostError:
         """Return the error of an hour whose manifest would leave out copies that the archive has."""

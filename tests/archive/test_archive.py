@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud import storage
 
 from ayla_provider.archive import archive as archives
 from ayla_provider.archive.archive import Archive
@@ -43,7 +44,7 @@ from tests.support.client import (
     settings_of,
     take_in,
 )
-from tests.support.places import Place, file_place
+from tests.support.places import Place, file_place, gcs_place
 
 FLEET: dict[str, Any] = {"start": at(0), "end": at(10), "max_lag": timedelta(minutes=50), "rows": 40}
 FLEET_HOURS = hours_between(at(0), at(8))  # of the others come the signs of life
@@ -543,3 +544,11 @@ def test_many_files_are_copied_at_once(
     report = take_in(Archive(file_place(tmp_path).destination, max_workers=8), export, 2)
     assert report.seconds < 8 * 0.3 / 2
     assert "datapoint 2024-05-09 02:00 UTC: landed, 8 files" in caplog.text
+
+
+def test_the_folder_of_a_new_hour_is_listed_once(cloud: LocalCloud, export: Export, customer: storage.Client) -> None:
+    put(cloud, 2, "a.csv")
+    put(cloud, 5, "later.csv")
+    take_in(Archive(gcs_place(cloud, customer).destination), export, 2)
+    listed = [one.query for one in requests_of(cloud, "list") if "/date=2024-05-09/hour=02/" in one.query]
+    assert len(listed) == 1
