@@ -69,7 +69,9 @@ def _is_typed(driver: Chrome, label: str, value: str) -> bool:
             driver.find_element(By.ID, str(section.get_attribute("aria-labelledby"))).click()
             return False
         if typed.get_attribute("role") == "combobox":
-            typed.click()
+            # A click closes a list that is open. On a slow machine, its options appear some looks after the click.
+            if typed.get_attribute("aria-expanded") != "true":
+                typed.click()
             options = driver.find_elements(By.CSS_SELECTOR, "[role=dialog] [role=option]")
             next(option for option in options if option.text == value).click()
         else:
