@@ -3,19 +3,59 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
+import subprocess
+import tempfile
 from pathlib import Path
 
+from harness.client import AirflowError
 from harness.standalone import Standalone
 
 
 class ForkedStandalone(Standalone):
     """
-    A real Airflow whose parts are forks of one process that has imported Airflow.
+    A real Airflow whose parts and commands are forks of one process that has imported Airflow.
 
-    ``airflow standalone`` imports the same modules in five processes, which takes most of the CPU time of a start. The
-    processes, their commands and their settings are the same in all other respects.
+    ``airflow standalone`` imports the same modules in five processes, which takes most of the CPU time of a start. Each
+    command imports them again. The processes, their commands and their settings are the same in all other respects.
     """
+
+    _input = subprocess.PIPE
+
+    def command(self, *arguments: str, timeout: float = 600) -> str:
+        """
+        Run ``airflow`` with arguments, as on the machine of the scheduler, and return its output.
+
+        :param arguments: such as ``"tasks", "clear", "my_dag", "--yes"``
+        :param timeout: seconds
+        :raises AirflowError: if it fails, with its output
+        """
+        folder = self.spawn(*arguments)
+        status = folder / "status"
+        self.wait_until(
+            f"airflow {' '.join(arguments)}", lambda: status.exists() or None, timeout=timeout, interval=0.1
+        )
+        stdout, stderr = ((folder / name).read_text() for name in ("stdout.log", "stderr.log"))
+        if code := int(status.read_text()):
+            raise AirflowError(f"airflow {' '.join(arguments)} ended with {code}\n{f'{stdout}{stderr}'.strip()}")
+        return stdout
+
+    def spawn(self, *arguments: str) -> Path:
+        """
+        Start ``airflow`` with arguments, and return the folder of its output.
+
+        :param arguments: such as ``"scheduler"``
+        :returns: a new folder with the files ``stdout.log`` and ``stderr.log``, and ``status`` once it has ended
+        :raises AirflowError: if this Airflow isn't running
+        """
+        if not self._process or not self._process.stdin:
+            raise AirflowError("this Airflow isn't running: start it first")
+        folder = Path(tempfile.mkdtemp(prefix="command-", dir=self.home))
+        line = json.dumps({"arguments": arguments, "folder": str(folder)})
+        self._process.stdin.write(f"{line}\n".encode())
+        self._process.stdin.flush()
+        return folder
 
     def _launch(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)

@@ -4,17 +4,23 @@ The parts of ``airflow standalone``, started from one process that has imported 
 Each part is the process of its own command, as in ``airflow standalone``. That command starts four new interpreters,
 each of which takes seconds of a core to import the same modules. Here they are forks. Run this file as a program, in
 the environment of the parts.
+
+Each line of its standard input is a further command, as JSON: ``arguments`` for ``airflow``, and ``folder``, which gets
+the files ``stdout.log``, ``stderr.log`` and, when the command has ended, ``status``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
+import select
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 PARTS = ("scheduler", "dag-processor", "api-server", "triggerer")
 
@@ -51,14 +57,24 @@ def create_database() -> None:
     initdb()
 
 
-def run_part(name: str) -> None:
-    """Do what ``airflow NAME`` does."""
+def run_airflow(*arguments: str) -> None:
+    """Do what ``airflow ARGUMENTS`` does."""
     from airflow.__main__ import main
     from setproctitle import setproctitle
 
-    setproctitle(f"airflow {name}")
-    sys.argv = ["airflow", name]
+    setproctitle(f"airflow {arguments[0]}")
+    sys.argv = ["airflow", *arguments]
     main()  # type: ignore[no-untyped-call]
+
+
+def run_command(folder: str, *arguments: str) -> None:
+    """Do what ``airflow ARGUMENTS`` does, with its output in files."""
+    os.setsid()
+    for number, name in ((1, "stdout.log"), (2, "stderr.log")):
+        file = os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(file, number)
+        os.close(file)
+    run_airflow(*arguments)
 
 
 def fork(function: Callable[..., None], *arguments: str) -> int:
@@ -66,6 +82,10 @@ def fork(function: Callable[..., None], *arguments: str) -> int:
     if pid := os.fork():
         return pid
     status = 1
+    # Standard input has the commands for the parent.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     try:
         function(*arguments)
         status = 0
@@ -81,7 +101,7 @@ def fork(function: Callable[..., None], *arguments: str) -> int:
 
 
 def main() -> None:
-    """Start all parts. A part that ends isn't started again; this program ends after the last one."""
+    """Start all parts, then run commands. A part that ends isn't started again; this program ends with the last one."""
     prepare()
     if threading.active_count() > 1:
         raise SystemExit("An import has started a thread, which a fork wouldn't have.")
@@ -90,10 +110,37 @@ def main() -> None:
     if status:
         raise SystemExit("The database can't be created.")
     for name in PARTS:
-        fork(run_part, name)
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.wait()
+        fork(run_airflow, name)
+    run_commands()
+
+
+def run_commands() -> None:
+    """Run the commands of standard input, until no process that was started here is left."""
+    commands: dict[int, str] = {}
+    unread = b""
+    inputs = [0]
+    while True:
+        readable, _, _ = select.select(inputs, [], [], 0.2)
+        if readable:
+            read = os.read(0, 65536)
+            if not read:
+                inputs = []
+            *lines, unread = (unread + read).split(b"\n")
+            for line in map(json.loads, lines):
+                commands[fork(run_command, line["folder"], *line["arguments"])] = line["folder"]
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid in commands:
+            finish(commands.pop(pid), os.waitstatus_to_exitcode(status))
+
+
+def finish(folder: str, status: int) -> None:
+    """Write the exit status of a command. The file appears with its content."""
+    new = Path(folder, "status.new")
+    new.write_text(str(status))
+    new.rename(Path(folder, "status"))
 
 
 if __name__ == "__main__":

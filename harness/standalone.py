@@ -60,6 +60,9 @@ class Standalone(AirflowClient):
     :param python: a Python interpreter with Airflow
     """
 
+    _input = subprocess.DEVNULL
+    """What Airflow gets as standard input."""
+
     def __init__(
         self,
         home: Path,
@@ -172,6 +175,8 @@ class Standalone(AirflowClient):
             if self._process:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(5)
+                if self._process.stdin:
+                    self._process.stdin.close()
                 self._process = None
             self._cleanup.close()
         if left:
@@ -188,7 +193,7 @@ class Standalone(AirflowClient):
                 self._program(),
                 cwd=self.home,
                 env=self._child_environment(),
-                stdin=subprocess.DEVNULL,
+                stdin=self._input,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # With a new session, Ctrl-C in the terminal reaches only this program, which then ends Airflow.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.faults import Fault
 from harness.check import differences
 from harness.forked import ForkedStandalone
-from harness.standalone import Standalone
 
 pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
@@ -60,15 +57,9 @@ SOON = {
 class Scene:
     """A running Airflow, an hour of an export, and a folder for it."""
 
-    def __init__(self, cloud: LocalCloud, airflow: Standalone) -> None:
+    def __init__(self, cloud: LocalCloud, airflow: ForkedStandalone) -> None:
         self.cloud = cloud
         self.airflow = airflow
-        self._started: list[subprocess.Popen[bytes]] = []
-
-    def wait_for_the_end(self) -> None:
-        """Collect the processes that were started here, once Airflow is stopped."""
-        for process in self._started:
-            process.wait(10)
 
     def start(self, *event_types: str) -> None:
         for event_type in event_types:
@@ -115,17 +106,7 @@ class Scene:
 
     def start_again(self, part: str) -> None:
         """Start a part of Airflow, as its supervisor in production does when it has died."""
-        with (self.airflow.home / f"{part}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", part],
-                cwd=self.airflow.home,
-                env={**self.airflow._child_environment(), "AIRFLOW__CORE__EXECUTOR": "LocalExecutor"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._started.append(process)
+        self.airflow.spawn(part)
 
     def task(self, event_type: str, task: str) -> dict[str, Any]:
         (found,) = [one for one in self.airflow.task_instances(event_type) if one["task_id"] == task]
@@ -160,9 +141,7 @@ def test_an_hour_is_complete_after_kills_and_clears(tmp_path: Path) -> None:
             environment={**SOON, "AIRFLOW_VAR_PLACE": f"file://{bucket}"},
         )
         scene = Scene(cloud, airflow)
-        with contextlib.ExitStack() as stack:
-            stack.callback(scene.wait_for_the_end)
-            stack.enter_context(airflow)
+        with airflow:
             hanging = [scene.hang("download", worker), scene.hang("download", cleared), scene.hang("list", triggerer)]
             scene.start(worker, cleared, triggerer, calm)
             scene.wait_for(*hanging)

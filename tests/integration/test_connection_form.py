@@ -23,7 +23,7 @@ from ayla_provider.domain.events import EVENT_FOLDERS
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import Account, LocalCloud
 from ayla_provider.provider_info import CONNECTION_FIELDS, get_provider_info
-from harness.browser import browser, sign_in, wait_for
+from harness.browser import browser, open_blank, sign_in_by_cookie, wait_for
 from harness.connection_form import add, control, edit, fields, fill, press_test, save
 from harness.forked import ForkedStandalone
 from harness.standalone import Standalone
@@ -145,7 +145,7 @@ def form(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
             ForkedStandalone(folder / "airflow", folder / "dags", environment=environment) as airflow,
             browser(1200, 1000) as driver,
         ):
-            sign_in(driver, airflow)
+            sign_in_by_cookie(driver, airflow)
             yield Form(cloud, airflow, driver, port="443")
             log = airflow.log_file.read_text()
         assert "/api/v2/connections" in log
@@ -308,6 +308,7 @@ def test_a_connection_made_in_any_way_lists_an_hour(form: Form, tmp_path: Path) 
     assert files
     form.airflow.wait_for_dag("look")
     form.airflow.unpause("look")
+    open_blank(form.driver, form.airflow)
     run_id = form.airflow.trigger("look")["dag_run_id"]
     form.airflow.wait_for_runs("look", run_ids=[run_id])
     for index, conn_id in enumerate(["ayla_form", *BLOCKS]):

@@ -18,7 +18,7 @@ from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.fleet import TWO_FOLDERS
-from harness.browser import browser, click, open_clear_dialog, sign_in
+from harness.browser import browser, click, open_clear_dialog, sign_in_by_cookie
 from harness.check import differences
 from harness.client import AirflowError
 from harness.forked import ForkedStandalone
@@ -200,7 +200,7 @@ def test_what_failed_in_an_hour_is_done_again_by_the_cli(repair: Repair) -> None
 def test_a_failed_task_is_done_again_by_the_ui(repair: Repair) -> None:
     run_id = repair.run_id(BY_UI)
     with repair.done_again(BY_UI), browser() as driver:
-        sign_in(driver, repair.airflow)
+        sign_in_by_cookie(driver, repair.airflow)
         open_clear_dialog(driver, repair.airflow, DAG, run_id, COPY)
         click(driver, "[role=dialog] button", "Confirm")
         repair.airflow.wait_until(
