@@ -30,6 +30,12 @@ OF_AIRFLOW = (
     "from airflow.timetables.interval import CronDataIntervalTimetable\n"
     "from airflow.triggers.base import BaseTrigger, TriggerEvent"
 )
+# What a DAG file imports of ours.
+IMPORTED = [f"ayla_provider.{name}" for name in ("sensors", "operators", "hooks", "triggers")]
+CLIENTS = (
+    "ayla_provider.source.gcs, ayla_provider.source.export, ayla_provider.transport.checksum, duckdb, psycopg, "
+    "google.cloud.bigquery"
+)
 DAGS = sorted((ROOT / "dags").glob("*.py"))
 
 
@@ -63,9 +69,10 @@ def loaded_by(airflow_home: Path, *codes: str) -> list[set[str]]:
 
 
 @pytest.fixture(scope="module")
-def loaded_by_airflow(airflow_home: Path) -> set[str]:
-    (loaded,) = loaded_by(airflow_home, OF_AIRFLOW)
-    return loaded
+def loaded_after_each(airflow_home: Path) -> dict[str, set[str]]:
+    """What one interpreter holds after Airflow, after each module of ours that a DAG imports, and after the clients."""
+    codes = [OF_AIRFLOW, *(f"import {module}" for module in IMPORTED), f"import {CLIENTS}"]
+    return dict(zip(["airflow", *IMPORTED, "clients"], loaded_by(airflow_home, *codes), strict=True))
 
 
 def of(loaded: set[str], *packages: str) -> set[str]:
@@ -89,33 +96,31 @@ def test_what_airflow_discovers_loads_neither_airflow_nor_the_rest(airflow_home:
 
 
 def test_the_plugin_that_workers_load_too_loads_no_server_and_no_client(airflow_home: Path) -> None:
-    (of_airflow,) = loaded_by(airflow_home, "import airflow.plugins_manager\nimport ayla_provider._airflow.compat")
-    (of_plugin,) = loaded_by(airflow_home, "import ayla_provider.plugin")
+    before = "import airflow.plugins_manager\nimport ayla_provider._airflow.compat"
+    of_airflow, of_plugin = loaded_by(airflow_home, before, "import ayla_provider.plugin")
     loaded = of_plugin - of_airflow
     assert "ayla_provider.plugin" in loaded
     assert of(loaded, "ayla_provider") - of(loaded, "ayla_provider.domain") == {"ayla_provider.plugin"}
     assert of(loaded, *HEAVY, "starlette", "fastapi", "uvicorn") == set()
 
 
-def test_what_a_dag_imports_loads_no_client(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
-    modules = [f"ayla_provider.{name}" for name in ("sensors", "operators", "hooks", "triggers")]
-    after_each = loaded_by(airflow_home, *(f"import {module}" for module in modules))
-    for module, loaded in zip(modules, after_each, strict=True):
+def test_what_a_dag_imports_loads_no_client(loaded_after_each: dict[str, set[str]]) -> None:
+    for module in IMPORTED:
+        loaded = loaded_after_each[module]
         assert module in loaded
-        assert of(loaded - loaded_by_airflow, *HEAVY) == set(), module
+        assert of(loaded - loaded_after_each["airflow"], *HEAVY) == set(), module
+
+
+def test_the_client_is_loaded_when_it_is_asked_for(loaded_after_each: dict[str, set[str]]) -> None:
+    # Else what the test above looks for could have got another name.
+    assert loaded_after_each["clients"] - loaded_after_each["airflow"] >= HEAVY
 
 
 @pytest.mark.ci
-def test_a_sample_dag_loads_no_client_when_it_is_parsed(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
+def test_a_sample_dag_loads_no_client_when_it_is_parsed(airflow_home: Path) -> None:
     assert DAGS
-    after_each = loaded_by(airflow_home, *(f"import runpy\nrunpy.run_path({str(dag)!r})" for dag in DAGS))
+    codes = [f"import runpy\nrunpy.run_path({str(dag)!r})" for dag in DAGS]
+    of_airflow, *after_each = loaded_by(airflow_home, OF_AIRFLOW, *codes)
     for dag, loaded in zip(DAGS, after_each, strict=True):
         assert of(loaded, "ayla_provider")
-        assert of(loaded - loaded_by_airflow, *HEAVY) == set(), dag.name
-
-
-def test_the_client_is_loaded_when_it_is_asked_for(airflow_home: Path, loaded_by_airflow: set[str]) -> None:
-    # Else what the tests above look for could have got another name.
-    ours = "ayla_provider.source.gcs, ayla_provider.source.export, ayla_provider.transport.checksum"
-    (loaded,) = loaded_by(airflow_home, f"import {ours}, duckdb, psycopg, google.cloud.bigquery")
-    assert loaded - loaded_by_airflow >= HEAVY
+        assert of(loaded - of_airflow, *HEAVY) == set(), dag.name
