@@ -138,7 +138,7 @@ def test_nothing_is_left_when_it_stops(airflow: Standalone) -> None:
         running = airflow.task_instances("harness", run, task_id="sleep", state="running")
         return bool(running and _runs("sleep 600")) or None
 
-    airflow.wait_until("the task to sleep", sleeps, timeout=180)
+    airflow.wait_until("the task to sleep", sleeps, timeout=600)
     airflow.stop()
     assert airflow.pids == []
     assert all(port_is_free(port) for port in airflow.ports)
@@ -153,6 +153,15 @@ def test_an_airflow_that_ends_by_itself_shows_its_log(tmp_path: Path) -> None:
     assert broken.pids == []
 
 
+# Stands for Airflow, with processes in sessions of their own.
+PARTS = """
+import subprocess, sys, time
+for _ in range(3):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
+time.sleep(3600)
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_nothing_is_left_when_the_program_around_it_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     script = textwrap.dedent(
@@ -163,19 +172,21 @@ def test_nothing_is_left_when_the_program_around_it_is_ended(tmp_path: Path, num
         # A background job ignores SIGINT, and a program under nohup ignores SIGHUP. Both pass that on to this child.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        with Standalone(Path({str(tmp_path)!r}), Path({str(tmp_path)!r})):
-            time.sleep(600)
+        home = Path({str(tmp_path)!r})
+        with Standalone(home, home, environment={{"PYTHONPATH": str(home)}}):
+            time.sleep(3600)
         """
     )
+    (tmp_path / "airflow.py").write_text(PARTS)
     program = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[2], env=dict(os.environ))
     watched = Standalone(tmp_path, tmp_path)
-    deadline = time.monotonic() + 60
-    while len(watched.pids) < 3 and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert len(watched.pids) >= 3
+    deadline = time.monotonic() + 300
+    while len(watched.pids) < 4 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(watched.pids) == 4
 
     program.send_signal(number)
-    assert program.wait(timeout=60) != 0
+    assert program.wait(timeout=300) != 0
     assert watched.pids == []
 
 
