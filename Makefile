@@ -65,13 +65,16 @@ test: $(VENV)/.test $(if $(shell command -v npm),.azurite/$(AZURITE)) ## Run the
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-oldest: ## Run the tests that depend on Airflow's version with the oldest supported one (TESTS=tests for all)
-	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints/oldest.txt TESTS="$(or $(TESTS),$(OF_AIRFLOW))"
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=constraints/oldest.txt TESTS="$(or $(TESTS),$(OF_AIRFLOW) -m 'not any_airflow')"
 
+# One process for each date, side by side: each imports Airflow once.
 test-dates: $(VENV)/.test ## Run some tests at other dates (TESTS="..." for others)
-	@set -e; for date in $(DATES); do \
-	  echo "At $$date:"; \
-	  TEST_DATE=$$date $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(or $(TESTS),$(AT_DATES)); \
-	done
+	@logs=$$(mktemp -d); pids=; status=0; \
+	for date in $(DATES); do \
+	  TEST_DATE=$$date $(BIN)/python -m pytest $(or $(TESTS),$(AT_DATES)) >$$logs/$$date 2>&1 & pids="$$pids $$!"; \
+	done; \
+	for pid in $$pids; do wait $$pid || status=1; done; \
+	tail -n +1 $$logs/*; rm -r $$logs; exit $$status
 
 test-doubles: ## Run the tests of BigQuery and Snowflake against doubles, without Airflow
 	@$(MAKE) --no-print-directory test-double VENV=.venv-doubles/bigquery CONSTRAINTS=constraints/doubles.txt

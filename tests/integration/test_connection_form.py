@@ -210,6 +210,7 @@ def test_a_connection_made_in_the_form_is_good_and_its_secrets_arent_shown_again
     assert form.answer() == (good, said)
 
 
+@pytest.mark.any_airflow
 def test_a_wrong_password_is_named_with_the_lockout_and_tried_once(form: Form) -> None:
     refusals = form.cloud.refusals
     form.change(Password="wrong-password")
@@ -224,6 +225,7 @@ def test_a_wrong_password_is_named_with_the_lockout_and_tried_once(form: Form) -
     assert form.answer()[0]
 
 
+@pytest.mark.any_airflow
 def test_a_second_factor_is_named_and_forgotten_with_the_variable(form: Form) -> None:
     form.cloud.account.mfa = True
     good, said = form.answer()
@@ -246,6 +248,7 @@ def another_role(cloud: LocalCloud) -> None:
     cloud.account.role = "OEM::Staff"
 
 
+@pytest.mark.any_airflow
 @pytest.mark.parametrize(
     ("changes", "happens", "step", "wrong", "to_do"),
     [
@@ -296,6 +299,7 @@ def test_what_is_wrong_is_named_and_what_to_do(
     assert re.search(f"{wrong}.*{to_do}", said)
 
 
+@pytest.mark.any_airflow
 def test_the_button_gives_the_answer_of_the_request(form: Form) -> None:
     assert form.answer() == form.answer_to()
 

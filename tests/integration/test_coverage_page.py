@@ -192,6 +192,7 @@ def test_a_click_opens_the_task_with_its_log(scene: Scene, driver: webdriver.Chr
     wait_for(driver, "body", text="crc32c")
 
 
+@pytest.mark.any_airflow
 def test_the_keys_walk_over_the_map_and_open_and_select(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow)
 
@@ -233,6 +234,7 @@ def test_the_hour_is_in_the_users_zone_and_in_utc(scene: Scene, driver: webdrive
     assert any(f"{BROKEN:%H:%M} UTC)" in hour for _, hour in texts)
 
 
+@pytest.mark.any_airflow
 def test_problems_only_leaves_the_failed_hour_also_by_a_link(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow)
     click(driver, ".ayla-bar label", "Problems only")
@@ -245,6 +247,7 @@ def test_problems_only_leaves_the_failed_hour_also_by_a_link(scene: Scene, drive
         wait_for(driver, ".ayla-few", text="datapoint")
 
 
+@pytest.mark.any_airflow
 def test_days_have_the_totals_of_their_hours_which_open_on_demand(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow, "?range=14d")
     days = driver.find_elements(By.CSS_SELECTOR, "[data-at][aria-label^='datapoint,']")
@@ -276,6 +279,7 @@ def test_a_viewer_looks_and_can_not_retry(scene: Scene, driver: webdriver.Chrome
     assert (after["state"], after["try_number"]) == ("failed", tries["try_number"])
 
 
+@pytest.mark.any_airflow
 def test_a_failed_refresh_keeps_what_was_read_and_says_so(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow)
     before = labels(driver)
@@ -304,6 +308,7 @@ def test_a_failed_hour_is_retried_until_it_has_landed(scene: Scene, driver: webd
 # With a made-up export in the place of Airflow's answers: what takes days to come about.
 
 
+@pytest.mark.any_airflow
 def test_two_days_take_fifteen_requests_at_most(scene: Scene, driver: webdriver.Chrome) -> None:
     with made_up_export(driver):
         in_utc(driver, scene.airflow)
@@ -311,6 +316,7 @@ def test_two_days_take_fifteen_requests_at_most(scene: Scene, driver: webdriver.
         assert len(labels(driver)) == 48 * len(EVENT_TYPES)
 
 
+@pytest.mark.any_airflow
 def test_names_that_look_like_markup_are_text(scene: Scene, driver: webdriver.Chrome) -> None:
     hostile = '<img src=x onerror=\\"globalThis.broken=1\\">'
     shown = hostile.replace("\\", "")
@@ -358,6 +364,7 @@ def test_all_texts_can_be_read_in_either_theme(scene: Scene, driver: webdriver.C
         driver.execute_script("localStorage.removeItem('theme')")
 
 
+@pytest.mark.any_airflow
 def test_on_a_narrow_screen_the_map_scrolls_beside_its_names(scene: Scene, driver: webdriver.Chrome) -> None:
     size = driver.get_window_size()
     with made_up_export(driver):
