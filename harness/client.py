@@ -355,7 +355,7 @@ class AirflowClient:
         """
         Call ``probe`` until it returns a value, and return the value.
 
-        A server error (5xx) or a timeout counts as None, because SQLite locks under load.
+        A server error (5xx), a timeout or a lost connection counts as None, because SQLite locks under load.
 
         :param what: the text for the error: "waited 90 s for ..."
         :param probe: returns None to continue waiting
@@ -373,7 +373,7 @@ class AirflowClient:
                 if error.status < 500:
                     raise
                 value, last = None, f"\n{error}"
-            except requests.Timeout as error:
+            except (requests.Timeout, requests.ConnectionError) as error:
                 value, last = None, f"\n{error}"
             if value is not None:
                 return value

@@ -45,7 +45,7 @@ def end_processes_with(variable: str, value: str, *, grace: float) -> set[psutil
         for _ in range(2):
             seen |= _with_children(processes_with(variable, value))
             _signal({process for process in seen if _lives(process)}, signal.SIGKILL)
-            left = _wait_until_gone(variable, value, seen, 5)
+            left = _wait_until_gone(variable, value, seen, 60)
     return left
 
 

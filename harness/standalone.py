@@ -261,7 +261,7 @@ class Standalone(AirflowClient):
 
         def healthy() -> bool | None:
             try:
-                parts = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=10).json()
+                parts = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=60).json()
             except (requests.RequestException, ValueError):
                 return None
             return all(_beats(parts.get(name), name, started) for name in _PARTS) or None

@@ -127,7 +127,7 @@ class Machines(AirflowClient):
             name: set(self._service(name).get("depends_on", {})) for name in self.containers if name not in _OURS
         }
         ready = _OURS
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while waiting:
             for name in [one for one, needs in waiting.items() if needs <= ready]:
                 self.start(name)
@@ -177,7 +177,7 @@ class Machines(AirflowClient):
         """Return what the health check of a container says."""
         check = [self._here(part) for part in compose.health_check_of(self._service(name))]
         environment = self._environment(name)
-        done = subprocess.run(check, cwd=self.folder, env=environment, capture_output=True, timeout=180, check=False)
+        done = subprocess.run(check, cwd=self.folder, env=environment, capture_output=True, timeout=600, check=False)
         return done.returncode == 0
 
     def unhealthy(self) -> set[str]:

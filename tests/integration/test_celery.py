@@ -88,7 +88,7 @@ class Scene:
     def ask(self, method: str, path: str, **body: Any) -> Any:
         """Ask the administration of the local cloud."""
         url = f"{self.machines.cloud_url}/_local/{path}"
-        answer = requests.request(method, url, json=body or None, timeout=30)
+        answer = requests.request(method, url, json=body or None, timeout=120)
         answer.raise_for_status()
         return answer.json()
 

@@ -77,7 +77,7 @@ def test_the_links_of_a_task_lead_to_its_own_hour(tmp_path: Path) -> None:
         def wait_for_links(expected: dict[str, str | None], task: str, map_index: int = -1) -> None:
             # A task stores its links after Airflow knows that it has ended.
             with contextlib.suppress(AirflowTimeoutError):
-                running.airflow.wait_until("links", lambda: links(task, map_index) == expected or None, timeout=60)
+                running.airflow.wait_until("links", lambda: links(task, map_index) == expected or None, timeout=300)
             assert links(task, map_index) == expected
 
         console = "https://console.cloud.google.com/storage/browser"

@@ -172,7 +172,7 @@ def _all_that_is_copied_is_loaded(scene: Scene) -> None:
     answers = [answer for answer in key if answer.hour in scene.hours]
     wanted = {f"{answer.event_type} {answer.hour:%Y-%m-%d %H:%M} UTC: not loaded" for answer in answers if answer.files}
     for dag in LOADS:
-        scene.airflow.wait_until(f"an asset event to start {dag}", partial(scene.woken, dag), timeout=120)
+        scene.airflow.wait_until(f"an asset event to start {dag}", partial(scene.woken, dag), timeout=600)
         # An event can be lost between two runs: the next run finds what is left.
         scene.load(dag)
         assert _states(scene.loads(dag)) == dict.fromkeys(wanted, "success")

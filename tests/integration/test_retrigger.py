@@ -206,5 +206,5 @@ def test_a_failed_task_is_done_again_by_the_ui(repair: Repair) -> None:
         repair.airflow.wait_until(
             "the click to arrive",
             lambda: repair.airflow.api("GET", f"dags/{DAG}/dagRuns/{run_id}")["state"] != "failed" or None,
-            timeout=60,
+            timeout=600,
         )

@@ -23,12 +23,12 @@ def sign_in(cloud: LocalCloud, **changes: str) -> requests.Response:
         "password": changes.get("password", connection["password"]),
         "application": {"app_id": changes.get("app_id", extra["app_id"]), "app_secret": extra["app_secret"]},
     }
-    return requests.post(f"{cloud.url}/users/sign_in.json", json={"user": user}, timeout=10)
+    return requests.post(f"{cloud.url}/users/sign_in.json", json={"user": user}, timeout=60)
 
 
 def acs(cloud: LocalCloud, access_token: str) -> requests.Response:
     url = cloud.ayla_connection()["extra"]["acs_url"]
-    return requests.get(url, headers={"Authorization": f"auth_token {access_token}"}, timeout=10)
+    return requests.get(url, headers={"Authorization": f"auth_token {access_token}"}, timeout=60)
 
 
 def bearer(token: str) -> requests.Session:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def call(cloud: LocalCloud, method: str, path: str, body: Any = None) -> Any:
-    answer = requests.request(method, f"{cloud.url}/_local/{path}", json=body, timeout=10)
+    answer = requests.request(method, f"{cloud.url}/_local/{path}", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -47,14 +47,14 @@ def test_stats_and_requests_leave_themselves_out(cloud: LocalCloud) -> None:
 def test_a_web_page_cannot_control_the_cloud(cloud: LocalCloud, method: str, headers: dict[str, str]) -> None:
     body = '{"password": "stolen"}' if method == "POST" else ""
     headers = {"Content-Type": "text/plain", **headers}
-    answer = requests.request(method, f"{cloud.url}/_local/options", data=body, headers=headers, timeout=10)
+    answer = requests.request(method, f"{cloud.url}/_local/options", data=body, headers=headers, timeout=60)
     assert answer.status_code == 403
     assert sign_in(cloud).ok, "the password is the same"
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:80"])
 def test_its_own_names_are_accepted(cloud: LocalCloud, host: str) -> None:
-    answer = requests.get(f"{cloud.url}/_local/options", headers={"Host": host}, timeout=10)
+    answer = requests.get(f"{cloud.url}/_local/options", headers={"Host": host}, timeout=60)
     assert answer.status_code == 200
 
 
@@ -97,7 +97,7 @@ def test_objects_are_put_and_removed(cloud: LocalCloud, vendor: requests.Session
 
 
 def test_an_unknown_field_of_a_fault_is_named_with_the_known_ones(cloud: LocalCloud) -> None:
-    answer = requests.post(f"{cloud.url}/_local/faults", json={"kind": 503, "stp": "list"}, timeout=10)
+    answer = requests.post(f"{cloud.url}/_local/faults", json={"kind": 503, "stp": "list"}, timeout=60)
     assert answer.json()["error"].startswith("ValueError: a fault has no stp: expected some of kind, step, match,")
 
 
@@ -114,5 +114,5 @@ def test_an_unknown_field_of_a_fault_is_named_with_the_known_ones(cloud: LocalCl
     ],
 )
 def test_what_cannot_be_read_is_refused(cloud: LocalCloud, path: str, body: Any) -> None:
-    answer = requests.post(f"{cloud.url}/_local/{path}", json=body, timeout=10)
+    answer = requests.post(f"{cloud.url}/_local/{path}", json=body, timeout=60)
     assert (answer.status_code, bool(answer.json()["error"])) == (400, True)

@@ -109,8 +109,8 @@ def test_what_was_stored_survives_a_process_that_is_killed(tmp_path: Path) -> No
                 "data_base64": "eA==",
             }
             if not seen:
-                requests.post(f"{about['url']}/_local/objects", json=body, timeout=10).raise_for_status()
-            seen.append(requests.get(f"{about['url']}/_local/answer-key", timeout=10).json())
+                requests.post(f"{about['url']}/_local/objects", json=body, timeout=60).raise_for_status()
+            seen.append(requests.get(f"{about['url']}/_local/answer-key", timeout=60).json())
             process.send_signal(signal.SIGKILL)
     assert seen[0] == seen[1][: len(seen[0])]
     with LocalCloud(data=tmp_path) as cloud:
@@ -121,8 +121,8 @@ def test_what_was_stored_survives_a_process_that_is_killed(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("status", [200, 404])
 def test_a_web_page_can_stand_where_the_user_service_was(cloud: LocalCloud, status: int) -> None:
-    requests.post(f"{cloud.url}/_local/options", json={"web_page": status}, timeout=10).raise_for_status()
+    requests.post(f"{cloud.url}/_local/options", json={"web_page": status}, timeout=60).raise_for_status()
     for path in ("sign_in", "refresh_token", "sign_out"):
-        answer = requests.post(f"{cloud.url}/users/{path}.json", json={}, timeout=10)
+        answer = requests.post(f"{cloud.url}/users/{path}.json", json={}, timeout=60)
         assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
     assert cloud.refusals == 0

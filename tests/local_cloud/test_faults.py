@@ -53,10 +53,10 @@ def test_each_step_can_fail(cloud: LocalCloud, vendor: requests.Session, custome
     url = object_url(cloud, cloud.vendor.name, NAME)
     calls = {
         "sign_in": lambda: sign_in(cloud),
-        "refresh": lambda: requests.post(f"{cloud.url}/users/refresh_token.json", json={}, timeout=10),
-        "sign_out": lambda: requests.post(f"{cloud.url}/users/sign_out.json", json={}, timeout=10),
+        "refresh": lambda: requests.post(f"{cloud.url}/users/refresh_token.json", json={}, timeout=60),
+        "sign_out": lambda: requests.post(f"{cloud.url}/users/sign_out.json", json={}, timeout=60),
         "acs": lambda: acs(cloud, "any"),
-        "token": lambda: requests.post(f"{cloud.url}/oauth2/token", timeout=10),
+        "token": lambda: requests.post(f"{cloud.url}/oauth2/token", timeout=60),
         "list": lambda: vendor.get(list_url(cloud, cloud.vendor.name), params={"prefix": "1a2b3c4d/"}),
         "metadata": lambda: vendor.get(url),
         "download": lambda: vendor.get(url, params={"alt": "media"}),

@@ -38,7 +38,7 @@ def start(cloud: LocalCloud, customer: requests.Session, **query: Any) -> str:
 
 
 def put(url: str, data: bytes, content_range: str, **headers: str) -> requests.Response:
-    return requests.put(url, data=data, headers={"Content-Range": content_range, **headers}, timeout=10)
+    return requests.put(url, data=data, headers={"Content-Range": content_range, **headers}, timeout=60)
 
 
 def stored(cloud: LocalCloud) -> bytes | None:
@@ -107,7 +107,7 @@ def test_the_length_may_be_unknown_until_the_end(cloud: LocalCloud, customer: re
 
 
 def test_one_request_without_a_range_brings_it_all(cloud: LocalCloud, customer: requests.Session) -> None:
-    assert requests.put(start(cloud, customer), data=iter([DATA[:1000], DATA[1000:]]), timeout=10).status_code == 200
+    assert requests.put(start(cloud, customer), data=iter([DATA[:1000], DATA[1000:]]), timeout=60).status_code == 200
     assert stored(cloud) == DATA
 
 
@@ -155,13 +155,13 @@ def test_the_length_that_was_announced_at_first_is_binding(cloud: LocalCloud, cu
     headers = {"X-Upload-Content-Length": "10"}
     url = customer.post(upload_url(cloud, "resumable"), json={"name": NAME}, headers=headers).headers["Location"]
     assert put(url, b"x" * 5, "bytes 0-4/5").status_code == 400
-    assert requests.put(url, data=b"x" * 5, timeout=10).status_code == 400
+    assert requests.put(url, data=b"x" * 5, timeout=60).status_code == 400
     assert stored(cloud) is None
 
 
 def test_a_session_can_be_cancelled(cloud: LocalCloud, customer: requests.Session) -> None:
     url = start(cloud, customer)
-    assert requests.delete(url, timeout=10).status_code == 499
+    assert requests.delete(url, timeout=60).status_code == 499
     assert put(url, b"x", "bytes 0-0/1").status_code == 410
     assert put(url + "x", b"x", "bytes 0-0/1").status_code == 404
 

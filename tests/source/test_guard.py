@@ -58,7 +58,7 @@ def run_tasks(cloud: LocalCloud, memory: FileMemory, *, machine_lock: bool, **ch
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(memory.path.parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -348,7 +348,7 @@ def _task(todo: dict[str, Any], start: Any, outcomes: Any) -> None:
 
 
 def _main(todo: dict[str, Any]) -> None:
-    guard._SETTLE = 1.0
+    guard._SETTLE = 3.0
     if not todo["machine_lock"]:
         guard._machine_lock = lambda name: contextlib.nullcontext()  # type: ignore[assignment]
     context = multiprocessing.get_context("fork")
@@ -356,7 +356,7 @@ def _main(todo: dict[str, Any]) -> None:
     tasks = [context.Process(target=_task, args=(todo, start, outcomes)) for _ in range(PROCESSES)]
     for task in tasks:
         task.start()
-    print(*(outcomes.get(timeout=50) for _ in tasks))
+    print(*(outcomes.get(timeout=290) for _ in tasks))
     for task in tasks:
         task.join()
 

@@ -121,5 +121,5 @@ def run_process(target: Callable[..., None], *arguments: object) -> int | None:
     """Run a main function in a process of its own, and return its exit status; negative if a signal ended it."""
     process = PROCESSES.Process(target=target, args=arguments)
     process.start()
-    process.join(60)
+    process.join(300)
     return process.exitcode

@@ -56,7 +56,7 @@ def running() -> Iterator[str]:
 
 
 def _wait_for(programs: Path, home: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while subprocess.run([programs / "pg_isready", "-q", "-h", home, "-d", "postgres"], check=False).returncode:
         assert time.monotonic() < deadline, (home / "log").read_text()
         time.sleep(0.1)

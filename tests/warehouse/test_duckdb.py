@@ -120,7 +120,11 @@ def test_the_error_of_a_second_process_says_what_to_do_about_the_lock(tmp_path: 
             "except Exception as error: print(type(error).__name__, error)"
         )
         output = subprocess.run(
-            [sys.executable, "-c", program, str(tmp_path / "d")], capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-c", program, str(tmp_path / "d")],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
         ).stdout
     assert output.startswith("AylaWarehouseError")
     assert "pool of one slot" in output
