@@ -14,8 +14,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from harness.client import AirflowClient
 
-_WAIT = 60.0
-"""Seconds that a page has to show what a caller waits for."""
+WAIT = 240.0
+"""Seconds that a page has to show what a caller waits for. On a busy machine, a page can take minutes."""
 
 
 @contextlib.contextmanager
@@ -45,6 +45,7 @@ def browser(width: int = 1440, height: int = 900) -> Iterator[webdriver.Chrome]:
         options.add_argument(argument)
     options.binary_location = _program("chromium", "google-chrome", "chromium-browser")
     driver = webdriver.Chrome(options, webdriver.ChromeService(_program("chromedriver")))
+    driver.set_script_timeout(WAIT)
     try:
         yield driver
     finally:
@@ -86,7 +87,7 @@ def wait_for(driver: webdriver.Chrome, css: str, *, text: str = "", count: int =
             return sum(text in element.text for element in driver.find_elements(By.CSS_SELECTOR, css)) >= count
         return False
 
-    WebDriverWait(driver, _WAIT).until(shown, f"{css} with {text!r}")
+    WebDriverWait(driver, WAIT).until(shown, f"{css} with {text!r}")
 
 
 def click(driver: webdriver.Chrome, css: str, text: str = "") -> None:
@@ -99,7 +100,7 @@ def click(driver: webdriver.Chrome, css: str, text: str = "") -> None:
             return True
         return False
 
-    WebDriverWait(driver, _WAIT).until(clicked, f"{css} with {text!r} to click")
+    WebDriverWait(driver, WAIT).until(clicked, f"{css} with {text!r} to click")
 
 
 def open_clear_dialog(driver: webdriver.Chrome, airflow: AirflowClient, dag: str, run_id: str, task_id: str) -> None:

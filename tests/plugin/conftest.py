@@ -125,7 +125,6 @@ def page(server: str) -> Iterator[Callable[..., Any]]:
 def _window(server: str) -> Iterator[webdriver.Chrome]:
     with browser(1280, 800) as driver:
         driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
-        driver.set_page_load_timeout(30)
         yield driver
 
 
