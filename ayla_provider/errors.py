@@ -21,6 +21,8 @@ __all__ = [
     "AylaQuarantineError",
     "AylaSignInRefused",
     "AylaStalledError",
+    "AylaStreamLossError",
+    "AylaStreamResetError",
     "AylaTableError",
     "AylaTransferError",
     "AylaUnavailable",
@@ -103,6 +105,18 @@ class AylaUnprovenError(AylaError):
 
 class AylaStalledError(AylaError):
     """Ayla's exporter gives no sign of life. A retry at once doesn't help."""
+
+    retryable = False
+
+
+class AylaStreamLossError(AylaError):
+    """Records of a stream expired before they were read. What was still there is in the archive. A retry can't help."""
+
+    retryable = False
+
+
+class AylaStreamResetError(AylaError):
+    """A stream isn't the one that was read before: it was created again, or it ends before the position."""
 
     retryable = False
 

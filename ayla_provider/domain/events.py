@@ -26,6 +26,12 @@ EVENT_FOLDERS = {
 EVENT_TYPES = tuple(EVENT_FOLDERS)
 """The five documented event types. Others may exist: a folder of one can be copied by its spelling."""
 
+ACTIVATION = EventType("activation")
+"""An event type that only streams have: the export has no folder for it."""
+
+STREAM_EVENT_TYPES = (*EVENT_TYPES, ACTIVATION)
+"""The event types of a stream."""
+
 SEPARATOR = "[ _-]"
 """Regular expression for a character between the words of an event type."""
 

@@ -22,6 +22,10 @@ LOST_FORMAT = "ayla-export-manifest/2"
 """The format of hours with lost files, and only of these: earlier versions of this package refuse it."""
 
 
+STREAM_FORMAT = "ayla-stream-manifest/1"
+"""The format of the hours of a stream. What reads an export's archive refuses it, and the other way round."""
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
     """A file that is complete in the destination, or that was, and is lost."""
@@ -79,7 +83,11 @@ class Manifest:
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Which run wrote it: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
     export: str = ""
-    """The URL of the OEM's export, see :attr:`~ayla_provider.source.export.Export.url`; empty if unknown."""
+    """The URL of the OEM's export, see :attr:`~ayla_provider.source.export.Export.url`; empty if unknown. Of an hour of
+    a stream: the stream's URL."""
+    is_stream: bool = False
+    """Whether it is an hour of a stream. Its files are gzipped JSON lines: of each, ``source`` is the path of the copy,
+    ``generation`` is the number of the batch, and ``created`` is when the batch was read."""
 
     @property
     def present(self) -> tuple[ManifestFile, ...]:
@@ -126,7 +134,7 @@ class Manifest:
         """Return the manifest as JSON text: the inverse of :func:`loads`."""
         lost = len(self.lost)
         document = {
-            "format": LOST_FORMAT if lost else FORMAT,
+            "format": STREAM_FORMAT if self.is_stream else LOST_FORMAT if lost else FORMAT,
             "export": self.export,
             "event_type": self.hour.event_type,
             "hour": self.hour.start.isoformat(),
@@ -163,7 +171,8 @@ def loads(text: str | bytes, where: str) -> Manifest:
     try:
         document: dict[str, Any] = json.loads(text)
         refuse_newer(document["format"], LOST_FORMAT, where)
-        require(document["format"] in (FORMAT, LOST_FORMAT), f"its format is {document['format']!r}")
+        refuse_newer(document["format"], STREAM_FORMAT, where)
+        require(document["format"] in (FORMAT, LOST_FORMAT, STREAM_FORMAT), f"its format is {document['format']!r}")
         manifest = Manifest(
             hour=_hour(document),
             state=HourState(document["state"]),
@@ -173,6 +182,7 @@ def loads(text: str | bytes, where: str) -> Manifest:
             written_by=typed_field(document, "written_by", dict),
             # Manifests of earlier versions don't have it.
             export=typed_field({"export": "", **document}, "export", str),
+            is_stream=document["format"] == STREAM_FORMAT,
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
