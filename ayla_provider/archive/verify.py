@@ -188,6 +188,7 @@ class Verification:
                 self.counts.first.setdefault(hour.event_type, hour.start)
                 self.counts.manifests += 1
                 if isinstance(result, Manifest):
+                    result.refuse_stream()
                     yield result
                 elif result is not None:
                     self._unreadable.add(hour)

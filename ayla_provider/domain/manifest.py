@@ -122,12 +122,25 @@ class Manifest:
         The export of one OEM may move to another bucket, and to another cloud.
 
         :param export: the URL of the export that the connection leads to
-        :raises AylaConfigError: if this manifest is of another OEM's export
+        :raises AylaConfigError: if this manifest is of another OEM's export, or of a stream
         """
+        self.refuse_stream()
         if self.export and not _may_be_of_one_oem(self.export, export):
             raise AylaConfigError(
                 f"{self.hour}: the destination is the archive of the export {self.export!r}, and the connection leads "
                 f"to {export}. Give each OEM its own destination."
+            )
+
+    def refuse_stream(self) -> None:
+        """
+        Refuse to take an hour of a stream for one of an export.
+
+        :raises AylaConfigError: if this manifest is of a stream
+        """
+        if self.is_stream:
+            raise AylaConfigError(
+                f"{self.hour}: the destination is the archive of the stream {self.export}, and not of an export. Give "
+                "the export a destination, or a prefix, of its own, or correct this task's destination."
             )
 
     def dumps(self) -> str:

@@ -42,6 +42,12 @@ LAYOUTS = "_layouts"
 QUARANTINE = "_quarantine"
 """The folder of the lines that couldn't be read. It is in the archive, because they are the vendor's bytes."""
 
+STREAM_POSITION = "_stream/position.json"
+"""The path of the document that says how far a stream was read, relative to the stream's destination."""
+
+UNREADABLE_RECORDS = "_unreadable"
+"""The folder of a stream's records that aren't events of a known type, beside the event types."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
@@ -237,6 +243,40 @@ def typed_rows_url(archive: str, parquet: str = "") -> str:
     :param parquet: the URL that the user gives for them; empty for the default
     """
     return parquet or f"{str(archive).strip().rstrip('/')}/{TYPED_ROWS}"
+
+
+def stream_path(event_type: EventType | None, hour: datetime, batch: int) -> str:
+    """
+    Return the path of a file of a stream, relative to the stream's destination.
+
+    :param event_type: None for records that aren't events of a known type
+    :param hour: the start of the hour, aware
+    :param batch: the number of the batch
+    """
+    utc = hour.astimezone(UTC)
+    folder = UNREADABLE_RECORDS if event_type is None else f"event_type={event_type}"
+    return f"{folder}/date={utc.date().isoformat()}/hour={utc.hour:02}/{batch:010}.jsonl.gz"
+
+
+_STREAM_FILE = re.compile(
+    rf"(?:{UNREADABLE_RECORDS}|event_type=(?P<event_type>[a-z0-9_]+))/"
+    r"date=(?P<day>\d{4}-\d{2}-\d{2})/hour=(?P<hour>\d{2})/(?P<batch>\d{10,})\.jsonl\.gz",
+    re.ASCII,
+)
+
+
+def parse_stream_path(path: str) -> tuple[EventType | None, datetime, int] | None:
+    """Return event type, hour and batch of a path, the inverse of :func:`stream_path`; None if it isn't one."""
+    match = _STREAM_FILE.fullmatch(path)
+    if not match:
+        return None
+    try:
+        hour = datetime.fromisoformat(f"{match['day']}T{match['hour']}:00:00+00:00")
+    except ValueError:
+        return None
+    event_type = EventType(match["event_type"]) if match["event_type"] else None
+    parsed = (event_type, hour, int(match["batch"]))
+    return parsed if stream_path(*parsed) == path else None
 
 
 def failure_path(hour: ExportHour) -> str:

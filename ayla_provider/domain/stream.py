@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from ayla_provider.domain.events import STREAM_EVENT_TYPES, EventType
+from ayla_provider.domain.hour import ExportHour, hour_of
+from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.paths import parse_stream_path
+from ayla_provider.domain.units import counted
+from ayla_provider.errors import AylaDestinationError
 
 MOST_RECORDS = 200_000
 """How many records a batch has at most, by default."""
@@ -94,3 +102,310 @@ class Page(NamedTuple):
     """Whether the shard is closed, and this page is its end."""
     gap: Gap | None = None
     """What expired between the position that the read began at and this page; only in the first page."""
+
+
+POSITION_FORMAT = "ayla-stream-position/1"
+
+_MOST_DIGITS = 100
+"""How many digits the number of a record can have at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownGap:
+    """A gap that a position remembers."""
+
+    gap: Gap
+    reported: bool = False
+    """Whether a run failed because of it. No later run fails because of it again."""
+    acknowledged: bool = False
+    """Whether somebody accepted the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRange:
+    """What a batch has of a shard."""
+
+    after: int | None
+    """The number after which it begins; None if it begins with the oldest record."""
+    to: int | None
+    """The number of its last record; None if it has no record."""
+    read_to: datetime | None
+    """See :attr:`ShardPosition.read_to`: after the batch."""
+    closed: bool = False
+    """See :attr:`ShardPosition.closed`: after the batch."""
+
+    @property
+    def position(self) -> ShardPosition:
+        """The shard's position after the batch."""
+        after = self.after if self.to is None else self.to
+        return ShardPosition(after, self.read_to, self.closed)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFile:
+    """A file of a batch: gzipped lines of one hour."""
+
+    path: str
+    """Relative to the destination."""
+    size: int
+    """In bytes, gzipped."""
+    crc32c: str
+    """Base64, of the gzipped bytes. Another version of zlib makes others of the same content."""
+    content_crc32c: str
+    """Base64, of the lines."""
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch that was read, and whose files may not be complete in the destination yet."""
+
+    until: datetime
+    """The end of what was read: when the run began that read it. Aware, UTC."""
+    ranges: Mapping[str, ShardRange]
+    """Shard to what the batch has of it."""
+    files: tuple[BatchFile, ...]
+    gaps: tuple[Gap, ...] = ()
+    """What had expired before it could be in this batch."""
+    oem_id: str = ""
+    """The OEM that its records state; empty if none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPosition:
+    """How far a stream was read into a destination."""
+
+    stream: str
+    """The stream's URL."""
+    created_at: datetime
+    """When the stream was created: aware, UTC."""
+    since: datetime
+    """The first hour that the stream can have in full: aware, UTC. An hour before it can have records, but isn't empty
+    because it has none."""
+    complete_to: datetime
+    """Each hour from ``since`` up to this time is complete: aware, UTC."""
+    oem_id: str = ""
+    """The OEM that the records state; empty before the first one."""
+    shards: Mapping[str, ShardPosition] = field(default_factory=dict)
+    batch: int = 1
+    """The number of the next batch; with ``pending``, of that one."""
+    pending: Batch | None = None
+    event_types: tuple[EventType, ...] = ()
+    """The event types that the stream ever had, sorted."""
+    open_hours: tuple[ExportHour, ...] = ()
+    """The hours that have files and aren't complete yet, sorted."""
+    gaps: tuple[KnownGap, ...] = ()
+    to_announce: tuple[ExportHour, ...] = ()
+    """The hours that the last run completed, or changed afterwards, sorted."""
+    ended: bool = False
+    """Whether the last run came to its end, without a loss to report."""
+    written_by: Mapping[str, str] = field(default_factory=dict)
+    """The last run: ``dag_id``, ``run_id``, ``task_id``, ``try_number``."""
+
+    @property
+    def proven_to(self) -> datetime | None:
+        """The end of the complete hours: aware; None if none is."""
+        return self.complete_to if self.complete_to > self.since else None
+
+    @property
+    def unacknowledged(self) -> tuple[Gap, ...]:
+        """The gaps that nobody accepted yet."""
+        return tuple(known.gap for known in self.gaps if not known.acknowledged)
+
+    def is_by_task(self, written_by: Mapping[str, str]) -> bool:
+        """Return whether the last run was a try of a task of a run of a DAG."""
+        task = [written_by.get(name) for name in ("dag_id", "run_id", "task_id")]
+        return None not in task and task == [self.written_by.get(name) for name in ("dag_id", "run_id", "task_id")]
+
+    def dumps(self) -> str:
+        """Return the position as JSON text: the inverse of :func:`loads`. Numbers of records are text there."""
+        document = {
+            "format": POSITION_FORMAT,
+            "stream": self.stream,
+            "created_at": self.created_at.isoformat(),
+            "oem_id": self.oem_id,
+            "since": self.since.isoformat(),
+            "complete_to": self.complete_to.isoformat(),
+            "batch": self.batch,
+            "shards": {shard: _shard_document(self.shards[shard]) for shard in sorted(self.shards)},
+            "pending": self.pending and _batch_document(self.pending),
+            "event_types": list(self.event_types),
+            "open_hours": _hours_document(self.open_hours),
+            "gaps": [_known_gap_document(known) for known in self.gaps],
+            "to_announce": _hours_document(self.to_announce),
+            "ended": self.ended,
+            "written_by": dict(self.written_by),
+        }
+        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def describe_gap(gap: Gap) -> str:
+    """Return a gap for people: ``shard 0, from 2026-11-29T01:00:00+00:00 to 2026-11-29T04:00:00+00:00, 5 records``."""
+    start = gap.start.isoformat() if gap.start else "its beginning"
+    lost = "" if gap.lost is None else f", {counted(gap.lost, 'record', 'records')}"
+    return f"shard {gap.shard}, from {start} to {gap.end.isoformat()}{lost}"
+
+
+def loads(text: str | bytes, where: str) -> StreamPosition:
+    """
+    Return the position that a JSON text holds.
+
+    :param where: the document's URL, for the error
+    :raises AylaNewerFormatError: if a newer version of this package wrote it
+    :raises AylaDestinationError: if the text isn't a position of this format
+    """
+    try:
+        document: dict[str, Any] = json.loads(text)
+        refuse_newer(document["format"], POSITION_FORMAT, where)
+        require(document["format"] == POSITION_FORMAT, f"its format is {document['format']!r}")
+        pending = document["pending"]
+        position = StreamPosition(
+            stream=typed_field(document, "stream", str),
+            created_at=time_field(document, "created_at"),
+            since=_hour_field(document, "since"),
+            complete_to=_hour_field(document, "complete_to"),
+            oem_id=typed_field(document, "oem_id", str),
+            shards={shard: _shard(entry) for shard, entry in typed_field(document, "shards", dict).items()},
+            batch=typed_field(document, "batch", int),
+            pending=None if pending is None else _batch(pending),
+            event_types=tuple(map(_event_type, typed_field(document, "event_types", list))),
+            open_hours=_hours(document, "open_hours"),
+            gaps=tuple(map(_known_gap, typed_field(document, "gaps", list))),
+            to_announce=_hours(document, "to_announce"),
+            ended=typed_field(document, "ended", bool),
+            written_by=typed_field(document, "written_by", dict),
+        )
+        require(position.batch >= 1, "batch is less than 1")
+        require(position.complete_to >= position.since, "complete_to is before since")
+    except UNREADABLE as error:
+        raise AylaDestinationError(
+            f"{where} isn't a valid position of format {POSITION_FORMAT} ({type(error).__name__}: {error!s:.200}). It "
+            "says which records of the stream the destination has. Restore an earlier version of it, and clear the "
+            "task."
+        ) from error
+    return position
+
+
+def _shard_document(position: ShardPosition) -> dict[str, Any]:
+    return {"after": _number_text(position.after), "read_to": _time_text(position.read_to), "closed": position.closed}
+
+
+def _shard(entry: Any) -> ShardPosition:
+    return ShardPosition(_number(entry, "after"), _optional_time(entry, "read_to"), typed_field(entry, "closed", bool))
+
+
+def _batch_document(batch: Batch) -> dict[str, Any]:
+    return {
+        "until": batch.until.isoformat(),
+        "oem_id": batch.oem_id,
+        "ranges": {shard: _range_document(batch.ranges[shard]) for shard in sorted(batch.ranges)},
+        "files": [asdict(file) for file in batch.files],
+        "gaps": [_gap_document(gap) for gap in batch.gaps],
+    }
+
+
+def _batch(document: Any) -> Batch:
+    return Batch(
+        until=time_field(document, "until"),
+        ranges={shard: _range(entry) for shard, entry in typed_field(document, "ranges", dict).items()},
+        files=tuple(map(_file, typed_field(document, "files", list))),
+        gaps=tuple(map(_gap, typed_field(document, "gaps", list))),
+        oem_id=typed_field(document, "oem_id", str),
+    )
+
+
+def _range_document(part: ShardRange) -> dict[str, Any]:
+    return {
+        "after": _number_text(part.after),
+        "to": _number_text(part.to),
+        "read_to": _time_text(part.read_to),
+        "closed": part.closed,
+    }
+
+
+def _range(entry: Any) -> ShardRange:
+    part = ShardRange(
+        _number(entry, "after"),
+        _number(entry, "to"),
+        _optional_time(entry, "read_to"),
+        typed_field(entry, "closed", bool),
+    )
+    require(part.to is None or part.after is None or part.to > part.after, "a range ends before it begins")
+    return part
+
+
+def _file(entry: Any) -> BatchFile:
+    file = BatchFile(
+        path=typed_field(entry, "path", str),
+        size=typed_field(entry, "size", int),
+        crc32c=typed_field(entry, "crc32c", str),
+        content_crc32c=typed_field(entry, "content_crc32c", str),
+        lines=typed_field(entry, "lines", int),
+    )
+    require(file.size >= 0 and file.lines >= 0, "a size is negative")
+    require(parse_stream_path(file.path) is not None, "a path isn't that of a file of a batch")
+    return file
+
+
+def _gap_document(gap: Gap) -> dict[str, Any]:
+    return {"shard": gap.shard, "start": _time_text(gap.start), "end": gap.end.isoformat(), "lost": gap.lost}
+
+
+def _gap(entry: Any) -> Gap:
+    lost = None if entry["lost"] is None else typed_field(entry, "lost", int)
+    return Gap(typed_field(entry, "shard", str), _optional_time(entry, "start"), time_field(entry, "end"), lost)
+
+
+def _known_gap_document(known: KnownGap) -> dict[str, Any]:
+    return {**_gap_document(known.gap), "reported": known.reported, "acknowledged": known.acknowledged}
+
+
+def _known_gap(entry: Any) -> KnownGap:
+    return KnownGap(_gap(entry), typed_field(entry, "reported", bool), typed_field(entry, "acknowledged", bool))
+
+
+def _hours_document(hours: Sequence[ExportHour]) -> dict[str, list[str]]:
+    document: dict[str, list[str]] = {}
+    for hour in sorted(hours):
+        document.setdefault(hour.event_type, []).append(hour.start.isoformat())
+    return document
+
+
+def _hours(document: Any, name: str) -> tuple[ExportHour, ...]:
+    hours: list[ExportHour] = []
+    for event_type, starts in typed_field(document, name, dict).items():
+        known = _event_type(event_type)
+        hours += [ExportHour(known, _hour_field({name: start}, name)) for start in starts]
+    return tuple(sorted(hours))
+
+
+def _hour_field(document: Any, name: str) -> datetime:
+    time = time_field(document, name)
+    require(time == hour_of(time), f"{name} isn't on the hour")
+    return time
+
+
+def _event_type(value: Any) -> EventType:
+    require(value in STREAM_EVENT_TYPES, "an event type isn't one of a stream")
+    return EventType(value)
+
+
+def _number(document: Any, name: str) -> int | None:
+    if document[name] is None:
+        return None
+    text = typed_field(document, name, str)
+    # The numbers of Kinesis have 56 digits.
+    require(text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS, f"{name} isn't a number")
+    return int(text)
+
+
+def _number_text(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _optional_time(document: Any, name: str) -> datetime | None:
+    return None if document[name] is None else time_field(document, name)
+
+
+def _time_text(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None
