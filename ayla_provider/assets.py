@@ -13,7 +13,7 @@ from ayla_provider.domain.paths import LAYOUTS
 if TYPE_CHECKING:
     from ayla_provider.domain.manifest import Manifest
 
-__all__ = ["export_alias", "export_asset", "layout_alias", "layout_asset"]
+__all__ = ["export_alias", "export_asset", "layout_alias", "layout_asset", "stream_alias"]
 
 
 def export_asset(destination: str, event_type: str) -> Asset:
@@ -35,6 +35,15 @@ def export_alias(event_type: str) -> AssetAlias:
     :param event_type: in any spelling
     """
     return AssetAlias(f"ayla_export_{parse_event_type(event_type)}")
+
+
+def stream_alias(event_type: str) -> AssetAlias:
+    """
+    Return the alias of an event type in the archives of all streams. The asset of one is that of :func:`export_asset`.
+
+    :param event_type: in any spelling
+    """
+    return AssetAlias(f"ayla_stream_{parse_event_type(event_type)}")
 
 
 def event_extra(manifest: Manifest) -> dict[str, Any]:

@@ -18,7 +18,14 @@ from ayla_provider.errors import AylaError
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
-__all__ = ["AylaDestinationLink", "AylaManifestLink", "AylaParquetLink", "AylaQuarantineLink", "AylaTableLink"]
+__all__ = [
+    "AylaDestinationLink",
+    "AylaManifestLink",
+    "AylaParquetLink",
+    "AylaQuarantineLink",
+    "AylaStreamDestinationLink",
+    "AylaTableLink",
+]
 
 
 class AylaDestinationLink(BaseOperatorLink):
@@ -69,6 +76,17 @@ class AylaQuarantineLink(BaseOperatorLink):
         """Return the console's address, an empty string if there is none, or if all lines could be read."""
         task: Any = operator
         return _link_to(task.archive, task.quarantine_paths)
+
+
+class AylaStreamDestinationLink(BaseOperatorLink):
+    """Leads to the archive of a stream in the store's console."""
+
+    name = "Destination"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """Return the console's address, an empty string if there is none."""
+        task: Any = operator
+        return _console_link(task.destination, "", is_object=False)
 
 
 class AylaTableLink(BaseOperatorLink):

@@ -141,6 +141,7 @@ def get_provider_info() -> dict[str, Any]:
             "ayla_provider.links.AylaManifestLink",
             "ayla_provider.links.AylaParquetLink",
             "ayla_provider.links.AylaQuarantineLink",
+            "ayla_provider.links.AylaStreamDestinationLink",
             "ayla_provider.links.AylaTableLink",
         ],
         "integrations": [

@@ -59,6 +59,18 @@ def count(value: object, name: str) -> int:
     return value
 
 
+def flag(value: object, name: str) -> bool:
+    """
+    Return a rendered argument that is true or false: also as the text that a template makes of it.
+
+    :raises AylaConfigError: if it is neither
+    """
+    text = str(value).strip().lower() if isinstance(value, (bool, str)) else ""
+    if text not in ("true", "false"):
+        raise AylaConfigError(f"{name} is {value!r}: expected True or False")
+    return text == "true"
+
+
 def map_length(value: object, name: str, items: str) -> int:
     """
     Return an argument that says over how many items Airflow maps a task at most.

@@ -24,6 +24,7 @@ from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour, describe_hours, hour_of
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.paths import (
+    STREAM_POSITION,
     ExportFile,
     Layout,
     destination_path,
@@ -34,6 +35,7 @@ from ayla_provider.domain.paths import (
 )
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import (
+    AylaConfigError,
     AylaConflictError,
     AylaDestinationError,
     AylaError,
@@ -211,6 +213,7 @@ class Archive:
             :class:`~ayla_provider.domain.failure.Failure`; an hour that fails permanently gets one in any case
         :param untrusted: paths of copies, and of manifests, that a verification found missing or damaged; ``*`` for all
             copies. They are written again
+        :raises AylaConfigError: if the destination is the archive of a stream, or of another OEM's export
         :raises AylaNotSettledError: if an hour may still get files; the files so far were copied
         :raises AylaUnprovenError: if an object can't be placed in time and can be a file of an hour; the others were
             copied
@@ -232,6 +235,8 @@ class Archive:
                 else:
                     job.refuse_other(export)
                     jobs.append(job)
+            if any(job.manifest is None for job in jobs):
+                self._refuse_stream()
             log.info("Found %s", describe_statuses(statuses))
             run.progress.expect(jobs)
             futures = {}
@@ -259,6 +264,18 @@ class Archive:
         run.raise_failures()
         run.report.seconds = time.monotonic() - run.started
         return run.report
+
+    def _refuse_stream(self) -> None:
+        """
+        Refuse the archive of a stream, also for hours that it doesn't have.
+
+        :raises AylaConfigError: if the destination has a stream's position
+        """
+        if self.destination.read(STREAM_POSITION) is not None:
+            raise AylaConfigError(
+                f"the destination {self.destination.url} is the archive of a stream: it has {STREAM_POSITION}. Give "
+                "the export a destination, or a prefix, of its own."
+            )
 
     @contextlib.contextmanager
     def _pool(self) -> Iterator[ThreadPoolExecutor]:

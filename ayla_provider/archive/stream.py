@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ayla_provider.archive.destination import Destination
-from ayla_provider.archive.stream_drain import Drain, StreamReport, read_position
+from ayla_provider.archive.stream_drain import Drain
+from ayla_provider.archive.stream_report import StreamReport, read_position
 from ayla_provider.domain.stream import MOST_BYTES, MOST_RECORDS, StreamPosition
 from ayla_provider.stream.base import Stream
 
-__all__ = ["StreamArchive", "StreamReport"]
+__all__ = ["StreamArchive", "StreamReport", "read_position"]
 
 
 class StreamArchive:
@@ -21,6 +22,8 @@ class StreamArchive:
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
         self._stop = threading.Event()
+        self.report: StreamReport | None = None
+        """What the last run did, also if it failed; None before the first one."""
 
     def stop(self) -> None:
         """Stop a run that is in another thread. What was committed stays; the next run goes on from there."""
@@ -66,8 +69,11 @@ class StreamArchive:
         """
         started = time.monotonic()
         run = Drain(self.destination, stream, now, written_by, accept_loss=accept_loss, stop=self._stop)
-        run.begin(oem_id)
-        run.read_all(max_records, max_bytes)
-        run.report.seconds = time.monotonic() - started
-        run.end()
+        self.report = run.report
+        try:
+            run.begin(oem_id)
+            run.read_all(max_records, max_bytes)
+            run.end()
+        finally:
+            run.report.seconds = time.monotonic() - started
         return run.report

@@ -6,19 +6,18 @@ import logging
 import tempfile
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.archive.records import write_json
 from ayla_provider.archive.stream_hours import StreamHours, complete_to, hours_of_types
 from ayla_provider.archive.stream_reading import BatchReader, ReadBatch, has_unread_parents
+from ayla_provider.archive.stream_report import StreamReport, read_position
 from ayla_provider.archive.stream_spool import LocalFile, write_files
 from ayla_provider.archive.stream_upload import StreamUpload
-from ayla_provider.domain import stream as positions
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
-from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import STREAM_POSITION, parse_stream_path
 from ayla_provider.domain.stream import (
     Batch,
@@ -39,45 +38,6 @@ log = logging.getLogger(__name__)
 
 _SHOWN = 5
 """How many gaps an error shows."""
-
-
-@dataclass(slots=True)
-class StreamReport:
-    """What a run did: counts and bytes, no names."""
-
-    batches: int = 0
-    """Batches with records that were committed, also one that an earlier run had begun."""
-    records: int = 0
-    """Records that were committed."""
-    unreadable: int = 0
-    """Records of these that aren't events of a known type."""
-    files: int = 0
-    bytes: int = 0
-    """Bytes of the files."""
-    gaps: list[Gap] = field(default_factory=list)
-    """The gaps that were found."""
-    unacknowledged: int = 0
-    """The gaps, also of earlier runs, that nobody accepted yet."""
-    hours: list[Manifest] = field(default_factory=list)
-    """The hours to announce: complete, or changed since they were. Also those of an earlier run that failed."""
-    lag: timedelta = timedelta(0)
-    """How far behind the stream the archive was when the run began."""
-    complete_to: datetime | None = None
-    """The end of the complete hours; None if none is."""
-    seconds: float = 0.0
-
-
-def read_position(destination: Destination) -> tuple[StreamPosition, Stored] | tuple[None, None]:
-    """
-    Return how far a stream was read into a destination, and the version of that document; None for both without one.
-
-    :raises AylaDestinationError: if it can't be read
-    """
-    record = destination.read(STREAM_POSITION)
-    if record is None:
-        return None, None
-    content, stored = record
-    return positions.loads(content, url_of(destination, STREAM_POSITION)), stored
 
 
 class Drain:

@@ -24,6 +24,7 @@ from ayla_provider.operators.snowflake import (
     AylaExportSnowflakeVerifyOperator,
     AylaExportToSnowflakeOperator,
 )
+from ayla_provider.operators.stream_to_bucket import AylaStreamToBucketOperator
 from ayla_provider.operators.to_bucket import AylaExportToBucketOperator
 from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
 from ayla_provider.operators.verify import AylaExportVerifyOperator
@@ -46,4 +47,5 @@ __all__ = [
     "AylaExportToPostgresOperator",
     "AylaExportToSnowflakeOperator",
     "AylaExportVerifyOperator",
+    "AylaStreamToBucketOperator",
 ]
