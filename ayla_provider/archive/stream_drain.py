@@ -233,24 +233,39 @@ class Drain:
                 self._save(pending, present)
                 return
             local = write_files(again.sorted_spools, self.position.batch, _new_folder(scratch, "files"))
-            if _contents([each.file for each in local]) != _contents(pending.files):
-                pending = self._changed(pending, present, local, again.gaps)
+            missing = [each for each in local if each.file.path not in present]
+            promised = [file for file in pending.files if file.path not in present]
+            if _contents(each.file for each in missing) != _contents(promised):
+                pending = self._changed(pending, present, missing, again)
                 self._write(replace(self.position, pending=pending))
-            uploaded = self._upload.all(each for each in local if each.file.path not in present)
+            uploaded = self._upload.all(missing)
         self._complete(pending, [*present.values(), *uploaded], state, self.position.shards)
 
     def _changed(
-        self, pending: Batch, present: Mapping[str, BatchFile], local: Sequence[LocalFile], gaps: Sequence[Gap]
+        self, pending: Batch, present: Mapping[str, BatchFile], missing: Sequence[LocalFile], again: ReadBatch
     ) -> Batch:
         """Return a batch of which the stream no longer has all records: its missing files have what is left."""
-        if present and not gaps:
+        short = {
+            shard: part
+            for shard, part in pending.ranges.items()
+            if part.records > (again.spools[shard].records if shard in again.spools else 0)
+        }
+        if present and not short:
             raise AylaStreamResetError(
                 f"{self._stream.url} returns other records for the batch {self.position.batch} than an earlier run "
                 f"read, and the archive has {first_few(sorted(present), 1)} of it already. Move the files of this "
                 "batch away, and clear the task: the batch is then read again."
             )
         log.warning("The batch %d is made again of what the stream returns now", self.position.batch)
-        files = {each.file.path: each.file for each in local} | dict(present)
+        files = {each.file.path: each.file for each in missing} | dict(present)
+        lost = sum(file.lines for file in pending.files) - sum(file.lines for file in files.values())
+        gaps = []
+        for shard, part in short.items():
+            begin = self.position.shards.get(shard, ShardPosition()).read_to
+            first_left = again.spools[shard].first_arrival if shard in again.spools else None
+            gaps.append(
+                Gap(shard, begin, first_left or part.read_to or pending.until, lost if len(short) == 1 else None)
+            )
         return replace(pending, files=tuple(files[path] for path in sorted(files)), gaps=(*pending.gaps, *gaps))
 
     def _save(self, pending: Batch, present: Mapping[str, BatchFile]) -> None:

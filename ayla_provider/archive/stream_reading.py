@@ -167,8 +167,6 @@ class BatchReader:
         batch = ReadBatch()
         shards = {shard.id: shard for shard in state.shards}
         to_read = {shard: part for shard, part in pending.ranges.items() if part.to is not None}
-        for shard in to_read.keys() - shards.keys():
-            batch.gaps.append(Gap(shard, _position(positions, shard).read_to, pending.until))
 
         def read(shard: Shard) -> _ShardReading:
             part = to_read[shard.id]
@@ -287,7 +285,7 @@ class _ShardReading:
 
     @property
     def range(self) -> ShardRange:
-        return ShardRange(self._begin.after, self._to, self._read_to, self._closed)
+        return ShardRange(self._begin.after, self._to, self._read_to, self._closed, self.spool.records)
 
     def add_to(self, batch: ReadBatch) -> None:
         batch.ranges[self.shard.id] = self.range

@@ -57,6 +57,8 @@ class ShardSpool:
         self.oem_ids: dict[str, int] = {}
         """The OEM that a record states to the number of the first one that does."""
         self.records = self.bytes = self.unreadable = 0
+        self.first_arrival: datetime | None = None
+        """When the first record arrived."""
         self._path = path
         self._size = self._waiting_bytes = 0
         self._waiting: dict[FileKey, list[bytes]] = {}
@@ -73,6 +75,8 @@ class ShardSpool:
 
         :raises AylaDestinationError: if the disk of this machine is full
         """
+        if records and self.first_arrival is None:
+            self.first_arrival = records[0].arrived_at
         for record in records:
             event = recognise(record)
             if isinstance(event, str):
@@ -173,6 +177,8 @@ def content_crc32c(blocks: Iterable[bytes]) -> str | None:
         for block in blocks:
             rest = block
             while rest:
+                if decompressor.eof:
+                    return None
                 checksum.update(decompressor.decompress(rest, CHUNK))
                 rest = decompressor.unconsumed_tail
         checksum.update(decompressor.flush())

@@ -133,6 +133,8 @@ class ShardRange:
     """See :attr:`ShardPosition.read_to`: after the batch."""
     closed: bool = False
     """See :attr:`ShardPosition.closed`: after the batch."""
+    records: int = 0
+    """How many records the batch has of the shard."""
 
     @property
     def position(self) -> ShardPosition:
@@ -320,6 +322,7 @@ def _range_document(part: ShardRange) -> dict[str, Any]:
         "to": _number_text(part.to),
         "read_to": _time_text(part.read_to),
         "closed": part.closed,
+        "records": part.records,
     }
 
 
@@ -329,6 +332,7 @@ def _range(entry: Any) -> ShardRange:
         _number(entry, "to"),
         _optional_time(entry, "read_to"),
         typed_field(entry, "closed", bool),
+        typed_field(entry, "records", int),
     )
     require(part.to is None or part.after is None or part.to > part.after, "a range ends before it begins")
     return part
