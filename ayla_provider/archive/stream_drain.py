@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from ayla_provider.archive.records import write_json
 from ayla_provider.archive.stream_hours import StreamHours, complete_to, hours_of_types
 from ayla_provider.archive.stream_reading import BatchReader, ReadBatch, has_unread_parents
 from ayla_provider.archive.stream_report import StreamReport, read_position
-from ayla_provider.archive.stream_spool import LocalFile, write_files
+from ayla_provider.archive.stream_spool import LocalFile, batch_folder, write_files
 from ayla_provider.archive.stream_upload import StreamUpload
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.domain.paths import STREAM_POSITION, parse_stream_path
@@ -116,7 +115,7 @@ class Drain:
             vanished = self._vanished(state)
             if not vanished and not self._is_more_to_read(state, ended):
                 return
-            with tempfile.TemporaryDirectory(prefix="ayla-stream-") as scratch:
+            with batch_folder() as scratch:
                 batch = self._reader.read(
                     state,
                     self.position.shards,
@@ -224,7 +223,7 @@ class Drain:
         if len(present) == len(pending.files):
             self._complete(pending, list(present.values()), state, self.position.shards)
             return
-        with tempfile.TemporaryDirectory(prefix="ayla-stream-") as scratch:
+        with batch_folder() as scratch:
             try:
                 again = self._reader.read_again(state, self.position.shards, pending, _new_folder(scratch, "spools"))
             except AylaStreamResetError:
@@ -375,8 +374,8 @@ def _gap_of(shard: str, start: datetime | None, end: datetime) -> Gap:
     return Gap(shard, start, max(start or end, end))
 
 
-def _new_folder(scratch: str, name: str) -> Path:
-    folder = Path(scratch, name)
+def _new_folder(scratch: Path, name: str) -> Path:
+    folder = scratch / name
     folder.mkdir()
     return folder
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ayla_provider.archive.local import translate_errors
+from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import hour_of
 from ayla_provider.domain.paths import stream_path
@@ -25,6 +28,19 @@ _LEVEL = 1
 
 GZIP = 31
 """What zlib calls the format gzip: with the largest window, and a header without name and time."""
+
+
+@contextlib.contextmanager
+def batch_folder() -> Iterator[Path]:
+    """
+    Make a folder for a batch, and remove it after a ``with`` statement. Remove those that killed processes have left.
+
+    :raises AylaDestinationError: if the temporary folder can't be used
+    """
+    with contextlib.ExitStack() as stack:
+        with translate_errors(Path(tempfile.gettempdir())):
+            folder = stack.enter_context(scratch_folder())
+        yield folder
 
 
 class FileKey(NamedTuple):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.csv.fit import is_contradicted, is_order_uncertain
 from ayla_provider.domain.csv.recognition import ADVICE, Recognised
 from ayla_provider.domain.csv.sample import LONGEST_HEAD, LONGEST_ROW, head_of
@@ -34,7 +35,6 @@ from ayla_provider.rows.duck import connect, literal
 from ayla_provider.rows.expressions import RowExpressions, expressions_of, filled, table_of, typed_name
 from ayla_provider.rows.intake import GoodLines, fetch_good_lines
 from ayla_provider.rows.quarantine import Quarantine
-from ayla_provider.rows.scratch import scratch_folder
 from ayla_provider.transport.checksum import Crc32c
 
 PARQUET = (

@@ -16,6 +16,7 @@ from typing import Any
 
 from ayla_provider.archive.destination import Destination, Stored, url_of
 from ayla_provider.archive.records import Records, write_json
+from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.foreign import is_ignored
@@ -37,7 +38,6 @@ from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.rows.intake import EMPTY_LINE, GoodLines, fetch_good_lines
 from ayla_provider.rows.parquet import FileBalance, type_hour
 from ayla_provider.rows.quarantine import FEW_MALFORMED, MAX_MALFORMED, Quarantine
-from ayla_provider.rows.scratch import scratch_folder
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
+from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.rows.duck import MEMORY, connect, literal
-from ayla_provider.rows.scratch import scratch_folder
 
 NULL = r"\N"
 """A missing value. A text that reads the same is quoted."""

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ayla_provider.rows.scratch import scratch_folder
+from ayla_provider.archive.scratch import scratch_folder
 from tests.rows.test_expressions import CONNECTION, typed
 
 KILLED = """
 import os, signal, tempfile
-from ayla_provider.rows.scratch import scratch_folder
+from ayla_provider.archive.scratch import scratch_folder
 with scratch_folder() as folder:
     (folder / "rows.csv").write_text("x")
     os.kill(os.getpid(), signal.SIGKILL)

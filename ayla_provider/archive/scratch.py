@@ -1,7 +1,7 @@
 """
-Folders for a load's files, in the temporary folder.
+Folders for the files of a run, in the temporary folder.
 
-A killed process can't remove its folders. So a process locks each folder that it uses, and the next load removes those
+A killed process can't remove its folders. So a process locks each folder that it uses, and the next run removes those
 that nobody locks any more. A process that is killed while it makes or removes a folder leaves one without a lock. Such
 a folder is removed when it is a day old.
 """
