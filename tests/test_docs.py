@@ -43,6 +43,7 @@ from ayla_provider.operators import (
     AylaExportReconcileOperator,
     AylaExportToBucketOperator,
     AylaExportVerifyOperator,
+    AylaStreamToBucketOperator,
 )
 from ayla_provider.provider_info import CONNECTION_FIELDS
 from ayla_provider.sensors import AylaExportAliveSensor, AylaExportHourSensor
@@ -118,6 +119,7 @@ TO_TABLES = [
         AylaExportToBucketOperator,
         AylaExportReconcileOperator,
         AylaExportVerifyOperator,
+        AylaStreamToBucketOperator,
     )
 ]
 
