@@ -6,6 +6,8 @@ CONSTRAINTS := constraints/dev.txt
 BIN := $(VENV)/bin
 # Azure's emulator. Newer versions need a newer Node.js than Debian's.
 AZURITE := azurite@3.33.0
+# Doubles of Amazon Kinesis.
+KINESIS := kinesalite@3.3.3 kinesis-local@0.6.2
 HOURS ?= 6
 ONCE ?=
 DAYS ?= 30
@@ -61,7 +63,7 @@ simulate: $(VENV)/.demo ## Simulate late files, crashes, and faults, and compare
 soak: $(VENV)/.demo ## Simulate weeks in the same processes; nothing may grow (MINUTES=60)
 	@$(BIN)/python -m simulation.soak --minutes $(MINUTES)
 
-test: $(VENV)/.test $(if $(shell command -v npm),.azurite/$(AZURITE)) ## Run the tests (TESTS="-k wait" for some, CI=1 for all)
+test: $(VENV)/.test $(if $(shell command -v npm),.azurite/$(AZURITE) .kinesis/$(lastword $(KINESIS))) ## Run the tests (TESTS="-k wait" for some, CI=1 for all)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-oldest: ## Run the tests that depend on Airflow's version with the oldest supported one (TESTS=tests for all)
@@ -120,7 +122,7 @@ screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs 
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-release .azurite .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-release .azurite .kinesis .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
@@ -144,6 +146,12 @@ $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing Azure's emulator into .azurite, for half a minute ..."
 	@mkdir -p .azurite
 	@npm install --prefix .azurite --silent --ignore-scripts --no-audit --no-fund --no-package-lock $(AZURITE)
+	@touch $@
+
+.kinesis/$(lastword $(KINESIS)):
+	@echo "Installing doubles of Kinesis into .kinesis, for a few seconds ..."
+	@mkdir -p .kinesis
+	@npm install --prefix .kinesis --silent --ignore-scripts --no-audit --no-fund --no-package-lock $(KINESIS)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

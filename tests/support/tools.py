@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.kinesis_double import KINESALITE, KINESIS_LOCAL
 from tests.support import postgres_server
 
 AZURITE = Path(__file__).parents[2] / ".azurite" / "node_modules" / ".bin" / "azurite-blob"
@@ -53,6 +54,8 @@ def _has(*programs: str) -> Callable[[], bool]:
 CHROMIUM = Tool("Chromium and its driver", "chromium chromium-driver", _has("chromedriver"))
 GIT = Tool("git", "git", _has("git"))
 NPM = Tool("npm", "npm", AZURITE.exists)
+KINESIS = Tool(NPM.name, NPM.packages, lambda: KINESALITE.exists() and KINESIS_LOCAL.exists())
+"""Doubles of Kinesis, which ``make test`` also installs with npm."""
 POSTGRESQL = Tool("PostgreSQL", "postgresql", lambda: postgres_server.binaries() is not None)
 REDIS = Tool("Redis", "redis-server", _has("redis-server"))
 
