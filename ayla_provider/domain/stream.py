@@ -102,6 +102,10 @@ class Page(NamedTuple):
     """Whether the shard is closed, and this page is its end."""
     gap: Gap | None = None
     """What expired between the position that the read began at and this page; only in the first page."""
+    after: int | None = None
+    """
+    The number that the position moves to if the page has no records: what came before has expired. None if it stays.
+    """
 
 
 POSITION_FORMAT = "ayla-stream-position/1"
