@@ -1,8 +1,11 @@
-"""Doubles of Kinesis, and an Event Hub."""
+"""Doubles of Kinesis, and clients that don't wait long."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -39,6 +42,25 @@ def movable() -> Iterator[KinesisDouble]:
 def kinesis(request: pytest.FixtureRequest) -> KinesisDouble:
     double: KinesisDouble = request.getfixturevalue(request.param)
     return double
+
+
+class _Impatient:
+    """What azure-eventhub's modules see of the clock: they wait in steps of up to a second."""
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, 0.01))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+@pytest.fixture(autouse=True)
+def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.suppress(ImportError):
+        for module in ("_client_base", "_pyamqp.client", "_eventprocessor.event_processor"):
+            monkeypatch.setattr(f"azure.eventhub.{module}.time", _Impatient())
+        monkeypatch.setattr("ayla_provider.stream.eventhubs.WAITS", (0.01, 0.01))
 
 
 @pytest.fixture(autouse=True)

@@ -29,24 +29,6 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
 
-class _Impatient:
-    """What azure-eventhub's modules see of the clock: they wait in steps of up to a second."""
-
-    @staticmethod
-    def sleep(seconds: float) -> None:
-        time.sleep(min(seconds, 0.01))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
-
-
-@pytest.fixture(autouse=True)
-def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("_client_base", "_pyamqp.client"):
-        monkeypatch.setattr(f"azure.eventhub.{module}.time", _Impatient())
-    monkeypatch.setattr("ayla_provider.stream.eventhubs.WAITS", (0.01, 0.01))
-
-
 @pytest.fixture
 def hub() -> Iterator[EventHub]:
     hub = EventHub()
