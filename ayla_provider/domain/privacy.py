@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, Table
+from ayla_provider.domain.tables import PROVENANCE, STREAM_TABLES, Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
 
 PERSONAL = "It can identify a person."
@@ -119,14 +119,19 @@ def drops_from(event_type: str, treatments: Mapping[str, str]) -> bool:
     :param treatments: column to its treatment
     """
     dropped = {column for column, treatment in treatments.items() if treatment == Treatment.DROP}
-    if event_type not in TABLES:
+    if event_type not in STREAM_TABLES:
         return bool(dropped)
-    elsewhere = {name for table in TABLES.values() for name in table.names} - set(TABLES[event_type].names)
+    elsewhere = {name for table in STREAM_TABLES.values() for name in table.names} - set(
+        STREAM_TABLES[event_type].names
+    )
     return bool(dropped - elsewhere)
 
 
 _BY_PLACE = re.compile(r"column_\d+")
 _FIXED = {*(column.name for column in PROVENANCE), "time_uuid", "updated_at"}
 _PART_OF = {
-    column.name: column.part_of for table in TABLES.values() for column in table.columns if column.part_of is not None
+    column.name: column.part_of
+    for table in STREAM_TABLES.values()
+    for column in table.columns
+    if column.part_of is not None
 }

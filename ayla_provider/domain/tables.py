@@ -192,11 +192,27 @@ TABLES = {
         ),
     )
 }
-"""Event type to its table."""
+"""Event type of the export to its table."""
+
+STREAM_TABLES = TABLES | {
+    "activation": Table(
+        "activation",
+        "A row for each time that a serial number was first given to a device. Only streams have them.",
+        (
+            *_DEVICE,
+            Column("activation_id", UUID, "Identifies the activation; often all zeros."),
+            Column("device_type", TEXT, "What kind of device it is, such as Wifi."),
+            Column("status", TEXT, "Activated."),
+            Column("event_time", TIMESTAMP, "When it was; often empty."),
+            *PROVENANCE,
+        ),
+    )
+}
+"""Event type of a stream to its table."""
 
 
 def table_like(event_type: str, columns: tuple[Column, ...], identity: str | None, *, complete: bool = True) -> Table:
     """Return the table of an event type, which may be one that isn't documented, with these columns."""
-    known = TABLES.get(event_type)
+    known = STREAM_TABLES.get(event_type)
     description = known.description if known else f"A row for each {event_type} event."
     return Table(event_type, description, columns, identity, complete)

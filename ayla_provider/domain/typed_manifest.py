@@ -202,6 +202,10 @@ Increase it when the same files give other rows than before. Loaded hours then c
 """
 
 
+_STREAM_REVISION = "s1"
+"""The same for the hours of a stream. They are typed in another way than files."""
+
+
 def version_of(manifest: Manifest, recipe: str = "") -> str:
     """
     Return the identifier of an hour's content: the same for the same files of the archive, treated in the same way.
@@ -211,7 +215,7 @@ def version_of(manifest: Manifest, recipe: str = "") -> str:
     :param recipe: see :func:`recipe_of`
     """
     facts = "\n".join(sorted(f"{file.source}\t{file.generation}\t{file.crc32c}" for file in manifest.present))
-    revision = _REVISIONS.get(manifest.hour.event_type, 1)
+    revision = _STREAM_REVISION if manifest.is_stream else _REVISIONS.get(manifest.hour.event_type, 1)
     files = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.{revision}" if manifest.present else "empty"
     if manifest.lost:
         files += ".lost"

@@ -71,7 +71,7 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load each hour that isn't loaded yet, or that changed."""
-        from ayla_provider.domain.tables import TABLES
+        from ayla_provider.domain.tables import STREAM_TABLES, TABLES
 
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.event_type, self.start, self.end)
@@ -80,7 +80,7 @@ class AylaLoadOperator(AylaTypedRowsOperator):
             loaded_by = f"{run['dag_id']} {run['run_id']}"
 
             # All tables exist from the first load on. Later hours of this task needn't look again.
-            missing = [self.policy.table(table) for table in TABLES.values()]
+            prepared = False
 
             def bring(report: TypedHourReport) -> bool:
                 version = versions.get(report.manifest.hour.start)
@@ -93,8 +93,11 @@ class AylaLoadOperator(AylaTypedRowsOperator):
                         "%s stays as it is in %s, because files of it are lost.", report.manifest.hour, warehouse.name
                     )
                     return False
-                warehouse.prepare_missing(missing)
-                missing.clear()
+                nonlocal prepared
+                if not prepared:
+                    tables = STREAM_TABLES if report.is_stream else TABLES
+                    warehouse.prepare_missing([self.policy.table(table) for table in tables.values()])
+                    prepared = True
                 self._replace(warehouse, report, loaded_by)
                 return True
 

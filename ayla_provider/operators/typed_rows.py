@@ -112,11 +112,11 @@ class AylaTypedRowsOperator(BaseOperator):
         :raises AylaConfigError: if the policy isn't valid, or its key is missing
         """
         from ayla_provider.domain.privacy import PrivacyPolicy
-        from ayla_provider.domain.tables import TABLES
+        from ayla_provider.domain.tables import STREAM_TABLES
 
         key = BaseHook.get_connection(self.privacy_conn_id).password if self.privacy_conn_id else None
         policy = PrivacyPolicy(self.privacy or {}, key or "")
-        in_tables = {name for table in TABLES.values() for name in table.names}
+        in_tables = {name for table in STREAM_TABLES.values() for name in table.names}
         policy.refuse_unknown(in_tables | {column.name for layout in self._all_layouts for column in layout.own})
         return policy
 

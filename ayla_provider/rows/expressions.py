@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ayla_provider.domain.csv.cells import INTEGER_PATTERN, NUMBER_PATTERN, names_in_rows
 from ayla_provider.domain.csv.columns import STRING_BASE_TYPES
 from ayla_provider.domain.csv.recognition import Recognised
-from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table, table_like
+from ayla_provider.domain.tables import STREAM_TABLES, TABLES, Column, ColumnType, Table, table_like
 from ayla_provider.rows.duck import literal
 
 _JAVA_DATE = "'%a %b %d %H:%M:%S UTC %Y'"
@@ -42,7 +42,7 @@ class RowExpressions:
 
 def table_of(event_type: str, recognised: list[Recognised]) -> Table:
     """Return the canonical table for files with these layouts, with the additional columns that they have."""
-    base = TABLES.get(event_type)
+    base = STREAM_TABLES.get(event_type)
     layouts = [each.layout for each in recognised]
     identity = next((layout.identity for layout in layouts if layout.identity), None)
     table = base or table_like(event_type, (), identity)
@@ -58,7 +58,7 @@ def _additional_columns(recognised: Recognised, table: Table) -> Iterator[Column
         target = _canonical(name, recognised)
         if target is None or target in table.names:
             continue
-        if target in recognised.layout.base64_strings:
+        if _is_of_any_base_type(target, recognised):
             yield from (_ANYWHERE[column] for column in (*_NUMERIC.values(), "val_string", "value_raw"))
             continue
         known = own.get(name) or _ANYWHERE.get(name)
@@ -79,6 +79,11 @@ def _canonical(name: str, recognised: Recognised) -> str | None:
     return name
 
 
+def _is_of_any_base_type(name: str, recognised: Recognised) -> bool:
+    """Return whether a column holds the values of all base types."""
+    return name in recognised.layout.base64_strings or (name == "value" and recognised.layout.streamed)
+
+
 def expressions_of(event_type: str, recognised: Recognised, table: Table) -> RowExpressions:
     """
     Return the expressions that type the rows of a file.
@@ -89,6 +94,7 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
     :param table: see :func:`table_of`
     """
     kinds = {column.name: column.type for column in table.columns}
+    streamed = recognised.layout.streamed
     values: dict[str, str] = {}
     faults: dict[str, str] = {}
     for name in recognised.columns:
@@ -97,8 +103,8 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
             faults[f"{text} is not null and {_squashed(text)} not in {_spellings(event_type)}"] = (
                 f"{name} names another event type"
             )
-        elif target in recognised.layout.base64_strings:
-            values |= _by_base_type(text)
+        elif _is_of_any_base_type(target, recognised):
+            values |= _by_base_type(text, streamed=streamed)
             faults |= {
                 f"base_type = '{base_type}' and {text} is not null and {typed_name(column)} is null": (
                     f"value is no {base_type}"
@@ -109,7 +115,7 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
             values[target] = _decoded(text)
             values.setdefault(_RAW.get(target, f"{target}_raw"), text)
         else:
-            values[target] = _typed(text, kinds[target])
+            values[target] = _typed(text, kinds[target], streamed=streamed)
             if kinds[target] is not ColumnType.TEXT:
                 wrong = f"{typed_name(target)} is null"
                 if kinds[target] is ColumnType.TIMESTAMP:
@@ -146,7 +152,7 @@ def _name(name: str) -> str:
     return f'"{name}"'
 
 
-def _typed(text: str, kind: ColumnType) -> str:
+def _typed(text: str, kind: ColumnType, *, streamed: bool = False) -> str:
     if kind is ColumnType.UUID:
         # Most are in lower case already, and regular expressions take the most time here.
         return (
@@ -158,10 +164,14 @@ def _typed(text: str, kind: ColumnType) -> str:
         # without a date, in 1900. A cast doesn't accept a space in front of the zone.
         java = f"case when contains({text}, ' UTC ') then try_strptime({text}, {_JAVA_DATE}) end"
         iso = f"{text}[:11] || replace(replace({text}[12:], ' ', ''), 'UTC', 'Z')"
-        return (
-            f"coalesce(make_timestamptz(epoch_us({java})), "
-            f"case when regexp_full_match({text}, '{_ISO_DATE}') then try_cast({iso} as timestamptz) end)"
-        )
+        parsed_iso = f"case when regexp_full_match({text}, '{_ISO_DATE}') then try_cast({iso} as timestamptz) end"
+        if streamed:
+            microseconds = f"try_cast(round(try_cast({text} as double) * 1000) as bigint)"
+            return (
+                f"coalesce({parsed_iso}, case when regexp_full_match({text}, '{NUMBER_PATTERN}') "
+                f"then try(make_timestamptz({microseconds})) end)"
+            )
+        return f"coalesce(make_timestamptz(epoch_us({java})), {parsed_iso})"
     if kind is ColumnType.BOOLEAN:
         return f"case when length({text}) < 6 then try_cast({text} as boolean) end"
     if kind is ColumnType.INTEGER:
@@ -180,17 +190,23 @@ def _decoded(text: str) -> str:
     return f"case when not contains({decoded}, chr(0)) then {decoded} end"
 
 
-def _by_base_type(text: str) -> dict[str, str]:
-    """Return the typed values for layouts with one column for the values of all base types."""
+def _by_base_type(text: str, *, streamed: bool) -> dict[str, str]:
+    """
+    Return the typed values for layouts with one column for the values of all base types.
+
+    :param streamed: whether the text is as it is in a record, and never base64
+    """
     kinds = {"val_int": ColumnType.INTEGER, "val_boolean": ColumnType.BOOLEAN}
     values = {}
     for base_type, column in _NUMERIC.items():
         kind = kinds.get(column, ColumnType.NUMBER)
-        # The plain number first, because its text can also be valid base64.
-        value = f"coalesce({_typed(text, kind)}, {_typed(_decoded(text), kind)})"
+        value = _typed(text, kind)
+        if not streamed:
+            # The plain number first, because its text can also be valid base64.
+            value = f"coalesce({value}, {_typed(_decoded(text), kind)})"
         values[column] = f"case when base_type = '{base_type}' then {value} end"
     strings = ", ".join(map(literal, STRING_BASE_TYPES))
-    values["val_string"] = f"case when base_type in ({strings}) then {_decoded(text)} end"
+    values["val_string"] = f"case when base_type in ({strings}) then {text if streamed else _decoded(text)} end"
     values["value_raw"] = text
     return values
 

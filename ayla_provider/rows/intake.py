@@ -123,6 +123,10 @@ class GoodLines:
                     offset += missing_bytes
                     next_shortened, missing_bytes = next(shortened, _NO_LINE)
 
+    def is_line(self, text: bytes, row: bytes) -> bool:
+        """Return whether a line is that of a row, by what :meth:`places` yields and what a scan names the row by."""
+        return text == row
+
 
 _NO_LINE = (0, 0)
 
@@ -201,19 +205,19 @@ class _Output:
 
 
 def _read(blocks: Iterable[bytes], file: ManifestFile, reader: _Reader) -> None:
-    checked = _checked(blocks, file)
+    verified = checked(blocks, file)
     try:
-        for block in checked:
+        for block in verified:
             reader.feed(block)
         reader.finish()
     except AylaLayoutError:
         # Bytes that were damaged on their way say nothing about the file.
-        for _ in checked:
+        for _ in verified:
             pass
         raise
 
 
-def _checked(blocks: Iterable[bytes], file: ManifestFile) -> Iterator[bytes]:
+def checked(blocks: Iterable[bytes], file: ManifestFile) -> Iterator[bytes]:
     """
     Yield the blocks of a file.
 

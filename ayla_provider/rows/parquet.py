@@ -22,9 +22,10 @@ from typing import Any
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.scratch import scratch_folder
+from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.csv.fit import is_contradicted, is_order_uncertain
 from ayla_provider.domain.csv.recognition import ADVICE, Recognised
-from ayla_provider.domain.csv.sample import LONGEST_HEAD, LONGEST_ROW, head_of
+from ayla_provider.domain.csv.sample import LONGEST_HEAD, head_of
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import ManifestFile
@@ -35,6 +36,8 @@ from ayla_provider.rows.duck import connect, literal
 from ayla_provider.rows.expressions import RowExpressions, expressions_of, filled, table_of, typed_name
 from ayla_provider.rows.intake import GoodLines, fetch_good_lines
 from ayla_provider.rows.quarantine import Quarantine
+from ayla_provider.rows.scan import Scan, scans_of
+from ayla_provider.rows.stream_intake import LinesRefusedError, StreamLines, find_cells
 from ayla_provider.transport.checksum import Crc32c
 
 PARQUET = (
@@ -45,10 +48,6 @@ PARQUET = (
 
 _BLOCK = 64
 """Bytes of a block of SHA-256."""
-
-_LONGEST_LINE = LONGEST_ROW + 1024
-"""Above the longest row with its line end and the number of its file, so that the intake alone decides what is too
-long."""
 
 _NO_KEYS = 'select 0::ubigint as "#key" where false'
 
@@ -95,6 +94,7 @@ def type_hour(
     *,
     quarantine: Quarantine,
     policy: PrivacyPolicy,
+    declared: Sequence[ColumnLayout] = (),
 ) -> HourBalance:
     """
     Write the rows of an hour's files as a Parquet file.
@@ -103,15 +103,20 @@ def type_hour(
     :param files: the good lines of each file
     :param parquet: the file to write
     :param quarantine: gets the rows in which a cell isn't of its column's type
+    :param declared: for a stream, layouts whose own columns give new columns their types
     :raises AylaLayoutError: if the rows of a file contradict the order of its columns
+    :raises LinesRefusedError: if DuckDB refuses a line of a stream
     :raises AylaWarehouseError: if DuckDB fails, or a line is missing from the balance
     """
-    recognised = [file.recognised for file in files if file.recognised]
-    different = {(each.layout.name, each.columns): each for each in recognised}
-    table = table_of(hour.event_type, list(different.values()))
     with _errors(str(hour)), tempfile.TemporaryDirectory(dir=parquet.parent) as folder:
-        statements = _HourStatements(connection, hour, table, files, policy)
-        statements.write(parquet, Path(folder) / "candidates.parquet")
+        streamed = [file for file in files if isinstance(file, StreamLines)]
+        with _refused_lines() if streamed else contextlib.nullcontext():
+            find_cells(connection, hour.event_type, streamed, declared)
+            recognised = [file.recognised for file in files if file.recognised]
+            different = {(each.layout.name, each.columns): each for each in recognised}
+            table = table_of(hour.event_type, list(different.values()))
+            statements = _HourStatements(connection, hour, table, files, policy)
+            statements.write(parquet, Path(folder) / "candidates.parquet")
         balance = statements.balance(parquet, quarantine)
     for source, file in balance.files.items():
         if file.lines != file.loaded + file.duplicates + file.quarantined:
@@ -153,25 +158,6 @@ def sample(path: Path, recognised: Recognised, rows: int) -> list[dict[str, obje
                 return statements.sample(rows)
 
 
-@dataclass(slots=True)
-class _Scan:
-    """What one statement reads: a file of lines, and the files of the hour that it holds."""
-
-    path: Path
-    recognised: Recognised
-    line_end: bytes
-    files: list[GoodLines]
-
-
-def _scans(files: Sequence[GoodLines]) -> list[_Scan]:
-    scans: dict[Path, _Scan] = {}
-    for file in files:
-        if file.count:
-            scan = scans.setdefault(file.path, _Scan(file.path, file.known, file.line_end, []))
-            scan.files.append(file)
-    return list(scans.values())
-
-
 class _HourStatements:
     """The statements that type an hour's rows, in their order."""
 
@@ -188,7 +174,7 @@ class _HourStatements:
         self._table = table
         self._files = files
         self._policy = policy
-        self._scans = _scans(files)
+        self._scans = scans_of(files)
         self._candidates = ""
         """The relation of the rows whose keys are repeated; empty if there are none."""
         connection.execute(
@@ -235,7 +221,7 @@ class _HourStatements:
             f"to {literal(str(parquet))} ({PARQUET})"
         )
 
-    def _refuse_another_order(self, scan: _Scan) -> None:
+    def _refuse_another_order(self, scan: Scan) -> None:
         """Refuse a file if all its rows say otherwise than its first ones, by which its layout was recognised."""
         # As in agrees() of the module fit.
         agrees = "registered = coalesce(registered_at > unregistered_at, unregistered_at is null)"
@@ -259,7 +245,7 @@ class _HourStatements:
         Only what a row is chosen by is held for this, and DuckDB puts it on disk if it doesn't fit into the memory.
         """
         run = self._duck.execute
-        keys = " union all ".join(f'select "#key" from {self._lines_of(scan, exact=False)}' for scan in self._scans)
+        keys = " union all ".join(map(self._keys_of, self._scans))
         run(
             'create or replace temp table repeated as select "#key", count(*) as lines '
             f"from ({keys or _NO_KEYS}) group by all having lines > 1"
@@ -320,7 +306,7 @@ class _HourStatements:
     def _by_source(self, relation: str) -> dict[str, int]:
         return dict(self._duck.execute(f"select source_object, count(*) from {relation} group by all").fetchall())
 
-    def _find_faults(self, scan: _Scan, quarantine: Quarantine) -> None:
+    def _find_faults(self, scan: Scan, quarantine: Quarantine) -> None:
         """Quarantine the rows in which a cell isn't of its type."""
         # In their order, so that one pass over each file finds all their places. A join wouldn't keep it.
         self._duck.execute("set preserve_insertion_order = true")
@@ -333,8 +319,8 @@ class _HourStatements:
                 file, row = files[at], line.encode()
                 if file is not last:
                     places, last = file.places(), file
-                number, offset = next((number, offset) for number, offset, text in places if text == row)
-                quarantine.add(file.source, file.generation, number, offset, fault, row)
+                number, offset, text = next(found for found in places if file.is_line(found[2], row))
+                quarantine.add(file.source, file.generation, number, offset, fault, text)
 
     def _rows(self, only: str = "", *, exact: bool = False) -> str:
         """
@@ -350,8 +336,8 @@ class _HourStatements:
         internal = '0 as "#file", \'\' as "#identity", \'\' as "#line", false as "#bad", \'\' as "#fault"'
         return f"select {', '.join(columns)}, {internal} where false"
 
-    def _rows_of(self, scan: _Scan, only: str = "", *, exact: bool = False, sourced: bool = True) -> str:
-        """See :meth:`_rows`; without ``sourced``, the rows don't say which file they are of, except for its number."""
+    def _rows_of(self, scan: Scan, only: str = "", *, exact: bool = False, sourced: bool = True) -> str:
+        """See :meth:`_rows`; without ``sourced``, the rows name their line, and of their file only its number."""
         expressions = self._expressions(scan)
         provenance = {
             "folder_hour": f"timestamptz {literal(self._hour.start.isoformat())}",
@@ -374,10 +360,10 @@ class _HourStatements:
             f'select {", ".join(columns)}, "#file", {identity} as "#identity", "#line", '
             f'{bad} as "#bad", concat_ws(\'; \', {", ".join([*reasons, "null"])}) as "#fault" '
             f"from (select *, {', '.join(typed)} "
-            f"from {self._lines_of(scan, only, exact=exact)}{sources})"
+            f"from {self._lines_of(scan, only, exact=exact, placed=not sourced)}{sources})"
         )
 
-    def _lines_of(self, scan: _Scan, only: str = "", *, exact: bool) -> str:
+    def _lines_of(self, scan: Scan, only: str = "", *, exact: bool, placed: bool = False) -> str:
         """
         Return the query of the text of a file's columns, with a key for each row. Empty cells and ``null`` are null.
 
@@ -386,26 +372,32 @@ class _HourStatements:
 
         :param only: a join that selects some of the rows
         :param exact: also with each row's whole text
+        :param placed: with the text that names the line instead
         """
         names = scan.recognised.columns
         expressions = self._expressions(scan)
-        cells = {name: f"nullif(nullif(\"{name}\", ''), 'null')" if exact else f'"{name}"' for name in names}
+        cells = {name: scan.cell(name, exact=exact) for name in names}
         join = f'{only} using ("#key")' if only else ""
         if expressions.identity is None:
             key = f"hash({', '.join(cells.values())})"
         else:
             key = f"hash({expressions.identity_of(cells[expressions.identity])})"
+        text = scan.text(names, exact=exact)
         if not exact:
-            return f'(select *, null::varchar as "#line" from (select *, {key} as "#key" from {_csv(scan)}) {join})'
-        # Nothing is quoted in the file, so this is the line's text.
-        line = "concat_ws(',', " + ", ".join(f'"{name}"' for name in names) + ")"
+            return f'(select *, null::varchar as "#line" from (select *, {key} as "#key" from {text}) {join})'
         columns = ", ".join(f'{cell} as "{name}"' for name, cell in cells.items())
-        return (
-            f'(select "#file", {columns}, {line} as "#line" '
-            f'from (select *, {key} as "#key" from {_csv(scan, null="chr(0)")}) {join})'
-        )
+        line = scan.place if placed else scan.line
+        return f'(select "#file", {columns}, {line} as "#line" from (select *, {key} as "#key" from {text}) {join})'
 
-    def _expressions(self, scan: _Scan) -> RowExpressions:
+    def _keys_of(self, scan: Scan) -> str:
+        """Return the query of each row's key alone."""
+        expressions = self._expressions(scan)
+        names = [expressions.identity] if expressions.identity else scan.recognised.columns
+        cells = [scan.cell(name, exact=False) for name in names]
+        key = expressions.identity_of(cells[0]) if expressions.identity else ", ".join(cells)
+        return f'select hash({key}) as "#key" from {scan.text(names, exact=False)}'
+
+    def _expressions(self, scan: Scan) -> RowExpressions:
         return expressions_of(self._hour.event_type, scan.recognised, self._table)
 
     def _treated(self, column: Column) -> str:
@@ -431,23 +423,14 @@ def _accounted(loaded: int, candidates: int, settled: int) -> int:
     return loaded - settled + candidates
 
 
-def _csv(scan: _Scan, null: str = "['', 'null']") -> str:
-    """
-    Return the query that reads a file: the columns' text, and the number of the line's file.
+@contextlib.contextmanager
+def _refused_lines() -> Iterator[None]:
+    import duckdb
 
-    :param null: the text that is read as null; with a text that never occurs, nothing is
-    """
-    file = scan.files[0]
-    types = ["'#file': 'INTEGER'"] if file.joined else []
-    types += [f"{literal(name)}: 'VARCHAR'" for name in scan.recognised.columns]
-    number = "" if file.joined else f'{file.number} as "#file", '
-    line_end = "\\r\\n" if scan.line_end == b"\r\n" else "\\n"
-    # DuckDB must not guess anything. A line that it can't read is an error, because intake dropped all such lines.
-    return (
-        f"(select {number}* from read_csv({literal(str(scan.path))}, auto_detect=false, header=false, "
-        f"columns={{{', '.join(types)}}}, delim=',', quote='', escape='', new_line='{line_end}', nullstr={null}, "
-        f"max_line_size={_LONGEST_LINE}, strict_mode=false))"
-    )
+    try:
+        yield
+    except duckdb.InvalidInputException:
+        raise LinesRefusedError from None
 
 
 @contextlib.contextmanager

@@ -19,11 +19,12 @@ from ayla_provider.archive.records import Records, write_json
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
+from ayla_provider.domain.csv.fit import is_declared
 from ayla_provider.domain.csv.foreign import is_ignored
 from ayla_provider.domain.csv.recognition import Recognised
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE
-from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
 from ayla_provider.domain.units import files_text, first_few
@@ -36,8 +37,9 @@ from ayla_provider.errors import (
 )
 from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.rows.intake import EMPTY_LINE, GoodLines, fetch_good_lines
-from ayla_provider.rows.parquet import FileBalance, type_hour
+from ayla_provider.rows.parquet import FileBalance, HourBalance, type_hour
 from ayla_provider.rows.quarantine import FEW_MALFORMED, MAX_MALFORMED, Quarantine
+from ayla_provider.rows.stream_intake import LinesRefusedError, fetch_stream_lines
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,8 @@ class TypedHourReport:
     """How many files of the hour are lost."""
     outdated: bool = False
     """Whether the rows were made in another way than is wanted now, and can't be made again, because files are lost."""
+    is_stream: bool = False
+    """Whether it is an hour of a stream."""
 
 
 class TypedArchive:
@@ -117,7 +121,7 @@ class TypedArchive:
                 f"{hour} has no manifest in {self._archive.url}: it isn't copied "
                 "yet, or not completely. Run its copy first. A plan operator returns only hours that are copied."
             )
-        ignored = [file.source for file in manifest.present if is_ignored(file.source, self._ignored_files)]
+        ignored = [file.source for file in manifest.present if self._is_ignored(manifest, file)]
         recipe = typed.recipe_of(hour.event_type, self._policy, self._layouts, ignored)
         version = typed.version_of(manifest, recipe)
         existing = self._existing(hour)
@@ -126,7 +130,7 @@ class TypedArchive:
         lost = len(manifest.lost)
         if existing and (lost or existing.version == version) and self._has_rows(existing, rows):
             outdated = existing.version.partition("-")[2] != recipe
-            return TypedHourReport(existing, made=False, lost=lost, outdated=outdated)
+            return TypedHourReport(existing, made=False, lost=lost, outdated=outdated, is_stream=manifest.is_stream)
         if ignored:
             log.info(
                 "%s: passed over %s that ignored_files matches: %s.",
@@ -136,6 +140,10 @@ class TypedArchive:
             )
         with _disk_errors(), scratch_folder() as folder:
             return self._make(manifest, version, folder, written_by, rows)
+
+    def _is_ignored(self, manifest: Manifest, file: ManifestFile) -> bool:
+        """Return whether a file has no rows. Each file of a stream has some, because this package wrote it."""
+        return not manifest.is_stream and is_ignored(file.source, self._ignored_files)
 
     def loaded(self, hours: Sequence[ExportHour]) -> dict[ExportHour, str]:
         """
@@ -189,25 +197,12 @@ class TypedArchive:
     ) -> TypedHourReport:
         hour = archived.hour
         parquet = folder / "rows.parquet"
-        duck = contextlib.closing(connect(memory=self._memory, folder=folder))
-        joined = len(archived.present) > _MOST_SCANS
-        with Quarantine(folder / "quarantine") as quarantine, duck as connection:
-            files = [
-                fetch_good_lines(
-                    self._archive,
-                    file,
-                    folder / ("joined" if joined else f"{number}.csv"),
-                    event_type=hour.event_type,
-                    layouts=self._layouts,
-                    quarantine=quarantine,
-                    number=number,
-                    joined=joined,
-                    ignored_files=self._ignored_files,
-                )
-                for number, file in enumerate(archived.present)
-            ]
-            balance = type_hour(connection, hour, files, parquet, quarantine=quarantine, policy=self._policy)
-            kept = self._keep_quarantine(hour, quarantine, connection, folder / "quarantine.parquet")
+        with contextlib.closing(connect(memory=self._memory, folder=folder)) as connection:
+            try:
+                files, balance, quarantine, kept = self._type(archived, connection, folder, parquet)
+            except LinesRefusedError:
+                log.info("%s: DuckDB refuses a line. Each line is looked at.", hour)
+                files, balance, quarantine, kept = self._type_slowly(archived, connection, folder, parquet)
         self._refuse_too_many(hour, files, quarantine, kept)
         path = typed.parquet_path(hour) if archived.present else ""
         stored_size, crc32c = _facts(parquet)
@@ -230,7 +225,77 @@ class TypedArchive:
             self._put(self._rows, path, parquet, rows)
         self._put_text(typed.typed_manifest_path(hour), manifest.dumps())
         news = self._news(hour, [file.recognised for file in files if file.recognised])
-        return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost))
+        return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost), is_stream=archived.is_stream)
+
+    def _type(
+        self, archived: Manifest, connection: Any, folder: Path, parquet: Path, *, slowly: bool = False
+    ) -> tuple[list[GoodLines], HourBalance, Quarantine, str]:
+        """
+        Write the Parquet file and the malformed lines.
+
+        :param slowly: whether to look at each line of a stream, because DuckDB refuses one
+        :raises LinesRefusedError: if DuckDB refuses a line of a stream
+        """
+        hour = archived.hour
+        with tempfile.TemporaryDirectory(dir=folder) as inner, Quarantine(Path(inner) / "quarantine") as quarantine:
+            files = self._fetch(archived, Path(inner), quarantine, slowly=slowly)
+            balance = type_hour(
+                connection,
+                hour,
+                files,
+                parquet,
+                quarantine=quarantine,
+                policy=self._policy,
+                declared=[layout for layout in self._layouts if is_declared(layout)],
+            )
+            kept = self._keep_quarantine(hour, quarantine, connection, Path(inner) / "quarantine.parquet")
+        return files, balance, quarantine, kept
+
+    def _type_slowly(
+        self, archived: Manifest, connection: Any, folder: Path, parquet: Path
+    ) -> tuple[list[GoodLines], HourBalance, Quarantine, str]:
+        try:
+            return self._type(archived, connection, folder, parquet, slowly=True)
+        except LinesRefusedError:
+            raise AylaWarehouseError(
+                f"{archived.hour}: DuckDB refuses lines that Python reads. Nothing was loaded. This is a bug in this "
+                "provider; please report it with the version of DuckDB."
+            ) from None
+
+    def _fetch(self, archived: Manifest, folder: Path, quarantine: Quarantine, *, slowly: bool) -> list[GoodLines]:
+        """Bring the lines of an hour's files to this machine's disk."""
+        hour = archived.hour
+        joined = len(archived.present) > _MOST_SCANS
+        files: list[GoodLines] = []
+        for number, file in enumerate(archived.present):
+            if archived.is_stream:
+                files.append(
+                    fetch_stream_lines(
+                        self._archive,
+                        file,
+                        folder / ("joined" if joined else f"{number}.jsonl"),
+                        event_type=hour.event_type,
+                        quarantine=quarantine,
+                        number=number,
+                        joined=joined,
+                        slowly=slowly,
+                    )
+                )
+                continue
+            files.append(
+                fetch_good_lines(
+                    self._archive,
+                    file,
+                    folder / ("joined" if joined else f"{number}.csv"),
+                    event_type=hour.event_type,
+                    layouts=self._layouts,
+                    quarantine=quarantine,
+                    number=number,
+                    joined=joined,
+                    ignored_files=self._ignored_files,
+                )
+            )
+        return files
 
     def _keep_quarantine(self, hour: ExportHour, quarantine: Quarantine, connection: Any, local: Path) -> str:
         """Write the malformed lines into the archive, and return their path; empty if there are none."""

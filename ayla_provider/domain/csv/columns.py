@@ -7,7 +7,7 @@ file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ayla_provider.domain.tables import Column, ColumnType
 
@@ -26,6 +26,8 @@ class ColumnLayout:
     :param identity: the column that identifies a row; None means that the whole row does
     :param confirmed: whether such files were seen, or are documented as files
     :param own: the columns that the canonical table doesn't have; they are loaded, too
+    :param streamed: whether these are the cells of a stream's records: no text is base64, ``value`` is that of any base
+        type, and times may be milliseconds since 1970
     """
 
     event_type: str
@@ -36,6 +38,8 @@ class ColumnLayout:
     identity: str | None = None
     confirmed: bool = True
     own: tuple[Column, ...] = ()
+    # A layout's text is part of a receipt's version, and those of files mustn't change.
+    streamed: bool = field(default=False, repr=False)
 
 
 STRING_BASE_TYPES = ("string", "file", "message")

@@ -1,0 +1,262 @@
+"""
+Brings a stream's files to this machine's disk: decompressed, checked, and with each line as DuckDB can read it.
+
+The lines are those that this package wrote, so most of them are copied in whole blocks. A line that DuckDB would change
+is rewritten, see :mod:`~ayla_provider.rows.stream_lines`.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ayla_provider.archive.destination import Destination
+from ayla_provider.domain.csv.columns import ColumnLayout
+from ayla_provider.domain.manifest import ManifestFile
+from ayla_provider.domain.stream_layout import Place, StreamCells, cells_of, levels_of
+from ayla_provider.domain.units import first_few
+from ayla_provider.errors import AylaDestinationError
+from ayla_provider.rows.duck import literal
+from ayla_provider.rows.intake import GoodLines, checked
+from ayla_provider.rows.quarantine import Quarantine
+from ayla_provider.rows.stream_lines import LineError, rewritten, unusual_lines
+
+log = logging.getLogger(__name__)
+
+_STEP = 1024 * 1024
+_PIECE = 64 * 1024
+_GZIP = 31
+"""zlib's number for the format of gzip."""
+
+LONGEST_LINE = 24 * 1024 * 1024
+"""Bytes. A record has at most 10 MiB, and a line that is written again can be longer than its record."""
+
+_ENVELOPE = {"shard", "sequence", "event"}
+
+_KEYS_SHOWN = 5
+
+
+@dataclass(slots=True)
+class StreamLines(GoodLines):
+    """The good lines of a stream's file, on this machine's disk."""
+
+    cells: StreamCells | None = None
+    """Where the cells are; None for a file without lines."""
+    original: Callable[[], Iterator[bytes]] = field(default=lambda: iter(()))
+    """Returns the blocks of the decompressed file."""
+
+    @property
+    def prefix(self) -> bytes:
+        """What each line in :attr:`path` begins with, in place of a brace."""
+        return b'{"#file":%d,' % self.number if self.joined else b"{"
+
+    def places(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield each line of the file: its number and its offset in the decompressed file, and its text."""
+        number = offset = 0
+        for block in _whole_lines(self.original()):
+            for line in io.BytesIO(block):
+                number += 1
+                yield number, offset, line.rstrip(b"\n")
+                offset += len(line)
+
+    def is_line(self, text: bytes, row: bytes) -> bool:
+        """Return whether a line is that of a row, which is how the line begins."""
+        return text.startswith(row)
+
+
+def fetch_stream_lines(
+    archive: Destination,
+    file: ManifestFile,
+    path: Path,
+    *,
+    event_type: str,
+    quarantine: Quarantine,
+    number: int = 0,
+    joined: bool = False,
+    slowly: bool = False,
+) -> StreamLines:
+    """
+    Bring the lines of a stream's file to this machine's disk, and those that aren't records to the quarantine.
+
+    :param file: from the archive's manifest
+    :param path: where to put the lines
+    :param number: unique among the files of the hour
+    :param joined: whether to append them to those of other files
+    :param slowly: whether to rewrite each line, because DuckDB refused one
+    :raises AylaDestinationError: if the file can't be read, or differs from its manifest
+    """
+    lines = StreamLines(file.source, file.generation, path, number, joined)
+    lines.original = lambda: _decompressed(archive.blocks(file.path), file.path)
+    with path.open("ab" if joined else "xb", buffering=0) as output:
+        reader = _Reader(lines, event_type, quarantine, output, slowly=slowly)
+        for block in _whole_lines(_decompressed(checked(archive.blocks(file.path), file), file.path)):
+            reader.take(block)
+    return lines
+
+
+def _decompressed(blocks: Iterable[bytes], path: str) -> Iterator[bytes]:
+    """
+    Yield the decompressed content of a file, in blocks of at most a mebibyte.
+
+    :raises AylaDestinationError: if it isn't gzip, or is cut short
+    """
+    unpack = zlib.decompressobj(_GZIP)
+    try:
+        for rest in _pieces(blocks):
+            while rest:
+                yield unpack.decompress(rest, _STEP)
+                rest = unpack.unconsumed_tail
+                if unpack.eof and unpack.unused_data:
+                    rest, unpack = unpack.unused_data, zlib.decompressobj(_GZIP)
+        yield unpack.flush()
+    except zlib.error:
+        raise AylaDestinationError(f"{path} in the archive isn't gzip. Is it a file of a stream?") from None
+    if not unpack.eof:
+        raise AylaDestinationError(f"{path} in the archive is gzip without its end. Is it a file of a stream?")
+
+
+def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    # What zlib hasn't unpacked yet is copied each time.
+    for block in blocks:
+        for start in range(0, len(block), _PIECE):
+            yield block[start : start + _PIECE]
+
+
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield blocks of whole lines; the last one gets a line end if it lacks one."""
+    rest: list[bytes] = []
+    for block in blocks:
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield b"".join((*rest, block[:end]))
+            rest = []
+        rest.append(block[end:])
+    last = b"".join(rest)
+    if last:
+        yield last + b"\n"
+
+
+class _Reader:
+    def __init__(
+        self, lines: StreamLines, event_type: str, quarantine: Quarantine, output: BinaryIO, *, slowly: bool
+    ) -> None:
+        self._lines = lines
+        self._event_type = event_type
+        self._quarantine = quarantine
+        self._output = output
+        self._slowly = slowly
+        self._offset = 0
+        """Where the block begins in the decompressed file, in bytes."""
+
+    def take(self, block: bytes) -> None:
+        """Write the lines of a block."""
+        count = block.count(b"\n")
+        # DuckDB passes over an empty line.
+        if self._slowly or b"\n\n" in block or block.startswith(b"\n"):
+            unusual: Sequence[tuple[int, int]] = _all_lines(block)
+        else:
+            unusual = unusual_lines(block)
+        if unusual:
+            written = b"".join(self._rewritten(block, unusual))
+            self._write(written, written.count(b"\n"))
+        else:
+            self._write(block, count)
+        self._lines.all_lines += count
+        self._offset += len(block)
+
+    def _rewritten(self, block: bytes, lines: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+        """Yield a block in parts: the given lines rewritten, and what is between them."""
+        done = counted = 0
+        number = self._lines.all_lines
+        for begin, end in lines:
+            yield block[done:begin]
+            number += block.count(b"\n", counted, end)
+            counted = done = end
+            line = block[begin : end - 1]
+            try:
+                yield rewritten(line, self._event_type) + b"\n"
+            except LineError as error:
+                source, generation = self._lines.source, self._lines.generation
+                self._quarantine.add(source, generation, number, self._offset + begin, str(error), line)
+        yield block[done:]
+
+    def _write(self, block: bytes, count: int) -> None:
+        self._lines.count += count
+        if self._lines.joined and block:
+            prefix = self._lines.prefix
+            block = prefix + block[1:-1].replace(b"\n{", b"\n" + prefix) + b"\n"
+        view = memoryview(block)
+        while view:
+            view = view[self._output.write(view) :]
+
+
+def _all_lines(block: bytes) -> list[tuple[int, int]]:
+    ends = [match.end() for match in re.finditer(rb"\n", block)]
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+class LinesRefusedError(Exception):
+    """DuckDB refuses a line of a stream, or would read it as another one, and can't say which."""
+
+
+def find_cells(
+    connection: Any, event_type: str, files: Sequence[StreamLines], declared: Sequence[ColumnLayout]
+) -> None:
+    """
+    Find out which keys the records have, and so where their cells are.
+
+    :param connection: see :func:`~ayla_provider.rows.duck.connect`
+    :param files: those of an hour; each gets its :attr:`StreamLines.cells`
+    :param declared: layouts whose own columns give new columns their types
+    :raises LinesRefusedError: if a line isn't one of a stream
+    :raises duckdb.Error: if DuckDB refuses a line
+    """
+    left_out: set[str] = set()
+    by_path: dict[Path, StreamCells] = {}
+    for file in files:
+        if not file.count:
+            continue
+        if file.path not in by_path:
+            by_path[file.path] = cells_of(event_type, _keys(connection, event_type, file.path), declared)
+            left_out.update(by_path[file.path].left_out)
+        file.cells = by_path[file.path]
+        file.recognised = file.cells.recognised
+    if left_out:
+        names = first_few([repr(name[:80]) for name in sorted(left_out)], _KEYS_SHOWN)
+        log.warning(
+            "%s: some keys of the records aren't loaded, because their names can't be those of columns, or because "
+            "there are too many: %s. The archive keeps them.",
+            event_type,
+            names,
+        )
+
+
+def _keys(connection: Any, event_type: str, path: Path) -> set[Place]:
+    """Return the place of each key of the records, of the objects whose keys are columns."""
+    levels = levels_of(event_type)
+    paths = ["$", *(".".join(("$.event", *level)) for level in levels)]
+    # The same keys in the same order count once, so there are few of them, and not one for each record.
+    found = connection.execute(
+        f"select any_value(keys) from (select json_keys(json, $paths) as keys from {_json_lines(path)}) "
+        "group by hash(keys)",
+        {"paths": paths},
+    )
+    keys: set[Place] = set()
+    while fetched := found.fetchmany(1000):
+        for ((envelope, *keys_of_levels),) in fetched:
+            if not _ENVELOPE.issubset(envelope or ()):
+                raise LinesRefusedError
+            for level, names in zip(levels, keys_of_levels, strict=True):
+                keys.update((*level, name) for name in names or ())
+    return keys
+
+
+def _json_lines(path: Path) -> str:
+    """Return the relation of a file's lines, each as JSON."""
+    return f"read_ndjson_objects({literal(str(path))}, maximum_object_size={LONGEST_LINE})"
