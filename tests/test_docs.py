@@ -33,7 +33,7 @@ from ayla_provider.domain.csv.columns import RESOURCE_TAGS
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.privacy import Treatment
-from ayla_provider.domain.tables import TABLES, Table
+from ayla_provider.domain.tables import STREAM_TABLES, TABLES, Table
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud.faults import KINDS, STEPS
 from ayla_provider.local_cloud.fleet import Fleet
@@ -289,7 +289,7 @@ def test_each_described_argument_of_the_operators_to_tables_exists() -> None:
     assert described == {name for made in TO_TABLES for name in all_arguments_of(made)}
 
 
-@pytest.mark.parametrize("table", [LEDGER, *TABLES.values()], ids=lambda table: table.event_type)
+@pytest.mark.parametrize("table", [LEDGER, *STREAM_TABLES.values()], ids=lambda table: table.event_type)
 def test_each_column_of_a_table_is_described_in_its_place(table: Table) -> None:
     section = read("docs/tables.md").partition(f"## `ayla_{table.event_type}`\n")[2].partition("\n## ")[0]
     assert table.description.partition(":")[0] in section

@@ -546,7 +546,7 @@ def time_spelled(time: datetime, how: int) -> Any:
         time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}+0000",
         Number(milliseconds),
         str(milliseconds),
-        Number(f"{milliseconds / 1e12!r}E12"),
+        Number(f"{milliseconds / 1e12:.12f}E12"),
     ]
     return forms[how]
 
