@@ -153,8 +153,8 @@ class JsonScan(Scan):
     def _read(self, name: str) -> str:
         """Return the expression of a column, over the records' objects."""
         values = [_at(place) for place in self._cells.places.get(name, ())]
-        value = f"coalesce({', '.join(values)})" if len(values) > 1 else (values or ["null::varchar"])[0]
-        value = f"nullif(nullif({value}, ''), 'null')"
+        text = f"coalesce({', '.join(values)})" if len(values) > 1 else "".join(values)
+        value = f"nullif(nullif({text}, ''), 'null')" if text else "null::varchar"
         event_type = self.recognised.layout.event_type
         if name == "event_type":
             # A record without its body is one of another type.
@@ -163,7 +163,7 @@ class JsonScan(Scan):
         if name == self.recognised.layout.identity:
             return f"nullif({value}, '{NO_UUID}')"
         kinds = {column.name: column.type for column in STREAM_TABLES[event_type].columns}
-        if kinds.get(name) is ColumnType.TIMESTAMP:
+        if text and kinds.get(name) is ColumnType.TIMESTAMP:
             # In Ayla's documents, 0000-00-0T00:00:00Z means that there is no time.
             return f"case when not starts_with({value}, '0000-') then {value} end"
         return value

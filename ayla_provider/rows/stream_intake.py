@@ -11,6 +11,7 @@ import io
 import logging
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,11 +158,7 @@ class _Reader:
     def take(self, block: bytes) -> None:
         """Write the lines of a block."""
         count = block.count(b"\n")
-        # DuckDB passes over an empty line.
-        if self._slowly or b"\n\n" in block or block.startswith(b"\n"):
-            unusual: Sequence[tuple[int, int]] = _all_lines(block)
-        else:
-            unusual = unusual_lines(block)
+        unusual = _all_lines(block) if self._slowly else unusual_lines(block)
         if unusual:
             written = b"".join(self._rewritten(block, unusual))
             self._write(written, written.count(b"\n"))
@@ -218,15 +215,19 @@ def find_cells(
     :raises duckdb.Error: if DuckDB refuses a line
     """
     left_out: set[str] = set()
-    by_path: dict[Path, StreamCells] = {}
+    counts: Counter[Path] = Counter()
     for file in files:
-        if not file.count:
-            continue
-        if file.path not in by_path:
-            by_path[file.path] = cells_of(event_type, _keys(connection, event_type, file.path), declared)
-            left_out.update(by_path[file.path].left_out)
-        file.cells = by_path[file.path]
-        file.recognised = file.cells.recognised
+        counts[file.path] += file.count
+    by_path = {
+        path: cells_of(event_type, _keys(connection, event_type, path, count), declared)
+        for path, count in counts.items()
+        if count
+    }
+    for file in files:
+        if file.count:
+            file.cells = by_path[file.path]
+            file.recognised = file.cells.recognised
+            left_out.update(file.cells.left_out)
     if left_out:
         names = first_few([repr(name[:80]) for name in sorted(left_out)], _KEYS_SHOWN)
         log.warning(
@@ -237,23 +238,32 @@ def find_cells(
         )
 
 
-def _keys(connection: Any, event_type: str, path: Path) -> set[Place]:
-    """Return the place of each key of the records, of the objects whose keys are columns."""
+def _keys(connection: Any, event_type: str, path: Path, count: int) -> set[Place]:
+    """
+    Return the place of each key of the records, of the objects whose keys are columns.
+
+    :param count: the number of lines
+    :raises LinesRefusedError: if a line isn't one of a stream
+    """
     levels = levels_of(event_type)
     paths = ["$", *(".".join(("$.event", *level)) for level in levels)]
     # The same keys in the same order count once, so there are few of them, and not one for each record.
     found = connection.execute(
-        f"select any_value(keys) from (select json_keys(json, $paths) as keys from {_json_lines(path)}) "
+        f"select any_value(keys), count(*) from (select json_keys(json, $paths) as keys from {_json_lines(path)}) "
         "group by hash(keys)",
         {"paths": paths},
     )
     keys: set[Place] = set()
     while fetched := found.fetchmany(1000):
-        for ((envelope, *keys_of_levels),) in fetched:
+        for (envelope, *keys_of_levels), lines in fetched:
+            count -= lines
             if not _ENVELOPE.issubset(envelope or ()):
                 raise LinesRefusedError
             for level, names in zip(levels, keys_of_levels, strict=True):
                 keys.update((*level, name) for name in names or ())
+    # DuckDB passes over an empty line.
+    if count:
+        raise LinesRefusedError
     return keys
 
 

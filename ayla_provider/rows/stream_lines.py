@@ -14,9 +14,28 @@ from typing import Any, NoReturn
 from ayla_provider.domain.stream_layout import BODIES, METADATA, WRAPPER
 from ayla_provider.rows.intake import EMPTY_LINE
 
-_SAFE_NUMBER = rb"0(?:\.0)?|-?0\.[0-9]{0,4}[1-9]|-?[1-9][0-9]{0,8}\.(?:0|[0-9]{0,5}[1-9])|-?[1-9][0-9]{0,17}"
-_SENT_AT = rb'(?<="timestamp":)\s*[0-9]\.[0-9]+E12'
-_UNSAFE_NUMBER = rb'":(?!' + _SENT_AT + rb")\s*(?=[-0-9])(?!(?:" + _SAFE_NUMBER + rb")\s*[,}])"
+_SAFE_FROM_1 = rb"[0-9]{0,17}|[0-9]{0,8}\.(?:0|[0-9]{0,5}[1-9])"
+_SAFE_FROM_0 = rb"(?:\.0|\.[0-9]{0,3}[1-9])?"
+_SAFE_BELOW_0 = rb"[1-9](?:" + _SAFE_FROM_1 + rb")|0\.[0-9]{0,3}[1-9]"
+_SENT_AT = rb'(?<="timestamp":[0-9])\.[0-9]+E12|(?<="timestamp":\s)[0-9]\.[0-9]+E12'
+# The first character of a value, and then what may follow it. This is faster than to look at whole values.
+_UNSAFE_NUMBER = (
+    rb'":[-0-9\s](?!(?:(?<=[1-9])(?:'
+    + _SAFE_FROM_1
+    + rb")|(?<=0)"
+    + _SAFE_FROM_0
+    + rb"|(?<=-)(?:"
+    + _SAFE_BELOW_0
+    + rb")|(?<=\s)(?:[1-9](?:"
+    + _SAFE_FROM_1
+    + rb")|0"
+    + _SAFE_FROM_0
+    + rb"|-(?:"
+    + _SAFE_BELOW_0
+    + rb")))\s*[,}]|"
+    + _SENT_AT
+    + rb'|(?<=\s)["tfn{\[])'
+)
 # Any list but one of plain words. A list in a text is found, too, which does no harm.
 _UNSAFE_LIST = rb'\[(?!\s*(?:"[^"\\\n]*"\s*(?:,\s*"[^"\\\n]*"\s*)*)?\])'
 _UNSAFE_TEXT = rb"\\u(?:0000|[dD][89a-fA-F])"
