@@ -14,6 +14,7 @@ __all__ = [
     "AylaDestinationError",
     "AylaError",
     "AylaExpiringError",
+    "AylaIncompleteError",
     "AylaLayoutError",
     "AylaLostError",
     "AylaNewerFormatError",
@@ -123,6 +124,12 @@ class AylaStreamResetError(AylaError):
 
 class AylaExpiringError(AylaError):
     """Hours expire at Ayla soon, and the archive lacks something of them. A retry at once doesn't help."""
+
+    retryable = False
+
+
+class AylaIncompleteError(AylaError):
+    """The export lacks events that the stream had. A retry can't help."""
 
     retryable = False
 

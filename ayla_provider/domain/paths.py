@@ -30,6 +30,9 @@ POSITIONS = "_verify"
 OLDEST = "_oldest"
 """The folder of the records of the source's oldest hours."""
 
+COMPLETENESS = "_completeness"
+"""The folder of the results of comparisons with the export, in the archive of a stream."""
+
 TYPED_ROWS = "parquet"
 """The folder of the typed rows, by default: next to the archive's event types."""
 

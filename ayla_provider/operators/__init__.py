@@ -7,6 +7,7 @@ from ayla_provider.operators.bigquery import (
     AylaExportBigQueryVerifyOperator,
     AylaExportToBigQueryOperator,
 )
+from ayla_provider.operators.completeness import AylaExportCompletenessOperator
 from ayla_provider.operators.countdown import AylaExportCountdownOperator
 from ayla_provider.operators.duckdb import (
     AylaExportDuckDBPlanOperator,
@@ -32,6 +33,7 @@ from ayla_provider.operators.verify import AylaExportVerifyOperator
 __all__ = [
     "AylaExportBigQueryPlanOperator",
     "AylaExportBigQueryVerifyOperator",
+    "AylaExportCompletenessOperator",
     "AylaExportCountdownOperator",
     "AylaExportDuckDBPlanOperator",
     "AylaExportDuckDBVerifyOperator",
