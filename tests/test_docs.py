@@ -28,6 +28,7 @@ from ayla_provider.cli.main import _parser
 from ayla_provider.domain import manifest
 from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD, HourState
+from ayla_provider.domain.completeness import Completeness
 from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.csv.columns import RESOURCE_TAGS
 from ayla_provider.domain.events import EVENT_TYPES
@@ -39,6 +40,7 @@ from ayla_provider.local_cloud.faults import KINDS, STEPS
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.local_cloud.oddities import ODDITIES
 from ayla_provider.operators import (
+    AylaExportCompletenessOperator,
     AylaExportCountdownOperator,
     AylaExportReconcileOperator,
     AylaExportToBucketOperator,
@@ -115,6 +117,7 @@ TO_TABLES = [
     if name in operators.__all__
     and one
     not in (
+        AylaExportCompletenessOperator,
         AylaExportCountdownOperator,
         AylaExportToBucketOperator,
         AylaExportReconcileOperator,
@@ -235,6 +238,11 @@ def test_each_argument_and_finding_of_the_verification_is_described(name: str) -
 @pytest.mark.parametrize("name", arguments_of(AylaExportCountdownOperator))
 def test_each_argument_of_the_countdown_is_described(name: str) -> None:
     assert mentions("docs/alerts.md", name)
+
+
+@pytest.mark.parametrize("name", [*arguments_of(AylaExportCompletenessOperator), *Completeness])
+def test_each_argument_and_state_of_the_completeness_is_described(name: str) -> None:
+    assert mentions("docs/completeness.md", str(name))
 
 
 @pytest.mark.parametrize("state", Coverage)

@@ -21,7 +21,7 @@ _HOURS_SHOWN = 50
 """How many hours the report for Ayla names."""
 
 _COLUMNS = ("both", "only_export", "only_stream", "other_hour", "differing")
-_WIDTHS = [20, 14, 18, *(max(len(name) + 1, 12) for name in _COLUMNS)]
+_WIDTHS = [22, 15, 19, *(max(len(name) + 1, 12) for name in _COLUMNS)]
 
 
 class CompletenessReport:
