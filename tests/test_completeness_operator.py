@@ -48,7 +48,7 @@ def run(scene: Scene, **changes: Any) -> tuple[dict[str, Any], Exception | None]
 
 
 def test_a_loss_in_the_export_fails_without_retries_and_is_counted(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary, failed = run(scene)
     assert str(failed).startswith("AylaIncompleteError: the export in ")
@@ -72,7 +72,7 @@ def test_a_loss_in_the_export_fails_without_retries_and_is_counted(
             "missing_path": missing_path(hour_at(1)),
         }
     ]
-    assert f"{hour_at(1)}: missing_in_export: 1 event is only in the stream, " in caplog.text
+    assert f"{hour_at(1)}: missing_in_export: 1 event is only in the stream, " in capsys.readouterr().out
 
 
 def test_a_loss_can_be_only_reported(scene: Scene) -> None:
@@ -117,14 +117,14 @@ def test_wrong_arguments_are_refused_when_the_dag_is_read(changes: dict[str, Any
         AylaExportCompletenessOperator(task_id="compare", archive="a", stream_archive="b", **changes)
 
 
-def test_identities_that_differ_are_a_warning(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+def test_identities_that_differ_are_a_warning(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(-1, 4):
         rows = [datapoint(number * 10 + 100 + each, number) for each in range(3)]
         scene.put(number, rows, [datapoint(number * 10 + 5000 + each, number) for each in range(3)])
     summary, failed = run(scene)
     assert failed is None
     assert summary["states"] == {"identities_differ": 2, "not_settled": 28}
-    assert re.search(r"datapoint: less than 1 % of the events match", caplog.text)
+    assert re.search(r"datapoint: less than 1 % of the events match", capsys.readouterr().out)
 
 
 def test_the_event_types_are_the_documented_ones_by_default(scene: Scene) -> None:

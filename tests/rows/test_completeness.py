@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -553,3 +554,29 @@ def test_a_record_changes_with_each_count() -> None:
     result = HourCompleteness(hour_at(0), Completeness.COMPLETE)
     texts = {replace(result, **{name: 1}).dumps() for name in COUNTS}
     assert len(texts) == len(COUNTS)
+
+
+PAGE = (Path(__file__).parents[2] / "docs/completeness.md").read_text(encoding="utf-8")
+TABLE_OF_RECORDS, BOTH = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def test_the_query_of_the_page_finds_the_hours_that_lack_events(scene: Scene) -> None:
+    full(scene, last=3)
+    rows = [datapoint(number, 1) for number in range(4)]
+    scene.put(1, rows[:3], rows)
+    scene.compare(0, 2)
+    found = duckdb.execute(TABLE_OF_RECORDS.replace("/data/ayla-stream", str(scene.stream.root))).fetchall()
+    assert [(row[0], *row[2:]) for row in found] == [("datapoint", "missing_in_export", 1, 0)]
+
+
+def test_the_view_of_the_page_takes_each_hour_from_one_side() -> None:
+    with duckdb.connect() as duck:
+        duck.execute(
+            "create table ayla_loads as select 'datapoint' as event_type, timestamp '2026-11-01 07:00' as folder_hour;"
+            "create table ayla_datapoint as select 'export' as time_uuid, folder_hour from ayla_loads;"
+            "create table ayla_stream_datapoint as select folder_hour, 'stream' as time_uuid, 1 as own from ayla_loads;"
+            "insert into ayla_stream_datapoint select folder_hour + interval 1 hour, 'recent', 2 from ayla_loads"
+        )
+        duck.execute(BOTH)
+        found = duck.execute("select time_uuid, own from ayla_both_datapoint order by folder_hour").fetchall()
+    assert found == [("export", None), ("recent", 2)]
