@@ -43,7 +43,7 @@ class Completeness(StrEnum):
     BOTH_MISSING = "both_missing"
     """Each side lacks events of the other."""
     UNREADABLE = "unreadable"
-    """A side lacks events, but not more than it has lines that can't be read. They can be the same."""
+    """A side lacks events, and each can be a line of that side that couldn't be read."""
     IDENTITIES_DIFFER = "identities_differ"
     """Almost no event of the event type matches: the two sides identify events differently."""
     NOT_SETTLED = "not_settled"
@@ -254,8 +254,8 @@ def state_of(hour: HourCompleteness, *, unreadable_export: int, unreadable_strea
     """
     Return what the counts of a compared hour say.
 
-    :param unreadable_export: lines of the export that became no row, also in the hours before and after
-    :param unreadable_stream: the same of the stream
+    :param unreadable_export: how many of ``only_stream`` can be lines of the export that couldn't be read
+    :param unreadable_stream: how many of ``only_export`` can be lines of the stream that couldn't be read
     """
     in_export = hour.only_stream > unreadable_export
     in_stream = hour.only_export > unreadable_stream

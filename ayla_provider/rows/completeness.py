@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -43,6 +44,8 @@ from ayla_provider.rows.scratch import scratch_folder
 from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.rows.verify import read_receipt
 from ayla_provider.transport.checksum import CHUNK, Crc32c
+
+log = logging.getLogger(__name__)
 
 _AROUND = (-1, 1)
 """The hours, before and after, in which an event can be instead."""
@@ -161,14 +164,31 @@ class CompletenessComparison:
             return HourCompleteness(hour, undecided.state, undecided.reason), None
         state = state_of(
             result,
-            unreadable_export=sum(receipt.quarantined for receipt in self._sides[EXPORT].receipts(hour)),
-            unreadable_stream=sum(receipt.quarantined for receipt in self._sides[STREAM].receipts(hour)),
+            unreadable_export=self._explained(match, hour, STREAM, EXPORT) if result.only_stream else 0,
+            unreadable_stream=self._explained(match, hour, EXPORT, STREAM) if result.only_export else 0,
         )
         if not result.only_export and not result.only_stream:
             return replace(result, state=state), None
         path = self._folder / f"{hour.start:%Y%m%d%H}.parquet"
         missing = match.save(path)
         return replace(result, state=state, missing=missing, missing_path=missing_path(hour)), path
+
+    def _explained(self, match: HourMatch, hour: ExportHour, having: str, lacking: str) -> int:
+        """Return how many events that one side lacks can be among its lines that couldn't be read."""
+        side = self._sides[lacking]
+        receipts = [receipt for receipt in side.receipts(hour) if receipt.quarantined]
+        count, lines = 0, []
+        for number, receipt in enumerate(receipts):
+            path = self._folder / f"lines-{number}.parquet"
+            if side.fetch_lines(receipt, path):
+                lines.append(path)
+            else:
+                # Nobody can look at them, so each can be one of the events.
+                count += receipt.quarantined
+        if lines:
+            rows = [path for path in (side.fetch(receipt.hour) for receipt in side.receipts(hour)) if path]
+            count += match.explained(having, lines, rows)
+        return count
 
     def _obstacle(self, hour: ExportHour) -> Obstacle | None:
         export, stream = self._sides[EXPORT], self._sides[STREAM]
@@ -345,6 +365,23 @@ class _OpenSide:
             closing = contextlib.ExitStack()
             self._files[hour] = (closing, closing.enter_context(self._typed.fetched(self.receipt(hour))))
         return self._files[hour][1]
+
+    def fetch_lines(self, receipt: TypedManifest, local: Path) -> bool:
+        """
+        Bring the malformed lines of an hour to this disk.
+
+        :returns: whether they are there. A lifecycle rule may have removed them
+        """
+        if not receipt.quarantine:
+            return False
+        try:
+            with local.open("wb") as file:
+                for block in self._side.archive.blocks(receipt.quarantine):
+                    file.write(block)
+        except AylaDestinationError as error:
+            log.info("The malformed lines of %s can't be read: %s", receipt.hour, error)
+            return False
+        return True
 
     def forget(self, before: datetime | None = None) -> None:
         """

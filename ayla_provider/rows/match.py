@@ -32,7 +32,8 @@ _TIMES = ("created_at", "event_time", "acked_at", "registered_at")
 
 _NO_ROWS = (
     'select null::uuid as "#key", null::ubigint as "#content", null::bigint as "#updated", '
-    'null::timestamptz as "#time", null::varchar as "#id", null::varchar as "#source" where false'
+    'null::timestamptz as "#time", null::varchar as "#id", null::varchar as "#device", null::varchar as "#source" '
+    "where false"
 )
 
 _NOT_COMPARED = {*(column.name for column in PROVENANCE), "updated_at"}
@@ -87,10 +88,11 @@ class Likeness:
         # An event without an id is equal to its partner in all columns.
         content = f"hash({', '.join(parts)})" if self.identity and parts else "null::ubigint"
         updated = "epoch(date_trunc('second', updated_at))::bigint" if self.has_updated_at else "null::bigint"
+        device = "dsn::varchar" if any(column.name == "dsn" for column in self.columns) else "null::varchar"
         event_id = f"{_quoted(self.identity)}::varchar" if self.identity else "null::varchar"
         return (
             f'select {key} as "#key", {content} as "#content", {updated} as "#updated", '
-            f'{self._time()} as "#time", {event_id} as "#id", source_object as "#source" '
+            f'{self._time()} as "#time", {event_id} as "#id", {device} as "#device", source_object as "#source" '
             f"from read_parquet({literal(str(path))}, hive_partitioning = false)"
         )
 
@@ -265,6 +267,41 @@ class HourMatch:
             differing=differing + more_differing,
             repeats=int(repeats) + int(more_repeats),
         )
+
+    def explained(self, side: str, lines: Sequence[Path], rows: Sequence[Path]) -> int:
+        """
+        Return how many events that only one side has can be lines that the other side couldn't read.
+
+        Such a line has the event's id or its device. A line with the id of a row that could be read is a copy of that
+        row, and explains nothing.
+
+        :param side: the side that has the events
+        :param lines: Parquet files of the other side's malformed lines, of the hour and those around it
+        :param rows: the other side's typed rows of these hours
+        :raises AylaWarehouseError: if DuckDB fails
+        """
+        letter = "e" if side == EXPORT else "s"
+        known = " union all ".join(f'select "#id" from ({self._likeness.query(path)})' for path in (None, *rows))
+        with _errors(self._what):
+            # The text of bytes has quotes, and what isn't ASCII, in the form \x22.
+            self._run(
+                "create or replace temp table words as "
+                "select line, unnest(regexp_extract_all(text, '[0-9a-z_-]+')) as word from "
+                "(select row_number() over () as line, "
+                r"regexp_replace(lower(row_bytes::varchar), '\\x[0-9a-f]{2}', ' ', 'g') as text "
+                f"from read_parquet([{', '.join(literal(str(path)) for path in lines)}], hive_partitioning = false))"
+            )
+            self._run(
+                "create or replace temp table copies as select distinct line from words semi join "
+                f'(select lower("#id") as word from ({known})) using (word)'
+            )
+            ((count,),) = self._run(
+                f"select count(*) from ({self._query(side)}) as event "
+                f'semi join (from verdicts where there = 0 and {letter} > 0) using ("#key") where exists '
+                "(select 1 from (from words anti join copies using (line)) as left_over "
+                'where word = lower("#id") or word = lower("#device"))'
+            ).fetchall()
+        return int(count)
 
     def save(self, path: Path) -> tuple[MissingEvent, ...]:
         """

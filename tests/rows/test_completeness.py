@@ -472,6 +472,27 @@ def test_what_could_not_be_read_may_be_what_is_missing(scene: Scene) -> None:
         assert (result.state, result.only_stream, result.unreadable) == (state, 2, quarantined)
 
 
+@pytest.mark.parametrize(
+    ("lines", "state"),
+    [
+        ([b'half,"' + datapoint(4)["time_uuid"].encode()], Completeness.UNREADABLE),
+        ([b"1a2b3c4d,model,ac000004,temp\xff"], Completeness.UNREADABLE),
+        ([b"1a2b3c4d,model,AC000002,temp", b"garbage", b""], Completeness.MISSING_IN_EXPORT),
+        # A copy of a row that could be read.
+        ([b"AC000004," + datapoint(2)["time_uuid"].encode()], Completeness.MISSING_IN_EXPORT),
+    ],
+)
+def test_only_a_line_of_the_same_event_explains_what_is_missing(
+    scene: Scene, lines: list[bytes], state: Completeness
+) -> None:
+    full(scene)
+    rows = [datapoint(number) for number in range(5)]
+    scene.put(0, [], rows)
+    scene.export.put(hour_at(0), DATAPOINT, rows[:4], identity="time_uuid", lines=lines)
+    result = scene.result()
+    assert (result.state, result.only_stream, result.unreadable) == (state, 1, len(lines))
+
+
 def test_archives_that_are_exchanged_are_refused(scene: Scene) -> None:
     full(scene)
     scene.export, scene.stream = scene.stream, scene.export

@@ -25,11 +25,13 @@ from ayla_provider.domain.typed_manifest import (
     TypedFile,
     TypedManifest,
     parquet_path,
+    quarantine_path,
     typed_manifest_path,
     version_of,
 )
 from ayla_provider.rows.completeness import Side
 from ayla_provider.rows.duck import connect
+from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import Crc32c
 
 KINDS = {
@@ -63,6 +65,7 @@ class MadeSide:
         *,
         identity: str | None = None,
         quarantined: int = 0,
+        lines: Sequence[bytes] = (),
         state: HourState = HourState.LANDED,
         typed: bool = True,
     ) -> None:
@@ -70,6 +73,8 @@ class MadeSide:
         Write an hour, in place of another one.
 
         :param rows: column to value; or a query of them
+        :param quarantined: how many lines couldn't be read, of which nobody kept the bytes
+        :param lines: the lines that couldn't be read
         """
         manifest = self.put_manifest(hour, state)
         columns = (*columns, *PROVENANCE)
@@ -77,6 +82,7 @@ class MadeSide:
         count = _write(_duck(), columns, rows, hour, path)
         data = path.read_bytes()
         self._put(parquet_path(hour), data)
+        quarantined = quarantined or len(lines)
         file = TypedFile("made", 1, "made", (), False, count + quarantined, count, 0, quarantined)
         receipt = TypedManifest(
             hour,
@@ -87,12 +93,24 @@ class MadeSide:
             tuple(columns),
             identity,
             (file,),
-            "",
+            self._put_lines(hour, lines),
             {},
             hour.start.isoformat(),
         )
         if typed:
             self._put(typed_manifest_path(hour), receipt.dumps().encode())
+
+    def _put_lines(self, hour: ExportHour, lines: Sequence[bytes]) -> str:
+        """Keep malformed lines as a load does, and return their path."""
+        if not lines:
+            return ""
+        path = self.root / quarantine_path(hour)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Quarantine(self.root / "lines") as quarantine:
+            for number, line in enumerate(lines, start=1):
+                quarantine.add("made", 1, number, 0, "made", line)
+            quarantine.write_parquet(_duck(), path)
+        return quarantine_path(hour)
 
     def put_manifest(self, hour: ExportHour, state: HourState = HourState.LANDED, revision: int = 1) -> Manifest:
         """Write the manifest of an hour, in place of another one."""
