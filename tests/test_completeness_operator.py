@@ -53,6 +53,7 @@ def test_a_loss_in_the_export_fails_without_retries_and_is_counted(
     summary, failed = run(scene)
     assert str(failed).startswith("AylaIncompleteError: the export in ")
     assert f"lacks 1 event that the stream had, in {hour_at(1)} (1)." in str(failed)
+    assert f"completeness --stream-archive {scene.stream.archive.url} --support" in str(failed)
     assert json.loads(json.dumps(summary)) == summary
     assert (summary["start"], summary["end"]) == (
         FIRST.isoformat(),

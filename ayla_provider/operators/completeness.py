@@ -155,7 +155,8 @@ class AylaExportCompletenessOperator(BaseOperator):
         return (
             f"the export in {self.archive} lacks {events} that the stream had, in {where}. The files that "
             "missing_path names, in the stream's archive, have all of them. Write a report for Ayla support: "
-            "python -m ayla_provider completeness --support. To only count them, set fail=False."
+            f"python -m ayla_provider completeness --stream-archive {self.stream_archive} --support. To only "
+            "count them, set fail=False."
         )
 
     def _start(self, now: datetime) -> datetime:

@@ -32,7 +32,7 @@ from ayla_provider.domain.completeness import (
     stream_obstacle,
     with_identities_judged,
 )
-from ayla_provider.domain.events import EventType
+from ayla_provider.domain.events import ACTIVATION, EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hours_of
 from ayla_provider.domain.json_fields import UNREADABLE
 from ayla_provider.domain.manifest import Manifest
@@ -111,9 +111,12 @@ class CompletenessComparison:
 
         :param start: aware, on the hour
         :param end: aware, on the hour, exclusive
-        :raises AylaConfigError: if there is no hour, or an archive is of the other kind
+        :raises AylaConfigError: if there is no hour, an archive is of the other kind, or the export can't have
+            the event type
         :raises AylaError: if a side can't be read, or the results can't be written
         """
+        if event_type == ACTIVATION:
+            raise AylaConfigError(f"{event_type} is an event type of streams alone: leave it out of event_types")
         hours = hours_of(event_type, start, end)
         around = hours_of(event_type, hours[0].start - ONE_HOUR, hours[-1].end + ONE_HOUR)
         for side in self._sides.values():

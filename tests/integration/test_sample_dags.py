@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -14,11 +15,14 @@ import duckdb
 import pytest
 
 from ayla_provider.domain.arrival import PATIENCE
-from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.domain.completeness import record_path
+from ayla_provider.domain.events import EVENT_TYPES, EventType
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
+from ayla_provider.domain.tables import TABLES
 from ayla_provider.local_cloud import LocalCloud
 from harness.check import differences
 from tests.support.fleet import connect
+from tests.support.typed_sides import MadeSide
 
 ROOT = Path(__file__).parents[2]
 HOUR = hour_of(datetime.now(UTC) - PATIENCE) - ONE_HOUR
@@ -133,6 +137,21 @@ def test_the_verify_dag_repairs_the_archive_and_a_duckdb_file(
     assert list((tmp_path / "archive").glob("_verify/event_type=*.json"))
     with duckdb.connect(database) as duck:
         assert duck.execute("select count(*) from ayla_connection").fetchall() == [(rows,)]
+
+
+def test_the_completeness_dag_keeps_its_results_with_the_stream(
+    airflow_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled = hour_of(datetime.now(UTC)) - timedelta(days=3)
+    export, stream = (MadeSide(tmp_path / name, is_stream=name == "stream") for name in ("export", "stream"))
+    stream.put_position()
+    hour = ExportHour(EventType("connection"), settled)
+    for side in (export, stream):
+        side.put(hour, TABLES["connection"].data, [{"dsn": "AC000001", "event_time": settled, "status": "Online"}])
+        monkeypatch.setenv(f"AIRFLOW_VAR_AYLA_{side.root.name.upper()}_DESTINATION", side.archive.url)
+    run(dags_of(ROOT / "dags")["ayla_export_completeness"])
+    record = json.loads((tmp_path / "stream" / record_path(hour)).read_bytes())
+    assert (record["state"], record["both"]) == ("complete", 1)
 
 
 def test_the_dag_in_the_readme_runs(fleet: LocalCloud, tmp_path: Path, scratch_dags: Path) -> None:

@@ -501,6 +501,11 @@ def test_archives_that_are_exchanged_are_refused(scene: Scene) -> None:
         scene.result()
 
 
+def test_an_event_type_that_the_export_cannot_have_is_refused(scene: Scene) -> None:
+    with pytest.raises(AylaConfigError, match="activation is an event type of streams alone"):
+        scene.compare(event_type="activation")
+
+
 def test_an_archive_without_a_stream_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AylaConfigError, match="no stream was read into this archive"):
         read_coverage(FileDestination(tmp_path))
