@@ -8,8 +8,8 @@ after, so that these cost one scan. Memory holds some numbers for each event. Wh
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,11 @@ class Likeness:
         common = [column for column in sides[0] if column in sides[-1]] if sides else []
         columns = tuple(Column(name, kind, "") for name, kind in common if _is_comparable(name, identity))
         return cls(identity, columns, ("updated_at", ColumnType.TIMESTAMP) in common)
+
+    def without(self, names: Collection[str]) -> Likeness:
+        """Return the likeness that ignores some columns. The date of a registration may be in either column."""
+        ignored = set(names) - {*_DATES, "dsn"}
+        return replace(self, columns=tuple(column for column in self.columns if column.name not in ignored))
 
     @property
     def names_devices(self) -> bool:
@@ -136,7 +141,8 @@ def _comparable(column: Column) -> str:
             return f"nullif(lower({name}), '{_NO_USER}')"
         case ColumnType.TEXT:
             # A column that a privacy policy hashes can be a number, which files write with a space.
-            return f"nullif(trim({name}), '')"
+            # Metadata without an entry is an empty object, or nothing.
+            return f"case when trim({name}) not in ('', '{{}}', '[]') then trim({name}) end"
         case _:
             return name
 
@@ -191,6 +197,9 @@ class HourMatch:
         """
         self._sides = {EXPORT: export, STREAM: stream}
         with _errors(self._what):
+            if export and stream:
+                # A table has all columns, also those that a side's events don't have.
+                self._likeness = self._likeness.without({*self._empty(export), *self._empty(stream)})
             self._run(
                 "create or replace temp table pairs as "
                 'select "#key", count(*) filter ("#export") as e, count(*) filter (not "#export") as s, '
@@ -329,6 +338,14 @@ class HourMatch:
             ).fetchall()
         events = [MissingEvent(side, key, time.isoformat() if time else None) for side, key, time in found]
         return tuple(sorted(events, key=lambda event: (event.only_in, event.time or "", event.id or "")))
+
+    def _empty(self, path: Path) -> list[str]:
+        """Return the columns without any value, as the Parquet file itself says."""
+        found = self._run(
+            f"select path_in_schema from parquet_metadata({literal(str(path))}) group by path_in_schema "
+            "having sum(stats_null_count) = sum(num_values)"
+        ).fetchall()
+        return [name for (name,) in found]
 
     def _query(self, side: str) -> str:
         return self._likeness.query(self._sides[side])

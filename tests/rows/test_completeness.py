@@ -327,6 +327,32 @@ def test_columns_that_one_side_has_and_raw_ones_are_no_difference(scene: Scene) 
     assert (result.state, result.both, result.differing) == (Completeness.COMPLETE, 1, 0)
 
 
+def test_a_column_that_the_events_of_one_side_never_have_is_no_difference(scene: Scene) -> None:
+    user = str(uuid.uuid4())
+    for event_type in ("datapoint", "connection"):
+        full(scene, event_type=event_type)
+        made = datapoint if event_type == "datapoint" else connection
+        rows = [made(number) for number in range(3)]
+        scene.put(0, [row | {"user_uuid": user} for row in rows], rows, event_type)
+        result = scene.result(event_type)
+        assert (result.state, result.both, result.differing) == (Completeness.COMPLETE, 3, 0)
+        # If one event has it, all are compared.
+        scene.put(
+            0, [row | {"user_uuid": user} for row in rows], [rows[0] | {"user_uuid": user}, *rows[1:]], event_type
+        )
+        result = scene.result(event_type)
+        assert result.differing + result.only_stream == 2
+
+
+def test_metadata_without_an_entry_is_no_value(scene: Scene) -> None:
+    full(scene)
+    columns = (*DATAPOINT, Column("metadata", ColumnType.TEXT, ""))
+    for side, nothing in ((scene.export, None), (scene.stream, "{}")):
+        rows = [datapoint(1, metadata=nothing), datapoint(2, metadata='{"a":1}')]
+        side.put(hour_at(0), columns, rows, identity="time_uuid")
+    assert scene.result().differing == 0
+
+
 def test_rows_without_the_device_are_not_compared(scene: Scene) -> None:
     columns = tuple(column for column in CONNECTION if column.name != "dsn")
     for number in (-1, 0, 1):
