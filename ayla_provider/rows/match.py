@@ -36,6 +36,8 @@ _NO_ROWS = (
     "where false"
 )
 
+_LONE = 'select "#key" from lone'
+
 _NOT_COMPARED = {*(column.name for column in PROVENANCE), "updated_at"}
 
 
@@ -79,11 +81,12 @@ class Likeness:
         """Whether events of different devices differ. Without that, equal rows say nothing."""
         return self.identity is not None or any(column.name == "dsn" for column in self.columns)
 
-    def query(self, path: Path | None) -> str:
+    def query(self, path: Path | None, among: str = "") -> str:
         """
         Return the query of a file's events.
 
         :param path: a Parquet file of typed rows; None if there are no rows
+        :param among: a query of the keys that are wanted, so that nothing is computed of other rows; empty for all
         """
         if path is None:
             return _NO_ROWS
@@ -99,6 +102,7 @@ class Likeness:
             f'select {key} as "#key", {content} as "#content", {updated} as "#updated", '
             f'{self._time()} as "#time", {event_id} as "#id", {device} as "#device", source_object as "#source" '
             f"from read_parquet({literal(str(path))}, hive_partitioning = false)"
+            + (f' semi join ({among}) as wanted on wanted."#key" = {key}' if among else "")
         )
 
     def _parts(self) -> Iterator[str]:
@@ -224,7 +228,7 @@ class HourMatch:
         """
         sources = [
             f'select "#key", "#content", "#updated", {is_export} as "#export", {place} as "#place" '
-            f"from ({self._likeness.query(path)})"
+            f"from ({self._likeness.query(path, _LONE)})"
             for is_export, side in ((True, export), (False, stream))
             for place, path in side.items()
             if path is not None
@@ -239,7 +243,7 @@ class HourMatch:
                 'count(*) filter (not "#export" and "#place" < 0) as sb, '
                 'count(*) filter (not "#export" and "#place" > 0) as sa, '
                 'max("#content") filter (not "#export") as nc, max("#updated") filter (not "#export") as nu '
-                f'from ({" union all ".join(sources)}) semi join lone using ("#key") group by "#key"'
+                f'from ({" union all ".join(sources)}) group by "#key"'
             )
             self._judge()
 
