@@ -94,7 +94,7 @@ class Fleet:
         self.oem_id = oem_id
         self._rows = rows
         self._max_lag = max_lag
-        self._devices = make_fleet(seed, devices)
+        self.devices = make_fleet(seed, devices)
 
     def place(self, hour: datetime) -> int:
         """Return the place of an hour in the cycle of oddities."""
@@ -111,7 +111,7 @@ class Fleet:
         rng = random.Random(f"{self.seed}/{event_type}/{hour.isoformat()}")  # noqa: S311 (made-up data)
         if _is_quiet(rng, event_type, place):
             return []
-        lines = make_lines(rng, event_type, hour, self._devices, self.oem_id, self._rows)
+        lines = make_lines(rng, event_type, hour, self.devices, self.oem_id, self._rows)
         files = []
         for folder_time, part in self._folders(rng, event_type, place, hour, lines):
             created = self._created(rng, event_type, place, hour)

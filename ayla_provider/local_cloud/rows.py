@@ -118,6 +118,13 @@ def file_time(time: datetime) -> str:
     return f"{_DAYS[time.weekday()]} {_MONTHS[time.month - 1]} {time:%d %H:%M:%S} UTC {time:%Y}"
 
 
+def parse_file_time(text: str) -> datetime:
+    """Return the time that a file writes: the inverse of :func:`file_time`."""
+    _, month, day, clock, _, year = text.split(" ")
+    hour, minute, second = clock.split(":")
+    return datetime(int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+
+
 def _b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode("ascii")
 
@@ -202,6 +209,11 @@ _MAKERS = {
 }
 
 
+def make_row(rng: random.Random, event_type: str, device: Device, time: datetime, oem_id: str) -> dict[str, str]:
+    """Return the row of an event of a device: column to its text in a file, without the columns that are empty."""
+    return _MAKERS[event_type](rng, device, time, oem_id)
+
+
 def make_lines(
     rng: random.Random, event_type: str, hour: datetime, devices: list[Device], oem_id: str, rows: int
 ) -> list[bytes]:
@@ -215,6 +227,6 @@ def make_lines(
     seconds = sorted(rng.randrange(int(ONE_HOUR.total_seconds())) for _ in range(count))
     lines: dict[bytes, None] = {}
     for second in seconds:
-        row = _MAKERS[event_type](rng, rng.choice(devices), hour + timedelta(seconds=second), oem_id)
+        row = make_row(rng, event_type, rng.choice(devices), hour + timedelta(seconds=second), oem_id)
         lines[",".join(row.get(column, "") for column in columns).encode()] = None
     return list(lines)
