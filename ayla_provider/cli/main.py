@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ayla_provider.cli.connections import Connections, OpenConnections
     from ayla_provider.cli.report import Report
     from ayla_provider.cli.report_table import Row
-    from ayla_provider.source.check import Step
+    from ayla_provider.transport.steps import Step
     from ayla_provider.warehouse.base import Warehouse
 
 _MARKS = {True: "ok", False: "FAILED", None: "-"}

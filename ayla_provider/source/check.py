@@ -17,9 +17,10 @@ from ayla_provider.source.check_export import (
     read_file,
 )
 from ayla_provider.source.check_sign_in import SIGN_IN_STEPS, reach_cloud_storage
-from ayla_provider.source.check_steps import CheckedConnection, ListedExport, Step, StepRunner, advise_trying_again
+from ayla_provider.source.check_steps import CheckedConnection, ListedExport
+from ayla_provider.transport.steps import Step, StepRunner, advise_trying_again
 
-__all__ = ["CheckedConnection", "Step", "answer", "check"]
+__all__ = ["CheckedConnection", "answer", "check"]
 
 
 def check(connection: CheckedConnection, on_step: Callable[[Step], None] = lambda step: None) -> list[Step]:

@@ -18,14 +18,13 @@ from ayla_provider.domain.unplaced import Unplaced, advise, ignoring
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaError, AylaLayoutError
 from ayla_provider.source.check_steps import (
     CheckedConnection,
-    Finding,
     ListedExport,
-    StepRunner,
     compare_with_dashboard,
 )
 from ayla_provider.source.export import Export
 from ayla_provider.source.newest_files import NewestFiles
 from ayla_provider.source.reader import first_bytes
+from ayla_provider.transport.steps import Finding, StepRunner
 
 BUCKET_STEPS = ("connection", "bucket", "event folders")
 """The steps to the event folders of an export in Amazon S3."""

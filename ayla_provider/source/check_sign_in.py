@@ -13,14 +13,12 @@ from ayla_provider.source.auth import ROLE, TokenProvider
 from ayla_provider.source.check_export import advise_bucket, advise_connection, list_bucket, reach_event_folders
 from ayla_provider.source.check_steps import (
     CheckedConnection,
-    Finding,
     ListedExport,
-    StepRunner,
-    advise_trying_again,
     compare_with_dashboard,
 )
 from ayla_provider.source.export import Export
 from ayla_provider.source.settings import AylaSettings
+from ayla_provider.transport.steps import Finding, StepRunner, advise_trying_again
 
 if TYPE_CHECKING:
     from ayla_provider.source.gcs import GcsSource
