@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
     from ayla_provider.hooks import AylaHook, HookConnection
     from ayla_provider.source.export import Export
+    from ayla_provider.stream.base import Stream
 
 DESTINATION_VARIABLE = "ayla_export_destination"
 """The Airflow Variable from which the sample DAGs take the destination."""
@@ -79,6 +80,18 @@ class AirflowConnections:
 
         with undefined_connection():
             return open_destination(url, conn_id)
+
+    def stream(self, url: str, conn_id: str | None) -> Stream:
+        """
+        Return the stream that a URL names.
+
+        :param conn_id: None for the default connection of the URL's service
+        :raises AylaError: if it can't be opened
+        """
+        from ayla_provider._airflow.streams import open_stream
+
+        with undefined_connection():
+            return open_stream(url, conn_id)
 
     def first_hour(self) -> datetime | None:
         """

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
     from ayla_provider.source.check import CheckedConnection
     from ayla_provider.source.export import Export
+    from ayla_provider.stream.base import Stream
 
 
 class Connections(Protocol):
-    """Opens exports and destinations by the ids of connections."""
+    """Opens exports, streams, and destinations by the ids of connections."""
 
     def check(self, conn_id: str) -> CheckedConnection:
         """Return what a check needs of a connection to Ayla."""
@@ -30,6 +31,14 @@ class Connections(Protocol):
         """
         Return the destination that a URL names.
 
+        :raises AylaError: if it can't be opened
+        """
+
+    def stream(self, url: str, conn_id: str | None) -> Stream:
+        """
+        Return the stream that a URL names.
+
+        :param conn_id: None for the default connection of the URL's service
         :raises AylaError: if it can't be opened
         """
 

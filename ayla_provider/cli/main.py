@@ -77,11 +77,33 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
         "--json", action="store_true", help="print a list of steps with name, ok, detail, advice and seconds"
     )
     check.set_defaults(run=partial(_check, open_connections))
+    _add_check_stream(commands, open_connections)
     _add_report(commands, open_connections)
     _add_verify(commands, open_connections)
     _add_completeness(commands, open_connections)
     _add_inspect(commands)
     return parser
+
+
+def _add_check_stream(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], open_connections: OpenConnections
+) -> None:
+    check = commands.add_parser(
+        "check-stream",
+        help="try a stream step by step, and say what to change",
+        description="Tries each step from an Airflow connection to the newest records of a stream that Ayla delivers "
+        "to: rights, retention, shards, the age of the newest record, and a record of each event type. A step is ok, "
+        "FAILED with what to do, or - if it wasn't reached or there is nothing to look at. It changes nothing, and "
+        " prints the keys of records without their values. Exit status: 0 all ok, 1 a step failed, 2 wrong usage.",
+    )
+    check.add_argument("url", metavar="URL", help="kinesis://NAME or eventhubs://HUB")
+    check.add_argument(
+        "--conn", metavar="ID", help="the Airflow connection to AWS or Azure (default: the usual one of the service)"
+    )
+    check.add_argument(
+        "--json", action="store_true", help="print a list of steps with name, ok, detail, advice and seconds"
+    )
+    check.set_defaults(run=partial(_check_stream, open_connections))
 
 
 def _add_report(
@@ -219,12 +241,31 @@ def _check(open_connections: OpenConnections, arguments: argparse.Namespace) -> 
 
     stdout = sys.stdout
     with open_connections() as connections:
-        connection = connections.check(arguments.conn)
-        if arguments.json:
-            steps = check(connection)
-        else:
-            width = shutil.get_terminal_size().columns if stdout.isatty() else None
-            steps = check(connection, lambda step: print(_step_text(step, width), file=stdout, flush=True))
+        steps = check(connections.check(arguments.conn), _shown_step(arguments, stdout))
+    return _steps_status(steps, arguments)
+
+
+def _check_stream(open_connections: OpenConnections, arguments: argparse.Namespace) -> int:
+    from ayla_provider.stream.check import check_stream
+
+    stdout = sys.stdout
+    name = arguments.conn or "the default connection"
+    with open_connections() as connections:
+        open_stream = partial(connections.stream, arguments.url, arguments.conn)
+        steps = check_stream(open_stream, name, _shown_step(arguments, stdout))
+    return _steps_status(steps, arguments)
+
+
+def _shown_step(arguments: argparse.Namespace, stdout: TextIO) -> Callable[[Step], None]:
+    """Return what shows a step as soon as it ends. With --json, all are shown at the end."""
+    if arguments.json:
+        return lambda step: None
+    width = shutil.get_terminal_size().columns if stdout.isatty() else None
+    return lambda step: print(_step_text(step, width), file=stdout, flush=True)
+
+
+def _steps_status(steps: list[Step], arguments: argparse.Namespace) -> int:
+    """Print the steps if that wasn't done yet, and return the exit status."""
     if arguments.json:
         print(json.dumps([asdict(step) for step in steps], indent=1))
     return int(any(step.ok is False for step in steps))
