@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.events import EVENT_TYPES, STREAM_EVENT_TYPES
 
-__all__ = ["EVENT_TYPES", "__version__"]
+__all__ = ["EVENT_TYPES", "STREAM_EVENT_TYPES", "__version__"]
 
 __version__ = "0.1.0"

@@ -94,7 +94,7 @@ def _add_check_stream(
         description="Tries each step from an Airflow connection to the newest records of a stream that Ayla delivers "
         "to: rights, retention, shards, the age of the newest record, and a record of each event type. A step is ok, "
         "FAILED with what to do, or - if it wasn't reached or there is nothing to look at. It changes nothing, and "
-        " prints the keys of records without their values. Exit status: 0 all ok, 1 a step failed, 2 wrong usage.",
+        "prints the keys of records without their values. Exit status: 0 all ok, 1 a step failed, 2 wrong usage.",
     )
     check.add_argument("url", metavar="URL", help="kinesis://NAME or eventhubs://HUB")
     check.add_argument(
