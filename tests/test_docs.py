@@ -235,6 +235,11 @@ def test_each_argument_and_finding_of_the_verification_is_described(name: str) -
     assert mentions("docs/verify.md", str(name))
 
 
+@pytest.mark.parametrize("name", arguments_of(AylaStreamToBucketOperator))
+def test_each_argument_of_the_drain_is_described(name: str) -> None:
+    assert mentions("docs/stream.md", name)
+
+
 @pytest.mark.parametrize("name", arguments_of(AylaExportCountdownOperator))
 def test_each_argument_of_the_countdown_is_described(name: str) -> None:
     assert mentions("docs/alerts.md", name)

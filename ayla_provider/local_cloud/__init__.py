@@ -8,6 +8,8 @@ Nothing in production imports it.
 from ayla_provider.local_cloud.cloud import LocalCloud
 from ayla_provider.local_cloud.contents import SeededContent
 from ayla_provider.local_cloud.faults import Fault
+from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.local_cloud.identity import Account, Options
+from ayla_provider.local_cloud.stream import FleetStream, StreamFaults
 
-__all__ = ["Account", "Fault", "LocalCloud", "Options", "SeededContent"]
+__all__ = ["Account", "Fault", "Fleet", "FleetStream", "LocalCloud", "Options", "SeededContent", "StreamFaults"]
