@@ -85,7 +85,7 @@ class AirflowConnections:
         """
         Return the stream that a URL names.
 
-        :param conn_id: None for the default connection of the URL's service
+        :param conn_id: None for the credentials of this machine
         :raises AylaError: if it can't be opened
         """
         from ayla_provider._airflow.streams import open_stream

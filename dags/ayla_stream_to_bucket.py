@@ -8,7 +8,7 @@ AWS or Azure that may read the stream:
 ```bash
 airflow variables set ayla_stream kinesis://your-stream
 airflow variables set ayla_stream_destination gs://your-bucket/ayla-stream
-python -m ayla_provider check-stream kinesis://your-stream
+python -m ayla_provider check-stream kinesis://your-stream --conn aws_default
 ```
 
 If records expired before they were read, the run still brings all others, and then fails with the range. Later runs go
@@ -26,6 +26,9 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, Param
 
 from ayla_provider.operators import AylaStreamToBucketOperator
+
+# Of Kinesis. For Event Hubs, a connection of the type azure or azure_service_bus, such as azure_default.
+CONN_ID = "aws_default"
 
 with DAG(
     dag_id="ayla_stream_to_bucket",
@@ -50,6 +53,7 @@ with DAG(
     AylaStreamToBucketOperator(
         task_id="drain",
         stream="{{ var.value.ayla_stream }}",
+        stream_conn_id=CONN_ID,
         destination="{{ var.value.ayla_stream_destination }}",
         accept_loss="{{ params.accept_loss }}",
     )

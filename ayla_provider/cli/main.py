@@ -96,9 +96,11 @@ def _add_check_stream(
         "FAILED with what to do, or - if it wasn't reached or there is nothing to look at. It changes nothing, and "
         "prints the keys of records without their values. Exit status: 0 all ok, 1 a step failed, 2 wrong usage.",
     )
-    check.add_argument("url", metavar="URL", help="kinesis://NAME or eventhubs://HUB")
+    check.add_argument("url", metavar="URL", help="kinesis://NAME or eventhubs://HUB, as in the task")
     check.add_argument(
-        "--conn", metavar="ID", help="the Airflow connection to AWS or Azure (default: the usual one of the service)"
+        "--conn",
+        metavar="ID",
+        help="the Airflow connection to AWS or Azure (default for Kinesis: the credentials of this machine)",
     )
     check.add_argument(
         "--json", action="store_true", help="print a list of steps with name, ok, detail, advice and seconds"
@@ -249,7 +251,7 @@ def _check_stream(open_connections: OpenConnections, arguments: argparse.Namespa
     from ayla_provider.stream.check import check_stream
 
     stdout = sys.stdout
-    name = arguments.conn or "the default connection"
+    name = f"the connection {arguments.conn}" if arguments.conn else "the credentials of this machine"
     with open_connections() as connections:
         open_stream = partial(connections.stream, arguments.url, arguments.conn)
         steps = check_stream(open_stream, name, _shown_step(arguments, stdout))

@@ -81,7 +81,7 @@ def check_stream(
     Run all steps, and return their results. Changes nothing. A problem raises no error: its step isn't ok.
 
     :param open_stream: opens the stream, or raises an ``AylaError``
-    :param name: how the first step calls the connection
+    :param name: what it is opened with, for the first step
     :param on_step: called with each result at once
     :param clock: returns the current time: aware, UTC
     """
@@ -90,7 +90,7 @@ def check_stream(
     state = runner.run("stream", partial(_describe, stream, clock), _advise_stream) if stream else None
     sample = None
     if stream and state:
-        runner.run("retention", partial(_retention, state), advise_trying_again)
+        runner.run("retention", partial(_retention, stream, state), advise_trying_again)
         runner.run("shards", partial(_shards, state), advise_trying_again)
         sample = runner.run("newest record", partial(_newest, stream, state, clock), _advise_stream)
     if sample and sample.records:
@@ -115,7 +115,7 @@ _STEPS = (
 
 def _open(open_stream: Callable[[], Stream], name: str) -> Finding[Stream]:
     stream = open_stream()
-    return Finding(True, f"{name} leads to {stream.url}", value=stream)
+    return Finding(True, f"{stream.url}, with {name}", value=stream)
 
 
 def _advise_connection(error: Exception) -> str:
@@ -135,18 +135,20 @@ def _describe(stream: Stream, clock: Callable[[], datetime]) -> Finding[StreamSt
     return Finding(True, f"created {_age_text(clock() - state.created_at)}", value=state)
 
 
-def _retention(state: StreamState) -> Finding[None]:
-    hours = state.retention / ONE_HOUR
-    detail = f"a record is kept for {hours:,.0f} hours"
+def _retention(stream: Stream, state: StreamState) -> Finding[None]:
+    detail = f"a record is kept for {state.retention / ONE_HOUR:,.0f} hours"
     if state.retention >= ENOUGH_RETENTION:
         return Finding(True, detail)
-    return Finding(
-        True,
-        detail,
+    advice = (
         "A record that expires before it is read is lost. If the drain fails in the evening, a person notices it the "
         "next day, and may need that day to repair it. Raise the retention to at least 48 hours; 96 hours last for a "
-        "weekend, too.",
+        "weekend, too."
     )
+    if stream.url.startswith("eventhubs://"):
+        advice += (
+            " An Event Hub doesn't say its retention: state it in the URL, such as eventhubs://HUB?retention_hours=168."
+        )
+    return Finding(True, detail, advice)
 
 
 def _shards(state: StreamState) -> Finding[None]:

@@ -38,14 +38,16 @@ def test_people_read_a_line_for_each_step(capsys: pytest.CaptureFixture[str]) ->
     assert run("kinesis://events", "--conn", "aws_of_ayla") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line[8:32].strip() for line in lines if not line.startswith(" ")] == STEPS
-    assert lines[0] == "ok      connection              aws_of_ayla leads to kinesis://of-aws_of_ayla/events"
+    assert (
+        lines[0] == "ok      connection              kinesis://of-aws_of_ayla/events, with the connection aws_of_ayla"
+    )
 
 
 def test_programs_read_a_list_of_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("kinesis://events", "--json") == 0
     steps = json.loads(capsys.readouterr().out)
     assert [step["name"] for step in steps] == STEPS
-    assert steps[0]["detail"].startswith("the default connection leads to")
+    assert steps[0]["detail"].endswith(", with the credentials of this machine")
 
 
 def test_a_step_that_failed_is_the_status(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,7 @@ def test_a_healthy_stream_is_ok_in_every_step() -> None:
     steps = run(stream)
     assert {step.ok for step in steps.values()} == {True}
     assert {step.advice for step in steps.values()} == {""}
-    assert steps["connection"].detail == "aws_default leads to kinesis://eu-west-1/events"
+    assert steps["connection"].detail == "kinesis://eu-west-1/events, with aws_default"
     assert steps["stream"].detail == "created 10 days ago"
     assert steps["retention"].detail == "a record is kept for 168 hours"
     assert steps["shards"].detail == "3 shards, 1 of them closed: they get no more records"
@@ -136,6 +136,12 @@ def test_a_retention_below_two_days_is_noted(hours: int, warned: bool) -> None:
     assert step.ok
     assert step.detail == f"a record is kept for {hours} hours"
     assert ("at least 48 hours" in step.advice) is warned
+
+
+def test_the_retention_of_an_event_hub_is_what_its_url_says() -> None:
+    stream = MemoryStream(records=fleet_records(), retention=timedelta(hours=24), url="eventhubs://ns.example.net/hub")
+    assert "eventhubs://HUB?retention_hours=168" in run(stream)["retention"].advice
+    assert "eventhubs" not in run(MemoryStream(retention=timedelta(hours=24)))["retention"].advice
 
 
 def test_a_stream_without_records_has_nothing_to_look_at() -> None:
