@@ -42,8 +42,11 @@ CONSTRAINTS_3.1 := constraints/oldest.txt
 CONSTRAINTS_3.2 := constraints/3.2.txt
 CONSTRAINTS_3.3 := constraints/dev.txt
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
-# A variable, because a comma would begin another argument of the function below.
+COMMA := ,
+# Variables, because a comma would begin another argument of the function below.
 TESTED := .[google,warehouse,postgres]
+# The demo's stream, a double of Kinesis, needs npm.
+DEMO := .[warehouse$(if $(shell command -v npm),$(COMMA)kinesis)]
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 # uv takes seconds where pip takes minutes. It doesn't read pip's settings, such as a company's index. If it fails, pip
 # does the same.
@@ -54,7 +57,7 @@ install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constr
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-demo: $(VENV)/.demo ## Run the main job: a local Ayla cloud, a real Airflow (HOURS=6; ONCE=1 checks and exits)
+demo: $(VENV)/.demo $(if $(shell command -v npm),.kinesis/$(lastword $(KINESIS))) ## Run the main job: a local Ayla cloud, a real Airflow (HOURS=6; ONCE=1 checks and exits)
 	@$(BIN)/python -m demo --hours $(HOURS) $(if $(ONCE),--once)
 
 simulate: $(VENV)/.demo ## Simulate late files, crashes, and faults, and compare with the answer key (DAYS=30 SEED=1 LOADS=one)
@@ -133,7 +136,7 @@ $(VENV)/.pip:
 
 $(VENV)/.demo: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing Airflow and the provider into $(VENV), for up to a minute ..."
-	$(call install,--editable '.[warehouse]')
+	$(call install,--editable '$(DEMO)')
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo

@@ -1,4 +1,8 @@
-"""``make demo``: a local Ayla cloud and a real Airflow, which copies hours to a folder and loads a DuckDB file."""
+"""
+``make demo``: a local Ayla cloud and a real Airflow, which copies hours to a folder and loads a DuckDB file.
+
+With npm, it also drains a stream of the same events, in a double of Kinesis.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +26,15 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_between
 from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud import LocalCloud
+from demo import stream as streams
 from harness.check import differences, not_loaded
+from harness.kinesis_double import KinesisDouble
 from harness.standalone import Standalone
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".demo"
 BUCKET = HOME / "bucket"
+STREAM_BUCKET = HOME / "stream"
 WAREHOUSE = HOME / "ayla.duckdb"
 SETTINGS = HOME / "env"
 """What a shell needs to use the demo's Airflow."""
@@ -60,9 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             missing = not_loaded(cloud, WAREHOUSE, hours)
             print("\n".join(missing) or "The tables contain every row of these hours exactly once.")
             print(summary(WAREHOUSE), flush=True)
+            if streams.is_available():
+                loaded = streams.drain_and_load(airflow) and loaded
+                print(streams.side_by_side(WAREHOUSE, hours), flush=True)
             if arguments.once:
                 return 0 if complete and loaded and not different and not missing else 1
             airflow.unpause(LOADS)
+            if streams.is_available():
+                airflow.unpause(streams.LOADS)
             keep_running(airflow)
     except KeyboardInterrupt:
         print("\nEnded. No process remains.")
@@ -83,9 +95,9 @@ def running(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]
     airflow.stop()  # an earlier demo that was killed may still run
     shutil.rmtree(HOME, ignore_errors=True)
     airflow.dags.mkdir(parents=True)
-    for dag in (DAG, LOADS, REPAIRS):
+    for dag in (DAG, LOADS, REPAIRS, *(streams.DAGS if streams.is_available() else ())):
         shutil.copy(ROOT / "dags" / f"{dag}.py", airflow.dags)
-    with LocalCloud(start=wanted[0], max_lag=MAX_LAG) as cloud:
+    with LocalCloud(start=wanted[0], max_lag=MAX_LAG) as cloud, _stream(cloud, wanted[0]) as double:
         airflow.environment = {"AYLA_EXPORT_START": wanted[0].isoformat()}
         print(
             f"A local Ayla cloud answers at {cloud.url}. Starting Airflow, which takes one or two minutes ...",
@@ -93,12 +105,22 @@ def running(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]
         )
         with airflow:
             define(airflow, cloud)
+            if double:
+                streams.define(airflow, double, STREAM_BUCKET)
             print(
                 f"Airflow: {airflow.url}  (user {airflow.username}, password {airflow.password})\n"
                 f"Every hour at a glance: {airflow.url}/plugin/ayla-export",
                 flush=True,
             )
             yield cloud, airflow, wanted
+
+
+def _stream(cloud: LocalCloud, start: datetime) -> contextlib.AbstractContextManager[KinesisDouble | None]:
+    """Return what runs the stream of a local cloud; if that needs something which isn't installed, nothing."""
+    if streams.is_available():
+        return streams.running(cloud, start)
+    print(streams.LEFT_OUT, flush=True)
+    return contextlib.nullcontext()
 
 
 def define(airflow: Standalone, cloud: LocalCloud) -> None:
@@ -180,13 +202,19 @@ def keep_running(airflow: Standalone) -> None:
         f"The vendor continues to export. Files come 15 to {MAX_LAG.seconds // 60} minutes after the hour's end.\n"
         f"Watch them arrive: {airflow.url}/plugin/ayla-export\n"
         f"The DAGs: {DAG} copies, {LOADS} loads. Unpause {REPAIRS} to repair.\n"
-        f"The archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
+        f"{_stream_text()}The archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
         f"In another shell: . {SETTINGS}; {sys.executable} -m ayla_provider report\n"
         "Press Ctrl-C to end everything.",
         flush=True,
     )
     while True:
         time.sleep(60)
+
+
+def _stream_text() -> str:
+    if not streams.is_available():
+        return ""
+    return f"The stream: {streams.DRAIN} drains, {streams.LOADS} loads. Its archive: {STREAM_BUCKET}\n"
 
 
 def table(bucket: Path, hours: Sequence[datetime]) -> str:
