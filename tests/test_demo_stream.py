@@ -20,6 +20,7 @@ from tests.support.tools import KINESIS
 HOUR = hour_of(datetime.now(UTC)) - 2 * ONE_HOUR
 
 
+@pytest.mark.ci
 def test_the_stream_has_the_past_records_and_those_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
     KINESIS.require()
     monkeypatch.setattr(demo, "_EVERY", 0.2)
