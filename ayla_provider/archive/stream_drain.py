@@ -12,7 +12,7 @@ from pathlib import Path
 from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.archive.records import write_json
 from ayla_provider.archive.stream_hours import StreamHours, complete_to, hours_of_types
-from ayla_provider.archive.stream_reading import BatchReader, ReadBatch, has_unread_parents
+from ayla_provider.archive.stream_reading import BatchReader, ReadBatch, begin_of, has_unread_parents
 from ayla_provider.archive.stream_report import StreamReport, read_position
 from ayla_provider.archive.stream_spool import LocalFile, batch_folder, write_files
 from ayla_provider.archive.stream_upload import StreamUpload
@@ -194,10 +194,14 @@ class Drain:
         """Bring a batch into the destination, and commit the position after it."""
         oem_id = self._oem_of(batch)
         local = write_files(batch.sorted_spools, self.position.batch, folder)
-        before = {shard.id: self.position.shards.get(shard.id, ShardPosition()) for shard in state.shards}
+        positions = dict(self.position.shards)
+        positions.update({shard: part.position for shard, part in batch.ranges.items()})
+        ranges = dict(batch.ranges)
         # All shards, because a shard that isn't known later is one that was created since.
-        ranges = {shard: ShardRange(was.after, None, was.read_to, was.closed) for shard, was in before.items()}
-        ranges.update(batch.ranges)
+        for shard in state.shards:
+            if shard.id not in ranges:
+                was = positions[shard.id] = begin_of(shard, positions)
+                ranges[shard.id] = ShardRange(was.after, None, was.read_to, was.closed)
         pending = Batch(self._now, ranges, tuple(each.file for each in local), tuple(batch.gaps), oem_id)
         if local:
             self._write(replace(self.position, pending=pending))

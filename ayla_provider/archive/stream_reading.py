@@ -86,6 +86,14 @@ def has_unread_parents(shard: Shard, state: StreamState, positions: Mapping[str,
     return any(parent in known and not _position(positions, parent).closed for parent in shard.parents)
 
 
+def begin_of(shard: Shard, positions: Mapping[str, ShardPosition]) -> ShardPosition:
+    """Return where to read a shard on: a new one from the time up to which its parents were read."""
+    if shard.id in positions:
+        return positions[shard.id]
+    read_to = [positions[parent].read_to for parent in shard.parents if parent in positions]
+    return ShardPosition(read_to=min(filter(None, read_to), default=None))
+
+
 def _position(positions: Mapping[str, ShardPosition], shard: str) -> ShardPosition:
     return positions.get(shard, ShardPosition())
 
@@ -144,7 +152,7 @@ class BatchReader:
             return ready
 
         def read(shard: Shard) -> _ShardReading:
-            return self._read_shard(shard, _position(positions, shard.id), state, folder, limit)
+            return self._read_shard(shard, begin_of(shard, positions), state, folder, limit)
 
         def done(reading: _ShardReading) -> list[Shard]:
             reading.add_to(batch)
@@ -170,7 +178,7 @@ class BatchReader:
 
         def read(shard: Shard) -> _ShardReading:
             part = to_read[shard.id]
-            begin = ShardPosition(part.after, _position(positions, shard.id).read_to)
+            begin = ShardPosition(part.after, begin_of(shard, positions).read_to)
             return self._read_shard(shard, begin, state, folder, _Limit(), part.to, max(self._until, pending.until))
 
         def done(reading: _ShardReading) -> list[Shard]:
@@ -312,6 +320,9 @@ class _ShardReading:
             self._read_to = page.read_to
         if records:
             self._to = records[-1].number
+        elif page.after is not None and to is None:
+            # All up to this number has expired.
+            self._to = page.after
         self._closed = page.closed
         self.ended = page.at_end or (to is not None and bool(page.records) and page.records[-1].number >= to)
 

@@ -44,7 +44,7 @@ class AylaStreamToBucketOperator(BaseOperator):
     :param stream: ``kinesis://name``, ``eventhubs://hub``, or ``eventhubs://hub/consumer-group`` (templated)
     :param destination: as in :class:`AylaExportToBucketOperator` (templated)
     :param stream_conn_id: a connection of the type ``aws`` for Kinesis, and ``azure`` or ``azure_service_bus`` for
-        Event Hubs; by default the default connection of the service (templated)
+        Event Hubs. Without one, Kinesis takes the credentials of the machine (templated)
     :param destination_conn_id: as in :class:`AylaExportToBucketOperator` (templated)
     :param oem_id: the OEM that all records must be of; by default the one of the first record (templated)
     :param max_records: about how many records a batch has at most; a run commits as many batches as it needs
@@ -98,7 +98,7 @@ class AylaStreamToBucketOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Drain the stream, and announce the hours that are complete."""
-        from ayla_provider._airflow.streams import open_stream  # type: ignore[import-not-found]
+        from ayla_provider._airflow.streams import open_stream
 
         with airflow_errors(), self._measured():
             accept_loss = flag(self.accept_loss, "accept_loss")

@@ -19,6 +19,7 @@ from typing import Any
 
 from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.archive.records import Records, write_json
+from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.completeness import (
     Completeness,
     HourCompleteness,
@@ -40,7 +41,6 @@ from ayla_provider.domain.typed_manifest import TypedManifest, same_files
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 from ayla_provider.rows.duck import MEMORY, connect, literal
 from ayla_provider.rows.match import EXPORT, STREAM, HourMatch, Likeness
-from ayla_provider.rows.scratch import scratch_folder
 from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.rows.verify import read_receipt
 from ayla_provider.transport.checksum import CHUNK, Crc32c

@@ -268,7 +268,8 @@ class _ShardReader:
             self._check_progress(received, behind)
             records = self._after_position(received)
             is_closed = iterator is None
-            is_end = is_closed or not (received or behind)
+            # kinesalite returns an empty page before the one that ends a closed shard.
+            is_end = is_closed or not (received or behind or self._shard.closed)
             if not records and not self._from_oldest and self._misses_position(is_end):
                 # Kinesis answers differently for a position that has expired. What is left has greater numbers.
                 self._from_oldest = True

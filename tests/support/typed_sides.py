@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,10 +15,11 @@ import duckdb
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.domain.arrival import HourState
-from ayla_provider.domain.events import STREAM_EVENT_TYPES
+from ayla_provider.domain.events import STREAM_EVENT_TYPES, EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest, ManifestFile
-from ayla_provider.domain.stream import Gap
+from ayla_provider.domain.paths import STREAM_POSITION
+from ayla_provider.domain.stream import Gap, KnownGap, ShardPosition, StreamPosition
 from ayla_provider.domain.tables import PROVENANCE, Column, ColumnType
 from ayla_provider.domain.typed_manifest import (
     TypedFile,
@@ -142,21 +142,18 @@ class MadeSide:
         gaps: Sequence[Gap] = (),
     ) -> None:
         """Write what of the stream was read."""
-        document = {
-            "started_at": started_at.isoformat() if started_at else None,
-            "event_types": list(event_types),
-            "gaps": [
-                {
-                    "shard": gap.shard,
-                    "start": gap.start.isoformat() if gap.start else None,
-                    "end": gap.end.isoformat(),
-                    "lost": gap.lost,
-                }
-                for gap in gaps
-            ],
-        }
-        found = self.archive.read("_stream/position.json")
-        write_json(self.archive, "_stream/position.json", json.dumps(document), found[1] if found else None)
+        since = started_at or datetime(2026, 1, 1, tzinfo=UTC)
+        position = StreamPosition(
+            "kinesis://eu-west-1/made",
+            since,
+            since,
+            since,
+            shards={"shard-1": ShardPosition(read_to=since)} if started_at else {},
+            event_types=tuple(map(EventType, event_types)),
+            gaps=tuple(map(KnownGap, gaps)),
+        )
+        found = self.archive.read(STREAM_POSITION)
+        write_json(self.archive, STREAM_POSITION, position.dumps(), found[1] if found else None)
 
     def _put(self, path: str, data: bytes) -> None:
         stored = self.rows.folder(path.rpartition("/")[0]).get(path)
