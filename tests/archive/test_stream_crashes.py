@@ -144,7 +144,8 @@ def test_any_batches_and_crashes_bring_every_record_once(
 
 
 def test_of_two_runs_at_once_one_fails_and_every_record_is_there_once(tmp_path: Path) -> None:
-    for steps in range(0, 28, 3):
+    # How many writes a run has depends on which shard fills a batch first: 22 at least.
+    for steps in range(0, 22, 3):
         root, stream = tmp_path / str(steps), made(5, records=25)
         other = _InterruptedDestination(root, steps, functools.partial(drain, root, stream))
         with pytest.raises(AylaConflictError):

@@ -456,10 +456,10 @@ def test_a_gap_that_touches_the_hour_or_one_beside_it(
     assert ("shard-1" in result.reason) == touches
 
 
-@pytest.mark.parametrize(("before", "state"), [(60, Completeness.COMPLETE), (59, Completeness.BEFORE_STREAM)])
+@pytest.mark.parametrize(("before", "state"), [(1, Completeness.COMPLETE), (0, Completeness.BEFORE_STREAM)])
 def test_an_hour_before_the_stream_is_not_compared(scene: Scene, before: int, state: Completeness) -> None:
     full(scene)
-    scene.stream.put_position(started_at=FIRST - timedelta(minutes=before))
+    scene.stream.put_position(started_at=FIRST - before * ONE_HOUR)
     assert scene.result().state is state
 
 
@@ -541,7 +541,7 @@ def test_an_archive_without_a_stream_is_refused(tmp_path: Path) -> None:
 def test_a_position_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "_stream").mkdir()
     (tmp_path / "_stream/position.json").write_text(text)
-    with pytest.raises(AylaDestinationError, match="isn't a valid position of a stream"):
+    with pytest.raises(AylaDestinationError, match="isn't a valid position of format"):
         read_coverage(FileDestination(tmp_path))
 
 
