@@ -33,7 +33,7 @@ from tests.faults.tcp_gate import Gate
 from tests.support.client import bytes_of
 from tests.support.fleet import HOUR, connect
 
-GENEROUS = 10.0
+GENEROUS = 30.0
 PATIENCE = 0.4
 """Seconds that a client waits for an answer: if no answer is late, and if one is."""
 

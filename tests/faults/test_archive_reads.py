@@ -94,7 +94,7 @@ def load(export: Export, archive: Destination, folder: Path) -> str:
             layouts=COLUMN_LAYOUTS,
             quarantine=quarantine,
         )
-    assert good.count > 10
+    assert good.count == file.lines
     return "r"
 
 
