@@ -52,6 +52,10 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 # does the same.
 install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constraint $(CONSTRAINTS) $(1)
 
+# Images for containers often set this. But then each Python process compiles all of Airflow again, for seconds of a core,
+# because uv installs sources alone.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel dist docs release lint format bench prove screenshots clean
 
 help: ## List the targets
