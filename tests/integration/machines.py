@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -180,11 +180,26 @@ class Machines(AirflowClient):
         done = subprocess.run(check, cwd=self.folder, env=environment, capture_output=True, timeout=600, check=False)
         return done.returncode == 0
 
-    def unhealthy(self) -> set[str]:
-        """Return the containers whose health check fails."""
-        names = [name for name in self.containers if "healthcheck" in self._service(name)]
+    def checked(self) -> set[str]:
+        """Return the containers that have a health check."""
+        return {name for name in self.containers if "healthcheck" in self._service(name)}
+
+    def unhealthy(self, names: Iterable[str]) -> set[str]:
+        """Return those of some containers whose health check fails. A check is a process that may take seconds."""
+        asked = sorted(names)
         with ThreadPoolExecutor(3) as pool:
-            return {name for name, healthy in zip(names, pool.map(self.is_healthy, names), strict=True) if not healthy}
+            return {name for name, healthy in zip(asked, pool.map(self.is_healthy, asked), strict=True) if not healthy}
+
+    def wait_until_healthy(self, names: Iterable[str]) -> None:
+        """Wait until each of some containers has been healthy. One that has been is not asked again."""
+        left = set(names)
+
+        def all_healthy() -> bool:
+            nonlocal left
+            left = self.unhealthy(left)
+            return not left
+
+        self.wait_until(f"{sorted(left)} to be healthy", lambda: all_healthy() or None, timeout=900)
 
     def kill(self, name: str) -> None:
         """End all processes of a container by SIGKILL, as if its machine lost its power."""

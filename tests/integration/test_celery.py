@@ -193,7 +193,8 @@ def test_what_a_killed_worker_was_at_is_done_by_the_others_and_nothing_twice(tmp
         folder = f"event_type=datapoint/date={scene.busy:%Y-%m-%d}/hour={scene.busy:%H}"
         lost = kill_a_worker_in_the_middle(scene, folder)
         killed = lost[0]["hostname"]
-        machines.wait_until("all others to be healthy", lambda: machines.unhealthy() == {killed} or None, timeout=900)
+        machines.wait_until_healthy(machines.checked() - {killed})
+        assert machines.unhealthy({killed}) == {killed}
         runs = machines.wait_until("the hours to land", scene.finished, timeout=900)
         assert {run["state"] for run in runs} == {"success"}
         tasks = machines.task_instances(DAG)
