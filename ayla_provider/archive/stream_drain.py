@@ -16,7 +16,7 @@ from ayla_provider.archive.stream_reading import BatchReader, ReadBatch, begin_o
 from ayla_provider.archive.stream_report import StreamReport, read_position
 from ayla_provider.archive.stream_spool import LocalFile, batch_folder, write_files
 from ayla_provider.archive.stream_upload import StreamUpload
-from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.paths import STREAM_POSITION, parse_stream_path
 from ayla_provider.domain.stream import (
     Batch,
@@ -309,12 +309,21 @@ class Drain:
         before = self.position
         shards = {**others, **{shard: part.position for shard, part in batch.ranges.items()}}
         proven_to = _later(before.proven_to, complete_to(state, shards) if state else None)
-        hours = self._hours.add(files, batch.until, proven_to)
+        gaps = (*before.gaps, *map(KnownGap, batch.gaps))
+
+        def is_over(hour: ExportHour) -> bool:
+            return proven_to is not None and hour.end <= proven_to
+
+        def is_complete(hour: ExportHour) -> bool:
+            # Nobody knows what an hour had if records of it may have expired.
+            return is_over(hour) and not any(known.gap.touches(hour) for known in gaps)
+
+        hours = self._hours.add(files, batch.until, is_complete)
         event_types = tuple(sorted({*before.event_types, *(hour.event_type for hour in hours)}))
         open_hours = {*before.open_hours, *hours}
-        completed = {hour for hour in open_hours if proven_to and hour.end <= proven_to}
         # Hours without records are complete, too.
-        completed.update(hours_of_types(event_types, before.complete_to, proven_to or before.complete_to))
+        over = hours_of_types(event_types, before.complete_to, proven_to or before.complete_to)
+        completed = {hour for hour in (*open_hours, *over) if is_complete(hour)}
         self._hours.complete(completed.difference(hours))
         self._write(
             replace(
@@ -324,9 +333,9 @@ class Drain:
                 batch=before.batch + bool(batch.files),
                 pending=None,
                 event_types=event_types,
-                open_hours=tuple(sorted(open_hours - completed)),
+                open_hours=tuple(sorted(hour for hour in open_hours if not is_over(hour))),
                 complete_to=max(before.complete_to, proven_to or before.complete_to),
-                gaps=(*before.gaps, *map(KnownGap, batch.gaps)),
+                gaps=gaps,
                 to_announce=tuple(sorted({*before.to_announce, *completed})),
             )
         )

@@ -94,14 +94,16 @@ class StreamHours:
             "version of the object, or choose an empty destination."
         )
 
-    def add(self, files: Iterable[BatchFile], created: datetime, proven_to: datetime | None) -> set[ExportHour]:
+    def add(
+        self, files: Iterable[BatchFile], created: datetime, is_complete: Callable[[ExportHour], bool]
+    ) -> set[ExportHour]:
         """
         Add files to the manifests of their hours, each once, and return the hours.
 
         Files of records that aren't events of a known type are in no hour.
 
         :param created: when the batch was read
-        :param proven_to: the end of the complete hours; None if none is
+        :param is_complete: returns whether an hour is complete
         :raises AylaError: if a manifest can't be read or written
         """
         by_hour: dict[ExportHour, list[ManifestFile]] = {}
@@ -111,7 +113,7 @@ class StreamHours:
                 by_hour.setdefault(ExportHour(event_type, start), []).append(_entry(file, batch, created))
 
         def add(hour: ExportHour) -> None:
-            self._change(hour, by_hour[hour], is_complete=proven_to is not None and hour.end <= proven_to)
+            self._change(hour, by_hour[hour], is_complete=is_complete(hour))
 
         self._each(add, sorted(by_hour))
         return set(by_hour)

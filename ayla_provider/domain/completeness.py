@@ -196,7 +196,7 @@ def obstacle_of(
         begin = describe_hour(coverage.started_at) if coverage.started_at else "no time, because nothing was read"
         return Obstacle(Completeness.BEFORE_STREAM, f"the stream was read from {begin} on")
     for gap in coverage.gaps:
-        if _touches(gap, hour):
+        if gap.touches(hour):
             return Obstacle(Completeness.GAP, f"records of the shard {gap.shard} expired before they were read")
     return export_obstacle(hour, now, export) or stream_obstacle(hour, stream)
 
@@ -231,11 +231,6 @@ def stream_obstacle(hour: ExportHour, manifest: Manifest | None) -> Obstacle | N
     if manifest.state not in (HourState.LANDED, HourState.EMPTY):
         return Obstacle(Completeness.STREAM_OPEN, f"not every shard was read past the end of {hour}")
     return None
-
-
-def _touches(gap: Gap, hour: ExportHour) -> bool:
-    begins_before = gap.start is None or gap.start - ONE_HOUR < hour.end
-    return begins_before and gap.end + ONE_HOUR > hour.start
 
 
 def have_few_matches(hours: Iterable[HourCompleteness]) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from ayla_provider.domain.events import STREAM_EVENT_TYPES, EventType
-from ayla_provider.domain.hour import ExportHour, hour_of
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
 from ayla_provider.domain.paths import parse_stream_path
 from ayla_provider.domain.units import counted
@@ -87,6 +87,11 @@ class Gap:
     """Records that arrived before this time may be lost."""
     lost: int | None = None
     """How many records are lost; None if the service's numbers don't say."""
+
+    def touches(self, hour: ExportHour) -> bool:
+        """Return whether lost records can be of an hour: an event arrives within an hour of its own time."""
+        begins_before = self.start is None or self.start - ONE_HOUR < hour.end
+        return begins_before and self.end + ONE_HOUR > hour.start
 
 
 class Page(NamedTuple):
@@ -189,7 +194,7 @@ class StreamPosition:
     """The first hour that the stream can have in full: aware, UTC. An hour before it can have records, but isn't empty
     because it has none."""
     complete_to: datetime
-    """Each hour from ``since`` up to this time is complete: aware, UTC."""
+    """Each hour from ``since`` up to this time is complete, except those that a gap touches: aware, UTC."""
     oem_id: str = ""
     """The OEM that the records state; empty before the first one."""
     shards: Mapping[str, ShardPosition] = field(default_factory=dict)
@@ -199,7 +204,7 @@ class StreamPosition:
     event_types: tuple[EventType, ...] = ()
     """The event types that the stream ever had, sorted."""
     open_hours: tuple[ExportHour, ...] = ()
-    """The hours that have files and aren't complete yet, sorted."""
+    """The hours that have files and can still become complete, sorted."""
     gaps: tuple[KnownGap, ...] = ()
     to_announce: tuple[ExportHour, ...] = ()
     """The hours that the last run completed, or changed afterwards, sorted."""

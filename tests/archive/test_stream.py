@@ -216,6 +216,28 @@ def test_what_expired_is_a_gap_and_the_rest_is_drained_before_the_run_fails(tmp_
     assert [gap["acknowledged"] for gap in position_of(tmp_path)["gaps"]] == [True]
 
 
+def test_hours_whose_records_may_have_expired_are_neither_empty_nor_complete(tmp_path: Path) -> None:
+    stream = made_stream(1)
+    put_at(stream, 10)
+    stream.now += SECOND
+    drain(tmp_path, stream)
+    # Of the hour from 14:00 to 15:00, the first half expires unread.
+    for minutes in (60, 8 * 60 + 20, 30 * 60):
+        put_at(stream, minutes)
+    stream.now = START + 32 * HOUR
+    with pytest.raises(AylaStreamLossError, match="from 2026-11-29T06:40:01.* to 2026-11-29T14:30:00"):
+        drain(tmp_path, stream, written_by=LATER_RUN)
+    report = drain(tmp_path, stream, accept_loss=True)
+    announced = {str(manifest.hour): manifest.state.value for manifest in report.hours}
+    # An event may have happened an hour before or after its arrival.
+    assert next(iter(announced.items())) == ("datapoint 2026-11-29 16:00 UTC", "empty")
+    assert announced["datapoint 2026-11-30 12:00 UTC"] == "landed"
+    documents = [json.loads(path.read_bytes()) for path in tmp_path.glob("_manifests/**/*.json")]
+    not_complete = {each["hour"][:13]: each["state"] for each in documents if each["hour"] < "2026-11-29T16"}
+    assert not_complete == {"2026-11-29T06": "open", "2026-11-29T14": "open"}
+    assert position_of(tmp_path)["open_hours"] == {}
+
+
 def test_a_loss_that_is_accepted_at_once_does_not_fail_the_run(tmp_path: Path) -> None:
     stream = made_stream(1)
     put_at(stream, 10)
