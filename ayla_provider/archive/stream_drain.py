@@ -287,7 +287,9 @@ class Drain:
     def _start_again(self, state: StreamState) -> None:
         """Forget the shards of a stream that was created again."""
         shards = self.position.shards.items()
-        lost = [_gap_of(shard, was.read_to, state.created_at) for shard, was in shards if not was.closed]
+        # The new stream, too, may have had records that have expired.
+        end = max(state.created_at, self._now - state.retention)
+        lost = [_gap_of(shard, was.read_to, end) for shard, was in shards if not was.closed]
         self.report.gaps += lost
         gaps = (*self.position.gaps, *map(KnownGap, lost))
         self._write(replace(self.position, created_at=state.created_at, shards={}, gaps=gaps))

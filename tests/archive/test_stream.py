@@ -225,7 +225,7 @@ def test_hours_whose_records_may_have_expired_are_neither_empty_nor_complete(tmp
     for minutes in (60, 8 * 60 + 20, 30 * 60):
         put_at(stream, minutes)
     stream.now = START + 32 * HOUR
-    with pytest.raises(AylaStreamLossError, match="from 2026-11-29T06:40:01.* to 2026-11-29T14:30:00"):
+    with pytest.raises(AylaStreamLossError, match=r"from 2026-11-29T06:40:01.* to 2026-11-29T14:30:00"):
         drain(tmp_path, stream, written_by=LATER_RUN)
     report = drain(tmp_path, stream, accept_loss=True)
     announced = {str(manifest.hour): manifest.state.value for manifest in report.hours}
@@ -309,6 +309,18 @@ def test_a_stream_made_again_stops_until_the_loss_is_accepted(tmp_path: Path, st
     assert report.unacknowledged == 0
     assert records_of(tmp_path) == before + expected_of(new)
     check_manifests(tmp_path)
+
+
+def test_what_expired_of_a_stream_made_again_is_in_the_gap(tmp_path: Path) -> None:
+    old = made_stream(1)
+    put_at(old, 10)
+    old.now += SECOND
+    drain(tmp_path, old)
+    new = made_stream(1, created_at=START + 2 * HOUR, now=START + 3 * HOUR)
+    new.put("shardId-000000000000", datapoint(new.now))
+    new.now = START + 60 * HOUR
+    (gap,) = drain(tmp_path, new, accept_loss=True).gaps
+    assert gap.end == START + 36 * HOUR
 
 
 def test_a_position_ahead_of_its_shard_stops_until_the_loss_is_accepted(tmp_path: Path) -> None:
