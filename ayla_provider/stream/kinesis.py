@@ -234,6 +234,12 @@ class _ShardReader:
         self._position = position
         self._until = until
         self._retention = state.retention
+        listed = {other.id for other in state.shards}
+        self._is_new = position.after is None and any(parent in listed for parent in shard.parents)
+        """
+        Whether nothing of it can have expired: Kinesis lists shards that were open within the retention, so a shard
+        that continues one of them is younger.
+        """
         self._what = f"shard {shard.id} of stream {stream.url!r}"
         self._read_to = position.read_to or state.created_at
         self._newest: int | None = None
@@ -398,7 +404,7 @@ class _ShardReader:
     def _gap(self) -> Gap | None:
         """Return what may be lost between the position and the first record that is left."""
         is_first_read = self._position.after is None and self._position.read_to is None
-        if is_first_read or self._found_position:
+        if is_first_read or self._is_new or self._found_position:
             return None
         horizon = self._stream.clock() - self._retention
         if self._position.read_to is not None and self._position.read_to > horizon:

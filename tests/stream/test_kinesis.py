@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.stream import StreamArchive
 from ayla_provider.domain.stream import Gap, Shard, ShardPosition, StreamState
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaStreamResetError, AylaUnavailable
 from ayla_provider.stream import kinesis as module
@@ -282,6 +285,16 @@ def test_a_shard_without_records_has_lost_some_if_nobody_looked_for_too_long() -
     position = ShardPosition(None, NOW - 30 * HOUR)
     first, _ = stream.read(SHARD, position, NOW, state)
     assert first.gap == Gap(SHARD.id, position.read_to, NOW - DAY)
+
+
+def test_the_child_of_a_shard_that_was_empty_has_lost_nothing(movable: KinesisDouble, tmp_path: Path) -> None:
+    made = Made(movable)
+    moved(made, movable, 72 * HOUR)
+    made.split()
+    made.put(numbered(1))
+    now = made.reader.clock() + MINUTE
+    report = StreamArchive(FileDestination(tmp_path)).drain(made.reader, now, written_by={})
+    assert (report.records, report.gaps) == (1, [])
 
 
 def test_a_position_of_another_stream_is_refused(kinesalite: KinesisDouble) -> None:
