@@ -24,6 +24,7 @@ from ayla_provider.domain.paths import (
     parse_stream_path,
 )
 from ayla_provider.domain.stream import BatchFile, ShardPosition, StreamState
+from ayla_provider.domain.units import files_text
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,8 @@ class StreamHours:
     def _change(self, hour: ExportHour, files: Sequence[ManifestFile], *, is_complete: bool) -> None:
         for attempt in range(1, _TRIES + 1):
             previous, stored = self._records.read_manifest(hour)
-            manifest = self._changed(hour, previous, files, is_complete)
+            known = files if previous else [*self._without_manifest(hour, files), *files]
+            manifest = self._changed(hour, previous, known, is_complete)
             if manifest is previous:
                 return
             try:
@@ -154,6 +156,24 @@ class StreamHours:
             else:
                 log.info("Committed %s", manifests.describe(manifest))
                 return
+
+    def _without_manifest(self, hour: ExportHour, files: Sequence[ManifestFile]) -> list[ManifestFile]:
+        """Return the files of earlier batches that an hour has although its manifest was removed."""
+        ours = {file.path for file in files}
+        found = []
+        for path, stored in sorted(self._destination.folder(hour.partition).items()):
+            parsed = parse_stream_path(path)
+            if parsed is None or path in ours:
+                continue
+            crc32c = self._destination.crc32c(stored)
+            found.append(ManifestFile(path, parsed[2], stored.size, crc32c, self._written_at.isoformat(), path))
+        if found:
+            log.warning(
+                "%s is missing, although the hour has %s: it is written again",
+                url_of(self._destination, manifest_path(hour)),
+                files_text(len(found)),
+            )
+        return found
 
     def _changed(
         self, hour: ExportHour, previous: Manifest | None, files: Sequence[ManifestFile], is_complete: bool

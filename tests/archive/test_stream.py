@@ -323,6 +323,24 @@ def test_what_expired_of_a_stream_made_again_is_in_the_gap(tmp_path: Path) -> No
     assert gap.end == START + 36 * HOUR
 
 
+def test_a_manifest_that_was_removed_is_written_again_with_all_files(tmp_path: Path) -> None:
+    stream = made_stream(1)
+    put_at(stream, 10)
+    stream.now += SECOND
+    drain(tmp_path, stream)
+    before = manifests_of(tmp_path)["datapoint 29T06"]["files"]
+    (manifest,) = tmp_path.glob("_manifests/**/hour=06.json")
+    manifest.unlink()
+    put_at(stream, 20)
+    stream.now += SECOND
+    drain(tmp_path, stream)
+    after = manifests_of(tmp_path)["datapoint 29T06"]["files"]
+    assert [file["path"][-19:] for file in after] == ["0000000001.jsonl.gz", "0000000002.jsonl.gz"]
+    assert [after[0][name] for name in ("path", "size", "crc32c")] == [
+        before[0][name] for name in ("path", "size", "crc32c")
+    ]
+
+
 def test_a_position_ahead_of_its_shard_stops_until_the_loss_is_accepted(tmp_path: Path) -> None:
     stream = made_stream(1)
     put_at(stream, 10)
