@@ -183,6 +183,13 @@ class StreamHours:
         before = previous.files if previous else ()
         known = {file.path for file in before}
         added = [file for file in files if file.path not in known]
+        newest = max((file.generation for file in before), default=0)
+        if any(file.generation < newest for file in added):
+            raise AylaDestinationError(
+                f"{url_of(self._destination, STREAM_POSITION)} is older than {hour}, which has records of the later "
+                f"batch {newest}: records would be there twice. Restore the newest version of the position, and clear "
+                "the task."
+            )
         after = tuple(sorted([*before, *added], key=lambda file: file.source))
         state = _state_of(after, is_complete or (previous is not None and previous.state is not HourState.OPEN))
         if previous and not added and previous.state is state:

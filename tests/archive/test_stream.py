@@ -341,6 +341,26 @@ def test_a_manifest_that_was_removed_is_written_again_with_all_files(tmp_path: P
     ]
 
 
+def test_an_earlier_version_of_the_position_does_not_bring_records_twice(tmp_path: Path) -> None:
+    stream = made_stream(1)
+    path = tmp_path / "_stream" / "position.json"
+    kept = {}
+    for batch in range(1, 4):
+        put_at(stream, 60 * batch)
+        stream.now += SECOND
+        drain(tmp_path, stream)
+        kept[batch] = path.read_bytes()
+    before = manifests_of(tmp_path)
+    path.write_bytes(kept[1])
+    with pytest.raises(AylaDestinationError, match="has records of the later batch 3"):
+        drain(tmp_path, stream, written_by=LATER_RUN)
+    assert {name: each["files"] for name, each in manifests_of(tmp_path).items()} == {
+        name: each["files"] for name, each in before.items()
+    }
+    path.write_bytes(kept[3])
+    assert drain(tmp_path, stream).records == 0
+
+
 def test_a_position_ahead_of_its_shard_stops_until_the_loss_is_accepted(tmp_path: Path) -> None:
     stream = made_stream(1)
     put_at(stream, 10)
