@@ -103,7 +103,8 @@ def test_a_run_that_ends_at_any_step_is_finished_by_the_next_one(tmp_path: Path)
             assert {path: after[path].count(b"\n") for path in promised} == promised
         steps += 1
     assert steps > 50
-    assert files_of(root) == files_of(whole)
+    # Which shard has room in a batch depends on the threads.
+    assert records_of(root) == records_of(whole)
 
 
 def test_all_hours_are_announced_although_a_run_ended(tmp_path: Path) -> None:
