@@ -26,6 +26,7 @@ from ayla_provider.domain.csv.recognition import Recognised, recognise, refuse_o
 from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, head_of, is_enough, shape_of
 from ayla_provider.domain.csv.usual import recognise_usual
 from ayla_provider.domain.manifest import ManifestFile
+from ayla_provider.domain.paths import parse_stream_path
 from ayla_provider.errors import AylaDestinationError, AylaLayoutError
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import Crc32c
@@ -229,10 +230,15 @@ def checked(blocks: Iterable[bytes], file: ManifestFile) -> Iterator[bytes]:
         size += len(block)
         yield block
     if (size, checksum.base64) != (file.size, file.crc32c):
+        is_of_stream = parse_stream_path(file.path) is not None
+        advice = (
+            "Restore an earlier version of it."
+            if is_of_stream
+            else "Clear the hour's copy, which verifies it and copies it again."
+        )
         raise AylaDestinationError(
             f"{file.path} in the archive has {size:,} bytes with crc32c {checksum.base64}; its manifest says "
-            f"{file.size:,} with {file.crc32c}. Was it changed there? Clear the hour's copy, which "
-            "verifies it and copies it again."
+            f"{file.size:,} with {file.crc32c}. Was it changed there? {advice}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import re
@@ -616,3 +617,10 @@ def test_records_of_all_spellings_are_what_the_oracle_says(
     rows = [without_provenance(row) for row in place.type_records("datapoint", encoded)]
     expected = [repr(sorted(row.items())) for _, row in made]
     assert sorted(repr(sorted(row.items())) for row in rows) == sorted(expected)
+
+
+def test_a_changed_file_of_a_stream_is_not_to_be_copied_again(place: Place) -> None:
+    manifest = archive_stream_hour(place.archive, "datapoint", [[dumped(datapoint())]])
+    put(place.archive, manifest.files[0].path, gzip.compress(line_of(1, b"{}") + b"\n"))
+    with pytest.raises(AylaDestinationError, match="Restore an earlier version of it"):
+        place.ensure("datapoint")
