@@ -19,6 +19,7 @@ from ayla_provider.domain.events import parse_event_type
 from ayla_provider.errors import AylaError
 from ayla_provider.operators import typed_rows
 from ayla_provider.operators.duckdb import AylaExportToDuckDBOperator
+from ayla_provider.warehouse.base import TABLE_PREFIX
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 from ayla_provider.warehouse.plan import ToLoad, joined, to_load
 from simulation.worker import Place, Result, Task, destination_of
@@ -27,16 +28,17 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-def load(task: Task, place: Place, archive: Destination) -> Result:
+def load(task: Task, place: Place, archive: Destination, table_prefix: str = TABLE_PREFIX) -> Result:
     """
     Plan, and run the loads that the plan returns: one for the consecutive hours of a day, as if there were many.
 
     As with mapped tasks, a load that fails doesn't keep the others from running.
 
+    :param table_prefix: is in front of the name of each table
     :raises AylaError: if the plan fails
     """
     event_type = parse_event_type(task.event_type)
-    with DuckDBWarehouse(place.database) as warehouse:
+    with DuckDBWarehouse(place.database, table_prefix=table_prefix) as warehouse:
         planned = joined(to_load(Records(archive), warehouse.loaded, [event_type], task.start, task.end))
     # Otherwise, the operator takes the credentials of Airflow's connections.
     vars(typed_rows)["open_destination"] = lambda url, conn_id: destination_of(replace(place, url=url))
@@ -44,7 +46,7 @@ def load(task: Task, place: Place, archive: Destination) -> Result:
     loaded = 0
     for hours in planned:
         try:
-            done = _operator(hours, place).execute(_context(task))
+            done = _operator(hours, place, table_prefix).execute(_context(task))
             loaded += done["hours"] - done["unchanged"]
         except (AylaError, AirflowFailException) as error:
             errors.append(error)
@@ -53,7 +55,7 @@ def load(task: Task, place: Place, archive: Destination) -> Result:
     return Result(loaded=loaded)
 
 
-def _operator(hours: ToLoad, place: Place) -> AylaExportToDuckDBOperator:
+def _operator(hours: ToLoad, place: Place, table_prefix: str) -> AylaExportToDuckDBOperator:
     return AylaExportToDuckDBOperator(
         task_id="load",
         event_type=hours.event_type,
@@ -61,6 +63,7 @@ def _operator(hours: ToLoad, place: Place) -> AylaExportToDuckDBOperator:
         start=hours.start,
         end=hours.end,
         database=str(place.database),
+        table_prefix=table_prefix,
         reason=hours.label,
         max_malformed=1,
     )

@@ -17,8 +17,10 @@ from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud.answers import HourAnswer
 from harness.check import compare
 from simulation.customer import STEP, WEEKLY, Customer
+from simulation.drains import AT_DRAINS, Drains
 from simulation.faults import AT_LOADS, DESCRIPTIONS, FaultInjector, plan
 from simulation.setup import Setup
+from simulation.stream_key import StreamKey
 from simulation.tables import TableKey
 from simulation.worker import Kind, Task
 from simulation.workers import Done, WorkerPool, start_server
@@ -72,6 +74,8 @@ class Simulation:
         self.tables = TableKey(self.setup, self.loads)
         planned = plan(self.seed, self.start, self.end, without)
         self.faults = FaultInjector(planned, self.setup, self.workers, self.tables)
+        self.drains = Drains(self.setup, self.workers, self.seed, self.loads) if self.loads else None
+        self.stream_key = StreamKey(self.setup, self.loads)
 
     def close(self) -> None:
         """End all processes and the vendor."""
@@ -97,6 +101,8 @@ class Simulation:
         self._do(self.customer.copies_due(self.now))
         for load in self.customer.loads_due(self.now):
             self._do([load])
+        if self.drains:
+            self.drains.step(self.now)
 
     def _set(self, now: datetime) -> None:
         self.now = now
@@ -119,7 +125,8 @@ class Simulation:
     def _load_everything(self) -> int:
         """Plan and load everything, and return the number of loaded hours."""
         done = [result for task in self.customer.all_loads(self.now) for result in self._do([task])]
-        return sum(result.loaded for _, result in done)
+        of_stream = self.drains.load_everything(self.now) if self.drains else 0
+        return sum(result.loaded for _, result in done) + of_stream
 
     def differences(self) -> list[str]:
         """Return the problems at the end; an empty list if archive and manifests equal the answer key."""
@@ -129,6 +136,9 @@ class Simulation:
         bugs = [*self.customer.bugs, *self.faults.bugs]
         problems = [*bugs, *unfinished, *compare(self.setup.cloud, archive, self.hours, lost=self.faults.lost)]
         problems += self.tables.differences(self.hours)
+        if self.drains:
+            problems += self.drains.bugs
+            problems += self.stream_key.differences(self.now, self.hours, self.drains.drained_at, self.faults.lost)
         if refused := self.setup.refusals + self.setup.cloud.refusals:
             problems.append(f"{refused} sign-ins were refused: five in a row lock an account")
         return problems or self._again()
@@ -157,6 +167,8 @@ class Simulation:
             problems.append(f"a second run of all hours copied or committed {written} files")
         if loaded := self._load_everything():
             problems.append(f"a second run of all loads loaded {loaded} hours")
+        if self.drains:
+            problems += self.drains.drain_again()
         return problems + compare(self.setup.cloud, self._copies(), self.hours, lost=self.faults.lost)
 
     @property
@@ -185,8 +197,22 @@ class Simulation:
             f"tables of {', '.join(self.tables.event_types)}: {counts['loaded hours']:,} loads of hours, "
             f"{counts['loads killed']} tries killed, {counts['loads failed']} failed, "
             f"{self.tables.kept} hours lost files after they were loaded",
+            *self._stream_summary(),
             *(f"{faults[kind]:>4} x {description}" for kind, description in DESCRIPTIONS.items()),
             f"wall time: {self._seconds}",
+        ]
+
+    def _stream_summary(self) -> list[str]:
+        if not self.drains:
+            return []
+        drains, key = self.drains, self.stream_key
+        counts, states = drains.counts, ", ".join(f"{count} {state.value}" for state, count in key.states.items())
+        return [
+            f"stream: {counts['records']:,} records in {counts['drains']} drains, {len(drains.outages)} outages, "
+            f"{counts['losses']} of them with a loss, {counts['loaded hours']:,} loads of hours",
+            f"stream compared with the export: hours: {states}; events: {key.found['only_stream']} only in the stream, "
+            f"{key.found['only_export']} only in the export",
+            *(f"{drains.happened[kind]:>4} x {description}" for kind, description in AT_DRAINS.items()),
         ]
 
 

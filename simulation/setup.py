@@ -9,12 +9,14 @@ from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.paths import TYPED_RECEIPTS, TYPED_ROWS
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
+from simulation.stream import StreamParameters
 from simulation.worker import Place
 
 ROWS = 12
 """The approximate number of rows in an hour of datapoints. Files are small, because there are thousands."""
 
 PREFIX = "ayla/archive"
+STREAM_PREFIX = "ayla/stream"
 
 _BEYOND = 6 * ONE_HOUR
 """How long the export continues after the last hour: later files distinguish an empty hour from a late one."""
@@ -35,6 +37,7 @@ class Setup:
         self.home = home
         self.in_bucket = seed % 2 == 1
         self.folder = home / "archive"
+        self.stream_folder = home / "stream"
         self.refusals = 0
         """The number of sign-ins that the vendor refused before its last restart."""
         self.requests = 0
@@ -43,6 +46,7 @@ class Setup:
             port=port, start=start, end=end + _BEYOND, now=start, seed=seed, rows=ROWS, data=home / "vendor"
         )
         self.cloud.start()
+        self.stream = StreamParameters(seed, self.cloud.oem_id, ROWS, start, end)
 
     @property
     def port(self) -> int:
@@ -58,6 +62,10 @@ class Setup:
             ayla=cloud.ayla_connection(),
             url=f"gs://{cloud.customer.name}/{PREFIX}" if self.in_bucket else f"file://{self.folder}",
             key=cloud.service_account_key(),
+            stream=self.stream,
+            stream_url=(
+                f"gs://{cloud.customer.name}/{STREAM_PREFIX}" if self.in_bucket else f"file://{self.stream_folder}"
+            ),
         )
 
     @property
@@ -76,11 +84,19 @@ class Setup:
 
     def archive(self) -> dict[str, bytes]:
         """Return the contents of the archive, by path, read without the provider. Typed rows are among them."""
+        return self._contents(self.folder, PREFIX)
+
+    def stream_archive(self) -> dict[str, bytes]:
+        """Return the contents of the stream's archive, as :meth:`archive` does."""
+        return self._contents(self.stream_folder, STREAM_PREFIX)
+
+    def _contents(self, folder: Path, prefix: str) -> dict[str, bytes]:
         if not self.in_bucket:
-            files = [path for path in self.folder.rglob("*") if path.is_file()]
-            return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
         bucket = self.cloud.customer
-        objects = {name.removeprefix(f"{PREFIX}/"): bucket.live(name) for name in bucket.names}
+        names = [name for name in bucket.names if name.startswith(f"{prefix}/")]
+        objects = {name.removeprefix(f"{prefix}/"): bucket.live(name) for name in names}
         contents = {path: stored.content for path, stored in objects.items() if stored}
         return {path: b"".join(content.chunks(0, content.size)) for path, content in contents.items()}
 

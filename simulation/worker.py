@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import itertools
 import logging
 import os
 import resource
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from multiprocessing.connection import Connection
@@ -25,10 +26,11 @@ from google.oauth2 import service_account
 
 from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.compare import Gap, reconcile
-from ayla_provider.archive.destination import Destination
+from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.archive.findings import Finding, Repair, repair_of
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.stream import StreamArchive
 from ayla_provider.archive.url import DestinationUrl
 from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
@@ -41,6 +43,7 @@ from ayla_provider.source.gcs import GcsSource
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
 from ayla_provider.source.wait import look
+from simulation.stream import TABLE_PREFIX, SimulatedStream, StreamParameters
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class Place:
     """The URL of the archive."""
     key: dict[str, str]
     """The key of the service account that can write to the customer's bucket."""
+    stream: StreamParameters | None = None
+    """The stream beside the export; None if there is none."""
+    stream_url: str = ""
+    """The URL of the stream's archive."""
 
     @property
     def database(self) -> Path:
@@ -75,6 +82,10 @@ class Kind(Enum):
     """A run of the verify operator, by listing."""
     LOAD = "load"
     """A run of the DAG that loads: a plan, and all loads that it asks for."""
+    DRAIN = "drain"
+    """A run of the operator that drains the stream."""
+    LOAD_STREAM = "load stream"
+    """A run of the DAG that loads the stream's archive."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,10 @@ class Task:
     """The copies and manifests that a verification found missing or damaged."""
     disk: int | None = None
     """The number of bytes of a file after which the disk is full; None means never."""
+    last_write: int | None = None
+    """Of a drain: the write, counted from 1, at which SIGKILL ends its process; None means never."""
+    failing_page: int | None = None
+    """Of a drain: the page, counted from 1, from which on the stream doesn't answer; None means never."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +134,12 @@ class Result:
     left_alone: int = 0
     loaded: int = 0
     """The number of hours that were loaded."""
+    records: int = 0
+    """The number of records of the stream that were committed."""
 
+
+_MOST_RECORDS = 60
+"""How many records a batch of the stream has at most: so that a drain has several batches."""
 
 KILLED = Result("killed", "its process ended")
 
@@ -188,6 +208,7 @@ class _Worker:
         self._now = task.now
         act = {Kind.LOOK: self._look, Kind.COPY: self._copy, Kind.RECONCILE: self._reconcile}
         act |= {Kind.VERIFY: self._verify, Kind.LOAD: self._load}
+        act |= {Kind.DRAIN: self._drain, Kind.LOAD_STREAM: self._load_stream}
         try:
             with _full_after(task.disk):
                 return act[task.kind](task)
@@ -238,6 +259,24 @@ class _Worker:
 
         return load(task, self._place, self._archive.destination)
 
+    def _drain(self, task: Task) -> Result:
+        assert self._place.stream  # noqa: S101 - for mypy
+        stream = SimulatedStream(self._place.stream, task.now, task.failing_page)
+        destination: Destination = destination_of(replace(self._place, url=self._place.stream_url))
+        if task.last_write is not None:
+            _end_at_write(destination, task.last_write)
+        run = {"dag_id": task.dag, "run_id": f"{task.now:%Y-%m-%dT%H:%M}", "try_number": str(task.try_number)}
+        report = StreamArchive(destination).drain(
+            stream, task.now, written_by=run, oem_id=self._place.stream.oem_id, max_records=_MOST_RECORDS
+        )
+        return Result(records=report.records)
+
+    def _load_stream(self, task: Task) -> Result:
+        from simulation.loads import load
+
+        place = replace(self._place, url=self._place.stream_url)
+        return load(task, place, destination_of(place), TABLE_PREFIX)
+
 
 def _hours_of(task: Task) -> list[ExportHour]:
     return hours_of(parse_event_type(task.event_type), task.start, task.end)
@@ -259,6 +298,23 @@ def destination_of(place: Place) -> Destination:
     endpoint = {"api_endpoint": place.ayla["host"]}
     client = storage.Client("-", credentials=account, client_options=endpoint)
     return GcsDestination(client, url.bucket, url.path, credentials=account)
+
+
+def _end_at_write(destination: Destination, number: int) -> None:
+    """End this process with SIGKILL at a write to a destination: before it, or after it if the number is odd."""
+    write = destination.write
+    numbers = itertools.count(1)
+
+    def last_write(*arguments: Any, **more: Any) -> Stored:
+        is_last = next(numbers) == number
+        if is_last and number % 2 == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        stored = write(*arguments, **more)
+        if is_last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stored
+
+    vars(destination)["write"] = last_write
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import shutil
 import threading
@@ -14,10 +15,13 @@ from typing import Any
 import duckdb
 import pytest
 
+from ayla_provider.domain.completeness import Completeness
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.manifest import loads
 from ayla_provider.domain.paths import MANIFESTS
+from ayla_provider.local_cloud.stream import FleetStream
 from simulation.__main__ import main, report
+from simulation.drains import AT_DRAINS
 from simulation.faults import DESCRIPTIONS, plan
 from simulation.memory import Sample, grown, sample, table
 from simulation.run import START, Simulation
@@ -52,6 +56,13 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
     assert simulation.customer.counts["loads killed"]
     assert simulation.customer.counts["loads failed"]
     assert simulation.tables.kept, "an hour that was loaded before it lost a file"
+    assert simulation.drains
+    assert all(simulation.drains.happened[kind] for kind in AT_DRAINS if kind != "two drains"), output
+    assert simulation.drains.counts["losses"] == 1
+    for state in (Completeness.COMPLETE, Completeness.GAP, Completeness.BEFORE_STREAM):
+        assert simulation.stream_key.states[state]
+    assert simulation.stream_key.found["only_export"]
+    assert simulation.stream_key.found["only_stream"]
 
 
 @pytest.mark.proof("3 days of every fault, with 2 seeds")
@@ -61,7 +72,7 @@ def test_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.
     assert main(["--days", str(days), "--seed", str(seed)]) == 0
     lines = capsys.readouterr().out.splitlines()
     hours = days * 24 * len(EVENT_TYPES)
-    assert f"an archive in a bucket: {hours:,} hours" in lines[-len(DESCRIPTIONS) - 7]
+    assert f"an archive in a bucket: {hours:,} hours" in lines[-len(DESCRIPTIONS) - len(AT_DRAINS) - 9]
     assert lines[-1].startswith("OK: ")
 
 
@@ -133,6 +144,44 @@ def test_the_simulation_notices_rows_that_are_missing_changed_or_too_many(
         assert problem in differences, (statement, differences)
         shutil.copy(aside, database)
     assert simulation.tables.differences(simulation.hours) == []
+
+
+@pytest.mark.proof("2 days of every fault, on disk", alone=True)
+def test_the_simulation_notices_what_of_the_stream_is_lost_changed_or_too_much(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert simulation.drains
+    (event_type,) = simulation.tables.event_types
+    table, database = f"ayla_stream_{event_type}", simulation.setup.database
+    lines = sorted(simulation.setup.stream_folder.glob("event_type=*/*/*/*.jsonl.gz"))
+    position = simulation.setup.stream_folder / "_stream" / "position.json"
+    one, other = lines[0].read_bytes(), lines[1].read_bytes()
+    damages = [
+        (lines[0], other, "the stream's archive lacks "),
+        (lines[0], one + other, "is there twice"),
+        (lines[0], gzip.compress(gzip.decompress(one).replace(b'"event":{', b'"event":{ ')), "with other bytes"),
+        (position, position.read_bytes().replace(b'"gaps": [', b'"gaps": [], "_": ['), "expired, and no gap says so"),
+    ]
+    for place, data, problem in damages:
+        before = place.read_bytes()
+        place.write_bytes(data)
+        assert problem in "\n".join(differences_of_stream(simulation))
+        place.write_bytes(before)
+    aside = simulation.home / "tables aside"
+    shutil.copy(database, aside)
+    ask(database, f"delete from {table} where rowid = (select min(rowid) from {table})")
+    assert "and the stream had" in "\n".join(differences_of_stream(simulation))
+    shutil.copy(aside, database)
+    assert differences_of_stream(simulation) == []
+    # A key that doesn't know of the losses.
+    monkeypatch.setattr(simulation.stream_key, "_fleet", FleetStream(simulation.stream_key._fleet.fleet))
+    assert "and should be complete" in "\n".join(differences_of_stream(simulation))
+
+
+def differences_of_stream(simulation: Simulation) -> list[str]:
+    assert simulation.drains
+    key, lost = simulation.stream_key, simulation.faults.lost
+    return key.differences(simulation.now, simulation.hours, simulation.drains.drained_at, lost)
 
 
 def ask(database: Path, statement: str) -> list[tuple[Any, ...]]:
