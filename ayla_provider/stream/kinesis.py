@@ -306,6 +306,8 @@ class _ShardReader:
             if isinstance(error, _GoneError):
                 raise self._gone() from None
             raise AylaUnavailable(f"{self._what}: Kinesis refuses an iterator: {error}. {TEMPORARY}") from None
+        if not answer.get("ShardIterator"):
+            raise AylaUnavailable(f"{self._what}: Kinesis answered without an iterator. {TEMPORARY}")
         return str(answer["ShardIterator"])
 
     def _get_records(self, iterator: str | None) -> Mapping[str, Any]:
