@@ -77,10 +77,19 @@ class StreamKey:
         gaps = json.loads(archive[STREAM_POSITION])["gaps"]
         for (shard, number), arrival in expired.items():
             time = arrival.record.arrived_at.isoformat()
-            if not any(gap["shard"] == shard and gap["start"] <= time < gap["end"] for gap in gaps):
+            # A shard that came while nobody drained continues one whose gap has no end before that.
+            related = self._with_ancestors(shard)
+            if not any(gap["shard"] in related and gap["start"] <= time < gap["end"] for gap in gaps):
                 yield f"the record {number} of {shard} expired, and no gap says so"
         if gaps and not expired:
             yield f"nothing expired, and there are {len(gaps)} gaps"
+
+    def _with_ancestors(self, shard: str) -> set[str]:
+        parents = {planned.id: planned.parents for planned in shards_of(self._setup.stream)}
+        found = {shard}
+        for parent in parents[shard]:
+            found |= self._with_ancestors(parent)
+        return found
 
     def _different_rows(self, event_type: str, kept: Collection[Arrival]) -> Iterator[str]:
         expected: dict[datetime, set[str]] = {}
