@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
@@ -19,6 +20,7 @@ from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.stream import StreamArchive, StreamReport
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.domain.paths import STREAM_POSITION
+from ayla_provider.errors import AylaError
 from ayla_provider.stream.kinesis import KinesisStream
 from ayla_provider.transport.checksum import Crc32c
 from harness.kinesis_double import REGION, KinesisDouble
@@ -56,7 +58,7 @@ class Split:
 
     def __init__(self, double: KinesisDouble) -> None:
         made = Made(double)
-        self.double, self.name = double, made.name
+        self.url, self.name = double.url, made.name
         hour = hour_of(datetime.now(UTC)) - ONE_HOUR
         self.contents = [datapoint(hour + timedelta(seconds=number), number) for number in range(30)]
         made.put(self.contents[:10])
@@ -67,7 +69,9 @@ class Split:
 
     def open(self) -> KinesisStream:
         """Return a stream with a client of its own."""
-        return KinesisStream(self.double.client(config=TRIES), self.name, REGION)
+        keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "example"}
+        client = boto3.client("kinesis", endpoint_url=self.url, region_name=REGION, config=TRIES, **keys)
+        return KinesisStream(client, self.name, REGION)
 
 
 class WireFault:
@@ -120,6 +124,15 @@ def _response(url: str, status: int, content: bytes) -> AWSResponse:
 def drain(archive: StreamArchive, stream: KinesisStream) -> StreamReport:
     """Drain all that is in a stream, in one batch."""
     return archive.drain(stream, datetime.now(UTC) + timedelta(minutes=1), written_by=RUN)
+
+
+def outcome_of(archive: StreamArchive, stream: KinesisStream) -> tuple[str, str]:
+    """Drain; return a letter of the table, and what an error says."""
+    try:
+        drain(archive, stream)
+    except AylaError as error:
+        return ("t" if error.retryable else "x"), str(error)
+    return "r", ""
 
 
 def contents_of(destination: Destination) -> dict[str, bytes]:

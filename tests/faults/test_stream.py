@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import boto3  # noqa: F401 - so that a process that is forked has it
 import pytest
 from google.cloud import storage
 from google.oauth2 import service_account
 
-from ayla_provider.archive.destination import Destination, Stored
+from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.stream import StreamArchive
-from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
 from harness.kinesis_double import KINESALITE, KinesisDouble
 from tests.faults import stream_table, table
 from tests.faults.run_cell import KINDS
 from tests.faults.scene import GENEROUS, PATIENCE, shorten
-from tests.faults.stream_scene import Split, WireFault, check_complete, check_nothing_half, contents_of, drain
-from tests.faults.stream_table import READS, WRITES
+from tests.faults.stream_process import drain_and_end
+from tests.faults.stream_scene import Split, WireFault, check_complete, check_nothing_half, contents_of, outcome_of
+from tests.faults.stream_table import WRITES
 from tests.faults.table import Cell
 from tests.support.tools import KINESIS
 
@@ -45,15 +40,6 @@ def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in {"PAUSE": 0.0, "FIRST_WAIT": 0.001, "LONGEST_WAIT": 0.002, "PATIENCE": 0.02}.items():
         monkeypatch.setattr(f"{module}.{name}", seconds)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0.0)
-
-
-def outcome_of(archive: StreamArchive, stream: Any) -> tuple[str, str]:
-    """Drain; return a letter of the table, and what an error says."""
-    try:
-        drain(archive, stream)
-    except AylaError as error:
-        return ("t" if error.retryable else "x"), str(error)
-    return "r", ""
 
 
 def check_retry(destination: Destination, split: Split) -> None:
@@ -114,50 +100,10 @@ def bucket_of(cloud: LocalCloud, prefix: str) -> GcsDestination:
     return GcsDestination(client, cloud.customer.name, prefix, credentials=account)
 
 
-class EndingDestination(FileDestination):
-    """A folder whose process is killed in one of its writes, or whose disk is full from there on."""
-
-    def __init__(self, root: Path, cell: Cell) -> None:
-        super().__init__(root)
-        self._cell = cell
-        self._left = WRITES.index(cell.step) if cell.step in WRITES else None
-
-    def write(self, *arguments: Any, **more: Any) -> Stored:
-        if self._left == 0 and self._cell.fault == "disk-full":
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-        if self._left == 0 and self._cell.fault == "SIGKILL":
-            # The content is on the disk, and hasn't its name yet.
-            os.fsync = lambda handle: kill()
-        if self._left is not None:
-            self._left -= 1
-        return super().write(*arguments, **more)
-
-
-def kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.mark.parametrize("cell", table.parameters(stream_table.ENDINGS))
 def test_a_drain_that_is_ended(cell: Cell, split: Split, tmp_path: Path) -> None:
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        archive, stream = StreamArchive(EndingDestination(tmp_path, cell)), split.open()
-        # Airflow's task runner calls on_kill, which stops the run.
-        signal.signal(signal.SIGTERM, lambda number, frame: archive.stop())
-        if cell.step in READS:
-            WireFault(cell, split, stream, lambda: os.kill(os.getpid(), signal.Signals[cell.fault]))
-        os.write(write, "|".join(outcome_of(archive, stream)).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as said:
-        outcome, _, message = said.read().decode().partition("|")
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if cell.fault == "SIGKILL":
-        assert (status, outcome) == (-signal.SIGKILL, "")
-    else:
-        assert (status, outcome) == (0, cell.expected), message
+    outcome, message = drain_and_end(tmp_path, split, cell)
+    assert outcome == ("killed" if cell.fault == "SIGKILL" else cell.expected), message
     check_retry(FileDestination(tmp_path), split)
 
 
