@@ -5,6 +5,7 @@ import gzip
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -17,6 +18,7 @@ import pytest
 
 from ayla_provider.domain.completeness import Completeness
 from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.manifest import loads
 from ayla_provider.domain.paths import MANIFESTS
 from ayla_provider.local_cloud.stream import FleetStream
@@ -26,6 +28,7 @@ from simulation.faults import DESCRIPTIONS, plan
 from simulation.memory import Sample, grown, sample, table
 from simulation.run import START, Simulation
 from simulation.soak import Soak
+from simulation.stream import StreamParameters, arrivals_of, fleet_of, shards_of
 from simulation.worker import Kind, Place, Result, Task
 from simulation.workers import WorkerPool
 from tests.support.proofs import scale
@@ -195,6 +198,21 @@ def test_a_seed_draws_the_same_faults_again_and_another_seed_others() -> None:
         return [*plan(seed, START, START + timedelta(days=2))]
 
     assert drawn(5) == drawn(5) != drawn(6)
+
+
+def test_the_simulated_stream_has_each_record_of_the_fleet_once_in_the_shards_of_its_time() -> None:
+    parameters = StreamParameters(3, "1a2b3c4d", 12, START, START + timedelta(days=2))
+    shards = {shard.id: shard for shard in shards_of(parameters)}
+    arrivals = {shard: arrivals_of(parameters, shard) for shard in shards}
+    fleet = fleet_of(parameters)
+    expected = Counter(record for number in range(48) for record in fleet.records(START + number * ONE_HOUR))
+    assert Counter(arrival.event for found in arrivals.values() for arrival in found) == expected
+    assert len([shard for shard in shards.values() if len(shard.parents) == 2]) > 2
+    for name, shard in shards.items():
+        numbers = [arrival.record.number for arrival in arrivals[name]]
+        assert numbers == sorted(set(numbers))
+        assert all(shard.opened <= arrival.record.arrived_at < shard.last for arrival in arrivals[name])
+        assert all(shards[parent].closed_at == shard.opened for parent in shard.parents)
 
 
 @pytest.mark.proof("half a day, again and again", alone=True)
