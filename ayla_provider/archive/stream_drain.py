@@ -140,7 +140,7 @@ class Drain:
         accepted = self._accept_loss
         gaps = tuple(KnownGap(known.gap, True, known.acknowledged or accepted) for known in gaps)
         self._write(replace(self.position, gaps=gaps, ended=not has_loss))
-        self.report.unacknowledged = len(self.position.unacknowledged)
+        self.report.unacknowledged_gaps = self.position.unacknowledged
         self.report.complete_to = self.position.proven_to
         if has_loss:
             raise _loss(self._stream.url, self._destination.url, unreported)

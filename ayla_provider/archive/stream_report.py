@@ -29,7 +29,7 @@ class StreamReport:
     """Bytes of the files."""
     gaps: list[Gap] = field(default_factory=list)
     """The gaps that were found."""
-    unacknowledged: int = 0
+    unacknowledged_gaps: tuple[Gap, ...] = ()
     """The gaps, also of earlier runs, that nobody accepted yet."""
     hours: list[Manifest] = field(default_factory=list)
     """The hours to announce: complete, or changed since they were. Also those of an earlier run that failed."""
@@ -38,6 +38,11 @@ class StreamReport:
     complete_to: datetime | None = None
     """The end of the complete hours; None if none is."""
     seconds: float = 0.0
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many gaps nobody accepted yet."""
+        return len(self.unacknowledged_gaps)
 
     def document(self) -> dict[str, Any]:
         """Return the counts, for JSON."""

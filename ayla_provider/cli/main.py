@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -19,9 +20,11 @@ from ayla_provider import __version__
 from ayla_provider.cli.arguments import TIMES, add_archive, add_hours, days, first_hour, span
 
 if TYPE_CHECKING:
+    from ayla_provider.archive.destination import Destination
     from ayla_provider.cli.connections import Connections, OpenConnections
     from ayla_provider.cli.report import Report
     from ayla_provider.cli.report_table import Row
+    from ayla_provider.domain.stream import StreamPosition
     from ayla_provider.transport.steps import Step
     from ayla_provider.warehouse.base import Warehouse
 
@@ -115,9 +118,10 @@ def _add_report(
         "report",
         help="compare the archive with the export hour by hour, and show what is missing",
         description="Compares each event type and hour of the archive with Ayla's bucket: landed, late, empty, "
-        "waiting, overdue, missing, changed, unproven, lost or expired. Changes nothing. "
+        "waiting, overdue, missing, changed, unproven, lost or expired. Of the archive of a stream, it shows which "
+        "hours are complete, how far each shard was read, and what was lost. Changes nothing. "
         f"{TIMES} Exit status: 0 nothing is missing, 1 an hour is missing, changed, unproven or lost, or expires soon "
-        "and isn't safe, 2 the archive or the export can't be read, or wrong usage.",
+        "and isn't safe, or a loss of a stream isn't acknowledged, 2 the archive or the export can't be read, or wrong usage.",
     )
     report.add_argument(
         "--conn", default="ayla_default", metavar="ID", help="the Airflow connection to Ayla (default: %(default)s)"
@@ -293,9 +297,14 @@ def _on_archive(
 
 
 def _report(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.archive.stream_report import read_position
     from ayla_provider.cli.report import open_report
     from ayla_provider.cli.report_table import header
 
+    archive = connections.destination(arguments.destination, arguments.destination_conn)
+    position, _ = read_position(archive)
+    if position:
+        return _report_stream(arguments, connections, stdout, archive, position)
     wanted = connections.first_hour()
     report = open_report(
         connections,
@@ -318,6 +327,34 @@ def _report(arguments: argparse.Namespace, connections: Connections, stdout: Tex
             print(row.line(report.width), file=stdout)
         print(f"\n{report.name}\n{report.summary.text()}", file=stdout)
     return 0 if report.summary.complete else 1
+
+
+def _report_stream(
+    arguments: argparse.Namespace,
+    connections: Connections,
+    stdout: TextIO,
+    archive: Destination,
+    position: StreamPosition,
+) -> int:
+    from ayla_provider.cli.stream_report import StreamArchiveReport
+
+    report = StreamArchiveReport(
+        archive,
+        position,
+        destination_conn_id=arguments.destination_conn,
+        event_types=arguments.event_type,
+        since=first_hour(arguments.since, connections.first_hour()),
+        until=arguments.until,
+        now=datetime.now(UTC),
+    )
+    report.read()
+    if arguments.json:
+        json.dump(report.document(), stdout, indent=1)
+        print(file=stdout)
+    else:
+        for line in report.text():
+            print(line, file=stdout)
+    return report.status
 
 
 def _verify(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:

@@ -257,6 +257,11 @@ def describe_gap(gap: Gap) -> str:
     return f"shard {gap.shard}, from {start} to {gap.end.isoformat()}{lost}"
 
 
+def gap_facts(gap: Gap) -> dict[str, Any]:
+    """Return a gap for JSON that users read: ``shard``, ``from``, ``to``, and ``lost``. Unknown values are None."""
+    return {"shard": gap.shard, "from": _time_text(gap.start), "to": gap.end.isoformat(), "lost": gap.lost}
+
+
 def loads(text: str | bytes, where: str) -> StreamPosition:
     """
     Return the position that a JSON text holds.
