@@ -9,11 +9,18 @@ from airflow.sdk import Asset, AssetAlias
 from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.paths import LAYOUTS
+from ayla_provider.domain.stream import gap_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ayla_provider.domain.manifest import Manifest
+    from ayla_provider.domain.stream import Gap
 
 __all__ = ["export_alias", "export_asset", "layout_alias", "layout_asset", "stream_alias"]
+
+_MOST_GAPS = 5
+"""How many gaps of a stream an asset event names."""
 
 
 def export_asset(destination: str, event_type: str) -> Asset:
@@ -60,6 +67,21 @@ def event_extra(manifest: Manifest) -> dict[str, Any]:
         "newest": manifest.newest,
     }
     return extra | {"state": Coverage.LOST.value, "lost": lost} if lost else extra
+
+
+def stream_extra(stream: str, gaps: Sequence[Gap]) -> dict[str, Any]:
+    """
+    Return what the ``extra`` of an asset event of a stream's hour has besides that of :func:`event_extra`.
+
+    :param stream: the stream's URL
+    :param gaps: those that nobody acknowledged
+    """
+    return {
+        "stream": stream,
+        "unacknowledged_gaps": len(gaps),
+        # Each event repeats them.
+        "gaps": [gap_facts(gap) for gap in gaps[:_MOST_GAPS]],
+    }
 
 
 def layout_asset(archive: str, event_type: str) -> Asset:

@@ -109,6 +109,9 @@ def test_a_stream_is_drained_and_its_hours_are_announced(
         "lines": 1,
         "revision": 1,
         "newest": stream.now.isoformat(),
+        "stream": "kinesis://eu-west-1/fleet",
+        "unacknowledged_gaps": 0,
+        "gaps": [],
     }
     assert announced[0].dest_asset_key.uri == export_asset(f"file://{tmp_path}", "datapoint").uri
     assert {name: measured[name] for name in sorted(measured)} == {
@@ -132,10 +135,18 @@ def test_a_loss_fails_the_task_after_everything_else_is_drained(
     assert records_of(tmp_path) == expected_of(stream)
     assert (measured["ayla_stream.records"], measured["ayla_stream.failures"]) == (1, 1)
     assert measured["ayla_stream.lag"] == 49 * 3600
-    result, _ = execute(tmp_path, stream)
+    result, events = execute(tmp_path, stream)
     assert result["unacknowledged_gaps"] == 1
-    result, _ = execute(tmp_path, stream, accept_loss="True")
+    # The page reads it there.
+    extra = events[stream_alias("datapoint")].asset_alias_events[-1].extra
+    (gap,) = extra["gaps"]
+    assert (extra["unacknowledged_gaps"], gap["shard"], gap["lost"]) == (1, "shardId-000000000000", None)
+    assert gap["from"] < gap["to"]
+    stream.now += 2 * HOUR
+    result, events = execute(tmp_path, stream, accept_loss="True")
     assert result["unacknowledged_gaps"] == 0
+    extra = events[stream_alias("datapoint")].asset_alias_events[-1].extra
+    assert (extra["unacknowledged_gaps"], extra["gaps"]) == (0, [])
     assert position_of(tmp_path)["gaps"][0]["acknowledged"] is True
 
 

@@ -121,7 +121,8 @@ def _add_report(
         "waiting, overdue, missing, changed, unproven, lost or expired. Of the archive of a stream, it shows which "
         "hours are complete, how far each shard was read, and what was lost. Changes nothing. "
         f"{TIMES} Exit status: 0 nothing is missing, 1 an hour is missing, changed, unproven or lost, or expires soon "
-        "and isn't safe, or a loss of a stream isn't acknowledged, 2 the archive or the export can't be read, or wrong usage.",
+        "and isn't safe, or a loss of a stream isn't acknowledged, 2 the archive or the export can't be read, or wrong "
+        "usage.",
     )
     report.add_argument(
         "--conn", default="ayla_default", metavar="ID", help="the Airflow connection to Ayla (default: %(default)s)"

@@ -36,6 +36,7 @@ def constants() -> dict[str, object]:
         "LANDED": HourState.LANDED,
         "EMPTY": HourState.EMPTY,
         "EXPIRED": HourState.EXPIRED,
+        "OPEN": HourState.OPEN,
         "WAITING": Coverage.WAITING,
         "LOST": Coverage.LOST,
         "PATIENCE": _milliseconds(PATIENCE),

@@ -30,7 +30,7 @@ SOURCES = {file.name: _COMMENT.sub("", file.read_text()) for file in STATIC.glob
 """The page's modules by name, without their comments."""
 REPORTED = {*HourState, *Coverage}
 """Every word that the sensor, the manifests and the reports have for a state."""
-SHARED = {"landed", "empty", "waiting", "lost"}
+SHARED = {"landed", "empty", "open", "waiting", "lost"}
 PAGE_ONLY = {"delayed", "stuck", "failed", "never", "unasked", "planned"}
 
 

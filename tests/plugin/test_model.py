@@ -553,3 +553,88 @@ def test_a_size_is_the_same_as_in_a_report(page: Page) -> None:
         10**15,
     ]
     assert page("return args[0].map(page.size)", sizes) == [size_text(size) for size in sizes]
+
+
+STREAM = "kinesis://eu-west-1/fleet"
+GAP = {"shard": "0", "from": hour(9).isoformat(), "to": hour(7).isoformat(), "lost": 5}
+
+
+def streamed(event_type: str, ago: int, *, asset: int = 1, **extra: Any) -> Json:
+    """An asset event of a task that drains a stream."""
+    made = event(event_type, hour(ago), asset=asset, at=hour(ago) + 2 * HOUR, **({"stream": STREAM} | extra))
+    return made | {"source_dag_id": "drain_a_stream", "source_task_id": "drain"}
+
+
+def test_an_hour_of_a_stream_is_open_until_its_event_comes(page: Page) -> None:
+    events = [streamed("datapoint", 5), streamed("datapoint", 4, files=0, state="empty"), streamed("datapoint", 3)]
+    found = cells(page, read(events=events), hours=7)
+    states = [found["datapoint", ago]["state"] for ago in range(6, -1, -1)]
+    assert states == ["unasked", "landed", "empty", "landed", "open", "open", "open"]
+    assert page("return [...page.PROBLEMS].includes('open')") is False
+
+
+def test_all_event_types_of_a_stream_are_complete_up_to_the_same_hour(page: Page) -> None:
+    assets = [asset(1, "datapoint"), asset(2, "location")]
+    # The first location came late, so that no event announced the hours between.
+    events = [streamed("datapoint", 3), streamed("location", 6, asset=2)]
+    found = cells(page, read(assets=assets, events=events), hours=7)
+    assert [found["location", ago]["state"] for ago in (6, 5, 3, 2)] == ["landed", "unasked", "unasked", "open"]
+
+
+def test_a_stream_has_no_runs_to_repeat_and_none_is_missing(page: Page) -> None:
+    answers = read(events=[streamed("datapoint", 5)])
+    (archive,) = archives(page, answers)
+    assert (archive["dags"], archive["exports"]) == (["drain_a_stream"], [])
+    assert page("return page.names(args[0]).dags", answers) == []
+    code = """
+        const [{rows: [row]}] = page.archives(args[0], {from: args[1], now: args[2]});
+        const {runs, never, without} = page.plan(row.cells, () => undefined);
+        return [runs.length, never.length, without.length];
+    """
+    assert page(code, answers, millis(hour(5)), millis(NOW)) == [0, 0, 6]
+
+
+def test_the_newest_event_says_which_gaps_are_not_acknowledged(page: Page) -> None:
+    lost = {"gaps": [GAP], "unacknowledged_gaps": 3}
+    events = [streamed("datapoint", 5), streamed("datapoint", 4, **lost)]
+    for order in (events, events[::-1]):
+        (archive,) = archives(page, read(events=order))
+        stream = archive["stream"]
+        gap = {"shard": "0", "from": millis(hour(9)), "to": millis(hour(7)), "lost": 5}
+        assert (stream["url"], stream["gaps"], stream["unacknowledged"]) == (STREAM, [gap], 3)
+        assert stream["at"] == millis(hour(4) + 2 * HOUR)
+    (archive,) = archives(page, read(events=[*events, streamed("datapoint", 3, gaps=[], unacknowledged_gaps=0)]))
+    assert (archive["stream"]["gaps"], archive["stream"]["unacknowledged"]) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("gap", "text"),
+    [
+        (GAP, "shard 0, from 20 Nov 2026 03:00 to 20 Nov 2026 05:00, 5 records"),
+        (GAP | {"from": None, "lost": None}, "shard 0, from its beginning to 20 Nov 2026 05:00"),
+    ],
+)
+def test_a_gap_is_described(page: Page, gap: Json, text: str) -> None:
+    code = """
+        const [{stream}] = page.archives(args[0], {from: args[1], now: args[2]});
+        return page.gapText(stream.gaps[0], "UTC");
+    """
+    answers = read(events=[streamed("datapoint", 5, gaps=[gap], unacknowledged_gaps=1)])
+    assert page(code, answers, millis(hour(5)), millis(NOW)) == text
+
+
+@SOME
+@given(st.dictionaries(st.sampled_from(["stream", "gaps", "unacknowledged_gaps"]), json_values | st.just([GAP, 7])))
+def test_what_an_event_says_of_a_stream_is_sound_or_absent(page: Page, extra: Json) -> None:
+    (archive,) = archives(page, read(events=[event("datapoint", hour(5), **extra)]))
+    stream = archive.get("stream")
+    if stream is None:
+        return
+    assert isinstance(stream["url"], str)
+    assert stream["unacknowledged"] >= 0
+    assert all(isinstance(gap["to"], int) for gap in stream["gaps"])
+
+
+def test_an_export_is_no_stream(page: Page) -> None:
+    (archive,) = archives(page, read(events=[event("datapoint", hour(5))]))
+    assert archive.get("stream") is None

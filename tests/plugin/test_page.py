@@ -168,6 +168,37 @@ def test_escape_in_the_hours_of_a_day_leaves_the_focus_on_the_days(mounted: Moun
     assert driver.execute_script("return document.activeElement.matches('[data-at]')")
 
 
+AS_A_STREAM = """
+const others = globalThis.fetch;
+const gap = {shard: "0", from: "2026-11-20T03:00:00+00:00", to: "2026-11-20T05:00:00+00:00", lost: 5};
+globalThis.fetch = async (url, options) => {
+  const answer = await others(url, options);
+  if (!String(url).includes("/assets/events")) return answer;
+  const events = await answer.json();
+  for (const {extra} of events.asset_events) {
+    Object.assign(extra, {stream: "kinesis://eu-west-1/fleet", gaps: [gap], unacknowledged_gaps: GAPS});
+  }
+  return new Response(JSON.stringify(events));
+};
+"""
+
+
+@pytest.mark.parametrize(("gaps", "more"), [(1, ""), (3, "\nand 2 more gaps")])
+def test_a_stream_names_its_gaps(mounted: Mounted, gaps: int, more: str) -> None:
+    driver = mounted(change=AS_A_STREAM.replace("GAPS", str(gaps)))
+    wait_for(driver, ".ayla-archive header", text="stream kinesis://eu-west-1/fleet")
+    text = driver.find_element(By.CSS_SELECTOR, "section[aria-label='Lost records']").text
+    assert f"\nshard 0, from 20 Nov 2026 03:00 to 20 Nov 2026 05:00, 5 records{more}\nTo acknowledge" in text
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-open[data-at]")
+    assert "open" in driver.find_element(By.CSS_SELECTOR, ".ayla-totals").text
+
+
+def test_a_stream_without_a_gap_names_none(mounted: Mounted) -> None:
+    driver = mounted(change=AS_A_STREAM.replace("GAPS", "0"))
+    wait_for(driver, ".ayla-archive header", text="stream kinesis://eu-west-1/fleet")
+    assert driver.find_elements(By.CSS_SELECTOR, "section[aria-label='Lost records']") == []
+
+
 def test_a_paused_dag_stands_out(mounted: Mounted) -> None:
     driver = mounted(change=ANSWER_DAG.replace("PAUSED", "true"))
     wait_for(driver, ".ayla-archive header .ayla-bad", text="is paused")

@@ -1,11 +1,11 @@
 // One archive: its totals, its heat map, and the hours of an open day.
 
-import { clock, count, counted, isAddressable, moment, month, size, span, weekday } from "./format.js";
+import { clock, count, counted, fullMoment, isAddressable, moment, month, size, span, weekday } from "./format.js";
 import { FEW, Heatmap } from "./heatmap.js";
 import { DAY, HOUR } from "./hours.js";
 import { completeness, newestComplete } from "./model.js";
 import { PROBLEMS, STATES } from "./states.js";
-import { dayFacts, days, hourFacts, pathOf, shades, totals } from "./views.js";
+import { dayFacts, days, gapText, hourFacts, pathOf, shades, totals } from "./views.js";
 
 const { createElement: h, memo, useCallback, useEffect, useMemo, useRef } = globalThis.React;
 
@@ -37,6 +37,7 @@ export const Archive = memo(function Archive({ archive, old, several, look, zone
     "section",
     { className: old ? "ayla-archive ayla-old" : "ayla-archive", "aria-label": archive.label, "aria-busy": old },
     h(Title, { archive, zone }),
+    archive.stream?.unacknowledged > 0 && h(Gaps, { stream: archive.stream, zone }),
     h(Verdict, { rows: archive.rows, problemsOnly: look.problems, zone, onFilter: act.filter }),
     h(Totals, { cells: archive.rows.flatMap((row) => row.cells) }),
     h(Grid, { ...grid, rows: daily || archive.rows, range: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
@@ -54,7 +55,7 @@ const ofDay = (rows, day) =>
   rows.map((row) => ({ ...row, cells: row.cells.filter(({ hour }) => hour >= day && hour < day + DAY) }));
 
 function Title({ archive, zone }) {
-  const { label, dags, connections, paused, next } = archive;
+  const { label, dags, connections, paused, next, stream } = archive;
   return h(
     "header",
     null,
@@ -68,9 +69,28 @@ function Title({ archive, zone }) {
         isAddressable(dag) ? h("a", { key: dag, href: urlOf(`dags/${encodeURIComponent(dag)}`) }, dag) : dag,
       ]),
       connections.length ? ` · connection ${connections.join(", ")}` : "",
+      stream ? ` · stream ${stream.url}` : "",
     ),
     paused.map((dag) => h("p", { key: dag, className: "ayla-bad" }, `${dag} is paused: it copies no hours, and runs no retries.`)),
     next !== undefined && h("p", null, `${dags[0]} is catching up. The hour of its next run is ${moment(next, zone)}.`),
+  );
+}
+
+/** What a stream lost, until somebody acknowledges it. */
+function Gaps({ stream, zone }) {
+  const { at, gaps, unacknowledged } = stream;
+  const more = unacknowledged - gaps.length;
+  return h(
+    "section",
+    { className: "ayla-bad", "aria-label": "Lost records" },
+    h("p", null, `Records expired in the stream before they were read, as of ${fullMoment(at, zone)}:`),
+    h(
+      "ul",
+      null,
+      gaps.map((gap, index) => h("li", { key: index }, gapText(gap, zone))),
+      more > 0 && h("li", null, `and ${counted(more, "more gap")}`),
+    ),
+    h("p", null, "To acknowledge the loss, run the draining task once with accept_loss."),
   );
 }
 
@@ -91,11 +111,12 @@ function Verdict({ rows, problemsOnly, zone, onFilter }) {
 
 function Totals({ cells }) {
   const sum = totals(cells);
-  const { landed = 0, empty = 0, waiting = 0, planned = 0 } = sum.states;
+  const { landed = 0, empty = 0, waiting = 0, open = 0, planned = 0 } = sum.states;
   const figures = [
     [count(landed), "hours landed"],
     [count(empty), "empty"],
     [count(waiting), "waiting"],
+    ...(open ? [[count(open), STATES.open.label]] : []),
     ...(planned ? [[count(planned), STATES.planned.label]] : []),
     [count(sum.problems), sum.problems === 1 ? "problem" : "problems"],
     ...(sum.files !== undefined ? [[count(sum.files), "files"]] : []),

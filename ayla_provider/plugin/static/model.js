@@ -1,6 +1,6 @@
 // Turns the answers of Airflow's API into what the page shows. Pure: no requests, no document, no clock.
 
-import { EMPTY, EXPIRED, LANDED, LOST, PATIENCE } from "./constants.js";
+import { EMPTY, EXPIRED, LANDED, LOST, OPEN, PATIENCE } from "./constants.js";
 import { HOUR, hoursIn, hoursWithin, intervalOfRun } from "./hours.js";
 import { names } from "./names.js";
 import { archiveOf } from "./proofs.js";
@@ -28,6 +28,7 @@ export function archives(read, range) {
     const task = { ...writer, destination };
     const { events } = row(task, event.eventType);
     if (window.has(hour)) take(events, hour, event);
+    if (event.extra.stream) takeStream(groups.get(destination), event);
   }
   for (const attempt of attempts(read, known, range)) {
     const into = row(attempt.copy, attempt.eventType).attempts;
@@ -64,6 +65,16 @@ function take(events, hour, event) {
   const present = events.get(hour);
   const newer = present && (Date.parse(event.timestamp) - Date.parse(present.timestamp) || event.id - present.id);
   if (!present || newer > 0) events.set(hour, event);
+}
+
+/** Keep what the newest event of a stream's archive says about the stream. */
+function takeStream(group, { id, timestamp, hour, extra }) {
+  const at = Date.parse(timestamp);
+  // All event types of a stream are complete up to the same hour.
+  const newest = Math.max(group.stream?.newest ?? hour, hour);
+  const isOlder = group.stream && (at - group.stream.at || id - group.stream.id) < 0;
+  const { stream: url, gaps, unacknowledged } = extra;
+  group.stream = isOlder ? { ...group.stream, newest } : { id, at, url, gaps, unacknowledged, newest };
 }
 
 /** Yield the copies, the newest first, each with its run, its wait, its hours in the range and the number of all. */
@@ -163,7 +174,7 @@ function finished(group, hours, now, known, plans) {
     .map(({ eventType, events, attempts }) => {
       // The first hour of the range that anything covers.
       const first = hours.find((hour) => events.has(hour) || attempts.has(hour));
-      const when = { now, first, ...plan };
+      const when = { now, first, newestOfStream: group.stream?.newest, ...plan };
       const cells = hours.map((hour) => cellOf(eventType, hour, events.get(hour), attempts.get(hour) ?? [], when, main));
       const keyOf = ({ hour }) => `${group.id}\n${eventType}\n${hour}`;
       return { eventType, cells: cells.map((cell) => ({ ...cell, archive: label, key: keyOf(cell) })) };
@@ -174,6 +185,8 @@ function finished(group, hours, now, known, plans) {
 }
 
 function cellOf(eventType, hour, event, attempts, when, main) {
+  const { newestOfStream } = when;
+  if (newestOfStream !== undefined && !event) return { eventType, hour, state: hour > newestOfStream ? OPEN : "unasked" };
   const cell = { eventType, hour, ...stateOf(attempts, hour, when) };
   // Retry the attempt that covers this hour alone, rather than one that covers a whole day, and that of the main DAG.
   const size = ({ copy, length }) => length + (copy.map_index >= 0 ? 0.5 : 0);
@@ -207,7 +220,8 @@ function landed(cell, event, attempts) {
   };
   const same = attempts.find(({ copy }) => isSame(placeOf(copy), writer));
   const hasTask = writer.dag && writer.run && writer.task;
-  const canCopy = hasTask && !extra.lost;
+  // A run that drains a stream again begins where the last one ended.
+  const canCopy = hasTask && !extra.lost && !extra.stream;
   return {
     ...cell,
     again: cell.again ?? (canCopy ? { ...writer, hours: 1 } : undefined),

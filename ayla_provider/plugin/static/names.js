@@ -46,7 +46,8 @@ export function names({ assets, events, copies, waits }) {
     // Airflow normalizes the URL of an asset. The task may spell it differently.
     writer.destination = event.destination;
     writer.mapped ||= event.source_map_index >= 0;
-    copying.add(writer);
+    // A run that drains a stream isn't about an hour, so that no run is missing for any.
+    if (!event.extra.stream) copying.add(writer);
   }
   const all = [...tasks.values()];
   const types = [...new Set([...EVENT_TYPES, ...all.flatMap((known) => [...known.types])])];

@@ -33,10 +33,15 @@ export function sortEvents({ assets, events }) {
 const timeOf = (text) => (typeof text === "string" ? Date.parse(text) : NaN);
 const figure = (value) => (Number.isFinite(value) && value >= 0 ? value : undefined);
 
+const text = (value) => (typeof value === "string" && value ? value : undefined);
+
 function soundFigures(extra) {
   const newest = timeOf(extra.newest);
   return {
     state: extra.state,
+    stream: text(extra.stream),
+    gaps: Array.isArray(extra.gaps) ? extra.gaps.map(soundGap).filter(Boolean) : [],
+    unacknowledged: figure(extra.unacknowledged_gaps) ?? 0,
     files: figure(extra.files) ?? 0,
     lost: figure(extra.lost) ?? 0,
     bytes: figure(extra.bytes) ?? 0,
@@ -44,4 +49,11 @@ function soundFigures(extra) {
     revision: figure(extra.revision),
     newest: Number.isNaN(newest) ? undefined : newest,
   };
+}
+
+/** Return a gap with sound values: `from` is undefined if nothing was read before, and `lost` if nobody knows. */
+function soundGap(gap) {
+  const [from, to] = [timeOf(gap?.from), timeOf(gap?.to)];
+  if (!text(gap?.shard) || Number.isNaN(to)) return undefined;
+  return { shard: gap.shard, from: Number.isNaN(from) ? undefined : from, to, lost: figure(gap.lost) };
 }

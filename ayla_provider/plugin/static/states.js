@@ -3,7 +3,7 @@
 // A state whose name comes from constants.js means the same as in the provider's reports. The others exist on the page
 // only: they describe Airflow's tasks, which the reports don't know.
 
-import { EMPTY, LANDED, LOST, PATIENCE, SHORTEST_WAIT, STUCK_AFTER, WAITING } from "./constants.js";
+import { EMPTY, LANDED, LOST, OPEN, PATIENCE, SHORTEST_WAIT, STUCK_AFTER, WAITING } from "./constants.js";
 import { count } from "./format.js";
 import { HOUR, MINUTE } from "./hours.js";
 
@@ -15,6 +15,7 @@ export const STATES = {
   [LANDED]: { sign: "", label: LANDED, description: "its files are in the archive" },
   [EMPTY]: { sign: "○", label: EMPTY, description: "it has no events" },
   [WAITING]: { sign: "…", label: WAITING, description: "the hour isn't over, or its files may still come" },
+  [OPEN]: { sign: "~", label: OPEN, description: "not every shard of the stream was read past its end and one hour further" },
   delayed: {
     sign: "D",
     label: "delayed",

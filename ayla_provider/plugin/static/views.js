@@ -1,7 +1,7 @@
 // Turns cells into what a heat map shows: totals of days, shades and texts.
 
-import { EMPTY, EXPIRED, LANDED, LOST, WAITING } from "./constants.js";
-import { count, counted, hourText, isAddressable, size, span, weekday } from "./format.js";
+import { EMPTY, EXPIRED, LANDED, LOST, OPEN, WAITING } from "./constants.js";
+import { count, counted, fullMoment, hourText, isAddressable, size, span, weekday } from "./format.js";
 import { DAY, HOUR } from "./hours.js";
 import { DONE, PROBLEMS, STATES } from "./states.js";
 
@@ -45,9 +45,9 @@ export function days({ eventType, cells }) {
   });
 }
 
-/** A day has the worst state of its hours. An hour that is empty or waiting doesn't hide one that landed. */
+/** A day has the worst state of its hours. An hour that is empty, waiting or open doesn't hide one that landed. */
 function worst(states) {
-  const order = [LOST, "failed", "stuck", "never", "delayed", LANDED, EMPTY, WAITING, "planned"];
+  const order = [LOST, "failed", "stuck", "never", "delayed", LANDED, EMPTY, WAITING, OPEN, "planned"];
   return order.find((state) => states[state]) ?? "unasked";
 }
 
@@ -124,4 +124,11 @@ export function pathOf({ dag, run, task, mapIndex }) {
   if (![dag, run, task].every(isAddressable)) return undefined;
   const [d, r, t] = [dag, run, task].map(encodeURIComponent);
   return `dags/${d}/runs/${r}/tasks/${t}${mapIndex >= 0 ? `/mapped/${mapIndex}` : ""}`;
+}
+
+/** Return a gap of a stream, in words: which records were lost. */
+export function gapText({ shard, from, to, lost }, zone) {
+  const begin = from === undefined ? "its beginning" : fullMoment(from, zone);
+  const records = lost === undefined ? "" : `, ${counted(lost, "record")}`;
+  return `shard ${shard}, from ${begin} to ${fullMoment(to, zone)}${records}`;
 }
