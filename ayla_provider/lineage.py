@@ -1,4 +1,4 @@
-"""What a copy is in OpenLineage's terms."""
+"""What a copy, and what a drain of a stream, is in OpenLineage's terms."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from ayla_provider.archive.archive import ArchiveReport
+    from ayla_provider.archive.stream import StreamReport
     from ayla_provider.domain.events import EventType
     from ayla_provider.source.export import Export
 
-__all__ = ["copy_lineage"]
+__all__ = ["copy_lineage", "stream_lineage"]
 
 
 def copy_lineage(
@@ -42,3 +43,28 @@ def copy_lineage(
             OutputDataset(namespace=namespace, name=name, outputFacets={"outputStatistics": statistics}),
         ],
     )
+
+
+def stream_lineage(stream: str, destination: str, report: StreamReport) -> OperatorLineage[Any, Any] | None:
+    """
+    Return the input and the outputs of a drain: each folder of the destination that got files.
+
+    :param stream: the URL of :attr:`~ayla_provider.stream.base.Stream.url`
+    :param destination: the destination's URL
+    :returns: None if Airflow's OpenLineage provider isn't installed
+    """
+    try:
+        from airflow.providers.openlineage.extractors import OperatorLineage
+        from openlineage.client.event_v2 import InputDataset, OutputDataset
+        from openlineage.client.facet_v2 import output_statistics_output_dataset
+    except ImportError:
+        return None
+    outputs = []
+    for folder in sorted(report.files_by_folder):
+        namespace, name = lineage_name(destination, folder)
+        statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+            fileCount=report.files_by_folder[folder], size=report.bytes_by_folder[folder]
+        )
+        outputs.append(OutputDataset(namespace=namespace, name=name, outputFacets={"outputStatistics": statistics}))
+    service, _, name = stream.rpartition("/")
+    return OperatorLineage(inputs=[InputDataset(namespace=service, name=name)], outputs=outputs)

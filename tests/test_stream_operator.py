@@ -150,6 +150,27 @@ def test_a_loss_fails_the_task_after_everything_else_is_drained(
     assert position_of(tmp_path)["gaps"][0]["acknowledged"] is True
 
 
+def test_lineage_leads_from_the_stream_to_the_folders_that_got_files(
+    stream: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.put("shardId-000000000000", b"Test Message", arrived_at=START)
+    made = operator(tmp_path)
+    assert made.get_openlineage_facets_on_complete(None) is None
+    with time_machine.travel(stream.now, tick=False):
+        made.execute({"ti": TI, "outlet_events": OutletEventAccessors()})  # type: ignore[typeddict-item]
+    lineage = made.get_openlineage_facets_on_complete(None)
+    assert lineage is not None
+    assert [(each.namespace, each.name) for each in lineage.inputs] == [("kinesis://eu-west-1", "fleet")]
+    folders = ["_unreadable", "event_type=datapoint"]
+    assert [(each.namespace, each.name) for each in lineage.outputs] == [("file", f"{tmp_path}/{at}") for at in folders]
+    for written, folder in zip(lineage.outputs, folders, strict=True):
+        sizes = [path.stat().st_size for path in (tmp_path / folder).rglob("*.gz")]
+        statistics = written.outputFacets["outputStatistics"]
+        assert (statistics.fileCount, statistics.size) == (len(sizes), sum(sizes))
+    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.extractors", None)
+    assert made.get_openlineage_facets_on_complete(None) is None
+
+
 def test_arguments_are_checked(stream: Opened, tmp_path: Path) -> None:
     with pytest.raises(AylaConfigError, match="max_records is 0"):
         operator(tmp_path, max_records=0)

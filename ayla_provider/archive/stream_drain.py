@@ -357,6 +357,10 @@ class Drain:
         report.unreadable += sum(file.lines for file in files if _is_unreadable(file))
         report.files += len(files)
         report.bytes += sum(file.size for file in files)
+        for file in files:
+            folder = file.path.partition("/")[0]
+            report.files_by_folder[folder] += 1
+            report.bytes_by_folder[folder] += file.size
         log.info(
             "Committed the batch %d: %s in %s, %s",
             self.position.batch - 1,

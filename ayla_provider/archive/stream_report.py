@@ -27,6 +27,10 @@ class StreamReport:
     files: int = 0
     bytes: int = 0
     """Bytes of the files."""
+    files_by_folder: Counter[str] = field(default_factory=Counter)
+    """The files by the first folder of their paths: ``event_type=datapoint``, or that of the unreadable records."""
+    bytes_by_folder: Counter[str] = field(default_factory=Counter)
+    """The bytes of the files, in the same way."""
     gaps: list[Gap] = field(default_factory=list)
     """The gaps that were found."""
     unacknowledged_gaps: tuple[Gap, ...] = ()

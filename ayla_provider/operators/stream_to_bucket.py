@@ -23,6 +23,7 @@ from ayla_provider.errors import AylaError
 from ayla_provider.links import AylaStreamDestinationLink
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from ayla_provider.archive.stream import StreamArchive, StreamReport
@@ -88,6 +89,7 @@ class AylaStreamToBucketOperator(BaseOperator):
         self.max_records = count(max_records, "max_records")
         self.max_bytes = count(max_bytes, "max_bytes")
         self.accept_loss = accept_loss
+        self._stream_url = ""
 
     @cached_property
     def archive(self) -> StreamArchive:
@@ -103,6 +105,7 @@ class AylaStreamToBucketOperator(BaseOperator):
         with airflow_errors(), self._measured():
             accept_loss = flag(self.accept_loss, "accept_loss")
             with contextlib.closing(open_stream(self.stream, self.stream_conn_id)) as stream:
+                self._stream_url = stream.url
                 report = self.archive.drain(
                     stream,
                     datetime.now(UTC),
@@ -114,6 +117,15 @@ class AylaStreamToBucketOperator(BaseOperator):
                 )
         self._announce(context, report)
         return {"stream": self.stream, "destination": self.destination, **report.document()}
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """Return the stream and what was written; None before it ends, or without Airflow's OpenLineage provider."""
+        from ayla_provider.lineage import stream_lineage
+
+        archive: StreamArchive | None = self.__dict__.get("archive")
+        if archive is None or archive.report is None:
+            return None
+        return stream_lineage(self._stream_url, self.destination, archive.report)
 
     def on_kill(self) -> None:
         """Stop the run. What was committed stays; the next run goes on from there."""
