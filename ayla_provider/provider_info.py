@@ -110,7 +110,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-ayla",
         "name": "Ayla Networks",
-        "description": "The Ayla Networks data export: every hour of every event type, in your own bucket.",
+        "description": "The Ayla Networks data export and DataStream Service: every event, in your own bucket.",
         "versions": [__version__],
         "connection-types": [
             {

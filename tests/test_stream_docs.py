@@ -48,6 +48,17 @@ def the_view() -> str:
     return statement
 
 
+def the_view_without(hour: str) -> str:
+    """The documented view, changed as the page says: it takes an hour of the export from the stream."""
+    text = " ".join(page("stream").split())
+    (where,) = re.findall(r"`(where folder_hour not in \([^`]*\))`", text)
+    (condition,) = re.findall(r"`(and ayla_loads\.folder_hour not in \([^`]*\))`", text)
+    first, union, second = the_view().partition("union all")
+    changed = f"{first}{where}\n{union}{second}".replace("\n);", f" {condition}\n);")
+    assert changed.count("2026-11-01 07:00+00") == 2
+    return changed.replace("2026-11-01 07:00+00", hour)
+
+
 def look(connection: Any) -> list[list[tuple[str, str]]]:
     """The rows of the documented view, before and after the export's next hour is loaded."""
     connection.execute(TABLES)
@@ -66,6 +77,15 @@ EXPECTED = [
 def test_the_view_takes_each_hour_from_one_side_in_duckdb() -> None:
     with duckdb.connect() as duck:
         assert look(duck) == EXPECTED
+
+
+@pytest.mark.parametrize(("hour", "sources"), [("2026-11-01 07:00+00", "sss"), ("2026-11-01 08:00+00", "ees")])
+def test_an_hour_that_the_export_lacks_events_of_can_be_taken_from_the_stream(hour: str, sources: str) -> None:
+    with duckdb.connect() as duck:
+        duck.execute(TABLES)
+        duck.execute(the_view_without(hour))
+        rows = duck.execute(ROWS).fetchall()
+    assert [(source[0], dsn) for source, dsn in rows] == list(zip(sources, "abc", strict=True))
 
 
 def test_the_view_takes_each_hour_from_one_side_in_postgresql() -> None:

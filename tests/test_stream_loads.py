@@ -118,9 +118,10 @@ def test_parquet_has_a_policy_for_columns_that_only_streams_have(tmp_path: Path,
 
 
 def view_of_the_docs() -> str:
-    page = (Path(__file__).parent.parent / "docs/stream-tables.md").read_text(encoding="utf-8")
-    (statement,) = re.findall(r"```sql\n(create view .*?;)\n```", page, re.DOTALL)
-    return str(statement)
+    """The view of the page, of another event type: with its name and its columns."""
+    page = (Path(__file__).parent.parent / "docs/stream.md").read_text(encoding="utf-8")
+    (statement,) = re.findall(r"```sql\n(create or replace view .*?;)\n```", page, re.DOTALL)
+    return re.sub(r"dsn, property_name, .*", "status", str(statement)).replace("datapoint", "connection")
 
 
 def archive_both(folder: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_view_takes_each_hour_from_one_side_in_duckdb(tmp_path: Path, airflow_
     run(AylaExportToDuckDBOperator(task_id="load", **exported, **one_hour(hour=HOUR + ONE_HOUR)))
     with duckdb.connect(str(tmp_path / "ayla.duckdb")) as database:
         database.execute(view_of_the_docs())
-        rows = database.execute("select status from ayla_connection_either order by folder_hour").fetchall()
+        rows = database.execute("select status from ayla_freshest_connection order by folder_hour").fetchall()
     assert rows == [("S0",), ("Online",), ("S2",)]
 
 
@@ -165,5 +166,5 @@ def test_postgres_is_loaded_and_has_the_view(tmp_path: Path, airflow_db: None, m
                 cursor.execute(f"select count(*) from ayla_stream_{event_type}")
                 assert cursor.fetchone() == (3 if event_type == "connection" else 1,)
             cursor.execute(view_of_the_docs())
-            cursor.execute("select status from ayla_connection_either order by folder_hour")
+            cursor.execute("select status from ayla_freshest_connection order by folder_hour")
             assert cursor.fetchall() == [("S0",), ("Online",), ("S2",)]

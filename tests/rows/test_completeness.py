@@ -609,7 +609,7 @@ def test_a_record_changes_with_each_count() -> None:
 
 
 PAGE = (Path(__file__).parents[2] / "docs/completeness.md").read_text(encoding="utf-8")
-TABLE_OF_RECORDS, BOTH = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+(TABLE_OF_RECORDS,) = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 def test_the_query_of_the_page_finds_the_hours_that_lack_events(scene: Scene) -> None:
@@ -619,16 +619,3 @@ def test_the_query_of_the_page_finds_the_hours_that_lack_events(scene: Scene) ->
     scene.compare(0, 2)
     found = duckdb.execute(TABLE_OF_RECORDS.replace("/data/ayla-stream", str(scene.stream.root))).fetchall()
     assert [(row[0], *row[2:]) for row in found] == [("datapoint", "missing_in_export", 1, 0)]
-
-
-def test_the_view_of_the_page_takes_each_hour_from_one_side() -> None:
-    with duckdb.connect() as duck:
-        duck.execute(
-            "create table ayla_loads as select 'datapoint' as event_type, timestamp '2026-11-01 07:00' as folder_hour;"
-            "create table ayla_datapoint as select 'export' as time_uuid, folder_hour from ayla_loads;"
-            "create table ayla_stream_datapoint as select folder_hour, 'stream' as time_uuid, 1 as own from ayla_loads;"
-            "insert into ayla_stream_datapoint select folder_hour + interval 1 hour, 'recent', 2 from ayla_loads"
-        )
-        duck.execute(BOTH)
-        found = duck.execute("select time_uuid, own from ayla_both_datapoint order by folder_hour").fetchall()
-    assert found == [("export", None), ("recent", 2)]
