@@ -31,20 +31,27 @@ class TypeCounts:
     """Complete hours with records."""
     empty: int = 0
     """Complete hours without records."""
+    gap: int = 0
+    """Complete hours of which records expired before they were read, also what somebody has acknowledged."""
     open: int = 0
     """Hours that may still get records, with records or without."""
     files: int = 0
     bytes: int = 0
 
-    def add(self, manifest: Manifest) -> None:
-        """Count an hour that has a manifest."""
-        match manifest.state:
-            case HourState.OPEN:
-                self.open += 1
-            case HourState.EMPTY:
-                self.empty += 1
-            case _:
-                self.landed += 1
+    def add(self, manifest: Manifest, *, has_gap: bool) -> None:
+        """
+        Count an hour that has a manifest.
+
+        :param has_gap: whether records of it may be lost
+        """
+        if manifest.state is HourState.OPEN:
+            self.open += 1
+        elif has_gap:
+            self.gap += 1
+        elif manifest.state is HourState.EMPTY:
+            self.empty += 1
+        else:
+            self.landed += 1
         self.files += len(manifest.files)
         self.bytes += manifest.size
 
@@ -54,6 +61,7 @@ class TypeCounts:
             "landed": self.landed,
             "empty": self.empty,
             "open": self.open,
+            "gap": self.gap,
             "files": self.files,
             "bytes": self.bytes,
         }
@@ -109,7 +117,7 @@ class StreamArchiveReport:
                 for manifest in manifests.values():
                     if isinstance(manifest, AylaDestinationError):
                         raise manifest
-                    counts.add(manifest)
+                    counts.add(manifest, has_gap=self._has_gap(manifest.hour))
                 counts.open += sum(hour not in manifests and self._is_open(hour) for hour in hours)
 
     @property
@@ -186,14 +194,18 @@ class StreamArchiveReport:
         """Return whether an hour without a manifest may still get records, and lie in what the stream can have."""
         return hour.start >= self._position.since and hour.end > self._position.complete_to
 
+    def _has_gap(self, hour: ExportHour) -> bool:
+        return any(known.gap.touches(hour) for known in self._position.gaps)
+
     def _lag_of(self, read_to: datetime) -> timedelta:
         return max(self._now - read_to, timedelta(0))
 
     def _hours_text(self) -> Iterator[str]:
         width = max(map(len, ["event type", *self.counts]))
-        yield f"{'event type':{width}}  {'landed':>6}  {'empty':>6}  {'open':>6}  {'files':>7}  {'bytes':>8}"
+        states = f"{'landed':>6}  {'empty':>6}  {'open':>6}  {'gap':>6}"
+        yield f"{'event type':{width}}  {states}  {'files':>7}  {'bytes':>8}"
         for event_type, counts in self.counts.items():
-            hours = f"{counts.landed:>6,}  {counts.empty:>6,}  {counts.open:>6,}"
+            hours = f"{counts.landed:>6,}  {counts.empty:>6,}  {counts.open:>6,}  {counts.gap:>6,}"
             yield f"{event_type:{width}}  {hours}  {counts.files:>7,}  {size_text(counts.bytes):>8}"
 
     def _shards_text(self) -> Iterator[str]:

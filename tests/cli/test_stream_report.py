@@ -143,6 +143,16 @@ def test_a_gap_ends_with_1_until_it_is_acknowledged(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().out.endswith("\n\nAll gaps are acknowledged.\n")
 
 
+def test_an_hour_of_which_records_are_lost_is_neither_landed_nor_empty(tmp_path: Path) -> None:
+    stream = made_stream(1)
+    put_at(stream, 5)
+    drain_later(tmp_path, stream)
+    lose(tmp_path, stream)
+    drain(tmp_path, stream, accept_loss=True)
+    counts = report_of(tmp_path, stream.now)["event_types"]["datapoint"]
+    assert [counts[state] for state in ("landed", "empty", "open", "gap")] == [0, 0, 0, 6]
+
+
 def test_the_text_has_a_line_for_each_event_type_and_shard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stream = made_stream(1)
     put_at(stream, 5)
@@ -150,8 +160,8 @@ def test_the_text_has_a_line_for_each_event_type_and_shard(tmp_path: Path, capsy
     assert main(command(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{stream.url} in file://{tmp_path}, 2026-11-29 06:00 UTC to 2026-11-29 12:00 UTC"
-    assert lines[2].split() == ["event", "type", "landed", "empty", "open", "files", "bytes"]
-    assert lines[3].split()[:5] == ["datapoint", "0", "0", "6", "1"]
+    assert lines[2].split() == ["event", "type", "landed", "empty", "open", "gap", "files", "bytes"]
+    assert lines[3].split()[:6] == ["datapoint", "0", "0", "6", "0", "1"]
     assert lines[5] == "hours are complete up to: none yet"
     assert lines[8].split() == ["shard", "read", "up", "to", "lag"]
     assert lines[9].startswith("shardId-000000000000  2026-11-29T06:36:00+00:00  ")
