@@ -22,8 +22,8 @@ from simulation.workers import WorkerPool
 DRAIN_EVERY = 2
 """Hours between two drains. The sample DAG drains every ten minutes."""
 
-_LOAD_EVERY = 6
-"""Hours between two loads of the stream's archive."""
+_LOAD_EVERY = 12
+"""Hours between two loads of the stream's archive. The sample DAG loads every hour."""
 
 AT_DRAINS = {
     "drain killed": "a worker killed in the middle of a drain",
