@@ -13,6 +13,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -96,7 +97,7 @@ def fetch_stream_lines(
     lines.original = lambda: _decompressed(archive.blocks(file.path), file.path)
     with path.open("ab" if joined else "xb", buffering=0) as output:
         reader = _Reader(lines, event_type, quarantine, output, slowly=slowly)
-        for block in _whole_lines(_decompressed(checked(archive.blocks(file.path), file), file.path)):
+        for block in _ahead(_whole_lines(_decompressed(checked(archive.blocks(file.path), file), file.path))):
             reader.take(block)
     return lines
 
@@ -143,6 +144,15 @@ def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield last + b"\n"
 
 
+def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield blocks while a thread makes the next one: zlib and the archive let both work at once."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ayla-unpack") as pool:
+        coming = pool.submit(next, blocks, b"")
+        while block := coming.result():
+            coming = pool.submit(next, blocks, b"")
+            yield block
+
+
 class _Reader:
     def __init__(
         self, lines: StreamLines, event_type: str, quarantine: Quarantine, output: BinaryIO, *, slowly: bool
@@ -160,12 +170,18 @@ class _Reader:
         count = block.count(b"\n")
         unusual = _all_lines(block) if self._slowly else unusual_lines(block)
         if unusual:
+            before = self._refused
             written = b"".join(self._rewritten(block, unusual))
-            self._write(written, written.count(b"\n"))
+            self._write(written, count - (self._refused - before))
         else:
             self._write(block, count)
         self._lines.all_lines += count
         self._offset += len(block)
+
+    @property
+    def _refused(self) -> int:
+        """How many lines of the file are in the quarantine."""
+        return self._quarantine.by_source[self._lines.source]
 
     def _rewritten(self, block: bytes, lines: Iterable[tuple[int, int]]) -> Iterator[bytes]:
         """Yield a block in parts: the given lines rewritten, and what is between them."""

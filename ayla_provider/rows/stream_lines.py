@@ -40,8 +40,12 @@ _UNSAFE_NUMBER = (
 _UNSAFE_LIST = rb'\[(?!\s*(?:"[^"\\\n]*"\s*(?:,\s*"[^"\\\n]*"\s*)*)?\])'
 _UNSAFE_TEXT = rb"\\u(?:0000|[dD][89a-fA-F])"
 
-# Not one pattern: each of these begins with a character that is found fast.
-_UNUSUAL = [re.compile(pattern) for pattern in (_UNSAFE_NUMBER, _UNSAFE_LIST, _UNSAFE_TEXT)]
+# Not one pattern: each of these begins with a character that is found fast. Most blocks lack some of them.
+_UNUSUAL = {
+    b":": re.compile(_UNSAFE_NUMBER),
+    b"[": re.compile(_UNSAFE_LIST),
+    b"\\": re.compile(_UNSAFE_TEXT),
+}
 
 
 def unusual_lines(block: bytes) -> list[tuple[int, int]]:
@@ -53,7 +57,9 @@ def unusual_lines(block: bytes) -> list[tuple[int, int]]:
     :param block: whole lines, each with its end
     """
     found: set[tuple[int, int]] = set()
-    for pattern in _UNUSUAL:
+    for character, pattern in _UNUSUAL.items():
+        if character not in block:
+            continue
         end = 0
         while match := pattern.search(block, end):
             begin = block.rfind(b"\n", 0, match.start()) + 1
