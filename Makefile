@@ -119,7 +119,7 @@ format: $(VENV)/.test ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.bench ## Measure copies, detection, parsing, typing and loading, beside other tools (ROWS=5000000)
+bench: $(VENV)/.bench $(if $(shell command -v npm),.kinesis/$(lastword $(KINESIS))) ## Measure copies, detection, parsing, streams, typing and loading, beside other tools (ROWS=5000000)
 	@$(BIN)/python -m benchmarks --rows $(ROWS)
 
 prove: $(VENV)/.test ## Run the proofs of scale and of many seeds, and write their results into proofs/ (TESTS="..." for some)

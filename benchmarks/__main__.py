@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ayla_provider.domain.tables import TABLES
-from benchmarks import backfill, copying, detection, parsing, postgres, results, sweep, typed
+from benchmarks import backfill, copying, detection, draining, parsing, postgres, results, sweep, typed, typed_stream
 from benchmarks.results import Result
 from tests.support.postgres_server import USER, binaries, running
 
-PARTS = {part.__name__.rpartition(".")[2]: part for part in (copying, backfill, detection, parsing, typed, postgres)}
+_MODULES = (copying, backfill, detection, parsing, typed, postgres, draining, typed_stream)
+PARTS = {part.__name__.rpartition(".")[2]: part for part in _MODULES}
 
 _POSTGRES_ROWS = 1_000_000
 
@@ -33,6 +34,8 @@ def main() -> None:
         "parsing": lambda: parsing.measure(given.rounds),
         "typed": lambda: typed.measure(given.rows, given.rounds),
         "postgres": into_postgres,
+        "draining": lambda: draining.measure(given.rounds),
+        "typed_stream": lambda: typed_stream.measure(given.rounds),
     }
     if given.only in (None, "sweep"):
         print("sweep ...", flush=True)
