@@ -83,19 +83,13 @@ def _value(rng: random.Random, number: int) -> tuple[str, str]:
     return base_type, text if rng.random() < 0.5 else json.dumps(text)
 
 
-def make_archive(root: Path, count: int, repeated: int = 0) -> ExportHour:
-    """
-    Write an archive of one hour of datapoints, in files as a drain writes them.
-
-    :param repeated: one record in this many is there twice; 0 for none
-    """
+def make_archive(root: Path, count: int) -> ExportHour:
+    """Write an archive of one hour of datapoints, in files as a drain writes them."""
     archive, hour = FileDestination(root), ExportHour(EventType("datapoint"), HOUR)
     files: list[ManifestFile] = []
     lines: list[bytes] = []
     for number, (key, data) in enumerate(records(count)):
         lines.append(_line(number, key, data))
-        if repeated and number % repeated == 0:
-            lines.append(_line(count + number, key, data))
         if len(lines) >= MOST_RECORDS:
             files.append(_file(archive, hour, len(files) + 1, lines))
             lines = []
