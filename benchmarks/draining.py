@@ -28,7 +28,7 @@ _PEER = "boto3 alone"
 HOW = {
     _PEER: "`get_records` of one shard after the other, as fast as the double answers: the records are counted, not "
     "kept. Ours keeps the service's pace of 2 MiB/s for each shard, and writes, checksums and commits the files. The "
-    "double's own CPU isn't counted on either side. Once, on a busy machine"
+    "double's own CPU isn't counted on either side"
 }
 
 

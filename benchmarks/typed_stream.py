@@ -37,7 +37,7 @@ _PEER = "row by row: gzip, orjson, pyarrow"
 HOW = {
     _PEER: "each line with `orjson.loads`, its cells checked and typed in Python, repeated ids left out, and a Parquet "
     "file of pyarrow with zstd; where orjson would change a number, the line is read with `json`; the rows are those "
-    "of ours, which is checked. Once, on a busy machine"
+    "of ours, which is checked"
 }
 
 
