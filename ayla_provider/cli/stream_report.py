@@ -32,7 +32,7 @@ class TypeCounts:
     empty: int = 0
     """Complete hours without records."""
     gap: int = 0
-    """Complete hours of which records expired before they were read, also what somebody has acknowledged."""
+    """Hours of which records expired before they were read, also what somebody has acknowledged. None gets complete."""
     open: int = 0
     """Hours that may still get records, with records or without."""
     files: int = 0
@@ -44,10 +44,10 @@ class TypeCounts:
 
         :param has_gap: whether records of it may be lost
         """
-        if manifest.state is HourState.OPEN:
-            self.open += 1
-        elif has_gap:
+        if has_gap:
             self.gap += 1
+        elif manifest.state is HourState.OPEN:
+            self.open += 1
         elif manifest.state is HourState.EMPTY:
             self.empty += 1
         else:
@@ -118,7 +118,11 @@ class StreamArchiveReport:
                     if isinstance(manifest, AylaDestinationError):
                         raise manifest
                     counts.add(manifest, has_gap=self._has_gap(manifest.hour))
-                counts.open += sum(hour not in manifests and self._is_open(hour) for hour in hours)
+                for hour in hours:
+                    if hour not in manifests and hour.start >= self._position.since:
+                        # An hour of a gap never becomes complete. Others do, with or without records.
+                        counts.gap += self._has_gap(hour)
+                        counts.open += hour.end > self._position.complete_to and not self._has_gap(hour)
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -189,10 +193,6 @@ class StreamArchiveReport:
     def _unread(self) -> dict[str, ShardPosition]:
         """The shards that can still have unread records."""
         return {shard: position for shard, position in self._position.shards.items() if not position.closed}
-
-    def _is_open(self, hour: ExportHour) -> bool:
-        """Return whether an hour without a manifest may still get records, and lie in what the stream can have."""
-        return hour.start >= self._position.since and hour.end > self._position.complete_to
 
     def _has_gap(self, hour: ExportHour) -> bool:
         return any(known.gap.touches(hour) for known in self._position.gaps)
