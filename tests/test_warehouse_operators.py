@@ -361,5 +361,12 @@ def test_templates_are_rendered_and_what_is_missing_is_named_when_the_dag_is_rea
 def test_every_operator_of_a_warehouse_is_tried_here() -> None:
     tried = {made.__name__ for plan, load, _ in PAIRS for made in (plan, load)} | {"AylaExportToParquetOperator"}
     tried |= {made.__name__ for made in VERIFICATIONS}
-    others = {"AylaExportCountdownOperator", "AylaExportReconcileOperator", "AylaExportToBucketOperator"}
-    assert set(operators.__all__) - tried == others | {"AylaExportVerifyOperator"}
+    others = {
+        "AylaExportCompletenessOperator",
+        "AylaExportCountdownOperator",
+        "AylaExportReconcileOperator",
+        "AylaExportToBucketOperator",
+        "AylaExportVerifyOperator",
+        "AylaStreamToBucketOperator",
+    }
+    assert set(operators.__all__) - tried == others
