@@ -167,7 +167,11 @@ def _listed(blob: Any) -> Listed:
 
 
 def _is_object(blob: Any) -> bool:
-    """Return whether an entry is no folder. A listing has folders as prefixes; hierarchical accounts also as blobs."""
+    """
+    Return whether an entry is an object and not a folder.
+
+    A listing has folders as prefixes; hierarchical accounts also as blobs.
+    """
     return hasattr(blob, "size") and "hdi_isfolder" not in (blob.metadata or {})
 
 

@@ -158,7 +158,7 @@ def _add_verify(
         "--expected-retention",
         type=days,
         metavar="DAYS",
-        help="after how many days a lifecycle rule of yours removes copies; their absence is no damage then",
+        help="after how many days a lifecycle rule of yours removes copies; they don't count as damage then",
     )
     verify.add_argument(
         "--parquet", metavar="URL", help="where the typed rows are, as in the loads (default: the archive's parquet/)"

@@ -148,7 +148,7 @@ def fetch_good_lines(
     Bring the good lines of a file to this machine's disk, and the others to the quarantine.
 
     A file that is on this disk already, and has good lines only, is linked and not copied. Memory doesn't grow with the
-    file. A file that a tool put beside the vendor's has no lines, and neither has one that the user says is no data.
+    file. A file that a tool put beside the vendor's has no lines, and neither has one that the user says isn't data.
 
     :param file: from the archive's manifest
     :param path: where to put the good lines

@@ -143,7 +143,7 @@ class Deadline:
             self._end = float("inf")
             self.expired = True
             for connection in self._sockets:
-                # Not SSLSocket's own method, which would end TLS under the thread that reads. TLS in TLS is no socket.
+                # Not SSLSocket's own method, which would end TLS under the thread that reads. TLS in TLS has no socket.
                 with contextlib.suppress(OSError, TypeError):
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
 

@@ -98,7 +98,7 @@ def test_a_killed_repair_is_repeated_to_the_same_end(
         if ended == -signal.SIGKILL:
             assert run_process(repair, *arguments, FOREVER) == 0
         assert state(place.everything()) == state(whole), lives
-        # The killed run can leave an unfinished file, which is reported and is no loss.
+        # The killed run can leave an unfinished file, which is reported, and isn't a loss.
         findings = Verification(place.destination, SCOPE, now=LATER).findings()
         assert {finding.damage for finding in findings} <= {Damage.UNFINISHED}
         if ended == 0:

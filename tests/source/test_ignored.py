@@ -36,7 +36,7 @@ def status_of(export: Export) -> HourStatus:
     return status
 
 
-def told(status: HourStatus) -> str:
+def name_in(status: HourStatus) -> str:
     """The entry that the message says."""
     match = re.search(r'add ("(?:[^"\\]|\\.)+") to ignored_objects', status.problem)
     assert match, status.problem
@@ -60,10 +60,10 @@ def told(status: HourStatus) -> str:
 def test_the_entry_that_the_message_says_ignores_the_object(name: str) -> None:
     status = status_of(export_with(name))
     assert status.state is HourState.UNPROVEN
-    assert status_of(export_with(name, ignored=[told(status)])).state is HourState.EMPTY
+    assert status_of(export_with(name, ignored=[name_in(status)])).state is HourState.EMPTY
     # Nothing else.
     other = "Connection/what1.txt" if name.startswith("Connection") else "Old1/x"
-    assert status_of(export_with(name, other, ignored=[told(status)])).state is HourState.UNPROVEN
+    assert status_of(export_with(name, other, ignored=[name_in(status)])).state is HourState.UNPROVEN
 
 
 @pytest.mark.parametrize(

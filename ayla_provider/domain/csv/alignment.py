@@ -56,7 +56,7 @@ def movable_column(
     Return a column that may be elsewhere than in its own place; None if all new columns must be at the end.
 
     This weighs every reading in which new columns are between known ones. A reading counts if each column holds what it
-    should. An empty column is no evidence for its place.
+    should. An empty column doesn't show its place.
 
     :param orders: layouts with the same columns, in each order that they can have
     :param rows: of one length, which is greater than the layout's
