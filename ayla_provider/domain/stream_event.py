@@ -30,7 +30,7 @@ NO_EVENT = "no known event type"
 MOST_LEVELS = 100
 """How many levels of objects and lists a record can have. How many Python reads depends on the machine."""
 
-_BODIES = {
+BODIES = {
     EventType("connection"): ("connection", "connectivity"),
     EventType("datapoint"): ("datapoint",),
     EventType("datapoint_ack"): ("datapointack", "datapoint_ack"),
@@ -38,7 +38,7 @@ _BODIES = {
     EventType("registration"): ("registration_event", "registration"),
     ACTIVATION: ("activation",),
 }
-"""Event type to the keys of its body."""
+"""Event type to the keys of its body. A record is recognised and typed by the same ones."""
 
 _TIMES = {
     EventType("connection"): ("event_time",),
@@ -50,10 +50,10 @@ _TIMES = {
 }
 """Event type to the fields of its body that say when the event was, the best first."""
 
-_TYPES = {fold(key): event_type for event_type, keys in _BODIES.items() for key in keys}
+_TYPES = {fold(key): event_type for event_type, keys in BODIES.items() for key in keys}
 """The spellings of the event types, folded."""
 
-_BY_BODY = tuple((key, event_type) for event_type, keys in _BODIES.items() for key in keys)
+_BY_BODY = tuple((key, event_type) for event_type, keys in BODIES.items() for key in keys)
 
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):?(\d\d)|)", re.ASCII
@@ -165,7 +165,7 @@ def _type_of(stated: str) -> EventType | None:
 
 
 def _body(event_type: EventType, document: Mapping[str, Any]) -> Mapping[str, Any]:
-    for key in _BODIES[event_type]:
+    for key in BODIES[event_type]:
         body = document.get(key)
         if isinstance(body, dict):
             return body

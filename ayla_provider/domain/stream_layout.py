@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from ayla_provider.domain import stream_event
 from ayla_provider.domain.csv.columns import RESOURCE_TAGS, ColumnLayout
 from ayla_provider.domain.csv.fit import MOST_NEW_COLUMNS
 from ayla_provider.domain.csv.recognition import MADE, NAME_PATTERN, Recognised
@@ -25,14 +26,7 @@ WRAPPER = "dpl_event"
 
 METADATA = "metadata"
 
-BODIES = {
-    "activation": ("activation",),
-    "connection": ("connection", "connectivity"),
-    "datapoint": ("datapoint",),
-    "datapoint_ack": ("datapointack", "datapoint_ack"),
-    "location": ("location_event", "location"),
-    "registration": ("registration_event", "registration"),
-}
+BODIES = {str(event_type): keys for event_type, keys in stream_event.BODIES.items()}
 """Event type to the keys of its body."""
 
 NO_UUID = "00000000-0000-0000-0000-000000000000"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ayla_provider.archive.destination import Destination
+from ayla_provider.archive.stream_spool import GZIP
 from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.stream_layout import Place, StreamCells, cells_of, levels_of
@@ -33,8 +34,6 @@ log = logging.getLogger(__name__)
 
 _STEP = 1024 * 1024
 _PIECE = 64 * 1024
-_GZIP = 31
-"""zlib's number for the format of gzip."""
 
 LONGEST_LINE = 24 * 1024 * 1024
 """Bytes. A record has at most 10 MiB, and a line that is written again can be longer than its record."""
@@ -108,14 +107,14 @@ def _decompressed(blocks: Iterable[bytes], path: str) -> Iterator[bytes]:
 
     :raises AylaDestinationError: if it isn't gzip, or is cut short
     """
-    unpack = zlib.decompressobj(_GZIP)
+    unpack = zlib.decompressobj(GZIP)
     try:
         for rest in _pieces(blocks):
             while rest:
                 yield unpack.decompress(rest, _STEP)
                 rest = unpack.unconsumed_tail
                 if unpack.eof and unpack.unused_data:
-                    rest, unpack = unpack.unused_data, zlib.decompressobj(_GZIP)
+                    rest, unpack = unpack.unused_data, zlib.decompressobj(GZIP)
         yield unpack.flush()
     except zlib.error:
         raise AylaDestinationError(f"{path} in the archive isn't gzip. Is it a file of a stream?") from None
