@@ -237,6 +237,9 @@ class Standalone(AirflowClient):
             "AIRFLOW__CORE__PARALLELISM": str(self.parallelism),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in self.users.items()),
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            # A task stores its links after it has ended. On a busy machine, this takes longer than the default of 20 s,
+            # and Airflow then kills the task's process.
+            "AIRFLOW__CORE__TASK_SUCCESS_OVERTIME": "600",
             # By default, a part fails after it has waited five seconds for the write of another part.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             # Airflow sees a new or changed DAG file within seconds instead of five minutes.

@@ -14,6 +14,8 @@ from tests.integration.export_dag import Scene
 pytestmark = [pytest.mark.integration, pytest.mark.ci]
 
 DAG = """
+from datetime import timedelta
+
 from airflow.sdk import DAG
 
 from ayla_provider.operators import AylaExportToBucketOperator, AylaExportToParquetOperator
@@ -22,7 +24,7 @@ from ayla_provider.sensors import AylaExportHourSensor
 HOUR = {"event_type": "connection", "start": "FIRST", "end": ""}
 HOURS = [{"start": "FIRST", "end": ""}, {"start": "SECOND", "end": ""}]
 
-with DAG(dag_id="links", schedule=None):
+with DAG(dag_id="links", schedule=None, default_args={"retries": 3, "retry_delay": timedelta(seconds=1)}):
     wait = AylaExportHourSensor(task_id="wait", **HOUR)
     copy = AylaExportToBucketOperator.partial(
         task_id="copy", event_type="connection", destination="gs://BUCKET/ayla"
@@ -68,6 +70,9 @@ def test_the_links_of_a_task_lead_to_its_own_hour(tmp_path: Path) -> None:
         running.airflow.unpause("links")
         run = running.airflow.trigger("links")["dag_run_id"]
         running.airflow.wait_for_runs("links", run_ids=[run], state=None, timeout=900)
+        tasks = running.airflow.task_instances("links", run)
+        ended = {f"{task['task_id']} {task['map_index']}": task["state"] for task in tasks}
+        assert {name for name, state in ended.items() if state != "success"} == {"refused -1"}, ended
 
         def links(task: str, map_index: int = -1) -> dict[str, str | None]:
             path = f"dags/links/dagRuns/{run}/taskInstances/{task}/links"
