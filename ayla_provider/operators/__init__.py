@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from ayla_provider.operators.bigquery import (
-    AylaExportBigQueryPlanOperator,
-    AylaExportBigQueryVerifyOperator,
-    AylaExportToBigQueryOperator,
-)
-from ayla_provider.operators.completeness import AylaExportCompletenessOperator
-from ayla_provider.operators.countdown import AylaExportCountdownOperator
-from ayla_provider.operators.duckdb import (
-    AylaExportDuckDBPlanOperator,
-    AylaExportDuckDBVerifyOperator,
-    AylaExportToDuckDBOperator,
-)
-from ayla_provider.operators.postgres import (
-    AylaExportPostgresPlanOperator,
-    AylaExportPostgresVerifyOperator,
-    AylaExportToPostgresOperator,
-)
-from ayla_provider.operators.reconcile import AylaExportReconcileOperator
-from ayla_provider.operators.snowflake import (
-    AylaExportSnowflakePlanOperator,
-    AylaExportSnowflakeVerifyOperator,
-    AylaExportToSnowflakeOperator,
-)
-from ayla_provider.operators.stream_to_bucket import AylaStreamToBucketOperator
-from ayla_provider.operators.to_bucket import AylaExportToBucketOperator
-from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
-from ayla_provider.operators.verify import AylaExportVerifyOperator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ayla_provider.operators.bigquery import (
+        AylaExportBigQueryPlanOperator,
+        AylaExportBigQueryVerifyOperator,
+        AylaExportToBigQueryOperator,
+    )
+    from ayla_provider.operators.completeness import AylaExportCompletenessOperator
+    from ayla_provider.operators.countdown import AylaExportCountdownOperator
+    from ayla_provider.operators.duckdb import (
+        AylaExportDuckDBPlanOperator,
+        AylaExportDuckDBVerifyOperator,
+        AylaExportToDuckDBOperator,
+    )
+    from ayla_provider.operators.postgres import (
+        AylaExportPostgresPlanOperator,
+        AylaExportPostgresVerifyOperator,
+        AylaExportToPostgresOperator,
+    )
+    from ayla_provider.operators.reconcile import AylaExportReconcileOperator
+    from ayla_provider.operators.snowflake import (
+        AylaExportSnowflakePlanOperator,
+        AylaExportSnowflakeVerifyOperator,
+        AylaExportToSnowflakeOperator,
+    )
+    from ayla_provider.operators.stream_to_bucket import AylaStreamToBucketOperator
+    from ayla_provider.operators.to_bucket import AylaExportToBucketOperator
+    from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
+    from ayla_provider.operators.verify import AylaExportVerifyOperator
 
 __all__ = [
     "AylaExportBigQueryPlanOperator",
@@ -51,3 +55,40 @@ __all__ = [
     "AylaExportVerifyOperator",
     "AylaStreamToBucketOperator",
 ]
+
+_MODULES = {
+    "AylaExportBigQueryPlanOperator": "bigquery",
+    "AylaExportBigQueryVerifyOperator": "bigquery",
+    "AylaExportCompletenessOperator": "completeness",
+    "AylaExportCountdownOperator": "countdown",
+    "AylaExportDuckDBPlanOperator": "duckdb",
+    "AylaExportDuckDBVerifyOperator": "duckdb",
+    "AylaExportPostgresPlanOperator": "postgres",
+    "AylaExportPostgresVerifyOperator": "postgres",
+    "AylaExportReconcileOperator": "reconcile",
+    "AylaExportSnowflakePlanOperator": "snowflake",
+    "AylaExportSnowflakeVerifyOperator": "snowflake",
+    "AylaExportToBigQueryOperator": "bigquery",
+    "AylaExportToBucketOperator": "to_bucket",
+    "AylaExportToDuckDBOperator": "duckdb",
+    "AylaExportToParquetOperator": "to_parquet",
+    "AylaExportToPostgresOperator": "postgres",
+    "AylaExportToSnowflakeOperator": "snowflake",
+    "AylaExportVerifyOperator": "verify",
+    "AylaStreamToBucketOperator": "stream_to_bucket",
+}
+"""Operator to the module that defines it. A task's process imports what its DAG file uses, and no other operator."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import an operator when it is first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    operator = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = operator
+    return operator
+
+
+def __dir__() -> list[str]:
+    """Return the names of the operators, also of those that aren't imported yet."""
+    return sorted(set(globals()) | set(__all__))
