@@ -14,7 +14,7 @@ from ayla_provider._airflow.arguments import duration, optional_duration
 from ayla_provider._airflow.compat import AirflowFailException, AirflowSkipException, conf
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import END, START, interval
-from ayla_provider.domain.arrival import PATIENCE
+from ayla_provider.domain.arrival import PATIENCE, ArrivalRule
 from ayla_provider.domain.hour import describe_hours, parse_time
 from ayla_provider.errors import AylaConfigError, AylaError, AylaStalledError
 from ayla_provider.hooks import AylaHook
@@ -46,7 +46,8 @@ class AylaExportHourSensor(BaseSensorOperator):
     :param quiet_period: how long without a new file before an hour counts as landed; by default as the connection says
     :param patience: how long after its end to wait for an hour without files; by default as the connection says
     :param on_empty: what to do if all hours are empty: ``succeed``, or ``skip`` the tasks that follow
-    :param deferrable: whether to wait in the triggerer; by default as Airflow's ``[operators] default_deferrable`` says
+    :param deferrable: whether to wait in the triggerer, after a first look; by default as Airflow's
+        ``[operators] default_deferrable`` says
     """
 
     template_fields: Sequence[str] = ("event_type", "start", "end", "ayla_conn_id")
@@ -84,10 +85,10 @@ class AylaExportHourSensor(BaseSensorOperator):
         return AylaHook(self.ayla_conn_id)
 
     def execute(self, context: Context) -> Any:
-        """Wait here, or hand over to the triggerer."""
+        """Wait here, or look once and hand over to the triggerer."""
         with _failures_stay_failures(), airflow_errors():
             if self.deferrable:
-                self._defer()
+                return self._look_or_defer(context)
             return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -133,6 +134,17 @@ class AylaExportHourSensor(BaseSensorOperator):
         if is_all_empty(result):
             self._on_empty(result)
         return result
+
+    def _look_or_defer(self, context: Context) -> Any:
+        # A wait in the triggerer starts a second process for the task. Hours that have landed don't need it.
+        hours = interval(self.event_type, self.start, self.end)
+        usual = ArrivalRule().override(self.quiet_period, self.patience)
+        # An hour that has just ended needs neither the connection nor a client to wait for.
+        if datetime.now(UTC) >= usual.earliest(hours[-1]):
+            seen = self.poke(context)
+            if seen:
+                return seen.xcom_value
+        return self._defer()
 
     def _defer(self) -> NoReturn:
         hours = interval(self.event_type, self.start, self.end)

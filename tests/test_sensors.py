@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, PokeReturnValue
 
 from ayla_provider._airflow.compat import AirflowFailException, AirflowSkipException
 from ayla_provider.domain.hour import ONE_HOUR
@@ -16,11 +16,13 @@ from ayla_provider.triggers import AylaExportHourTrigger
 from tests.support.fleet import HOUR, connect, put_hour
 from tests.test_triggers import fire
 
-MODES = ("poke", "reschedule", "deferrable")
+# "triggerer" is a deferrable sensor whose first look, in the task, finds nothing settled.
+MODES = ("poke", "reschedule", "deferrable", "triggerer")
 
 
 def sensor(mode: str, first: datetime = HOUR, hours: int = 1, **changes: Any) -> AylaExportHourSensor:
-    where = {"deferrable": True} if mode == "deferrable" else {"deferrable": False, "mode": mode}
+    deferrable = mode in ("deferrable", "triggerer")
+    where = {"deferrable": True} if deferrable else {"deferrable": False, "mode": mode}
     arguments: dict[str, Any] = {
         "task_id": "wait",
         "event_type": "datapoint",
@@ -28,7 +30,10 @@ def sensor(mode: str, first: datetime = HOUR, hours: int = 1, **changes: Any) ->
         "end": (first + hours * ONE_HOUR).isoformat(),
         "poke_interval": 0.05,
     }
-    return AylaExportHourSensor(**(arguments | where | changes))
+    made = AylaExportHourSensor(**(arguments | where | changes))
+    if mode == "triggerer":
+        made.poke = lambda context: PokeReturnValue(False)  # type: ignore[method-assign]
+    return made
 
 
 def run(made: AylaExportHourSensor) -> Any:
@@ -47,7 +52,7 @@ def run(made: AylaExportHourSensor) -> Any:
 
 def test_every_mode_has_the_same_xcom(export: LocalCloud) -> None:
     results = [run(sensor(mode, hours=2)) for mode in MODES]
-    assert results[0] == results[1] == results[2]
+    assert results[0] == results[1] == results[2] == results[3]
     assert results[0] == {
         "event_type": "datapoint",
         "start": HOUR.isoformat(),
@@ -79,7 +84,7 @@ def test_a_refused_sign_in_fails_for_good_and_nothing_hides_it(
     assert export.refusals == 1
 
 
-@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+@pytest.mark.parametrize("mode", ["poke", "deferrable", "triggerer"])
 def test_a_passing_fault_doesnt_end_the_wait(export: LocalCloud, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr("urllib3.util.retry.Retry.sleep", lambda self, response=None: None)
     export.faults.add(Fault(step="acs", kind="503", times=8))
@@ -127,6 +132,35 @@ def test_an_hour_that_cant_have_landed_yet_costs_no_request(export: LocalCloud) 
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     context: Any = {"ti": SimpleNamespace(start_date=now)}
     assert not sensor("poke", now).poke(context)
+    assert export.requests == []
+
+
+def is_deferred(made: AylaExportHourSensor) -> bool:
+    """Whether a sensor hands over to the triggerer."""
+    ti = SimpleNamespace(start_date=datetime.now(UTC))
+    try:
+        made.execute({"ti": ti})  # type: ignore[typeddict-item]
+    except BaseException as deferred:
+        if type(deferred).__name__ != "TaskDeferred":
+            raise
+        return True
+    return False
+
+
+def test_settled_hours_dont_take_the_way_through_the_triggerer(export: LocalCloud) -> None:
+    assert not is_deferred(sensor("deferrable"))
+    assert not is_deferred(sensor("deferrable", hours=2))
+
+
+def test_an_hour_that_still_gets_files_is_waited_for_in_the_triggerer(export: LocalCloud) -> None:
+    export.put_object("Datapoint", f"{HOUR:%Y-%m-%d %H:%M:%S}", "late.csv", b"x", datetime.now(UTC))
+    assert is_deferred(sensor("deferrable"))
+    assert not is_deferred(sensor("deferrable", quiet_period=timedelta(0)))
+
+
+def test_the_triggerer_gets_an_hour_that_has_just_ended_without_a_request(export: LocalCloud) -> None:
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    assert is_deferred(sensor("deferrable", now - ONE_HOUR, quiet_period=timedelta(hours=2)))
     assert export.requests == []
 
 
