@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
 
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
 if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
     from ayla_provider.archive.destination import Destination
     from ayla_provider.archive.url import DestinationUrl
+
+_CONN_ID = "google_cloud_default"
+"""Airflow's default for a Google connection."""
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+"""What Airflow's Google hooks ask for, if the connection doesn't say."""
+
+_UNIVERSE = "GOOGLE_CLOUD_UNIVERSE_DOMAIN"
+"""The environment variable that leads Airflow's Google hooks to another cloud than the public one."""
+
+_PLAIN = {"keyfile_dict", "key_path", "project", "num_retries"}
+"""The fields of a connection of which the credentials are read here. With any other, Airflow's own hook is asked."""
 
 
 def open_google(url: DestinationUrl, conn_id: str | None, install: str) -> Destination:
@@ -19,25 +37,97 @@ def open_google(url: DestinationUrl, conn_id: str | None, install: str) -> Desti
     :param install: what to do if Airflow's Google provider isn't installed
     """
     try:
-        from airflow.providers.google.cloud.hooks.gcs import GCSHook
+        import airflow.providers.google  # noqa: F401 - only whether it is there
+        from google.auth.exceptions import GoogleAuthError
+        from google.cloud import storage
     except ImportError:
         raise AylaConfigError(f"destination {str(url)!r} needs Airflow's Google provider: {install}") from None
-    from google.auth.exceptions import GoogleAuthError
 
     from ayla_provider.archive.gcs import GcsDestination
     from ayla_provider.transport.cloud_storage import storage_client
     from ayla_provider.transport.retry_log import keep_retries_out_of_the_log
 
     keep_retries_out_of_the_log()
-    conn_id = conn_id or GCSHook.default_conn_name
+    conn_id = conn_id or _CONN_ID
     try:
-        hook = GCSHook(gcp_conn_id=conn_id)
-        # The hook's own client has no deadline for an answer as a whole, and none for tokens.
-        credentials, endpoint = hook.get_credentials(), hook.get_conn().api_endpoint
+        credentials = _plain_credentials(conn_id)
+        if credentials is None:
+            credentials, endpoint = _of_the_hook(conn_id)
+        else:
+            endpoint = storage.Client(project="-", credentials=credentials).api_endpoint
     except GoogleAuthError as error:
         # Retryable: on Google's machines, credentials come from a service that can fail for a moment.
         raise AylaDestinationError(
             f"connection {conn_id!r} has no usable credentials for {str(url)!r}: {error}"
         ) from None
+    # The hook's own client has no deadline for an answer as a whole, and none for tokens.
     client = storage_client(credentials, endpoint)
     return GcsDestination(client, url.bucket, url.path, credentials=credentials)
+
+
+def _plain_credentials(conn_id: str) -> Credentials | None:
+    """
+    Return the credentials of a connection as Airflow's hook would; None if only the hook can.
+
+    The hook's module imports every way to sign in to Google, which takes a task longer than its copy. A key, or the
+    machine's own credentials, need none of that.
+    """
+    fields = _fields_of(conn_id)
+    if not fields.keys() <= _PLAIN or {"keyfile_dict", "key_path"} <= fields.keys() or os.environ.get(_UNIVERSE):
+        return None
+    key = fields.get("keyfile_dict")
+    if key:
+        return _of_key(key)
+    path = fields.get("key_path")
+    if path:
+        # The hook says what is wrong with another file.
+        return _of_file(path) if str(path).endswith(".json") else None
+    import google.auth
+
+    credentials: Credentials = google.auth.default(scopes=[_SCOPE])[0]
+    return credentials
+
+
+def _fields_of(conn_id: str) -> dict[str, Any]:
+    """Return the fields of a connection that are set. Those of old connections have a prefix, and stay as they are."""
+    extra = BaseHook.get_connection(conn_id).extra_dejson
+    return {name: value for name, value in extra.items() if value not in (None, "", False)}
+
+
+def _of_key(key: object) -> Credentials | None:
+    """Return the credentials of a service account's key; None for one that the hook refuses."""
+    from google.oauth2.service_account import Credentials as ServiceAccount
+
+    try:
+        info = json.loads(key) if isinstance(key, str) else key
+        if not isinstance(info, dict):
+            return None
+        # A form can have escaped the newlines.
+        info = info | {"private_key": info["private_key"].replace("\\n", "\n")}
+        credentials: Credentials = ServiceAccount.from_service_account_info(  # type: ignore[no-untyped-call]
+            info, scopes=[_SCOPE]
+        )
+    except (ValueError, KeyError, AttributeError):
+        return None
+    return credentials
+
+
+def _of_file(path: str) -> Credentials | None:
+    """Return the credentials of a file with a service account's key; None for one that the hook refuses."""
+    from google.oauth2.service_account import Credentials as ServiceAccount
+
+    try:
+        credentials: Credentials = ServiceAccount.from_service_account_file(  # type: ignore[no-untyped-call]
+            path, scopes=[_SCOPE]
+        )
+    except (ValueError, OSError):
+        return None
+    return credentials
+
+
+def _of_the_hook(conn_id: str) -> tuple[Credentials, str]:
+    """Return the credentials of a connection, and Cloud Storage's URL, as Airflow's hook reads them."""
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    hook = GCSHook(gcp_conn_id=conn_id)
+    return hook.get_credentials(), hook.get_conn().api_endpoint
