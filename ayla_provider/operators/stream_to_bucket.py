@@ -14,7 +14,7 @@ from ayla_provider._airflow.arguments import count, flag
 from ayla_provider._airflow.compat import stats
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.run import provenance
-from ayla_provider.assets import event_extra, export_asset, stream_alias, stream_extra
+from ayla_provider.assets import event_asset, event_extra, stream_alias, stream_extra
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import STREAM_EVENT_TYPES
 from ayla_provider.domain.stream import MOST_BYTES, MOST_RECORDS
@@ -179,6 +179,6 @@ class AylaStreamToBucketOperator(BaseOperator):
         events = context["outlet_events"]
         for manifest in report.hours:
             event_type = manifest.hour.event_type
-            asset = export_asset(self.destination, event_type)
+            asset = event_asset(self.destination, event_type)
             extra = event_extra(manifest) | stream_extra(manifest.export, report.unacknowledged_gaps)
             events[stream_alias(event_type)].add(asset, extra=extra)

@@ -17,7 +17,7 @@ from ayla_provider._airflow.compat import stats
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import END, START, interval
 from ayla_provider._airflow.run import provenance, same_task
-from ayla_provider.assets import event_extra, export_alias, export_asset
+from ayla_provider.assets import event_asset, event_extra, export_alias
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EventType, parse_event_type
 from ayla_provider.domain.hour import describe_hours
@@ -235,7 +235,7 @@ class AylaExportToBucketOperator(BaseOperator):
 
     def _announce(self, context: Context, event_type: EventType, report: ArchiveReport, run: dict[str, str]) -> None:
         """Emit an asset event for each hour that this run committed, in this try or in an earlier one."""
-        asset, events = export_asset(self.destination, event_type), context["outlet_events"]
+        asset, events = event_asset(self.destination, event_type), context["outlet_events"]
         # Airflow drops the events of an alias that isn't among the outlets. A templated event type isn't known before.
         if export_alias(event_type) not in self.outlets:
             self.outlets.append(export_alias(event_type))

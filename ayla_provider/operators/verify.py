@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator
 from ayla_provider._airflow.arguments import map_length, names, optional_duration, optional_hour
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.mapping import MAP_LIMIT, hours_item, that_fit
-from ayla_provider.assets import event_extra, export_alias, export_asset
+from ayla_provider.assets import event_asset, event_extra, export_alias
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.coverage import describe_lost
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
@@ -163,7 +163,7 @@ class AylaExportVerifyOperator(BaseOperator):
             # Airflow drops the events of an alias that isn't among the outlets.
             if alias not in self.outlets:
                 self.outlets.append(alias)
-            asset = export_asset(self.destination, hour.event_type)
+            asset = event_asset(self.destination, hour.event_type)
             context["outlet_events"][alias].add(asset, extra=event_extra(manifest))
 
     def _start(self, now: datetime) -> datetime | None:
