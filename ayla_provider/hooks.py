@@ -18,6 +18,7 @@ from ayla_provider.domain.hour import ONE_HOUR, hours_of, parse_time
 from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
+    from airflow.sdk import Connection
     from google.auth.credentials import Credentials
 
     from ayla_provider.domain.paths import ExportFile
@@ -66,6 +67,11 @@ class AylaHook(BaseHook):
         return behaviour()
 
     @cached_property
+    def _connection(self) -> Connection:
+        # A task asks Airflow for it over the network.
+        return self.get_connection(self.ayla_conn_id)
+
+    @cached_property
     def settings(self) -> AylaSettings:
         """
         The connection's settings, checked.
@@ -74,7 +80,7 @@ class AylaHook(BaseHook):
         """
         from ayla_provider.source.settings import AylaSettings
 
-        connection = self.get_connection(self.ayla_conn_id)
+        connection = self._connection
         try:
             # Not extra_dejson: Airflow would take each value for a secret, such as the region.
             extra = json.loads(connection.extra or "{}")
@@ -112,7 +118,7 @@ class AylaHook(BaseHook):
     @cached_property
     def in_s3(self) -> bool:
         """Whether the connection leads to Amazon S3, where the export was before it moved to Cloud Storage."""
-        return bool(self.get_connection(self.ayla_conn_id).conn_type == "aws")
+        return bool(self._connection.conn_type == "aws")
 
     @property
     def secrets(self) -> list[str]:
@@ -121,7 +127,7 @@ class AylaHook(BaseHook):
         if "settings" in known:
             token = self.get_credentials().token
             return [*self.settings.secrets, *([token] if token else [])]
-        password = self.get_connection(self.ayla_conn_id).password if known.get("in_s3") else None
+        password = self._connection.password if known.get("in_s3") else None
         return [password] if password else []
 
     def _open(self, credentials: Callable[[], Credentials]) -> Export:
