@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import Asset, AssetAlias
 
-from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.paths import LAYOUTS
-from ayla_provider.domain.stream import gap_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +84,8 @@ def stream_alias(event_type: str) -> AssetAlias:
 
 def event_extra(manifest: Manifest) -> dict[str, Any]:
     """Return the ``extra`` of an asset event that announces an hour. Only that of an hour with lost files says so."""
+    from ayla_provider.domain.coverage import Coverage
+
     lost = len(manifest.lost)
     extra = {
         "event_type": manifest.hour.event_type,
@@ -107,6 +107,8 @@ def stream_extra(stream: str, gaps: Sequence[Gap]) -> dict[str, Any]:
     :param stream: the stream's URL
     :param gaps: those that nobody acknowledged
     """
+    from ayla_provider.domain.stream import gap_facts
+
     return {
         "stream": stream,
         "unacknowledged_gaps": len(gaps),

@@ -18,7 +18,6 @@ from ayla_provider.domain.arrival import PATIENCE, ArrivalRule
 from ayla_provider.domain.hour import describe_hours, parse_time
 from ayla_provider.errors import AylaConfigError, AylaError, AylaStalledError
 from ayla_provider.hooks import AylaHook
-from ayla_provider.triggers import AylaExportHourTrigger, waiting
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -93,7 +92,7 @@ class AylaExportHourSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; without any request while the hours can't be settled yet."""
-        from ayla_provider.source.wait import is_all_empty, look
+        from ayla_provider.source.wait import is_all_empty, look, waiting
 
         with airflow_errors():
             hours = interval(self.event_type, self.start, self.end)
@@ -147,6 +146,8 @@ class AylaExportHourSensor(BaseSensorOperator):
         return self._defer()
 
     def _defer(self) -> NoReturn:
+        from ayla_provider.triggers import AylaExportHourTrigger
+
         hours = interval(self.event_type, self.start, self.end)
         until = datetime.now(UTC) + timedelta(seconds=self.timeout)
         self.log.info(

@@ -16,11 +16,11 @@ from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.hour import ExportHour, describe_hours, hours_of
 from ayla_provider.errors import AylaError
 from ayla_provider.hooks import AylaHook
+from ayla_provider.source.wait import Look, look, waiting
 from ayla_provider.transport.redaction import redacted
 
 if TYPE_CHECKING:
     from ayla_provider.domain.arrival import ArrivalRule
-    from ayla_provider.source.wait import Look
 
 __all__ = ["AylaExportHourTrigger"]
 
@@ -154,19 +154,12 @@ class AylaExportHourTrigger(BaseTrigger):
         return seconds
 
     def _look(self) -> Look:
-        from ayla_provider.source.wait import look
-
         export = self.hook.export
         try:
             return look(export, self._hours(), self._rule())
         finally:
             # Open until the next look, the connections of a thousand waits would exceed the limit of open files.
             export.source.close()
-
-
-def waiting(since: datetime, until: str) -> str:
-    """Return since when and until when a wait lasts, as the end of a log line."""
-    return f". Waiting since {since:%Y-%m-%d %H:%M} UTC, until {datetime.fromisoformat(until):%Y-%m-%d %H:%M} UTC."
 
 
 def _failed(error: Exception) -> TriggerEvent:

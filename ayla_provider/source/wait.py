@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ayla_provider.domain.arrival import ArrivalRule, FileTotals, HourState, HourStatus
@@ -13,8 +14,6 @@ from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaUnprovenError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from ayla_provider.source.export import Export
 
 _NAMED = 3
@@ -69,6 +68,11 @@ def look(export: Export, hours: Sequence[ExportHour], rule: ArrivalRule) -> Look
         },
         message=_message(statuses, rule),
     )
+
+
+def waiting(since: datetime, until: str) -> str:
+    """Return since when and until when a wait lasts, as the end of a log line."""
+    return f". Waiting since {since:%Y-%m-%d %H:%M} UTC, until {datetime.fromisoformat(until):%Y-%m-%d %H:%M} UTC."
 
 
 def describe_statuses(statuses: Sequence[HourStatus]) -> str:
