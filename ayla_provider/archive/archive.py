@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import chain, repeat
 
 from ayla_provider.archive.destination import Destination, Stored, folders_of, stored_at
+from ayla_provider.archive.listed_days import ListedDays
 from ayla_provider.archive.records import Records
 from ayla_provider.archive.transfer import Transfer
 from ayla_provider.domain import manifest as manifests
@@ -174,8 +175,11 @@ class Archive:
         :raises AylaError: if source or destination can't be read
         """
         plans = []
-        for status in export.status(hours, rule):
-            job = self._job(export, status)
+        statuses = export.status(hours, rule)
+        with self._pool() as pool:
+            listed = ListedDays(self.destination, hours, pool)
+        for status in statuses:
+            job = self._job(export, status, listed)
             if isinstance(job, AylaError):
                 raise job
             job.refuse_other(export)
@@ -226,9 +230,10 @@ class Archive:
         run = _Run(self.records, export, written_by, _Progress(describe_hours(hours)))
         statuses = export.status(hours, rule)
         transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
-        with self._pool() as pool:
+        with self._pool() as pool, self._pool() as commits:
             jobs = []
-            results = pool.map(self._job, repeat(export), statuses, repeat(untrusted))
+            listed = ListedDays(self.destination, hours, pool)
+            results = pool.map(self._job, repeat(export), statuses, repeat(listed), repeat(untrusted))
             for status, job in zip(statuses, results, strict=True):
                 if isinstance(job, AylaError):
                     run.failed(status, job)
@@ -239,10 +244,12 @@ class Archive:
                 self._refuse_stream()
             log.info("Found %s", describe_statuses(statuses))
             run.progress.expect(jobs)
+            # A manifest is written while the next hour is copied. The other pool's queue is full of files.
+            closed = []
             futures = {}
             for job in jobs:
                 if not job.status.files:
-                    run.close(job)
+                    closed.append(commits.submit(run.close, job))
                 for file in job.status.files:
                     futures[pool.submit(self._copy, transfer, job, file)] = (job, file)
             for future in as_completed(futures):
@@ -253,6 +260,10 @@ class Archive:
                     run.failed(job.status, error)
                 else:
                     run.copied(job, file, entry, moved)
+                    if job.is_complete:
+                        closed.append(commits.submit(run.close, job))
+            for commit in closed:
+                commit.result()
         for job in jobs:
             for folder in folders_of(_paths(job.status, job.layout)):
                 self.destination.remove_leftovers(folder)
@@ -262,6 +273,7 @@ class Archive:
                 run.failed(job.status, self._lost(job))
         run.note_failures(last_try=last_try)
         run.raise_failures()
+        run.report.manifests.sort(key=lambda manifest: manifest.hour.start)
         run.report.seconds = time.monotonic() - run.started
         return run.report
 
@@ -289,19 +301,21 @@ class Archive:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _job(self, export: Export, status: HourStatus, untrusted: Collection[str] = ()) -> _HourJob | AylaError:
+    def _job(
+        self, export: Export, status: HourStatus, listed: ListedDays, untrusted: Collection[str] = ()
+    ) -> _HourJob | AylaError:
         """Return the copy to do for an hour, or why the destination can't be read."""
         try:
-            manifest, stored = self._manifest_to_follow(status, untrusted)
+            manifest, stored = self._manifest_to_follow(status, listed, untrusted)
             copies: dict[Layout, Mapping[str, Stored]] = {}
             if manifest is None and status.state.settled:
-                copies = {layout: self._copies_of(export, status.hour, layout) for layout in Layout}
+                copies = {layout: self._copies_of(export, status.hour, layout, listed) for layout in Layout}
             layout = self._layout_of(manifest, copies)
             if copies and layout is Layout.PARTITIONED:
                 # All of the hour's copies are in one folder, which is listed already.
                 existing = copies[layout]
             else:
-                existing = stored_at(self.destination, _paths(status, layout))
+                existing = listed.stored_at(_paths(status, layout))
             job = _HourJob(status, manifest, stored, existing, layout, untrusted)
             self._look_for_lost(job)
             for own, paths in copies.items():
@@ -311,11 +325,11 @@ class Archive:
         return job
 
     def _manifest_to_follow(
-        self, status: HourStatus, untrusted: Collection[str]
+        self, status: HourStatus, listed: ListedDays, untrusted: Collection[str]
     ) -> tuple[Manifest | None, Stored | None]:
         """Return an hour's manifest and its version. One that is to be written again counts as none."""
         path = manifest_path(status.hour)
-        record = self.destination.read(path)
+        record = self.destination.read(path) if listed.may_have(path) else None
         if record is None:
             return None, None
         content, stored = record
@@ -339,10 +353,10 @@ class Archive:
             layouts = {layout_of(entry.path) for entry in manifest.files}
         return layouts.pop() if len(layouts) == 1 else self._layout
 
-    def _copies_of(self, export: Export, hour: ExportHour, layout: Layout) -> dict[str, Stored]:
+    def _copies_of(self, export: Export, hour: ExportHour, layout: Layout, listed: ListedDays) -> dict[str, Stored]:
         """Return the copies of an hour in a layout, by path."""
         if layout is Layout.PARTITIONED:
-            stored = self.destination.folder(hour.partition)
+            stored = listed.folder(hour.partition)
             return {path: stored[path] for path in stored if hour_of_path(path) == hour}
         if self._layout is Layout.PARTITIONED and not self._has_mirrored(export, hour.event_type):
             # A request for each event type, instead of one for each hour.
@@ -487,6 +501,7 @@ class _Run:
         self.report = ArchiveReport()
         self.failures: list[tuple[HourStatus, AylaError]] = []
         self.progress = progress
+        self._lock = threading.Lock()
         self.started = time.monotonic()
 
     def copied(self, job: _HourJob, file: ExportFile, entry: ManifestFile, moved: bool) -> None:
@@ -495,11 +510,9 @@ class _Run:
             self.report.copied_bytes += file.size
         self.progress.file_done()
         job.done.append(entry)
-        if job.is_complete:
-            self.close(job)
 
     def close(self, job: _HourJob) -> None:
-        """Commit an hour whose files are all in the destination."""
+        """Commit an hour whose files are all in the destination. Thread-safe."""
         status, previous = job.status, job.manifest
         # The source no longer shows the files that the archive has.
         expired = previous is not None and bool(previous.files) and not status.files
@@ -524,21 +537,23 @@ class _Run:
             export=self.export_url,
             lost=job.lost,
         )
-        if manifest is not previous:
+        written = manifest is not previous
+        if written:
             try:
                 self.records.write_manifest(manifest, job.manifest_stored)
             except AylaError as error:
                 self.failed(status, error)
                 return
-            self.report.manifests_written += 1
-        log.info("%s %s", "Unchanged" if manifest is previous else "Committed", manifests.describe(manifest))
+        log.info("%s %s", "Committed" if written else "Unchanged", manifests.describe(manifest))
         job.committed = True
         if manifest.lost:
             log.warning("%s: %s", manifest.hour, describe_lost(manifest))
-        self.report.manifests.append(manifest)
-        self.report.hours[Coverage.LOST if manifest.lost else manifest.state.value] += 1
-        self.report.files += len(manifest.files)
-        self.report.bytes += manifest.size
+        with self._lock:
+            self.report.manifests_written += written
+            self.report.manifests.append(manifest)
+            self.report.hours[Coverage.LOST if manifest.lost else manifest.state.value] += 1
+            self.report.files += len(manifest.files)
+            self.report.bytes += manifest.size
 
     def failed(self, status: HourStatus, error: AylaError) -> None:
         self.failures.append((status, error))
