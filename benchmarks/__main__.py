@@ -8,11 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ayla_provider.domain.tables import TABLES
-from benchmarks import backfill, copying, detection, draining, parsing, postgres, results, sweep, typed, typed_stream
+from benchmarks import (
+    backfill,
+    copying,
+    detection,
+    draining,
+    history,
+    parsing,
+    postgres,
+    results,
+    sweep,
+    typed,
+    typed_stream,
+)
 from benchmarks.results import Result
 from tests.support.postgres_server import USER, binaries, running
 
-_MODULES = (copying, backfill, detection, parsing, typed, postgres, draining, typed_stream)
+_MODULES = (copying, backfill, history, detection, parsing, typed, postgres, draining, typed_stream)
 PARTS = {part.__name__.rpartition(".")[2]: part for part in _MODULES}
 
 _POSTGRES_ROWS = 1_000_000
@@ -24,12 +36,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the hour of datapoints (5000000)")
     parser.add_argument("--rounds", type=int, default=3, help="the median of these rounds counts (3)")
     parser.add_argument(
+        "--days", type=int, default=history.DAYS, help=f"of the history, 365 for a year ({history.DAYS})"
+    )
+    parser.add_argument(
         "--only", choices=[*PARTS, "sweep"], help="the part to measure; the figures of the others stay as they are"
     )
     given = parser.parse_args()
     parts: dict[str, Callable[[], list[Result]]] = {
         "copying": lambda: copying.measure(given.rounds),
         "backfill": backfill.measure,
+        "history": lambda: history.measure(given.days),
         "detection": lambda: detection.measure(given.rounds),
         "parsing": lambda: parsing.measure(given.rounds),
         "typed": lambda: typed.measure(given.rows, given.rounds),
@@ -50,6 +66,8 @@ def main() -> None:
     print(results.as_text(measured))
     how = {peer: description for part in PARTS.values() for peer, description in part.HOW.items()}
     command = f"python -m benchmarks --rows {given.rows} --rounds {given.rounds}"
+    if given.days != history.DAYS:
+        command += f" --days {given.days}"
     if given.only:
         measured = results.merged(results.read(), measured)
     results.write(measured, how, ["make bench", command])
