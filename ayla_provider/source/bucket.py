@@ -87,8 +87,11 @@ class Source(Protocol):
 
     url: str
     """Such as ``gs://bucket``."""
-    client: Any
-    """The client of the store's own library."""
+
+    @property
+    def client(self) -> Any:
+        """The client of the store's own library."""
+
     requests: int
     """How many pages of listings were received."""
 

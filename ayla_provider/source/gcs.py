@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -23,7 +25,7 @@ from ayla_provider.source.bucket import (
     translate_connection_errors,
 )
 from ayla_provider.source.settings import STORAGE_ENDPOINT
-from ayla_provider.transport.cloud_storage import last_error, pages_of, reason, storage_client
+from ayla_provider.transport.cloud_storage import last_error, listed, reason, storage_client
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.network import Network
@@ -44,7 +46,7 @@ _BLOCK = 1024 * 1024
 
 class GcsSource:
     """
-    A bucket in Cloud Storage: listed with Google's client, downloaded from with :class:`HttpClient`.
+    A bucket in Cloud Storage, listed and downloaded from with :class:`HttpClient`.
 
     :param credentials: the vendor's, such as :meth:`ayla_provider.source.auth.TokenProvider.credentials`
     :param endpoint: Cloud Storage's URL. It is always set, because ``STORAGE_EMULATOR_HOST`` may be meant for the
@@ -61,50 +63,42 @@ class GcsSource:
         network: Network | None = None,
     ) -> None:
         self.credentials = credentials
-        self.client = storage_client(credentials, endpoint, network)
         self.bucket = bucket
         self.url = f"gs://{bucket}"
         self.requests = 0
+        self._endpoint = endpoint
+        self._network = network
         self._http = HttpClient(credentials, network)
+        self._bucket_url = f"{endpoint}/storage/v1/b/{quote(bucket, safe='')}"
         self._downloads = f"{endpoint}/download/storage/v1/b/{quote(bucket, safe='')}/o/"
+
+    @cached_property
+    def client(self) -> storage.Client:
+        """Google's own client, for people: see :meth:`ayla_provider.hooks.AylaHook.get_conn`."""
+        return storage_client(self.credentials, self._endpoint, self._network)
 
     def objects(
         self, prefix: str, what: str, *, start_offset: str = "", end_offset: str = "", max_results: int | None = None
     ) -> Iterator[SourceObject]:
         """See :class:`~ayla_provider.source.bucket.Source`."""
+        query = {"prefix": prefix, "startOffset": start_offset, "endOffset": end_offset, "fields": _FIELDS}
         with translate_errors(what):
-            listed = self.client.list_blobs(
-                self.bucket,
-                prefix=prefix,
-                start_offset=start_offset or None,
-                end_offset=end_offset or None,
-                fields=_FIELDS,
-                max_results=max_results,
-                timeout=TIMEOUT,
-            )
-            for page in self._pages(listed, what):
-                for blob in page:
-                    yield _object(blob, what)
+            for page in self._pages(what, max_results, **query):
+                for item in page.get("items", ()):
+                    yield _object(item, what)
 
     def folders(self, prefix: str, what: str) -> list[str]:
         """See :class:`~ayla_provider.source.bucket.Source`."""
+        query = {"prefix": prefix, "delimiter": "/", "fields": "prefixes,nextPageToken", "maxResults": "1000"}
         with translate_errors(what):
-            listed = self.client.list_blobs(
-                self.bucket,
-                prefix=prefix,
-                delimiter="/",
-                fields="prefixes,nextPageToken",
-                page_size=1000,
-                timeout=TIMEOUT,
-            )
             names: set[str] = set()
-            for page in self._pages(listed, what):
-                names.update(page.prefixes)
+            for page in self._pages(what, None, **query):
+                names.update(page.get("prefixes", ()))
                 check_folders(len(names), what)
             return sorted(name[len(prefix) : -1] for name in names)
 
-    def _pages(self, listing: Any, what: str) -> Iterator[Any]:
-        for page in pages_of(listing, what):
+    def _pages(self, what: str, most: int | None, **query: str) -> Iterator[dict[str, Any]]:
+        for page in listed(self._http, self._bucket_url, what, TIMEOUT, most=most, **query):
             self.requests += 1
             yield page
 
@@ -134,7 +128,8 @@ class GcsSource:
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
-        self.client.close()
+        if "client" in vars(self):
+            self.client.close()
         self._http.close()
 
 
@@ -200,21 +195,41 @@ def _skip(download: _GcsDownload, size: int) -> None:
         size -= len(skipped)
 
 
-def _object(blob: storage.Blob, what: str) -> SourceObject:
+def _object(item: dict[str, Any], what: str) -> SourceObject:
+    size, generation = _number(item.get("size")), _number(item.get("generation"))
+    crc32c, created = item.get("crc32c"), item.get("timeCreated")
     valid = {
-        "size": blob.size is not None and blob.size >= 0,
-        "crc32c": isinstance(blob.crc32c, str),
-        "generation": blob.generation is not None and blob.generation >= 0,
-        "timeCreated": blob.time_created is not None,
+        "size": size >= 0,
+        "crc32c": isinstance(crc32c, str),
+        "generation": generation >= 0,
+        "timeCreated": created is not None,
     }
     problems = [name for name, is_valid in valid.items() if not is_valid]
     if problems:
-        which = f"{', '.join(problems)} of {from_outside(repr(blob.name))}"
+        which = f"{', '.join(problems)} of {from_outside(repr(item.get('name')))}"
         raise AylaUnavailable(
             f"{what}: {which} {'are' if problems[1:] else 'is'} missing or not valid. {TEMPORARY} If it persists, ask "
             "Ayla support about this object."
         )
-    return SourceObject(blob.name, blob.size, blob.crc32c, blob.generation, blob.time_created)
+    return SourceObject(_text(item["name"]), size, _text(crc32c), generation, _time(created))
+
+
+def _number(value: Any) -> int:
+    """Return a number, which Cloud Storage writes as text; -1 if there is none."""
+    return -1 if value is None else int(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _time(value: object) -> datetime:
+    time = datetime.fromisoformat(_text(value))
+    if time.tzinfo is None:
+        raise ValueError(f"{value!r} has no offset")
+    return time.astimezone(UTC)
 
 
 @contextlib.contextmanager

@@ -195,11 +195,13 @@ class _NetworkAdapter(HTTPAdapter):
     """Finds the route to each request's host, and explains failures. Certificates are always verified."""
 
     # For a copy: google-auth copies what it uses in a thread of its own.
-    __attrs__ = [*HTTPAdapter.__attrs__, "_network", "_most_bytes"]  # noqa: RUF012 - as the base class has it
+    __attrs__ = [*HTTPAdapter.__attrs__, "_network", "_most_bytes", "_routes"]  # noqa: RUF012 - as the base class has it
 
     def __init__(self, network: Network, most_bytes: int, **arguments: Any) -> None:
         self._network = network
         self._most_bytes = most_bytes
+        self._routes: dict[str, Route] = {}
+        """The routes that were looked up: to each host, the environment leads for as long as the session exists."""
         super().__init__(**arguments)
 
     def send(
@@ -219,7 +221,7 @@ class _NetworkAdapter(HTTPAdapter):
             takes too long or is too large
         :raises requests.RequestException: for temporary failures, with a reason in plain words
         """
-        route = self._network.route(request.url or "")
+        route = self._route(request.url or "")
         by_scheme = {"http": route.proxy, "https": route.proxy} if route.proxy else {}
         failure: Exception
         try:
@@ -240,6 +242,13 @@ class _NetworkAdapter(HTTPAdapter):
             response.close()
             failure = route.proxy_refusal()
         raise failure  # outside of "except": the original error could show a password
+
+    def _route(self, url: str) -> Route:
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._routes:
+            self._routes[origin] = self._network.route(url)
+        return self._routes[origin]
 
     def get_connection_with_tls_context(self, *arguments: Any, **named: Any) -> Any:
         """Return the pool for a request, with connections that obey deadlines."""
