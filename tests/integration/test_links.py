@@ -26,8 +26,9 @@ HOURS = [{"start": "FIRST", "end": ""}, {"start": "SECOND", "end": ""}]
 
 with DAG(dag_id="links", schedule=None, default_args={"retries": 3, "retry_delay": timedelta(seconds=1)}):
     wait = AylaExportHourSensor(task_id="wait", **HOUR)
+    # One after the other: if two tasks announce an asset at the same time that Airflow doesn't know yet, it fails one.
     copy = AylaExportToBucketOperator.partial(
-        task_id="copy", event_type="connection", destination="gs://BUCKET/ayla"
+        task_id="copy", event_type="connection", destination="gs://BUCKET/ayla", max_active_tis_per_dagrun=1
     ).expand_kwargs(HOURS)
     rows = AylaExportToParquetOperator.partial(
         task_id="rows", event_type="connection", archive="gs://BUCKET/ayla", max_malformed=0.5
