@@ -113,9 +113,8 @@ def all_arguments_of(made: type) -> set[str]:
 
 TO_TABLES = [
     one
-    for name, one in vars(operators).items()
-    if name in operators.__all__
-    and one
+    for one in (getattr(operators, name) for name in operators.__all__)
+    if one
     not in (
         AylaExportCompletenessOperator,
         AylaExportCountdownOperator,
