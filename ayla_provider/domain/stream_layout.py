@@ -156,10 +156,15 @@ def _folded(place: Place) -> Place:
     return tuple(key.lower() for key in place)
 
 
+def is_sent_at(place: Place) -> bool:
+    """Return whether a key says when the record was sent. It isn't loaded."""
+    return place[-1] == "timestamp" and place[:-1] in _OUTER
+
+
 def _is_not_loaded(place: Place, event_type: str) -> bool:
     """Return whether a key says nothing of the event: when the record was sent, or the metadata once more."""
     if place[:-1] in _OUTER:
-        return place[-1] == "timestamp"
+        return is_sent_at(place)
     return place[-1] == METADATA and METADATA not in STREAM_TABLES[event_type].names
 
 

@@ -7,11 +7,11 @@ is rewritten, see :mod:`~ayla_provider.rows.stream_lines`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import re
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +29,7 @@ from ayla_provider.rows.duck import literal
 from ayla_provider.rows.intake import GoodLines, checked
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.rows.stream_lines import LineError, rewritten, unusual_lines
+from ayla_provider.rows.stream_shapes import ENVELOPE, Shapes
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ _PIECE = 64 * 1024
 LONGEST_LINE = 24 * 1024 * 1024
 """Bytes. A record has at most 10 MiB, and a line that is written again can be longer than its record."""
 
-_ENVELOPE = {"shard", "sequence", "event"}
+_MOST_SHAPELESS = 1000
+"""Of a file. It takes several times as long to rewrite a line as to read it."""
 
 _KEYS_SHOWN = 5
 
@@ -49,6 +51,8 @@ class StreamLines(GoodLines):
 
     cells: StreamCells | None = None
     """Where the cells are; None for a file without lines."""
+    keys: set[Place] | None = None
+    """The place of each key of the records, of the objects whose keys are columns; None if it isn't known."""
     original: Callable[[], Iterator[bytes]] = field(default=lambda: iter(()))
     """Returns the blocks of the decompressed file."""
 
@@ -94,10 +98,12 @@ def fetch_stream_lines(
     """
     lines = StreamLines(file.source, file.generation, path, number, joined)
     lines.original = lambda: _decompressed(archive.blocks(file.path), file.path)
-    with path.open("ab" if joined else "xb", buffering=0) as output:
-        reader = _Reader(lines, event_type, quarantine, output, slowly=slowly)
-        for block in _ahead(_whole_lines(_decompressed(checked(archive.blocks(file.path), file), file.path))):
+    blocks = _ahead(_whole_lines(_decompressed(checked(archive.blocks(file.path), file), file.path)))
+    with path.open("ab" if joined else "xb", buffering=0) as output, _behind(output) as write:
+        reader = _Reader(lines, event_type, quarantine, write, slowly=slowly)
+        for block in blocks:
             reader.take(block)
+    lines.keys = reader.keys()
     return lines
 
 
@@ -152,60 +158,128 @@ def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
             yield block
 
 
+@contextlib.contextmanager
+def _behind(output: BinaryIO) -> Iterator[Callable[[bytes], None]]:
+    """Return a function that writes a block in a thread, while the next one is made."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ayla-write") as pool:
+        writing = pool.submit(_write, output, b"")
+
+        def write(block: bytes) -> None:
+            nonlocal writing
+            writing.result()
+            writing = pool.submit(_write, output, block)
+
+        yield write
+        writing.result()
+
+
+def _write(output: BinaryIO, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[output.write(view) :]
+
+
 class _Reader:
     def __init__(
-        self, lines: StreamLines, event_type: str, quarantine: Quarantine, output: BinaryIO, *, slowly: bool
+        self,
+        lines: StreamLines,
+        event_type: str,
+        quarantine: Quarantine,
+        write: Callable[[bytes], None],
+        *,
+        slowly: bool,
     ) -> None:
         self._lines = lines
         self._event_type = event_type
         self._quarantine = quarantine
-        self._output = output
+        self._write = write
         self._slowly = slowly
+        self._shapes: Shapes | None = Shapes(event_type)
+        """None if the lines have too many shapes."""
+        self._shapeless = 0
+        self._keys: set[Place] = set()
         self._offset = 0
         """Where the block begins in the decompressed file, in bytes."""
+        self._counted = (0, 0)
+        """Up to where the lines of the block are counted, and how many lines of the file that is."""
 
     def take(self, block: bytes) -> None:
         """Write the lines of a block."""
-        count = block.count(b"\n")
-        unusual = _all_lines(block) if self._slowly else unusual_lines(block)
-        if unusual:
-            before = self._refused
-            written = b"".join(self._rewritten(block, unusual))
-            self._write(written, count - (self._refused - before))
+        self._counted = (0, self._lines.all_lines)
+        refused = self._refused
+        if self._slowly:
+            good = b"".join(self._rewritten(block, _all_lines(block)))
+        elif self._shapes:
+            good = b"".join(self._by_shape(block, self._shapes))
         else:
-            self._write(block, count)
+            good = b"".join(self._rewritten(block, unusual_lines(block)))
+        count = block.count(b"\n")
         self._lines.all_lines += count
+        self._lines.count += count - (self._refused - refused)
         self._offset += len(block)
+        if self._lines.joined and good:
+            prefix = self._lines.prefix
+            good = prefix + good[1:-1].replace(b"\n{", b"\n" + prefix) + b"\n"
+        self._write(good)
+
+    def keys(self) -> set[Place] | None:
+        """Return the place of each key of the lines so far; None if not all are known."""
+        return self._keys | self._shapes.keys if self._shapes else None
 
     @property
     def _refused(self) -> int:
         """How many lines of the file are in the quarantine."""
         return self._quarantine.by_source[self._lines.source]
 
-    def _rewritten(self, block: bytes, lines: Iterable[tuple[int, int]]) -> Iterator[bytes]:
-        """Yield a block in parts: the given lines rewritten, and what is between them."""
-        done = counted = 0
-        number = self._lines.all_lines
-        for begin, end in lines:
+    def _by_shape(self, block: bytes, shapes: Shapes) -> Iterator[bytes]:
+        """Yield a block in parts: the lines that have no known shape are rewritten, or their shape is learned."""
+        done = 0
+        for begin, end in shapes.unknown_lines(block):
+            line = block[begin:end]
+            text = shapes.quoted(line)
+            if text is None:
+                is_usual = not unusual_lines(line)
+                if is_usual and shapes.learn(line):
+                    continue
+                if is_usual and self._shapeless >= _MOST_SHAPELESS:
+                    # The lines have too many shapes to look for them.
+                    self._shapes = None
+                    yield from self._rewritten(block, unusual_lines(block, begin), done)
+                    return
+                self._shapeless += is_usual
+                text = self._line_rewritten(block, begin, end)
             yield block[done:begin]
-            number += block.count(b"\n", counted, end)
-            counted = done = end
-            line = block[begin : end - 1]
-            try:
-                yield rewritten(line, self._event_type) + b"\n"
-            except LineError as error:
-                source, generation = self._lines.source, self._lines.generation
-                self._quarantine.add(source, generation, number, self._offset + begin, str(error), line)
+            yield text
+            done = end
         yield block[done:]
 
-    def _write(self, block: bytes, count: int) -> None:
-        self._lines.count += count
-        if self._lines.joined and block:
-            prefix = self._lines.prefix
-            block = prefix + block[1:-1].replace(b"\n{", b"\n" + prefix) + b"\n"
-        view = memoryview(block)
-        while view:
-            view = view[self._output.write(view) :]
+    def _rewritten(self, block: bytes, lines: Iterable[tuple[int, int]], done: int = 0) -> Iterator[bytes]:
+        """Yield a block in parts: the given lines rewritten, and what is between them."""
+        for begin, end in lines:
+            yield block[done:begin]
+            yield self._line_rewritten(block, begin, end)
+            done = end
+        yield block[done:]
+
+    def _line_rewritten(self, block: bytes, begin: int, end: int) -> bytes:
+        """Return a line with its end, or nothing and put it into the quarantine."""
+        line = block[begin : end - 1]
+        try:
+            text, keys = rewritten(line, self._event_type)
+        except LineError as error:
+            source, generation = self._lines.source, self._lines.generation
+            number = self._number(block, end)
+            self._quarantine.add(source, generation, number, self._offset + begin, str(error), line)
+            return b""
+        self._keys |= keys
+        return text + b"\n"
+
+    def _number(self, block: bytes, end: int) -> int:
+        """Return the number of a line of the file. Each part of the block is counted once."""
+        before, number = self._counted
+        number += block.count(b"\n", before, end)
+        self._counted = (end, number)
+        return number
 
 
 def _all_lines(block: bytes) -> list[tuple[int, int]]:
@@ -230,13 +304,9 @@ def find_cells(
     :raises duckdb.Error: if DuckDB refuses a line
     """
     left_out: set[str] = set()
-    counts: Counter[Path] = Counter()
-    for file in files:
-        counts[file.path] += file.count
     by_path = {
-        path: cells_of(event_type, _keys(connection, event_type, path, count), declared)
-        for path, count in counts.items()
-        if count
+        path: cells_of(event_type, _keys(connection, event_type, path, of_path), declared)
+        for path, of_path in _by_path(files).items()
     }
     for file in files:
         if file.count:
@@ -253,13 +323,25 @@ def find_cells(
         )
 
 
-def _keys(connection: Any, event_type: str, path: Path, count: int) -> set[Place]:
+def _by_path(files: Iterable[StreamLines]) -> dict[Path, list[StreamLines]]:
+    found: dict[Path, list[StreamLines]] = {}
+    for file in files:
+        if file.count:
+            found.setdefault(file.path, []).append(file)
+    return found
+
+
+def _keys(connection: Any, event_type: str, path: Path, files: Sequence[StreamLines]) -> set[Place]:
     """
     Return the place of each key of the records, of the objects whose keys are columns.
 
-    :param count: the number of lines
+    :param files: all files whose lines are at the path
     :raises LinesRefusedError: if a line isn't one of a stream
     """
+    known = [file.keys for file in files if file.keys is not None]
+    if len(known) == len(files):
+        return set().union(*known)
+    count = sum(file.count for file in files)
     levels = levels_of(event_type)
     paths = ["$", *(".".join(("$.event", *level)) for level in levels)]
     # The same keys in the same order count once, so there are few of them, and not one for each record.
@@ -272,7 +354,7 @@ def _keys(connection: Any, event_type: str, path: Path, count: int) -> set[Place
     while fetched := found.fetchmany(1000):
         for (envelope, *keys_of_levels), lines in fetched:
             count -= lines
-            if not _ENVELOPE.issubset(envelope or ()):
+            if not ENVELOPE.issubset(envelope or ()):
                 raise LinesRefusedError
             for level, names in zip(levels, keys_of_levels, strict=True):
                 keys.update((*level, name) for name in names or ())

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from ayla_provider.domain.stream_layout import BODIES, METADATA, WRAPPER
+from ayla_provider.domain.stream_layout import BODIES, METADATA, WRAPPER, Place
 from ayla_provider.rows.intake import EMPTY_LINE
 
 _SAFE_FROM_1 = rb"[0-9]{0,17}|[0-9]{0,8}\.(?:0|[0-9]{0,5}[1-9])"
 _SAFE_FROM_0 = rb"(?:\.0|\.[0-9]{0,3}[1-9])?"
 _SAFE_BELOW_0 = rb"[1-9](?:" + _SAFE_FROM_1 + rb")|0\.[0-9]{0,3}[1-9]"
 _SENT_AT = rb'(?<="timestamp":[0-9])\.[0-9]+E12|(?<="timestamp":\s)[0-9]\.[0-9]+E12'
+SAFE_NUMBER = rb"(?:[1-9](?:" + _SAFE_FROM_1 + rb")|0" + _SAFE_FROM_0 + rb"|-(?:" + _SAFE_BELOW_0 + rb"))(?=[,}])"
+"""The pattern of a number that DuckDB spells as it is spelled."""
+
 # The first character of a value, and then what may follow it. This is faster than to look at whole values.
 _UNSAFE_NUMBER = (
     rb'":[-0-9\s](?!(?:(?<=[1-9])(?:'
@@ -48,19 +52,20 @@ _UNUSUAL = {
 }
 
 
-def unusual_lines(block: bytes) -> list[tuple[int, int]]:
+def unusual_lines(block: bytes, start: int = 0) -> list[tuple[int, int]]:
     """
     Return the lines that DuckDB can't read, or would change: the begin and the end of each.
 
     A line that it can read is sometimes among them, which only takes longer.
 
     :param block: whole lines, each with its end
+    :param start: where to begin: at the beginning of a line
     """
     found: set[tuple[int, int]] = set()
     for character, pattern in _UNUSUAL.items():
         if character not in block:
             continue
-        end = 0
+        end = start
         while match := pattern.search(block, end):
             begin = block.rfind(b"\n", 0, match.start()) + 1
             end = block.find(b"\n", match.start()) + 1
@@ -78,13 +83,13 @@ class _Number(str):
     __slots__ = ()
 
 
-class _Object(list[tuple[str, Any]]):
+class Object(list[tuple[str, Any]]):
     """The keys and values of an object, in their order. A key can be there twice."""
 
 
-def rewritten(line: bytes, event_type: str) -> bytes:
+def rewritten(line: bytes, event_type: str) -> tuple[bytes, set[Place]]:
     """
-    Return a line with each cell as text, so that every reader takes it in the same way.
+    Return a line with each cell as text, so that every reader takes it in the same way. Also return its record's keys.
 
     :param line: without its end
     :raises LineError: if the line isn't a record
@@ -93,11 +98,11 @@ def rewritten(line: bytes, event_type: str) -> bytes:
         raise LineError(EMPTY_LINE)
     try:
         parsed = json.loads(
-            line.decode(), parse_int=_Number, parse_float=_Number, parse_constant=_refuse, object_pairs_hook=_Object
+            line.decode(), parse_int=_Number, parse_float=_Number, parse_constant=_refuse, object_pairs_hook=Object
         )
-        envelope = _keys_of(parsed, "the line")
-        event = _keys_of(envelope["event"], "event")
-        inner = _keys_of(event[WRAPPER], WRAPPER) if WRAPPER in event else None
+        envelope = keys_of(parsed, "the line")
+        event = keys_of(envelope["event"], "event")
+        inner = keys_of(event[WRAPPER], WRAPPER) if WRAPPER in event else None
         cells = _record(event if inner is None else inner, event_type)
         if inner is not None:
             cells = {WRAPPER: cells}
@@ -106,7 +111,7 @@ def rewritten(line: bytes, event_type: str) -> bytes:
         text = json.dumps(known | {"event": cells}, ensure_ascii=False, separators=(",", ":"))
         if "\\u0000" in text and _holds_nul(cells):
             raise LineError("holds a NUL")
-        return text.encode()
+        return text.encode(), set(_places(cells))
     except UnicodeDecodeError:
         raise LineError("not UTF-8") from None
     except UnicodeEncodeError:
@@ -119,8 +124,13 @@ def _refuse(name: str) -> NoReturn:
     raise LineError(f"holds {name}, which isn't JSON")
 
 
-def _keys_of(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, _Object):
+def keys_of(value: Any, what: str) -> dict[str, Any]:
+    """
+    Return the keys and values of an object.
+
+    :raises LineError: if it isn't an object, or has a key twice
+    """
+    if not isinstance(value, Object):
         raise LineError(f"{what} isn't a JSON object")
     keys = dict(value)
     if len(keys) < len(value):
@@ -134,10 +144,17 @@ def _record(record: dict[str, Any], event_type: str) -> dict[str, Any]:
     cells: dict[str, Any] = {}
     for key, value in record.items():
         if key in levels and value is not None:
-            cells[key] = {name: _text(cell) for name, cell in _keys_of(value, key).items()}
+            cells[key] = {name: _text(cell) for name, cell in keys_of(value, key).items()}
         elif key != "timestamp":
             cells[key] = _text(value)
     return cells
+
+
+def _places(cells: dict[str, Any], outer: Place = ()) -> Iterator[Place]:
+    for key, value in cells.items():
+        yield (*outer, key)
+        if isinstance(value, dict):
+            yield from _places(value, (*outer, key))
 
 
 def _text(value: Any) -> str | None:
@@ -150,7 +167,7 @@ def _text(value: Any) -> str | None:
 
 
 def _json(value: Any) -> str:
-    if isinstance(value, _Object):
+    if isinstance(value, Object):
         return "{" + ",".join(f"{_json(str(key))}:{_json(each)}" for key, each in value) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_json, value)) + "]"
