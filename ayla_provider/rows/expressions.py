@@ -13,6 +13,7 @@ from ayla_provider.rows.duck import literal
 
 _JAVA_DATE = "'%a %b %d %H:%M:%S UTC %Y'"
 _ISO_DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-](0\d|1[0-5]):?[0-5]\d))?)?"
+_USUAL_ISO_DATE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
 _TIMES = "timestamptz '0001-01-01T00:00:00Z' and timestamptz '9999-12-31T23:59:59.999999Z'"
 """The timestamps that every warehouse and Python can hold."""
 
@@ -100,7 +101,9 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
     for name in recognised.columns:
         target, text = _canonical(name, recognised), filled(name)
         if target is None:
-            faults[f"{text} is not null and {_squashed(text)} not in {_spellings(event_type)}"] = (
+            # Most are spelled as they are compared, and a regular expression takes ten times as long.
+            spellings = _spellings(event_type)
+            faults[f"{text} not in {spellings} and {_squashed(text)} not in {spellings}"] = (
                 f"{name} names another event type"
             )
         elif _is_of_any_base_type(target, recognised):
@@ -164,7 +167,11 @@ def _typed(text: str, kind: ColumnType, *, streamed: bool = False) -> str:
         # without a date, in 1900. A cast doesn't accept a space in front of the zone.
         java = f"case when contains({text}, ' UTC ') then try_strptime({text}, {_JAVA_DATE}) end"
         iso = f"{text}[:11] || replace(replace({text}[12:], ' ', ''), 'UTC', 'Z')"
-        parsed_iso = f"case when regexp_full_match({text}, '{_ISO_DATE}') then try_cast({iso} as timestamptz) end"
+        # Most have the usual form, and the others take twice as long.
+        parsed_iso = (
+            f"case when regexp_full_match({text}, '{_USUAL_ISO_DATE}') then try_cast({text} as timestamptz) "
+            f"when regexp_full_match({text}, '{_ISO_DATE}') then try_cast({iso} as timestamptz) end"
+        )
         if streamed:
             microseconds = f"try_cast(round(try_cast({text} as double) * 1000) as bigint)"
             return (
