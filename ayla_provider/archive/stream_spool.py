@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from ayla_provider.archive.gunzip import GZIP, NotGzipError, unpacked
 from ayla_provider.archive.local import translate_errors
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.events import EventType
@@ -25,9 +26,6 @@ _IN_MEMORY = 2 * 1024 * 1024
 
 _LEVEL = 1
 """Of gzip: its files have 1.3 times the bytes of the usual level, in a third of the time."""
-
-GZIP = 31
-"""What zlib calls the format gzip: with the largest window, and a header without name and time."""
 
 
 @contextlib.contextmanager
@@ -186,18 +184,12 @@ def content_crc32c(blocks: Iterable[bytes]) -> str | None:
     Return the checksum of the content of a gzipped file, base64.
 
     :param blocks: the gzipped bytes
-    :returns: None if they aren't one whole gzipped file
+    :returns: None if they aren't whole gzipped files
     """
-    checksum, decompressor = Crc32c(), zlib.decompressobj(GZIP)
+    checksum = Crc32c()
     try:
-        for block in blocks:
-            rest = block
-            while rest:
-                if decompressor.eof:
-                    return None
-                checksum.update(decompressor.decompress(rest, CHUNK))
-                rest = decompressor.unconsumed_tail
-        checksum.update(decompressor.flush())
-    except zlib.error:
+        for block in unpacked(blocks):
+            checksum.update(block)
+    except NotGzipError:
         return None
-    return checksum.base64 if decompressor.eof and not decompressor.unused_data else None
+    return checksum.base64

@@ -11,7 +11,6 @@ import contextlib
 import io
 import logging
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ayla_provider.archive.destination import Destination
-from ayla_provider.archive.stream_spool import GZIP
+from ayla_provider.archive.gunzip import NotGzipError, unpacked
 from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.stream_layout import Place, StreamCells, cells_of, levels_of
@@ -32,9 +31,6 @@ from ayla_provider.rows.stream_lines import LineError, rewritten, unusual_lines
 from ayla_provider.rows.stream_shapes import ENVELOPE, Shapes
 
 log = logging.getLogger(__name__)
-
-_STEP = 1024 * 1024
-_PIECE = 64 * 1024
 
 LONGEST_LINE = 24 * 1024 * 1024
 """Bytes. A record has at most 10 MiB, and a line that is written again can be longer than its record."""
@@ -113,26 +109,10 @@ def _decompressed(blocks: Iterable[bytes], path: str) -> Iterator[bytes]:
 
     :raises AylaDestinationError: if it isn't gzip, or is cut short
     """
-    unpack = zlib.decompressobj(GZIP)
     try:
-        for rest in _pieces(blocks):
-            while rest:
-                yield unpack.decompress(rest, _STEP)
-                rest = unpack.unconsumed_tail
-                if unpack.eof and unpack.unused_data:
-                    rest, unpack = unpack.unused_data, zlib.decompressobj(GZIP)
-        yield unpack.flush()
-    except zlib.error:
-        raise AylaDestinationError(f"{path} in the archive isn't gzip. Is it a file of a stream?") from None
-    if not unpack.eof:
-        raise AylaDestinationError(f"{path} in the archive is gzip without its end. Is it a file of a stream?")
-
-
-def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    # What zlib hasn't unpacked yet is copied each time.
-    for block in blocks:
-        for start in range(0, len(block), _PIECE):
-            yield block[start : start + _PIECE]
+        yield from unpacked(blocks)
+    except NotGzipError as error:
+        raise AylaDestinationError(f"{path} in the archive {error}. Is it a file of a stream?") from None
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
