@@ -68,12 +68,14 @@ class StreamCells:
     :param places: column to the places of its cell; the first one with a value counts
     :param bodies: the places of the body that some record has
     :param left_out: keys that can't become columns
+    :param shared: unknown keys that become the same column as another key of a record
     """
 
     recognised: Recognised
     places: Mapping[str, tuple[Place, ...]]
     bodies: tuple[Place, ...]
     left_out: tuple[str, ...]
+    shared: tuple[str, ...]
 
 
 def levels_of(event_type: str) -> tuple[Place, ...]:
@@ -117,7 +119,13 @@ def cells_of(event_type: str, keys: Collection[Place], declared: Iterable[Column
         {name: tuple(at) for name, at in (places | new).items()},
         tuple(level for level in levels if level in keys and level[-1] in BODIES[event_type]),
         tuple(sorted(left_out)),
+        tuple(sorted({place[-1] for at in new.values() if _are_of_a_record(at) for place in at})),
     )
+
+
+def _are_of_a_record(places: Iterable[Place]) -> bool:
+    """Return whether a record can have several of these keys. With and without a wrapper, a key is the same one."""
+    return len({place[1:] if place[0] == WRAPPER else place for place in places}) > 1
 
 
 def _is_known(place: Place, columns: Mapping[str, str]) -> bool:

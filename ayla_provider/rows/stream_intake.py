@@ -284,6 +284,7 @@ def find_cells(
     :raises duckdb.Error: if DuckDB refuses a line
     """
     left_out: set[str] = set()
+    shared: set[str] = set()
     by_path = {
         path: cells_of(event_type, _keys(connection, event_type, path, of_path), declared)
         for path, of_path in _by_path(files).items()
@@ -293,14 +294,25 @@ def find_cells(
             file.cells = by_path[file.path]
             file.recognised = file.cells.recognised
             left_out.update(file.cells.left_out)
+            shared.update(file.cells.shared)
     if left_out:
-        names = first_few([repr(name[:80]) for name in sorted(left_out)], _KEYS_SHOWN)
         log.warning(
             "%s: some keys of the records aren't loaded, because their names can't be those of columns, or because "
             "there are too many: %s. The archive keeps them.",
             event_type,
-            names,
+            _named(left_out),
         )
+    if shared:
+        log.warning(
+            "%s: some keys of the records share a column, because their names become the same: %s. If a record has "
+            "several of them, one is loaded. The archive keeps all.",
+            event_type,
+            _named(shared),
+        )
+
+
+def _named(keys: Iterable[str]) -> str:
+    return first_few([repr(name[:80]) for name in sorted(keys)], _KEYS_SHOWN)
 
 
 def _by_path(files: Iterable[StreamLines]) -> dict[Path, list[StreamLines]]:

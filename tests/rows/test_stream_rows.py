@@ -416,6 +416,27 @@ def test_new_columns_are_limited(place: Place, caplog: pytest.LogCaptureFixture)
     assert "'9lives', 'ID', 'k064'" in caplog.text
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_of_keys_that_become_the_same_column_the_first_is_loaded_with_a_warning(
+    place: Place, caplog: pytest.LogCaptureFixture, wrapped: bool
+) -> None:
+    plain = datapoint(**{"wifi-rssi": "-40", "WiFi_RSSI": "-50", "firmware": "2"})
+    plain["metadata"] |= {"firmware": "1"}
+    alone = datapoint(id=None, more="1")
+    batches = [[{"dpl_event": each} if wrapped else each] for each in (plain, alone)]
+    with caplog.at_level(logging.WARNING):
+        rows = place.type_records("datapoint", *batches)
+    assert [(row["wifi_rssi"], row["firmware"]) for row in rows if row["time_uuid"]] == [("-50", "1")]
+    assert "share a column, because their names become the same: 'WiFi_RSSI', 'firmware', 'wifi-rssi'." in caplog.text
+
+
+def test_a_key_with_and_without_a_wrapper_is_the_same_one(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        rows = place.type_records("datapoint", [datapoint(a="1"), {"dpl_event": datapoint(id=None, a="2")}])
+    assert sorted(row["a"] for row in rows) == ["1", "2"]
+    assert not caplog.records
+
+
 def test_what_repeats_the_metadata_is_not_loaded(place: Place) -> None:
     record = {"metadata": DEVICE, "connection": {"status": "Online", "dsn": "other", "metadata": DEVICE}}
     (row,) = place.type_records("connection", [record])
