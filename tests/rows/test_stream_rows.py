@@ -23,6 +23,7 @@ from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import PROVENANCE, STREAM_TABLES, ColumnType
 from ayla_provider.domain.typed_manifest import TypedManifest
 from ayla_provider.errors import AylaDestinationError, AylaQuarantineError
+from ayla_provider.rows import stream_intake, stream_shapes
 from ayla_provider.rows.typed_archive import TypedArchive
 from tests.support.proofs import scale
 from tests.support.stream_archive import HOUR, archive_stream_hour, archive_stream_lines, line_of, put
@@ -283,6 +284,7 @@ def test_a_value_is_in_the_column_of_its_base_type(place: Place, value: Any, bas
         *("1598867110000.25", "12345678901234567.5", "1.0", "0.00001", "999999999999999999", "0.0"),
     ],
 )
+@pytest.mark.usefixtures("by_shape")
 def test_numbers_keep_their_spelling(place: Place, spelled: str) -> None:
     plain = dumped(datapoint(value="@", metadata={"f": "@", "of": ["@", {"g": "@"}]}, id=None, base_type="string"))
     record = plain.replace(b'"@"', spelled.encode())
@@ -318,6 +320,7 @@ def test_an_identity_of_zeros_is_none(place: Place) -> None:
     assert sorted((row["value_raw"], row["time_uuid"]) for row in rows) == [("0", None), ("1", None)]
 
 
+@pytest.mark.usefixtures("by_shape")
 def test_rows_that_contradict_their_file_are_quarantined_with_their_bytes(place: Place) -> None:
     good = {"metadata": DEVICE | {"event_type": "connectivity"}, "connectivity": {"status": "Online"}}
     bad = [
@@ -346,6 +349,32 @@ def test_rows_that_contradict_their_file_are_quarantined_with_their_bytes(place:
 GOOD = dumped(datapoint())
 
 
+@pytest.fixture(params=["shapes", "no shapes"])
+def by_shape(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also without the shapes of lines, as for files whose lines have too many."""
+    if request.param == "no shapes":
+        monkeypatch.setattr(stream_intake, "_MOST_SHAPELESS", 0)
+        monkeypatch.setattr(stream_shapes, "MOST_SHAPES", 0)
+
+
+def test_lines_of_too_many_shapes_are_typed_as_well(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_intake, "_MOST_SHAPELESS", 3)
+    records = [
+        datapoint(id=f"{number:08d}{UUID[8:]}", value=number / 10, base_type="decimal", **{f"k{number % 40}": number})
+        for number in range(200)
+    ]
+    spelled = [dumped(each).replace(b":0.1,", b":0.10,") for each in records]
+    rows = place.type_records("datapoint", spelled[:100], spelled[100:])
+    found = {row["time_uuid"]: (row["value_raw"], row["val_decimal"]) for row in rows}
+    assert found == {
+        each["datapoint"]["id"]: ("0.10" if number == 1 else str(number / 10), number / 10)
+        for number, each in enumerate(records)
+    }
+    assert {row["time_uuid"]: row["k7"] for row in rows if row["k7"]} == {
+        records[number]["datapoint"]["id"]: str(number) for number in range(7, 200, 40)
+    }
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
@@ -362,6 +391,7 @@ GOOD = dumped(datapoint())
         (b'{"metadata":{"x":' + b"[" * 100_000, "not a record of a stream"),
     ],
 )
+@pytest.mark.usefixtures("by_shape")
 def test_what_is_no_record_is_quarantined(place: Place, record: bytes, reason: str) -> None:
     lines = [line_of(1, GOOD), line_of(2, record), line_of(3, dumped(datapoint(id=None)))]
     archive_stream_lines(place.archive, "datapoint", [lines])
@@ -373,6 +403,7 @@ def test_what_is_no_record_is_quarantined(place: Place, record: bytes, reason: s
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"event":{"datapoint":{}}}', b"null", b"text"])
+@pytest.mark.usefixtures("by_shape")
 def test_what_is_no_line_is_quarantined(place: Place, line: bytes) -> None:
     archive_stream_lines(place.archive, "datapoint", [[line_of(1, GOOD), line, line_of(2, GOOD)]])
     made = place.ensure("datapoint")
@@ -626,16 +657,19 @@ def records(draw: st.DrawFn) -> tuple[dict[str, Any], Row]:
 
 
 @settings(max_examples=scale(40, 2000), deadline=None)
-@given(made=st.lists(records(), min_size=1, max_size=8), ascii_only=st.booleans())
+@given(made=st.lists(records(), min_size=1, max_size=8), ascii_only=st.booleans(), most_shapes=st.sampled_from([0, 8]))
 def test_records_of_all_spellings_are_what_the_oracle_says(
-    tmp_path_factory: pytest.TempPathFactory, made: list[tuple[Row, Row]], ascii_only: bool
+    tmp_path_factory: pytest.TempPathFactory, made: list[tuple[Row, Row]], ascii_only: bool, most_shapes: int
 ) -> None:
     place = Place(tmp_path_factory.mktemp("odd"), max_malformed=1.0)
     for number, (record, row) in enumerate(made):
         # Without an identity, rows are the same if their text is, and not their times.
         row["time_uuid"] = record.get("dpl_event", record)["datapoint"]["id"] = f"{number:08d}{UUID[8:]}"
     encoded = [spelled(record, ascii_only).encode() for record, _ in made]
-    rows = [without_provenance(row) for row in place.type_records("datapoint", encoded)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream_shapes, "MOST_SHAPES", most_shapes)
+        patch.setattr(stream_intake, "_MOST_SHAPELESS", 1000 * bool(most_shapes))
+        rows = [without_provenance(row) for row in place.type_records("datapoint", encoded)]
     expected = [repr(sorted(row.items())) for _, row in made]
     assert sorted(repr(sorted(row.items())) for row in rows) == sorted(expected)
 

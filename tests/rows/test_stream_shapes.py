@@ -65,11 +65,12 @@ def test_a_usual_value_has_the_shape_of_each_other_one(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", UNUSUAL)
-def test_an_unusual_value_has_no_shape(value: str) -> None:
+@pytest.mark.parametrize("identity", ["x", "\\t"])
+def test_an_unusual_value_has_no_shape(value: str, identity: str) -> None:
     shapes = Shapes("datapoint")
     assert shapes.learn(datapoint('"value":"1","id":"x"'))
     assert shapes.learn(datapoint('"value":1,"id":"x"'))
-    unusual, usual = datapoint(f'"value":{value},"id":"x"'), datapoint('"value":"2","id":"y"')
+    unusual, usual = datapoint(f'"value":{value},"id":"{identity}"'), datapoint(f'"value":"2","id":"{identity}"')
     assert unknown(shapes, usual, unusual, usual, unusual) == [unusual, unusual]
 
 
