@@ -94,10 +94,10 @@ def fetch_stream_lines(
     """
     lines = StreamLines(file.source, file.generation, path, number, joined)
     lines.original = lambda: _decompressed(archive.blocks(file.path), file.path)
-    blocks = _ahead(_whole_lines(_decompressed(checked(archive.blocks(file.path), file), file.path)))
+    unpacked_lines = _whole_lines(_decompressed(checked(archive.blocks(file.path), file), file.path))
     with path.open("ab" if joined else "xb", buffering=0) as output, _behind(output) as write:
         reader = _Reader(lines, event_type, quarantine, write, slowly=slowly)
-        for block in blocks:
+        for block in _ahead(unpacked_lines):
             reader.take(block)
     lines.keys = reader.keys()
     return lines
