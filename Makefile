@@ -56,7 +56,7 @@ install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constr
 # because uv installs sources alone.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel dist docs release lint format bench prove screenshots clean
+.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel dist docs release lint format bench gate prove screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -121,6 +121,9 @@ format: $(VENV)/.test ## Format the code
 
 bench: $(VENV)/.bench $(if $(shell command -v npm),.kinesis/$(lastword $(KINESIS))) ## Measure copies, detection, parsing, streams, typing and loading, beside other tools (ROWS=5000000)
 	@$(BIN)/python -m benchmarks --rows $(ROWS)
+
+gate: $(VENV)/.test ## Compare requests and CPU time of the main steps with what is recorded (RECORD=1 to record)
+	@$(BIN)/python -m benchmarks.gate $(if $(RECORD),--record)
 
 prove: $(VENV)/.test ## Run the proofs of scale and of many seeds, and write their results into proofs/ (TESTS="..." for some)
 	@$(BIN)/python -m proofs $(TESTS)

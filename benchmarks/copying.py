@@ -96,7 +96,7 @@ def measure(rounds: int) -> list[Result]:
 
 def _run(engine: str, case: Case) -> dict[str, float]:
     """Measure an engine in its own process, with the buckets in another process."""
-    with _store(case) as url:
+    with store(case) as url:
         command = [sys.executable, "-m", "benchmarks.copying", engine, url, str(case.workers)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     took: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -111,7 +111,8 @@ def seconds_and_peak(objects: int, size: int) -> tuple[float, float]:
 
 
 @contextmanager
-def _store(case: Case) -> Iterator[str]:
+def store(case: Case) -> Iterator[str]:
+    """Serve both buckets in another process, and return the URL."""
     options = [f"--objects={case.objects}", f"--size={case.size}", f"--delay={case.delay}"]
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.store", *options], stdout=subprocess.PIPE, text=True
@@ -122,8 +123,8 @@ def _store(case: Case) -> Iterator[str]:
             process.kill()
 
 
-def ours(url: str, workers: int) -> None:
-    """Copy the hour with its manifest, like the operator."""
+def ours(url: str, workers: int, prefix: str = "ayla") -> None:
+    """Copy the hour with its manifest, like the operator, below a prefix of the target."""
     from google.oauth2.credentials import Credentials
 
     from ayla_provider.archive.archive import Archive
@@ -137,7 +138,7 @@ def ours(url: str, workers: int) -> None:
 
     source = Export(GcsSource(Credentials(token=READ_TOKEN), SOURCE, endpoint=url), f"{OEM}/")
     customer = Credentials(token=WRITE_TOKEN)
-    target = GcsDestination(storage_client(customer, url), TARGET, "ayla", credentials=customer)
+    target = GcsDestination(storage_client(customer, url), TARGET, prefix, credentials=customer)
     Archive(target, max_workers=workers).take_in(
         source, [ExportHour(EventType("datapoint"), HOUR)], ArrivalRule(), written_by={}
     )

@@ -28,6 +28,9 @@ OEM = "1a2b3c4d"
 FOLDER = f"{OEM}/Datapoint/2026-11-01 07:00:00/"
 CREATED = "2026-11-01T08:20:00.000Z"
 
+COUNT = "/requests"
+"""The path whose answer is the number of requests so far."""
+
 _BLOCK = 1024 * 1024
 _PAGE = 1000
 
@@ -226,6 +229,10 @@ class Connection(asyncio.Protocol):
         """Choose the answer, and return the receiver of the request's bytes."""
         found = re.fullmatch(r"(/upload|/download)?/storage/v1/b/([^/]+)(?:/o(?:/(.*))?)?", path)
         bucket, name = (found[2], unquote(found[3] or "")) if found else ("", "")
+        if path == COUNT:
+            # Not one of the client's.
+            self._store.requests -= 1
+            return self._say(200, self._store.requests)
         if "upload_id" in query:
             return self._piece(self._store.sessions[query["upload_id"]], headers)
         token = READ_TOKEN if bucket == SOURCE else WRITE_TOKEN
