@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import EventType
@@ -14,11 +14,15 @@ from ayla_provider.domain.hour import ONE_HOUR, ExportHour, describe_hour, hours
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.typed_manifest import same_files
 from ayla_provider.domain.units import files_text
+from ayla_provider.errors import AylaDestinationError
 
 log = logging.getLogger(__name__)
 
 _READERS = 16
 """How many manifests are read at once."""
+
+_WINDOW = timedelta(days=30)
+"""The hours of an event type whose manifests are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def to_load(
     with ThreadPoolExecutor(_READERS, thread_name_prefix="ayla-plan") as pool:
         for event_type in event_types:
             versions = loaded(event_type, start, end)
-            for hour, manifest in records.read_manifests(hours_of(event_type, start, end), pool).items():
+            for hour, manifest in _manifests(records, event_type, start, end, pool):
                 if not isinstance(manifest, Manifest):
                     log.warning("%s is passed over: %s", hour, manifest)
                     continue
@@ -83,6 +87,16 @@ def to_load(
                     elif lost is not None:
                         lost.append(hour)
     return _newest_first(found)
+
+
+def _manifests(
+    records: Records, event_type: EventType, start: datetime, end: datetime, pool: Executor
+) -> Iterator[tuple[ExportHour, Manifest | AylaDestinationError]]:
+    """Yield each hour that has a manifest with the manifest, or why it can't be read. Few are in memory at once."""
+    while start < end:
+        until = min(end, start + _WINDOW)
+        yield from records.read_manifests(hours_of(event_type, start, until), pool).items()
+        start = until
 
 
 def joined(loads: Sequence[ToLoad]) -> list[ToLoad]:

@@ -72,6 +72,16 @@ def test_a_plan_has_what_differs_and_nothing_else(tmp_path: Path) -> None:
         assert to_load(records, warehouse.loaded, ["connection"], HOUR, HOUR) == []
 
 
+def test_a_plan_of_months_has_every_hour_once(tmp_path: Path) -> None:
+    at = [HOUR + timedelta(hours=hours) for hours in (0, 719, 720, 721, 1439, 1440, 2000)]
+    for hour in at:
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION], hour)
+    records = Records(FileDestination(tmp_path / "archive"))
+    found = to_load(records, lambda *_: {}, ["connection"], HOUR, at[-1] + ONE_HOUR)
+    assert [one.start for one in found] == at[::-1]
+    assert [one.start for one in to_load(records, lambda *_: {}, ["connection"], at[1], at[-1])] == at[-2:0:-1]
+
+
 def test_a_manifest_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     for number in range(3):
         archive_hour(tmp_path / "archive", "connection", [CONNECTION], HOUR + number * ONE_HOUR)
