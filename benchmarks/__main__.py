@@ -13,10 +13,12 @@ from benchmarks import (
     copying,
     detection,
     draining,
+    growth,
     history,
     parsing,
     postgres,
     results,
+    scaling,
     sweep,
     typed,
     typed_stream,
@@ -27,11 +29,14 @@ from tests.support.postgres_server import USER, binaries, running
 _MODULES = (copying, backfill, history, detection, parsing, typed, postgres, draining, typed_stream)
 PARTS = {part.__name__.rpartition(".")[2]: part for part in _MODULES}
 
+SWEEPS: dict[str, Callable[[], object]] = {"sweep": sweep.measure, "scaling": scaling.measure, "growth": growth.measure}
+"""Each writes files of its own."""
+
 _POSTGRES_ROWS = 1_000_000
 
 
 def main() -> None:
-    """Measure, print the results, and write them to ``results.md`` and ``results.json``, and those of the sweep."""
+    """Measure, print the results, and write them to ``results.md`` and ``results.json``, and those of the sweeps."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the hour of datapoints (5000000)")
     parser.add_argument("--rounds", type=int, default=3, help="the median of these rounds counts (3)")
@@ -39,7 +44,7 @@ def main() -> None:
         "--days", type=int, default=history.DAYS, help=f"of the history, 365 for a year ({history.DAYS})"
     )
     parser.add_argument(
-        "--only", choices=[*PARTS, "sweep"], help="the part to measure; the figures of the others stay as they are"
+        "--only", choices=[*PARTS, *SWEEPS], help="the part to measure; the figures of the others stay as they are"
     )
     given = parser.parse_args()
     parts: dict[str, Callable[[], list[Result]]] = {
@@ -53,10 +58,11 @@ def main() -> None:
         "draining": lambda: draining.measure(given.rounds),
         "typed_stream": lambda: typed_stream.measure(given.rounds),
     }
-    if given.only in (None, "sweep"):
-        print("sweep ...", flush=True)
-        sweep.measure()
-    if given.only == "sweep":
+    for name, sweep_over in SWEEPS.items():
+        if given.only in (None, name):
+            print(f"{name} ...", flush=True)
+            sweep_over()
+    if given.only in SWEEPS:
         return
     measured = []
     for name, measure in parts.items():
