@@ -119,7 +119,7 @@ format: $(VENV)/.test ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.bench $(if $(shell command -v npm),.kinesis/$(lastword $(KINESIS))) ## Measure copies, detection, parsing, streams, typing and loading, beside other tools (ROWS=5000000)
+bench: $(VENV)/.bench $(if $(shell command -v npm),.azurite/$(AZURITE) .kinesis/$(lastword $(KINESIS))) ## Measure copies, detection, parsing, streams, typing and loading, beside other tools (ROWS=5000000)
 	@$(BIN)/python -m benchmarks --rows $(ROWS)
 
 gate: $(VENV)/.test ## Compare requests and CPU time of the main steps with what is recorded (RECORD=1 to record)

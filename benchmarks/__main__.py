@@ -19,6 +19,7 @@ from benchmarks import (
     postgres,
     results,
     scaling,
+    stores,
     sweep,
     typed,
     typed_stream,
@@ -26,7 +27,7 @@ from benchmarks import (
 from benchmarks.results import Result
 from tests.support.postgres_server import USER, binaries, running
 
-_MODULES = (copying, backfill, history, detection, parsing, typed, postgres, draining, typed_stream)
+_MODULES = (copying, stores, backfill, history, detection, parsing, typed, postgres, draining, typed_stream)
 PARTS = {part.__name__.rpartition(".")[2]: part for part in _MODULES}
 
 SWEEPS: dict[str, Callable[[], object]] = {"sweep": sweep.measure, "scaling": scaling.measure, "growth": growth.measure}
@@ -49,6 +50,7 @@ def main() -> None:
     given = parser.parse_args()
     parts: dict[str, Callable[[], list[Result]]] = {
         "copying": lambda: copying.measure(given.rounds),
+        "stores": lambda: stores.measure(given.rounds),
         "backfill": backfill.measure,
         "history": lambda: history.measure(given.days),
         "detection": lambda: detection.measure(given.rounds),
