@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ayla_provider.archive.async_client import call_within
 from ayla_provider.archive.destination import Listed, Stored, first_answer
-from ayla_provider.archive.stores import ChangedError, KeptError, Upload
+from ayla_provider.archive.stores import PART, ChangedError, KeptError, Upload
 
 # InvalidBlockList: another writer's commit discards the blocks of all others.
 _CHANGED = ("ConditionNotMet", "BlobAlreadyExists", "BlobNotFound", "InvalidBlockList")
@@ -20,8 +21,8 @@ class AzureStore:
     """
     Azure Blob Storage, through adlfs's client.
 
-    adlfs's own files aren't used, because they also commit an upload that was interrupted. A blob is a list of blocks.
-    Each block is sent with its MD5, and Azure refuses a block with another one.
+    adlfs's own files aren't used, because they also commit an upload that was interrupted. A blob, or
+    each block of a large one, is sent with its MD5, and Azure refuses it with another one.
     """
 
     checked = True
@@ -114,7 +115,7 @@ class AzureStore:
         return page
 
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
-        return AzureUpload(self, key, content_type)
+        return AzureUpload(self, Stored(key, size, "", crc32c), content_type)
 
     def remove(self, key: str, version: str) -> None:
         self.call("delete_blob", key, **self.only_if(version))
@@ -130,29 +131,46 @@ class AzureStore:
 
 
 class AzureUpload:
-    def __init__(self, store: AzureStore, key: str, content_type: str) -> None:
+    """
+    A small object is one request, a larger one a request for each block and one for the list of blocks.
+
+    Azure heeds the precondition of each of them, so that nobody needs to look before or after.
+    """
+
+    def __init__(self, store: AzureStore, expected: Stored, content_type: str) -> None:
         self._store = store
-        self._key = key
+        self._expected = expected
         self._content_type = content_type
+        self._in_one_piece = expected.size <= PART
+        self._data = b""
         self._blocks: list[str] = []
 
     def part(self, data: bytes) -> None:
+        if self._in_one_piece:
+            self._data += data
+            return
         block = uuid.uuid4().hex
-        self._store.call("stage_block", self._key, block_id=block, data=data, length=len(data), validate_content=True)
+        self._call("stage_block", block_id=block, data=data, length=len(data))
         self._blocks.append(block)
 
-    def finish(self, seen: str | None) -> str:
+    def is_heeded(self, seen: str | None) -> bool:
+        return True
+
+    def finish(self, seen: str | None) -> Stored:
         from azure.storage.blob import BlobBlock, ContentSettings
 
-        answer = self._store.call(
-            "commit_block_list",
-            self._key,
-            block_list=[BlobBlock(block) for block in self._blocks],
-            content_settings=ContentSettings(content_type=self._content_type),
-            validate_content=True,
-            **self._store.only_if(seen),
-        )
-        return str(answer["etag"]).strip('"')
+        said = {"content_settings": ContentSettings(content_type=self._content_type), **self._store.only_if(seen)}
+        if self._in_one_piece:
+            # What it overwrites, the precondition says.
+            answer = self._call("upload_blob", data=self._data, length=len(self._data), overwrite=True, **said)
+        else:
+            answer = self._call("commit_block_list", block_list=[BlobBlock(block) for block in self._blocks], **said)
+        if not answer["etag"]:
+            raise OSError("the answer to the upload names no version")
+        return replace(self._expected, version=str(answer["etag"]).strip('"'), crc32c=None)
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        return self._store.call(method, self._expected.path, validate_content=True, **arguments)
 
     def abort(self) -> None:
         """Do nothing. Blocks that belong to no blob are invisible, and Azure removes them after a week."""

@@ -94,7 +94,10 @@ class FsspecUpload:
     def part(self, data: bytes) -> None:
         self._file.write(data)
 
-    def finish(self, seen: str | None) -> str:
+    def is_heeded(self, seen: str | None) -> bool:
+        return False
+
+    def finish(self, seen: str | None) -> Stored:
         self._file.close()
         key = self._expected.path
         actual = content_crc32c(self._store, self._draft)
@@ -106,7 +109,7 @@ class FsspecUpload:
         if version_of(self._store.find(key)) != seen:
             raise ChangedError
         self._store.fs.mv(self._store.name(self._draft.path), self._store.name(key))
-        return version_of(self._store.find(key)) or ""
+        return replace(self._expected, version=version_of(self._store.find(key)) or "", crc32c=None)
 
     def abort(self) -> None:
         with contextlib.suppress(Exception):

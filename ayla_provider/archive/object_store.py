@@ -96,19 +96,27 @@ class ObjectStorageDestination:
             upload = self._store.upload(key, size, crc32c, content_type)
             try:
                 self._send(stream, upload, size, crc32c)
+                is_heeded = upload.is_heeded(seen)
                 # Checked here although finish() states it: some stores that speak S3 ignore preconditions.
-                if version_of(self._store.find(key)) != seen:
+                if not is_heeded and version_of(self._store.find(key)) != seen:
                     raise ChangedError
-                version = upload.finish(seen)
+                stored = upload.finish(seen)
             except BaseException:
                 with contextlib.suppress(Exception):
                     upload.abort()
                 raise
-            stored = self._store.find(key)
-            if stored is None or stored.version != version:
-                raise ChangedError
+            is_known = stored.crc32c or self._store.checked
+            if not is_heeded or not is_known:
+                stored = self._found(stored)
             self._verify(stored, size, crc32c)
             return self._relative(stored)
+
+    def _found(self, written: Stored) -> Stored:
+        """Return what the store has now under the name of an object that was written."""
+        found = self._store.find(written.path)
+        if found is None or found.version != written.version:
+            raise ChangedError
+        return found
 
     def _relative(self, stored: Stored) -> Stored:
         # Without the checksum: a listing doesn't have it, and equal objects must compare as equal.
@@ -160,10 +168,17 @@ def _parts(stream: BinaryIO) -> Iterator[bytes]:
         blocks.append(block)
         length += len(block)
         if length >= PART:
-            yield b"".join(blocks)
-            blocks, length = [], 0
+            yield _joined(blocks)
+            length = 0
     if blocks:
-        yield b"".join(blocks)
+        yield _joined(blocks)
+
+
+def _joined(blocks: list[bytes]) -> bytes:
+    """Empty a list of blocks into one, so that the memory isn't taken twice while it is sent."""
+    part = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+    blocks.clear()
+    return part
 
 
 @contextlib.contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from threading import Lock
 from typing import Any
 
 from ayla_provider.archive.async_client import call_within
 from ayla_provider.archive.destination import Listed, Stored
+from ayla_provider.archive.s3_direct import DirectWrites
 from ayla_provider.archive.stores import PART, ChangedError, Upload
 from ayla_provider.transport.checksum import Crc32c
 
@@ -24,6 +26,11 @@ class S3Store:
     s3fs's own files aren't used, because they send neither a checksum nor a precondition. AWS refuses content that
     doesn't have the checksum in the request. Other stores may not check, so that the object is verified after the
     upload: by the checksum that the store reports, or else by reading the object back.
+
+    Some stores ignore preconditions. So the first object that is created is written twice, and a store that heeds
+    preconditions refuses the second time. Of such a store, the answer to each further creation says all that a look
+    before and after it would: that there was no object, and the version and the checksum of the new one. With any other
+    store, and whenever an object is replaced or sent in parts, the writer looks.
     """
 
     checked = False
@@ -32,6 +39,10 @@ class S3Store:
         self._fs = fs
         self.bucket = bucket
         self.extra_args = extra_args
+        self.heeds_creation: bool | None = None
+        """Whether the store refuses to create an object that exists; None until that was tried."""
+        self.trying = Lock()
+        self._direct: DirectWrites | None = None
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """
@@ -41,9 +52,7 @@ class S3Store:
         """
         try:
             size = len(arguments.get("Body", b""))
-            answer: dict[str, Any] = call_within(
-                self._fs.loop, size, self._fs._call_s3, method, Bucket=self.bucket, **arguments
-            )
+            answer: dict[str, Any] = call_within(self._fs.loop, size, self._send, method, **arguments)
         except OSError as error:
             response = getattr(error.__cause__, "response", None) or {}
             code = response.get("Error", {}).get("Code", "")
@@ -52,6 +61,45 @@ class S3Store:
                 raise ChangedError from None
             raise
         return answer
+
+    async def _send(self, method: str, **arguments: Any) -> Any:
+        if method == "put_object" and arguments["Body"]:
+            answer = await self._put_directly(**arguments)
+            if answer:
+                return answer
+        return await self._fs._call_s3(method, Bucket=self.bucket, **arguments)
+
+    async def _put_directly(
+        self,
+        *,
+        Key: str,  # noqa: N803 - boto's names
+        Body: bytes,  # noqa: N803
+        ContentType: str,  # noqa: N803
+        ChecksumCRC32C: str = "",  # noqa: N803
+        IfMatch: str = "",  # noqa: N803
+        IfNoneMatch: str = "",  # noqa: N803
+        **_: Any,
+    ) -> dict[str, str] | None:
+        """Return the answer to an object that went to the store without boto, None if boto must send it."""
+        client = await self._fs.get_s3(self.bucket)
+        if self._direct is None or self._direct.client is not client:
+            self._direct = DirectWrites(client)
+        headers = {
+            "Content-Type": ContentType,
+            "x-amz-checksum-crc32c": ChecksumCRC32C,
+            "If-Match": IfMatch,
+            "If-None-Match": IfNoneMatch,
+        }
+        self._direct.through_boto(Key)
+        answer = await self._direct.send(Key, Body, {name: value for name, value in headers.items() if value})
+        if answer is None:
+            return None
+        status, facts = answer
+        if status == 412:
+            raise ChangedError
+        if status != 200 or "etag" not in facts:
+            return None
+        return {"ETag": facts["etag"], "ChecksumCRC32C": facts.get("x-amz-checksum-crc32c", "")}
 
     def folder(self, key: str) -> list[Stored]:
         prefix = f"{key}/" if key else ""
@@ -117,6 +165,7 @@ class S3Upload:
     def __init__(self, store: S3Store, key: str, size: int, crc32c: str, content_type: str) -> None:
         self._store = store
         self._key = key
+        self._size = size
         self._in_one_piece = size <= PART
         self._crc32c = crc32c
         self._content_type = content_type
@@ -141,11 +190,38 @@ class S3Upload:
         answer = self._store.call("upload_part", **self._of_upload(), **part, ChecksumAlgorithm="CRC32C", Body=data)
         self._parts.append(part | {"ETag": answer["ETag"]})
 
-    def finish(self, seen: str | None) -> str:
+    def is_heeded(self, seen: str | None) -> bool:
+        return seen is None and self._in_one_piece and bool(self._store.heeds_creation)
+
+    def finish(self, seen: str | None) -> Stored:
         condition = {"IfMatch": f'"{seen}"'} if seen else {"IfNoneMatch": "*"}
-        answer = self._put(condition) if self._in_one_piece else self._complete(condition)
+        if not self._in_one_piece:
+            answer = self._complete(condition)
+        else:
+            answer = self._put(condition)
+            if seen is None and self._store.heeds_creation is None:
+                answer = self._try_again(answer, condition)
         self._created = {}
-        return str(answer["ETag"]).strip('"')
+        stated = answer.get("ChecksumCRC32C") if self._in_one_piece else None
+        return Stored(self._key, self._size, str(answer["ETag"]).strip('"'), stated or None)
+
+    def _try_again(self, answer: dict[str, Any], condition: dict[str, str]) -> dict[str, Any]:
+        """
+        Create an object once more, to see whether the store refuses it.
+
+        :returns: the answer of the store to what it holds now
+        """
+        # A store whose answer states no checksum is asked after each write anyway.
+        if answer.get("ChecksumCRC32C") != self._crc32c or not self._store.trying.acquire(blocking=False):
+            return answer
+        try:
+            answer = self._put(condition)
+            self._store.heeds_creation = False
+        except ChangedError:
+            self._store.heeds_creation = True
+        finally:
+            self._store.trying.release()
+        return answer
 
     def abort(self) -> None:
         if self._created:

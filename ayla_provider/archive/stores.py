@@ -18,11 +18,22 @@ class Upload(Protocol):
     def part(self, data: bytes) -> None:
         """Add bytes."""
 
-    def finish(self, seen: str | None) -> str:
+    def is_heeded(self, seen: str | None) -> bool:
         """
-        Put the object in place of the version that the writer saw, and return the new version.
+        Return whether the store is known to heed the precondition that :meth:`finish` states.
 
-        :param seen: None if the writer saw no object
+        If not, the writer looks itself, before and after.
+
+        :param seen: see :meth:`finish`
+        """
+
+    def finish(self, seen: str | None) -> Stored:
+        """
+        Put the object in place of the version that the writer saw, and return what the store answers.
+
+        The size is the one that was sent. The checksum is None if the answer doesn't state it.
+
+        :param seen: the version that the writer saw, None if it saw no object
         :raises ChangedError: if the store finds another version there
         """
 

@@ -101,9 +101,13 @@ def test_the_rights_of_the_docs_suffice_with_each_kind_of_connection(
         data = os.urandom(9 * CHUNK)
         second = write(destination, data, replaces=first)
         assert destination.read(PATH) == (data, second)
+        # The second creation of a small object doesn't go through boto.
+        small = [write(destination, b"small", path=f"b/{number}.csv") for number in range(2)]
+        assert destination.folder("b") == {stored.path: stored for stored in small}
         with pytest.raises(Exception, match="the download broke"):
             write(destination, data, path="a/other.csv", stream=Breaking(data, len(data) - 1))
-    assert (place.everything(), place.unfinished()) == ({PATH: data}, 0)
+    others = {"b/0.csv": b"small", "b/1.csv": b"small"}
+    assert (place.everything(), place.unfinished()) == ({PATH: data} | others, 0)
 
 
 def test_the_message_names_the_rights_that_are_missing(

@@ -117,8 +117,9 @@ def test_the_account_is_found_where_airflows_hooks_find_it(
     assert urlsplit(destination._store._fs.service_client.url).netloc == account
 
 
+@pytest.mark.parametrize("size", [10, 9 * CHUNK])
 @pytest.mark.parametrize("code", ["BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"])
-def test_a_blob_that_a_policy_keeps_is_reported(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blob_that_a_policy_keeps_is_reported(code: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulator knows no such policies, so that this server answers as Azure does."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -127,7 +128,7 @@ def test_a_blob_that_a_policy_keeps_is_reported(code: str, monkeypatch: pytest.M
 
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.answer(409, code) if "comp=blocklist" in self.path else self.answer(201)
+            self.answer(201) if "comp=block&" in self.path else self.answer(409, code)
 
         def answer(self, status: int, code: str = "") -> None:
             self.send_response(status)
@@ -144,5 +145,5 @@ def test_a_blob_that_a_policy_keeps_is_reported(code: str, monkeypatch: pytest.M
         connect_azure(monkeypatch, f"http://127.0.0.1:{server.server_address[1]}/{ACCOUNT}")
         destination = open_destination("abfs://container/ayla", "azure_test")
         with pytest.raises(AylaDestinationError, match=rf"may not be replaced \({code}"):
-            write(destination, b"data")
+            write(destination, bytes(size))
         server.shutdown()

@@ -118,19 +118,24 @@ def test_a_store_with_preconditions_refuses_what_was_written_at_the_last_moment(
         pytest.skip("moto heeds no If-Match when a multipart upload is completed: that it is sent has its own test")
     seen = write(place.destination, existing) if existing else None
     store = place.destination._store  # type: ignore[attr-defined]
-    find, looked = store.find, []
+    upload, spoiled = store.upload, []
 
-    def find_then_spoil(key: str) -> Any:
-        found = find(key)
-        if not looked:
-            looked.append(key)
+    def spoiled_at_the_end(*arguments: Any) -> Any:
+        made = upload(*arguments)
+        finish = made.finish
+
+        def spoil_then_finish(seen: str | None) -> Any:
+            spoiled.append(seen)
             place.spoil(PATH, b"theirs")
-        return found
+            return finish(seen)
 
-    monkeypatch.setattr(store, "find", find_then_spoil)
+        made.finish = spoil_then_finish
+        return made
+
+    monkeypatch.setattr(store, "upload", spoiled_at_the_end)
     with pytest.raises(AylaConflictError):
         write(place.destination, bytes(size), replaces=seen)
-    assert looked
+    assert spoiled
     assert place.everything() == {PATH: b"theirs"}
 
 
@@ -175,7 +180,7 @@ def test_content_that_changes_on_its_way_into_the_store_is_not_kept(
         send = AioHttpTransport.send
 
         async def sent(self: Any, request: Any, **more: Any) -> Any:
-            if "comp=block&" in request.url:
+            if request.method == "PUT" and "comp=blocklist" not in request.url:
                 request.data = bytes(changed[: len(request.data)])
             return await send(self, request, **more)
 

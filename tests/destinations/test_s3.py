@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ayla_provider.archive import s3 as s3_store
+from ayla_provider.archive.s3_direct import DirectWrites
 from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
@@ -39,7 +40,90 @@ def test_requests_to_s3_state_checksum_and_precondition(s3: Place, monkeypatch: 
     assert method == ("put_object" if size <= 8 * CHUNK else "complete_multipart_upload")
     assert not [one for one in calls if one[0] == "get_object"]  # the store states the checksum of the whole
     write(s3.destination, data, replaces=stored)
-    assert [one.get("IfMatch") for name, one in calls if name == method] == [None, f'"{stored.version}"']
+    *creations, replacement = [one for name, one in calls if name == method]
+    assert {one.get("IfNoneMatch") for one in creations} == {"*"}
+    assert replacement["IfMatch"] == f'"{stored.version}"'
+
+
+def test_of_a_store_that_heeds_preconditions_a_creation_takes_one_request(
+    s3: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(s3.destination, b"first")
+    call, calls = s3_store.S3Store.call, []
+
+    def noted(self: Any, method: str, **arguments: Any) -> dict[str, Any]:
+        calls.append(method)
+        return call(self, method, **arguments)
+
+    monkeypatch.setattr(s3_store.S3Store, "call", noted)
+    stored = write(s3.destination, b"second", path="a/second.csv")
+    assert calls == ["put_object"]
+    assert s3.destination.folder("a") == {"a/second.csv": stored}
+    with pytest.raises(AylaConflictError):
+        write(s3.destination, b"third", path="a/second.csv")
+    assert s3.everything() == {PATH: b"first", "a/second.csv": b"second"}
+
+
+def test_a_store_that_ignores_preconditions_is_looked_at_before_and_after_each_write(
+    s3: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = s3_store.S3Store.call
+
+    def careless(self: Any, method: str, **arguments: Any) -> dict[str, Any]:
+        arguments.pop("IfNoneMatch", None)
+        answer = call(self, method, **arguments)
+        if method == "put_object" and arguments["Body"] == b"raced":
+            s3.spoil(PATH, b"theirs")
+        return answer
+
+    monkeypatch.setattr(s3_store.S3Store, "call", careless)
+    for number in range(3):
+        write(s3.destination, b"ours", path=f"a/{number}.csv")
+    s3.spoil("a/3.csv", b"theirs")
+    with pytest.raises(AylaConflictError):
+        write(s3.destination, b"ours", path="a/3.csv")
+    with pytest.raises(AylaConflictError):
+        write(s3.destination, b"raced")
+    ours = {f"a/{number}.csv": b"ours" for number in range(3)}
+    assert s3.everything() == ours | {"a/3.csv": b"theirs", PATH: b"theirs"}
+
+
+@pytest.mark.parametrize("fault", ["no answer", "another status"])
+def test_what_does_not_arrive_without_boto_is_sent_by_boto(
+    s3: Place, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    write(s3.destination, b"first")
+    faults = []
+
+    async def failing(*_: Any) -> tuple[int, dict[str, str]] | None:
+        faults.append(fault)
+        return None if fault == "no answer" else (503, {})
+
+    monkeypatch.setattr(DirectWrites, "send", failing)
+    write(s3.destination, b"second", path="a/second.csv")
+    assert faults == [fault]
+    assert s3.everything() == {PATH: b"first", "a/second.csv": b"second"}
+
+
+def test_an_answer_that_got_lost_is_not_a_second_object(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(s3.destination, b"first")
+    send = DirectWrites.send
+
+    async def lost(*arguments: Any) -> None:
+        await send(*arguments)
+
+    monkeypatch.setattr(DirectWrites, "send", lost)
+    # As with boto's own retries: the copy then compares what is there.
+    with pytest.raises(AylaConflictError):
+        write(s3.destination, b"second", path="a/second.csv")
+    assert s3.everything() == {PATH: b"first", "a/second.csv": b"second"}
+
+
+@pytest.mark.parametrize("key", ["a b/é+%20~.csv", "event_type=datapoint/date=2024-05-09/x(1)'!*.csv"])
+def test_a_name_is_the_same_with_and_without_boto(s3: Place, key: str) -> None:
+    write(s3.destination, b"first")
+    write(s3.destination, b"second", path=key)
+    assert s3.everything() == {PATH: b"first", key: b"second"}
 
 
 @pytest.mark.parametrize("size", [10, 17 * CHUNK])
@@ -165,14 +249,19 @@ def test_what_the_connection_wants_said_of_objects_is_said_of_each(
     said = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": KEY, "StorageClass": "INTELLIGENT_TIERING"}
     said |= {"Metadata": {"team": "devices"}, "Tagging": "source=ayla", "ACL": "bucket-owner-full-control"}
     connect_aws(monkeypatch, s3_url, service_config={"s3": {"extra_args": said}})
-    write(open_destination(s3.destination.url, "aws_test"), bytes(size))
-    facts = head(s3, s3_url)
-    assert {name: facts[name] for name in said if name in facts} == {
-        name: value for name, value in said.items() if name not in ("Tagging", "ACL")
-    }
-    assert facts["ContentType"] == "text/csv"
-    tags = aws_client(s3_url).get_object_tagging(Bucket=bucket_of(s3), Key=f"ayla/archive/{PATH}")["TagSet"]
-    assert tags == [{"Key": "source", "Value": "ayla"}]
+    destination = open_destination(s3.destination.url, "aws_test")
+    # The first small object goes through boto, the next ones don't.
+    paths = [PATH, "a/second.csv", "a/third.csv"]
+    for path in paths:
+        write(destination, bytes(size), path=path)
+    for path in paths:
+        facts = head(s3, s3_url, path)
+        assert {name: facts[name] for name in said if name in facts} == {
+            name: value for name, value in said.items() if name not in ("Tagging", "ACL")
+        }
+        assert facts["ContentType"] == "text/csv"
+        tags = aws_client(s3_url).get_object_tagging(Bucket=bucket_of(s3), Key=f"ayla/archive/{path}")["TagSet"]
+        assert tags == [{"Key": "source", "Value": "ayla"}]
 
 
 @pytest.mark.parametrize(
