@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Iterator, Mapping
 from threading import Lock
 from typing import Any
 
 from ayla_provider.archive.async_client import call_within
 from ayla_provider.archive.destination import Listed, Stored
-from ayla_provider.archive.s3_direct import DirectWrites
 from ayla_provider.archive.stores import PART, ChangedError, Upload
 from ayla_provider.transport.checksum import Crc32c
+from ayla_provider.transport.s3_requests import S3Requests
 
 # A store that only speaks S3 may give the HTTP status as the code.
 _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey")
@@ -42,7 +44,7 @@ class S3Store:
         self.heeds_creation: bool | None = None
         """Whether the store refuses to create an object that exists; None until that was tried."""
         self.trying = Lock()
-        self._direct: DirectWrites | None = None
+        self._requests: S3Requests | None = None
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """
@@ -82,16 +84,21 @@ class S3Store:
     ) -> dict[str, str] | None:
         """Return the answer to an object that went to the store without boto, None if boto must send it."""
         client = await self._fs.get_s3(self.bucket)
-        if self._direct is None or self._direct.client is not client:
-            self._direct = DirectWrites(client)
+        if self._requests is None or self._requests.client is not client:
+            self._requests = S3Requests(client, "PutObject")
+        self._requests.through_boto(Key)
         headers = {
             "Content-Type": ContentType,
             "x-amz-checksum-crc32c": ChecksumCRC32C,
             "If-Match": IfMatch,
             "If-None-Match": IfNoneMatch,
         }
-        self._direct.through_boto(Key)
-        answer = await self._direct.send(Key, Body, {name: value for name, value in headers.items() if value})
+        answer = None
+        if self._requests.is_ready:
+            stated = {name: value for name, value in headers.items() if value}
+            # Whatever goes wrong, boto sends the object again, with its own retries and errors.
+            with contextlib.suppress(Exception):
+                answer = await _put(self._requests, Key, stated, Body)
         if answer is None:
             return None
         status, facts = answer
@@ -258,3 +265,13 @@ class S3Upload:
 
 def _stored(entry: dict[str, Any]) -> Stored:
     return Stored(entry["Key"], entry["Size"], entry["ETag"].strip('"'), None)
+
+
+async def _put(requests: S3Requests, key: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
+    """Send an object, and return the status and the headers of the answer."""
+    credentials = requests.credentials.get_frozen_credentials()
+    if inspect.isawaitable(credentials):
+        credentials = await credentials
+    answer = await requests.session.send(requests.signed(credentials, "PUT", key, headers, body))
+    await answer.content
+    return answer.status_code, answer.headers

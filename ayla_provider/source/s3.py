@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaConfigError, AylaTransferError, AylaUnavailable
@@ -22,6 +23,7 @@ from ayla_provider.source.bucket import (
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError, watch_pools
 from ayla_provider.transport.network import DEADLINE, MOST_PAGES
 from ayla_provider.transport.redaction import from_outside
+from ayla_provider.transport.s3_requests import S3Requests
 
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer or for its next bytes."""
@@ -48,6 +50,7 @@ class S3Source:
         # boto3 has no public way to do this. Without it, there are still boto3's timeouts for each read.
         with contextlib.suppress(AttributeError):
             watch_pools(client._endpoint.http_session._pool_classes_by_scheme)
+        self._requests = S3Requests(client, "GetObject")
 
     def objects(
         self, prefix: str, what: str, *, start_offset: str = "", end_offset: str = "", max_results: int | None = None
@@ -95,7 +98,33 @@ class S3Source:
             arguments["Range"] = wanted
         deadline = Deadline(_BLOCK / SLOWEST)
         with translate_connection_errors(*_CONNECTION_ERRORS), _translate_download_errors(what), deadline.opening():
-            return _S3Download(self.client.get_object(**arguments), deadline)
+            answer = None if wanted else self._whole(version)
+            self._requests.through_boto(version.name)
+            return _S3Download(answer or self.client.get_object(**arguments), deadline)
+
+    def _whole(self, version: ObjectVersion) -> Mapping[str, Any] | None:
+        """
+        Return the answer to a request for a whole object that doesn't go through boto.
+
+        :returns: None if boto must send it: boto checks content that has no MD5, retries, and has errors with a meaning
+        """
+        if not self._requests.is_ready or not _is_md5(version.etag):
+            return None
+        with contextlib.suppress(Exception):
+            credentials = self._requests.credentials.get_frozen_credentials()
+            headers = {"If-Match": f'"{version.etag}"'}
+            request = self._requests.signed(credentials, "GET", version.name, headers, stream=True)
+            answer = self._requests.session.send(request)
+            facts = {
+                "ETag": answer.headers.get("ETag", ""),
+                "ServerSideEncryption": answer.headers.get("x-amz-server-side-encryption", "AES256"),
+            }
+            if "x-amz-server-side-encryption-customer-algorithm" in answer.headers:
+                facts["SSECustomerAlgorithm"] = "AES256"
+            if answer.status_code == 200 and _md5_of(facts):
+                return facts | {"Body": StreamingBody(answer.raw, answer.headers.get("Content-Length"))}
+            answer.raw.close()
+        return None
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
@@ -106,10 +135,7 @@ class _S3Download:
     def __init__(self, answer: Mapping[str, Any], deadline: Deadline) -> None:
         self._body = answer["Body"]
         self._deadline = deadline
-        etag = str(answer.get("ETag", "")).strip('"')
-        # An ETag is not an MD5 if the object was uploaded in parts, or is encrypted with a key of KMS or the customer.
-        other_key = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
-        self.md5: str | None = etag if re.fullmatch("[0-9a-f]{32}", etag) and not other_key else None
+        self.md5 = _md5_of(answer)
 
     def read(self, size: int) -> bytes:
         with translate_connection_errors(*_CONNECTION_ERRORS), self._deadline.step():
@@ -118,6 +144,18 @@ class _S3Download:
     def close(self) -> None:
         self._deadline.close()
         self._body.close()
+
+
+def _md5_of(answer: Mapping[str, Any]) -> str | None:
+    """Return the MD5 of the object that an answer brings, None if it doesn't state it."""
+    etag = str(answer.get("ETag", "")).strip('"')
+    # An ETag is not an MD5 if the object was uploaded in parts, or is encrypted with a key of KMS or the customer.
+    other_key = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+    return etag if _is_md5(etag) and not other_key else None
+
+
+def _is_md5(etag: str) -> bool:
+    return re.fullmatch("[0-9a-f]{32}", etag) is not None
 
 
 def _object(entry: Mapping[str, Any], what: str) -> SourceObject:

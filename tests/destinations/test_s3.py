@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from ayla_provider.archive import s3 as s3_store
-from ayla_provider.archive.s3_direct import DirectWrites
 from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
@@ -95,11 +94,13 @@ def test_what_does_not_arrive_without_boto_is_sent_by_boto(
     write(s3.destination, b"first")
     faults = []
 
-    async def failing(*_: Any) -> tuple[int, dict[str, str]] | None:
+    async def failing(*_: Any) -> tuple[int, dict[str, str]]:
         faults.append(fault)
-        return None if fault == "no answer" else (503, {})
+        if fault == "no answer":
+            raise OSError("the connection broke")
+        return 503, {}
 
-    monkeypatch.setattr(DirectWrites, "send", failing)
+    monkeypatch.setattr(s3_store, "_put", failing)
     write(s3.destination, b"second", path="a/second.csv")
     assert faults == [fault]
     assert s3.everything() == {PATH: b"first", "a/second.csv": b"second"}
@@ -107,12 +108,13 @@ def test_what_does_not_arrive_without_boto_is_sent_by_boto(
 
 def test_an_answer_that_got_lost_is_not_a_second_object(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     write(s3.destination, b"first")
-    send = DirectWrites.send
+    put = s3_store._put
 
-    async def lost(*arguments: Any) -> None:
-        await send(*arguments)
+    async def lost(*arguments: Any) -> tuple[int, Any]:
+        await put(*arguments)
+        raise OSError("the connection broke")
 
-    monkeypatch.setattr(DirectWrites, "send", lost)
+    monkeypatch.setattr(s3_store, "_put", lost)
     # As with boto's own retries: the copy then compares what is there.
     with pytest.raises(AylaConflictError):
         write(s3.destination, b"second", path="a/second.csv")

@@ -245,15 +245,40 @@ def test_what_arrives_corrupted_is_fetched_again_and_never_stored(
     assert (tmp_path / entry.path).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("spoiled", [[], ["refused"], ["broken off"], ["corrupted"]])
+def test_objects_after_the_first_are_read_without_boto(
+    source: S3Source, passing: Passing, tmp_path: Path, spoiled: list[str]
+) -> None:
+    contents = {
+        f"Datapoint/{HOUR:%Y-%m-%d %H:%M:%S}/{name}.csv": name.encode() * 50_000 for name in ("a b", "é+%", "c")
+    }
+    for key, content in contents.items():
+        source.client.put_object(Bucket=source.bucket, Key=key, Body=content)
+    there = S3Source(client_at(passing.url), source.bucket)
+    files = list(Export(there, "").list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR)))
+    there.open(files[0], files[0].description, 0).close()
+    through_boto: list[str] = []
+    there.client.meta.events.register("before-send.s3.GetObject", lambda request, **_: through_boto.append(request.url))
+    passing.spoiled = spoiled.copy()
+    entries = take_in(Export(there, ""), tmp_path).manifests[0].files
+    assert {entry.source: (tmp_path / entry.path).read_bytes() for entry in entries} == contents
+    assert not passing.spoiled
+    # Boto tries again what was refused. A download that broke off goes on through it.
+    assert len(through_boto) == (spoiled in (["refused"], ["broken off"]))
+
+
 def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
     source: S3Source, passing: Passing, tmp_path: Path
 ) -> None:
     put(source, CONTENT)
     there = S3Source(client_at(passing.url), source.bucket)
     (file,) = Export(there, "").list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
+    # After the first object, a whole one is read without boto.
+    there.open(file, file.description, 0).close()
     put(source, CONTENT[::-1])
-    with pytest.raises(AylaTransferError, match="vanished or was replaced after it was listed"):
-        there.open(file, file.description, 100)
+    for offset in (100, 0):
+        with pytest.raises(AylaTransferError, match="vanished or was replaced after it was listed"):
+            there.open(file, file.description, offset)
 
 
 @pytest.mark.parametrize("how", ["in parts", "with a key of KMS"])
@@ -267,8 +292,9 @@ def test_an_etag_that_is_not_an_md5_is_not_used_as_one(
         source.client.put_object(Bucket=source.bucket, Key=key, Body=CONTENT * 3, ServerSideEncryption="aws:kms")
     (file,) = export.list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
     assert ("-" in file.etag) == (how == "in parts")
-    with contextlib.closing(source.open(file, file.description, 0)) as download:
-        assert download.md5 is None
+    for _ in range(2):
+        with contextlib.closing(source.open(file, file.description, 0)) as download:
+            assert download.md5 is None
     (entry,) = take_in(export, tmp_path).manifests[0].files
     assert (tmp_path / entry.path).read_bytes() == CONTENT * 3
 
