@@ -134,7 +134,8 @@ class AzureUpload:
     """
     A small object is one request, a larger one a request for each block and one for the list of blocks.
 
-    Azure heeds the precondition of each of them, so that nobody needs to look before or after.
+    Azure heeds preconditions, and its answer to a small object states the MD5 of what it stored. So nobody needs to
+    look before or after. The answer to a list of blocks doesn't say what the blob holds, so the writer looks.
     """
 
     def __init__(self, store: AzureStore, expected: Stored, content_type: str) -> None:
@@ -154,7 +155,7 @@ class AzureUpload:
         self._blocks.append(block)
 
     def is_heeded(self, seen: str | None) -> bool:
-        return True
+        return self._in_one_piece
 
     def finish(self, seen: str | None) -> Stored:
         from azure.storage.blob import BlobBlock, ContentSettings
@@ -163,11 +164,15 @@ class AzureUpload:
         if self._in_one_piece:
             # What it overwrites, the precondition says.
             answer = self._call("upload_blob", data=self._data, length=len(self._data), overwrite=True, **said)
+            # Azure's client has compared it.
+            is_proven = bool(answer.get("content_md5"))
         else:
+            is_proven = False
             answer = self._call("commit_block_list", block_list=[BlobBlock(block) for block in self._blocks], **said)
         if not answer["etag"]:
             raise OSError("the answer to the upload names no version")
-        return replace(self._expected, version=str(answer["etag"]).strip('"'), crc32c=None)
+        crc32c = self._expected.crc32c if is_proven else None
+        return replace(self._expected, version=str(answer["etag"]).strip('"'), crc32c=crc32c)
 
     def _call(self, method: str, **arguments: Any) -> Any:
         return self._store.call(method, self._expected.path, validate_content=True, **arguments)

@@ -105,8 +105,7 @@ class ObjectStorageDestination:
                 with contextlib.suppress(Exception):
                     upload.abort()
                 raise
-            is_known = stored.crc32c or self._store.checked
-            if not is_heeded or not is_known:
+            if not is_heeded or not stored.crc32c:
                 stored = self._found(stored)
             self._verify(stored, size, crc32c)
             return self._relative(stored)

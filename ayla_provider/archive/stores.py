@@ -31,7 +31,7 @@ class Upload(Protocol):
         """
         Put the object in place of the version that the writer saw, and return what the store answers.
 
-        The size is the one that was sent. The checksum is None if the answer doesn't state it.
+        The size is the one that was sent. The checksum is None if the answer doesn't prove it: the writer then looks.
 
         :param seen: the version that the writer saw, None if it saw no object
         :raises ChangedError: if the store finds another version there

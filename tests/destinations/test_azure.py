@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -13,8 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ayla_provider.archive.destination import Destination
 from ayla_provider.destinations import open_destination
-from ayla_provider.errors import AylaDestinationError
+from ayla_provider.errors import AylaConflictError, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
 from tests.support.object_stores import ACCOUNT, KEY, PATH, connect_azure, quiet, write
 from tests.support.places import Place
@@ -117,23 +121,32 @@ def test_the_account_is_found_where_airflows_hooks_find_it(
     assert urlsplit(destination._store._fs.service_client.url).netloc == account
 
 
-@pytest.mark.parametrize("size", [10, 9 * CHUNK])
-@pytest.mark.parametrize("code", ["BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"])
-def test_a_blob_that_a_policy_keeps_is_reported(code: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The emulator knows no such policies, so that this server answers as Azure does."""
+@contextlib.contextmanager
+def answering(
+    monkeypatch: pytest.MonkeyPatch, put: Callable[[str], tuple[int, dict[str, str]]], head: list[dict[str, str]]
+) -> Iterator[Destination]:
+    """
+    Give a destination at a server that answers what the emulator never does.
+
+    :param put: the answer to a path
+    :param head: the answers to looks, the last one first; nothing is there if it is empty
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self.answer(404, "BlobNotFound")
+            if head:
+                self.answer(200, head.pop())
+            else:
+                self.answer(404, {"x-ms-error-code": "BlobNotFound"})
 
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.answer(201) if "comp=block&" in self.path else self.answer(409, code)
+            self.answer(*put(self.path))
 
-        def answer(self, status: int, code: str = "") -> None:
+        def answer(self, status: int, headers: dict[str, str]) -> None:
             self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.send_header("x-ms-error-code", code)
+            for name, value in {"Content-Length": "0", **headers}.items():
+                self.send_header(name, value)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -143,7 +156,52 @@ def test_a_blob_that_a_policy_keeps_is_reported(code: str, size: int, monkeypatc
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         connect_azure(monkeypatch, f"http://127.0.0.1:{server.server_address[1]}/{ACCOUNT}")
-        destination = open_destination("abfs://container/ayla", "azure_test")
-        with pytest.raises(AylaDestinationError, match=rf"may not be replaced \({code}"):
-            write(destination, bytes(size))
+        yield open_destination("abfs://container/ayla", "azure_test")
         server.shutdown()
+
+
+@pytest.mark.parametrize("size", [10, 9 * CHUNK])
+@pytest.mark.parametrize("code", ["BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"])
+def test_a_blob_that_a_policy_keeps_is_reported(code: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def put(path: str) -> tuple[int, dict[str, str]]:
+        return (201, {}) if "comp=block&" in path else (409, {"x-ms-error-code": code})
+
+    with (
+        answering(monkeypatch, put, []) as destination,
+        pytest.raises(AylaDestinationError, match=rf"may not be replaced \({code}"),
+    ):
+        write(destination, bytes(size))
+
+
+def test_an_answer_that_states_another_md5_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def put(path: str) -> tuple[int, dict[str, str]]:
+        return 201, {"ETag": '"0x1"', "Content-MD5": b64encode(bytes(16)).decode()}
+
+    with (
+        answering(monkeypatch, put, []) as destination,
+        pytest.raises(AylaDestinationError, match="MD5 mismatch"),
+    ):
+        write(destination, b"data")
+
+
+@pytest.mark.parametrize("size", [4, 9 * CHUNK])
+@pytest.mark.parametrize(("off", "etag"), [(0, "0x1"), (1, "0x1"), (0, "0x2")])
+def test_where_no_md5_is_stated_size_and_version_are_looked_up(
+    monkeypatch: pytest.MonkeyPatch, size: int, off: int, etag: str
+) -> None:
+    modified = "Mon, 30 Nov 2026 00:00:00 GMT"
+    looks: list[dict[str, str]] = []
+
+    def put(path: str) -> tuple[int, dict[str, str]]:
+        # Nothing is there until the blob is complete.
+        if "comp=block&" not in path:
+            looks.append({"Content-Length": str(size + off), "ETag": f'"{etag}"', "Last-Modified": modified})
+        return 201, {"ETag": '"0x1"'}
+
+    with answering(monkeypatch, put, looks) as destination:
+        if (off, etag) == (0, "0x1"):
+            assert write(destination, bytes(size)).size == size
+        else:
+            wrong = AylaDestinationError if off else AylaConflictError
+            with pytest.raises(wrong):
+                write(destination, bytes(size))
