@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import uuid
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
+from email.utils import formatdate
 from typing import Any
+from urllib.parse import quote
 
 from ayla_provider.archive.async_client import call_within
 from ayla_provider.archive.destination import Listed, Stored, first_answer
@@ -44,6 +49,27 @@ class AzureStore:
             return call_within(self._fs.loop, arguments.get("length", 0), getattr(client, method), **arguments)
         except HttpResponseError as error:
             raise _translated(error, conditional="match_condition" in arguments) from None
+
+    def put(self, key: str, data: bytes, content_type: str, seen: str | None) -> dict[str, Any] | None:
+        """
+        Send a small blob, in half of the CPU that ``upload_blob`` takes.
+
+        :returns: ``etag`` and ``content_md5`` of the answer; None if ``upload_blob`` must send the blob again, because
+            the answer isn't clear: it has the retries, and the errors
+        """
+        with contextlib.suppress(Exception):
+            answer: dict[str, Any] | None = call_within(
+                self._fs.loop,
+                len(data),
+                _put,
+                self._fs.service_client,
+                f"{self._container}/{key}",
+                data,
+                content_type,
+                seen,
+            )
+            return answer
+        return None
 
     def folder(self, key: str) -> list[Stored]:
         prefix = f"{key}/" if key else ""
@@ -162,9 +188,11 @@ class AzureUpload:
 
         said = {"content_settings": ContentSettings(content_type=self._content_type), **self._store.only_if(seen)}
         if self._in_one_piece:
-            # What it overwrites, the precondition says.
-            answer = self._call("upload_blob", data=self._data, length=len(self._data), overwrite=True, **said)
-            # Azure's client has compared it.
+            answer = self._store.put(self._expected.path, self._data, self._content_type, seen)
+            if answer is None:
+                # What it overwrites, the precondition says.
+                answer = self._call("upload_blob", data=self._data, length=len(self._data), overwrite=True, **said)
+            # It has been compared.
             is_proven = bool(answer.get("content_md5"))
         else:
             is_proven = False
@@ -179,6 +207,42 @@ class AzureUpload:
 
     def abort(self) -> None:
         """Do nothing. Blocks that belong to no blob are invisible, and Azure removes them after a week."""
+
+
+async def _put(client: Any, path: str, data: bytes, content_type: str, seen: str | None) -> dict[str, Any] | None:
+    """
+    Store a blob in one request, signed as the client signs its own.
+
+    :param client: Azure's, of the account
+    :param path: container and key
+    :param seen: the version to replace, None if there must be no blob
+    :returns: the answer's ``etag`` and ``content_md5``; None if it isn't a plain success
+    """
+    from azure.core.pipeline import AsyncPipeline
+    from azure.core.pipeline.transport import HttpRequest
+
+    md5 = b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+    headers = {
+        "x-ms-blob-type": "BlockBlob",
+        "x-ms-blob-content-type": content_type,
+        "x-ms-version": client.api_version,
+        "x-ms-date": formatdate(usegmt=True),
+        "Content-Type": "application/octet-stream",
+        "Content-Length": str(len(data)),
+        "Content-MD5": md5,
+        **({"If-Match": f'"{seen}"'} if seen else {"If-None-Match": "*"}),
+    }
+    address, _, token = client.url.partition("?")
+    url = f"{address.rstrip('/')}/{quote(path, safe='~/')}"
+    request = HttpRequest("PUT", f"{url}?{token}" if token else url, headers=headers)
+    request.set_bytes_body(data)
+    # There is no public way to these. The others of the client's policies retry, log and translate.
+    policies = [client._config.proxy_policy, client._config.user_agent_policy, client._credential_policy]
+    pipeline: Any = AsyncPipeline(client._pipeline._transport, [policy for policy in policies if policy])
+    answer = (await pipeline.run(request)).http_response
+    if answer.status_code != 201 or answer.headers.get("Content-MD5", md5) != md5:
+        return None
+    return {"etag": answer.headers.get("ETag"), "content_md5": answer.headers.get("Content-MD5")}
 
 
 def _stored(key: str, properties: Any) -> Stored:

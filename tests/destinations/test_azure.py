@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ayla_provider.archive import azure
 from ayla_provider.archive.destination import Destination
 from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaConflictError, AylaDestinationError
@@ -171,6 +172,34 @@ def test_a_blob_that_a_policy_keeps_is_reported(code: str, size: int, monkeypatc
         pytest.raises(AylaDestinationError, match=rf"may not be replaced \({code}"),
     ):
         write(destination, bytes(size))
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_blob_without_a_clear_answer_is_sent_again_by_azures_client(
+    abfs: Place, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    put = azure._put
+
+    async def failing(*arguments: Any) -> None:
+        if lost:
+            await put(*arguments)
+        raise OSError("the connection broke")
+
+    monkeypatch.setattr(azure, "_put", failing)
+    if lost:
+        # As with the retries of Azure's client: the copy then compares what is there.
+        with pytest.raises(AylaConflictError):
+            write(abfs.destination, b"data")
+    else:
+        write(abfs.destination, b"data")
+    assert abfs.everything() == {PATH: b"data"}
+
+
+@pytest.mark.parametrize("key", ["a b/é+%20~.csv", "event_type=datapoint/date=2024-05-09/x(1)'!*.csv"])
+def test_a_name_is_the_same_with_and_without_azures_client(abfs: Place, key: str) -> None:
+    small = write(abfs.destination, b"data", path=key)
+    write(abfs.destination, bytes(9 * CHUNK), path=key, replaces=small)
+    assert abfs.everything() == {key: bytes(9 * CHUNK)}
 
 
 def test_an_answer_that_states_another_md5_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
