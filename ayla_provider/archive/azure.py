@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import uuid
@@ -57,19 +56,17 @@ class AzureStore:
         :returns: ``etag`` and ``content_md5`` of the answer; None if ``upload_blob`` must send the blob again, because
             the answer isn't clear: it has the retries, and the errors
         """
-        with contextlib.suppress(Exception):
+        account, path = self._fs.service_client, f"{self._container}/{key}"
+        try:
             answer: dict[str, Any] | None = call_within(
-                self._fs.loop,
-                len(data),
-                _put,
-                self._fs.service_client,
-                f"{self._container}/{key}",
-                data,
-                content_type,
-                seen,
+                self._fs.loop, len(data), _put, account, path, data, content_type, seen
             )
-            return answer
-        return None
+        except TimeoutError:
+            # The deadline is that of the object.
+            raise
+        except Exception:  # noqa: BLE001 - upload_blob raises an error that says what to do
+            return None
+        return answer
 
     def folder(self, key: str) -> list[Stored]:
         prefix = f"{key}/" if key else ""
