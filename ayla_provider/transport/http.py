@@ -1,26 +1,25 @@
 """
-Carries the bytes of downloads and uploads: urllib3 with a Google credential.
+Carries the bytes of downloads and uploads, with a Google credential.
 
-Copying a small file takes two requests. What requests does around each of them (environment, cookies, .netrc, URL
-parsing) took longer than sending the file, so these go to urllib3 directly. A replacement must keep
-:meth:`HttpClient.request`, :meth:`HttpClient.close` and the parts of :class:`Response` that downloads and uploads use.
+Copying a small file takes two requests, and what libraries do around each of them takes longer than sending the file.
+So urllib3 makes the connections here, with proxies and TLS, and :mod:`.exchange` sends requests and reads answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from google.auth.transport.urllib3 import Request
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3 import BaseHTTPResponse as Response
 from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import make_headers
 
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError, watched
+from ayla_provider.transport.exchange import Response, direct
 from ayla_provider.transport.network import DEADLINE, USER_AGENT, Network, Route
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class HttpClient:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | memoryview | None = None,
+        body: bytes | memoryview | Iterable[bytes] | None = None,
         timeout: tuple[float, float],
         stream: bool = False,
         deadline: Deadline | None = None,
@@ -68,6 +67,8 @@ class HttpClient:
         Send a request and return the answer, with any status.
 
         :param url: percent-encoded
+        :param body: blocks are sent as they come. Their length must be in ``headers``, and each iteration must start
+            with the first one: a request that gets a new token is sent again
         :param timeout: seconds to connect, and to wait for the answer or for its next bytes
         :param stream: leave the content to be read with ``read(size)``, as it was sent, without unpacking it
         :param deadline: for the answer to a request with ``stream``; the caller closes it. All other requests have one
@@ -103,7 +104,7 @@ class _Hosts:
         self,
         method: str,
         url: str,
-        body: bytes | memoryview | None = None,
+        body: bytes | memoryview | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | tuple[float, float] = 60,
         *,
@@ -120,19 +121,21 @@ class _Hosts:
         # For https, a proxy only opens a tunnel; for http it gets the request itself, with the whole URL.
         whole_url = route.proxy is not None and origin.startswith("http://")
         failure: Exception
-        limit = deadline or Deadline(DEADLINE + len(body or b"") / SLOWEST)
+        # The clock starts again with each block of a body.
+        length = len(body or b"") if body is None or isinstance(body, bytes | memoryview) else _MOST_BYTES
+        limit = deadline or Deadline(DEADLINE + length / SLOWEST)
         limit.enter()
         try:
-            response = pool.urlopen(
+            response: Response = pool.urlopen(  # type: ignore[assignment]  # what our connections return
                 method,
                 url if whole_url else url[len(origin) :] or "/",
-                body,  # type: ignore[arg-type]  # urllib3 sends any buffer
-                {"User-Agent": USER_AGENT, **(headers or {})},
+                body,  # type: ignore[arg-type]  # as our connections take it
+                {"Host": route.host, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})},
                 retries=False,
+                redirect=False,
                 assert_same_host=False,
                 timeout=Timeout(connect, read),
                 preload_content=False,
-                decode_content=False,
             )
             if not stream:
                 _read(response, limit)
@@ -164,17 +167,16 @@ class _Hosts:
 def _read(response: Response, deadline: Deadline) -> None:
     """Read the content of a small answer."""
     try:
-        content = response.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
+        content = response.read(_MOST_BYTES)
+        # The second read fails if the answer broke off.
+        if response.read(1):
             raise ProtocolError(f"the answer has more than {_MOST_BYTES} bytes")
         deadline.check()
     except BaseException:
         response.close()
         deadline.check()
         raise
-    response.release_conn()
-    # As urllib3 keeps what it reads itself.
-    response._body = content  # type: ignore[attr-defined]
+    response.data = content
 
 
 def _origin(url: str) -> str:
@@ -197,7 +199,7 @@ def _connect(origin: str, route: Route) -> HTTPConnectionPool:
         manager = SOCKSProxyManager(route.proxy, **options)
     else:
         manager = ProxyManager(route.proxy, proxy_headers=_proxy_headers(route.proxy), **options)
-    return watched(manager.connection_from_url(origin))
+    return direct(watched(manager.connection_from_url(origin)))
 
 
 def _proxy_headers(proxy: str) -> dict[str, str]:
