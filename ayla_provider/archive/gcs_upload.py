@@ -1,9 +1,10 @@
 """
 Uploads to Cloud Storage that continue after an interruption.
 
-google-cloud-storage repeats a failed piece, but gives up if the service kept only a part of it, and it holds several
-copies of each piece in memory. So this module implements the two upload protocols of the JSON API itself. What is
-retried, and for how long, is google-cloud-storage's own rule.
+google-cloud-storage sends a large file in pieces, waits for an answer to each, gives up if the service kept only a
+part of one, and holds several copies of it in memory. So this module implements the two upload protocols of the JSON
+API itself. A large file is one request, whose bytes are sent as they arrive. If it breaks, the service says how many
+bytes it kept, and the next request begins there. What is retried, and for how long, is google-cloud-storage's own rule.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -28,10 +29,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
 AT_ONCE = 4 * 1024 * 1024
-"""Bytes up to which a file is sent in one request, with its metadata; larger files are sent in pieces."""
-
-PIECE = 16 * 1024 * 1024
-"""Bytes of a piece, which an upload keeps in memory; all but the last must be a multiple of 256 KiB."""
+"""Bytes up to which a file is sent with its metadata, from memory."""
 
 _READ = 1024 * 1024
 _TIMEOUT = (10, 120)
@@ -58,6 +56,7 @@ class GcsUploader:
         """
         Store an object as a whole or not at all, and return what Cloud Storage says about it.
 
+        :param stream: at its beginning. What the service didn't keep is read again after a ``seek``
         :param size: bytes in the stream
         :param crc32c: base64; Cloud Storage refuses content with a different one
         :param if_generation_match: the generation to replace, 0 if the object must not exist
@@ -70,7 +69,7 @@ class GcsUploader:
         parameters = {"ifGenerationMatch": str(if_generation_match), "fields": _FIELDS}
         if size <= AT_ONCE:
             return self._at_once(metadata, parameters, stream, size)
-        return self._in_pieces(metadata, parameters, stream, size)
+        return self._streamed(metadata, parameters, stream, size)
 
     def _at_once(
         self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
@@ -94,7 +93,7 @@ class GcsUploader:
 
         return DEFAULT_RETRY(send)()  # type: ignore[no-any-return]
 
-    def _in_pieces(
+    def _streamed(
         self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
     ) -> Stored:
         session_url = DEFAULT_RETRY(self._open_session)(metadata, parameters, size)
@@ -109,7 +108,7 @@ class GcsUploader:
         return stored  # type: ignore[no-any-return]
 
     def _open_session(self, metadata: Mapping[str, str], parameters: Mapping[str, str], size: int) -> str:
-        """Announce an upload in pieces, and return the URL that the pieces go to."""
+        """Announce an upload, and return the URL that its bytes go to."""
         url = f"{self._url}?{urlencode({**parameters, 'uploadType': 'resumable'})}"
         headers = {
             "Content-Type": "application/json",
@@ -129,7 +128,7 @@ class GcsUploader:
 
 
 class _Upload:
-    """One upload in pieces: the service says how many bytes it kept, and the next request starts there."""
+    """One upload: the service says how many bytes it kept, and the next request starts there."""
 
     def __init__(self, http: HttpClient, url: str, stream: BinaryIO, size: int) -> None:
         self._http = http
@@ -138,28 +137,66 @@ class _Upload:
         self._size = size
         self._kept = 0
         """Bytes that the service is known to have."""
-        self._buffer = memoryview(bytearray(min(PIECE, size)))
-        self._piece = self._buffer[:0]
-        """The bytes after them that were read from the stream."""
-        self._in_doubt = False
-        """Whether the last request got no answer, so that the service may or may not have kept its bytes."""
+        self._sent = 0
+        """Bytes that the service can have."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield what the service is not known to have: the body of a request."""
+        at = self._kept
+        self._stream.seek(at)
+        while at < self._size:
+            block = self._stream.read(min(_READ, self._size - at))
+            if not block:
+                raise ValueError(f"the stream ended after {at} bytes, {self._size} were expected")
+            at += len(block)
+            self._sent = max(self._sent, at)
+            yield block
 
     def step(self) -> Stored | None:
-        """Send the next piece, or ask what the service kept of the last one; return the object once it is stored."""
-        if self._in_doubt:
-            response = self._put(memoryview(b""), f"bytes */{self._size}")
-        else:
-            if not self._piece:
-                piece = self._buffer[: self._size - self._kept]
-                _fill(piece, self._stream)
-                self._piece = piece
-            end = self._kept + len(self._piece)
-            self._in_doubt = True
-            response = self._put(self._piece, f"bytes {self._kept}-{end - 1}/{self._size}")
+        """
+        Send the rest; return the object once it is stored, None if the service kept only some of the rest.
+
+        :raises Exception: if the service kept none of it
+        """
+        kept = self._kept
+        try:
+            stored = self._send()
+        except Exception as error:
+            if not DEFAULT_RETRY._predicate(error):
+                raise
+            # How long the request took doesn't count: the service has time of its own to say what it kept.
+            stored = DEFAULT_RETRY(self._ask)()
+            if stored is None and self._kept == kept:
+                raise
+        return stored
+
+    def _send(self) -> Stored | None:
+        """Send the rest. It is in one request, so that no piece waits for the answer to the one before."""
+        headers = {
+            "Content-Length": str(self._size - self._kept),
+            "Content-Range": f"bytes {self._kept}-{self._size - 1}/{self._size}",
+        }
+        response = self._http.request("PUT", self._url, headers=headers, body=self, timeout=_TIMEOUT)
+        kept = self._kept
+        stored = self._result(response)
+        if stored is None and self._kept == kept:
+            raise ProtocolError("the service kept nothing of what was sent")
+        return stored
+
+    def _ask(self) -> Stored | None:
+        """Ask how many bytes the service kept."""
+        headers = {"Content-Range": f"bytes */{self._size}"}
+        return self._result(self._http.request("PUT", self._url, headers=headers, timeout=_TIMEOUT))
+
+    def _result(self, response: Response) -> Stored | None:
+        """Return the object once it is stored; until then, note how many bytes the service kept."""
         if response.status != 308:
             return _uploaded(response, "PUT", self._url)
-        self._in_doubt = False
-        self._advance(response)
+        match = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
+        kept = int(match[1]) + 1 if match else 0
+        if not self._kept <= kept <= self._sent:
+            raise ValueError(f"the service says that it kept {kept} bytes, after it had kept {self._kept} bytes")
+        self._kept = kept
         return None
 
     def cancel(self) -> None:
@@ -167,18 +204,6 @@ class _Upload:
         # The error that ends the upload matters more than an error here.
         with contextlib.suppress(Exception):
             self._http.request("DELETE", self._url, timeout=(5, 5))
-
-    def _put(self, piece: memoryview, content_range: str) -> Response:
-        headers = {"Content-Range": content_range}
-        return self._http.request("PUT", self._url, headers=headers, body=piece, timeout=_TIMEOUT)
-
-    def _advance(self, response: Response) -> None:
-        match = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
-        kept = int(match[1]) + 1 if match else 0
-        if not self._kept <= kept <= self._kept + len(self._piece):
-            raise ValueError(f"the service says that it kept {kept} bytes, after it had kept {self._kept} bytes")
-        self._piece = self._piece[kept - self._kept :]
-        self._kept = kept
 
 
 def _is_same_service(url: str, location: str) -> bool:

@@ -51,6 +51,8 @@ class ExportReader:
         self._on_bytes = on_bytes
         self._download: Download | None = None
         self._offset = 0
+        self._known = 0
+        """How many bytes the checksum covers."""
         self._checksum = Crc32c()
         # Where listings have no CRC32C, the download may have an MD5.
         self._md5 = None if file.crc32c else hashlib.md5(usedforsecurity=False)
@@ -58,13 +60,22 @@ class ExportReader:
         self._lines = Lines()
 
     def tell(self) -> int:
-        """Return how many bytes were read."""
+        """Return the number of the next byte."""
         return self._offset
 
     @property
     def lines(self) -> int | None:
         """How many lines the object has; None before it was read to its end."""
-        return self._lines.count if self._offset == self._file.size else None
+        return self._lines.count if self._known == self._file.size else None
+
+    def seek(self, offset: int) -> int:
+        """Continue at a byte that was read before, or that is the next one."""
+        if not 0 <= offset <= self._known:
+            raise ValueError(f"byte {offset} was not read yet")
+        if offset != self._offset:
+            self.close()
+            self._offset = offset
+        return offset
 
     def read(self, size: int = -1) -> bytes:
         """
@@ -78,18 +89,24 @@ class ExportReader:
         blocks = []
         while wanted:
             block = self._block(min(wanted, CHUNK))
-            self._checksum.update(block)
-            if self._md5:
-                self._md5.update(block)
-            self._lines.update(block)
+            self._take(block[max(0, self._known - self._offset) :])
             self._offset += len(block)
-            self._on_bytes(len(block))
             wanted -= len(block)
             blocks.append(block)
         if self._offset == self._file.size:
             self.close()
             self._verify()
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+    def _take(self, data: bytes) -> None:
+        """Add bytes that were not read before to what is computed of all."""
+        self._known += len(data)
+        self._checksum.update(data)
+        if self._md5:
+            self._md5.update(data)
+        self._lines.update(data)
+        if data:
+            self._on_bytes(len(data))
 
     def close(self) -> None:
         """Free the connection."""

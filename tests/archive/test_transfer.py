@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ayla_provider.archive.gcs_upload import PIECE
+from ayla_provider.archive.gcs_upload import AT_ONCE
 from ayla_provider.archive.transfer import Transfer
 from ayla_provider.domain.hour import hours_of
 from ayla_provider.domain.paths import ExportFile
@@ -26,7 +26,7 @@ from tests.support.web_server import Answering
 
 PATH = "hour/copy.csv"
 
-SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, PIECE, PIECE + 1, 17 * CHUNK + 5]
+SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, AT_ONCE, AT_ONCE + 1, 17 * CHUNK + 5]
 
 
 def listed(cloud: LocalCloud, export: Export, content: bytes | Content) -> ExportFile:
@@ -309,6 +309,33 @@ def test_an_upload_whose_answer_is_lost_is_a_good_one(
     copy = transfer_of(export, place).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert (copy.stored.crc32c, copy.lines) == (file.crc32c, lines_of(content))
+
+
+@pytest.mark.parametrize("place", ["gcs"], indirect=True)
+@pytest.mark.parametrize("kept", [0, 1, 3 * CHUNK + 77, 20 * CHUNK - 1])
+def test_an_upload_that_breaks_gets_the_rest_from_the_source(
+    cloud: LocalCloud, export: Export, place: Place, kept: int
+) -> None:
+    content = SeededContent(12, 20 * CHUNK)
+    file, moved = listed(cloud, export, content), []
+    cloud.faults.add("cut_request", step="upload", method="PUT", after_bytes=kept)
+    copy = transfer_of(export, place, moved.append).copy(file, PATH, None)
+    assert place.everything() == {PATH: bytes_of(content)}
+    assert (copy.crc32c, copy.lines) == (file.crc32c, lines_of(content))
+    assert sum(moved) == content.size, "what is read again doesn't count again"
+
+
+@pytest.mark.parametrize("place", ["gcs"], indirect=True)
+def test_what_arrives_corrupted_when_it_is_read_again_is_not_stored(
+    cloud: LocalCloud, export: Export, place: Place
+) -> None:
+    file = listed(cloud, export, SeededContent(13, 20 * CHUNK))
+    cloud.faults.add("cut_request", step="upload", method="PUT", after_bytes=CHUNK)
+    cloud.faults.add("corrupt", step="download", nth=2, after_bytes=5)
+    with pytest.raises(AylaError) as failed:
+        transfer_of(export, place).copy(file, PATH, None)
+    assert failed.value.retryable
+    assert place.everything() == {}
 
 
 def test_a_redirect_of_a_download_takes_the_token_nowhere(

@@ -43,8 +43,8 @@ def at_step(cell: Cell, cloud_bucket: str) -> dict[str, Any]:
         "list": {"step": "list", "match": rf"{cloud_bucket}/o\?.*startOffset"},
         "page": {"step": "list", "match": rf"{cloud_bucket}/o\?(?=.*startOffset).*pageToken"},
         "upload-start": {"step": "upload", "match": "uploadType=resumable", "method": "POST"},
-        "upload-middle": {"step": "upload", "match": "upload_id", "nth": 2, "method": "PUT"},
-        "upload-end": {"step": "upload", "match": "upload_id", "nth": 3, "method": "PUT"},
+        "upload-middle": {"step": "upload", "match": "upload_id", "method": "PUT"},
+        "upload-end": {"step": "upload", "match": "upload_id", "method": "PUT"},
         # The first multipart upload is the small file.
         "manifest": {"step": "upload", "match": "uploadType=multipart", "nth": 2},
     }[cell.step]
@@ -55,13 +55,17 @@ def fault_of(cell: Cell, scene: Scene, kind: int | str, **details: Any) -> Fault
     where = at_step(cell, scene.cloud.vendor.name)
     offset = _OFFSETS.get(cell.step, 0)
     if kind in ("cut", "truncate", "corrupt"):
-        ends = {"upload-middle": 1000, "upload-end": SIZE - 2 * QUARTER - 1, "manifest": 800}
+        ends = {"upload-middle": 1000, "upload-end": SIZE - 1, "manifest": 800}
         details["after_bytes"] = offset if cell.step.startswith("download") else 0
         if kind == "corrupt":
             details["after_bytes"] = ends.get(cell.step, offset)
     elif offset:  # the first answer ends there, and the fault applies to the second one
         scene.cloud.faults.add("truncate", **where, after_bytes=offset)
         where["nth"] = 2
+    if cell.step == "upload-middle":
+        # The first request breaks, the second one asks what was kept, and the fault applies to the one that goes on.
+        scene.cloud.faults.add("cut_request", **where, after_bytes=QUARTER)
+        where["nth"] = 3
     return scene.cloud.faults.add(kind, **where, times=1 if cell.times == "once" else None, **details)
 
 
