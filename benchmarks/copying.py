@@ -32,24 +32,33 @@ class Case:
     What is copied.
 
     :param delay: seconds until any request is answered
-    :param workers: how many are copied at once, by each engine
+    :param workers: how many are copied at once, by each engine; None for as many as each copies by default
     """
 
     objects: int
     size: int
     delay: float
-    workers: int
+    workers: int | None
 
     @property
     def name(self) -> str:
         """The name in the results."""
         size = f"{self.size // 2**20} MiB" if self.size >= 2**20 else f"{self.size // 2**10} KiB"
-        return f"copy {self.objects:,} x {size}, {self.delay * 1000:.0f} ms a request, {self.workers} at once"
+        at_once = "the default number" if self.workers is None else self.workers
+        return f"copy {self.objects:,} x {size}, {self.delay * 1000:.0f} ms a request, {at_once} at once"
 
+    def workers_of(self, engine: str) -> int:
+        """Return how many an engine copies at once."""
+        return self.workers or _DEFAULTS.get(engine, _DEFAULTS["ours"])
+
+
+_DEFAULTS = {"ours": 8, "rclone": 4}
+"""How many each copies at once by default: our ``max_workers``, rclone's ``--transfers``."""
 
 CASES = (
     Case(1000, 100 * 2**10, 0, 16),
     Case(1000, 100 * 2**10, 0.04, 64),
+    Case(1000, 100 * 2**10, 0.04, None),
     Case(4, 256 * 2**20, 0, 4),
     Case(4, 256 * 2**20, 0.04, 4),
 )
@@ -64,7 +73,7 @@ HOW = {
     _PEERS[
         "rclone"
     ]: "`rclone copy :gcs,access_token=...:source/folder :gcs,access_token=...:target/ayla --transfers N "
-    "--checkers N --stats 0`, with as many at once as ours",
+    "--checkers N --stats 0`, with as many at once as ours, or with its default of 4",
     _PEERS["stock"]: "google-cloud-storage's `download_to_filename` and `upload_from_filename`, as Airflow's operators "
     "call them, once",
     _PEERS["limit"]: "the same requests in one event loop, with no library and no check of what arrives: what the "
@@ -97,7 +106,7 @@ def measure(rounds: int) -> list[Result]:
 def run(engine: str, case: Case) -> dict[str, float]:
     """Measure an engine in its own process, with the buckets in another process."""
     with store(case) as url:
-        command = [sys.executable, "-m", "benchmarks.copying", engine, url, str(case.workers)]
+        command = [sys.executable, "-m", "benchmarks.copying", engine, url, str(case.workers_of(engine))]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     took: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     print(f"  {case.name}: {engine} {took['seconds']:.2f} s, {took['peak']:,.0f} MB", flush=True)
@@ -190,8 +199,9 @@ def main() -> None:
     """Run one engine, and print its seconds, its own CPU time, and its peak memory in MB."""
     engine, url, workers = sys.argv[1:]
     if engine in ("ours", "stock"):
-        # A worker has imported it before it copies.
-        importlib.import_module("ayla_provider.archive.archive")
+        # A worker has imported them before it copies.
+        for module in ("archive.archive", "archive.gcs", "source.gcs"):
+            importlib.import_module(f"ayla_provider.{module}")
     start, cpu = time.perf_counter(), time.process_time()
     ENGINES[engine](url, int(workers))
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
