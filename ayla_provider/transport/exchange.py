@@ -21,6 +21,9 @@ from ayla_provider.transport.deadline import current_deadline
 if TYPE_CHECKING:
     from urllib3 import HTTPConnectionPool
 
+TARGET = ":path"
+"""A header that isn't sent: what the request's line asks for, percent-encoded."""
+
 _MOST_LINE = 64 * 1024
 """Bytes that a line of an answer's head may have."""
 _MOST_HEADERS = 100
@@ -167,14 +170,16 @@ class _Direct:
         if deadline:
             deadline.restart((self.sock,))
         self._method = method
-        lines = [f"{name}: {value}" for name, value in (headers or {}).items()]
+        fields = dict(headers or {})
+        lines = [f"{method} {fields.pop(TARGET, url)} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in fields.items()]
         blocks: Iterable[bytes | memoryview] = ()
         if body is None or isinstance(body, bytes | memoryview):
             blocks = [body] if body else []
             lines.append(f"Content-Length: {len(body or b'')}")
         else:
             blocks = body
-        self.sock.sendall(_head([f"{method} {url} HTTP/1.1", *lines]))
+        self.sock.sendall(_head(lines))
         for block in blocks:
             if deadline:
                 deadline.restart()
@@ -201,9 +206,9 @@ class _Direct:
 
 def _head(lines: list[str]) -> bytes:
     text = "\r\n".join(lines)
-    # A line break inside of a line would begin another header.
-    if text.count("\r") != len(lines) - 1 or text.count("\n") != len(lines) - 1:
-        raise ValueError("a header of a request has a line break")
+    # A line break inside of a line would begin another header, and a third space would end the target.
+    if text.count("\r") != len(lines) - 1 or text.count("\n") != len(lines) - 1 or lines[0].count(" ") != 2:
+        raise ValueError("a request has a line break in a header, or a space in its address")
     return f"{text}\r\n\r\n".encode("latin-1")
 
 

@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import make_headers
 
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError, watched
-from ayla_provider.transport.exchange import Response, direct
+from ayla_provider.transport.exchange import TARGET, Response, direct
 from ayla_provider.transport.network import DEADLINE, USER_AGENT, Network, Route
 
 if TYPE_CHECKING:
@@ -124,13 +124,16 @@ class _Hosts:
         # The clock starts again with each block of a body.
         length = len(body or b"") if body is None or isinstance(body, bytes | memoryview) else _MOST_BYTES
         limit = deadline or Deadline(DEADLINE + length / SLOWEST)
+        target = url if whole_url else url[len(origin) :] or "/"
+        sent = {"Host": route.host, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
         limit.enter()
         try:
             response: Response = pool.urlopen(  # type: ignore[assignment]  # what our connections return
                 method,
-                url if whole_url else url[len(origin) :] or "/",
+                # urllib3 would encode each byte of the target again.
+                f"{origin}/" if whole_url else "/",
                 body,  # type: ignore[arg-type]  # as our connections take it
-                {"Host": route.host, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})},
+                {TARGET: target, **sent},
                 retries=False,
                 redirect=False,
                 assert_same_host=False,

@@ -172,3 +172,10 @@ def test_a_header_adds_no_other_header(value: str) -> None:
         with closing(HttpClient(AnonymousCredentials())) as client, pytest.raises(ValueError, match="line break"):
             ask(client, url, headers={"X-One": value})
         assert connections == []
+
+
+def test_an_address_adds_no_other_word() -> None:
+    with serving(OK + b"Content-Length: 0\r\n\r\n") as (url, connections):
+        with closing(HttpClient(AnonymousCredentials())) as client, pytest.raises(ValueError, match="space"):
+            ask(client, f"{url} HTTP/1.0")
+        assert connections == []
