@@ -8,11 +8,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import chain, repeat
+from queue import SimpleQueue
 
 from ayla_provider.archive.destination import Destination, Stored, folders_of, stored_at
 from ayla_provider.archive.listed_days import ListedDays
@@ -151,7 +152,7 @@ class Archive:
     A customer's archive of an export.
 
     :param layout: how the copies' paths are made. An hour that has copies in the other layout keeps that one
-    :param max_workers: how many files are copied at once; each takes up to about 18 MiB of memory
+    :param max_workers: how many files are copied at once; each takes up to about 18 MiB of memory, in Cloud Storage 6 MiB
     """
 
     def __init__(self, destination: Destination, *, layout: Layout = Layout.PARTITIONED, max_workers: int = 8) -> None:
@@ -247,12 +248,17 @@ class Archive:
             # A manifest is written while the next hour is copied. The other pool's queue is full of files.
             closed = []
             futures = {}
+            # as_completed() takes a fifth of the CPU of small files.
+            done: SimpleQueue[Future[tuple[ManifestFile, bool]]] = SimpleQueue()
             for job in jobs:
                 if not job.status.files:
                     closed.append(commits.submit(run.close, job))
                 for file in job.status.files:
-                    futures[pool.submit(self._copy, transfer, job, file)] = (job, file)
-            for future in as_completed(futures):
+                    future = pool.submit(self._copy, transfer, job, file)
+                    futures[future] = (job, file)
+                    future.add_done_callback(done.put)
+            for _ in range(len(futures)):
+                future = done.get()
                 job, file = futures[future]
                 try:
                     entry, moved = future.result()
