@@ -152,7 +152,8 @@ class Archive:
     A customer's archive of an export.
 
     :param layout: how the copies' paths are made. An hour that has copies in the other layout keeps that one
-    :param max_workers: how many files are copied at once; each takes up to about 18 MiB of memory, in Cloud Storage 6 MiB
+    :param max_workers: how many files are copied at once. Each takes up to 6 MiB of memory, or 18 MiB to other stores
+        than Cloud Storage
     """
 
     def __init__(self, destination: Destination, *, layout: Layout = Layout.PARTITIONED, max_workers: int = 8) -> None:
