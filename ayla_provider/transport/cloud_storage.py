@@ -148,7 +148,6 @@ def _unpacked(response: Response, host: str) -> bytes:
     except BaseException:
         response.close()
         raise
-    response.release_conn()
     return bytes(content)
 
 
