@@ -20,6 +20,9 @@ _TIMES = "timestamptz '0001-01-01T00:00:00Z' and timestamptz '9999-12-31T23:59:5
 _UUID = "[{0}]{{8}}(-[{0}]{{4}}){{3}}-[{0}]{{12}}"
 _NUMERIC = {"integer": "val_int", "decimal": "val_decimal", "float": "val_float", "boolean": "val_boolean"}
 
+_COMMON_TIME = "updated_at"
+"""The column whose time the other times of a row mostly repeat."""
+
 _RAW = {"display_name": "display_name_raw", "val_string": "value_raw", "metadata": "metadata_raw"}
 
 
@@ -28,7 +31,8 @@ class RowExpressions:
     """
     The expressions that type the rows of one file.
 
-    :param values: column of the table to its expression; the table's other columns are empty
+    :param values: column of the table to its expression, which can use the typed columns in front of it; the table's
+        other columns are empty
     :param faults: condition of a malformed row, over the file's columns and the typed ones (see :func:`typed_name`), to
         the reason in words
     :param identity: the file's column that identifies a row; None if the whole row does
@@ -119,6 +123,10 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
             values.setdefault(_RAW.get(target, f"{target}_raw"), text)
         else:
             values[target] = _typed(text, kinds[target], streamed=streamed)
+            if kinds[target] is ColumnType.TIMESTAMP and name != _COMMON_TIME and _COMMON_TIME in recognised.columns:
+                # Most of a row's times are the same text, and to parse one takes long.
+                same = f"{text} = {filled(_COMMON_TIME)}"
+                values[target] = f"case when {same} then {typed_name(_COMMON_TIME)} else {values[target]} end"
             if kinds[target] is not ColumnType.TEXT:
                 wrong = f"{typed_name(target)} is null"
                 if kinds[target] is ColumnType.TIMESTAMP:
@@ -130,6 +138,8 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
     for name in ("display_name", "metadata"):
         if name in recognised.columns:
             values.setdefault(_RAW[name], filled(name))
+    if _COMMON_TIME in values:
+        values = {_COMMON_TIME: values[_COMMON_TIME]} | values
     return RowExpressions(values, faults, recognised.layout.identity, _identity_of(recognised, kinds))
 
 

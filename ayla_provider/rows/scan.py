@@ -18,6 +18,9 @@ _LONGEST_CSV_LINE = LONGEST_ROW + 1024
 """Above the longest row with its line end and the number of its file, so that the intake alone decides what is too
 long."""
 
+_BUFFER = 16 * 1024 * 1024
+"""Bytes that a thread reads at once. By default, it is so much that threads wait for each other."""
+
 
 class Scan(ABC):
     """A file of lines, and the files of the hour that it holds."""
@@ -82,7 +85,7 @@ class CsvScan(Scan):
         return (
             f"(select {number}* from read_csv({literal(str(self.path))}, auto_detect=false, header=false, "
             f"columns={{{', '.join(types)}}}, delim=',', quote='', escape='', new_line='{line_end}', nullstr={null}, "
-            f"max_line_size={_LONGEST_CSV_LINE}, strict_mode=false))"
+            f"max_line_size={_LONGEST_CSV_LINE}, buffer_size={_BUFFER}, strict_mode=false))"
         )
 
     def cell(self, name: str, *, exact: bool) -> str:
