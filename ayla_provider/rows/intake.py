@@ -146,6 +146,7 @@ def fetch_good_lines(
     number: int = 0,
     joined: bool = False,
     ignored_files: Sequence[str] = (),
+    blocks: Iterator[bytes] | None = None,
 ) -> GoodLines:
     """
     Bring the good lines of a file to this machine's disk, and the others to the quarantine.
@@ -159,6 +160,7 @@ def fetch_good_lines(
     :param joined: whether to append them to those of other files with the same columns and line end. Then each of the
         joined files has the name of ``path`` with an addition.
     :param ignored_files: patterns of names without folders
+    :param blocks: the file's content, if it is being read already
     :raises AylaLayoutError: if the file fits no layout, or several
     :raises AylaDestinationError: if the file can't be read, or differs from its manifest
     """
@@ -174,7 +176,7 @@ def fetch_good_lines(
         # The link must go before the path is opened for writing, or the archive's file would be emptied.
         path.unlink(missing_ok=True)
     with contextlib.closing(_Output(good)) as output:
-        _read(archive.blocks(file.path), file, _Reader(good, event_type, layouts, quarantine, output))
+        _read(blocks or archive.blocks(file.path), file, _Reader(good, event_type, layouts, quarantine, output))
     return good
 
 

@@ -81,6 +81,7 @@ def fetch_stream_lines(
     number: int = 0,
     joined: bool = False,
     slowly: bool = False,
+    blocks: Iterator[bytes] | None = None,
 ) -> StreamLines:
     """
     Bring the lines of a stream's file to this machine's disk, and those that aren't records to the quarantine.
@@ -90,11 +91,12 @@ def fetch_stream_lines(
     :param number: unique among the files of the hour
     :param joined: whether to append them to those of other files
     :param slowly: whether to rewrite each line, because DuckDB refused one
+    :param blocks: the file's content, if it is being read already
     :raises AylaDestinationError: if the file can't be read, or differs from its manifest
     """
     lines = StreamLines(file.source, file.generation, path, number, joined)
     lines.original = lambda: _decompressed(archive.blocks(file.path), file.path)
-    unpacked_lines = _whole_lines(_decompressed(checked(archive.blocks(file.path), file), file.path))
+    unpacked_lines = _whole_lines(_decompressed(checked(blocks or archive.blocks(file.path), file), file.path))
     with path.open("ab" if joined else "xb", buffering=0) as output, _behind(output) as write:
         reader = _Reader(lines, event_type, quarantine, write, slowly=slowly)
         for block in _ahead(unpacked_lines):

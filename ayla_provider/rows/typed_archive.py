@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ayla_provider.archive.ahead import read_ahead
 from ayla_provider.archive.destination import Destination, Stored, url_of
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.archive.scratch import scratch_folder
@@ -264,37 +266,40 @@ class TypedArchive:
 
     def _fetch(self, archived: Manifest, folder: Path, quarantine: Quarantine, *, slowly: bool) -> list[GoodLines]:
         """Bring the lines of an hour's files to this machine's disk."""
-        hour = archived.hour
         joined = len(archived.present) > _MOST_SCANS
+        # On a disk there is nothing to wait for.
+        far = {file.path for file in archived.present if self._archive.local(file.path) is None}
+        readers = [partial(self._archive.blocks, file.path) for file in archived.present if file.path in far]
         files: list[GoodLines] = []
-        for number, file in enumerate(archived.present):
-            if archived.is_stream:
-                files.append(
-                    fetch_stream_lines(
+        with read_ahead(readers) as contents:
+            for number, file in enumerate(archived.present):
+                blocks = next(contents) if file.path in far else None
+                if archived.is_stream:
+                    lines: GoodLines = fetch_stream_lines(
                         self._archive,
                         file,
                         folder / ("joined" if joined else f"{number}.jsonl"),
-                        event_type=hour.event_type,
+                        event_type=archived.hour.event_type,
                         quarantine=quarantine,
                         number=number,
                         joined=joined,
                         slowly=slowly,
+                        blocks=blocks,
                     )
-                )
-                continue
-            files.append(
-                fetch_good_lines(
-                    self._archive,
-                    file,
-                    folder / ("joined" if joined else f"{number}.csv"),
-                    event_type=hour.event_type,
-                    layouts=self._layouts,
-                    quarantine=quarantine,
-                    number=number,
-                    joined=joined,
-                    ignored_files=self._ignored_files,
-                )
-            )
+                else:
+                    lines = fetch_good_lines(
+                        self._archive,
+                        file,
+                        folder / ("joined" if joined else f"{number}.csv"),
+                        event_type=archived.hour.event_type,
+                        layouts=self._layouts,
+                        quarantine=quarantine,
+                        number=number,
+                        joined=joined,
+                        ignored_files=self._ignored_files,
+                        blocks=blocks,
+                    )
+                files.append(lines)
         return files
 
     def _keep_quarantine(self, hour: ExportHour, quarantine: Quarantine, connection: Any, local: Path) -> str:

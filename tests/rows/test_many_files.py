@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -88,6 +90,32 @@ def test_a_file_costs_little_beside_its_lines(tmp_path: Path) -> None:
         assert (hour.rows, hour.duplicates) == (20_000, 0)
     # About 4. A scan for each file took 70 ms, and to recognise its rows another 30: a factor of 200.
     assert took[1] < 20 * took[0], took
+
+
+class Far(FileDestination):
+    """An archive that isn't on this disk, and whose answers come when eight files wait for one."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._waiting = threading.Barrier(8)
+
+    def local(self, path: str) -> None:
+        return None
+
+    def blocks(self, path: str) -> Iterator[bytes]:
+        self._waiting.wait(30)
+        yield from super().blocks(path)
+
+
+@pytest.mark.parametrize("count", [8, 24])
+def test_files_that_are_far_away_are_read_at_once(tmp_path: Path, count: int) -> None:
+    files = [rows(at * 10, at * 10 + 12) for at in range(count)]
+    near = typed(tmp_path / "near", files)
+    archive_hour(tmp_path / "far/archive", "datapoint", files)
+    archive = TypedArchive(Far(tmp_path / "far/archive"), FileDestination(tmp_path / "far/rows"))
+    far = archive.ensure(ExportHour("datapoint", HOUR), {}).manifest
+    assert far.files == near.files
+    assert (far.rows, far.duplicates) == (count * 10 + 2, (count - 1) * 2)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.4, 1])
