@@ -37,12 +37,15 @@ class RowExpressions:
         the reason in words
     :param identity: the file's column that identifies a row; None if the whole row does
     :param identity_of: returns the expression of the identity, from that of the column's text
+    :param typed_identity: the table's column whose values are the same if, and only if, the identities are; None if
+        there is none
     """
 
     values: dict[str, str]
     faults: dict[str, str]
     identity: str | None
     identity_of: Callable[[str], str] = str
+    typed_identity: str | None = None
 
 
 def table_of(event_type: str, recognised: list[Recognised]) -> Table:
@@ -140,7 +143,12 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
             values.setdefault(_RAW[name], filled(name))
     if _COMMON_TIME in values:
         values = {_COMMON_TIME: values[_COMMON_TIME]} | values
-    return RowExpressions(values, faults, recognised.layout.identity, _identity_of(recognised, kinds))
+    identity = recognised.layout.identity
+    typed_identity = _canonical(identity, recognised) if identity else None
+    if identity and typed_identity and kinds[typed_identity] is not ColumnType.UUID:
+        # Of other types than text, different texts can have the same value. And base64 is decoded.
+        typed_identity = typed_identity if values[typed_identity] == filled(identity) else None
+    return RowExpressions(values, faults, identity, _identity_of(recognised, kinds), typed_identity)
 
 
 def _identity_of(recognised: Recognised, kinds: dict[str, ColumnType]) -> Callable[[str], str]:

@@ -1,9 +1,13 @@
 """
 Makes one Parquet file of an hour's good lines: typed, decoded, and each row once.
 
-The files' text is scanned up to three times, without making a table of it. The first scan finds the identities that
-occur more than once. The second, only if there are any, writes their rows to disk, to choose one of each. The last one
-streams every other row into the Parquet file. So memory holds a few numbers for each repeated row, and no row.
+If a column identifies a row, the files' text is scanned once. Every row goes into a Parquet file, whose column says
+which identities occur more than once. Only if some do, the file is written again, without the rows that lose.
+
+Otherwise a row's whole text identifies it, and a Parquet file doesn't hold that. Then the text is scanned up to three
+times, without making a table of it. The first scan finds the texts that occur more than once. The second, only if there
+are any, writes their rows to disk, to choose one of each. The last one streams every other row into the Parquet file.
+In both cases memory holds a few numbers for each repeated row, and no row.
 
 The cost depends on the number of lines, not of files: files with the same columns are one file here, see
 :class:`~ayla_provider.rows.intake.GoodLines`.
@@ -14,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,6 +50,9 @@ PARQUET = (
     # By default a row group ends after a number of rows, and so many long values don't fit into the memory.
     "row_group_size_bytes '32MB'"
 )
+
+_LONG_LINE = 64 * 1024
+"""Bytes. If the lines are longer on average, one thread reads them."""
 
 _BLOCK = 64
 """Bytes of a block of SHA-256."""
@@ -116,7 +124,7 @@ def type_hour(
             different = {(each.layout.name, each.columns): each for each in recognised}
             table = table_of(hour.event_type, list(different.values()))
             statements = _HourStatements(connection, hour, table, files, policy)
-            statements.write(parquet, Path(folder) / "candidates.parquet")
+            statements.write(parquet, Path(folder))
         balance = statements.balance(parquet, quarantine)
     for source, file in balance.files.items():
         if file.lines != file.loaded + file.duplicates + file.quarantined:
@@ -176,7 +184,9 @@ class _HourStatements:
         self._policy = policy
         self._scans = scans_of(files)
         self._candidates = ""
-        """The relation of the rows whose keys are repeated; empty if there are none."""
+        """The relation of the rows whose keys are repeated; empty if there are none, or if they weren't needed."""
+        self._good: Counter[str] = Counter()
+        """How many good rows each file has, with those that repeat others."""
         connection.execute(
             'create or replace temp table sources as select unnest($numbers::integer[]) as "#file", '
             'unnest($names::varchar[]) as "#source", unnest($generations::bigint[]) as "#generation"',
@@ -187,23 +197,27 @@ class _HourStatements:
             },
         )
 
-    def write(self, parquet: Path, candidates: Path) -> None:
+    def write(self, parquet: Path, folder: Path) -> None:
         """
         Write the rows, if need be slower and with less memory.
 
-        :param candidates: a file for the rows whose keys are repeated
+        :param folder: for files that aren't needed later
         """
         import duckdb
 
+        size = sum(scan.path.stat().st_size for scan in self._scans)
+        if size > _LONG_LINE * sum(file.count for file in self._files):
+            # Two threads with long rows can wait for each other's memory, without an end.
+            self._duck.execute("set threads = 1")
         try:
-            self._write(parquet, candidates)
+            self._write(parquet, folder)
         except duckdb.OutOfMemoryException:
             # Each thread holds rows of its own, and a row can have mebibytes.
             self._duck.execute("set threads = 1")
             self._candidates = ""
-            self._write(parquet, candidates)
+            self._write(parquet, folder)
 
-    def _write(self, parquet: Path, candidates: Path) -> None:
+    def _write(self, parquet: Path, folder: Path) -> None:
         run = self._duck.execute
         run("set preserve_insertion_order = false")
         for scan in self._scans:
@@ -212,14 +226,84 @@ class _HourStatements:
         # With these optimizers, DuckDB computes every expression twice, once of it to filter. And because it can't know
         # the number of rows, it makes the rows the side of a join that it holds in memory.
         run("set disabled_optimizers = 'filter_pushdown,build_side_probe_side,join_order'")
-        columns = ", ".join(filter(None, map(self._treated, self._table.columns)))
         self._hash_with(self._policy.key)
-        others = self._choose(candidates)
+        identity = self._typed_identity()
+        if identity and self._write_with_one_scan(parquet, folder / "all.parquet", identity):
+            return
+        columns = self._written
+        others = self._choose(folder / "candidates.parquet")
         settled = f" union all select {columns} from {self._settled()}" if self._candidates else ""
+        self._copy(f'select {columns} from ({others}) where "#bad" is not true{settled}', parquet)
+        self._good = self._by_source(_all_of(parquet))
+        if self._candidates:
+            self._good += self._by_source(self._candidates)
+            self._good -= self._by_source(self._settled())
+
+    def _typed_identity(self) -> str | None:
+        """Return the column by which the Parquet file shows which rows repeat others; None if it needs their text."""
+        identities = {self._expressions(scan).typed_identity for scan in self._scans}
+        identity = identities.pop() if len(identities) == 1 else None
+        # What a row is chosen by.
+        needed = {identity, "updated_at", "source_object"}
+        treated = any(column.name in needed and not self._is_kept(column) for column in self._table.columns)
+        return None if treated else identity
+
+    def _is_kept(self, column: Column) -> bool:
+        return self._policy.of(column) is Treatment.KEEP
+
+    def _write_with_one_scan(self, parquet: Path, every: Path, identity: str) -> bool:
+        """
+        Write all rows, and then again those that stay, if some repeat others.
+
+        :param every: a file for all rows
+        :param identity: the column that identifies a row
+        :return: False if the text of the rows is needed to choose one of them. Then nothing is written.
+        """
+        run = self._duck.execute
+        self._copy(f'select {self._written} from ({self._rows()}) where "#bad" is not true', every)
+        rows = f"read_parquet({literal(str(every))}, file_row_number = true)"
+        self._good = self._by_source(rows)
+        # A hash takes less memory than an identity. Different ones can have the same, and so are compared below.
         run(
-            f'copy (select {columns} from ({others}) where "#bad" is not true{settled}) '
-            f"to {literal(str(parquet))} ({PARQUET})"
+            f'create or replace temp table repeated as select hash("{identity}") as "#key" from {rows} '
+            "group by all having count(*) > 1"
         )
+        if not run("select 1 from repeated limit 1").fetchone():
+            every.rename(parquet)
+            return True
+        candidates = f'(select *, hash("{identity}") as "#key" from {rows}) semi join repeated using ("#key")'
+        best = [f'"{name}"' for name in ("updated_at", "source_object") if name in self._table.names]
+        # Of different rows with one identity, time and file, the text decides. So it does for rows without an identity.
+        same = ", ".join([f'"{identity}"', *best])
+        unclear = f'"{identity}" is null or min({self._digest}) <> max({self._digest})'
+        if run(f"select 1 from {candidates} group by {same} having {unclear} limit 1").fetchone():
+            every.unlink()
+            return False
+        order = ", ".join(f"{name} desc nulls last" for name in best)
+        best_first = f'partition by "{identity}" order by {order}'
+        lost = f"select file_row_number from {candidates} qualify row_number() over ({best_first}) > 1"
+        # A bit for each row says whether it is lost. A join would need a hundred times the memory.
+        total = self._good.total()
+        run(f"set variable ayla_lost = (select bitstring_agg(file_row_number, 0, {total}) from ({lost}))")
+        stays = "coalesce(get_bit(getvariable('ayla_lost'), file_row_number::integer), 0) = 0"
+        self._copy(f"select * exclude (file_row_number) from {rows} where {stays}", parquet)
+        every.unlink()
+        return True
+
+    def _copy(self, query: str, parquet: Path) -> None:
+        self._duck.execute(f"copy ({query}) to {literal(str(parquet))} ({PARQUET})")
+
+    @property
+    def _written(self) -> str:
+        """The columns of the Parquet file, after the privacy policy."""
+        return ", ".join(filter(None, map(self._treated, self._table.columns)))
+
+    @property
+    def _digest(self) -> str:
+        """The expression of what a row of the Parquet file says. No value holds a NUL."""
+        kept = [column.name for column in self._policy.table(self._table).columns]
+        values = [f"coalesce('=' || \"{name}\"::varchar, '')" for name in kept]
+        return f"md5(concat_ws(chr(0), {', '.join(values)}))::uuid"
 
     def _refuse_another_order(self, scan: Scan) -> None:
         """Refuse a file if all its rows say otherwise than its first ones, by which its layout was recognised."""
@@ -279,23 +363,16 @@ class _HourStatements:
         return f"{self._candidates} where get_bit(getvariable('ayla_settled'), file_row_number::integer) = 1"
 
     def balance(self, parquet: Path, quarantine: Quarantine) -> HourBalance:
-        loaded = self._by_source(f"read_parquet({literal(str(parquet))})")
-        candidates = self._by_source(self._candidates) if self._candidates else {}
-        settled = self._by_source(self._settled()) if self._candidates else {}
-        counts = {
-            file.source: tuple(counted.get(file.source, 0) for counted in (loaded, candidates, settled))
-            for file in self._files
-        }
-        # Every good line is a row that occurs once, or one of the candidates, or has a cell of another type.
+        loaded = self._by_source(_all_of(parquet))
+        # Every good line is a row, or has a cell of another type.
         for scan in self._scans:
-            if any(file.count != _accounted(*counts[file.source]) for file in scan.files):
+            if any(file.count != self._good[file.source] for file in scan.files):
                 self._find_faults(scan, quarantine)
         files = {}
         for file in self._files:
-            rows, repeated, kept = counts[file.source]
-            quarantined = quarantine.by_source[file.source]
-            files[file.source] = FileBalance(file.all_lines, rows, repeated - kept, quarantined)
-        return HourBalance(self._policy.table(self._table), sum(loaded.values()), files)
+            rows, quarantined = loaded[file.source], quarantine.by_source[file.source]
+            files[file.source] = FileBalance(file.all_lines, rows, self._good[file.source] - rows, quarantined)
+        return HourBalance(self._policy.table(self._table), loaded.total(), files)
 
     def sample(self, rows: int) -> list[dict[str, object]]:
         names = [column.name for column in self._table.data]
@@ -303,8 +380,10 @@ class _HourStatements:
         found = self._duck.execute(f'select {columns} from ({self._rows()}) where "#bad" is not true limit {rows:d}')
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
-    def _by_source(self, relation: str) -> dict[str, int]:
-        return dict(self._duck.execute(f"select source_object, count(*) from {relation} group by all").fetchall())
+    def _by_source(self, relation: str) -> Counter[str]:
+        return Counter(
+            dict(self._duck.execute(f"select source_object, count(*) from {relation} group by all").fetchall())
+        )
 
     def _find_faults(self, scan: Scan, quarantine: Quarantine) -> None:
         """Quarantine the rows in which a cell isn't of its type."""
@@ -418,9 +497,8 @@ class _HourStatements:
             self._duck.execute(f"set variable {name} = $pad::blob", {"pad": bytes(byte ^ pad for byte in block)})
 
 
-def _accounted(loaded: int, candidates: int, settled: int) -> int:
-    """Return of how many lines it is known what became of them."""
-    return loaded - settled + candidates
+def _all_of(parquet: Path) -> str:
+    return f"read_parquet({literal(str(parquet))})"
 
 
 @contextlib.contextmanager
