@@ -70,8 +70,8 @@ def test_upper_and_lower_case_are_the_same_id(tmp_path: Path) -> None:
 def test_of_rows_without_an_id_each_text_stays(tmp_path: Path) -> None:
     ids = [f"0123abcd-4697-11ea-8080-{number:012x}" for number in range(50)]
     known = "".join(line(identity, 5) for identity in ids)
-    none = line("", 1) + line("", 2) + line("", 1) + line("null", 2)
-    expected = [*((identity, 5) for identity in ids), (None, 1), (None, 2), (None, 2)]
+    none = line("", 1, 1) + line("", 2, 2) + line("", 1, 1)
+    expected = [*((identity, 5) for identity in ids), (None, 1), (None, 2)]
     assert typed(tmp_path, known + line(ids[0], 5) + none) == expected
 
 
