@@ -165,8 +165,9 @@ class _Direct:
         """Send a request. Blocks of a body are sent as they come."""
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
-        self.sock.settimeout(self.timeout)
         deadline = current_deadline()
+        # urllib3 sets the time to connect here, which is too short for a block on a slow line.
+        self.sock.settimeout(deadline.seconds if deadline else self.timeout)
         if deadline:
             deadline.restart((self.sock,))
         self._method = method

@@ -109,7 +109,7 @@ def test_memory_does_not_grow_with_the_size_of_the_files(tmp_path: Path, kind: s
             hour=HOUR.isoformat(),
         )
     assert seen["bytes"] == 8 * 48 * MIB
-    assert seen["grown"] < 200 * MIB
+    assert seen["grown"] < 80 * MIB, seen
 
 
 @pytest.mark.proof("a year")
