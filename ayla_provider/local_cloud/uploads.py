@@ -55,6 +55,8 @@ class _Session:
     total: int | None
     state: _State = _State.OPEN
     stored: StoredObject | None = None
+    turn: int = 0
+    """The number of the request that may add bytes: the last one. An earlier one can still be on its way."""
 
 
 class Uploads:
@@ -169,7 +171,7 @@ class Uploads:
         length = (piece.stop or 0) - piece.start
         if not complete and 0 < length < QUANTUM:
             raise ApiError(400, f"A piece that isn't the last has {length} bytes, fewer than {QUANTUM}.")
-        received = await _keep(request, session.sink, piece, complete)
+        received = await _keep(request, session, piece, complete)
         if piece.stop is None:
             if session.total not in (None, received):
                 raise ApiError(400, f"The upload must have {session.total} bytes, but {received} bytes were received.")
@@ -189,15 +191,20 @@ class Uploads:
             session.state = _State.DONE
 
 
-async def _keep(request: Request, sink: Sink, piece: Piece, complete: bool) -> int:
+async def _keep(request: Request, session: _Session, piece: Piece, complete: bool) -> int:
     """
     Write the new bytes of a request, and return the number of bytes received.
 
     Whole multiples of :data:`QUANTUM` are kept immediately, even if the connection breaks later. The rest is kept only
     at the end of the upload.
     """
+    sink = session.sink
+    session.turn += 1
+    turn = session.turn
     skip, received, rest = sink.size - piece.start, 0, b""
     async for data in request.stream():
+        if turn != session.turn:
+            raise ApiError(409, "A later request continues the upload.")
         received += len(data)
         rest += data[skip:]
         skip = max(0, skip - len(data))
