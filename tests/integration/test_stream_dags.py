@@ -13,11 +13,11 @@ import pytest
 
 from ayla_provider.domain.events import STREAM_EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
-from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.local_cloud.stream import FleetStream
 from harness.kinesis_double import KINESALITE, REGION, KinesisDouble
 from harness.stream_feeder import StreamFeeder
 from tests.integration.test_sample_dags import ROOT, dags_of
+from tests.support.fleet import stream_with_all_event_types
 from tests.support.tools import KINESIS
 
 HOUR = hour_of(datetime.now(UTC)) - 2 * ONE_HOUR
@@ -28,7 +28,7 @@ def fed(monkeypatch: pytest.MonkeyPatch, airflow_db: None, tmp_path: Path) -> It
     """A fleet's stream of one hour, in a double to which the DAGs' connection leads."""
     KINESIS.require()
     double = KinesisDouble(KINESALITE)
-    fleet = FleetStream(Fleet(rows=40))
+    fleet = stream_with_all_event_types(HOUR, 40)
     feeder = StreamFeeder(double.client(), "events", fleet, HOUR, lambda now: double.move(now - datetime.now(UTC)))
     feeder.create()
     feeder.feed(HOUR + ONE_HOUR)

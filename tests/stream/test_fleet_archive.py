@@ -16,11 +16,11 @@ from ayla_provider.archive.stream import StreamArchive
 from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.events import STREAM_EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
-from ayla_provider.local_cloud.fleet import Fleet
-from ayla_provider.local_cloud.stream import LATEST, FleetStream, StreamFaults
+from ayla_provider.local_cloud.stream import LATEST, StreamFaults
 from ayla_provider.stream.kinesis import KinesisStream
 from harness.kinesis_double import REGION, KinesisDouble
 from harness.stream_feeder import StreamFeeder
+from tests.support.fleet import stream_with_all_event_types
 
 START = hour_of(datetime.now(UTC)) - 20 * ONE_HOUR
 BY = {"dag_id": "a_dag", "run_id": "a_run", "task_id": "drain", "try_number": "1"}
@@ -45,7 +45,7 @@ def test_each_hour_of_the_archive_has_the_records_of_the_answer_key(
     faults = StreamFaults(
         late=late, reordered=0.2, duplicated=0.05, missing_in_stream=0.05, missing_in_export=0.05, test_messages=2
     )
-    fleet = FleetStream(Fleet(rows=20), faults)
+    fleet = stream_with_all_event_types(START, 20, faults)
     feeder = StreamFeeder(movable.client(), "events", fleet, START, lambda now: movable.move(now - datetime.now(UTC)))
     feeder.create(shards=2)
     stream = KinesisStream(feeder.client, "events", REGION, clock=lambda: feeder.fed_to)

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.events import EVENT_TYPES, STREAM_EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.fleet import Fleet
+from ayla_provider.local_cloud.stream import FleetStream, StreamFaults
 
 HOUR = hour_of(datetime.now(UTC)) - timedelta(days=2)
 """An hour of two days ago, in which everything has landed; the hour after it is empty for most event types."""
@@ -30,6 +31,16 @@ def seed_with_all_event_types(hours: Sequence[datetime]) -> int:
 
 def _has_all_event_types(fleet: Fleet, hours: Sequence[datetime]) -> bool:
     return all(any(fleet.files(event_type, hour) for hour in hours) for event_type in EVENT_TYPES)
+
+
+def stream_with_all_event_types(hour: datetime, rows: int, faults: StreamFaults | None = None) -> FleetStream:
+    """Return the stream of the first fleet that has records of every event type in an hour."""
+    streams = (FleetStream(Fleet(seed=seed, rows=rows), faults or StreamFaults()) for seed in itertools.count(1))
+    return next(stream for stream in streams if _streams_all_event_types(stream, hour))
+
+
+def _streams_all_event_types(stream: FleetStream, hour: datetime) -> bool:
+    return {record.event_type for record in stream.records(hour)} >= set(STREAM_EVENT_TYPES)
 
 
 def put_hour(
