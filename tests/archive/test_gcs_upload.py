@@ -227,7 +227,8 @@ def test_an_upload_that_is_given_up_is_cancelled(cloud: LocalCloud) -> None:
         uploader_of(cloud).upload(
             NAME, Broken(bytes(2 * LARGE)), size=2 * LARGE, crc32c="x", if_generation_match=0, content_type="text/csv"
         )
-    assert sent(cloud)[-1][0] == "DELETE"
+    # The request that broke off can end after the one that cancels.
+    assert [method for method, *_ in sent(cloud)].count("DELETE") == 1
     assert stored(cloud) is None
 
 
