@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -111,7 +112,8 @@ def _page(http: HttpClient, url: str, timeout: tuple[float, float]) -> dict[str,
     """Return one page of a listing."""
     host = urlsplit(url).netloc
     failure: Exception
-    with Deadline(limits.DEADLINE) as deadline:
+    # The request itself makes the deadline that of this thread, and ends that.
+    with contextlib.closing(Deadline(limits.DEADLINE)) as deadline:
         try:
             response = http.request(
                 "GET", url, headers={"Accept-Encoding": "gzip"}, timeout=timeout, stream=True, deadline=deadline

@@ -58,8 +58,14 @@ class Deadline:
         self.close()
 
     def enter(self) -> None:
-        """Begin to watch the requests of this thread."""
+        """
+        Begin to watch the requests of this thread.
+
+        :raises RuntimeError: if this deadline watches them already: it would never end
+        """
         self._outer = current_deadline()
+        if self._outer is self:
+            raise RuntimeError("this deadline watches the thread already")
         _current.deadline = self
 
     def leave(self) -> None:
