@@ -122,6 +122,14 @@ class Destination(Protocol):
         :raises AylaDestinationError: if the store refuses the object or the connection breaks
         """
 
+    def remove(self, stored: Stored) -> None:
+        """
+        Remove an object. One that is gone already is no error.
+
+        :raises AylaConflictError: if the destination holds another version by now
+        :raises AylaDestinationError: if the store refuses it or the connection breaks
+        """
+
 
 def url_of(destination: Destination, path: str) -> str:
     """Return the URL of an object in a destination."""

@@ -199,6 +199,19 @@ class GcsDestination:
             )
         return replace(stored, path=path)
 
+    def remove(self, stored: Stored) -> None:
+        """See :class:`Destination`."""
+        where = f"{self.url}/{stored.path}"
+        blob = self._bucket.blob(self._prefix + stored.path)
+        with _reading(where):
+            try:
+                # With a generation, a repeated request removes nothing else.
+                blob.delete(if_generation_match=int(stored.version))
+            except google_errors.NotFound:
+                return
+            except google_errors.PreconditionFailed:
+                raise conflict(where) from None
+
     def _facts(self, blob: storage.Blob) -> Stored:
         return Stored(blob.name.removeprefix(self._prefix), blob.size, str(blob.generation), blob.crc32c)
 

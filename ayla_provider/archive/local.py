@@ -163,6 +163,19 @@ class FileDestination:
             finally:
                 partial.unlink(missing_ok=True)
 
+    def remove(self, stored: Stored) -> None:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        place = self._place(stored.path)
+        with translate_errors(place):
+            if not place.parent.is_dir():
+                return
+            with _folder_lock(place.parent):
+                if not place.exists():
+                    return
+                if self._stored(stored.path, place.stat()) != stored:
+                    raise conflict(str(place))
+                place.unlink()
+
     def _place(self, path: str) -> Path:
         return self.root / path
 

@@ -86,6 +86,17 @@ class ObjectStorageDestination:
         key = self._prefix + path
         return first_answer([lambda: self._store.has_earlier_version(key)])
 
+    def remove(self, stored: Stored) -> None:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        key = self._prefix + stored.path
+        with translate_errors(f"{self.url}/{stored.path}"):
+            current = self._store.find(key)
+            if current is None:
+                return
+            if current.version != stored.version:
+                raise ChangedError
+            self._store.remove(key, stored.version)
+
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
     ) -> Stored:

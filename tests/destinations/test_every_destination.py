@@ -74,6 +74,18 @@ def test_an_object_is_replaced_by_who_has_seen_it_alone(place: Place, size: int)
     assert (place.everything(), place.unfinished()) == ({}, 0)
 
 
+def test_an_object_is_removed_by_who_has_seen_it_alone(place: Place) -> None:
+    first = write(place.destination, b"old")
+    second = write(place.destination, b"newer", replaces=first)
+    with pytest.raises(AylaConflictError, match=r"Datapoints\.csv"):
+        place.destination.remove(first)
+    assert place.everything() == {PATH: b"newer"}
+    place.destination.remove(second)
+    assert place.everything() == {}
+    # It is gone already.
+    place.destination.remove(second)
+
+
 def test_of_many_writers_at_once_one_wins(place: Place) -> None:
     if place.kind not in ("file", "gs"):
         pytest.skip("threads can't share an event loop or a client here: tasks are processes")
