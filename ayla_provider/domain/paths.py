@@ -42,6 +42,10 @@ TYPED_RECEIPTS = "_typed"
 LAYOUTS = "_layouts"
 """The folder of the lists of layouts that files have had, next to the typed rows' event types."""
 
+PARTS = "_parts"
+"""The folder of the parts of hours that several tasks type, in the archive and next to the typed rows' event types. It
+is empty unless a task is at work, or has failed."""
+
 QUARANTINE = "_quarantine"
 """The folder of the lines that couldn't be read. It is in the archive, because they are the vendor's bytes."""
 

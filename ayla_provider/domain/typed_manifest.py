@@ -21,9 +21,13 @@ from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
 from ayla_provider.errors import AylaDestinationError
 
 FORMAT = "ayla-export-typed/1"
+"""Of an hour with one Parquet file, or none."""
+
+FORMAT_OF_SETS = "ayla-export-typed/2"
+"""Of an hour with several Parquet files. A reader of the older format would take the first one for all."""
 
 
-def _shallow(record: TypedFile | TypedManifest) -> dict[str, Any]:
+def shallow(record: Any) -> dict[str, Any]:
     """Return a record's fields. For thousands of files, ``asdict`` takes as long as to read them."""
     return {each.name: getattr(record, each.name) for each in fields(record)}
 
@@ -49,6 +53,19 @@ class TypedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsFile:
+    """One Parquet file of an hour."""
+
+    path: str
+    """Relative to the typed rows."""
+    size: int
+    """In bytes."""
+    crc32c: str
+    """Base64 of the big-endian CRC32C."""
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class TypedManifest:
     """The receipt of one event type and hour in its typed form."""
 
@@ -56,11 +73,11 @@ class TypedManifest:
     version: str
     """See :func:`version_of`."""
     path: str
-    """The Parquet file's path, relative to the typed rows; empty if the hour has no files."""
+    """The first Parquet file's path, relative to the typed rows; empty if the hour has no files."""
     size: int
-    """Bytes of the Parquet file."""
+    """Bytes of the first Parquet file."""
     crc32c: str
-    """The Parquet file's checksum: base64 of the big-endian CRC32C."""
+    """The first Parquet file's checksum: base64 of the big-endian CRC32C."""
     columns: tuple[Column, ...]
     identity: str | None
     files: tuple[TypedFile, ...]
@@ -73,6 +90,20 @@ class TypedManifest:
     written_by: Mapping[str, str] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
     """The objects' names of the hour's files that were lost before the rows were made, so that these lack them."""
+    parts: tuple[RowsFile, ...] = ()
+    """All Parquet files of the hour if it has several, the first one included; empty otherwise."""
+
+    @property
+    def rows_files(self) -> tuple[RowsFile, ...]:
+        """The hour's Parquet files: none, one, or several."""
+        if self.parts or not self.path:
+            return self.parts
+        return (RowsFile(self.path, self.size, self.crc32c, self.rows),)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all Parquet files."""
+        return sum(file.size for file in self.rows_files)
 
     @property
     def lines(self) -> int:
@@ -81,7 +112,7 @@ class TypedManifest:
 
     @property
     def rows(self) -> int:
-        """Rows in the Parquet file."""
+        """Rows in the Parquet files."""
         return sum(file.loaded for file in self.files)
 
     @property
@@ -103,10 +134,10 @@ class TypedManifest:
     def dumps(self) -> str:
         """Return the receipt as JSON text: the inverse of :func:`parse_typed_manifest`."""
         document = {
-            "format": FORMAT,
+            "format": FORMAT_OF_SETS if self.parts else FORMAT,
             "event_type": self.hour.event_type,
             "hour": self.hour.start.isoformat(),
-            **{name: value for name, value in _shallow(self).items() if name != "hour"},
+            **{name: value for name, value in shallow(self).items() if name != "hour"},
             "columns": [
                 {"name": column.name, "type": column.type.value, "description": column.description}
                 for column in self.columns
@@ -120,9 +151,14 @@ class TypedManifest:
         }
         if not self.lost:
             del document["lost"]
+        if self.parts:
+            del document["path"], document["size"], document["crc32c"]
+            document["parts"] = [shallow(part) for part in self.parts]
+        else:
+            del document["parts"]
         # The files last, because they are the long part.
         del document["files"]
-        document["files"] = [_shallow(file) for file in self.files]
+        document["files"] = [shallow(file) for file in self.files]
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -140,14 +176,21 @@ def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> Typ
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], FORMAT, where)
-        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
-        stated = ExportHour(EventType(typed_field(document, "event_type", str)), time_field(document, "hour"))
-        require(stated == hour, f"it is that of {str(stated)[:80]!r}, not {hour}")
+        refuse_newer(document["format"], FORMAT_OF_SETS, where)
+        require(document["format"] in (FORMAT, FORMAT_OF_SETS), f"its format is {document['format']!r}")
+        parts = _parts(document, hour) if document["format"] == FORMAT_OF_SETS else ()
+        if parts:
+            document |= {name: value for name, value in shallow(parts[0]).items() if name != "rows"}
+        named = ExportHour(EventType(typed_field(document, "event_type", str)), time_field(document, "hour"))
+        require(named == hour, f"it is that of {str(named)[:80]!r}, not {hour}")
         path, quarantine = typed_field(document, "path", str), typed_field(document, "quarantine", str)
         require(path in ("", parquet_path(hour)), "path isn't that of the hour")
         require(quarantine in ("", quarantine_path(hour)), "quarantine isn't that of the hour")
         identity = document["identity"]
+        files = tuple(map(parse_typed_file, typed_field(document, "files", list)))
+        if parts:
+            stated, loaded = sum(part.rows for part in parts), sum(file.loaded for file in files)
+            require(stated == loaded, "its Parquet files have another number of rows than was loaded")
         return TypedManifest(
             hour=hour,
             version=typed_field(document, "version", str),
@@ -156,19 +199,36 @@ def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> Typ
             crc32c=typed_field(document, "crc32c", str),
             columns=tuple(map(_column, typed_field(document, "columns", list))),
             identity=None if identity is None else typed_field(document, "identity", str),
-            files=tuple(map(_file, typed_field(document, "files", list))),
+            files=files,
             quarantine=quarantine,
             privacy=typed_field(document, "privacy", dict),
             written_at=typed_field(document, "written_at", str),
             written_by=typed_field(document, "written_by", dict),
             # Only the receipts of such hours have it.
             lost=tuple(typed_field({"lost": [], **document}, "lost", list)),
+            parts=parts,
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
-            f"{where} isn't a valid receipt of format {FORMAT} ({type(error).__name__}: {error!s:.200}). Move it away "
-            "and clear the task: the hour is then typed again."
+            f"{where} isn't a valid receipt of format {FORMAT_OF_SETS} or older ({type(error).__name__}: "
+            f"{error!s:.200}). Move it away and clear the task: the hour is then typed again."
         ) from error
+
+
+def _parts(document: Any, hour: ExportHour) -> tuple[RowsFile, ...]:
+    parts = tuple(
+        RowsFile(
+            path=typed_field(each, "path", str),
+            size=typed_field(each, "size", int),
+            crc32c=typed_field(each, "crc32c", str),
+            rows=typed_field(each, "rows", int),
+        )
+        for each in typed_field(document, "parts", list)
+    )
+    require(len(parts) > 1, "it has no set of Parquet files")
+    for number, part in enumerate(parts):
+        require(part.path == parquet_path(hour, number), "a path isn't that of the hour")
+    return parts
 
 
 def _column(document: Any) -> Column:
@@ -177,7 +237,12 @@ def _column(document: Any) -> Column:
     return Column(name, column_type, typed_field(document, "description", str))
 
 
-def _file(document: Any) -> TypedFile:
+def parse_typed_file(document: Any) -> TypedFile:
+    """
+    Return what became of a file's lines, from its JSON document.
+
+    :raises ValueError: if a field isn't valid; other errors of :data:`~ayla_provider.domain.json_fields.UNREADABLE`
+    """
     return TypedFile(
         source=typed_field(document, "source", str),
         generation=typed_field(document, "generation", int),
@@ -247,9 +312,21 @@ def typed_manifest_path(hour: ExportHour) -> str:
     return f"{TYPED_RECEIPTS}/{hour.partition}.json"
 
 
-def parquet_path(hour: ExportHour) -> str:
-    """Return the path of an hour's Parquet file, relative to the typed rows."""
-    return f"{hour.partition}/rows.parquet"
+def parquet_path(hour: ExportHour, number: int = 0) -> str:
+    """
+    Return the path of an hour's Parquet file, relative to the typed rows.
+
+    :param number: which one, from 0, if the hour has several
+    """
+    return f"{hour.partition}/rows-{number + 1:04}.parquet" if number else f"{hour.partition}/rows.parquet"
+
+
+def further_parquet(hour: ExportHour, paths: Iterable[str]) -> list[str]:
+    """Return, of the paths in an hour's folder, those of its Parquet files after the first one, in their order."""
+    return sorted(path for path in paths if _FURTHER.fullmatch(path.removeprefix(f"{hour.partition}/")))
+
+
+_FURTHER = re.compile(r"rows-\d{4,}\.parquet", re.ASCII)
 
 
 def quarantine_path(hour: ExportHour) -> str:

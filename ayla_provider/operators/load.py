@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -107,7 +108,7 @@ class AylaLoadOperator(AylaTypedRowsOperator):
         from ayla_provider.warehouse.base import Load
 
         manifest = report.manifest
-        with self.typed.fetched(manifest) as parquet:
+        with closing(self.typed.files(manifest)) as files:
             warehouse.prepare(manifest.table)
             warehouse.replace(
                 Load(
@@ -118,9 +119,10 @@ class AylaLoadOperator(AylaTypedRowsOperator):
                     lines=manifest.lines,
                     duplicates=manifest.duplicates,
                     quarantined=manifest.quarantined,
-                    parquet=parquet,
+                    parquet=next(files, None),
                     loaded_at=datetime.now(UTC),
                     loaded_by=loaded_by,
+                    further=files,
                 )
             )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 class AylaExportToParquetOperator(AylaTypedRowsOperator):
     """
-    Makes typed, decoded, and deduplicated rows of the archive's hours: one Parquet file for each event type and hour.
+    Makes typed, decoded, and deduplicated rows of the archive's hours: a Parquet file for each event type and hour.
 
     Every warehouse is loaded from these files, and any program that reads Parquet can use them. An hour whose rows
     exist already, made from the same files under the same policy, is left unchanged.
@@ -41,6 +41,8 @@ class AylaExportToParquetOperator(AylaTypedRowsOperator):
     :param max_malformed: the share of an hour's lines, 0 to 1, that may be malformed
     :param ignored_files: names or patterns, without folders, of files that aren't export data and have no rows, such as
         ``["README*"]``; a name that ends with ``.csv`` is always read
+    :param max_bytes_per_task: an hour with more bytes of files is typed in parts, and has a Parquet file for each, see
+        :class:`~ayla_provider.operators.parts.AylaExportPartsOperator`
     :param reason: why the hours are loaded: for the log, and for a ``map_index_template``
     """
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
 
-from ayla_provider._airflow.arguments import file_patterns
+from ayla_provider._airflow.arguments import count, file_patterns
 from ayla_provider._airflow.interval import END, START, interval
 from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import layout_alias, layout_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.parts import MAX_BYTES_PER_TASK
 from ayla_provider.domain.paths import typed_rows_url
 from ayla_provider.domain.units import files_text, size_text
 from ayla_provider.errors import AylaQuarantineError
@@ -61,6 +62,7 @@ class AylaTypedRowsOperator(BaseOperator):
         memory: str = MEMORY,
         max_malformed: float = MAX_MALFORMED,
         ignored_files: Sequence[str] = (),
+        max_bytes_per_task: int = MAX_BYTES_PER_TASK,
         reason: str = "",
         **kwargs: Any,
     ) -> None:
@@ -79,6 +81,7 @@ class AylaTypedRowsOperator(BaseOperator):
         self.memory = memory
         self.max_malformed = max_malformed
         self.ignored_files = file_patterns(ignored_files, "ignored_files")
+        self.max_bytes_per_task = count(max_bytes_per_task, "max_bytes_per_task")
         self.reason = reason
         # For the links, which Airflow makes when the task ends.
         self.parquet_paths: list[str] = []
@@ -102,6 +105,7 @@ class AylaTypedRowsOperator(BaseOperator):
             memory=self.memory,
             max_malformed=self.max_malformed,
             ignored_files=self.ignored_files,
+            max_bytes_per_task=self.max_bytes_per_task,
         )
 
     @cached_property
@@ -165,7 +169,7 @@ class AylaTypedRowsOperator(BaseOperator):
         except AylaQuarantineError:
             self.quarantine_paths.append(quarantine_path(hour))
             raise
-        self.parquet_paths += filter(None, [report.manifest.path])
+        self.parquet_paths += [file.path for file in report.manifest.rows_files]
         self.quarantine_paths += filter(None, [report.manifest.quarantine])
         return report
 
@@ -177,7 +181,7 @@ class AylaTypedRowsOperator(BaseOperator):
             f"{manifest.rows:,}",
             f"{manifest.duplicates:,}",
             f"{manifest.quarantined:,}",
-            size_text(manifest.size),
+            size_text(manifest.bytes),
             where,
             seconds,
         )
@@ -218,5 +222,5 @@ def _counts(manifest: TypedManifest) -> dict[str, int]:
         "rows": manifest.rows,
         "duplicates": manifest.duplicates,
         "quarantined": manifest.quarantined,
-        "bytes": manifest.size,
+        "bytes": manifest.bytes,
     }

@@ -54,12 +54,19 @@ PARQUET = (
 _LONG_LINE = 64 * 1024
 """Bytes. If the lines are longer on average, one thread reads them."""
 
+_QUICK = PARQUET.replace("compression zstd, compression_level 1", "compression snappy")
+"""For a file that is only read once, on this disk."""
+
 _BLOCK = 64
 """Bytes of a block of SHA-256."""
 
+SAME = "#same"
+"""The column of what a row is compared by with the rows of other parts of its hour: a hash that any worker computes
+alike. Rows of other files are the same if it is."""
+
 _NO_KEYS = 'select 0::ubigint as "#key" where false'
 
-_TYPES = {
+TYPES = {
     ColumnType.TEXT: "varchar",
     ColumnType.INTEGER: "bigint",
     ColumnType.NUMBER: "double",
@@ -103,6 +110,8 @@ def type_hour(
     quarantine: Quarantine,
     policy: PrivacyPolicy,
     declared: Sequence[ColumnLayout] = (),
+    of_hour: Sequence[Recognised] = (),
+    marked: bool = False,
 ) -> HourBalance:
     """
     Write the rows of an hour's files as a Parquet file.
@@ -112,18 +121,19 @@ def type_hour(
     :param parquet: the file to write
     :param quarantine: gets the rows in which a cell isn't of its column's type
     :param declared: for a stream, layouts whose own columns give new columns their types
+    :param of_hour: what the columns of all files of the hour are, if ``files`` are a part of it
+    :param marked: whether to add the column :data:`SAME`, which takes longer
     :raises AylaLayoutError: if the rows of a file contradict the order of its columns
     :raises LinesRefusedError: if DuckDB refuses a line of a stream
     :raises AylaWarehouseError: if DuckDB fails, or a line is missing from the balance
     """
-    with _errors(str(hour)), tempfile.TemporaryDirectory(dir=parquet.parent) as folder:
+    with duckdb_errors(str(hour)), tempfile.TemporaryDirectory(dir=parquet.parent) as folder:
         streamed = [file for file in files if isinstance(file, StreamLines)]
         with _refused_lines() if streamed else contextlib.nullcontext():
             find_cells(connection, hour.event_type, streamed, declared)
             recognised = [file.recognised for file in files if file.recognised]
-            different = {(each.layout.name, each.columns): each for each in recognised}
-            table = table_of(hour.event_type, list(different.values()))
-            statements = _HourStatements(connection, hour, table, files, policy)
+            table = table_of_hour(hour.event_type, of_hour or recognised)
+            statements = _HourStatements(connection, hour, table, files, policy, marked=marked)
             statements.write(parquet, Path(folder))
         balance = statements.balance(parquet, quarantine)
     for source, file in balance.files.items():
@@ -134,6 +144,12 @@ def type_hour(
                 "loaded. This is a bug in this provider; please report it."
             )
     return balance
+
+
+def table_of_hour(event_type: str, recognised: Sequence[Recognised]) -> Table:
+    """Return the canonical table for an hour's files, given what the columns of each are, in the files' order."""
+    different = {(each.layout.name, each.columns): each for each in recognised}
+    return table_of(event_type, list(different.values()))
 
 
 def sample(path: Path, recognised: Recognised, rows: int) -> list[dict[str, object]]:
@@ -160,7 +176,7 @@ def sample(path: Path, recognised: Recognised, rows: int) -> list[dict[str, obje
                 quarantine=quarantine,
             )
             table = table_of(event_type, [recognised])
-            with _errors(str(path)):
+            with duckdb_errors(str(path)):
                 hour = ExportHour(EventType(event_type), datetime(1970, 1, 1, tzinfo=UTC))
                 statements = _HourStatements(connection, hour, table, [good], PrivacyPolicy())
                 return statements.sample(rows)
@@ -176,12 +192,15 @@ class _HourStatements:
         table: Table,
         files: Sequence[GoodLines],
         policy: PrivacyPolicy,
+        *,
+        marked: bool = False,
     ) -> None:
         self._duck = connection
         self._hour = hour
         self._table = table
         self._files = files
         self._policy = policy
+        self._marked = marked
         self._scans = scans_of(files)
         self._candidates = ""
         """The relation of the rows whose keys are repeated; empty if there are none, or if they weren't needed."""
@@ -232,8 +251,10 @@ class _HourStatements:
             return
         columns = self._written
         others = self._choose(folder / "candidates.parquet")
-        settled = f" union all select {columns} from {self._settled()}" if self._candidates else ""
-        self._copy(f'select {columns} from ({others}) where "#bad" is not true{settled}', parquet)
+        # The candidates' identity is a hash already.
+        mark = f', "#identity" as "{SAME}"' if self._marked else ""
+        settled = f" union all select {columns}{mark} from {self._settled()}" if self._candidates else ""
+        self._copy(f'select {columns}{self._mark} from ({others}) where "#bad" is not true{settled}', parquet)
         self._good = self._by_source(_all_of(parquet))
         if self._candidates:
             self._good += self._by_source(self._candidates)
@@ -260,8 +281,12 @@ class _HourStatements:
         :return: False if the text of the rows is needed to choose one of them. Then nothing is written.
         """
         run = self._duck.execute
-        self._copy(f'select {self._written} from ({self._rows()}) where "#bad" is not true', every)
+        self._copy(f'select {self._written}{self._mark} from ({self._rows()}) where "#bad" is not true', every)
         rows = f"read_parquet({literal(str(every))}, file_row_number = true)"
+        # A row without an identity is marked by its text.
+        if self._marked and run(f'select 1 from {rows} where "{SAME}" is null limit 1').fetchone():
+            every.unlink()
+            return False
         self._good = self._by_source(rows)
         # A hash takes less memory than an identity. Different ones can have the same, and so are compared below.
         run(
@@ -291,7 +316,13 @@ class _HourStatements:
         return True
 
     def _copy(self, query: str, parquet: Path) -> None:
-        self._duck.execute(f"copy ({query}) to {literal(str(parquet))} ({PARQUET})")
+        options = _QUICK if self._marked else PARQUET
+        self._duck.execute(f"copy ({query}) to {literal(str(parquet))} ({options})")
+
+    @property
+    def _mark(self) -> str:
+        """The further column of a row's mark; empty if there is none."""
+        return f', md5(coalesce("#identity", "#line"))::uuid as "{SAME}"' if self._marked else ""
 
     @property
     def _written(self) -> str:
@@ -330,9 +361,11 @@ class _HourStatements:
         """
         run = self._duck.execute
         keys = " union all ".join(map(self._keys_of, self._scans))
+        # Then every row that has no identity is a candidate, and the others' mark doesn't need their text.
+        without_identity = ' or "#key" = hash(null::varchar)' if self._marked else ""
         run(
             'create or replace temp table repeated as select "#key", count(*) as lines '
-            f"from ({keys or _NO_KEYS}) group by all having lines > 1"
+            f"from ({keys or _NO_KEYS}) group by all having lines > 1{without_identity}"
         )
         ((lines,),) = run("select coalesce(sum(lines), 0) from repeated").fetchall()
         if not lines:
@@ -406,12 +439,17 @@ class _HourStatements:
         Return the query of rows: typed, with their key and whether they are malformed.
 
         :param only: a join that selects some of them
-        :param exact: also with each row's whole text, and why it is malformed, which takes longer
+        :param exact: also with each row's whole text, and why it is malformed, which takes longer. Rows that are to be
+            marked and that no column identifies always have it
         """
-        return " union all ".join(self._rows_of(scan, only, exact=exact) for scan in self._scans) or self._no_rows()
+        rows = []
+        for scan in self._scans:
+            by_text = self._marked and self._expressions(scan).identity is None
+            rows.append(self._rows_of(scan, only, exact=exact or by_text))
+        return " union all ".join(rows) or self._no_rows()
 
     def _no_rows(self) -> str:
-        columns = [f'null::{_TYPES[column.type]} as "{column.name}"' for column in self._table.columns]
+        columns = [f'null::{TYPES[column.type]} as "{column.name}"' for column in self._table.columns]
         internal = '0 as "#file", \'\' as "#identity", \'\' as "#line", false as "#bad", \'\' as "#fault"'
         return f"select {', '.join(columns)}, {internal} where false"
 
@@ -427,7 +465,7 @@ class _HourStatements:
         sources = ' join sources using ("#file")' if sourced else ""
         typed = [f"{values[name]} as {typed_name(name)}" for name in values]
         columns = [
-            f'{typed_name(column.name) if column.name in values else "null"}::{_TYPES[column.type]} as "{column.name}"'
+            f'{typed_name(column.name) if column.name in values else "null"}::{TYPES[column.type]} as "{column.name}"'
             for column in self._table.columns
         ]
         identity = "null::varchar"
@@ -512,7 +550,7 @@ def _refused_lines() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _errors(what: str) -> Iterator[None]:
+def duckdb_errors(what: str) -> Iterator[None]:
     """Say what failed, but not in DuckDB's words, which can quote a row."""
     import duckdb
 

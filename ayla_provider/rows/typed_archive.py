@@ -1,4 +1,4 @@
-"""The typed rows in the customer's bucket: one Parquet file for each event type and hour, made from the archive."""
+"""The typed rows in the customer's bucket: Parquet files for each event type and hour, made from the archive."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,28 +27,32 @@ from ayla_provider.domain.csv.recognition import Recognised
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE
 from ayla_provider.domain.manifest import Manifest, ManifestFile
+from ayla_provider.domain.parts import MAX_BYTES_PER_TASK, divide
 from ayla_provider.domain.privacy import PrivacyPolicy
-from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
+from ayla_provider.domain.tables import Table
+from ayla_provider.domain.typed_manifest import RowsFile, TypedFile, TypedManifest
 from ayla_provider.domain.units import files_text, first_few
 from ayla_provider.errors import (
     AylaConflictError,
-    AylaDestinationError,
     AylaNotSettledError,
     AylaQuarantineError,
     AylaWarehouseError,
 )
 from ayla_provider.rows.duck import MEMORY, connect
+from ayla_provider.rows.hour_parts import HourParts, content_of, fetch, typed_file, write_parquet
 from ayla_provider.rows.intake import EMPTY_LINE, GoodLines, fetch_good_lines
-from ayla_provider.rows.parquet import FileBalance, HourBalance, type_hour
+from ayla_provider.rows.parquet import HourBalance, type_hour
 from ayla_provider.rows.quarantine import FEW_MALFORMED, MAX_MALFORMED, Quarantine
 from ayla_provider.rows.stream_intake import LinesRefusedError, fetch_stream_lines
-from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 log = logging.getLogger(__name__)
 
 _MOST_SCANS = 8
 """Of an hour with more files, those with the same columns are joined, because each file that is scanned costs time."""
 
+
+_WRITERS = 4
+"""How many Parquet files a commit moves at once. Each takes disk space for a while."""
 
 _NAMES_SHOWN = 3
 """How many files without rows the log names."""
@@ -71,6 +75,17 @@ class TypedHourReport:
     """Whether it is an hour of a stream."""
 
 
+@dataclass(frozen=True, slots=True)
+class TypedPartReport:
+    """What became of a part of an hour."""
+
+    lines: int
+    rows: int
+    """Before they are compared with those of the other parts."""
+    made: bool
+    """Whether they were made now; otherwise they existed already."""
+
+
 class TypedArchive:
     """
     The typed rows of an archive.
@@ -83,6 +98,7 @@ class TypedArchive:
         lines are always tolerated
     :param ignored_files: patterns of names that aren't export data, see
         :func:`~ayla_provider.domain.csv.foreign.is_ignored`
+    :param max_bytes_per_task: an hour with more bytes of files is typed in parts; the hours of a stream never are
     """
 
     def __init__(
@@ -95,6 +111,7 @@ class TypedArchive:
         memory: str = MEMORY,
         max_malformed: float = MAX_MALFORMED,
         ignored_files: Sequence[str] = (),
+        max_bytes_per_task: int = MAX_BYTES_PER_TASK,
     ) -> None:
         self._archive = archive
         self._records = Records(archive)
@@ -104,10 +121,11 @@ class TypedArchive:
         self._memory = memory
         self._max_malformed = max_malformed
         self._ignored_files = ignored_files
+        self._max_bytes_per_task = max_bytes_per_task
 
     def ensure(self, hour: ExportHour, written_by: Mapping[str, str]) -> TypedHourReport:
         """
-        Make an hour's typed rows, unless they exist already.
+        Make an hour's typed rows, unless they exist already. Of a large hour, take the parts that exist.
 
         If files of the hour are lost, rows that exist stay, and rows that don't are made of what is left.
 
@@ -117,21 +135,16 @@ class TypedArchive:
         :raises AylaQuarantineError: if too many lines are malformed
         :raises AylaError: if archive or rows can't be read or written
         """
-        manifest, _ = self._records.read_manifest(hour)
-        if manifest is None:
-            raise AylaNotSettledError(
-                f"{hour} has no manifest in {self._archive.url}: it isn't copied "
-                "yet, or not completely. Run its copy first. A plan operator returns only hours that are copied."
-            )
-        ignored = [file.source for file in manifest.present if self._is_ignored(manifest, file)]
-        recipe = typed.recipe_of(hour.event_type, self._policy, self._layouts, ignored)
+        manifest, ignored, recipe = self._to_type(hour)
         version = typed.version_of(manifest, recipe)
         existing = self._existing(hour)
         # Read before anything is made. If another task writes rows in the meantime, it wins, and this one fails.
-        rows = _stored(self._rows, typed.parquet_path(hour))
+        rows = self._rows.folder(hour.partition)
         lost = len(manifest.lost)
         if existing and (lost or existing.version == version) and self._has_rows(existing, rows):
             outdated = existing.version.partition("-")[2] != recipe
+            if existing.parts:
+                self._parts_of(hour).remove()
             return TypedHourReport(existing, made=False, lost=lost, outdated=outdated, is_stream=manifest.is_stream)
         if ignored:
             log.info(
@@ -140,8 +153,59 @@ class TypedArchive:
                 files_text(len(ignored)),
                 first_few([repr(name.rpartition("/")[2]) for name in ignored], _NAMES_SHOWN),
             )
+        parts = self._divided(manifest, recipe)
         with _disk_errors(), scratch_folder() as folder:
+            if len(parts) > 1:
+                return self._join(manifest, version, parts, folder, written_by, rows)
             return self._make(manifest, version, folder, written_by, rows)
+
+    def ensure_part(self, hour: ExportHour, number: int) -> TypedPartReport | None:
+        """
+        Make a part of an hour's typed rows, unless it exists already. No reader of the rows sees it.
+
+        :param number: the part's, from 1
+        :returns: None if there is nothing to do: the hour's rows exist, or it has no such part, or only one
+        :raises AylaError: as :meth:`ensure` does
+        """
+        manifest, _, recipe = self._to_type(hour)
+        parts = self._divided(manifest, recipe)
+        if len(parts) < 2 or number > len(parts):
+            return None
+        existing = self._existing(hour)
+        is_current = existing and existing.version == typed.version_of(manifest, recipe)
+        if existing and is_current and self._has_rows(existing, self._rows.folder(hour.partition)):
+            return None
+        with _disk_errors():
+            part, made = self._parts_of(hour).ensure(*parts[number - 1])
+        return TypedPartReport(sum(file.typed.lines for file in part.files), part.count, made)
+
+    def _to_type(self, hour: ExportHour) -> tuple[Manifest, list[str], str]:
+        """Return an hour's manifest, the names of its files without rows, and how its files are treated."""
+        manifest, _ = self._records.read_manifest(hour)
+        if manifest is None:
+            raise AylaNotSettledError(
+                f"{hour} has no manifest in {self._archive.url}: it isn't copied "
+                "yet, or not completely. Run its copy first. A plan operator returns only hours that are copied."
+            )
+        ignored = [file.source for file in manifest.present if self._is_ignored(manifest, file)]
+        return manifest, ignored, typed.recipe_of(hour.event_type, self._policy, self._layouts, ignored)
+
+    def _divided(self, manifest: Manifest, recipe: str) -> list[tuple[Manifest, str]]:
+        """Return the parts of an hour: the manifest with the files of each alone, and its name."""
+        if manifest.is_stream:
+            return []
+        parts = [replace(manifest, files=tuple(part)) for part in divide(manifest.present, self._max_bytes_per_task)]
+        return [(part, typed.version_of(part, recipe)) for part in parts]
+
+    def _parts_of(self, hour: ExportHour) -> HourParts:
+        return HourParts(
+            self._archive,
+            self._rows,
+            hour,
+            layouts=self._layouts,
+            memory=self._memory,
+            type_files=self._type_files,
+        )
 
     def _is_ignored(self, manifest: Manifest, file: ManifestFile) -> bool:
         """Return whether a file has no rows. Each file of a stream has some, because this package wrote it."""
@@ -157,45 +221,75 @@ class TypedArchive:
             manifests = zip(hours, pool.map(self._existing, hours), strict=True)
             return {hour: manifest.version for hour, manifest in manifests if manifest}
 
+    def files(self, manifest: TypedManifest) -> Generator[Path, None, None]:
+        """
+        Yield an hour's Parquet files that have rows, each on this disk until the next one is asked for.
+
+        :raises AylaDestinationError: if a file can't be read, or differs from its receipt
+        """
+        for file in manifest.rows_files:
+            if file.rows:
+                with self._on_disk(manifest, [file]) as folder:
+                    yield folder / "rows-0.parquet"
+
     @contextlib.contextmanager
     def fetched(self, manifest: TypedManifest) -> Iterator[Path | None]:
         """
-        Bring an hour's Parquet file to this disk, for the time of a ``with`` statement; None if there is none.
+        Bring all of an hour's rows to this disk, for the time of a ``with`` statement.
 
-        :raises AylaDestinationError: if the file can't be read, or differs from its receipt
+        It gives what DuckDB's ``read_parquet`` takes: the path of the Parquet file, or a pattern of several; None if
+        there are no rows.
+
+        :raises AylaDestinationError: if a file can't be read, or differs from its receipt
         """
-        if not manifest.path or not manifest.rows:
+        files = [file for file in manifest.rows_files if file.rows]
+        if not files:
             yield None
             return
+        with self._on_disk(manifest, files) as folder:
+            yield folder / ("rows-*.parquet" if len(files) > 1 else "rows-0.parquet")
+
+    @contextlib.contextmanager
+    def _on_disk(self, manifest: TypedManifest, files: Sequence[RowsFile]) -> Iterator[Path]:
         with contextlib.ExitStack() as stack:
-            checksum = Crc32c()
             with _disk_errors():
-                path = stack.enter_context(scratch_folder()) / "rows.parquet"
-                with path.open("wb") as file:
-                    for block in self._rows.blocks(manifest.path):
-                        checksum.update(block)
-                        file.write(block)
-            if checksum.base64 != manifest.crc32c:
-                raise AylaDestinationError(
-                    f"{url_of(self._rows, manifest.path)} has crc32c {checksum.base64}, its receipt says "
-                    f"{manifest.crc32c}: another run may be writing it now. If the message comes again, remove the "
-                    f"receipt {typed.typed_manifest_path(manifest.hour)} and clear the task."
-                )
-            yield path
+                folder = stack.enter_context(scratch_folder())
+                for number, file in enumerate(files):
+                    fetch(
+                        self._rows,
+                        file.path,
+                        file.crc32c,
+                        folder / f"rows-{number}.parquet",
+                        "If the message comes again, remove the receipt "
+                        f"{typed.typed_manifest_path(manifest.hour)} and clear the task.",
+                    )
+            yield folder
 
     def _existing(self, hour: ExportHour) -> TypedManifest | None:
         path = typed.typed_manifest_path(hour)
         found = self._rows.read(path)
         return typed.parse_typed_manifest(found[0], url_of(self._rows, path), hour) if found else None
 
-    def _has_rows(self, manifest: TypedManifest, rows: Stored | None) -> bool:
-        if not manifest.path:
-            return True
+    def _has_rows(self, manifest: TypedManifest, stored: Mapping[str, Stored]) -> bool:
+        """
+        Return whether the rows are there that a receipt names.
+
+        :param stored: what the hour's folder has
+        """
         # Two tasks at once can leave the rows of one and the receipt of the other: the same rows in other bytes.
-        return rows is not None and rows.size == manifest.size and self._rows.crc32c(rows) == manifest.crc32c
+        for file in manifest.rows_files:
+            rows = stored.get(file.path)
+            if rows is None or rows.size != file.size or self._rows.crc32c(rows) != file.crc32c:
+                return False
+        return True
 
     def _make(
-        self, archived: Manifest, version: str, folder: Path, written_by: Mapping[str, str], rows: Stored | None
+        self,
+        archived: Manifest,
+        version: str,
+        folder: Path,
+        written_by: Mapping[str, str],
+        stored: Mapping[str, Stored],
     ) -> TypedHourReport:
         hour = archived.hour
         parquet = folder / "rows.parquet"
@@ -205,29 +299,111 @@ class TypedArchive:
             except LinesRefusedError:
                 log.info("%s: DuckDB refuses a line. Each line is looked at.", hour)
                 files, balance, quarantine, kept = self._type_slowly(archived, connection, folder, parquet)
-        self._refuse_too_many(hour, files, quarantine, kept)
-        path = typed.parquet_path(hour) if archived.present else ""
-        stored_size, crc32c = _facts(parquet)
+        blank_ends = sum(file.ends_blank for file in files)
+        self._refuse_too_many(hour, sum(file.all_lines for file in files), blank_ends, quarantine.reasons, kept)
+        rows_files: list[RowsFile] = []
+        if archived.present:
+            self._remove_further(hour, stored)
+            rows_files.append(self._put_rows(hour, 0, parquet, balance.rows, stored))
+        manifest = self._commit(
+            archived,
+            version,
+            balance.table,
+            rows_files,
+            [typed_file(file, balance) for file in files],
+            kept,
+            written_by,
+        )
+        news = self._news(hour, [file.recognised for file in files if file.recognised])
+        return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost), is_stream=archived.is_stream)
+
+    def _join(
+        self,
+        archived: Manifest,
+        version: str,
+        divided: Sequence[tuple[Manifest, str]],
+        folder: Path,
+        written_by: Mapping[str, str],
+        stored: Mapping[str, Stored],
+    ) -> TypedHourReport:
+        """Make an hour's rows of its parts."""
+        hour = archived.hour
+        parts = self._parts_of(hour)
+        joined = parts.join(divided)
+        table = self._policy.table(joined.table)
+        lines = sum(file.typed.lines for part in joined.parts for file in part.files)
+        kept = self._keep_quarantine(
+            hour,
+            joined.reasons.total(),
+            lambda local: parts.write_quarantine(joined, local, folder),
+            folder / "quarantine.parquet",
+        )
+        self._refuse_too_many(hour, lines, joined.blank_ends, joined.reasons, kept)
+        with parts.settle(joined, folder) as settled:
+            # Whoever reads all files of the folder must never see a row twice. So the files that would stay beside the
+            # first new one go first.
+            self._remove_further(hour, stored)
+
+            def write(number: int) -> RowsFile:
+                local = folder / f"part-{number}.parquet"
+                rows = settled.write(number, table, local)
+                written = self._put_rows(hour, number, local, rows, stored)
+                local.unlink()
+                return written
+
+            # The first file alone: if another task commits the hour at the same time, one of them fails here.
+            rows_files = [write(0)]
+            with ThreadPoolExecutor(_WRITERS, "ayla-commit") as pool:
+                rows_files += pool.map(write, range(1, len(joined.parts)))
+            files = settled.files()
+        manifest = self._commit(archived, version, table, rows_files, files, kept, written_by)
+        news = self._news(hour, joined.recognised)
+        parts.remove()
+        return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost))
+
+    def _remove_further(self, hour: ExportHour, stored: Mapping[str, Stored]) -> None:
+        """Remove the Parquet files of an hour after the first one."""
+        for path in typed.further_parquet(hour, stored):
+            self._rows.remove(stored[path])
+
+    def _put_rows(
+        self, hour: ExportHour, number: int, local: Path, rows: int, stored: Mapping[str, Stored]
+    ) -> RowsFile:
+        path, content = typed.parquet_path(hour, number), content_of(local)
+        # The further files are removed by now.
+        write_parquet(self._rows, path, local, content, None if number else stored.get(path))
+        return RowsFile(path, content.size, content.crc32c, rows)
+
+    def _commit(
+        self,
+        archived: Manifest,
+        version: str,
+        table: Table,
+        rows_files: Sequence[RowsFile],
+        files: Sequence[TypedFile],
+        kept: str,
+        written_by: Mapping[str, str],
+    ) -> TypedManifest:
+        """Write the receipt."""
+        first = rows_files[0] if rows_files else RowsFile("", 0, "", 0)
         manifest = TypedManifest(
-            hour=hour,
+            hour=archived.hour,
             version=version,
-            path=path,
-            size=stored_size if path else 0,
-            crc32c=crc32c if path else "",
-            columns=balance.table.columns,
-            identity=balance.table.identity,
-            files=tuple(_typed_file(file, balance.files[file.source]) for file in files),
+            path=first.path,
+            size=first.size,
+            crc32c=first.crc32c,
+            columns=table.columns,
+            identity=table.identity,
+            files=tuple(files),
             quarantine=kept,
             privacy=dict(self._policy.treatments),
             written_at=datetime.now(UTC).isoformat(),
             written_by=written_by,
             lost=tuple(file.source for file in archived.lost),
+            parts=tuple(rows_files) if len(rows_files) > 1 else (),
         )
-        if path:
-            self._put(self._rows, path, parquet, rows)
-        self._put_text(typed.typed_manifest_path(hour), manifest.dumps())
-        news = self._news(hour, [file.recognised for file in files if file.recognised])
-        return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost), is_stream=archived.is_stream)
+        self._put_text(typed.typed_manifest_path(archived.hour), manifest.dumps())
+        return manifest
 
     def _type(
         self, archived: Manifest, connection: Any, folder: Path, parquet: Path, *, slowly: bool = False
@@ -240,18 +416,41 @@ class TypedArchive:
         """
         hour = archived.hour
         with tempfile.TemporaryDirectory(dir=folder) as inner, Quarantine(Path(inner) / "quarantine") as quarantine:
-            files = self._fetch(archived, Path(inner), quarantine, slowly=slowly)
-            balance = type_hour(
-                connection,
+            files, balance = self._type_files(archived, connection, Path(inner), parquet, quarantine, slowly=slowly)
+            kept = self._keep_quarantine(
                 hour,
-                files,
-                parquet,
-                quarantine=quarantine,
-                policy=self._policy,
-                declared=[layout for layout in self._layouts if is_declared(layout)],
+                quarantine.total,
+                lambda local: quarantine.write_parquet(connection, local),
+                Path(inner) / "quarantine.parquet",
             )
-            kept = self._keep_quarantine(hour, quarantine, connection, Path(inner) / "quarantine.parquet")
         return files, balance, quarantine, kept
+
+    def _type_files(
+        self,
+        archived: Manifest,
+        connection: Any,
+        folder: Path,
+        parquet: Path,
+        quarantine: Quarantine,
+        *,
+        slowly: bool = False,
+        of_hour: Sequence[Recognised] = (),
+        marked: bool = False,
+    ) -> tuple[list[GoodLines], HourBalance]:
+        """See :meth:`_type`, and :func:`~ayla_provider.rows.parquet.type_hour`."""
+        files = self._fetch(archived, folder, quarantine, slowly=slowly)
+        balance = type_hour(
+            connection,
+            archived.hour,
+            files,
+            parquet,
+            quarantine=quarantine,
+            policy=self._policy,
+            declared=[layout for layout in self._layouts if is_declared(layout)],
+            of_hour=of_hour,
+            marked=marked,
+        )
+        return files, balance
 
     def _type_slowly(
         self, archived: Manifest, connection: Any, folder: Path, parquet: Path
@@ -302,24 +501,37 @@ class TypedArchive:
                 files.append(lines)
         return files
 
-    def _keep_quarantine(self, hour: ExportHour, quarantine: Quarantine, connection: Any, local: Path) -> str:
-        """Write the malformed lines into the archive, and return their path; empty if there are none."""
-        path = typed.quarantine_path(hour)
-        if not quarantine.total and _stored(self._archive, path) is None:
-            return ""
-        quarantine.write_parquet(connection, local)
-        self._put(self._archive, path, local, _stored(self._archive, path))
-        return path if quarantine.total else ""
+    def _keep_quarantine(self, hour: ExportHour, total: int, write: Callable[[Path], None], local: Path) -> str:
+        """
+        Write the malformed lines into the archive, and return their path; empty if there are none.
 
-    def _refuse_too_many(self, hour: ExportHour, files: Sequence[GoodLines], quarantine: Quarantine, kept: str) -> None:
-        blank_ends = sum(file.ends_blank for file in files)
-        lines = sum(file.all_lines for file in files) - blank_ends
-        malformed = quarantine.total - blank_ends
+        :param total: how many there are
+        :param write: writes them as a Parquet file
+        """
+        path = typed.quarantine_path(hour)
+        if not total and _stored(self._archive, path) is None:
+            return ""
+        write(local)
+        write_parquet(self._archive, path, local, content_of(local), _stored(self._archive, path))
+        return path if total else ""
+
+    def _refuse_too_many(
+        self, hour: ExportHour, all_lines: int, blank_ends: int, all_reasons: Mapping[str, int], kept: str
+    ) -> None:
+        """
+        Refuse an hour of which too many lines are malformed.
+
+        :param blank_ends: how many files end with an empty line, which says nothing about them
+        :param all_reasons: why lines are malformed, and how many
+        :param kept: the path of the malformed lines
+        """
+        lines = all_lines - blank_ends
+        malformed = sum(all_reasons.values()) - blank_ends
         # In a short hour, a single line is a large share.
         few = min(FEW_MALFORMED, lines // 2) if self._max_malformed else 0
         if malformed <= max(few, self._max_malformed * lines):
             return
-        counted = quarantine.reasons - Counter({EMPTY_LINE: blank_ends})
+        counted = Counter(all_reasons) - Counter({EMPTY_LINE: blank_ends})
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in counted.most_common(5))
         raise AylaQuarantineError(
             f"{hour}: {malformed:,} of {lines:,} lines are malformed, more "
@@ -348,18 +560,6 @@ class TypedArchive:
         # In a new archive, a layout that is known from real files isn't news.
         return tuple(text for text in unknown if known or now[text].new_columns or not now[text].layout.confirmed)
 
-    def _put(self, destination: Destination, path: str, local: Path, replaces: Stored | None) -> None:
-        size, crc32c = _facts(local)
-        with local.open("rb") as file:
-            destination.write(
-                path,
-                file,
-                size=size,
-                crc32c=crc32c,
-                replaces=replaces,
-                content_type="application/vnd.apache.parquet",
-            )
-
     def _put_text(self, path: str, text: str) -> None:
         found = self._rows.read(path)
         write_json(self._rows, path, text, found[1] if found else None)
@@ -379,29 +579,6 @@ def _disk_errors() -> Iterator[None]:
 
 def _stored(destination: Destination, path: str) -> Stored | None:
     return destination.folder(path.rpartition("/")[0]).get(path)
-
-
-def _facts(local: Path) -> tuple[int, str]:
-    checksum = Crc32c()
-    with local.open("rb") as file:
-        while block := file.read(CHUNK):
-            checksum.update(block)
-    return local.stat().st_size, checksum.base64
-
-
-def _typed_file(file: GoodLines, balance: FileBalance) -> TypedFile:
-    recognised = file.recognised
-    return TypedFile(
-        source=file.source,
-        generation=file.generation,
-        layout=recognised.layout.name if recognised else "",
-        columns=recognised.columns if recognised else (),
-        header=recognised.header if recognised else False,
-        lines=file.all_lines,
-        loaded=balance.loaded,
-        duplicates=balance.duplicates,
-        quarantined=balance.quarantined,
-    )
 
 
 def _described(recognised: Recognised) -> str:

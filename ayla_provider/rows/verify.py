@@ -14,7 +14,7 @@ from ayla_provider.archive.temporary import chunks
 from ayla_provider.archive.verify import YOUNG, Scope
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import TYPED_RECEIPTS, parse_manifest_path
-from ayla_provider.domain.typed_manifest import TypedManifest, parse_typed_manifest, typed_manifest_path
+from ayla_provider.domain.typed_manifest import RowsFile, TypedManifest, parse_typed_manifest, typed_manifest_path
 from ayla_provider.errors import AylaDestinationError, AylaNewerFormatError
 
 _READERS = 16
@@ -33,7 +33,7 @@ def verify_rows(
     on_read: Callable[[int], None] = lambda size: None,
 ) -> Iterator[Finding]:
     """
-    Compare each Parquet file with its receipt.
+    Compare each Parquet file with its hour's receipt.
 
     A load may run at the same time: a file that was written within the last hour isn't compared.
 
@@ -46,7 +46,8 @@ def verify_rows(
 
     def expected(hour: ExportHour, path: str) -> str | None:
         receipt = read_receipt(rows, hour)
-        return receipt.crc32c if receipt and receipt.path == path else None
+        named = {file.path: file.crc32c for file in receipt.rows_files} if receipt else {}
+        return named.get(path)
 
     reading = Reading(
         rows, read_every, now=now, expected=expected, damage=Damage.ROWS_DAMAGED, record="receipt", on_read=on_read
@@ -58,13 +59,15 @@ def verify_rows(
             for prefix in scope.prefixes(root):
                 inventory.list(prefix)
         for hour, receipt in _read_all(rows, scope, inventory, pool):
-            finding = _compared(rows, hour, receipt, inventory, now)
-            if finding:
-                yield finding
-            elif isinstance(receipt, TypedManifest) and receipt.path:
-                listed = inventory.find(receipt.path)
-                if not _problem(receipt, listed.stored if listed else None):
-                    reading.add(hour, receipt.path, listed, receipt.crc32c)
+            if isinstance(receipt, AylaDestinationError):
+                yield _unreadable(hour, receipt, inventory)
+                continue
+            for number, file in enumerate(receipt.rows_files):
+                listed = inventory.find(file.path)
+                if not _problem(file, listed.stored if listed else None):
+                    reading.add(hour, file.path, listed, file.crc32c)
+                elif not in_progress(listed, now) and (finding := _compared(rows, hour, number)):
+                    yield finding
         for listed in inventory.unnamed(now - YOUNG):
             path = listed.stored.path
             # The path of rows has the folders of the hour's receipt.
@@ -116,40 +119,38 @@ def read_receipt(rows: Destination, hour: ExportHour) -> TypedManifest | None:
     return parse_typed_manifest(record[0], url_of(rows, path), hour) if record else None
 
 
-def _compared(
-    rows: Destination,
-    hour: ExportHour,
-    receipt: TypedManifest | AylaDestinationError,
-    inventory: Inventory,
-    now: datetime,
-) -> Finding | None:
-    if isinstance(receipt, AylaDestinationError):
-        damage = Damage.NEWER if isinstance(receipt, AylaNewerFormatError) else Damage.RECEIPT
-        # Its rows aren't orphans.
-        inventory.find(f"{hour.partition}/rows.parquet")
-        return Finding(damage, hour, typed_manifest_path(hour), str(receipt))
-    if not receipt.path:
-        return None
-    listed = inventory.find(receipt.path)
-    if not _problem(receipt, listed.stored if listed else None) or in_progress(listed, now):
-        return None
-    # Another look: a load may have replaced both since the listing.
+def _unreadable(hour: ExportHour, error: AylaDestinationError, inventory: Inventory) -> Finding:
+    """Return the finding of a receipt that can't be read. Its rows aren't orphans."""
+    for path in [listed.stored.path for listed in inventory.below(f"{hour.partition}/rows")]:
+        inventory.find(path)
+    damage = Damage.NEWER if isinstance(error, AylaNewerFormatError) else Damage.RECEIPT
+    return Finding(damage, hour, typed_manifest_path(hour), str(error))
+
+
+def _compared(rows: Destination, hour: ExportHour, number: int) -> Finding | None:
+    """
+    Take another look at a Parquet file: a load may have replaced it and the receipt since the listing.
+
+    :param number: the file's place in the receipt
+    """
     current = read_receipt(rows, hour)
-    if current is None or not current.path:
+    files = current.rows_files if current else ()
+    if number >= len(files):
         return None
-    stored = rows.folder(current.path.rpartition("/")[0]).get(current.path)
-    problem = _problem(current, stored)
+    file = files[number]
+    stored = rows.folder(file.path.rpartition("/")[0]).get(file.path)
+    problem = _problem(file, stored)
     if not problem:
         return None
-    return Finding(Damage.ROWS_DAMAGED if stored else Damage.ROWS_MISSING, hour, current.path, problem)
+    return Finding(Damage.ROWS_DAMAGED if stored else Damage.ROWS_MISSING, hour, file.path, problem)
 
 
-def _problem(receipt: TypedManifest, stored: Stored | None) -> str:
+def _problem(file: RowsFile, stored: Stored | None) -> str:
     """Return how rows differ from their receipt; empty if they don't."""
     if stored is None:
         return "the rows aren't there"
-    if stored.size != receipt.size:
-        return f"the rows have {stored.size} bytes, their receipt says {receipt.size}"
-    if stored.crc32c not in (None, receipt.crc32c):
-        return f"the rows have crc32c {stored.crc32c}, their receipt says {receipt.crc32c}"
+    if stored.size != file.size:
+        return f"the rows have {stored.size} bytes, their receipt says {file.size}"
+    if stored.crc32c not in (None, file.crc32c):
+        return f"the rows have crc32c {stored.crc32c}, their receipt says {file.crc32c}"
     return ""

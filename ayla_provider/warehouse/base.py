@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -41,7 +41,8 @@ class Load:
     :param table: the rows' table; its columns are exactly those of the Parquet file
     :param hour: the hour of the export's folder: aware, UTC
     :param version: identifies the hour's content
-    :param parquet: the typed rows, on this machine's disk; None if there are none
+    :param parquet: the typed rows, on this machine's disk; the first file if there are several; None if there are none
+    :param further: the other files. Each exists until the next one is asked for, and so does the first one
     :param loaded_by: for the ledger
     """
 
@@ -55,6 +56,14 @@ class Load:
     parquet: Path | None
     loaded_at: datetime
     loaded_by: str = ""
+    further: Iterable[Path] = ()
+
+    @property
+    def files(self) -> Iterator[Path]:
+        """The Parquet files, one after the other. They can be asked for only once."""
+        if self.parquet:
+            yield self.parquet
+        yield from self.further
 
     def __str__(self) -> str:
         return f"{self.table.event_type} {describe_hour(self.hour)}"

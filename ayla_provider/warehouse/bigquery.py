@@ -212,16 +212,31 @@ class BigQueryWarehouse(SqlWarehouse):
         if load.parquet is None:
             yield ""
             return
-        name = f"{self._job_of(load)}{uuid4().hex}"
+        names: list[str] = []
         try:
-            self._stage(load, load.parquet, name)
-            yield DIALECT.name(self._project, self._dataset, name)
+            rows, jobs = 0, []
+            # A table for each file, because a load job may only write into an empty one.
+            for parquet in load.files:
+                names.append(f"{self._job_of(load)}{uuid4().hex}")
+                job = self._stage(load, parquet, names[-1])
+                rows += job.result().output_rows
+                jobs.append(job.job_id)
+            if rows != load.rows:
+                raise AylaWarehouseError(
+                    f"{self.name}: can't load {load}: {rows:,} of {load.rows:,} rows arrived, by the load job "
+                    f"{', '.join(jobs)}. {SAFE_TO_RETRY}"
+                )
+            columns = DIALECT.names(load.table.columns)
+            staged = [DIALECT.name(self._project, self._dataset, name) for name in names]
+            yield staged[0] if len(staged) == 1 else _union(staged, columns)
         finally:
-            # It expires anyway. But without it, a script that is still on its way can't commit later.
-            with suppress(Exception):
-                self._client.delete_table(self._id(name), not_found_ok=True)
+            # They expire anyway. But without them, a script that is still on its way can't commit later.
+            for name in names:
+                with suppress(Exception):
+                    self._client.delete_table(self._id(name), not_found_ok=True)
 
-    def _stage(self, load: Load, parquet: Path, name: str) -> None:
+    def _stage(self, load: Load, parquet: Path, name: str) -> Any:
+        """Load a file into a table of its own, and return the job."""
         from google.cloud import bigquery
 
         table = self._new_table(name, load.table, "Rows on their way into their table; expires by itself.")
@@ -236,18 +251,12 @@ class BigQueryWarehouse(SqlWarehouse):
             destination_encryption_configuration=self._key(),
         )
         with parquet.open("rb") as file:
-            job = self._client.load_table_from_file(
+            return self._client.load_table_from_file(
                 file,
                 table.reference,
                 job_id_prefix=self._job_of(load),
                 location=self._location or None,
                 job_config=config,
-            )
-        rows = job.result().output_rows
-        if rows != load.rows:
-            raise AylaWarehouseError(
-                f"{self.name}: can't load {load}: {rows:,} of {load.rows:,} rows arrived, by the load job "
-                f"{job.job_id}. {SAFE_TO_RETRY}"
             )
 
     def _job_of(self, load: Load) -> str:
@@ -291,7 +300,7 @@ class BigQueryWarehouse(SqlWarehouse):
     def _insert(self, load: Load, source: str) -> int:
         columns = DIALECT.names(load.table.columns)
         self._run(f"insert into {self._relation(load.table.event_type)} ({columns}) select {columns} from {source}")
-        # The load job counted them.
+        # The load jobs counted them.
         return load.rows
 
     def _explain(self, error: Exception) -> Explanation | None:
@@ -311,6 +320,11 @@ def _field(column: Column) -> bigquery.SchemaField:
     from google.cloud import bigquery
 
     return bigquery.SchemaField(column.name, DIALECT.types[column.type], description=column.description)
+
+
+def _union(relations: Sequence[str], columns: str) -> str:
+    """Return the relation of the rows of several tables."""
+    return f"({' union all '.join(f'select {columns} from {relation}' for relation in relations)})"
 
 
 def _text(text: str) -> str:

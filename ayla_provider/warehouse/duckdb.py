@@ -116,11 +116,14 @@ class DuckDBWarehouse(SqlWarehouse):
 
     def _insert(self, load: Load, source: str) -> int:
         columns = DIALECT.names(load.table.columns)
-        ((rows,),) = self._fetch(
-            f"insert into {self._relation(load.table.event_type)} ({columns}) "
-            f"select {columns} from read_parquet({literal(str(load.parquet))})"
-        )
-        return int(rows)
+        total = 0
+        for parquet in load.files:
+            ((rows,),) = self._fetch(
+                f"insert into {self._relation(load.table.event_type)} ({columns}) "
+                f"select {columns} from read_parquet({literal(str(parquet))})"
+            )
+            total += int(rows)
+        return total
 
     def _explain(self, error: Exception) -> Explanation | None:
         if isinstance(error, OSError):

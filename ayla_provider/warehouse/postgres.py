@@ -198,21 +198,23 @@ class PostgresWarehouse(SqlWarehouse):
         self._run("select pg_advisory_xact_lock(hashtextextended(%(text)s, 0))", {"text": text})
 
     def _insert(self, load: Load, source: str) -> int:
-        assert load.parquet  # noqa: S101 - for the type checker
         columns = DIALECT.names(load.table.names)
         statement = (
             f"copy {self._relation(load.table.event_type)} ({columns}) from stdin "
             f"(format csv, null {literal(NULL)}, encoding 'UTF8')"
         )
-        with CsvPipe(load.parquet, columns, self._memory) as rows:
-            # psycopg 2 has copy_expert, psycopg 3 has copy.
-            if hasattr(self._cursor, "copy_expert"):
-                self._cursor.copy_expert(statement, rows)
-            else:
-                with self._cursor.copy(statement) as copy:
-                    while chunk := rows.read():
-                        copy.write(chunk)
-        return int(self._cursor.rowcount)
+        total = 0
+        for parquet in load.files:
+            with CsvPipe(parquet, columns, self._memory) as rows:
+                # psycopg 2 has copy_expert, psycopg 3 has copy.
+                if hasattr(self._cursor, "copy_expert"):
+                    self._cursor.copy_expert(statement, rows)
+                else:
+                    with self._cursor.copy(statement) as copy:
+                        while chunk := rows.read():
+                            copy.write(chunk)
+            total += int(self._cursor.rowcount)
+        return total
 
     def _explain(self, error: Exception) -> Explanation | None:
         if isinstance(error, (*_driver_errors(), duckdb.Error)):

@@ -166,17 +166,22 @@ class SnowflakeWarehouse(SqlWarehouse):
 
     @contextmanager
     def _staged(self, load: Load) -> Iterator[str]:
-        """Copy the file into a temporary table, by that table's own stage. Neither outlives the session."""
+        """Copy the files into a temporary table, by that table's own stage. Neither outlives the session."""
         if load.parquet is None:
             yield ""
             return
         # Letters that need no quotes: it isn't documented that the name of a table's stage can have quotes.
         name = f"AYLA_STAGED_{uuid4().hex.upper()}"
         columns = ", ".join(map(DIALECT.definition, load.table.columns))
-        file = str(load.parquet.resolve()).replace("\\", "\\\\").replace("'", "\\'")
         try:
             self._run(f"create temporary table {name} ({columns})")
-            self._run(f"put 'file://{file}' @%{name} auto_compress = false source_compression = none overwrite = true")
+            for number, parquet in enumerate(load.files):
+                # Files of one name replace each other.
+                folder = f"{name}/{number}" if number else name
+                file = str(parquet.resolve()).replace("\\", "\\\\").replace("'", "\\'")
+                self._run(
+                    f"put 'file://{file}' @%{folder} auto_compress = false source_compression = none overwrite = true"
+                )
             self._run(
                 f"copy into {name} from @%{name} file_format = (type = parquet use_logical_type = true) "
                 "match_by_column_name = case_insensitive on_error = abort_statement"

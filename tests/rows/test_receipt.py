@@ -18,7 +18,7 @@ from ayla_provider.domain.csv.recognition import NAME_PATTERN
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.domain.tables import Column, ColumnType
-from ayla_provider.domain.typed_manifest import TypedFile, TypedManifest
+from ayla_provider.domain.typed_manifest import RowsFile, TypedFile, TypedManifest
 from ayla_provider.errors import AylaDestinationError, AylaNewerFormatError
 from ayla_provider.rows.typed_archive import TypedArchive
 from tests.rows.test_expressions import CONNECTION
@@ -46,7 +46,18 @@ RECEIPTS = st.builds(
 )
 
 
-@given(RECEIPTS)
+@st.composite
+def receipts_of_sets(draw: st.DrawFn) -> TypedManifest:
+    receipt = draw(RECEIPTS)
+    parts = [
+        RowsFile(typed.parquet_path(receipt.hour, number), draw(COUNTS), draw(TEXT), rows=0)
+        for number in range(draw(st.integers(2, 4)))
+    ]
+    parts[-1] = replace(parts[-1], rows=receipt.rows)
+    return replace(receipt, path=parts[0].path, size=parts[0].size, crc32c=parts[0].crc32c, parts=tuple(parts))
+
+
+@given(RECEIPTS | receipts_of_sets())
 def test_a_receipt_is_read_as_it_was_written(receipt: TypedManifest) -> None:
     assert typed.parse_typed_manifest(receipt.dumps(), "x", receipt.hour) == receipt
     assert typed.parse_typed_manifest(receipt.dumps().encode(), "x", receipt.hour) == receipt
@@ -125,6 +136,30 @@ def test_a_receipt_says_nothing_that_this_hour_cannot_have(tmp_path: Path, chang
     with pytest.raises(AylaDestinationError, match="isn't a valid receipt") as refused:
         archive.ensure(made.hour, {})
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parts": []},
+        {"parts": [{"path": "event_type=connection/date=2026-11-01/hour=07/rows.parquet"}]},
+        {"parts": ["../../etc/passwd", "rows.parquet"]},
+        {"format": "ayla-export-typed/1"},
+    ],
+)
+def test_a_receipt_of_several_files_says_nothing_that_this_hour_cannot_have(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    archive, made, receipt, _ = ready(tmp_path)
+    parts = [RowsFile(typed.parquet_path(made.hour, number), 1, "", rows) for number, rows in enumerate([made.rows, 0])]
+    valid = replace(made, parts=tuple(parts))
+    assert typed.parse_typed_manifest(valid.dumps(), "x", made.hour).rows_files == tuple(parts)
+    swapped = {"parts": list(reversed(json.loads(valid.dumps())["parts"]))}
+    more = {"parts": [part | {"rows": 7} for part in json.loads(valid.dumps())["parts"]]}
+    for each in (change, swapped, more):
+        receipt.write_text(json.dumps(json.loads(valid.dumps()) | each))
+        with pytest.raises(AylaDestinationError, match="isn't a valid receipt"):
+            archive.ensure(made.hour, {})
 
 
 def test_a_manifest_of_another_hour_is_not_taken_for_this_one(tmp_path: Path) -> None:

@@ -60,6 +60,26 @@ def test_each_damage_of_rows_is_found_and_nothing_else(tmp_path: Path) -> None:
     )
 
 
+def test_each_file_of_an_hour_that_has_several_is_compared_with_its_receipt(tmp_path: Path) -> None:
+    rows = typed_rows(tmp_path)
+    hour = HOURS[0]
+    files = [CONNECTION.replace(b":45", b":%d" % minute) for minute in (10, 20, 30, 40)]
+    archive_hour(tmp_path / "archive", hour.event_type, files, hour.start, revision=2)
+    TypedArchive(FileDestination(tmp_path / "archive"), FileDestination(rows), max_bytes_per_task=1).ensure(hour, {})
+    assert found(rows) == []
+    paths = [parquet_path(hour, number) for number in range(4)]
+    (rows / paths[1]).unlink()
+    (rows / paths[2]).write_bytes(b"PAR1")
+    (rows / parquet_path(hour, 4)).write_bytes(b"PAR1")
+    assert found(rows) == sorted(
+        [
+            (Damage.ROWS_MISSING, paths[1]),
+            (Damage.ROWS_DAMAGED, paths[2]),
+            (Damage.ORPHAN, parquet_path(hour, 4)),
+        ]
+    )
+
+
 def test_reading_finds_rows_whose_bytes_changed_without_a_trace(tmp_path: Path) -> None:
     rows = typed_rows(tmp_path)
     path = rows / parquet_path(HOURS[2])

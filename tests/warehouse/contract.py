@@ -184,6 +184,19 @@ class WarehouseContract:
         assert place.warehouse.loaded("datapoint", NOON, NOON + 2 * HOUR) == {NOON: "v2", NOON + HOUR: "v1"}
         assert len(place.rows("loads")) == 2
 
+    def test_an_hour_of_several_files_is_loaded_as_a_whole(self, place: Place, tmp_path: Path) -> None:
+        place.warehouse.prepare(DATAPOINT)
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "OLD", "time_uuid": identity("old")}])
+        loads = [
+            made_load(tmp_path, "datapoint", NOON, [{"dsn": f"AC{number}", "time_uuid": identity(str(number))}])
+            for number in range(3)
+        ]
+        further = iter([load.parquet for load in loads[1:] if load.parquet])
+        place.warehouse.replace(dataclasses.replace(loads[0], rows=3, lines=3, version="v2", further=further))
+        assert dsns(place) == ["AC0", "AC1", "AC2"]
+        (ledger,) = place.rows("loads")
+        assert (ledger["rows"], ledger["version"]) == (3, "v2")
+
     def test_an_hour_that_became_empty_is_empty(self, place: Place, tmp_path: Path) -> None:
         place.warehouse.prepare(DATAPOINT)
         put(place, tmp_path, "datapoint", NOON, [{"dsn": "A"}])
