@@ -42,6 +42,9 @@ from ayla_provider.local_cloud.oddities import ODDITIES
 from ayla_provider.operators import (
     AylaExportCompletenessOperator,
     AylaExportCountdownOperator,
+    AylaExportPartsOperator,
+    AylaExportPartToBucketOperator,
+    AylaExportPartToParquetOperator,
     AylaExportReconcileOperator,
     AylaExportToBucketOperator,
     AylaExportVerifyOperator,
@@ -111,6 +114,7 @@ def all_arguments_of(made: type) -> set[str]:
     return {name for one in with_constructor for name in arguments_of(one)}
 
 
+OF_PARTS = (AylaExportPartsOperator, AylaExportPartToBucketOperator, AylaExportPartToParquetOperator)
 TO_TABLES = [
     one
     for one in (getattr(operators, name) for name in operators.__all__)
@@ -119,6 +123,7 @@ TO_TABLES = [
         AylaExportCompletenessOperator,
         AylaExportCountdownOperator,
         AylaExportToBucketOperator,
+        *OF_PARTS,
         AylaExportReconcileOperator,
         AylaExportVerifyOperator,
         AylaStreamToBucketOperator,
@@ -291,6 +296,15 @@ def test_each_argument_of_the_operators_to_tables_is_described(made: type) -> No
     assert mentions("docs/warehouse.md", made.__name__)
     names = all_arguments_of(made)
     assert len(names) > 5
+    assert {name for name in names if not re.search(rf"^\|.*`{name}`.*\|", described, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("made", OF_PARTS, ids=lambda made: made.__name__)
+def test_each_argument_of_the_operators_of_parts_is_described(made: type) -> None:
+    described = read("docs/large-hours.md")
+    assert mentions("docs/large-hours.md", made.__name__)
+    names = arguments_of(made)
+    assert names
     assert {name for name in names if not re.search(rf"^\|.*`{name}`.*\|", described, re.MULTILINE)} == set()
 
 

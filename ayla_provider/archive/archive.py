@@ -25,6 +25,7 @@ from ayla_provider.domain.coverage import Coverage, describe_lost
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour, describe_hours, hour_of
 from ayla_provider.domain.manifest import Manifest, ManifestFile
+from ayla_provider.domain.parts import divide
 from ayla_provider.domain.paths import (
     STREAM_POSITION,
     ExportFile,
@@ -283,6 +284,48 @@ class Archive:
         run.report.manifests.sort(key=lambda manifest: manifest.hour.start)
         run.report.seconds = time.monotonic() - run.started
         return run.report
+
+    def copy_part(
+        self, export: Export, hour: ExportHour, rule: ArrivalRule, number: int, max_bytes: int
+    ) -> tuple[ArchiveReport, int]:
+        """
+        Copy a part of what the source shows of an hour, and commit nothing: :meth:`take_in` does, and decides.
+
+        Files that the manifest or the destination already proves aren't copied again.
+
+        :param number: the part's, from 1; an hour that has fewer parts by now has nothing to copy
+        :param max_bytes: see :func:`~ayla_provider.domain.parts.divide`
+        :returns: what was copied, and how many files the part has
+        :raises AylaConfigError: if the destination is the archive of a stream, or of another OEM's export
+        :raises AylaTransferError: if files couldn't be copied; it names them
+        :raises AylaError: if the run failed as a whole
+        """
+        run = _Run(self.records, export, {}, _Progress(f"{hour}, part {number}"))
+        (status,) = export.status([hour], rule)
+        parts = divide(sorted(status.files, key=lambda file: file.name), max_bytes)
+        status = replace(status, files=tuple(parts[number - 1]) if number <= len(parts) else ())
+        transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
+        with self._pool() as pool:
+            job = self._job(export, status, ListedDays(self.destination, [hour], pool))
+            if isinstance(job, AylaError):
+                raise job
+            job.refuse_other(export)
+            if job.manifest is None:
+                self._refuse_stream()
+            run.progress.expect([job])
+            futures = {pool.submit(self._copy, transfer, job, file): file for file in status.files}
+            for future in as_completed(futures):
+                try:
+                    _, moved = future.result()
+                except AylaError as error:
+                    run.failed(status, error)
+                    continue
+                run.progress.file_done()
+                run.report.copied_files += moved
+                run.report.copied_bytes += futures[future].size * moved
+        run.raise_failures()
+        run.report.seconds = time.monotonic() - run.started
+        return run.report, len(status.files)
 
     def _refuse_stream(self) -> None:
         """

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
         AylaExportDuckDBVerifyOperator,
         AylaExportToDuckDBOperator,
     )
+    from ayla_provider.operators.parts import (
+        AylaExportPartsOperator,
+        AylaExportPartToBucketOperator,
+        AylaExportPartToParquetOperator,
+    )
     from ayla_provider.operators.postgres import (
         AylaExportPostgresPlanOperator,
         AylaExportPostgresVerifyOperator,
@@ -41,6 +46,9 @@ __all__ = [
     "AylaExportCountdownOperator",
     "AylaExportDuckDBPlanOperator",
     "AylaExportDuckDBVerifyOperator",
+    "AylaExportPartToBucketOperator",
+    "AylaExportPartToParquetOperator",
+    "AylaExportPartsOperator",
     "AylaExportPostgresPlanOperator",
     "AylaExportPostgresVerifyOperator",
     "AylaExportReconcileOperator",
@@ -63,6 +71,9 @@ _MODULES = {
     "AylaExportCountdownOperator": "countdown",
     "AylaExportDuckDBPlanOperator": "duckdb",
     "AylaExportDuckDBVerifyOperator": "duckdb",
+    "AylaExportPartToBucketOperator": "parts",
+    "AylaExportPartToParquetOperator": "parts",
+    "AylaExportPartsOperator": "parts",
     "AylaExportPostgresPlanOperator": "postgres",
     "AylaExportPostgresVerifyOperator": "postgres",
     "AylaExportReconcileOperator": "reconcile",

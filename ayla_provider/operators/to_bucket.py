@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from ayla_provider._airflow.arguments import count, is_rendered, optional_duration
 from ayla_provider._airflow.compat import stats
@@ -74,7 +74,7 @@ class AylaExportToBucketOperator(BaseOperator):
         "ayla_conn_id",
     )
     ui_color = "#dcefdc"
-    operator_extra_links = (AylaDestinationLink(), AylaManifestLink())
+    operator_extra_links: tuple[BaseOperatorLink, ...] = (AylaDestinationLink(), AylaManifestLink())
 
     report: ArchiveReport | None = None
     """What the copy did; None before it ends."""

@@ -19,9 +19,12 @@ from ayla_provider.domain.completeness import record_path
 from ayla_provider.domain.events import EVENT_TYPES, EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.tables import TABLES
+from ayla_provider.domain.typed_manifest import typed_manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from harness.check import differences
-from tests.support.fleet import connect
+from tests.rows.test_memory import ROW
+from tests.support.fleet import HOUR as TWO_DAYS_AGO
+from tests.support.fleet import connect, put_hour
 from tests.support.typed_sides import MadeSide
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +140,38 @@ def test_the_verify_dag_repairs_the_archive_and_a_duckdb_file(
     assert list((tmp_path / "archive").glob("_verify/event_type=*.json"))
     with duckdb.connect(database) as duck:
         assert duck.execute("select count(*) from ayla_connection").fetchall() == [(rows,)]
+
+
+@pytest.mark.ci
+def test_the_dag_of_large_hours_divides_an_hour_and_brings_all_of_it(
+    airflow_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scratch_dags: Path
+) -> None:
+    code = (ROOT / "dags/ayla_export_large_hours.py").read_text()
+    assert code.count("10 * 1000**3") == 1
+    (scratch_dags / "large_hours.py").write_text(code.replace("10 * 1000**3", "1"))
+    archive = tmp_path / "archive"
+    monkeypatch.setenv("AIRFLOW_VAR_AYLA_EXPORT_DESTINATION", f"file://{archive}")
+    hour, files = TWO_DAYS_AGO, 3
+    with LocalCloud() as cloud:
+        connect(monkeypatch, cloud)
+        for number in range(files):
+            # Each file repeats the last row of the file before.
+            lines = [ROW.format(n, n, n) for n in range(10 * number, 10 * number + 11)]
+            put_hour(cloud, "Datapoint", hour, "".join(lines).encode(), f"f{number}.csv")
+        (dag,) = dags_of(scratch_dags).values()
+        finished = run(dag, hour)
+    found = [(ti.task_id, ti.map_index) for ti in finished.get_task_instances() if ti.map_index >= 0]
+    tasks = ("datapoint.copy_parts", "datapoint.type_parts")
+    assert sorted(found) == [(task, number) for task in tasks for number in range(files)]
+    assert len(list(archive.glob("event_type=datapoint/*/*/*.csv"))) == files
+    rows = archive / "parquet"
+    receipt = json.loads((rows / typed_manifest_path(ExportHour(EventType("datapoint"), hour))).read_bytes())
+    assert [receipt[name] for name in ("lines", "rows", "duplicates", "quarantined")] == [33, 31, 2, 0]
+    paths = [str(rows / part["path"]) for part in receipt["parts"]]
+    query = "select count(*), count(distinct time_uuid) from read_parquet($paths)"
+    assert duckdb.execute(query, {"paths": paths}).fetchall() == [(31, 31)]
+    assert len(paths) == files
+    assert not [path for path in archive.rglob("_parts/**/*") if path.is_file()]
 
 
 def test_the_completeness_dag_keeps_its_results_with_the_stream(
