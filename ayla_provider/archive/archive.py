@@ -52,6 +52,8 @@ from ayla_provider.errors import (
 from ayla_provider.source.export import Export
 from ayla_provider.source.wait import describe_statuses
 
+_Copied = Future[tuple[ManifestFile, bool]]
+
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY = 10.0
@@ -250,17 +252,12 @@ class Archive:
             # A manifest is written while the next hour is copied. The other pool's queue is full of files.
             closed = []
             futures = {}
-            # as_completed() takes a fifth of the CPU of small files.
-            done: SimpleQueue[Future[tuple[ManifestFile, bool]]] = SimpleQueue()
             for job in jobs:
                 if not job.status.files:
                     closed.append(commits.submit(run.close, job))
                 for file in job.status.files:
-                    future = pool.submit(self._copy, transfer, job, file)
-                    futures[future] = (job, file)
-                    future.add_done_callback(done.put)
-            for _ in range(len(futures)):
-                future = done.get()
+                    futures[pool.submit(self._copy, transfer, job, file)] = (job, file)
+            for future in _as_they_end(futures):
                 job, file = futures[future]
                 try:
                     entry, moved = future.result()
@@ -314,7 +311,7 @@ class Archive:
                 self._refuse_stream()
             run.progress.expect([job])
             futures = {pool.submit(self._copy, transfer, job, file): file for file in status.files}
-            for future in as_completed(futures):
+            for future in _as_they_end(futures):
                 try:
                     _, moved = future.result()
                 except AylaError as error:
@@ -515,6 +512,15 @@ class Archive:
         if self.destination.crc32c(stored) != entry.crc32c:
             return None
         return replace(entry, version=stored.version) if entry.version else entry
+
+
+def _as_they_end(futures: Collection[_Copied]) -> Iterator[_Copied]:
+    """Yield futures as they end. ``as_completed()`` takes a fifth of the CPU of small files."""
+    done: SimpleQueue[_Copied] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(done.put)
+    for _ in futures:
+        yield done.get()
 
 
 def _paths(status: HourStatus, layout: Layout) -> set[str]:
