@@ -56,7 +56,7 @@ class _Session:
     state: _State = _State.OPEN
     stored: StoredObject | None = None
     turn: int = 0
-    """The number of the request that may add bytes: the last one. An earlier one can still be on its way."""
+    """The number of the request that may add bytes: the last one that has some."""
 
 
 class Uploads:
@@ -199,10 +199,15 @@ async def _keep(request: Request, session: _Session, piece: Piece, complete: boo
     at the end of the upload.
     """
     sink = session.sink
-    session.turn += 1
-    turn = session.turn
-    skip, received, rest = sink.size - piece.start, 0, b""
+    turn, skip, received, rest = None, 0, 0, b""
     async for data in request.stream():
+        if not data:
+            continue
+        if turn is None:
+            # From its first bytes on, those of an earlier request no longer count, which can still be on their way.
+            session.turn += 1
+            turn = session.turn
+            skip = sink.size - piece.start
         if turn != session.turn:
             raise ApiError(409, "A later request continues the upload.")
         received += len(data)
