@@ -364,6 +364,9 @@ def test_every_operator_of_a_warehouse_is_tried_here() -> None:
     others = {
         "AylaExportCompletenessOperator",
         "AylaExportCountdownOperator",
+        "AylaExportPartToBucketOperator",
+        "AylaExportPartToParquetOperator",
+        "AylaExportPartsOperator",
         "AylaExportReconcileOperator",
         "AylaExportToBucketOperator",
         "AylaExportVerifyOperator",
