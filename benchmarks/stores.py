@@ -40,7 +40,7 @@ _PEER = "rclone, between clouds"
 HOW = {
     _PEER: "`rclone copy :gcs,...:source/folder :s3,...:bucket/ayla` or `:azureblob,...`, or from `:s3,...` to "
     "`:gcs,...`, with `--transfers N --checkers N --stats 0`, with as many at once as ours. S3 is SeaweedFS, Azure is "
-    "Azurite, started anew for each run on the same machine"
+    "Azurite, started again for each run on the same machine"
 }
 
 
