@@ -138,10 +138,18 @@ class Traffic:
             await meter.reset()
             return
         if fault and fault.kind == "slow":
-            await asyncio.sleep(fault.delay)
+            await _wait(fault)
         if fault and fault.kind == "corrupt" and step == "upload":
             scope[CORRUPT_UPLOAD] = fault.after_bytes
         await self._app(scope, meter.receive, meter.send)
+
+
+async def _wait(fault: Fault) -> None:
+    """Wait for the delay of a fault. Who changes the delay meanwhile shortens or lengthens the wait."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    while (left := start + fault.delay - loop.time()) > 0:
+        await asyncio.sleep(min(left, 0.01))
 
 
 class _Meter:

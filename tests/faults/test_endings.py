@@ -13,7 +13,7 @@ import pytest
 from tests.faults import table
 from tests.faults.hour import MANIFEST, SIZE, SOURCE, check_complete, check_nothing_half, check_secret
 from tests.faults.run_cell import fault_of
-from tests.faults.scene import Scene
+from tests.faults.scene import GENEROUS, Scene
 from tests.faults.table import Cell
 from tests.faults.task_process import TaskProcess
 
@@ -49,15 +49,20 @@ def task_process(
 
 @pytest.mark.parametrize("cell", table.parameters(SIGNALS))
 def test_a_task_that_is_ended(cell: Cell, scene: Scene, task_process: TaskProcess) -> None:
-    hangs = fault_of(cell, scene, "slow", delay=0.4)
+    hangs = fault_of(cell, scene, "slow", delay=GENEROUS)
     task = task_process.task(environment(), scene.url)
     while not hangs.fired:
         time.sleep(0.005)
     task.signal(signal.Signals[cell.fault])
+    hangs.delay = 0
     outcome, message = task.result()
     scene.settle()
     scene.cloud.faults.clear()
-    assert outcome == ("killed" if cell.fault == "SIGKILL" else cell.expected), message
+    expected = {"killed" if cell.fault == "SIGKILL" else cell.expected}
+    if (cell.step, cell.fault) == ("upload-middle", "SIGTERM"):
+        # Once all bytes are on their way, the task finishes. When that is, is a matter of milliseconds.
+        expected.add("r")
+    assert outcome in expected, message
     check_secret(message, scene.cloud)
     left = scene.archive()
     check_nothing_half(left)
