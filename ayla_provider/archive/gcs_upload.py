@@ -14,14 +14,14 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
-from google.api_core import exceptions as google_errors
 from google.cloud.storage.retry import DEFAULT_RETRY
 from urllib3.exceptions import ProtocolError
 
 from ayla_provider.archive.destination import Stored
+from ayla_provider.transport.cloud_storage import api_error
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.redaction import from_outside
 
@@ -118,7 +118,7 @@ class GcsUploader:
         body = json.dumps(metadata).encode()
         response = self._http.request("POST", url, headers=headers, body=body, timeout=_TIMEOUT)
         if response.status not in (200, 201):
-            raise _api_error(response, "POST", url)
+            raise api_error(response.status, response.data, f"POST {url}")
         if "Location" not in response.headers:
             raise ProtocolError("the answer to the start of the upload names no address to continue at")
         location = response.headers["Location"]
@@ -225,21 +225,10 @@ def _fill(buffer: memoryview, stream: BinaryIO) -> None:
 
 def _uploaded(response: Response, method: str, url: str) -> Stored:
     if response.status not in (200, 201):
-        raise _api_error(response, method, url)
+        raise api_error(response.status, response.data, f"{method} {url}")
     try:
         answer = json.loads(response.data)
         return Stored(str(answer["name"]), int(answer["size"]), str(int(answer["generation"])), str(answer["crc32c"]))
     except (ValueError, KeyError, TypeError) as error:
         # Perhaps it was cut off. Like a lost answer, it says nothing about the object, and is retried.
         raise ProtocolError(f"the answer to the upload does not describe an object: {from_outside(error)}") from None
-
-
-def _api_error(response: Response, method: str, url: str) -> google_errors.GoogleAPICallError:
-    """Return the error that google-cloud-storage raises for an answer."""
-    try:
-        problem: Any = json.loads(response.data)["error"]
-        message, errors = problem["message"], problem.get("errors", ())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message, errors = response.data.decode(errors="replace") or "unknown error", ()
-    text = f"{method} {url}: {message}"
-    return google_errors.from_http_status(response.status, text, errors=errors)  # type: ignore[no-any-return,no-untyped-call]

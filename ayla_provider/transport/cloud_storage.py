@@ -127,7 +127,7 @@ def _page(http: HttpClient, url: str, timeout: tuple[float, float]) -> dict[str,
                     f"{host} didn't finish its answer within {deadline.seconds:.0f} s. {TEMPORARY}"
                 )
         else:
-            return _json_object(_Answer(response.status, content), url)
+            return _json_object(response.status, content, url)
     raise failure  # outside of "except": the original error could show a proxy's password
 
 
@@ -164,26 +164,36 @@ class _Answer:
         return json.loads(self.content)
 
 
-def _json_object(answer: _Answer, url: str) -> dict[str, Any]:
+def _json_object(status: int, content: bytes, url: str) -> dict[str, Any]:
     """
     Return the JSON object of an answer.
 
     :raises google.api_core.exceptions.GoogleAPICallError: for a status that isn't a success
     :raises ValueError: if the answer is something else
     """
-    if not 200 <= answer.status < 300:
-        try:
-            problem = answer.json()["error"]
-            message, errors = str(problem["message"]), problem.get("errors", ())
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            message, errors = "unknown error", ()
-        raise google_errors.from_http_status(  # type: ignore[no-untyped-call]
-            answer.status, f"GET {url}: {message}", errors=errors, response=answer
-        )
-    page = answer.json()
+    if not 200 <= status < 300:
+        raise api_error(status, content, f"GET {url}")
+    page = json.loads(content)
     if not isinstance(page, dict):
         raise ValueError("the answer is no JSON object")
     return page
+
+
+def api_error(status: int, content: bytes, request: str) -> google_errors.GoogleAPICallError:
+    """
+    Return the error that Google's client raises for an answer that isn't a success.
+
+    :param request: its method and URL
+    """
+    answer = _Answer(status, content)
+    try:
+        problem = answer.json()["error"]
+        message, errors = str(problem["message"]), problem.get("errors", ())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        message, errors = from_outside(content.decode(errors="replace")) or "unknown error", ()
+    return google_errors.from_http_status(  # type: ignore[no-any-return,no-untyped-call]
+        status, f"{request}: {message}", errors=errors, response=answer
+    )
 
 
 def last_error(error: BaseException) -> BaseException:
