@@ -44,7 +44,7 @@ CONSTRAINTS_3.3 := constraints/dev.txt
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
 COMMA := ,
 # Variables, because a comma would begin another argument of the function below.
-TESTED := .[google,warehouse,postgres]
+TESTED := .[google,warehouse,postgres,iceberg,delta]
 # The demo's stream, a double of Kinesis, needs npm.
 DEMO := .[warehouse$(if $(shell command -v npm),$(COMMA)kinesis)]
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
@@ -56,7 +56,7 @@ install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constr
 # because uv installs sources alone.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel dist docs release lint format bench gate prove screenshots clean
+.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel dist docs judges release lint format bench gate prove screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -70,7 +70,7 @@ simulate: $(VENV)/.demo ## Simulate late files, crashes, and faults, and compare
 soak: $(VENV)/.demo ## Simulate weeks in the same processes; nothing may grow (MINUTES=60)
 	@$(BIN)/python -m simulation.soak --minutes $(MINUTES)
 
-test: $(VENV)/.test $(if $(shell command -v npm),.azurite/$(AZURITE) .kinesis/$(lastword $(KINESIS))) ## Run the tests (TESTS="-k wait" for some, CI=1 for all)
+test: $(VENV)/.test judges $(if $(shell command -v npm),.azurite/$(AZURITE) .kinesis/$(lastword $(KINESIS))) ## Run the tests (TESTS="-k wait" for some, CI=1 for all)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-oldest: ## Run the tests that depend on Airflow's version with the oldest supported one (TESTS=tests for all)
@@ -106,6 +106,10 @@ dist: release ## Build sdist and wheel into dist/, the same bytes each time, and
 docs: release ## Build the site of the documents into site/; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(RELEASE)/mkdocs build --strict
 
+# Installed once; then this takes no time.
+judges:
+	@$(MAKE) --silent --no-print-directory VENV=.venv-judges CONSTRAINTS=constraints/judges.txt .venv-judges/.judges
+
 release:
 	@$(MAKE) --no-print-directory VENV=.venv-release CONSTRAINTS=constraints/release.txt .venv-release/.release
 
@@ -132,7 +136,7 @@ screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs 
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-release .azurite .kinesis .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-judges .venv-release .azurite .kinesis .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
@@ -171,6 +175,11 @@ $(VENV)/.bench: $(VENV)/.test
 $(VENV)/.double: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing a double into $(VENV), for half a minute ..."
 	$(call install,--group doubles-$(notdir $(VENV)))
+	@touch $@
+
+$(VENV)/.judges: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
+	@echo "Installing readers of Iceberg and Delta into $(VENV), for half a minute ..."
+	$(call install,--group judges)
 	@touch $@
 
 $(VENV)/.release: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
