@@ -80,6 +80,13 @@ class Destination(Protocol):
         :param prefix: text, not necessarily a folder; empty for everything
         """
 
+    def find(self, path: str) -> Stored | None:
+        """
+        Return an object as it is now, without its content; None if it doesn't exist.
+
+        :raises AylaDestinationError: if the store can't be asked
+        """
+
     def crc32c(self, stored: Stored) -> str:
         """Return the base64 CRC32C of an object's content."""
 

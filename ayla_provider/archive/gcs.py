@@ -114,6 +114,12 @@ class GcsDestination:
             content = buffer.getvalue()
             return content, Stored(path, len(content), str(blob.generation), blob.crc32c)
 
+    def find(self, path: str) -> Stored | None:
+        """See :class:`Destination`."""
+        with _reading(f"{self.url}/{path}"):
+            blob = self._bucket.get_blob(self._prefix + path)
+            return self._facts(blob) if blob else None
+
     def blocks(self, path: str) -> Iterator[bytes]:
         """See :class:`Destination`."""
         # Read in pieces, each with the client's own retries; the caller compares the checksum of the whole.

@@ -97,6 +97,15 @@ class FileDestination:
         links.add(target)
         return True
 
+    def find(self, path: str) -> Stored | None:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        place = self._place(path)
+        with translate_errors(place):
+            try:
+                return self._stored(path, place.stat())
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
     def crc32c(self, stored: Stored) -> str:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         checksum = Crc32c()

@@ -68,6 +68,12 @@ class ObjectStorageDestination:
                 content = self._store.read(stored.path, 0, stored.size, stored.version)
             return content, self._relative(stored)
 
+    def find(self, path: str) -> Stored | None:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(f"{self.url}/{path}"):
+            stored = self._store.find(self._prefix + path)
+            return self._relative(stored) if stored else None
+
     def blocks(self, path: str) -> Iterator[bytes]:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         with translate_errors(f"{self.url}/{path}"):

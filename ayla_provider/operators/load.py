@@ -22,11 +22,13 @@ from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.typed_rows import AylaTypedRowsOperator
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
     from airflow.sdk import Context
 
     from ayla_provider.domain.hour import ExportHour
     from ayla_provider.rows.typed_archive import TypedHourReport
-    from ayla_provider.warehouse.base import Warehouse
+    from ayla_provider.warehouse.base import Load, Warehouse
     from ayla_provider.warehouse.plan import ToLoad
 
 
@@ -50,7 +52,10 @@ class AylaWarehouseArguments(BaseOperator):
 
 class AylaLoadOperator(AylaTypedRowsOperator):
     """
-    The base of the operators that load hours into a warehouse. Each hour is replaced in one transaction.
+    The base of the operators that load hours into a warehouse. Each hour is replaced as a whole.
+
+    A warehouse that speaks SQL replaces each hour in a transaction of its own. A table format replaces all hours of the
+    task in one commit.
 
     Typed rows that don't exist yet are made first, see
     :class:`~ayla_provider.operators.to_parquet.AylaExportToParquetOperator`. An hour that is loaded already, from the
@@ -72,46 +77,53 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load each hour that isn't loaded yet, or that changed."""
-        from ayla_provider.domain.tables import STREAM_TABLES, TABLES
-
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.event_type, self.start, self.end)
             versions = warehouse.loaded(hours[0].event_type, hours[0].start, hours[-1].end)
             run = provenance(context)
             loaded_by = f"{run['dag_id']} {run['run_id']}"
 
-            # All tables exist from the first load on. Later hours of this task needn't look again.
-            prepared = False
-
-            def bring(report: TypedHourReport) -> bool:
-                version = versions.get(report.manifest.hour.start)
-                if not self.reload and version == report.manifest.version:
-                    return False
-                # Rows without a lost file must not replace rows that may have it.
-                differs = version not in (None, report.manifest.version)
-                if report.outdated or (differs and report.manifest.lost):
-                    self.log.warning(
-                        "%s stays as it is in %s, because files of it are lost.", report.manifest.hour, warehouse.name
-                    )
-                    return False
-                nonlocal prepared
-                if not prepared:
-                    tables = STREAM_TABLES if report.is_stream else TABLES
-                    warehouse.prepare_missing([self.policy.table(table) for table in tables.values()])
-                    prepared = True
-                self._replace(warehouse, report, loaded_by)
-                return True
+            def bring(reports: Iterator[TypedHourReport]) -> Iterator[TypedHourReport]:
+                # What the warehouse was given, and doesn't hold for certain yet.
+                given: dict[datetime, TypedHourReport] = {}
+                with closing(self._loads(warehouse, reports, versions, given, loaded_by)) as loads:
+                    for load in warehouse.replace_several(loads):
+                        yield given.pop(load.hour)
 
             return self._each_hour(context, warehouse.name, bring)
 
-    def _replace(self, warehouse: Warehouse, report: TypedHourReport, loaded_by: str) -> None:
+    def _loads(
+        self,
+        warehouse: Warehouse,
+        reports: Iterator[TypedHourReport],
+        versions: Mapping[datetime, str],
+        given: dict[datetime, TypedHourReport],
+        loaded_by: str,
+    ) -> Generator[Load, None, None]:
+        """
+        Yield the hours to load, each with its files on this disk until the next one is asked for.
+
+        :param versions: of the hours that the warehouse holds
+        :param given: gets the hours that are yielded
+        """
+        from ayla_provider.domain.tables import STREAM_TABLES, TABLES
         from ayla_provider.warehouse.base import Load
 
-        manifest = report.manifest
-        with closing(self.typed.files(manifest)) as files:
-            warehouse.prepare(manifest.table)
-            warehouse.replace(
-                Load(
+        # All tables exist from the first load on. Later hours of this task needn't look again.
+        prepared = False
+        for report in reports:
+            manifest = report.manifest
+            if not self._is_to_load(report, versions.get(manifest.hour.start), warehouse.name):
+                self._say_unchanged(manifest.hour, warehouse.name)
+                continue
+            if not prepared:
+                tables = STREAM_TABLES if report.is_stream else TABLES
+                warehouse.prepare_missing([self.policy.table(table) for table in tables.values()])
+                prepared = True
+            with closing(self.typed.files(manifest)) as files:
+                warehouse.prepare(manifest.table)
+                given[manifest.hour.start] = report
+                yield Load(
                     table=manifest.table,
                     hour=manifest.hour.start,
                     version=manifest.version,
@@ -124,7 +136,23 @@ class AylaLoadOperator(AylaTypedRowsOperator):
                     loaded_by=loaded_by,
                     further=files,
                 )
-            )
+
+    def _is_to_load(self, report: TypedHourReport, version: str | None, where: str) -> bool:
+        """
+        Return whether an hour's rows differ from what the warehouse holds.
+
+        :param version: what it holds
+        :param where: the warehouse, for the log
+        """
+        manifest = report.manifest
+        if not self.reload and version == manifest.version:
+            return False
+        # Rows without a lost file must not replace rows that may have it.
+        differs = version not in (None, manifest.version)
+        if report.outdated or (differs and manifest.lost):
+            self.log.warning("%s stays as it is in %s, because files of it are lost.", manifest.hour, where)
+            return False
+        return True
 
 
 class AylaPlanOperator(BaseOperator):

@@ -8,7 +8,11 @@ from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider.operators.typed_rows import AylaTypedRowsOperator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow.sdk import Context
+
+    from ayla_provider.rows.typed_archive import TypedHourReport
 
 
 class AylaExportToParquetOperator(AylaTypedRowsOperator):
@@ -49,4 +53,12 @@ class AylaExportToParquetOperator(AylaTypedRowsOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the rows of each hour that doesn't have them."""
         with airflow_errors():
-            return self._each_hour(context, self.rows_url, lambda report: report.made)
+            return self._each_hour(context, self.rows_url, self._made)
+
+    def _made(self, reports: Iterator[TypedHourReport]) -> Iterator[TypedHourReport]:
+        """Yield the hours whose rows were made now."""
+        for report in reports:
+            if report.made:
+                yield report
+            else:
+                self._say_unchanged(report.manifest.hour, self.rows_url)

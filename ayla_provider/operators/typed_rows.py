@@ -26,7 +26,7 @@ from ayla_provider.rows.duck import MEMORY
 from ayla_provider.rows.quarantine import MAX_MALFORMED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from airflow.sdk import Context
 
@@ -131,28 +131,26 @@ class AylaTypedRowsOperator(BaseOperator):
 
         return (*declared(list(self.layouts)), *COLUMN_LAYOUTS)
 
-    def _each_hour(self, context: Context, where: str, bring: Callable[[TypedHourReport], bool]) -> dict[str, Any]:
+    def _each_hour(
+        self,
+        context: Context,
+        where: str,
+        bring: Callable[[Iterator[TypedHourReport]], Iterable[TypedHourReport]],
+    ) -> dict[str, Any]:
         """
         Make each hour's typed rows, bring them to their target, and return the XCom.
 
         :param where: the target, for the log
-        :param bring: brings the rows there, and returns whether anything changed
+        :param bring: takes the hours one after the other, and returns those that it changed, each when it is certain
         """
         if self.reason:
             self.log.info("%s", self.reason)
         hours = interval(self.event_type, self.start, self.end)
-        written_by = provenance(context)
-        counts: Counter[str] = Counter(hours=len(hours))
-        for hour in hours:
-            started = time.monotonic()
-            report = self._ensure(hour, written_by)
-            self._warn(context, report)
-            counts["lost"] += bool(report.lost)
-            if not bring(report):
-                counts["unchanged"] += 1
-                self.log.info("%s is unchanged in %s: nothing to do.", hour, where)
-                continue
-            self._say(report.manifest, where, time.monotonic() - started)
+        counts: Counter[str] = Counter(hours=len(hours), unchanged=len(hours))
+        started: dict[ExportHour, float] = {}
+        for report in bring(self._typed_hours(context, hours, counts, started)):
+            self._say(report.manifest, where, time.monotonic() - started[report.manifest.hour])
+            counts["unchanged"] -= 1
             counts.update(_counts(report.manifest))
         names = ("hours", "unchanged", "lost", "lines", "rows", "duplicates", "quarantined", "bytes")
         return {
@@ -160,6 +158,26 @@ class AylaTypedRowsOperator(BaseOperator):
             "start": hours[0].start.isoformat(),
             "end": hours[-1].end.isoformat(),
         } | {name: counts[name] for name in names}
+
+    def _typed_hours(
+        self, context: Context, hours: Sequence[ExportHour], counts: Counter[str], started: dict[ExportHour, float]
+    ) -> Iterator[TypedHourReport]:
+        """
+        Make the typed rows of each hour when it is asked for.
+
+        :param counts: gets the hours with lost files
+        :param started: gets the time at which the hour was begun
+        """
+        written_by = provenance(context)
+        for hour in hours:
+            started[hour] = time.monotonic()
+            report = self._ensure(hour, written_by)
+            self._warn(context, report)
+            counts["lost"] += bool(report.lost)
+            yield report
+
+    def _say_unchanged(self, hour: ExportHour, where: str) -> None:
+        self.log.info("%s is unchanged in %s: nothing to do.", hour, where)
 
     def _ensure(self, hour: ExportHour, written_by: Mapping[str, str]) -> TypedHourReport:
         from ayla_provider.domain.typed_manifest import quarantine_path

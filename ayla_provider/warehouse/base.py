@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,9 @@ from typing import Any, Protocol, Self
 
 from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.tables import Column, ColumnType, Table
+from ayla_provider.errors import AylaConfigError
+
+SAFE_TO_RETRY = "An hour is replaced completely or not at all, so it is safe to try again."
 
 TABLE_PREFIX = "ayla_"
 """In front of the name of each table and view, by default."""
@@ -31,6 +35,23 @@ LEDGER = Table(
     ),
 )
 """The table that says which hours are loaded. It changes together with the rows, so it is always right."""
+
+
+_OWN_NAMES = re.compile(r"loads|turns|latest_values|online_sessions|registrations_by_day|.+_unique|.+_\d{10}_turn")
+"""The names of tables and views that aren't those of an event type."""
+
+
+def refuse_own_name(event_type: str) -> None:
+    """
+    Make sure that the table of an event type doesn't have the name of a table or view that this package makes.
+
+    :raises AylaConfigError: if it has
+    """
+    if _OWN_NAMES.fullmatch(event_type):
+        raise AylaConfigError(
+            f"event type {event_type!r} can't be loaded: its table would have the name of a table or view that this "
+            "provider makes. Its files stay in the archive."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,4 +211,16 @@ class Warehouse(Protocol):
         a lock of their own, taken before the delete.
 
         :raises AylaWarehouseError: if the warehouse refuses the load or the connection breaks
+        """
+
+    def replace_several(self, loads: Iterable[Load]) -> Iterator[Load]:
+        """
+        Replace hours of one event type, as :meth:`replace` does, and yield each load once the warehouse holds it.
+
+        A warehouse that speaks SQL replaces an hour, yields its load, and asks for the next one. A table format makes
+        one commit of all of them, so that the first load of a year doesn't make thousands: it asks for all loads,
+        commits, and then yields them. If anything fails before that, all of these hours are unchanged.
+
+        :param loads: a load's files exist until the next load is asked for
+        :raises AylaWarehouseError: as :meth:`replace` does
         """

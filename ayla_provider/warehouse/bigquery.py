@@ -16,9 +16,9 @@ from uuid import uuid4
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaWarehouseError
-from ayla_provider.warehouse.base import LEDGER, TABLE_PREFIX, Load
+from ayla_provider.warehouse.base import LEDGER, SAFE_TO_RETRY, TABLE_PREFIX, Load
 from ayla_provider.warehouse.sql import Dialect, View
-from ayla_provider.warehouse.sql_warehouse import SAFE_TO_RETRY, Explanation, SqlWarehouse
+from ayla_provider.warehouse.sql_warehouse import Explanation, SqlWarehouse
 
 if TYPE_CHECKING:
     from google.cloud import bigquery

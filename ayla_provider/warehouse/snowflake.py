@@ -16,9 +16,9 @@ from uuid import uuid4
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import literal
-from ayla_provider.warehouse.base import TABLE_PREFIX, Load
+from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, Load
 from ayla_provider.warehouse.sql import Dialect, View, with_percent_signs
-from ayla_provider.warehouse.sql_warehouse import SAFE_TO_RETRY, Explanation, SqlWarehouse
+from ayla_provider.warehouse.sql_warehouse import Explanation, SqlWarehouse
 
 
 def _parameter(name: str, column_type: ColumnType) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -12,23 +11,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from ayla_provider.domain.csv.recognition import MOST_COLUMNS
 from ayla_provider.domain.tables import Column, Table, table_like
-from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.base import LEDGER, HeldHour, Load
+from ayla_provider.errors import AylaTableError, AylaWarehouseError
+from ayla_provider.warehouse.base import LEDGER, SAFE_TO_RETRY, HeldHour, Load, refuse_own_name
 from ayla_provider.warehouse.sql import Dialect, View, views_of, with_existing_columns
-
-SAFE_TO_RETRY = "An hour is replaced completely or not at all, so it is safe to try again."
-
-
-_OWN_NAMES = re.compile(r"loads|turns|latest_values|online_sessions|registrations_by_day|.+_unique|.+_\d{10}_turn")
-"""The names of tables and views that aren't those of an event type."""
-
-
-def _refuse_own_name(event_type: str) -> None:
-    if _OWN_NAMES.fullmatch(event_type):
-        raise AylaConfigError(
-            f"event type {event_type!r} can't be loaded: its table would have the name of a table or view that this "
-            "provider makes. Its files stay in the archive."
-        )
 
 
 class Explanation(NamedTuple):
@@ -75,7 +60,7 @@ class SqlWarehouse(ABC):
 
     def loaded(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, str]:
         """Return the version of each hour that is loaded."""
-        _refuse_own_name(event_type)
+        refuse_own_name(event_type)
         with self._errors(f"read which hours of {event_type} are loaded"):
             # Without the table nothing is loaded, whatever the ledger says.
             if not self._columns(LEDGER) or not self._columns(table_like(event_type, (), None)):
@@ -94,7 +79,7 @@ class SqlWarehouse(ABC):
 
     def held(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, HeldHour]:
         """Return what the ledger states of each hour, and how many rows the table has."""
-        _refuse_own_name(event_type)
+        refuse_own_name(event_type)
         with self._errors(f"count the rows of {event_type}"):
             if not self._columns(LEDGER):
                 return {}
@@ -148,7 +133,7 @@ class SqlWarehouse(ABC):
 
     def prepare(self, table: Table) -> None:
         """Create what is missing, and add missing columns."""
-        _refuse_own_name(table.event_type)
+        refuse_own_name(table.event_type)
         with self._errors(f"prepare the tables of {table.event_type}"), self._preparing():
             changed = False
             for own_table in (*self.own_tables, LEDGER):
@@ -178,6 +163,12 @@ class SqlWarehouse(ABC):
             self._run(
                 f"insert into {ledger} ({self.dialect.names(LEDGER.names)}) select {', '.join(parameters)}", entry
             )
+
+    def replace_several(self, loads: Iterable[Load]) -> Iterator[Load]:
+        """Replace one hour after the other."""
+        for load in loads:
+            self.replace(load)
+            yield load
 
     # What a warehouse supplies.
 

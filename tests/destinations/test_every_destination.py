@@ -35,11 +35,14 @@ def test_what_is_written_is_stored_with_its_size_and_checksum(place: Place, size
     assert (stored.path, stored.size, place.destination.crc32c(stored)) == (PATH, size, Crc32c(data).base64)
     assert place.destination.read(PATH) == (data, stored)
     assert place.destination.folder(PATH.rpartition("/")[0]) == {PATH: stored}
+    found = place.destination.find(PATH)
+    assert (found.path, found.size, found.version) == (PATH, size, stored.version) if found else False
     assert place.unfinished() == 0
 
 
 def test_what_is_not_there_is_no_error(place: Place) -> None:
     assert place.destination.read(PATH) is None
+    assert place.destination.find(PATH) is None
     assert place.destination.folder("event_type=datapoint") == {}
 
 

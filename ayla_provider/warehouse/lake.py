@@ -1,0 +1,299 @@
+"""
+What the table formats Iceberg and Delta share: their Parquet files, on this disk and in the bucket.
+
+A table format holds an hour in Parquet files of its own, because the typed rows of the archive are written anew when
+their hour changes. Nobody writes such a file twice: its name has the version of the hour, and a part of chance.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ayla_provider.archive.destination import Destination, Listed, url_of
+from ayla_provider.domain.csv.recognition import MOST_COLUMNS
+from ayla_provider.domain.tables import Column, ColumnType
+from ayla_provider.errors import AylaConflictError, AylaTableError, AylaWarehouseError
+from ayla_provider.rows.duck import literal
+from ayla_provider.rows.hour_parts import content_of, write_parquet
+from ayla_provider.warehouse.base import SAFE_TO_RETRY, Load
+
+if TYPE_CHECKING:
+    import duckdb
+
+log = logging.getLogger(__name__)
+
+FILE_SIZE = 256 * 1024 * 1024
+"""Bytes of the largest file that compaction writes."""
+
+UNREFERENCED_FOR = timedelta(days=1)
+"""A younger file can belong to a commit that isn't finished."""
+
+LAKE_TYPES = {
+    ColumnType.TEXT: "VARCHAR",
+    ColumnType.INTEGER: "BIGINT",
+    ColumnType.NUMBER: "DOUBLE",
+    ColumnType.BOOLEAN: "BOOLEAN",
+    # Delta has no UUID. Iceberg's isn't read by all engines.
+    ColumnType.UUID: "VARCHAR",
+    ColumnType.TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
+}
+"""DuckDB's type for each of ours, in the files of a table format."""
+
+# The first version of the format, because the vectorized reader of Iceberg in Spark can't read the encodings of the
+# second one. By default a row group ends after a number of rows, and so many long values don't fit into the memory.
+_PARQUET = (
+    "format parquet, compression zstd, compression_level 1, parquet_version v1, dictionary_size_limit 4096, "
+    "row_group_size_bytes '32MB'"
+)
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.-]")
+
+
+def file_name(hour: datetime, version: str) -> str:
+    """
+    Return a new name for a file with rows of an hour.
+
+    :param version: the hour's content
+    """
+    readable = _NOT_IN_NAMES.sub("_", version)[:60]
+    return f"{hour:%Y%m%d%H}-{readable}-{secrets.token_hex(8)}.parquet"
+
+
+def day_file_name(day: datetime) -> str:
+    """Return a new name for a file with rows of several hours of a day, sorted by device."""
+    return f"day-{day:%Y%m%d}-{secrets.token_hex(8)}.parquet"
+
+
+def is_day_file(path: str) -> bool:
+    """Return whether a file is one that compaction wrote, by its path or URL."""
+    return path.rpartition("/")[2].startswith("day-")
+
+
+def copy_rows(
+    connection: duckdb.DuckDBPyConnection,
+    sources: Sequence[Path],
+    target: Path,
+    columns: Iterable[Column],
+    *,
+    field_ids: Mapping[str, int] | None = None,
+    where: str = "",
+    sorted_by_device: bool = False,
+) -> int:
+    """
+    Copy the rows of Parquet files into one file for a table format.
+
+    The memory is what the connection may take: beyond it, DuckDB works on disk.
+
+    :param columns: those that the new file has. One that no source has is empty
+    :param field_ids: Iceberg's identifier of each column
+    :param where: an SQL condition; only the rows that fulfil it are copied
+    :param sorted_by_device: so that queries for a device read a part of the file alone
+    :returns: how many rows were copied
+    :raises duckdb.Error: if a file can't be read or written
+    """
+    paths = ", ".join(literal(str(path)) for path in sources)
+    # Without the last argument, the names of folders such as hour=12 become columns.
+    scan = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+    existing = [name for name, *_ in connection.execute(f"describe select * from {scan}").fetchall()]
+    wanted = list(columns)
+    selected = ", ".join(_selected(column, column.name in existing) for column in wanted)
+    options = _PARQUET
+    if field_ids is not None:
+        ids = ", ".join(f"{_quoted(column.name)}: {field_ids[column.name]}" for column in wanted)
+        options += f", field_ids {{{ids}}}"
+    order = " order by dsn, folder_hour" if sorted_by_device and "dsn" in existing else ""
+    condition = f" where {where}" if where else ""
+    (copied,) = connection.execute(
+        f"copy (select {selected} from {scan}{condition}{order}) to {literal(str(target))} ({options})"
+    ).fetchall()
+    return int(copied[0])
+
+
+def _selected(column: Column, exists: bool) -> str:
+    value = _quoted(column.name) if exists else "null"
+    return f"cast({value} as {LAKE_TYPES[column.type]}) as {_quoted(column.name)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def condition_of_hours(hours: Iterable[datetime]) -> str:
+    """Return the SQL condition, for :func:`copy_rows`, that a row is of none of some hours."""
+    times = ", ".join(f"timestamptz '{hour:%Y-%m-%d %H:%M:%S}+00'" for hour in sorted(hours))
+    return f"folder_hour not in ({times})" if times else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStatistics:
+    """What a column of a Parquet file holds. The smallest and the largest value are None if it has no value."""
+
+    nulls: int
+    smallest: Any
+    largest: Any
+
+
+def statistics(
+    connection: duckdb.DuckDBPyConnection, parquet: Path, columns: Sequence[str]
+) -> dict[str, ColumnStatistics]:
+    """Return what some columns of a Parquet file on this disk hold, by name."""
+    parts = [f"count(*) - count({_quoted(name)}), min({_quoted(name)}), max({_quoted(name)})" for name in columns]
+    scan = f"read_parquet({literal(str(parquet))}, hive_partitioning = false)"
+    row = connection.execute(f"select {', '.join(parts)} from {scan}").fetchone() or ()
+    return {name: ColumnStatistics(*row[3 * at : 3 * at + 3]) for at, name in enumerate(columns)}
+
+
+def check_arrived(name: str, load: Load, rows: int) -> None:
+    """
+    Make sure that all rows of a load were copied.
+
+    :param name: the warehouse, for people
+    :raises AylaWarehouseError: if not
+    """
+    if rows != load.rows:
+        raise AylaWarehouseError(f"{name}: can't load {load}: {rows:,} of {load.rows:,} rows arrived. {SAFE_TO_RETRY}")
+
+
+def check_columns(
+    name: str, relation: str, columns: Iterable[Column], existing: Mapping[str, str], types: Mapping[ColumnType, str]
+) -> list[Column]:
+    """
+    Return the columns that a table lacks.
+
+    :param name: the warehouse, for people
+    :param relation: the table, for people
+    :param existing: the columns that the table has: name to type
+    :param types: the table format's type for each of ours
+    :raises AylaTableError: if a column exists with another type, or the table would get too many columns
+    """
+    missing: list[Column] = []
+    for column in columns:
+        found, wanted = existing.get(column.name), types[column.type]
+        if found is None:
+            missing.append(column)
+        elif found != wanted:
+            raise AylaTableError(
+                f"{name}: column {column.name} of {relation} has the type {found}, but the rows need {wanted}. A "
+                "privacy policy or a declared layout may have changed. Load into tables with another table_prefix, or "
+                "drop the table and load its hours again."
+            )
+    total = len(existing) + len(missing)
+    if missing and total > MOST_COLUMNS:
+        raise AylaTableError(
+            f"{name}: {relation} would get {total} columns, more than {MOST_COLUMNS}. Do the files have new columns "
+            "again and again? Declare their layout, and load into tables with another table_prefix."
+        )
+    return missing
+
+
+def conflict(name: str, doing: str) -> AylaConflictError:
+    """
+    Return the error of a commit that another one made impossible.
+
+    :param name: the warehouse, for people
+    :param doing: what the commit does, such as "load datapoint 2026-11-01 12:00 UTC"
+    """
+    return AylaConflictError(
+        f"{name}: can't {doing}: another task changed the same hours at the same time. Nothing was changed. "
+        f"{SAFE_TO_RETRY}"
+    )
+
+
+def put_file(destination: Destination, path: str, local: Path) -> None:
+    """
+    Write a new Parquet file of this disk into a destination.
+
+    :raises AylaError: if it can't be written, or something is there already
+    """
+    write_parquet(destination, path, local, content_of(local), None)
+
+
+def get_file(destination: Destination, path: str, local: Path) -> Path:
+    """
+    Return a file on this disk with an object's content: the object itself if it is on the disk, otherwise a copy.
+
+    :param local: where the copy goes
+    :raises AylaDestinationError: if it can't be read
+    """
+    on_disk = destination.local(path)
+    if on_disk is not None:
+        return on_disk
+    with local.open("wb") as file:
+        for block in destination.blocks(path):
+            file.write(block)
+    return local
+
+
+def remove_file(destination: Destination, path: str) -> bool:
+    """
+    Remove an object, whatever its version.
+
+    :returns: False if there is none
+    :raises AylaDestinationError: if it can't be removed
+    """
+    stored = destination.find(path)
+    if stored is None:
+        return False
+    destination.remove(stored)
+    return True
+
+
+def remove_quietly(destination: Destination, paths: Iterable[str]) -> None:
+    """Remove files that no commit names. What remains does no harm: it is swept a day later."""
+    for path in paths:
+        try:
+            remove_file(destination, path)
+        except Exception as error:  # noqa: BLE001 - the error that led here counts
+            log.info("%s can't be removed: %s. It is swept later.", url_of(destination, path), type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What was removed, or would be."""
+
+    files: int
+    size: int
+    """In bytes."""
+
+
+def sweep(
+    destination: Destination,
+    folders: Iterable[str],
+    is_own: Callable[[str], bool],
+    referenced: Container[str],
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> Swept:
+    """
+    Remove the files that no commit names and that are older than a day.
+
+    Tasks may load at the same time: a file that a commit names in the meantime is younger than a day.
+
+    :param folders: where to look, relative to the destination
+    :param is_own: whether a file is one that the table format writes, by its path; all others stay
+    :param referenced: the paths that commits name
+    :param now: aware
+    :raises AylaDestinationError: if a folder can't be listed, or a file can't be removed
+    """
+    count = size = 0
+    for folder in folders:
+        for listed in destination.tree(f"{folder}/"):
+            if not _is_left(listed, now) or not is_own(listed.stored.path) or listed.stored.path in referenced:
+                continue
+            if not dry_run:
+                destination.remove(listed.stored)
+            count += 1
+            size += listed.stored.size
+    return Swept(count, size)
+
+
+def _is_left(listed: Listed, now: datetime) -> bool:
+    return not listed.unfinished and now - listed.modified > UNREFERENCED_FOR
