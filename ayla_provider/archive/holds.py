@@ -1,0 +1,61 @@
+"""The legal holds of an archive: what must not be removed or erased."""
+
+from __future__ import annotations
+
+from ayla_provider.archive.destination import Destination, url_of
+from ayla_provider.archive.records import write_json
+from ayla_provider.domain.hold import HOLDS, Hold, hold_path, loads
+from ayla_provider.errors import AylaConfigError
+
+
+def read_holds(archive: Destination) -> list[Hold]:
+    """
+    Return all legal holds of an archive, in the order of their ids. It takes a listing, and a read for each hold.
+
+    :raises AylaDestinationError: if the archive can't be read, or a hold isn't valid: then nobody can say what is held
+    """
+    holds = []
+    for path in sorted(archive.folder(HOLDS)):
+        # Any object in the folder is meant as a hold, whatever its name is.
+        record = archive.read(path)
+        # It can have been released since the listing.
+        if record:
+            holds.append(loads(record[0], url_of(archive, path)))
+    return holds
+
+
+def place_hold(archive: Destination, hold: Hold) -> None:
+    """
+    Write a legal hold into an archive. The same hold once more is no error.
+
+    :raises AylaConfigError: if the archive has another hold with this id
+    :raises AylaError: if it can't be written
+    """
+    path = hold_path(hold.id)
+    record = archive.read(path)
+    if record is None:
+        write_json(archive, path, hold.dumps(), None)
+        return
+    existing = loads(record[0], url_of(archive, path))
+    if _scope(existing) != _scope(hold):
+        raise AylaConfigError(
+            f"{url_of(archive, path)} is another hold. Choose another id, or release that hold first."
+        )
+
+
+def release_hold(archive: Destination, id: str) -> bool:  # noqa: A002 - the name of the field
+    """
+    Remove a legal hold from an archive.
+
+    :returns: False if there is none with this id
+    :raises AylaError: if it can't be removed
+    """
+    record = archive.read(hold_path(id))
+    if record is None:
+        return False
+    archive.remove(record[1])
+    return True
+
+
+def _scope(hold: Hold) -> tuple[object, ...]:
+    return hold.start, hold.end, hold.event_types, hold.subjects

@@ -1,0 +1,130 @@
+"""Legal holds: what they cover, and whom they concern."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hold import Hold, first_over, hold, hold_path, loads
+from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.keys import key_id, subject_hash
+from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaNewerFormatError
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+KEY = "a key of a hold, 32 characters.."
+OTHER_KEY = "another key, and just as long..."
+DAY = timedelta(days=1)
+
+
+def _hour(start: datetime, event_type: str = "datapoint") -> ExportHour:
+    return ExportHour(EventType(event_type), start)
+
+
+@given(
+    offset=st.integers(-50, 50),
+    start=st.none() | st.integers(-20, 0),
+    end=st.none() | st.integers(1, 20),
+)
+def test_a_hold_covers_exactly_the_hours_of_its_range(offset: int, start: int | None, end: int | None) -> None:
+    def at(hours: int | None) -> datetime | None:
+        return None if hours is None else NOW + timedelta(hours=hours)
+
+    placed = Hold("case-1", NOW, at(start), at(end))
+    hour = NOW + timedelta(hours=offset)
+    expected = (start is None or offset >= start) and (end is None or offset < end)
+    assert placed.covers(_hour(hour)) is expected
+    assert placed.touches(hour, hour + timedelta(hours=1)) is expected
+
+
+def test_a_hold_that_ends_within_an_hour_covers_the_whole_hour() -> None:
+    placed = hold("case-1", placed_at=NOW, start=NOW + timedelta(minutes=59), end=NOW + timedelta(minutes=61))
+    assert [placed.covers(_hour(NOW + timedelta(hours=hours))) for hours in (-1, 0, 1, 2)] == [False, True, True, False]
+
+
+def test_a_hold_on_one_event_type_leaves_the_others() -> None:
+    placed = hold("case-1", placed_at=NOW, start=NOW, event_types=[EventType("location")])
+    assert placed.covers(_hour(NOW, "location"))
+    assert not placed.covers(_hour(NOW, "datapoint"))
+
+
+def test_the_first_hold_over_an_hour_is_found_by_its_id() -> None:
+    holds = [hold(name, placed_at=NOW, start=NOW) for name in ("case-2", "case-1")]
+    found = first_over(holds, _hour(NOW))
+    assert found is not None
+    assert found.id == "case-1"
+    assert first_over(holds, _hour(NOW - DAY)) is None
+
+
+def test_a_hold_on_a_subject_concerns_that_subject_alone() -> None:
+    placed = hold("case-1", placed_at=NOW, subject={"dsn": ["LC000X000000001"]}, key=KEY)
+    assert placed.concerns({"dsn": ["LC000X000000002", " lc000x000000001"]}, [OTHER_KEY, KEY])
+    assert not placed.concerns({"dsn": ["LC000X000000002"]}, [KEY])
+    assert not placed.concerns({"user_uuid": ["LC000X000000001"]}, [KEY])
+
+
+def test_a_hold_on_everything_concerns_every_subject_without_a_key() -> None:
+    assert hold("case-1", placed_at=NOW, start=NOW).concerns({"dsn": ["LC000X000000001"]}, [])
+
+
+def test_without_the_key_of_a_hold_nobody_can_say_whom_it_concerns() -> None:
+    placed = hold("case-1", placed_at=NOW, subject={"dsn": ["LC000X000000001"]}, key=KEY)
+    with pytest.raises(AylaConfigError, match=f"'case-1' was made with the key {key_id(KEY)}"):
+        placed.concerns({"dsn": ["LC000X000000002"]}, [OTHER_KEY])
+
+
+def test_the_text_of_a_hold_gives_the_same_hold_and_names_no_subject() -> None:
+    placed = hold(
+        "case-1",
+        placed_at=NOW,
+        start=NOW - DAY,
+        end=NOW,
+        event_types=[EventType("datapoint")],
+        subject={"dsn": ["LC000X000000001"], "user_uuid": ["11111111-2222-3333-4444-555555555555"]},
+        key=KEY,
+        reason="file 7/26",
+        placed_by={"user": "legal"},
+    )
+    text = placed.dumps()
+    assert loads(text, "here") == placed
+    assert not any(secret in text for secret in ("LC000X", "11111111", KEY))
+
+
+def test_a_user_is_the_same_with_and_without_hyphens() -> None:
+    one, other = "AAAAAAAA-2222-3333-4444-555555555555", "aaaaaaaa222233334444555555555555"
+    assert subject_hash(KEY, "user_uuid", one) == subject_hash(KEY, "user_uuid", other)
+    assert subject_hash(KEY, "user_uuid", one) != subject_hash(OTHER_KEY, "user_uuid", one)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"id": "../case"}, "letters, digits"),
+        ({"start": NOW, "end": NOW}, "ends before it begins"),
+        ({"subject": {}}, "no value"),
+        ({"subject": {"ip": ["1"]}, "key": KEY}, "has ip"),
+        ({"subject": {"dsn": ["1"]}}, "needs a key"),
+        ({}, "everything for ever"),
+        ({"start": NOW, "reason": "x" * 201}, "more than 200"),
+    ],
+)
+def test_a_hold_that_makes_no_sense_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(AylaConfigError, match=message):
+        hold(**{"id": "case-1", "placed_at": NOW, **arguments})  # type: ignore[arg-type]
+
+
+def test_a_hold_that_cannot_be_read_is_an_error_that_says_what_stops() -> None:
+    for text in ("", "{}", "[]", hold("a", placed_at=NOW, start=NOW).dumps().replace('"placed_at"', '"placed"')):
+        with pytest.raises(AylaDestinationError, match="nothing is removed or erased"):
+            loads(text, "gs://bucket/_holds/a.json")
+    with pytest.raises(AylaNewerFormatError):
+        loads(hold("a", placed_at=NOW, start=NOW).dumps().replace("hold/1", "hold/2"), "here")
+
+
+def test_the_path_of_a_hold_stays_in_its_folder() -> None:
+    assert hold_path("case-1") == "_holds/case-1.json"
+    with pytest.raises(AylaConfigError):
+        hold_path("../case-1")
