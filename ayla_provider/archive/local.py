@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ayla_provider.archive.destination import Listed, Stored, check_small, conflict
+from ayla_provider.archive.private import make_private_folder, open_private
+from ayla_provider.domain.paths import is_private
 from ayla_provider.errors import AylaDestinationError, AylaUnsafeNameError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
@@ -29,6 +31,9 @@ _ABANDONED = 24 * 3600.0
 class FileDestination:
     """
     A folder on disk.
+
+    Quarantined lines and other objects with personal data that no analyst needs are readable for the user of the task
+    alone. What others may do with copies, rows, and manifests follows from the umask.
 
     Each folder is locked while a name in it changes, for the processes of all machines that mount it.
     """
@@ -148,9 +153,9 @@ class FileDestination:
         partial = place.with_name(f".{secrets.token_hex(8)}.partial")
         checksum = Crc32c()
         with translate_errors(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder_of(path)
             try:
-                with partial.open("xb") as file:
+                with open_private(partial, "xb") if is_private(path) else partial.open("xb") as file:
                     while block := stream.read(CHUNK):
                         checksum.update(block)
                         file.write(block)
@@ -171,6 +176,16 @@ class FileDestination:
                     return self._stored(path, place.stat())
             finally:
                 partial.unlink(missing_ok=True)
+
+    def _make_folder_of(self, path: str) -> None:
+        if not is_private(path):
+            self._place(path).parent.mkdir(parents=True, exist_ok=True)
+            return
+        folder = self.root
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in PurePosixPath(path).parent.parts:
+            folder /= name
+            make_private_folder(folder)
 
     def remove(self, stored: Stored) -> None:
         """See :class:`~ayla_provider.archive.destination.Destination`."""

@@ -33,6 +33,8 @@ def scratch_folder() -> Iterator[Path]:
     """
     _sweep()
     made = Path(tempfile.mkdtemp(prefix=_NEW))
+    # The umask can have taken rights from the owner. Nobody else has any.
+    made.chmod(0o700)
     folder = made.with_name(_PREFIX + made.name.removeprefix(_NEW))
     with (made / _LOCK).open("wb") as lock:
         # Some network file systems have no locks. There, nothing is swept.

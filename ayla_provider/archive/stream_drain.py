@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ayla_provider.archive.destination import Destination, Stored
+from ayla_provider.archive.private import make_private_folder
 from ayla_provider.archive.records import write_json
 from ayla_provider.archive.stream_hours import StreamHours, complete_to, hours_of_types
 from ayla_provider.archive.stream_reading import BatchReader, ReadBatch, begin_of, has_unread_parents
@@ -395,7 +396,7 @@ def _gap_of(shard: str, start: datetime | None, end: datetime) -> Gap:
 
 def _new_folder(scratch: Path, name: str) -> Path:
     folder = scratch / name
-    folder.mkdir()
+    make_private_folder(folder)
     return folder
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ayla_provider.archive.gunzip import GZIP, NotGzipError, unpacked
 from ayla_provider.archive.local import translate_errors
+from ayla_provider.archive.private import open_private
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import hour_of
@@ -112,7 +113,7 @@ class ShardSpool:
         """Write what waits in memory."""
         if not self._waiting:
             return
-        with translate_errors(self._path), self._path.open("ab") as file:
+        with translate_errors(self._path), open_private(self._path, "ab") as file:
             for key, lines in self._waiting.items():
                 size = file.write(b"".join(lines))
                 segments = self._segments.setdefault(key, _Segments())
@@ -165,7 +166,7 @@ def write_files(spools: Sequence[ShardSpool], batch: int, folder: Path) -> list[
 def _write_file(spools: Sequence[ShardSpool], key: FileKey, path: str, place: Path) -> LocalFile:
     content, gzipped, size = Crc32c(), Crc32c(), 0
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, GZIP)
-    with translate_errors(place), place.open("wb") as file:
+    with translate_errors(place), open_private(place, "wb") as file:
         for spool in spools:
             for block in spool.blocks(key):
                 content.update(block)

@@ -49,11 +49,17 @@ is empty unless a task is at work, or has failed."""
 QUARANTINE = "_quarantine"
 """The folder of the lines that couldn't be read. It is in the archive, because they are the vendor's bytes."""
 
+ERASURES = "_erasures"
+"""The folder of the records of erasures."""
+
 STREAM_POSITION = "_stream/position.json"
 """The path of the document that says how far a stream was read, relative to the stream's destination."""
 
 UNREADABLE_RECORDS = "_unreadable"
 """The folder of a stream's records that aren't events of a known type, beside the event types."""
+
+_PRIVATE = {PARTS, QUARANTINE, UNREADABLE_RECORDS, ERASURES}
+"""The folders with personal data that no analyst needs to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +310,15 @@ def position_path(event_type: EventType) -> str:
 def oldest_path(event_type: EventType) -> str:
     """Return the path of the record of an event type's oldest hours at the source, relative to the destination."""
     return f"{OLDEST}/event_type={event_type}.json"
+
+
+def is_private(path: str) -> bool:
+    """
+    Return whether an object has personal data that no analyst needs to read.
+
+    :param path: relative to the destination
+    """
+    return path.partition("/")[0] in _PRIVATE
 
 
 def unsafe_reason(path: str) -> str:

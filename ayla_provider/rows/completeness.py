@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ayla_provider.archive.destination import Destination, Stored
+from ayla_provider.archive.private import open_private
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.completeness import (
@@ -378,7 +379,7 @@ class _OpenSide:
         if not receipt.quarantine:
             return False
         try:
-            with local.open("wb") as file:
+            with open_private(local, "wb") as file:
                 for block in self._side.archive.blocks(receipt.quarantine):
                     file.write(block)
         except AylaDestinationError as error:

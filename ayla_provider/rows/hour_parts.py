@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.archive.private import open_private
 from ayla_provider.archive.records import write_json
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.csv.columns import ColumnLayout
@@ -530,7 +531,7 @@ def fetch(destination: Destination, path: str, crc32c: str, local: Path, advice:
     :raises AylaDestinationError: if it can't be read, or has another checksum
     """
     checksum = Crc32c()
-    with local.open("wb") as file:
+    with open_private(local, "wb") as file:
         for block in destination.blocks(path):
             checksum.update(block)
             file.write(block)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ayla_provider.archive.destination import Destination
+from ayla_provider.archive.private import open_private
 from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.csv.foreign import is_beside, is_ignored
 from ayla_provider.domain.csv.recognition import Recognised, recognise, refuse_other_format
@@ -193,7 +194,7 @@ class _Output:
         if good.joined:
             form = hashlib.sha256(repr((good.known, good.line_end)).encode())
             good.path = good.path.with_name(f"{good.path.name}-{form.hexdigest()[:16]}")
-        self._file = good.path.open("ab" if good.joined else "xb")
+        self._file = open_private(good.path, "ab" if good.joined else "xb")
         good.begin = self._file.tell()
 
     def write(self, lines: bytes) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ayla_provider.archive.private import open_private
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import literal
 
@@ -31,7 +32,7 @@ class Quarantine:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("wb")
+        self._file = open_private(path, "wb")
         self.by_source: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         # Each to its number, from 1, because millions of lines can have the same.

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.gunzip import NotGzipError, unpacked
+from ayla_provider.archive.private import open_private
 from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.stream_layout import Place, StreamCells, cells_of, levels_of
@@ -97,7 +98,7 @@ def fetch_stream_lines(
     lines = StreamLines(file.source, file.generation, path, number, joined)
     lines.original = lambda: _decompressed(archive.blocks(file.path), file.path)
     unpacked_lines = _whole_lines(_decompressed(checked(blocks or archive.blocks(file.path), file), file.path))
-    with path.open("ab" if joined else "xb", buffering=0) as output, _behind(output) as write:
+    with open_private(path, "ab" if joined else "xb", buffering=0) as output, _behind(output) as write:
         reader = _Reader(lines, event_type, quarantine, write, slowly=slowly)
         for block in _ahead(unpacked_lines):
             reader.take(block)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ayla_provider.archive.private import private_umask
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.duck import MEMORY, connect, literal
@@ -34,7 +35,8 @@ class DuckDBWarehouse(SqlWarehouse):
     """
     A DuckDB file, see :class:`~ayla_provider.warehouse.base.Warehouse`.
 
-    Only one process at a time can open the file, even to read it. Give the tasks that load it a pool of one slot.
+    Only one process at a time can open the file, even to read it. Give the tasks that load it a pool of one slot. A new
+    file, and a new folder for it, is readable for the user of the task alone.
 
     :param path: the file; it is created if it doesn't exist
     :param schema: is created if it doesn't exist
@@ -55,18 +57,23 @@ class DuckDBWarehouse(SqlWarehouse):
     def _open(self) -> None:
         if self._path.is_dir():
             raise AylaConfigError(f"database is the folder {self._path}: name a file in it, such as ayla.duckdb")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._duck = connect(self._path, self._memory)
+        with private_umask():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._duck = connect(self._path, self._memory)
         self._run("set preserve_insertion_order = false")
 
     def _close(self) -> None:
-        self._duck.close()
+        # It can write the file a last time.
+        with private_umask():
+            self._duck.close()
 
     def _relation(self, name: str) -> str:
         return DIALECT.name(self._schema, f"{self._prefix}{name}")
 
     def _run(self, statement: str, values: Mapping[str, Any] | None = None) -> Any:
-        return self._duck.execute(statement, values)
+        # DuckDB creates files beside its own: the log of changes, and what doesn't fit into the memory.
+        with private_umask():
+            return self._duck.execute(statement, values)
 
     def _fetch(self, statement: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._run(statement, values).fetchall()
