@@ -174,3 +174,7 @@ class AylaTableError(AylaWarehouseError):
     """A table in the warehouse has a column of another type than the rows."""
 
     retryable = False
+
+
+class AylaPolicyError(AylaTableError):
+    """A table in the warehouse has rows of another privacy policy, or with hashes of another key."""

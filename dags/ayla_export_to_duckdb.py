@@ -16,11 +16,16 @@ By default, only the last week is compared. To load the whole archive once:
 ```bash
 airflow dags trigger ayla_export_to_duckdb --conf '{"since": "2025-11-01T00:00:00+00:00"}'
 ```
+
+By default, the tables have all columns. To have only the columns that you name, and none that Ayla adds later, set
+`PRIVACY` to a policy such as `{"*": "drop", "oem_model": "keep", "created_at": "keep"}`. If you change it later, `plan`
+fails, and its message has the command that loads all hours again.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow.sdk import DAG, AssetAny, Param
 from airflow.timetables.assets import AssetOrTimeSchedule
@@ -32,6 +37,8 @@ from ayla_provider.operators import AylaExportDuckDBPlanOperator, AylaExportToDu
 
 ARCHIVE = "{{ var.value.ayla_export_destination }}"
 DATABASE = "{{ var.value.ayla_duckdb }}"
+# Which columns the tables have, see the document on personal data. If a column is hashed, set privacy_conn_id, too.
+PRIVACY: dict[str, Any] = {"privacy": {}, "privacy_conn_id": None}
 
 with DAG(
     dag_id="ayla_export_to_duckdb",
@@ -44,7 +51,10 @@ with DAG(
     catchup=False,
     # A long run delays the next one, which then loads the rest.
     max_active_runs=1,
-    params={"since": Param("", type="string", description="The first hour to compare. If empty: a week ago")},
+    params={
+        "since": Param("", type="string", description="The first hour to compare. If empty: a week ago"),
+        "earlier_policies": Param("", type="string", description="After a change of PRIVACY: what the error names"),
+    },
     default_args={
         "retries": 4,
         "retry_delay": timedelta(minutes=2),
@@ -60,11 +70,15 @@ with DAG(
         task_id="plan",
         archive=ARCHIVE,
         since="{{ params.since }}",
+        earlier_policies="{{ params.earlier_policies }}",
+        **PRIVACY,
         database=DATABASE,
     )
     AylaExportToDuckDBOperator.partial(
         task_id="load",
         archive=ARCHIVE,
         database=DATABASE,
+        earlier_policies="{{ params.earlier_policies }}",
         map_index_template="{{ task.reason }}",
+        **PRIVACY,
     ).expand_kwargs(plan.output)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ayla_provider._airflow.compat import AirflowFailException
 from ayla_provider.assets import layout_alias
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.domain.keys import key_id
 from ayla_provider.errors import AylaConfigError, AylaNotSettledError
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.operators import (
@@ -182,7 +184,7 @@ def test_a_privacy_policy_reaches_tables_and_leaves_no_trace_of_what_it_hides(
     archive_hour(tmp_path / "archive", "connection", [CONNECTION], HOUR)
     load(tmp_path, one_hour(), privacy={"dsn": "hash", "user_uuid": "drop"}, privacy_conn_id="ayla_privacy")
     ((dsn,),) = ask(tmp_path, "select dsn from ayla_connection")
-    assert dsn == hmac.new(key.encode(), b"LC000X000000001", hashlib.sha256).hexdigest()
+    assert dsn == f"{key_id(key)}:{hmac.new(key.encode(), b'LC000X000000001', hashlib.sha256).hexdigest()}"
     columns = [name for (name,) in ask(tmp_path, "select column_name from duckdb_columns()")]
     assert "user_uuid" not in columns
     output = "".join(capsys.readouterr())
@@ -192,6 +194,77 @@ def test_a_privacy_policy_reaches_tables_and_leaves_no_trace_of_what_it_hides(
         if file.is_file():
             assert b"LC000X000000001" not in file.read_bytes(), file
             assert key.encode() not in file.read_bytes(), file
+
+
+def use_key(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AYLA_PRIVACY", json.dumps({"conn_type": "generic", "password": key}))
+
+
+def conf_of(error: pytest.ExceptionInfo[BaseException]) -> dict[str, str]:
+    """Return the conf of the command that an error's message has."""
+    command = str(error.value).partition("airflow dags trigger ")[2].partition(". Or load")[0]
+    return dict(json.loads(shlex.split(command)[2]))
+
+
+def test_a_rotated_key_is_seen_and_the_command_of_the_error_loads_all_hours_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy: dict[str, Any] = {"privacy": {"dsn": "hash"}, "privacy_conn_id": "ayla_privacy"}
+    hours = [HOUR - 200 * ONE_HOUR, HOUR, HOUR + ONE_HOUR]
+    old, new = "the old key, with some characters", "the new key, with some characters"
+    for hour in hours:
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION], hour)
+    use_key(monkeypatch, old)
+    for hour in hours[:2]:
+        load(tmp_path, one_hour(hour=hour), **policy)
+    before = ask(tmp_path, "select * from ayla_connection order by folder_hour")
+    use_key(monkeypatch, new)
+    with pytest.raises(AirflowFailException, match=r"AylaPolicyError.*2 hours") as error:
+        plan(tmp_path, **policy)
+    with pytest.raises(AirflowFailException, match=r"AylaPolicyError.*2 hours"):
+        load(tmp_path, one_hour(hour=hours[2]), **policy)
+    assert ask(tmp_path, "select * from ayla_connection order by folder_hour") == before
+    conf = conf_of(error)
+    assert conf["since"] == hours[0].isoformat()
+    items, _ = plan(tmp_path, **conf, **policy)
+    reasons = {item["start"]: item["reason"].partition(": ")[2] for item in items}
+    changed = "its privacy policy or key changed"
+    assert reasons == dict(zip([hour.isoformat() for hour in hours], [changed, changed, "not loaded"], strict=True))
+    for item in items:
+        load(tmp_path, item, earlier_policies=conf["earlier_policies"], **policy)
+    ((hashed, count),) = ask(tmp_path, "select dsn, count(*) from ayla_connection group by all")
+    assert (hashed.partition(":")[0], count) == (key_id(new), 3)
+    # Nothing of the old key is left, so that nobody needs its id any more.
+    assert plan(tmp_path, **policy)[0] == []
+    assert not any(key in text for key in (old, new) for text in capsys.readouterr())
+
+
+def test_another_policy_of_one_task_fails_and_changes_nothing(tmp_path: Path) -> None:
+    for hour in (HOUR, HOUR + ONE_HOUR):
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION], hour)
+    load(tmp_path, one_hour())
+    policy = {"privacy": {"*": "drop", "status": "keep"}}
+    with pytest.raises(AirflowFailException, match=r"AylaPolicyError.*1 hour .*: none\. This task's is p[0-9a-f]{8}"):
+        load(tmp_path, one_hour(hour=HOUR + ONE_HOUR), **policy)
+    assert ask(tmp_path, "select count(*) from ayla_connection") == [(1,)]
+    # A task that replaces all hours of the table mixes nothing.
+    assert load(tmp_path, one_hour(), **policy)["rows"] == 1
+    with pytest.raises(AirflowFailException, match=r"AylaPolicyError.*: p[0-9a-f]{8}\. This task's is none"):
+        load(tmp_path, one_hour(hour=HOUR + ONE_HOUR))
+    assert load(tmp_path, one_hour(hour=HOUR + ONE_HOUR), **policy)["rows"] == 1
+
+
+def test_a_plan_that_does_not_know_the_policy_says_if_a_table_has_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for hour in (HOUR, HOUR + ONE_HOUR):
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION], hour)
+    load(tmp_path, one_hour())
+    load(tmp_path, one_hour(hour=HOUR + ONE_HOUR), privacy={"dsn": "drop"}, earlier_policies=["none"])
+    assert plan(tmp_path)[0] == []
+    assert "The table of connection has hours of several privacy policies: none, p" in capsys.readouterr().out
+    (item,), _ = plan(tmp_path, earlier_policies="none")
+    assert item["start"] == HOUR.isoformat()
 
 
 def test_a_hash_without_a_key_is_refused_before_anything_is_read(tmp_path: Path) -> None:

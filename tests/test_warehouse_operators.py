@@ -69,9 +69,9 @@ TEMPLATED = [
     {"dataset", "project", "gcp_conn_id", "location", "kms_key", "table_prefix"},
     {"snowflake_conn_id", "database", "schema", "table_prefix"},
 ]
-OF_PLANS = {"archive", "archive_conn_id", "since"}
-OF_VERIFICATIONS = OF_PLANS | {"parquet"}
-OF_LOADS = {"archive", "archive_conn_id", "event_type", "start", "end", "parquet"}
+OF_PLANS = {"archive", "archive_conn_id", "since", "earlier_policies"}
+OF_VERIFICATIONS = {"archive", "archive_conn_id", "since", "parquet"}
+OF_LOADS = {"archive", "archive_conn_id", "event_type", "start", "end", "parquet", "earlier_policies"}
 OF_AN_HOUR = {"event_type": "connection"}
 
 

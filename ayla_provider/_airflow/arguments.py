@@ -95,6 +95,17 @@ def names(value: object, name: str) -> list[str]:
     return list(value)
 
 
+def names_or_text(value: object, name: str) -> list[str]:
+    """
+    Return a rendered argument that is a list of names, or a text with commas between them, as a DAG's parameter has it.
+
+    :raises AylaConfigError: if it is neither
+    """
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return names(value, name)
+
+
 def file_patterns(value: object, name: str) -> list[str]:
     """
     Return an argument that is a list of patterns of files' names.

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from ayla_provider.domain.keys import key_id
 from ayla_provider.domain.tables import PROVENANCE, STREAM_TABLES, Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
 
@@ -18,23 +19,31 @@ PERSONAL = "It can identify a person."
 SHORTEST_KEY = 16
 """Characters."""
 
+EVERY_OTHER = "*"
+"""In a policy, stands for all columns that it doesn't name."""
+
+NO_POLICY = "none"
+"""The id of a policy that keeps everything."""
+
 
 class Treatment(StrEnum):
     """How a column is treated."""
 
     KEEP = "keep"
     HASH = "hash"
-    """HMAC-SHA256 with a key, in hexadecimal. The same value gives the same text, and without the key nobody can find
-    the value by trying."""
+    """The key's short id, a colon, and HMAC-SHA256 with the key, in hexadecimal. The same value gives the same text,
+    and without the key nobody can find the value by trying."""
     DROP = "drop"
 
 
 @dataclass(frozen=True)
 class PrivacyPolicy:
     """
-    A treatment for each column. A column without a treatment is kept.
+    A treatment for each column. A column without a treatment has that of ``*``, and is kept if that isn't there either.
 
-    :param treatments: column to ``keep``, ``hash`` or ``drop``
+    ``*`` doesn't rule the columns that can only be kept: those that identify hours and rows.
+
+    :param treatments: column, or ``*``, to ``keep``, ``hash`` or ``drop``
     :param key: the key of the hashes
     :raises AylaConfigError: if a treatment doesn't exist, a column can't have it, or the key is missing or too short
     """
@@ -67,12 +76,20 @@ class PrivacyPolicy:
 
     @property
     def hashes(self) -> list[str]:
-        """The columns that are hashed."""
+        """The columns that are hashed; ``*`` for those that the policy doesn't name."""
         return [column for column, treatment in self.treatments.items() if treatment == Treatment.HASH]
+
+    @property
+    def key_id(self) -> str:
+        """The short id of the key, which each hash begins with; empty if nothing is hashed."""
+        return key_id(self.key) if self.hashes else ""
 
     def of(self, column: Column) -> Treatment:
         """Return a column's treatment."""
-        return Treatment(self.treatments.get(column.part_of or column.name, Treatment.KEEP))
+        if column.name in _FIXED:
+            return Treatment.KEEP
+        named = self.treatments.get(column.part_of or column.name)
+        return Treatment(named or self.treatments.get(EVERY_OTHER, Treatment.KEEP))
 
     def refuse_unknown(self, columns: Collection[str]) -> None:
         """
@@ -82,7 +99,7 @@ class PrivacyPolicy:
         :raises AylaConfigError: if a column isn't one of them
         """
         for name in self.treatments:
-            if name not in columns and not _BY_PLACE.fullmatch(name):
+            if name != EVERY_OTHER and name not in columns and not _BY_PLACE.fullmatch(name):
                 raise AylaConfigError(
                     f"privacy: no table has a column {name!r}. Correct its name; a column that a header names belongs "
                     "into a layout of your own, see the argument layouts"
@@ -101,13 +118,57 @@ class PrivacyPolicy:
 
     @property
     def fingerprint(self) -> str:
-        """A text that changes with the policy or its key, and reveals nothing about the key; empty if all is kept."""
-        ruled = sorted(f"{column}={what}" for column, what in self.treatments.items() if what != Treatment.KEEP)
+        """
+        A text that changes with the policy or its key, and reveals nothing about the key; empty if all is kept.
+
+        It begins with ``p``, which no other part of a version does.
+        """
+        ruled = self._ruled()
         if not ruled:
             return ""
-        # With the key only if columns are hashed. It is cut, so that it can't be used to guess the key.
-        key = self.key.encode() if self.hashes else b"ayla"
-        return hmac.new(key, ("ayla-export-policy " + " ".join(ruled)).encode(), hashlib.sha256).hexdigest()[:8]
+        text = " ".join(["ayla-export-policy 2", self.key_id, *ruled])
+        return f"p{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    @property
+    def id(self) -> str:
+        """What identifies the policy and its key for people: the fingerprint, or ``none``."""
+        return self.fingerprint or NO_POLICY
+
+    def made(self, version: str) -> bool:
+        """
+        Return whether an hour of this version was made under this policy, with this key.
+
+        :param version: see :func:`~ayla_provider.domain.typed_manifest.version_of`
+        """
+        if policy_of(version) == self.id:
+            return True
+        # Version 0.1 wrote another fingerprint. Its rows are the same if nothing is hashed.
+        recipe = version.partition("-")[2].split("-")
+        return bool(self._ruled()) and not self.hashes and recipe[0] == self._fingerprint_of_0_1()
+
+    def _ruled(self) -> list[str]:
+        """Return what the policy says beyond that all is kept."""
+        others = self.treatments.get(EVERY_OTHER, Treatment.KEEP)
+        # What is named as kept matters if the others aren't.
+        return sorted(
+            f"{column}={treatment}"
+            for column, treatment in self.treatments.items()
+            if treatment != Treatment.KEEP or (others != Treatment.KEEP and column != EVERY_OTHER)
+        )
+
+    def _fingerprint_of_0_1(self) -> str:
+        text = "ayla-export-policy " + " ".join(self._ruled())
+        return hmac.new(b"ayla", text.encode(), hashlib.sha256).hexdigest()[:8]
+
+
+def policy_of(version: str) -> str:
+    """
+    Return the id of the policy, and of its key, that an hour was made under; ``none`` if it was made without one.
+
+    :param version: see :func:`~ayla_provider.domain.typed_manifest.version_of`
+    """
+    parts = version.partition("-")[2].split("-")
+    return next((part for part in parts if _POLICY_ID.fullmatch(part)), NO_POLICY)
 
 
 def drops_from(event_type: str, treatments: Mapping[str, str]) -> bool:
@@ -119,6 +180,10 @@ def drops_from(event_type: str, treatments: Mapping[str, str]) -> bool:
     :param treatments: column to its treatment
     """
     dropped = {column for column, treatment in treatments.items() if treatment == Treatment.DROP}
+    if EVERY_OTHER in dropped and event_type in STREAM_TABLES:
+        # A column that the canonical table doesn't have adds to an event. It doesn't tell two events apart.
+        names = {column.part_of or column.name for column in STREAM_TABLES[event_type].columns}
+        return any(treatments.get(name, Treatment.DROP) == Treatment.DROP for name in names - _FIXED)
     if event_type not in STREAM_TABLES:
         return bool(dropped)
     elsewhere = {name for table in STREAM_TABLES.values() for name in table.names} - set(
@@ -127,6 +192,7 @@ def drops_from(event_type: str, treatments: Mapping[str, str]) -> bool:
     return bool(dropped - elsewhere)
 
 
+_POLICY_ID = re.compile(r"p[0-9a-f]{8}", re.ASCII)
 _BY_PLACE = re.compile(r"column_\d+")
 _FIXED = {*(column.name for column in PROVENANCE), "time_uuid", "updated_at"}
 _PART_OF = {

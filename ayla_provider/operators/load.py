@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
-from ayla_provider._airflow.arguments import duration, map_length, names, optional_hour
+from ayla_provider._airflow.arguments import duration, map_length, names, names_or_text, optional_hour
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import interval
 from ayla_provider._airflow.mapping import hours_item, that_fit
 from ayla_provider._airflow.run import provenance
 from ayla_provider.destinations import open_destination
-from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
+from ayla_provider.domain.events import EVENT_TYPES, EventType, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of, refuse_longer
 from ayla_provider.errors import AylaConfigError
-from ayla_provider.operators.typed_rows import AylaTypedRowsOperator
+from ayla_provider.operators.typed_rows import AylaTypedRowsOperator, policy_with_key
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -62,14 +62,20 @@ class AylaLoadOperator(AylaTypedRowsOperator):
     same files under the same policy, is left unchanged, and the log says so. So is an hour that is loaded already, if
     files of it were lost since, see :attr:`~ayla_provider.domain.manifest.Manifest.lost`.
 
+    If the table has hours of another privacy policy or key, the task fails, so that no table has both unnoticed.
+
     :param reload: whether to load each hour again all the same
+    :param earlier_policies: ids of other privacy policies that hours of the table may have, because they are about to
+        be loaded again: a list, or a text with commas (templated)
     """
 
+    template_fields: Sequence[str] = (*AylaTypedRowsOperator.template_fields, "earlier_policies")
     ui_color = "#d9e6f6"
 
-    def __init__(self, *, reload: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, reload: bool = False, earlier_policies: str | Sequence[str] = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.reload = reload
+        self.earlier_policies = earlier_policies
 
     @abstractmethod
     def warehouse(self) -> Warehouse:
@@ -77,10 +83,22 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load each hour that isn't loaded yet, or that changed."""
+        from ayla_provider.warehouse.policy import EVER, refuse_others
+
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.event_type, self.start, self.end)
-            versions = warehouse.loaded(hours[0].event_type, hours[0].start, hours[-1].end)
+            # Of all hours of the table, because all must have one policy.
+            versions = warehouse.loaded(hours[0].event_type, *EVER)
             run = provenance(context)
+            refuse_others(
+                warehouse.name,
+                hours[0].event_type,
+                versions,
+                self.policy,
+                accepted=names_or_text(self.earlier_policies, "earlier_policies"),
+                replaced=[hour.start for hour in hours],
+                dag_id=run["dag_id"],
+            )
             loaded_by = f"{run['dag_id']} {run['run_id']}"
 
             def bring(reports: Iterator[TypedHourReport]) -> Iterator[TypedHourReport]:
@@ -172,9 +190,13 @@ class AylaPlanOperator(BaseOperator):
     :param since: the first hour to compare, in place of ``lookback``: for a first load of everything (templated)
     :param archive_conn_id: as the copy has it in ``destination_conn_id`` (templated)
     :param max_loads: how many loads to return at most, 1 to 1,024; the next run goes on with the rest
+    :param privacy: the loads' policy. Then the task fails if the tables have hours of another policy or key
+    :param privacy_conn_id: as the loads have it
+    :param earlier_policies: ids of other policies. The hours that have them are returned, too, so that they are loaded
+        again: a list, or a text with commas (templated)
     """
 
-    template_fields: Sequence[str] = ("archive", "since", "archive_conn_id")
+    template_fields: Sequence[str] = ("archive", "since", "archive_conn_id", "earlier_policies")
     ui_color = "#f6ecd9"
 
     def __init__(
@@ -186,6 +208,9 @@ class AylaPlanOperator(BaseOperator):
         since: str | datetime = "",
         archive_conn_id: str | None = None,
         max_loads: int = 200,
+        privacy: Mapping[str, str] | None = None,
+        privacy_conn_id: str | None = None,
+        earlier_policies: str | Sequence[str] = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -195,6 +220,9 @@ class AylaPlanOperator(BaseOperator):
         self.since = since
         self.archive_conn_id = archive_conn_id
         self.max_loads = map_length(max_loads, "max_loads", "items")
+        self.privacy = privacy
+        self.privacy_conn_id = privacy_conn_id
+        self.earlier_policies = earlier_policies
 
     @abstractmethod
     def warehouse(self) -> Warehouse:
@@ -204,6 +232,7 @@ class AylaPlanOperator(BaseOperator):
         """Compare, and return the list to expand a load over."""
         from ayla_provider.archive.records import Records
         from ayla_provider.warehouse.plan import joined, to_load
+        from ayla_provider.warehouse.policy import EVER
 
         with airflow_errors():
             end = hour_of(datetime.now(UTC)) + ONE_HOUR
@@ -216,7 +245,15 @@ class AylaPlanOperator(BaseOperator):
             records = Records(open_destination(self.archive, self.archive_conn_id))
             lost: list[ExportHour] = []
             with self.warehouse() as warehouse:
-                found = to_load(records, warehouse.loaded, event_types, start, end, lost)
+                table_versions = {event_type: warehouse.loaded(event_type, *EVER) for event_type in event_types}
+            dag_id = provenance(context)["dag_id"]
+            is_of_another_policy = self._compared_policies(warehouse.name, table_versions, dag_id)
+
+            def loaded(event_type: str, start: datetime, end: datetime) -> dict[datetime, str]:
+                versions = table_versions[EventType(event_type)]
+                return {hour: version for hour, version in versions.items() if start <= hour < end}
+
+            found = to_load(records, loaded, event_types, start, end, lost, is_of_another_policy)
         hours = len(found)
         items = _arguments(found if hours <= self.max_loads else joined(found))[: self.max_loads]
         done = sum(_hours(item) for item in items)
@@ -244,6 +281,30 @@ class AylaPlanOperator(BaseOperator):
         if summary["postponed"]:
             self.log.warning("%d more hours have to wait for the next run.", summary["postponed"])
         return items
+
+    def _compared_policies(
+        self, where: str, table_versions: Mapping[EventType, Mapping[datetime, str]], dag_id: str
+    ) -> Callable[[str], bool]:
+        """
+        Return what tells whether an hour of a version has to be loaded again because of its privacy policy.
+
+        :raises AylaPolicyError: if a table has hours of another policy that nobody said are to be loaded again
+        """
+        from ayla_provider.domain.privacy import policy_of
+        from ayla_provider.warehouse.policy import refuse_others
+
+        earlier = names_or_text(self.earlier_policies, "earlier_policies")
+        if self.privacy is None and not self.privacy_conn_id:
+            for event_type, versions in table_versions.items():
+                policies = {policy_of(version) for version in versions.values()}
+                if len(policies) > 1:
+                    text = ", ".join(sorted(policies))
+                    self.log.warning("The table of %s has hours of several privacy policies: %s.", event_type, text)
+            return lambda version: policy_of(version) in earlier
+        policy = policy_with_key(self.privacy, self.privacy_conn_id)
+        for event_type, versions in table_versions.items():
+            refuse_others(where, event_type, versions, policy, accepted=earlier, dag_id=dag_id)
+        return lambda version: not policy.made(version)
 
 
 def _arguments(loads: Sequence[ToLoad]) -> list[dict[str, str]]:

@@ -39,7 +39,8 @@ class AylaExportToParquetOperator(AylaTypedRowsOperator):
     :param parquet: where the rows go, a URL of the same kind as the archive's; by default the folder ``parquet`` in the
         archive (templated)
     :param layouts: layouts of your own, see :func:`~ayla_provider.domain.csv.declaration.declared`
-    :param privacy: column to ``keep``, ``hash`` or ``drop``; a column without a treatment is kept
+    :param privacy: column to ``keep``, ``hash`` or ``drop``; ``*`` is for all columns that aren't named, which are kept
+        without it
     :param privacy_conn_id: a connection whose password is the key of the hashes; required if a column is hashed
     :param memory: DuckDB's limit, as DuckDB writes sizes; beyond it, DuckDB works on disk
     :param max_malformed: the share of an hour's lines, 0 to 1, that may be malformed

@@ -115,11 +115,9 @@ class AylaTypedRowsOperator(BaseOperator):
 
         :raises AylaConfigError: if the policy isn't valid, or its key is missing
         """
-        from ayla_provider.domain.privacy import PrivacyPolicy
         from ayla_provider.domain.tables import STREAM_TABLES
 
-        key = BaseHook.get_connection(self.privacy_conn_id).password if self.privacy_conn_id else None
-        policy = PrivacyPolicy(self.privacy or {}, key or "")
+        policy = policy_with_key(self.privacy, self.privacy_conn_id)
         in_tables = {name for table in STREAM_TABLES.values() for name in table.names}
         policy.refuse_unknown(in_tables | {column.name for layout in self._all_layouts for column in layout.own})
         return policy
@@ -232,6 +230,18 @@ class AylaTypedRowsOperator(BaseOperator):
                 "layouts": list(report.news),
             },
         )
+
+
+def policy_with_key(privacy: Mapping[str, str] | None, privacy_conn_id: str | None) -> PrivacyPolicy:
+    """
+    Return a privacy policy with the key that a connection has.
+
+    :raises AylaConfigError: if the policy isn't valid, or its key is missing
+    """
+    from ayla_provider.domain.privacy import PrivacyPolicy
+
+    key = BaseHook.get_connection(privacy_conn_id).password if privacy_conn_id else None
+    return PrivacyPolicy(privacy or {}, key or "")
 
 
 def _counts(manifest: TypedManifest) -> dict[str, int]:

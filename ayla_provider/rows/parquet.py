@@ -525,7 +525,8 @@ class _HourStatements:
         if treatment is Treatment.KEEP:
             return name
         inner = f"sha256(getvariable('ayla_inner') || encode({name}::varchar))"
-        return f"case when {name} is not null then sha256(getvariable('ayla_outer') || unhex({inner})) end as {name}"
+        hashed = f"sha256(getvariable('ayla_outer') || unhex({inner}))"
+        return f"case when {name} is not null then {literal(f'{self._policy.key_id}:')} || {hashed} end as {name}"
 
     def _hash_with(self, key: str) -> None:
         """Put HMAC's two keys, as in RFC 2104, into variables, so that no statement and no error shows them."""

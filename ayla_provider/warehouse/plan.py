@@ -54,6 +54,7 @@ def to_load(
     start: datetime,
     end: datetime,
     lost: list[ExportHour] | None = None,
+    is_of_another_policy: Callable[[str], bool] = lambda version: False,
 ) -> list[ToLoad]:
     """
     Return the hours whose files a warehouse doesn't hold, or holds in another version, the newest first.
@@ -64,7 +65,8 @@ def to_load(
     :param loaded: returns the versions of an event type's loaded hours between two times
     :param start: the first hour, aware
     :param end: the end of the last hour
-    :param lost: gets the hours whose rows stay, although their files changed
+    :param lost: gets the hours whose rows stay, although their files or their policy changed
+    :param is_of_another_policy: whether an hour of a version was made under another privacy policy than is wanted
     :raises AylaError: if archive or warehouse can't be read
     """
     found: list[ToLoad] = []
@@ -84,6 +86,11 @@ def to_load(
                 elif version is not None and not same_files(version, manifest):
                     if not manifest.lost:
                         found.append(ToLoad(event_type, hour.start, hour.end, "its files changed"))
+                    elif lost is not None:
+                        lost.append(hour)
+                elif version is not None and is_of_another_policy(version):
+                    if not manifest.lost:
+                        found.append(ToLoad(event_type, hour.start, hour.end, "its privacy policy or key changed"))
                     elif lost is not None:
                         lost.append(hour)
     return _newest_first(found)

@@ -181,9 +181,11 @@ def test_tables_columns_and_views_say_what_they_are(tmp_path: Path) -> None:
         ("connection", event(1, "Online"), "user_uuid", {"online_sessions"}),
         ("connection", event(1, "Online"), "oem_model", set()),
         ("connection", event(1, "Online"), "ip", {"connection_unique", "online_sessions"}),
+        ("connection", event(1, "Online"), "*", set()),
         ("registration", REGISTRATION, "oem_model", set()),
         ("registration", REGISTRATION, "user_uuid", set()),
         ("datapoint", datapoint(base_type="integer", value="1"), "oem_model", {"datapoint_unique", "latest_values"}),
+        ("datapoint", datapoint(base_type="integer", value="1"), "*", {"datapoint_unique"}),
         ("datapoint", datapoint(base_type="integer", value="1"), "property_name", {"datapoint_unique"}),
         ("datapoint", datapoint(base_type="integer", value="1"), "val_string", {"datapoint_unique", "latest_values"}),
     ],
@@ -204,7 +206,7 @@ def test_hashed_devices_remain_distinct(tmp_path: Path) -> None:
     policy = PrivacyPolicy({"dsn": "hash", "user_uuid": "hash"}, "a key of sixteen characters")
     with DuckDBWarehouse(tmp_path / "d") as warehouse:
         load(warehouse, archive_of(tmp_path, policy), "connection", [HOUR])
-    assert ask(tmp_path / "d", "select count(distinct dsn), min(length(dsn)) from ayla_online_sessions") == [(2, 64)]
+    assert ask(tmp_path / "d", "select count(distinct dsn), min(length(dsn)) from ayla_online_sessions") == [(2, 73)]
 
 
 def test_a_database_in_no_folder_yet_and_a_schema_in_another_case(tmp_path: Path) -> None:
