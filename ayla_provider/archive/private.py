@@ -40,7 +40,7 @@ def open_private(path: Path, mode: Literal["ab", "wb", "xb"], buffering: int = -
     :param mode: as in ``open``
     :raises OSError: if it can't be opened
     """
-    return open(path, mode, buffering, opener=_opener)  # type: ignore[return-value]
+    return open(path, mode, buffering, opener=_opener)
 
 
 @contextlib.contextmanager
