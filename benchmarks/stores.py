@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -22,18 +19,14 @@ from typing import Any, TextIO, cast
 from benchmarks.copying import HOUR, peak_of_this_process
 from benchmarks.results import Result, compared
 from benchmarks.store import FOLDER, OEM, READ_TOKEN, SOURCE, TARGET, WRITE_TOKEN
+from harness.ports import free_ports, running
+from harness.seaweedfs import KEY_ID, REGION, SECRET, SeaweedFS, seaweedfs
 from tests.support.tools import AZURITE
 
 BUCKET = "other-cloud"
-KEY_ID, SECRET = "AKIAEXAMPLE", "example"
-REGION = "us-east-1"
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Of the emulator, the same everywhere."""
-
-_UNTIL_READY = 60
-_UNTIL_STOPPED = 10
-"""Seconds."""
 
 _PEER = "rclone, between clouds"
 
@@ -100,8 +93,9 @@ def _run(engine: str, case: Case) -> dict[str, float]:
     with ExitStack() as stack:
         urls = {"gs": stack.enter_context(_cloud_storage(case))}
         if "s3" in (case.source, case.target):
-            urls["s3"] = stack.enter_context(_seaweedfs())
-            _make_bucket(urls["s3"], case)
+            store = stack.enter_context(seaweedfs())
+            urls["s3"] = store.url
+            _make_bucket(store, case)
         else:
             urls["abfs"] = stack.enter_context(_azurite())
             _azure_client(urls["abfs"]).create_container(BUCKET)
@@ -130,104 +124,25 @@ def _cloud_storage(case: Case) -> Iterator[str]:
 
 
 @contextmanager
-def _seaweedfs() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="ayla-bench-") as folder:
-        credentials = [{"accessKey": KEY_ID, "secretKey": SECRET}]
-        actions = ["Admin", "Read", "List", "Tagging", "Write"]
-        rights = {"identities": [{"name": "bench", "credentials": credentials, "actions": actions}]}
-        config = Path(folder) / "s3.json"
-        config.write_text(json.dumps(rights))
-        port, master, volume, filer = _free_ports(4)
-        command = [
-            *(Path(sys.executable).with_name("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1"),
-            *("-ip.bind=127.0.0.1", "-s3", f"-s3.port={port}", f"-s3.config={config}", f"-master.port={master}"),
-            *(f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=20000"),
-            *("-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
-        ]
-        with _server(command, port):
-            yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
 def _azurite() -> Iterator[str]:
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     command = [AZURITE, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent", "--skipApiVersionCheck"]
-    with _server([*command, "--inMemoryPersistence", "--extentMemoryLimit", "4096"], port):
+    with running([*command, "--inMemoryPersistence", "--extentMemoryLimit", "4096"], port):
         yield f"http://127.0.0.1:{port}/{ACCOUNT}"
 
 
-@contextmanager
-def _server(command: list[Any], port: int) -> Iterator[None]:
-    """Run a server until the end of the block."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + _UNTIL_READY
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{command[0]} doesn't start")
-            time.sleep(0.1)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_UNTIL_STOPPED)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as attempt:
-        return attempt.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports below 20,000, because SeaweedFS also uses the port 10,000 above each one."""
-    ports: list[int] = []
-    candidate = 10_000 + os.getpid() % 5000
-    while len(ports) < count:
-        candidate += 1
-        if not _answers(candidate) and not _answers(candidate + 10_000):
-            ports.append(candidate)
-    return ports
-
-
-def _make_bucket(url: str, case: Case) -> None:
+def _make_bucket(store: SeaweedFS, case: Case) -> None:
     """Make the bucket, with the hour's files if it is the source."""
-    client = _s3_client(url)
-    deadline = time.monotonic() + _UNTIL_READY
-    while True:
-        # The port answers before the server can store anything.
-        try:
-            client.create_bucket(Bucket=BUCKET)
-            client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
-        except client.exceptions.BucketAlreadyExists:
-            pass
-        except client.exceptions.ClientError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-            continue
-        break
-    client.delete_object(Bucket=BUCKET, Key="ready")
+    store.make_bucket(BUCKET)
     if case.source == "s3":
+        client = store.client()
         content = bytes(range(256)) * (case.size // 256)
         for number in range(case.objects):
             client.put_object(Bucket=BUCKET, Key=f"{FOLDER}{number:05}.csv", Body=content)
 
 
 def _s3_client(url: str) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name=REGION,
-        aws_access_key_id=KEY_ID,
-        aws_secret_access_key=SECRET,
-        config=Config(max_pool_connections=64),
-    )
+    return SeaweedFS(url, "").client(max_pool_connections=64)
 
 
 def _azure_client(url: str) -> Any:
