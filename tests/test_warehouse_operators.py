@@ -30,12 +30,15 @@ from ayla_provider.operators import (
     AylaExportBigQueryVerifyOperator,
     AylaExportDuckDBPlanOperator,
     AylaExportDuckDBVerifyOperator,
+    AylaExportIcebergPlanOperator,
+    AylaExportIcebergVerifyOperator,
     AylaExportPostgresPlanOperator,
     AylaExportPostgresVerifyOperator,
     AylaExportSnowflakePlanOperator,
     AylaExportSnowflakeVerifyOperator,
     AylaExportToBigQueryOperator,
     AylaExportToDuckDBOperator,
+    AylaExportToIcebergOperator,
     AylaExportToParquetOperator,
     AylaExportToPostgresOperator,
     AylaExportToSnowflakeOperator,
@@ -55,19 +58,22 @@ PAIRS: list[tuple[type[Any], type[Any], dict[str, Any]]] = [
     (AylaExportPostgresPlanOperator, AylaExportToPostgresOperator, {}),
     (AylaExportBigQueryPlanOperator, AylaExportToBigQueryOperator, {"dataset": "iot"}),
     (AylaExportSnowflakePlanOperator, AylaExportToSnowflakeOperator, {}),
+    (AylaExportIcebergPlanOperator, AylaExportToIcebergOperator, {"namespace": "ayla"}),
 ]
 VERIFICATIONS: list[type[Any]] = [
     AylaExportDuckDBVerifyOperator,
     AylaExportPostgresVerifyOperator,
     AylaExportBigQueryVerifyOperator,
     AylaExportSnowflakeVerifyOperator,
+    AylaExportIcebergVerifyOperator,
 ]
-WAREHOUSES = ["DuckDB", "Postgres", "BigQuery", "Snowflake"]
+WAREHOUSES = ["DuckDB", "Postgres", "BigQuery", "Snowflake", "Iceberg"]
 TEMPLATED = [
     {"database", "schema", "table_prefix"},
     {"postgres_conn_id", "schema", "table_prefix"},
     {"dataset", "project", "gcp_conn_id", "location", "kms_key", "table_prefix"},
     {"snowflake_conn_id", "database", "schema", "table_prefix"},
+    {"iceberg_conn_id", "namespace", "table_prefix", "tables", "tables_conn_id"},
 ]
 OF_PLANS = {"archive", "archive_conn_id", "since", "earlier_policies"}
 OF_VERIFICATIONS = {"archive", "archive_conn_id", "since", "parquet"}
@@ -289,6 +295,7 @@ def test_hours_that_differ_from_the_ledger_are_loaded_again(tmp_path: Path) -> N
         (*PAIRS[1], "airflow.providers.postgres.hooks.postgres", "postgres"),
         (*PAIRS[2], "airflow.providers.google.cloud.hooks.bigquery", "bigquery"),
         (*PAIRS[3], "airflow.providers.snowflake.hooks.snowflake", "snowflake"),
+        (*PAIRS[4], "airflow.providers.apache.iceberg.hooks.iceberg", "iceberg"),
     ],
     ids=WAREHOUSES[1:],
 )

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
         AylaExportDuckDBVerifyOperator,
         AylaExportToDuckDBOperator,
     )
+    from ayla_provider.operators.iceberg import (
+        AylaExportIcebergPlanOperator,
+        AylaExportIcebergUpkeepOperator,
+        AylaExportIcebergVerifyOperator,
+        AylaExportToIcebergOperator,
+    )
     from ayla_provider.operators.parts import (
         AylaExportPartsOperator,
         AylaExportPartToBucketOperator,
@@ -46,6 +52,9 @@ __all__ = [
     "AylaExportCountdownOperator",
     "AylaExportDuckDBPlanOperator",
     "AylaExportDuckDBVerifyOperator",
+    "AylaExportIcebergPlanOperator",
+    "AylaExportIcebergUpkeepOperator",
+    "AylaExportIcebergVerifyOperator",
     "AylaExportPartToBucketOperator",
     "AylaExportPartToParquetOperator",
     "AylaExportPartsOperator",
@@ -57,6 +66,7 @@ __all__ = [
     "AylaExportToBigQueryOperator",
     "AylaExportToBucketOperator",
     "AylaExportToDuckDBOperator",
+    "AylaExportToIcebergOperator",
     "AylaExportToParquetOperator",
     "AylaExportToPostgresOperator",
     "AylaExportToSnowflakeOperator",
@@ -71,6 +81,9 @@ _MODULES = {
     "AylaExportCountdownOperator": "countdown",
     "AylaExportDuckDBPlanOperator": "duckdb",
     "AylaExportDuckDBVerifyOperator": "duckdb",
+    "AylaExportIcebergPlanOperator": "iceberg",
+    "AylaExportIcebergUpkeepOperator": "iceberg",
+    "AylaExportIcebergVerifyOperator": "iceberg",
     "AylaExportPartToBucketOperator": "parts",
     "AylaExportPartToParquetOperator": "parts",
     "AylaExportPartsOperator": "parts",
@@ -82,6 +95,7 @@ _MODULES = {
     "AylaExportToBigQueryOperator": "bigquery",
     "AylaExportToBucketOperator": "to_bucket",
     "AylaExportToDuckDBOperator": "duckdb",
+    "AylaExportToIcebergOperator": "iceberg",
     "AylaExportToParquetOperator": "to_parquet",
     "AylaExportToPostgresOperator": "postgres",
     "AylaExportToSnowflakeOperator": "snowflake",

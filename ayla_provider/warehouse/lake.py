@@ -104,24 +104,48 @@ def copy_rows(
     existing = [name for name, *_ in connection.execute(f"describe select * from {scan}").fetchall()]
     wanted = list(columns)
     selected = ", ".join(_selected(column, column.name in existing) for column in wanted)
+    query = f"select {selected} from {scan}"
+    if where:
+        query += f" where {where}"
+    if sorted_by_device and "dsn" in existing:
+        query += " order by dsn, folder_hour"
+    ids = {column.name: field_ids[column.name] for column in wanted} if field_ids is not None else None
+    return copy_query(connection, query, target, ids)
+
+
+def copy_query(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    target: Path,
+    field_ids: Mapping[str, int] | None = None,
+    *,
+    file_size: int = 0,
+) -> int:
+    """
+    Write the rows of a query into a Parquet file for a table format, or into several.
+
+    :param target: the file; with ``file_size``, the folder of the files
+    :param field_ids: Iceberg's identifier of each column of the query
+    :param file_size: bytes from which on another file begins; 0 for one file
+    :returns: how many rows were written
+    """
     options = _PARQUET
     if field_ids is not None:
-        ids = ", ".join(f"{_quoted(column.name)}: {field_ids[column.name]}" for column in wanted)
+        ids = ", ".join(f"{quoted(name)}: {number}" for name, number in field_ids.items())
         options += f", field_ids {{{ids}}}"
-    order = " order by dsn, folder_hour" if sorted_by_device and "dsn" in existing else ""
-    condition = f" where {where}" if where else ""
-    (copied,) = connection.execute(
-        f"copy (select {selected} from {scan}{condition}{order}) to {literal(str(target))} ({options})"
-    ).fetchall()
-    return int(copied[0])
+    if file_size:
+        options += f", file_size_bytes {file_size}"
+    ((rows,),) = connection.execute(f"copy ({query}) to {literal(str(target))} ({options})").fetchall()
+    return int(rows)
 
 
 def _selected(column: Column, exists: bool) -> str:
-    value = _quoted(column.name) if exists else "null"
-    return f"cast({value} as {LAKE_TYPES[column.type]}) as {_quoted(column.name)}"
+    value = quoted(column.name) if exists else "null"
+    return f"cast({value} as {LAKE_TYPES[column.type]}) as {quoted(column.name)}"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a column's name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -144,7 +168,7 @@ def statistics(
     connection: duckdb.DuckDBPyConnection, parquet: Path, columns: Sequence[str]
 ) -> dict[str, ColumnStatistics]:
     """Return what some columns of a Parquet file on this disk hold, by name."""
-    parts = [f"count(*) - count({_quoted(name)}), min({_quoted(name)}), max({_quoted(name)})" for name in columns]
+    parts = [f"count(*) - count({quoted(name)}), min({quoted(name)}), max({quoted(name)})" for name in columns]
     scan = f"read_parquet({literal(str(parquet))}, hive_partitioning = false)"
     row = connection.execute(f"select {', '.join(parts)} from {scan}").fetchone() or ()
     return {name: ColumnStatistics(*row[3 * at : 3 * at + 3]) for at, name in enumerate(columns)}

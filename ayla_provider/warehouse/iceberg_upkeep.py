@@ -1,0 +1,458 @@
+"""
+The upkeep of an Iceberg table: compaction, the ledger's old hours, old snapshots, and files that nothing names.
+
+Loads may run at the same time, and so may another upkeep. Each step is one commit, or removes files that no commit
+names any more: a process that ends anywhere leaves a table that can be read, and the next run does the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.update import (
+    AssertRefSnapshotId,
+    AssertTableUUID,
+    RemovePropertiesUpdate,
+    RemoveSnapshotsUpdate,
+    SetPropertiesUpdate,
+    TableRequirement,
+    TableUpdate,
+)
+
+from ayla_provider.archive.scratch import scratch_folder
+from ayla_provider.domain.hour import hour_of
+from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.rows.duck import connect
+from ayla_provider.transport.checksum import Crc32c
+from ayla_provider.warehouse.iceberg import IcebergWarehouse, UnknownOutcomeError, file_day, rows_between
+from ayla_provider.warehouse.iceberg_io import split
+from ayla_provider.warehouse.iceberg_ledger import FOLDED, HOUR, folded_file, hour_of_key
+from ayla_provider.warehouse.iceberg_rows import copy_files
+from ayla_provider.warehouse.lake import (
+    FILE_SIZE,
+    Swept,
+    day_file_name,
+    is_day_file,
+    remove_file,
+    sweep,
+)
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile, ManifestFile
+    from pyiceberg.table import FileScanTask, Table
+    from pyiceberg.table.metadata import TableMetadata
+
+log = logging.getLogger(__name__)
+
+KEEP_SNAPSHOTS = 50
+"""Two days of hourly loads. More of them make each commit slower."""
+
+KEEP_METADATA = 10
+"""Metadata files of former commits."""
+
+LOOKBACK = timedelta(days=7)
+
+_STAGED_FOR = timedelta(days=5)
+"""A younger snapshot that is in no branch can be one that another writer is about to publish."""
+
+_FOLD_AT_LEAST = 24
+"""Fewer hours aren't worth a new file of the ledger."""
+
+_MERGE_AT_LEAST = 100
+"""Fewer manifests aren't merged. It is also where pyiceberg's own limit is, ``commit.manifest.min-count-to-merge``."""
+
+_READERS = 16
+"""How many manifests are read at once."""
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What upkeep did to a table, or would do."""
+
+    days_compacted: int = 0
+    files_compacted: int = 0
+    hours_folded: int = 0
+    snapshots_expired: int = 0
+    files_removed: int = 0
+    """Files that expired snapshots alone had, and files that no commit names."""
+    bytes_removed: int = 0
+    """Of the files that no commit names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The URLs of all files that some snapshots need."""
+
+    lists: frozenset[str]
+    manifests: frozenset[str]
+    data: frozenset[str]
+
+    def __contains__(self, url: object) -> bool:
+        return url in self.lists or url in self.manifests or url in self.data
+
+
+class Upkeep:
+    """
+    The upkeep of the tables of a warehouse.
+
+    :param warehouse: connected
+    :param keep_snapshots: how many snapshots of the table's main branch stay
+    :param lookback: days that are younger aren't compacted, because late files may change them
+    :param now: aware
+    :param dry_run: whether to say what there is to do, and to change nothing
+    """
+
+    def __init__(
+        self,
+        warehouse: IcebergWarehouse,
+        *,
+        keep_snapshots: int = KEEP_SNAPSHOTS,
+        lookback: timedelta = LOOKBACK,
+        now: datetime,
+        dry_run: bool = False,
+    ) -> None:
+        self._warehouse = warehouse
+        self._keep = keep_snapshots
+        self._now = now
+        # Days that end here or before are compacted.
+        self._settled = hour_of(now - lookback).astimezone(UTC).replace(hour=0)
+        self._dry_run = dry_run
+
+    def run(self, event_type: str) -> Done:
+        """
+        Do all of it for one table.
+
+        :raises AylaError: if the table doesn't exist, or the catalog or the storage fail
+        """
+        relation = self._warehouse.relation(event_type)
+        with self._warehouse.errors(f"look after {relation}"):
+            days, files = self._compact(event_type)
+            if not self._dry_run:
+                self._set_properties(event_type)
+                self._merge_manifests(event_type)
+            folded = self._fold(event_type)
+            expired, removed = self._expire(event_type)
+            swept = self._sweep(event_type)
+        return Done(days, files, folded, expired, removed + swept.files, swept.size)
+
+    def _table(self, event_type: str) -> Table:
+        table = self._warehouse.table(event_type)
+        if table is None:
+            raise AylaWarehouseError(f"the table {self._warehouse.relation(event_type)} doesn't exist")
+        return table
+
+    # Compaction.
+
+    def _compact(self, event_type: str) -> tuple[int, int]:
+        """Write the files of each settled day as one, or as few. Return how many days and files that were."""
+        days = self._days_to_compact(self._table(event_type))
+        compacted = files = 0
+        for day, old in sorted(days.items()):
+            if self._dry_run or self._compact_day(event_type, day, old):
+                compacted += 1
+                files += len(old)
+        return compacted, files
+
+    def _days_to_compact(self, table: Table) -> dict[datetime, list[DataFile]]:
+        days: dict[datetime, list[FileScanTask]] = defaultdict(list)
+        settled = rows_between(datetime(1970, 1, 1, tzinfo=UTC), self._settled)
+        for task in table.scan(row_filter=settled).plan_files():
+            day = file_day(table, task.file)
+            if day is None:
+                continue
+            days[day].append(task)
+        found: dict[datetime, list[DataFile]] = {}
+        for day, tasks in days.items():
+            files = [task.file for task in tasks]
+            if any(task.delete_files for task in tasks):
+                log.info("%s of %s isn't compacted: another program deleted single rows.", day.date(), table.name())
+            elif len(files) > 1 and not all(is_day_file(file.file_path) for file in files):
+                found[day] = files
+        return found
+
+    def _compact_day(self, event_type: str, day: datetime, old: list[DataFile]) -> bool:
+        """Write a day's files anew. Return False if another commit changed them in the meantime."""
+        warehouse = self._warehouse
+        table = self._table(event_type)
+        doing = f"compact {day:%Y-%m-%d} of {warehouse.relation(event_type)}"
+        urls: list[str] = []
+        try:
+            with scratch_folder() as folder, closing(connect(memory=warehouse.memory, folder=folder)) as connection:
+                target = folder / "day"
+                # DuckDB makes a folder of several files.
+                size = FILE_SIZE if sum(file.file_size_in_bytes for file in old) > FILE_SIZE else 0
+                rows = copy_files(
+                    warehouse.storage,
+                    table,
+                    old,
+                    connection,
+                    folder,
+                    target,
+                    sorted_by_device=True,
+                    file_size=size,
+                )
+                stated = sum(file.record_count for file in old)
+                if rows != stated:
+                    raise AylaWarehouseError(
+                        f"{warehouse.name}: can't {doing}: its files have {rows:,} rows, but the table says {stated:,}"
+                    )
+                new: list[DataFile] = []
+                for local in sorted(target.iterdir()) if size else [target]:
+                    url = warehouse.data_url(table, day, day_file_name(day))
+                    urls.append(url)
+                    new.append(warehouse.data_file(table, local, url))
+            warehouse.commit(
+                doing,
+                table,
+                rows_between(day, day + _DAY),
+                properties={},
+                summary={"ayla.compacted": f"{day:%Y-%m-%d}"},
+                old=old,
+                new=new,
+            )
+        except UnknownOutcomeError:
+            raise
+        except (ValidationException, CommitFailedException):
+            warehouse.remove_quietly(urls)
+            log.info("%s changed in the meantime. The next upkeep compacts it.", doing)
+            return False
+        except BaseException:
+            warehouse.remove_quietly(urls)
+            raise
+        return True
+
+    # Metadata.
+
+    def _set_properties(self, event_type: str) -> None:
+        """Make sure that commits remove old metadata files."""
+        wanted = {
+            "write.metadata.delete-after-commit.enabled": "true",
+            "write.metadata.previous-versions-max": str(KEEP_METADATA),
+        }
+        table = self._table(event_type)
+        if any(table.properties.get(name) != value for name, value in wanted.items()):
+            self._commit(table, (SetPropertiesUpdate(updates=wanted),), ())
+
+    def _merge_manifests(self, event_type: str) -> None:
+        """Write the manifests of many commits as few. Drop those that only say which files were deleted."""
+        table = self._table(event_type)
+        snapshot = table.current_snapshot()
+        if snapshot is None or len(snapshot.manifests(table.io)) < _MERGE_AT_LEAST:
+            return
+        try:
+            # An append of nothing. It can't conflict with anything, and is made again from what others committed.
+            with self._warehouse.storage.postponed() as postponed, table.transaction() as transaction:
+                transaction.update_snapshot(snapshot_properties={"ayla.merged": "manifests"}).merge_append().commit()
+        except CommitFailedException:
+            log.info("The manifests of %s aren't merged, because of other commits.", table.name())
+            return
+        self._warehouse.remove_quietly(postponed)
+
+    def _fold(self, event_type: str) -> int:
+        """Move the entries of settled hours into the ledger's file. Return how many."""
+        table = self._table(event_type)
+        ledger = self._warehouse.ledger(table)
+        settled = {key: text for key, text in ledger.own.items() if hour_of_key(key) < self._settled}
+        if len(settled) < _FOLD_AT_LEAST:
+            return 0
+        if self._dry_run:
+            return len(settled)
+        # Beside the table's folder: programs that clean a table up remove what only this property names.
+        url = f"{table.location()}-ledger/{secrets.token_hex(16)}.json"
+        content, folded = folded_file(ledger.old(), settled, url)
+        destination, path = self._warehouse.storage.place(url)
+        destination.write(
+            path,
+            BytesIO(content),
+            size=len(content),
+            crc32c=Crc32c(content).base64,
+            replaces=None,
+            content_type="application/json",
+        )
+        updates: tuple[TableUpdate, ...] = (
+            SetPropertiesUpdate(updates={FOLDED: folded.text()}),
+            RemovePropertiesUpdate(removals=[HOUR + key for key in settled]),
+        )
+        # Each load makes a snapshot, and so the entries are still those that were read.
+        if not self._commit(table, updates, _refs_of(table.metadata)):
+            remove_file(destination, path)
+            return 0
+        return len(settled)
+
+    # Snapshots and files.
+
+    def _expire(self, event_type: str) -> tuple[int, int]:
+        """Remove old snapshots, and the files that they alone have. Return how many of both."""
+        table = self._table(event_type)
+        expired = to_expire(table.metadata, self._keep, self._now)
+        if not expired:
+            return 0, 0
+        gone = [snapshot for snapshot in table.metadata.snapshots if snapshot.snapshot_id in expired]
+        if self._dry_run:
+            left = [snapshot for snapshot in table.metadata.snapshots if snapshot.snapshot_id not in expired]
+            return len(expired), len(self._only_in(table, gone, left))
+        updates = (RemoveSnapshotsUpdate.model_validate({"snapshot-ids": sorted(expired)}),)
+        before = self._read(table, gone)
+        if not self._commit(table, updates, _refs_of(table.metadata)):
+            return 0, 0
+        now = self._table(event_type)
+        files = self._only_in(now, gone, now.metadata.snapshots, before)
+        removed = 0
+        for url in files:
+            removed += remove_file(*self._warehouse.storage.place(url))
+        return len(expired), removed
+
+    def _only_in(
+        self,
+        table: Table,
+        gone: Iterable[Snapshot],
+        left: Iterable[Snapshot],
+        before: Mapping[str, list[ManifestFile]] | None = None,
+    ) -> list[str]:
+        """
+        Return the files that expired snapshots have, and no other.
+
+        :param before: the manifests of each expired snapshot, by the URL of its list
+        """
+        lists = before if before is not None else self._read(table, gone)
+        reached = self._reached(table, left)
+        manifests = {manifest.manifest_path: manifest for found in lists.values() for manifest in found}
+        unreached = [manifest for path, manifest in manifests.items() if path not in reached.manifests]
+        data = self._data_of(table, unreached, live_only=False)
+        files = {*lists, *(manifest.manifest_path for manifest in unreached), *data}
+        # Data files first. If the run ends in between, the next one finds the rest as files that nothing names.
+        return [url for url in (*sorted(data), *sorted(files - data)) if url not in reached]
+
+    def _read(self, table: Table, snapshots: Iterable[Snapshot]) -> dict[str, list[ManifestFile]]:
+        """Return the manifests of snapshots, by the URL of the snapshot's list."""
+
+        def manifests_of(snapshot: Snapshot) -> list[ManifestFile]:
+            try:
+                return snapshot.manifests(table.io)
+            except FileNotFoundError:
+                # Another program expires snapshots at the same time.
+                return []
+
+        wanted = [snapshot for snapshot in snapshots if snapshot.manifest_list]
+        with ThreadPoolExecutor(_READERS, "ayla-upkeep") as pool:
+            found = pool.map(manifests_of, wanted)
+            return {snapshot.manifest_list: manifests for snapshot, manifests in zip(wanted, found, strict=True)}
+
+    def _reached(self, table: Table, snapshots: Iterable[Snapshot]) -> Reached:
+        """
+        Return all files that snapshots need.
+
+        :raises FileNotFoundError: if a list or a manifest is missing
+        """
+        wanted = [snapshot for snapshot in snapshots if snapshot.manifest_list]
+        with ThreadPoolExecutor(_READERS, "ayla-upkeep") as pool:
+            lists = pool.map(lambda snapshot: snapshot.manifests(table.io), wanted)
+            manifests = {manifest.manifest_path: manifest for found in lists for manifest in found}
+        data = self._data_of(table, manifests.values(), live_only=True)
+        return Reached(frozenset(snapshot.manifest_list for snapshot in wanted), frozenset(manifests), frozenset(data))
+
+    def _data_of(self, table: Table, manifests: Iterable[ManifestFile], *, live_only: bool) -> set[str]:
+        """Return the data files and delete files that manifests name."""
+
+        def files_of(manifest: ManifestFile) -> list[str]:
+            try:
+                entries = manifest.fetch_manifest_entry(table.io, discard_deleted=live_only)
+            except FileNotFoundError:
+                if live_only:
+                    raise
+                return []
+            return [entry.data_file.file_path for entry in entries]
+
+        with ThreadPoolExecutor(_READERS, "ayla-upkeep") as pool:
+            return {url for found in pool.map(files_of, manifests) for url in found}
+
+    def _sweep(self, event_type: str) -> Swept:
+        """Remove the files in the table's folders that nothing names, and that are older than a day."""
+        table = self._table(event_type)
+        metadata = table.metadata
+        reached = self._reached(table, metadata.snapshots)
+        others = {
+            table.metadata_location,
+            *(entry.metadata_file for entry in metadata.metadata_log),
+            *(statistics.statistics_path for statistics in metadata.statistics),
+            *(statistics.statistics_path for statistics in metadata.partition_statistics),
+        }
+        folded = self._warehouse.ledger(table).folded
+        if folded:
+            others.add(folded.url)
+        destination, root = self._warehouse.storage.place(table.location())
+        referenced = {split(url)[1] for url in (*reached.lists, *reached.manifests, *reached.data, *others)}
+        return sweep(
+            destination,
+            [f"{root}/data", f"{root}/metadata", f"{root}-ledger"],
+            _is_own,
+            referenced,
+            self._now,
+            dry_run=self._dry_run,
+        )
+
+    def _commit(self, table: Table, updates: tuple[TableUpdate, ...], requirements: Iterable[TableRequirement]) -> bool:
+        """Change the metadata alone. Return False if another commit was faster: the next upkeep does it."""
+        try:
+            table._do_commit(updates, (AssertTableUUID(uuid=table.metadata.table_uuid), *requirements))
+        except CommitFailedException as error:
+            log.info("%s changed in the meantime (%s). The next upkeep does it.", table.name(), error)
+            return False
+        return True
+
+
+def to_expire(metadata: TableMetadata, keep: int, now: datetime) -> set[int]:
+    """
+    Return the snapshots that nobody needs any more.
+
+    These stay: the newest of the main branch; those that a tag or another branch names, and what a branch has beside
+    the main one; and those of no branch that are younger than five days, because a writer may publish them.
+
+    :param keep: how many of the main branch stay, at least 1
+    :param now: aware
+    """
+    known = {snapshot.snapshot_id: snapshot for snapshot in metadata.snapshots}
+    main = [snapshot.snapshot_id for snapshot in ancestors_of(metadata.current_snapshot(), metadata)]
+    needed = set(main[: max(keep, 1)])
+    on_main = set(main)
+    for name, ref in metadata.refs.items():
+        needed.add(ref.snapshot_id)
+        if name == MAIN_BRANCH:
+            continue
+        for snapshot in ancestors_of(known.get(ref.snapshot_id), metadata):
+            if snapshot.snapshot_id in on_main:
+                break
+            needed.add(snapshot.snapshot_id)
+    for snapshot in metadata.snapshots:
+        age = now - datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
+        if snapshot.snapshot_id not in on_main and age < _STAGED_FOR:
+            needed.add(snapshot.snapshot_id)
+    return set(known) - needed
+
+
+def _refs_of(metadata: TableMetadata) -> list[TableRequirement]:
+    """Return the requirement that all branches and tags are as they were."""
+    refs = {MAIN_BRANCH: None} | {name: ref.snapshot_id for name, ref in metadata.refs.items()}
+    return [AssertRefSnapshotId.model_validate({"ref": name, "snapshot-id": number}) for name, number in refs.items()]
+
+
+def _is_own(path: str) -> bool:
+    """Return whether a file is one that Iceberg's writers, or this package, leave in a table's folders."""
+    name = path.rpartition("/")[2]
+    if path.rpartition("/")[0].endswith("-ledger"):
+        return name.endswith(".json")
+    return name.endswith((".parquet", ".avro", ".metadata.json", ".metadata.json.gz", ".gz.metadata.json"))
