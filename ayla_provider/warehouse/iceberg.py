@@ -88,6 +88,8 @@ PROPERTIES = {
     # By default the metadata files of all commits stay.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "10",
+    # pyiceberg's default is not to merge the manifests of commits when upkeep asks for it.
+    "commit.manifest-merge.enabled": "true",
     "write.metadata.metrics.default": "none",
     "write.parquet.compression-codec": "zstd",
     # Many mapped tasks commit to one table at the same time.

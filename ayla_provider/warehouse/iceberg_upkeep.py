@@ -238,8 +238,9 @@ class Upkeep:
     # Metadata.
 
     def _set_properties(self, event_type: str) -> None:
-        """Make sure that commits remove old metadata files."""
+        """Make sure that commits remove old metadata files, and that manifests can be merged."""
         wanted = {
+            "commit.manifest-merge.enabled": "true",
             "write.metadata.delete-after-commit.enabled": "true",
             "write.metadata.previous-versions-max": str(KEEP_METADATA),
         }

@@ -132,7 +132,8 @@ class RestCatalog:
         return 200, {"metadata-location": location, "metadata": json.loads(metadata.model_dump_json()), "config": {}}
 
     def _create(self, namespace: str, body: bytes) -> Answer:
-        asked = CreateTableRequest.model_validate_json(body)
+        # The library leaves out a location that is None, and then refuses to read it.
+        asked = CreateTableRequest.model_validate({"location": None} | json.loads(body))
         key = (namespace, asked.name)
         with self._lock:
             if key in self.tables:

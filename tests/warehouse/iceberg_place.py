@@ -62,6 +62,22 @@ def files(warehouse: IcebergWarehouse, event_type: str = "datapoint") -> list[Pa
     return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
+def reached(table: Table) -> set[str]:
+    """All files that a table needs, as an independent reader finds them."""
+    metadata = table.metadata
+    found = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
+    for snapshot in metadata.snapshots:
+        found.add(snapshot.manifest_list)
+        for manifest in snapshot.manifests(table.io):
+            found.add(manifest.manifest_path)
+            entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+            found |= {entry.data_file.file_path for entry in entries}
+    folded = table.properties.get("ayla.loads")
+    if folded:
+        found.add(folded.rpartition(" ")[2])
+    return {url.removeprefix("file://") for url in found}
+
+
 class InIceberg:
     """A namespace. The views that documents show are made by DuckDB."""
 
