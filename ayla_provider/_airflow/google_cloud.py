@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
     from ayla_provider.archive.url import DestinationUrl
 
-_CONN_ID = "google_cloud_default"
+CONN_ID = "google_cloud_default"
 """Airflow's default for a Google connection."""
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 """What Airflow's Google hooks ask for, if the connection doesn't say."""
 
-_UNIVERSE = "GOOGLE_CLOUD_UNIVERSE_DOMAIN"
+UNIVERSE = "GOOGLE_CLOUD_UNIVERSE_DOMAIN"
 """The environment variable that leads Airflow's Google hooks to another cloud than the public one."""
 
-_PLAIN = {"keyfile_dict", "key_path", "project", "num_retries"}
+PLAIN = {"keyfile_dict", "key_path", "project", "num_retries"}
 """The fields of a connection of which the credentials are read here. With any other, Airflow's own hook is asked."""
 
 
@@ -48,7 +48,7 @@ def open_google(url: DestinationUrl, conn_id: str | None, install: str) -> Desti
     from ayla_provider.transport.retry_log import keep_retries_out_of_the_log
 
     keep_retries_out_of_the_log()
-    conn_id = conn_id or _CONN_ID
+    conn_id = conn_id or CONN_ID
     try:
         credentials = _plain_credentials(conn_id)
         if credentials is None:
@@ -72,8 +72,8 @@ def _plain_credentials(conn_id: str) -> Credentials | None:
     The hook's module imports every way to sign in to Google, which takes a task longer than its copy. A key, or the
     machine's own credentials, need none of that.
     """
-    fields = _fields_of(conn_id)
-    if not fields.keys() <= _PLAIN or {"keyfile_dict", "key_path"} <= fields.keys() or os.environ.get(_UNIVERSE):
+    fields = fields_of(conn_id)
+    if not fields.keys() <= PLAIN or {"keyfile_dict", "key_path"} <= fields.keys() or os.environ.get(UNIVERSE):
         return None
     key = fields.get("keyfile_dict")
     if key:
@@ -88,7 +88,7 @@ def _plain_credentials(conn_id: str) -> Credentials | None:
     return credentials
 
 
-def _fields_of(conn_id: str) -> dict[str, Any]:
+def fields_of(conn_id: str) -> dict[str, Any]:
     """Return the fields of a connection that are set. Those of old connections have a prefix, and stay as they are."""
     extra = BaseHook.get_connection(conn_id).extra_dejson
     return {name: value for name, value in extra.items() if value not in (None, "", False)}

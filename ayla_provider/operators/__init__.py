@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     )
     from ayla_provider.operators.completeness import AylaExportCompletenessOperator
     from ayla_provider.operators.countdown import AylaExportCountdownOperator
+    from ayla_provider.operators.delta import (
+        AylaExportDeltaPlanOperator,
+        AylaExportDeltaUpkeepOperator,
+        AylaExportToDeltaOperator,
+    )
     from ayla_provider.operators.duckdb import (
         AylaExportDuckDBPlanOperator,
         AylaExportDuckDBVerifyOperator,
@@ -50,6 +55,8 @@ __all__ = [
     "AylaExportBigQueryVerifyOperator",
     "AylaExportCompletenessOperator",
     "AylaExportCountdownOperator",
+    "AylaExportDeltaPlanOperator",
+    "AylaExportDeltaUpkeepOperator",
     "AylaExportDuckDBPlanOperator",
     "AylaExportDuckDBVerifyOperator",
     "AylaExportIcebergPlanOperator",
@@ -65,6 +72,7 @@ __all__ = [
     "AylaExportSnowflakeVerifyOperator",
     "AylaExportToBigQueryOperator",
     "AylaExportToBucketOperator",
+    "AylaExportToDeltaOperator",
     "AylaExportToDuckDBOperator",
     "AylaExportToIcebergOperator",
     "AylaExportToParquetOperator",
@@ -79,6 +87,8 @@ _MODULES = {
     "AylaExportBigQueryVerifyOperator": "bigquery",
     "AylaExportCompletenessOperator": "completeness",
     "AylaExportCountdownOperator": "countdown",
+    "AylaExportDeltaPlanOperator": "delta",
+    "AylaExportDeltaUpkeepOperator": "delta",
     "AylaExportDuckDBPlanOperator": "duckdb",
     "AylaExportDuckDBVerifyOperator": "duckdb",
     "AylaExportIcebergPlanOperator": "iceberg",
@@ -94,6 +104,7 @@ _MODULES = {
     "AylaExportSnowflakeVerifyOperator": "snowflake",
     "AylaExportToBigQueryOperator": "bigquery",
     "AylaExportToBucketOperator": "to_bucket",
+    "AylaExportToDeltaOperator": "delta",
     "AylaExportToDuckDBOperator": "duckdb",
     "AylaExportToIcebergOperator": "iceberg",
     "AylaExportToParquetOperator": "to_parquet",

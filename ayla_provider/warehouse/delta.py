@@ -1,0 +1,506 @@
+"""Delta Lake as a warehouse."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ayla_provider.archive.destination import Destination
+from ayla_provider.archive.scratch import scratch_folder
+from ayla_provider.domain.tables import Table
+from ayla_provider.domain.units import counted
+from ayla_provider.errors import AylaConflictError, AylaTableError, AylaWarehouseError
+from ayla_provider.rows.duck import MEMORY, connect
+from ayla_provider.transport.redaction import from_outside
+from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, HeldHour, Load, refuse_own_name
+from ayla_provider.warehouse.delta_ledger import DayLedger, Entry, file_of
+from ayla_provider.warehouse.delta_tables import (
+    PARTITION,
+    TYPES,
+    DataFile,
+    DeltaTables,
+    NewFile,
+    columns_of,
+    commit,
+    count_rows,
+    counted_rows,
+    describe,
+    fields_of,
+    files_of,
+    partition_field,
+    require_deltalake,
+    types_of,
+)
+from ayla_provider.warehouse.lake import (
+    check_arrived,
+    check_columns,
+    condition_of_hours,
+    conflict,
+    copy_rows,
+    file_name,
+    get_file,
+    put_file,
+    remove_quietly,
+    statistics,
+)
+
+if TYPE_CHECKING:
+    import duckdb
+    from deltalake import DeltaTable
+
+log = logging.getLogger(__name__)
+
+_TRIES = 60
+"""How often a commit is tried while other tasks commit hours of the same days, or add columns."""
+
+_LONGEST_PAUSE = 2.0
+"""Seconds."""
+
+_COMMIT_AFTER = 3600.0
+"""
+Seconds after its first file was written after which a load of several hours commits what it has.
+
+A file without a commit is swept when it is a day old.
+"""
+
+_LONGEST_LOAD = 12 * 3600.0
+"""Seconds after its first file was written after which a load gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the ledger said when the task asked what is loaded. What it loads must not have changed since."""
+
+    start: datetime
+    end: datetime
+    entries: dict[datetime, Entry]
+
+    def covers(self, hour: datetime) -> bool:
+        return self.start <= hour < self.end
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Hours whose files are written, and that aren't committed yet."""
+
+    began: float
+    """By the monotonic clock."""
+    loads: list[Load] = field(default_factory=list)
+    entries: dict[datetime, Entry] = field(default_factory=dict)
+    expected: dict[datetime, Entry | None] = field(default_factory=dict)
+    """What the ledger must say for the hours to be replaced."""
+    files: list[NewFile] = field(default_factory=list)
+
+    @property
+    def event_type(self) -> str:
+        return self.loads[0].table.event_type if self.loads else ""
+
+    @property
+    def days(self) -> set[date]:
+        return {hour.date() for hour in self.entries}
+
+    def clear(self, began: float) -> None:
+        self.began = began
+        for hours in (self.loads, self.entries, self.expected, self.files):
+            hours.clear()
+
+    def __str__(self) -> str:
+        first, more = str(self.loads[0]), len(self.loads) - 1
+        return f"{first} and {counted(more, 'more hour', 'more hours')}" if more else first
+
+
+class DeltaWarehouse:
+    """
+    Tables in the format Delta Lake, in a bucket or in a folder on disk.
+
+    Each event type has a table, in a folder with its name, partitioned by day. An hour is a file, or several. The hours
+    of a load are one entry of the table's log, together with what the ledger says of them: see
+    :mod:`~ayla_provider.warehouse.delta_ledger`.
+
+    Two tasks that load the same hour at the same time: one of them is refused, and changes nothing. Loads of different
+    hours all succeed.
+
+    :param destination: where the tables are
+    :param options: returns deltalake's options for the log there; called often, so that credentials stay valid
+    :param table_prefix: is in front of the name of each table
+    :param memory: DuckDB's limit, as DuckDB writes sizes
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        options: Callable[[], Mapping[str, str]] = dict,
+        *,
+        table_prefix: str = TABLE_PREFIX,
+        memory: str = MEMORY,
+    ) -> None:
+        self.name = f"Delta tables in {destination.url}"
+        self.tables = DeltaTables(destination, options, table_prefix, self.name)
+        self._memory = memory
+        self._seen: dict[str, _Seen] = {}
+
+    def __enter__(self) -> Self:
+        """Make sure that what it needs is installed. The log is read when it is asked for."""
+        require_deltalake()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Forget what the ledger said."""
+        self._seen.clear()
+
+    def loaded(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, str]:
+        """Return the version of each hour that is loaded."""
+        refuse_own_name(event_type)
+        with self.tables.errors(f"read which hours of {event_type} are loaded"):
+            table = self.tables.open(event_type)
+            entries = self._entries(table, event_type, start, end) if table else {}
+        self._seen[event_type] = _Seen(start, end, entries)
+        return {hour: entry.version for hour, entry in entries.items()}
+
+    def has_ledger(self) -> bool:
+        """Return whether there is a table: each has its own ledger."""
+        with self.tables.errors("look for its tables"):
+            return self.tables.exist()
+
+    def held(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, HeldHour]:
+        """Return what the ledger states of each hour, and how many rows the table has, both as of one version of it."""
+        refuse_own_name(event_type)
+        with self.tables.errors(f"count the rows of {event_type}"):
+            table = self.tables.open(event_type)
+            if table is None:
+                return {}
+            entries = self._entries(table, event_type, start, end)
+            rows = counted_rows(table, start, end)
+        return {
+            hour: HeldHour(entry.version, entry.loaded, entry.rows, rows.get(hour, 0))
+            if (entry := entries.get(hour))
+            else HeldHour(counted=rows[hour])
+            for hour in sorted({*entries, *rows})
+        }
+
+    def _entries(self, table: DeltaTable, event_type: str, start: datetime, end: datetime) -> dict[datetime, Entry]:
+        # Without the listing, each day since 1970 would be looked for.
+        days = self.tables.ledger_days(event_type)
+        ledger = self.tables.ledger(table, event_type, {day for day in days if start.date() <= day <= end.date()})
+        found = {hour: entry for day in ledger.values() for hour, entry in day.hours.items()}
+        return {hour: entry for hour, entry in sorted(found.items()) if start <= hour < end}
+
+    # Tables.
+
+    def prepare_missing(self, tables: Iterable[Table]) -> None:
+        """Create the tables that don't exist."""
+        for table in tables:
+            with self.tables.errors(f"prepare the table of {table.event_type}"):
+                exists = self.tables.open(table.event_type) is not None
+            if not exists:
+                self.prepare(table)
+
+    def prepare(self, table: Table) -> None:
+        """Create the table if it is missing, and add missing columns: each is a commit of its own."""
+        refuse_own_name(table.event_type)
+        if PARTITION in table.names:
+            raise AylaTableError(
+                f"{self.name}: the files of {table.event_type} have a column {PARTITION}, which is the name of the "
+                "table's partition. Declare their layout with another name for the column."
+            )
+        with self.tables.errors(f"prepare the table of {table.event_type}"):
+            _again(lambda last: self._prepare_once(table, last), self.name, f"prepare the table of {table.event_type}")
+
+    def _prepare_once(self, table: Table, last: bool) -> bool:
+        """Create the table or add what it lacks. Return whether that is done, and not refused."""
+        from deltalake.exceptions import DeltaError
+
+        existing = self.tables.open(table.event_type)
+        try:
+            if existing is None:
+                check_columns(self.name, self.tables.url(table.event_type), table.columns, {}, TYPES)
+                self.tables.create(table, [*fields_of(table.columns), partition_field()])
+                return True
+            url = self.tables.url(table.event_type)
+            missing = check_columns(self.name, url, table.columns, types_of(existing), TYPES)
+            if missing:
+                existing.alter.add_columns(fields_of(missing))
+        except DeltaError:
+            # Another task may have done the same.
+            if last:
+                raise
+            return False
+        return True
+
+    # Loads.
+
+    def replace(self, load: Load) -> None:
+        """Replace an hour's rows and its entry in the ledger, in one commit."""
+        for _ in self.replace_several([load]):
+            pass
+
+    def replace_several(self, loads: Iterable[Load]) -> Iterator[Load]:
+        """
+        Replace hours of one event type in one commit.
+
+        If writing their files takes more than an hour, what is written is committed, and another commit follows.
+        """
+        batch = _Batch(time.monotonic())
+        for load in self._loads(loads, batch):
+            self._write(load, batch)
+            if time.monotonic() - batch.began > _COMMIT_AFTER:
+                self._commit(batch)
+                yield from batch.loads
+                batch.clear(time.monotonic())
+        if batch.loads:
+            self._commit(batch)
+            yield from batch.loads
+
+    def _loads(self, loads: Iterable[Load], batch: _Batch) -> Iterator[Load]:
+        """Yield loads. If one can't be made, remove the files of those before it."""
+        try:
+            yield from loads
+        except Exception:
+            self._remove(batch.event_type, batch.files)
+            raise
+
+    def _write(self, load: Load, batch: _Batch) -> None:
+        """Write the files of an hour. No reader sees them before a commit names them."""
+        event_type, folder = load.table.event_type, self.tables.folder(load.table.event_type)
+        written: list[NewFile] = []
+        try:
+            with self.tables.errors(f"load {load}"), self.scratch() as (connection, scratch):
+                expected = self._expected(load)
+                rows = 0
+                for parquet in load.files:
+                    local = scratch / "rows.parquet"
+                    copied = copy_rows(connection, [parquet], local, load.table.columns)
+                    rows += copied
+                    self._refuse_other_hours(connection, local, load)
+                    file = NewFile(
+                        f"{PARTITION}={load.hour:%Y-%m-%d}/{file_name(load.hour, load.version)}",
+                        local.stat().st_size,
+                        load.hour.date(),
+                        describe(connection, local, load.table.columns, copied),
+                    )
+                    written.append(file)
+                    put_file(self.tables.destination, f"{folder}/{file.path}", local)
+                check_arrived(self.name, load, rows)
+        except BaseException:
+            self._remove(event_type, [*batch.files, *written])
+            raise
+        batch.files += written
+        batch.loads.append(load)
+        batch.entries[load.hour] = Entry.of(load, secrets.token_hex(16))
+        batch.expected[load.hour] = expected
+
+    def _expected(self, load: Load) -> Entry | None:
+        """Return what the ledger says of an hour, or what it said when the task asked what is loaded."""
+        event_type = load.table.event_type
+        seen = self._seen.get(event_type)
+        if seen and seen.covers(load.hour):
+            return seen.entries.get(load.hour)
+        table = self._open(event_type)
+        day = load.hour.date()
+        return self.tables.ledger(table, event_type, [day])[day].hours.get(load.hour)
+
+    def _refuse_other_hours(self, connection: duckdb.DuckDBPyConnection, parquet: Path, load: Load) -> None:
+        found = statistics(connection, parquet, ["folder_hour"])["folder_hour"]
+        ends = {moment.astimezone(UTC) for moment in (found.smallest, found.largest) if moment}
+        if found.nulls or ends - {load.hour}:
+            raise AylaWarehouseError(
+                f"{self.name}: can't load {load}: its file has rows of another hour. Load it with reload."
+            )
+
+    def _commit(self, batch: _Batch) -> None:
+        """Commit what is written, unless another task changed one of the hours."""
+        event_type = batch.event_type
+        doing = f"load {batch}"
+        tries = _Tries(self, event_type)
+        with self.tables.errors(doing):
+            try:
+                _again(lambda last: self._commit_once(batch, tries, last), self.name, doing)
+            except _RefusedError as error:
+                # Another commit took the place in the log that ours would have had. So ours can't arrive any more.
+                self._remove(event_type, batch.files)
+                tries.remove_rest()
+                self._seen.pop(event_type, None)
+                raise conflict(self.name, f"load {error}") from None
+            tries.remove_rest()
+        seen = self._seen.get(event_type)
+        if seen:
+            seen.entries.update({hour: entry for hour, entry in batch.entries.items() if seen.covers(hour)})
+
+    def _commit_once(self, batch: _Batch, tries: _Tries, last: bool) -> bool:
+        """
+        Try to commit. Return whether the hours are there, and the commit wasn't refused.
+
+        :raises _RefusedError: if another task changed one of the hours
+        """
+        from deltalake.exceptions import CommitFailedError
+
+        event_type = batch.event_type
+        table = self._open(event_type)
+        ledger = self.tables.ledger(table, event_type, batch.days)
+        if _is_there(batch, ledger):
+            # By an earlier try, whose answer got lost.
+            return True
+        for load in batch.loads:
+            if ledger[load.hour.date()].hours.get(load.hour) != batch.expected[load.hour]:
+                raise _RefusedError(str(load))
+        if time.monotonic() - batch.began > _LONGEST_LOAD:
+            raise AylaWarehouseError(
+                f"{self.name}: can't load {batch}: its files are half a day old, and could be swept. Clear the task."
+            )
+        removed, added = tries.without(table, batch.entries)
+        numbers = tries.write_days([_with_entries(day, batch.entries) for day in ledger.values()])
+        says = {"ayla.loads": [_said(load) for load in batch.loads]}
+        try:
+            commit(table, [*batch.files, *added], removed, numbers=numbers, says=says)
+        except Exception as error:
+            if _is_there(batch, self.tables.ledger(self._open(event_type), event_type, batch.days)):
+                log.info("%s: a commit is there, although its answer was: %s.", self.name, from_outside(error))
+            elif not isinstance(error, CommitFailedError) or last:
+                raise
+            else:
+                return False
+        tries.keep(added, numbers)
+        return True
+
+    def _open(self, event_type: str) -> DeltaTable:
+        table = self.tables.open(event_type)
+        if table is None:
+            raise AylaWarehouseError(
+                f"{self.name}: the table {self.tables.url(event_type)} doesn't exist any more. The task's next try "
+                "creates it."
+            )
+        return table
+
+    def _remove(self, event_type: str, files: Iterable[NewFile]) -> None:
+        folder = self.tables.folder(event_type)
+        remove_quietly(self.tables.destination, [f"{folder}/{file.path}" for file in files])
+
+    @contextmanager
+    def scratch(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+        """Return a DuckDB that works in a folder on this disk, and the folder."""
+        with scratch_folder() as folder, closing(connect(memory=self._memory, folder=folder)) as connection:
+            yield connection, folder
+
+
+class _RefusedError(Exception):
+    """Another task changed an hour. The text names it."""
+
+
+class _Tries:
+    """
+    What the tries of one commit write, beside the rows: the ledger's days, and files without the hours that are loaded.
+
+    A file that holds other hours, too, is written anew without those hours: a compacted day, for example. To remove it
+    would remove the other hours.
+    """
+
+    def __init__(self, warehouse: DeltaWarehouse, event_type: str) -> None:
+        self._warehouse = warehouse
+        self._tables = warehouse.tables
+        self._event_type = event_type
+        self._folder = self._tables.folder(event_type)
+        self._made: dict[str, NewFile | None] = {}
+        """For the path of a file that was written anew: what takes its place, None if none of its rows stay."""
+        self._unused: set[str] = set()
+        """The paths of what was written, without what the commit names; relative to the destination."""
+
+    def without(self, table: DeltaTable, hours: Collection[datetime]) -> tuple[list[DataFile], list[NewFile]]:
+        """Return the files to remove from a table so that it has no row of some hours, and those to add."""
+        removed: list[DataFile] = []
+        added: list[NewFile] = []
+        for file in files_of(table):
+            if any(file.is_of(hour) for hour in hours):
+                removed.append(file)
+            elif any(file.can_hold(hour) for hour in hours):
+                rest = self._rest(table, file, hours)
+                if rest is not file:
+                    removed.append(file)
+                if isinstance(rest, NewFile):
+                    added.append(rest)
+        return removed, added
+
+    def write_days(self, days: Iterable[DayLedger]) -> dict[date, int]:
+        """Write days of the ledger, and return their numbers."""
+        numbers = {day.day: self._tables.write_day(self._event_type, day) for day in days}
+        self._unused.update(self._path_of_day(day, number) for day, number in numbers.items())
+        return numbers
+
+    def keep(self, files: Iterable[NewFile], numbers: Mapping[date, int]) -> None:
+        """Leave what the commit names."""
+        self._unused -= {f"{self._folder}/{file.path}" for file in files}
+        self._unused -= {self._path_of_day(day, number) for day, number in numbers.items()}
+
+    def remove_rest(self) -> None:
+        """Remove what the commit doesn't name. Call it only when no try can arrive any more."""
+        remove_quietly(self._tables.destination, sorted(self._unused))
+
+    def _path_of_day(self, day: date, number: int) -> str:
+        return f"{self._folder}/{file_of(day, number)}"
+
+    def _rest(self, table: DeltaTable, file: DataFile, hours: Collection[datetime]) -> DataFile | NewFile | None:
+        """Return the file itself if it has no row of the hours; otherwise what takes its place, None for nothing."""
+        if file.path in self._made:
+            return self._made[file.path]
+        day = file.day
+        if day is None:
+            raise AylaTableError(f"{self._tables.name}: the file {file.path} has no {PARTITION}. Remove it by hand.")
+        columns = columns_of(table)
+        others = f"({condition_of_hours(hours)}) is not false"
+        with self._warehouse.scratch() as (connection, scratch):
+            old = get_file(self._tables.destination, f"{self._folder}/{file.path}", scratch / "old.parquet")
+            if not count_rows(connection, old, f"not ({others})"):
+                return file
+            new = scratch / "new.parquet"
+            rows = copy_rows(connection, [old], new, columns, where=others)
+            made = None
+            if rows:
+                midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+                path = f"{PARTITION}={day.isoformat()}/{file_name(midnight, 'rest')}"
+                made = NewFile(path, new.stat().st_size, day, describe(connection, new, columns, rows))
+                put_file(self._tables.destination, f"{self._folder}/{path}", new)
+                self._unused.add(f"{self._folder}/{path}")
+        self._made[file.path] = made
+        return made
+
+
+def _is_there(batch: _Batch, ledger: Mapping[date, DayLedger]) -> bool:
+    return all(ledger[hour.date()].hours.get(hour) == entry for hour, entry in batch.entries.items())
+
+
+def _with_entries(day: DayLedger, entries: Mapping[datetime, Entry]) -> DayLedger:
+    return day.with_entries({hour: entry for hour, entry in entries.items() if hour.date() == day.day})
+
+
+def _said(load: Load) -> dict[str, Any]:
+    """Return the entry of the ledger in a commit, for people."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in load.ledger_row().items()
+    }
+
+
+def _again(attempt: Callable[[bool], bool], name: str, doing: str) -> None:
+    """
+    Try to commit until nobody else is in the way.
+
+    :param attempt: returns whether it is done; it is told whether it is the last try
+    :raises AylaConflictError: if others are always in the way
+    """
+    pause = 0.05
+    for number in range(1, _TRIES + 1):
+        if attempt(number == _TRIES):
+            return
+        # Chance, so that tasks that met once don't meet again.
+        time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
+        pause = min(_LONGEST_PAUSE, 2 * pause)
+    raise AylaConflictError(f"{name}: can't {doing}: other tasks change the table all the time. {SAFE_TO_RETRY}")

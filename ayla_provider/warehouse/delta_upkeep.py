@@ -1,0 +1,304 @@
+"""
+Upkeep of a Delta table: few files, a short log, and nothing that no commit names.
+
+It runs beside loads and readers. A load that replaces an hour of a day while the day is compacted wins: the compaction
+is refused, and the next run makes up for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ayla_provider.archive.destination import Stored
+from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.warehouse.delta import DeltaWarehouse
+from ayla_provider.warehouse.delta_ledger import FOLDER, days_of, file_of, transaction_of
+from ayla_provider.warehouse.delta_tables import (
+    PARTITION,
+    DataFile,
+    NewFile,
+    columns_of,
+    commit,
+    describe,
+    files_of,
+)
+from ayla_provider.warehouse.lake import (
+    FILE_SIZE,
+    UNREFERENCED_FOR,
+    copy_rows,
+    day_file_name,
+    get_file,
+    put_file,
+)
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+log = logging.getLogger(__name__)
+
+LOG_ENTRIES = 1000
+"""How many entries of a table's log stay, by default."""
+
+FEWEST_LOG_ENTRIES = 100
+"""A reader or a load that began some commits ago must still find their entries."""
+
+_LOG_FILE = re.compile(r"(\d{20})\.(json|checkpoint\.parquet)")
+
+_REMOVERS = 8
+"""How many files are removed at once."""
+
+_NOT_OURS = ("_delta_log", FOLDER)
+"""Folders of a table that have no rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What upkeep did to a table, or would do."""
+
+    days: int = 0
+    """Days that were compacted."""
+    files_before: int = 0
+    """Files of those days before."""
+    files_after: int = 0
+    conflicts: int = 0
+    """Days that were loaded in the meantime, and so stay as they are."""
+    removed_files: int = 0
+    """Files that no commit names, or that were replaced longer ago than readers may look back."""
+    removed_bytes: int = 0
+    log_entries: int = 0
+    """Entries that the log has now."""
+    removed_log_entries: int = 0
+
+
+def upkeep(
+    warehouse: DeltaWarehouse,
+    event_type: str,
+    now: datetime,
+    *,
+    lookback: timedelta,
+    log_entries: int = LOG_ENTRIES,
+    dry_run: bool = False,
+) -> Upkeep | None:
+    """
+    Compact a table's old days, shorten its log, and remove the files that nobody needs any more.
+
+    A file stays as long as a version of the table needs it that readers may look back to: for the time that the table's
+    property ``delta.deletedFileRetentionDuration`` says, by default 7 days after the file was replaced. A file that no
+    commit names stays for a day, because it can belong to a commit that isn't finished.
+
+    :param now: aware
+    :param lookback: only days that ended longer ago are compacted; loads rarely change them
+    :param log_entries: how many entries of the log stay at most
+    :param dry_run: whether only to find out what there is to do
+    :returns: None if there is no such table
+    :raises AylaError: if the table can't be read or changed
+    """
+    tables = warehouse.tables
+    with tables.errors(f"keep up the table of {event_type}"):
+        table = tables.open(event_type)
+        if table is None:
+            return None
+        done = _compact_days(warehouse, event_type, table, now - lookback, dry_run=dry_run)
+        done = _shorten_log(warehouse, event_type, done, log_entries, dry_run=dry_run)
+        return _sweep(warehouse, event_type, done, now, dry_run=dry_run)
+
+
+# Days.
+
+
+def _compact_days(
+    warehouse: DeltaWarehouse, event_type: str, table: DeltaTable, before: datetime, *, dry_run: bool
+) -> Upkeep:
+    done = Upkeep()
+    days: dict[date, list[DataFile]] = {}
+    for file in files_of(table):
+        # The whole day is over by then.
+        if file.day and file.day < before.date():
+            days.setdefault(file.day, []).append(file)
+    for day in sorted(days):
+        bins = list(_bins(days[day]))
+        if not bins:
+            continue
+        before_count = sum(map(len, bins))
+        try:
+            if not dry_run:
+                _compact(warehouse, event_type, day, bins)
+        except _LoadedMeanwhileError:
+            done = replace(done, conflicts=done.conflicts + 1)
+            continue
+        done = replace(
+            done,
+            days=done.days + 1,
+            files_before=done.files_before + before_count,
+            files_after=done.files_after + len(bins),
+        )
+    return done
+
+
+def _bins(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:
+    """
+    Yield files that become one file: the next ones of a day, as many as are not too large together.
+
+    A file alone is left as it is. So a day that was compacted has nothing to compact.
+    """
+    ordered = sorted(files, key=lambda file: (str(file.first), file.path))
+    current: list[DataFile] = []
+    for file in ordered:
+        if current and sum(each.size for each in current) + file.size > FILE_SIZE:
+            if len(current) > 1:
+                yield current
+            current = []
+        current.append(file)
+    if len(current) > 1:
+        yield current
+
+
+class _LoadedMeanwhileError(Exception):
+    """A file of the day isn't a part of the table any more."""
+
+
+def _compact(warehouse: DeltaWarehouse, event_type: str, day: date, bins: Sequence[Sequence[DataFile]]) -> None:
+    """Write the files of each bin as one file, sorted by device, and commit all of them."""
+    from deltalake.exceptions import CommitFailedError
+
+    tables = warehouse.tables
+    # Days before this one took their time.
+    table = tables.open(event_type)
+    current = {file.path for file in files_of(table)} if table else set()
+    old = [file for files in bins for file in files]
+    if table is None or not {file.path for file in old} <= current:
+        raise _LoadedMeanwhileError
+    new = [_merged(warehouse, event_type, table, day, files) for files in bins]
+    try:
+        commit(table, new, old, says={"ayla.upkeep": "compaction"}, data_change=False)
+    except CommitFailedError:
+        # If it is there all the same, its files are a part of the table. Otherwise they are swept in a day.
+        after = tables.open(event_type)
+        if after and {file.path for file in new} <= {file.path for file in files_of(after)}:
+            return
+        log.info("%s was loaded while it was compacted. It stays as it is until the next run.", day)
+        raise _LoadedMeanwhileError from None
+
+
+def _merged(
+    warehouse: DeltaWarehouse, event_type: str, table: DeltaTable, day: date, files: Sequence[DataFile]
+) -> NewFile:
+    tables, folder = warehouse.tables, warehouse.tables.folder(event_type)
+    columns = columns_of(table)
+    with warehouse.scratch() as (connection, scratch):
+        sources = [
+            get_file(tables.destination, f"{folder}/{file.path}", scratch / f"old-{number}.parquet")
+            for number, file in enumerate(files)
+        ]
+        target = scratch / "new.parquet"
+        rows = copy_rows(connection, sources, target, columns, sorted_by_device=True)
+        stated = sum(file.rows or 0 for file in files)
+        if all(file.rows is not None for file in files) and rows != stated:
+            raise AylaWarehouseError(
+                f"{tables.name}: can't compact {day} of {event_type}: its files have {rows:,} rows, and the log says "
+                f"{stated:,}. Nothing was changed. Verify the table."
+            )
+        path = f"{PARTITION}={day.isoformat()}/{day_file_name(datetime(day.year, day.month, day.day))}"  # noqa: DTZ001
+        made = NewFile(path, target.stat().st_size, day, describe(connection, target, columns, rows))
+        put_file(tables.destination, f"{folder}/{path}", target)
+    return made
+
+
+# The log.
+
+
+def _shorten_log(warehouse: DeltaWarehouse, event_type: str, done: Upkeep, most: int, *, dry_run: bool) -> Upkeep:
+    """Write a checkpoint, and remove the entries before the last one that leaves enough of them."""
+    tables = warehouse.tables
+    table = tables.open(event_type)
+    if table is None:
+        return done
+    if not dry_run:
+        table.create_checkpoint()
+        # The table's own retention, too: by default, entries older than 30 days go.
+        table.cleanup_metadata()
+    listed = _log_files(warehouse, event_type)
+    entries = [version for version, kind, _ in listed if kind == "json"]
+    first = _first_to_stay(table.version(), most, [version for version, kind, _ in listed if kind != "json"])
+    old = [stored for version, _, stored in listed if version < first]
+    removed = sum(version < first for version in entries)
+    if not dry_run:
+        # Entries before checkpoints, and the oldest first, so that what is left can be read whenever this ends.
+        for stored in sorted(old, key=lambda stored: (not stored.path.endswith(".json"), stored.path)):
+            tables.destination.remove(stored)
+    left = len(entries) if dry_run else len(entries) - removed
+    return replace(done, log_entries=left, removed_log_entries=removed)
+
+
+def _first_to_stay(newest: int, most: int, checkpoints: Iterable[int]) -> int:
+    """
+    Return the first version that stays: one with a checkpoint, because without it the later ones can't be read.
+
+    :param checkpoints: the versions that have one
+    """
+    # So many entries stay at most. Where checkpoints are rare, more of them stay rather than few.
+    fitting = [version for version in checkpoints if newest - most < version <= newest - FEWEST_LOG_ENTRIES + 1]
+    earlier = [version for version in checkpoints if version <= newest - most]
+    return min(fitting, default=max(earlier, default=0))
+
+
+def _log_files(warehouse: DeltaWarehouse, event_type: str) -> list[tuple[int, str, Stored]]:
+    """Return the files of a table's log: version, kind, and the object."""
+    tables = warehouse.tables
+    found = []
+    for path, stored in tables.destination.folder(f"{tables.folder(event_type)}/_delta_log").items():
+        match = _LOG_FILE.fullmatch(path.rpartition("/")[2])
+        if match:
+            found.append((int(match[1]), match[2], stored))
+    return sorted(found, key=lambda each: (each[0], each[1]))
+
+
+# Files.
+
+
+def _sweep(warehouse: DeltaWarehouse, event_type: str, done: Upkeep, now: datetime, *, dry_run: bool) -> Upkeep:
+    """Remove files that no commit names, files that were replaced long ago, and old files of the ledger."""
+    tables, folder = warehouse.tables, warehouse.tables.folder(event_type)
+    # Before the table is read: what is committed in the meantime isn't old.
+    old = [
+        listed.stored
+        for listed in tables.destination.tree(f"{folder}/")
+        if now - listed.modified > UNREFERENCED_FOR and not listed.unfinished
+    ]
+    table = tables.open(event_type)
+    if table is None:
+        return done
+    named = {file.path for file in files_of(table)}
+    # deltalake tells which files were replaced: all of them, and those that no reader may look back to any more.
+    replaced = set(table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=True))
+    expired = set(table.vacuum(dry_run=True))
+    ledger = _ledger_files(table, [stored.path.removeprefix(f"{folder}/") for stored in old])
+    unneeded = []
+    for stored in old:
+        path = stored.path.removeprefix(f"{folder}/")
+        top = path.partition("/")[0]
+        if top == FOLDER:
+            is_unneeded = path not in ledger
+        elif top in _NOT_OURS or not path.endswith(".parquet"):
+            is_unneeded = False
+        else:
+            is_unneeded = path not in named and (path in expired or path not in replaced)
+        if is_unneeded:
+            unneeded.append(stored)
+    if not dry_run:
+        with ThreadPoolExecutor(_REMOVERS, thread_name_prefix="ayla-sweep") as pool:
+            list(pool.map(tables.destination.remove, unneeded))
+    return replace(done, removed_files=len(unneeded), removed_bytes=sum(stored.size for stored in unneeded))
+
+
+def _ledger_files(table: DeltaTable, paths: Iterable[str]) -> set[str]:
+    """Return the ledger's files that a table names, of the days that some paths are of."""
+    days = days_of(path for path in paths if path.startswith(f"{FOLDER}/"))
+    numbers = {day: table.transaction_version(transaction_of(day)) for day in days}
+    return {file_of(day, number) for day, number in numbers.items() if number}
