@@ -42,6 +42,7 @@ from ayla_provider.local_cloud.oddities import ODDITIES
 from ayla_provider.operators import (
     AylaExportCompletenessOperator,
     AylaExportCountdownOperator,
+    AylaExportDeltaUpkeepOperator,
     AylaExportPartsOperator,
     AylaExportPartToBucketOperator,
     AylaExportPartToParquetOperator,
@@ -122,6 +123,7 @@ TO_TABLES = [
     not in (
         AylaExportCompletenessOperator,
         AylaExportCountdownOperator,
+        AylaExportDeltaUpkeepOperator,
         AylaExportToBucketOperator,
         *OF_PARTS,
         AylaExportReconcileOperator,

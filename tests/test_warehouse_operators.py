@@ -28,6 +28,8 @@ from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.operators import (
     AylaExportBigQueryPlanOperator,
     AylaExportBigQueryVerifyOperator,
+    AylaExportDeltaPlanOperator,
+    AylaExportDeltaVerifyOperator,
     AylaExportDuckDBPlanOperator,
     AylaExportDuckDBVerifyOperator,
     AylaExportIcebergPlanOperator,
@@ -37,6 +39,7 @@ from ayla_provider.operators import (
     AylaExportSnowflakePlanOperator,
     AylaExportSnowflakeVerifyOperator,
     AylaExportToBigQueryOperator,
+    AylaExportToDeltaOperator,
     AylaExportToDuckDBOperator,
     AylaExportToIcebergOperator,
     AylaExportToParquetOperator,
@@ -59,6 +62,7 @@ PAIRS: list[tuple[type[Any], type[Any], dict[str, Any]]] = [
     (AylaExportBigQueryPlanOperator, AylaExportToBigQueryOperator, {"dataset": "iot"}),
     (AylaExportSnowflakePlanOperator, AylaExportToSnowflakeOperator, {}),
     (AylaExportIcebergPlanOperator, AylaExportToIcebergOperator, {"namespace": "ayla"}),
+    (AylaExportDeltaPlanOperator, AylaExportToDeltaOperator, {"tables": "file:///nowhere/tables"}),
 ]
 VERIFICATIONS: list[type[Any]] = [
     AylaExportDuckDBVerifyOperator,
@@ -66,14 +70,16 @@ VERIFICATIONS: list[type[Any]] = [
     AylaExportBigQueryVerifyOperator,
     AylaExportSnowflakeVerifyOperator,
     AylaExportIcebergVerifyOperator,
+    AylaExportDeltaVerifyOperator,
 ]
-WAREHOUSES = ["DuckDB", "Postgres", "BigQuery", "Snowflake", "Iceberg"]
+WAREHOUSES = ["DuckDB", "Postgres", "BigQuery", "Snowflake", "Iceberg", "Delta"]
 TEMPLATED = [
     {"database", "schema", "table_prefix"},
     {"postgres_conn_id", "schema", "table_prefix"},
     {"dataset", "project", "gcp_conn_id", "location", "kms_key", "table_prefix"},
     {"snowflake_conn_id", "database", "schema", "table_prefix"},
     {"iceberg_conn_id", "namespace", "table_prefix", "tables", "tables_conn_id"},
+    {"tables", "tables_conn_id", "table_prefix"},
 ]
 OF_PLANS = {"archive", "archive_conn_id", "since", "earlier_policies"}
 OF_VERIFICATIONS = {"archive", "archive_conn_id", "since", "parquet"}
@@ -296,10 +302,11 @@ def test_hours_that_differ_from_the_ledger_are_loaded_again(tmp_path: Path) -> N
         (*PAIRS[2], "airflow.providers.google.cloud.hooks.bigquery", "bigquery"),
         (*PAIRS[3], "airflow.providers.snowflake.hooks.snowflake", "snowflake"),
         (*PAIRS[4], "airflow.providers.apache.iceberg.hooks.iceberg", "iceberg"),
+        (*PAIRS[4], "deltalake", "delta"),
     ],
     ids=WAREHOUSES[1:],
 )
-def test_without_airflow_s_provider_the_error_says_what_to_install(
+def test_without_a_package_that_a_warehouse_needs_the_error_says_what_to_install(
     plan: type[Any],
     load: type[Any],
     arguments: dict[str, Any],
@@ -371,6 +378,7 @@ def test_every_operator_of_a_warehouse_is_tried_here() -> None:
     others = {
         "AylaExportCompletenessOperator",
         "AylaExportCountdownOperator",
+        "AylaExportDeltaUpkeepOperator",
         "AylaExportPartToBucketOperator",
         "AylaExportPartToParquetOperator",
         "AylaExportPartsOperator",

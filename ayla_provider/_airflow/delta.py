@@ -1,15 +1,16 @@
 """
 The options of deltalake for the log of a Delta table, from the connection that the table's files are written with.
 
-deltalake has a client of its own for each cloud, and drops an option that it doesn't know without a word. It would then
-sign in as the machine, or as nobody. So only what is known to reach it is passed on, and anything else is refused.
+deltalake has a client of its own for each cloud. It drops an option that it doesn't know without a word, and takes what
+is missing from the environment. It would then sign in as somebody else. So only what is known to reach it is passed on,
+and anything else is refused.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -20,6 +21,18 @@ from ayla_provider.errors import AylaConfigError, AylaDestinationError
 from ayla_provider.transport.redaction import know_secret
 
 _AZURE_SCOPE = "https://storage.azure.com/.default"
+
+_ABOVE_AZURE_KEY = ("AZURE_STORAGE_TOKEN",)
+_ABOVE_AZURE_SAS = (
+    *_ABOVE_AZURE_KEY,
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_MASTER_KEY",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_STORAGE_CLIENT_SECRET",
+    "AZURE_CLIENT_SECRET",
+)
+"""Environment variables that deltalake prefers to the key, or to the SAS token, that it is given."""
 
 
 def log_options(url: str, conn_id: str | None) -> Callable[[], dict[str, str]]:
@@ -62,7 +75,6 @@ def _amazon(conn_id: str | None) -> dict[str, str]:
     options = {
         "aws_access_key_id": credentials.access_key,
         "aws_secret_access_key": credentials.secret_key,
-        # Also if there is none: otherwise that of the environment would be used with the key of the connection.
         "aws_session_token": credentials.token or "",
         "aws_region": client.meta.region_name or "us-east-1",
         "aws_endpoint_url": client.meta.endpoint_url,
@@ -74,6 +86,8 @@ def _amazon(conn_id: str | None) -> dict[str, str]:
     }
     for name in ("aws_secret_access_key", "aws_session_token"):
         know_secret(options[name])
+    if not credentials.token:
+        _refuse_environment(conn_id, ("AWS_SESSION_TOKEN",))
     return {name: value for name, value in options.items() if value}
 
 
@@ -104,11 +118,13 @@ def _azure(conn_id: str | None) -> dict[str, str]:
     if host:
         endpoint = host if "://" in host else f"https://{host}"
         options["azure_storage_endpoint"] = endpoint.rstrip("/")
-        options["azure_storage_allow_http"] = str(endpoint.startswith("http://")).lower()
+        options["allow_http"] = str(endpoint.startswith("http://")).lower()
     if key:
+        _refuse_environment(conn_id, _ABOVE_AZURE_KEY)
         options["azure_storage_account_key"] = key
         know_secret(key)
     elif sas:
+        _refuse_environment(conn_id, _ABOVE_AZURE_SAS)
         options["azure_storage_sas_token"] = sas.lstrip("?")
         _know_sas(sas)
     else:
@@ -117,6 +133,15 @@ def _azure(conn_id: str | None) -> dict[str, str]:
     if not account:
         raise AylaConfigError(f"connection {conn_id!r} doesn't say which Azure account it means")
     return options
+
+
+def _refuse_environment(conn_id: str | None, names: Iterable[str]) -> None:
+    present = [name for name in names if os.environ.get(name)]
+    if present:
+        raise AylaConfigError(
+            f"the environment variable {present[0]} is set, and deltalake would use it in place of, or together with, "
+            f"the credentials of connection {conn_id!r}. Unset it for the workers that use Delta tables."
+        )
 
 
 def _account_in(endpoint: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ayla_provider.operators.delta import (
         AylaExportDeltaPlanOperator,
         AylaExportDeltaUpkeepOperator,
+        AylaExportDeltaVerifyOperator,
         AylaExportToDeltaOperator,
     )
     from ayla_provider.operators.duckdb import (
@@ -57,6 +58,7 @@ __all__ = [
     "AylaExportCountdownOperator",
     "AylaExportDeltaPlanOperator",
     "AylaExportDeltaUpkeepOperator",
+    "AylaExportDeltaVerifyOperator",
     "AylaExportDuckDBPlanOperator",
     "AylaExportDuckDBVerifyOperator",
     "AylaExportIcebergPlanOperator",
@@ -89,6 +91,7 @@ _MODULES = {
     "AylaExportCountdownOperator": "countdown",
     "AylaExportDeltaPlanOperator": "delta",
     "AylaExportDeltaUpkeepOperator": "delta",
+    "AylaExportDeltaVerifyOperator": "delta",
     "AylaExportDuckDBPlanOperator": "duckdb",
     "AylaExportDuckDBVerifyOperator": "duckdb",
     "AylaExportIcebergPlanOperator": "iceberg",

@@ -15,6 +15,7 @@ from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.units import size_text
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments
+from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
 from ayla_provider.rows.duck import MEMORY
 from ayla_provider.warehouse.base import TABLE_PREFIX
 
@@ -72,6 +73,15 @@ class AylaExportDeltaPlanOperator(_Delta, AylaPlanOperator):
     Returns the hours that Delta tables lack, see :class:`~ayla_provider.operators.load.AylaPlanOperator`.
 
     Its other arguments are those of :class:`AylaExportToDeltaOperator`.
+    """
+
+
+class AylaExportDeltaVerifyOperator(_Delta, AylaWarehouseVerifyOperator):
+    """
+    Compares Delta tables with the typed rows' receipts.
+
+    See :class:`~ayla_provider.operators.verify_warehouse.AylaWarehouseVerifyOperator`. Its other arguments are those of
+    :class:`AylaExportToDeltaOperator`.
     """
 
 

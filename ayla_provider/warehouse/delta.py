@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TRIES = 60
-"""How often a commit is tried while other tasks commit hours of the same days, or add columns."""
+"""How often a commit is tried while other tasks change the table, too."""
 
 _LONGEST_PAUSE = 2.0
 """Seconds."""
@@ -215,7 +215,7 @@ class DeltaWarehouse:
                 "table's partition. Declare their layout with another name for the column."
             )
         with self.tables.errors(f"prepare the table of {table.event_type}"):
-            _again(lambda last: self._prepare_once(table, last), self.name, f"prepare the table of {table.event_type}")
+            again(lambda last: self._prepare_once(table, last), self.name, f"prepare the table of {table.event_type}")
 
     def _prepare_once(self, table: Table, last: bool) -> bool:
         """Create the table or add what it lacks. Return whether that is done, and not refused."""
@@ -325,7 +325,7 @@ class DeltaWarehouse:
         tries = _Tries(self, event_type)
         with self.tables.errors(doing):
             try:
-                _again(lambda last: self._commit_once(batch, tries, last), self.name, doing)
+                again(lambda last: self._commit_once(batch, tries, last), self.name, doing)
             except _RefusedError as error:
                 # Another commit took the place in the log that ours would have had. So ours can't arrive any more.
                 self._remove(event_type, batch.files)
@@ -489,7 +489,7 @@ def _said(load: Load) -> dict[str, Any]:
     }
 
 
-def _again(attempt: Callable[[bool], bool], name: str, doing: str) -> None:
+def again(attempt: Callable[[bool], bool], name: str, doing: str) -> None:
     """
     Try to commit until nobody else is in the way.
 

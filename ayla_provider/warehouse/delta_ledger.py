@@ -6,7 +6,7 @@ commit can set the version of an *application transaction*, a number that outliv
 log. So a load writes the day's ledger into a new file, and commits the rows together with a number that is computed
 from the file's content. The number names the file, and proves that nobody changed it.
 
-Two loads of the same day set the same number, so one of them is refused, and looks again.
+A commit is refused if there was another one since the table was read. The load then looks again at the day's ledger.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,9 @@ _EXPIRY = "delta.setTransactionRetentionDuration"
 
 _REWRITES_ROWS = {"deletionVectors", "columnMapping", "rowTracking", "icebergCompatV1", "icebergCompatV2"}
 """Features of a table whose files can't be copied or replaced without looking into other files, or into the log."""
+
+_DECORATION = re.compile(r"\x1b\[[0-9;]*m|\u21b3")
+"""Colours and arrows in deltalake's errors."""
 
 _READERS = 16
 """How many files of the ledger are read at once."""
@@ -281,7 +285,7 @@ def _reason(error: Exception) -> str | None:
         return type(error).__name__
     # deltalake raises plain exceptions, too.
     if isinstance(error, DeltaError | OSError | ValueError) or type(error) is Exception:
-        return from_outside(error).rstrip(". ")
+        return from_outside(_DECORATION.sub(" ", str(error))).rstrip(". ")
     return None
 
 
@@ -350,8 +354,8 @@ def files_of(table: DeltaTable) -> list[DataFile]:
     def values(name: str) -> Sequence[Any]:
         if name not in actions.column_names:
             return [None] * actions.num_rows
-        found: list[Any] = actions[name].to_pylist()
-        return found
+        found: Any = actions[name].to_pylist()
+        return list(found)
 
     names = ("path", "size_bytes", f"partition.{PARTITION}", "num_records", "min.folder_hour", "max.folder_hour")
     return [
@@ -453,8 +457,9 @@ def commit(
     """
     Commit a change of a table's files, as one entry of its log.
 
-    It is refused if another commit since the table was read removed one of the same files, or set the number of one of
-    the same days.
+    It is refused if there was any other commit since the table was read. deltalake could find out itself whether two
+    commits go together. But it takes a compaction for harmless: after a load that removes one of the compacted files,
+    its rows would be there twice. So the caller looks again, and tries again.
 
     :param removed: only files all of whose rows go, or are in one of the added files
     :param numbers: the ledger's new files: day to number
@@ -479,5 +484,7 @@ def commit(
         "append",
         table.schema(),
         [PARTITION],
-        commit_properties=CommitProperties(custom_metadata=dict(says or {}), app_transactions=transactions),
+        commit_properties=CommitProperties(
+            custom_metadata=dict(says or {}), max_commit_retries=0, app_transactions=transactions
+        ),
     )

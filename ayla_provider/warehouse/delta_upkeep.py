@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from ayla_provider.archive.destination import Stored
 from ayla_provider.errors import AylaWarehouseError
-from ayla_provider.warehouse.delta import DeltaWarehouse
+from ayla_provider.warehouse.delta import DeltaWarehouse, again
 from ayla_provider.warehouse.delta_ledger import FOLDER, days_of, file_of, transaction_of
 from ayla_provider.warehouse.delta_tables import (
     PARTITION,
     DataFile,
+    DeltaTables,
     NewFile,
     columns_of,
     commit,
@@ -35,6 +36,7 @@ from ayla_provider.warehouse.lake import (
     day_file_name,
     get_file,
     put_file,
+    remove_quietly,
 )
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ _LOG_FILE = re.compile(r"(\d{20})\.(json|checkpoint\.parquet)")
 _REMOVERS = 8
 """How many files are removed at once."""
 
-_NOT_OURS = ("_delta_log", FOLDER)
-"""Folders of a table that have no rows."""
+_OWN_NAME = re.compile(r"(\d{10}-[A-Za-z0-9._-]+|day-\d{8})-[0-9a-f]{16}\.parquet")
+"""The name of a file that this package writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,25 +167,46 @@ class _LoadedMeanwhileError(Exception):
 
 def _compact(warehouse: DeltaWarehouse, event_type: str, day: date, bins: Sequence[Sequence[DataFile]]) -> None:
     """Write the files of each bin as one file, sorted by device, and commit all of them."""
+    tables = warehouse.tables
+    old = [file for files in bins for file in files]
+    # Days before this one took their time.
+    table = _with_files(tables, event_type, old)
+    new = [_merged(warehouse, event_type, table, day, files) for files in bins]
+    try:
+        again(lambda last: _commit_once(tables, event_type, old, new, last=last), tables.name, f"compact {day}")
+    except _LoadedMeanwhileError:
+        # Another commit took the place in the log that this one would have had, so it can't arrive any more.
+        remove_quietly(tables.destination, [f"{tables.folder(event_type)}/{file.path}" for file in new])
+        log.info("%s was loaded while it was compacted. It stays as it is until the next run.", day)
+        raise
+
+
+def _commit_once(
+    tables: DeltaTables, event_type: str, old: Sequence[DataFile], new: Sequence[NewFile], *, last: bool
+) -> bool:
+    """Try to commit. Return whether the new files are there, and the commit wasn't refused."""
     from deltalake.exceptions import CommitFailedError
 
-    tables = warehouse.tables
-    # Days before this one took their time.
     table = tables.open(event_type)
-    current = {file.path for file in files_of(table)} if table else set()
-    old = [file for files in bins for file in files]
-    if table is None or not {file.path for file in old} <= current:
-        raise _LoadedMeanwhileError
-    new = [_merged(warehouse, event_type, table, day, files) for files in bins]
+    if table and {file.path for file in new} <= {file.path for file in files_of(table)}:
+        # By an earlier try, whose answer got lost.
+        return True
+    table = _with_files(tables, event_type, old)
     try:
         commit(table, new, old, says={"ayla.upkeep": "compaction"}, data_change=False)
     except CommitFailedError:
-        # If it is there all the same, its files are a part of the table. Otherwise they are swept in a day.
-        after = tables.open(event_type)
-        if after and {file.path for file in new} <= {file.path for file in files_of(after)}:
-            return
-        log.info("%s was loaded while it was compacted. It stays as it is until the next run.", day)
-        raise _LoadedMeanwhileError from None
+        if last:
+            raise
+        return False
+    return True
+
+
+def _with_files(tables: DeltaTables, event_type: str, files: Iterable[DataFile]) -> DeltaTable:
+    """Return a table as it is now, which has certain files."""
+    table = tables.open(event_type)
+    if table is None or not {file.path for file in files} <= {file.path for file in files_of(table)}:
+        raise _LoadedMeanwhileError
+    return table
 
 
 def _merged(
@@ -275,20 +298,22 @@ def _sweep(warehouse: DeltaWarehouse, event_type: str, done: Upkeep, now: dateti
     if table is None:
         return done
     named = {file.path for file in files_of(table)}
-    # deltalake tells which files were replaced: all of them, and those that no reader may look back to any more.
+    # deltalake tells which files were replaced, and which of all files nobody needs after the time of the property.
     replaced = set(table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=True))
-    expired = set(table.vacuum(dry_run=True))
+    expired = set(table.vacuum(dry_run=True, full=True))
     ledger = _ledger_files(table, [stored.path.removeprefix(f"{folder}/") for stored in old])
     unneeded = []
     for stored in old:
         path = stored.path.removeprefix(f"{folder}/")
-        top = path.partition("/")[0]
+        top, _, name = path.partition("/")
         if top == FOLDER:
             is_unneeded = path not in ledger
-        elif top in _NOT_OURS or not path.endswith(".parquet"):
+        elif not top.startswith(f"{PARTITION}=") or path in named:
             is_unneeded = False
         else:
-            is_unneeded = path not in named and (path in expired or path not in replaced)
+            # A file of another tool may belong to a commit that takes longer.
+            is_left = path not in replaced and _OWN_NAME.fullmatch(name) is not None
+            is_unneeded = is_left or path in expired
         if is_unneeded:
             unneeded.append(stored)
     if not dry_run:
