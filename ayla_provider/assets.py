@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,10 +18,21 @@ if TYPE_CHECKING:
     from ayla_provider.domain.manifest import Manifest
     from ayla_provider.domain.stream import Gap
 
-__all__ = ["export_alias", "export_asset", "layout_alias", "layout_asset", "stream_alias"]
+__all__ = [
+    "export_alias",
+    "export_asset",
+    "layout_alias",
+    "layout_asset",
+    "load_asset",
+    "load_hours_asset",
+    "stream_alias",
+]
 
 _MOST_GAPS = 5
 """How many gaps of a stream an asset event names."""
+
+_LOADS, _LOADED_HOURS = "ayla_load", "ayla_load_hours"
+"""The beginning of the names of the assets of loads."""
 
 _PLAIN_URI = re.compile(r"(gs|s3)://[A-Za-z0-9._-]+(/[A-Za-z0-9._=-]+)+")
 """The address of an asset that Airflow keeps as it is."""
@@ -130,3 +142,36 @@ def layout_asset(archive: str, event_type: str) -> Asset:
 def layout_alias() -> AssetAlias:
     """Return the alias of the layouts of all event types in all archives."""
     return AssetAlias("ayla_export_layout")
+
+
+def load_asset(address: Sequence[str], event_type: str) -> Asset:
+    """
+    Return the asset of a table of a warehouse. The operators of a warehouse have it as their method ``asset``.
+
+    Its name is that of the table, such as ``ayla_load/postgres/postgres_default/ayla/ayla_datapoint``.
+
+    :param address: what tells the warehouse from others, and at last what is in front of the event type in a table's
+        name
+    :param event_type: in any spelling
+    """
+    return Asset(_name(_LOADS, address, event_type))
+
+
+def load_hours_asset(address: Sequence[str], event_type: str) -> Asset:
+    """
+    Return the asset of the hours of a table. The operators of a warehouse have it as their method ``hours_asset``.
+
+    Its events have the hour as their partition key. The arguments are those of :func:`load_asset`.
+    """
+    return Asset(_name(_LOADED_HOURS, address, event_type))
+
+
+def is_of_load(outlet: object) -> bool:
+    """Return whether an outlet is an asset of :func:`load_asset` or :func:`load_hours_asset`."""
+    return isinstance(outlet, Asset) and outlet.name.partition("/")[0] in (_LOADS, _LOADED_HOURS)
+
+
+def _name(kind: str, address: Sequence[str], event_type: str) -> str:
+    # Without a colon, Airflow doesn't take a name for a URI. To check a URI, it imports every provider.
+    *places, table_prefix = (urllib.parse.quote(str(part).strip("/")) for part in address)
+    return "/".join([kind, *(place or "-" for place in places), f"{table_prefix}{parse_event_type(event_type)}"])

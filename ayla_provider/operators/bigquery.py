@@ -36,6 +36,18 @@ class _BigQuery(AylaWarehouseArguments):
         # For the link, which Airflow makes when the task ends.
         self.project_of_tables = ""
 
+    @staticmethod
+    def address(
+        *,
+        dataset: str,
+        project: str = "",
+        gcp_conn_id: str = "google_cloud_default",
+        location: str = "",
+        kms_key: str = "",
+        table_prefix: str = TABLE_PREFIX,
+    ) -> tuple[str, ...]:
+        return "bigquery", gcp_conn_id, project, dataset, table_prefix
+
     def warehouse(self) -> Warehouse:
         from ayla_provider.warehouse.bigquery import BigQueryWarehouse
 

@@ -22,6 +22,10 @@ class _DuckDB(AylaWarehouseArguments):
         self.schema = schema
         self.table_prefix = table_prefix
 
+    @staticmethod
+    def address(*, database: str, schema: str = "main", table_prefix: str = TABLE_PREFIX) -> tuple[str, ...]:
+        return "duckdb", str(database).strip(), schema, table_prefix
+
     @property
     def _file(self) -> str:
         # A relative path, "~", or ":memory:" would lose the rows in the folder or process of one worker.

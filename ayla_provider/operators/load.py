@@ -8,17 +8,19 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, BaseOperator
 
 from ayla_provider._airflow.arguments import duration, map_length, names, names_or_text, optional_hour
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import interval
-from ayla_provider._airflow.mapping import hours_item, that_fit
+from ayla_provider._airflow.mapping import MAP_LIMIT, hours_item, that_fit
 from ayla_provider._airflow.run import provenance
+from ayla_provider.assets import load_asset, load_hours_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, EventType, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of, refuse_longer
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.operators.load_events import announce
 from ayla_provider.operators.typed_rows import AylaTypedRowsOperator, policy_with_key
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from ayla_provider.domain.hour import ExportHour
     from ayla_provider.rows.typed_archive import TypedHourReport
     from ayla_provider.warehouse.base import Load, Warehouse
     from ayla_provider.warehouse.plan import ToLoad
@@ -36,11 +37,45 @@ class AylaWarehouseArguments(BaseOperator):
     """
     A mix-in for the operators of a warehouse: the arguments that name it.
 
-    A subclass takes the arguments, lists them in ``warehouse_fields`` to have them templated, and has the method
-    ``warehouse``. It is an operator because Airflow treats the arguments of operators alone.
+    A subclass takes the arguments, lists them in ``warehouse_fields`` to have them templated, and has the methods
+    ``warehouse`` and ``address``. It is an operator because Airflow treats the arguments of operators alone.
     """
 
     warehouse_fields: ClassVar[tuple[str, ...]] = ()
+
+    @staticmethod
+    @abstractmethod
+    def address(*args: Any, **kwargs: Any) -> tuple[str, ...]:
+        """
+        Return what tells a warehouse from others, in words without a secret. The last one is in front of each table.
+
+        A subclass takes what ``warehouse_fields`` lists, with the defaults of its operators.
+        """
+
+    @classmethod
+    def asset(cls, event_type: str, **arguments: str) -> Asset:
+        """
+        Return the asset of an event type's table. A load that changes the table emits an event of it.
+
+        :param event_type: in any spelling
+        :param arguments: those that name the warehouse, with the values that they have when the load runs
+        """
+        return load_asset(cls.address(**arguments), event_type)
+
+    @classmethod
+    def hours_asset(cls, event_type: str, **arguments: str) -> Asset:
+        """
+        Return the asset of the hours of an event type's table.
+
+        Each hour that a load changes is an event of it, with the hour as the partition key. The arguments are those of
+        :meth:`asset`.
+        """
+        return load_hours_asset(cls.address(**arguments), event_type)
+
+    @property
+    def own_address(self) -> tuple[str, ...]:
+        """The address of the warehouse that the arguments of this operator name."""
+        return self.address(**{name: getattr(self, name) for name in self.warehouse_fields})
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Add the warehouse's fields to the templated fields of the operator that is mixed with it."""
@@ -64,6 +99,9 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
     If the table has hours of another privacy policy or key, the task fails, so that no table has both unnoticed.
 
+    If rows changed, it emits an event of the asset of the table, and one for each hour of the asset of its hours: see
+    :meth:`AylaWarehouseArguments.asset` and :meth:`AylaWarehouseArguments.hours_asset`.
+
     :param reload: whether to load each hour again all the same
     :param earlier_policies: ids of other privacy policies that hours of the table may have, because they are about to
         be loaded again: a list, or a text with commas (templated)
@@ -76,17 +114,28 @@ class AylaLoadOperator(AylaTypedRowsOperator):
         super().__init__(**kwargs)
         self.reload = reload
         self.earlier_policies = earlier_policies
+        # The hours that the warehouse holds already as they are now, with how many rows each has.
+        self._held: dict[datetime, int] = {}
 
     @abstractmethod
     def warehouse(self) -> Warehouse:
         """Return the warehouse that the arguments name."""
 
+    @property
+    @abstractmethod
+    def own_address(self) -> tuple[str, ...]:
+        """The address of the warehouse, see :class:`AylaWarehouseArguments`."""
+
     def execute(self, context: Context) -> dict[str, Any]:
-        """Load each hour that isn't loaded yet, or that changed."""
+        """Load each hour that isn't loaded yet, or that changed, and announce what changed."""
         from ayla_provider.warehouse.policy import EVER, refuse_others
 
+        # The hours to announce, with how many rows each has.
+        changed: dict[datetime, int] = {}
         with airflow_errors(), self.warehouse() as warehouse:
             hours = interval(self.event_type, self.start, self.end)
+            # Before anything is loaded, because it fails if the arguments can't be part of a name.
+            assets = [make(self.own_address, hours[0].event_type) for make in (load_asset, load_hours_asset)]
             # Of all hours of the table, because all must have one policy.
             versions = warehouse.loaded(hours[0].event_type, *EVER)
             run = provenance(context)
@@ -106,9 +155,15 @@ class AylaLoadOperator(AylaTypedRowsOperator):
                 given: dict[datetime, TypedHourReport] = {}
                 with closing(self._loads(warehouse, reports, versions, given, loaded_by)) as loads:
                     for load in warehouse.replace_several(loads):
+                        changed[load.hour] = load.rows
                         yield given.pop(load.hour)
 
-            return self._each_hour(context, warehouse.name, bring)
+            result = self._each_hour(context, warehouse.name, bring)
+        # An earlier try of this task may have loaded hours, and ended before it could announce them.
+        if context["ti"].try_number > 1:
+            changed |= self._held
+        self.outlets = announce(context, self.outlets, hours[0].event_type, assets, changed)
+        return result
 
     def _loads(
         self,
@@ -131,7 +186,10 @@ class AylaLoadOperator(AylaTypedRowsOperator):
         prepared = False
         for report in reports:
             manifest = report.manifest
-            if not self._is_to_load(report, versions.get(manifest.hour.start), warehouse.name):
+            version = versions.get(manifest.hour.start)
+            if not self._is_to_load(report, version, warehouse.name):
+                if version == manifest.version:
+                    self._held[manifest.hour.start] = manifest.rows
                 self._say_unchanged(manifest.hour, warehouse.name)
                 continue
             if not prepared:
@@ -182,7 +240,8 @@ class AylaPlanOperator(BaseOperator):
     Its XCom is a list to expand a load over, ``[{"event_type", "start", "end", "reason"}, ...]``: an item for each
     hour or, where there are more than ``max_loads``, for the consecutive hours of a day. The XCom ``summary`` has
     counts: ``{"start", "end", "hours", "loads", "postponed", "lost"}``, where ``hours`` are those that differ, and
-    ``lost`` those that differ but stay as they are, because files of them are lost.
+    ``lost`` those that differ but stay as they are, because files of them are lost. The XCom ``complete_days`` lists
+    the days, ``["2026-11-01", ...]``, of which the warehouse has every hour of all ``event_types``.
 
     :param archive: the URL that the copy has as its destination (templated)
     :param event_types: in any spelling; by default the five documented ones
@@ -194,6 +253,8 @@ class AylaPlanOperator(BaseOperator):
     :param privacy_conn_id: as the loads have it
     :param earlier_policies: ids of other policies. The hours that have them are returned, too, so that they are loaded
         again: a list, or a text with commas (templated)
+    :param empty_hours: whether to return also hours without events. Their loads add no rows, but the ledger then has
+        every hour, and each has an asset event
     """
 
     template_fields: Sequence[str] = ("archive", "since", "archive_conn_id", "earlier_policies")
@@ -211,6 +272,7 @@ class AylaPlanOperator(BaseOperator):
         privacy: Mapping[str, str] | None = None,
         privacy_conn_id: str | None = None,
         earlier_policies: str | Sequence[str] = "",
+        empty_hours: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -223,6 +285,7 @@ class AylaPlanOperator(BaseOperator):
         self.privacy = privacy
         self.privacy_conn_id = privacy_conn_id
         self.earlier_policies = earlier_policies
+        self.empty_hours = empty_hours
 
     @abstractmethod
     def warehouse(self) -> Warehouse:
@@ -231,7 +294,7 @@ class AylaPlanOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Compare, and return the list to expand a load over."""
         from ayla_provider.archive.records import Records
-        from ayla_provider.warehouse.plan import joined, to_load
+        from ayla_provider.warehouse.plan import compare, joined
         from ayla_provider.warehouse.policy import EVER
 
         with airflow_errors():
@@ -243,7 +306,6 @@ class AylaPlanOperator(BaseOperator):
                 refuse_longer(start, end)
             event_types = [parse_event_type(name) for name in self.event_types]
             records = Records(open_destination(self.archive, self.archive_conn_id))
-            lost: list[ExportHour] = []
             with self.warehouse() as warehouse:
                 table_versions = {event_type: warehouse.loaded(event_type, *EVER) for event_type in event_types}
             dag_id = provenance(context)["dag_id"]
@@ -253,7 +315,10 @@ class AylaPlanOperator(BaseOperator):
                 versions = table_versions[EventType(event_type)]
                 return {hour: version for hour, version in versions.items() if start <= hour < end}
 
-            found = to_load(records, loaded, event_types, start, end, lost, is_of_another_policy)
+            compared = compare(
+                records, loaded, event_types, start, end, is_of_another_policy, empty_hours=self.empty_hours
+            )
+        found, lost = compared.to_load, compared.lost
         hours = len(found)
         items = _arguments(found if hours <= self.max_loads else joined(found))[: self.max_loads]
         done = sum(_hours(item) for item in items)
@@ -266,6 +331,8 @@ class AylaPlanOperator(BaseOperator):
             "lost": len(lost),
         }
         context["ti"].xcom_push("summary", summary)
+        days = compared.complete_days
+        context["ti"].xcom_push("complete_days", [day.isoformat() for day in days[-MAP_LIMIT:]])
         self.log.info(
             "Compared %s with %s, from %s to %s. %s",
             self.archive,

@@ -28,6 +28,12 @@ class _Postgres(AylaWarehouseArguments):
         self.schema = schema
         self.table_prefix = table_prefix
 
+    @staticmethod
+    def address(
+        *, postgres_conn_id: str = "postgres_default", schema: str = "", table_prefix: str = TABLE_PREFIX
+    ) -> tuple[str, ...]:
+        return "postgres", postgres_conn_id, schema, table_prefix
+
     def warehouse(self) -> Warehouse:
         from ayla_provider.warehouse.postgres import PostgresWarehouse
 

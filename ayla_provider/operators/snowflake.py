@@ -29,6 +29,16 @@ class _Snowflake(AylaWarehouseArguments):
         self.schema = schema
         self.table_prefix = table_prefix
 
+    @staticmethod
+    def address(
+        *,
+        snowflake_conn_id: str = "snowflake_default",
+        database: str = "",
+        schema: str = "",
+        table_prefix: str = TABLE_PREFIX,
+    ) -> tuple[str, ...]:
+        return "snowflake", snowflake_conn_id, database, schema, table_prefix
+
     def warehouse(self) -> Warehouse:
         from ayla_provider.warehouse.snowflake import SnowflakeWarehouse
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import EventType
@@ -47,31 +48,47 @@ class ToLoad:
         return f"{self.event_type} {describe_hour(self.start)}, {hours} hours: {self.reason}"
 
 
-def to_load(
+@dataclass(slots=True)
+class Comparison:
+    """How an archive and a warehouse differ."""
+
+    to_load: list[ToLoad] = field(default_factory=list)
+    """The hours to load, the newest first."""
+    lost: list[ExportHour] = field(default_factory=list)
+    """The hours whose rows stay, although their files changed, because files of them are lost."""
+    complete_days: list[date] = field(default_factory=list)
+    """The days of which the warehouse has all hours of all event types, the oldest first."""
+
+
+def compare(
     records: Records,
     loaded: Callable[[str, datetime, datetime], Mapping[datetime, str]],
     event_types: Sequence[EventType],
     start: datetime,
     end: datetime,
-    lost: list[ExportHour] | None = None,
     is_of_another_policy: Callable[[str], bool] = lambda version: False,
-) -> list[ToLoad]:
+    *,
+    empty_hours: bool = False,
+) -> Comparison:
     """
-    Return the hours whose files a warehouse doesn't hold, or holds in another version, the newest first.
+    Find the hours whose files a warehouse doesn't hold, or holds in another version, and the days that it has whole.
 
-    An hour without files that was never loaded isn't returned: there is nothing to load. Of an hour with lost files,
-    what is left is loaded if the hour was never loaded. Otherwise the rows stay, because what is left may be less.
+    Of an hour with lost files, what is left is to be loaded if the hour was never loaded. Otherwise the rows stay,
+    because what is left may be less.
+
+    An hour is complete if the archive states that no more files are expected, and there is nothing to load.
 
     :param loaded: returns the versions of an event type's loaded hours between two times
     :param start: the first hour, aware
     :param end: the end of the last hour
-    :param lost: gets the hours whose rows stay, although their files or their policy changed
     :param is_of_another_policy: whether an hour of a version was made under another privacy policy than is wanted
+    :param empty_hours: whether an hour without files is to be loaded once, so that the ledger has it
     :raises AylaError: if archive or warehouse can't be read
     """
-    found: list[ToLoad] = []
+    found = Comparison()
     if start >= end:
         return found
+    complete: Counter[date] = Counter()
     with ThreadPoolExecutor(_READERS, thread_name_prefix="ayla-plan") as pool:
         for event_type in event_types:
             versions = loaded(event_type, start, end)
@@ -80,20 +97,44 @@ def to_load(
                     log.warning("%s is passed over: %s", hour, manifest)
                     continue
                 version = versions.get(hour.start)
-                if version is None and manifest.present:
-                    reason = f"not loaded, {files_text(len(manifest.lost), 'lost')}" if manifest.lost else "not loaded"
-                    found.append(ToLoad(event_type, hour.start, hour.end, reason))
-                elif version is not None and not same_files(version, manifest):
-                    if not manifest.lost:
-                        found.append(ToLoad(event_type, hour.start, hour.end, "its files changed"))
-                    elif lost is not None:
-                        lost.append(hour)
-                elif version is not None and is_of_another_policy(version):
-                    if not manifest.lost:
-                        found.append(ToLoad(event_type, hour.start, hour.end, "its privacy policy or key changed"))
-                    elif lost is not None:
-                        lost.append(hour)
-    return _newest_first(found)
+                changed = _change(manifest, version, is_of_another_policy)
+                if version is None and (manifest.present or empty_hours):
+                    changed = f"not loaded, {files_text(len(manifest.lost), 'lost')}" if manifest.lost else "not loaded"
+                elif changed and manifest.lost:
+                    found.lost.append(hour)
+                    changed = ""
+                if changed:
+                    found.to_load.append(ToLoad(event_type, hour.start, hour.end, changed))
+                    continue
+                complete[hour.start.date()] += manifest.state.settled
+    found.to_load = _newest_first(found.to_load)
+    whole = 24 * len(event_types)
+    found.complete_days = sorted(day for day, hours in complete.items() if hours == whole)
+    return found
+
+
+def to_load(
+    records: Records,
+    loaded: Callable[[str, datetime, datetime], Mapping[datetime, str]],
+    event_types: Sequence[EventType],
+    start: datetime,
+    end: datetime,
+) -> list[ToLoad]:
+    """Return the hours to load alone. See :func:`compare`."""
+    return compare(records, loaded, event_types, start, end).to_load
+
+
+def _change(manifest: Manifest, version: str | None, is_of_another_policy: Callable[[str], bool]) -> str:
+    """
+    Return what changed since an hour was loaded; empty if nothing did, or if it isn't loaded.
+
+    :param version: what the warehouse holds of it
+    """
+    if version is None:
+        return ""
+    if not same_files(version, manifest):
+        return "its files changed"
+    return "its privacy policy or key changed" if is_of_another_policy(version) else ""
 
 
 def _manifests(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
+from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
-from ayla_provider.warehouse.plan import ToLoad, joined, to_load
+from ayla_provider.warehouse.plan import ToLoad, compare, joined, to_load
 from tests.rows.test_expressions import CONNECTION
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.loading import archive_of, load
@@ -89,3 +91,59 @@ def test_a_manifest_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     records = Records(FileDestination(tmp_path / "archive"))
     found = to_load(records, lambda *_: {}, ["connection"], HOUR, HOUR + timedelta(days=1))
     assert [one.start for one in found] == [HOUR + 2 * ONE_HOUR, HOUR]
+
+
+def test_a_day_is_complete_when_all_its_hours_are_loaded_or_without_events(tmp_path: Path) -> None:
+    day = HOUR.replace(hour=0)
+    end = day + timedelta(days=2)
+    hours = [day + number * ONE_HOUR for number in range(48)]
+    quiet, late = hours[5], hours[20]
+    for hour in hours:
+        archive_hour(tmp_path / "archive", "connection", [] if hour == quiet else [CONNECTION], hour)
+        if hour != late:
+            archive_hour(tmp_path / "archive", "location", [], hour)
+    archive, records = archive_of(tmp_path), Records(FileDestination(tmp_path / "archive"))
+    types = ["connection", "location"]
+    with DuckDBWarehouse(tmp_path / "d") as warehouse:
+        load(warehouse, archive, "connection", [hour for hour in hours if hour not in (quiet, hours[23])])
+        second = (day + timedelta(days=1)).date()
+        assert compare(records, warehouse.loaded, types, day, end).complete_days == [second]
+        # A part of a day isn't a day.
+        assert compare(records, warehouse.loaded, types, day, end - ONE_HOUR).complete_days == []
+        load(warehouse, archive, "connection", [hours[23]])
+        assert compare(records, warehouse.loaded, types, day, end).complete_days == [second]
+        archive_hour(tmp_path / "archive", "location", [], late)
+        assert compare(records, warehouse.loaded, types, day, end).complete_days == [day.date(), second]
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION, CONNECTION], hours[30], revision=2)
+        assert compare(records, warehouse.loaded, types, day, end).complete_days == [day.date()]
+
+
+def test_hours_without_events_are_returned_once_on_demand(tmp_path: Path) -> None:
+    archive_hour(tmp_path / "archive", "connection", [], HOUR)
+    archive_hour(tmp_path / "archive", "connection", [CONNECTION], HOUR + ONE_HOUR)
+    archive, records = archive_of(tmp_path), Records(FileDestination(tmp_path / "archive"))
+    end = HOUR + 3 * ONE_HOUR
+    with DuckDBWarehouse(tmp_path / "d") as warehouse:
+        found = compare(records, warehouse.loaded, ["connection"], HOUR, end, empty_hours=True).to_load
+        assert [(one.start, one.reason) for one in found] == [
+            (HOUR + ONE_HOUR, "not loaded"),
+            (HOUR, "not loaded"),
+        ]
+        load(warehouse, archive, "connection", [one.start for one in found])
+        assert compare(records, warehouse.loaded, ["connection"], HOUR, end, empty_hours=True).to_load == []
+        archive_hour(tmp_path / "archive", "connection", [CONNECTION], HOUR, revision=2)
+        found = compare(records, warehouse.loaded, ["connection"], HOUR, end, empty_hours=True).to_load
+        assert [(one.start, one.reason) for one in found] == [(HOUR, "its files changed")]
+
+
+def test_an_hour_that_may_still_get_files_keeps_its_day_incomplete(tmp_path: Path) -> None:
+    day = HOUR.replace(hour=0)
+    for number in range(24):
+        manifest = archive_hour(tmp_path / "archive", "connection", [CONNECTION], day + number * ONE_HOUR)
+    archive, records = archive_of(tmp_path), Records(FileDestination(tmp_path / "archive"))
+    _, stored = records.read_manifest(manifest.hour)
+    records.write_manifest(replace(manifest, state=HourState.OPEN, revision=2), stored)
+    with DuckDBWarehouse(tmp_path / "d") as warehouse:
+        load(warehouse, archive, "connection", [day + number * ONE_HOUR for number in range(24)])
+        found = compare(records, warehouse.loaded, ["connection"], day, day + timedelta(days=1))
+        assert (found.to_load, found.complete_days) == ([], [])
