@@ -51,6 +51,17 @@ class _Iceberg(AylaWarehouseArguments):
         self.tables = tables
         self.tables_conn_id = tables_conn_id
 
+    @staticmethod
+    def address(
+        *,
+        namespace: str,
+        iceberg_conn_id: str = "iceberg_default",
+        table_prefix: str = TABLE_PREFIX,
+        tables: str = "",
+        tables_conn_id: str | None = None,
+    ) -> tuple[str, ...]:
+        return "iceberg", iceberg_conn_id, namespace, table_prefix
+
     def iceberg(self, memory: str = MEMORY) -> IcebergWarehouse:
         """
         Return the tables that the arguments name.
