@@ -116,6 +116,11 @@ class PrivacyPolicy:
             return replace(column, description=f"{column.description} {PERSONAL}") if column.personal else column
         return replace(column, type=ColumnType.TEXT, description=f"{column.description} Hashed.")
 
+    def leaving_out(self, columns: Collection[str]) -> PrivacyPolicy:
+        """Return the policy that also drops some columns."""
+        dropped = dict.fromkeys(columns, Treatment.DROP.value)
+        return replace(self, treatments={**self.treatments, **dropped}) if columns else self
+
     @property
     def fingerprint(self) -> str:
         """

@@ -15,6 +15,7 @@ from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
+from ayla_provider.domain.new_columns import OnNewColumn
 from ayla_provider.domain.paths import LAYOUTS, QUARANTINE, TYPED_RECEIPTS
 from ayla_provider.domain.privacy import PrivacyPolicy, drops_from
 from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
@@ -288,18 +289,25 @@ def version_of(manifest: Manifest, recipe: str = "") -> str:
 
 
 def recipe_of(
-    event_type: EventType, policy: PrivacyPolicy, layouts: Iterable[ColumnLayout], ignored: Sequence[str] = ()
+    event_type: EventType,
+    policy: PrivacyPolicy,
+    layouts: Iterable[ColumnLayout],
+    ignored: Sequence[str] = (),
+    on_new_column: OnNewColumn = OnNewColumn.EVOLVE,
 ) -> str:
     """
     Return the identifier of how users want the files of an event type treated; empty without a wish.
 
     :param layouts: the layouts that files may have; only the declared ones count
     :param ignored: the objects' names of the hour's files that aren't export data
+    :param on_new_column: what becomes of new columns
     """
     own = [layout for layout in layouts if layout.event_type == event_type and layout not in COLUMN_LAYOUTS]
     declared = hashlib.sha256(repr(own).encode()).hexdigest()[:8] if own else ""
     without = hashlib.sha256("\n".join(ignored).encode()).hexdigest()[:8] if ignored else ""
-    return "-".join(filter(None, (policy.fingerprint, declared, without)))
+    # An hour that fails has no version.
+    new = f"new_{on_new_column}" if on_new_column in (OnNewColumn.DROP, OnNewColumn.QUARANTINE) else ""
+    return "-".join(filter(None, (policy.fingerprint, declared, without, new)))
 
 
 def same_files(version: str, manifest: Manifest) -> bool:

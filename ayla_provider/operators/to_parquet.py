@@ -46,6 +46,9 @@ class AylaExportToParquetOperator(AylaTypedRowsOperator):
     :param max_malformed: the share of an hour's lines, 0 to 1, that may be malformed
     :param ignored_files: names or patterns, without folders, of files that aren't export data and have no rows, such as
         ``["README*"]``; a name that ends with ``.csv`` is always read
+    :param on_new_column: what becomes of a column that no table and no layout has: ``evolve`` loads it, ``drop`` leaves
+        it out, ``quarantine`` leaves it out and keeps the rows that have a value in it in the quarantine, ``fail``
+        fails the task. One word, or event type to word, where ``*`` stands for all others
     :param max_bytes_per_task: an hour with more bytes of files is typed in parts, and has a Parquet file for each, see
         :class:`~ayla_provider.operators.parts.AylaExportPartsOperator`
     :param reason: why the hours are loaded: for the log, and for a ``map_index_template``

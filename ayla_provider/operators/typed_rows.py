@@ -62,6 +62,7 @@ class AylaTypedRowsOperator(BaseOperator):
         memory: str = MEMORY,
         max_malformed: float = MAX_MALFORMED,
         ignored_files: Sequence[str] = (),
+        on_new_column: str | Mapping[str, str] = "evolve",
         max_bytes_per_task: int = MAX_BYTES_PER_TASK,
         reason: str = "",
         **kwargs: Any,
@@ -81,6 +82,7 @@ class AylaTypedRowsOperator(BaseOperator):
         self.memory = memory
         self.max_malformed = max_malformed
         self.ignored_files = file_patterns(ignored_files, "ignored_files")
+        self.on_new_column = on_new_column
         self.max_bytes_per_task = count(max_bytes_per_task, "max_bytes_per_task")
         self.reason = reason
         # For the links, which Airflow makes when the task ends.
@@ -106,6 +108,7 @@ class AylaTypedRowsOperator(BaseOperator):
             max_malformed=self.max_malformed,
             ignored_files=self.ignored_files,
             max_bytes_per_task=self.max_bytes_per_task,
+            on_new_column=self.on_new_column,
         )
 
     @cached_property
@@ -209,6 +212,16 @@ class AylaTypedRowsOperator(BaseOperator):
                 manifest.quarantine,
             )
 
+    def _fate_of_new_columns(self, hour: ExportHour) -> str:
+        from ayla_provider.domain.new_columns import OnNewColumn, on_new_column
+
+        what = on_new_column(self.on_new_column, hour.event_type)
+        if what is OnNewColumn.DROP:
+            return "They were loaded, without new columns."
+        if what is OnNewColumn.QUARANTINE:
+            return "They were loaded, without new columns, which the quarantine has."
+        return "They were loaded."
+
     def _warn(self, context: Context, report: TypedHourReport) -> None:
         manifest = report.manifest
         if report.lost:
@@ -217,10 +230,10 @@ class AylaTypedRowsOperator(BaseOperator):
         if not report.news:
             return
         self.log.warning(
-            "%s has files with a new layout: %s. They were loaded. Check whether anything downstream "
-            "needs to handle it.",
+            "%s has files with a new layout: %s. %s Check whether anything downstream needs to handle it.",
             manifest.hour,
             "; ".join(report.news),
+            self._fate_of_new_columns(manifest.hour),
         )
         context["outlet_events"][layout_alias()].add(
             layout_asset(self.archive, manifest.hour.event_type),

@@ -181,6 +181,11 @@ class JoinedHour:
         return sum(file.ends_blank for part in self.parts for file in part.files)
 
     @property
+    def has_quarantine(self) -> bool:
+        """Whether a line is in the quarantine, be it malformed or not."""
+        return any(part.quarantine for part in self.parts)
+
+    @property
     def reasons(self) -> Counter[str]:
         """Why lines are malformed, and how many."""
         reasons: Counter[str] = Counter()
@@ -345,7 +350,7 @@ class HourParts:
             Quarantine(inner / "quarantine") as quarantine,
         ):
             files, balance = self._type_files(part, duck, inner, full, quarantine, of_hour=of_hour, marked=True)
-            if quarantine.total:
+            if quarantine.kept:
                 quarantine.write_parquet(duck, lines)
         # With a new database, no setting of the typing is left.
         with contextlib.closing(connect(memory=self._memory, folder=folder)) as duck, duckdb_errors(str(self._hour)):
@@ -355,13 +360,13 @@ class HourParts:
             name=name,
             rows=content_of(rows),
             marks=content_of(marks),
-            quarantine=content_of(lines) if quarantine.total else None,
+            quarantine=content_of(lines) if quarantine.kept else None,
             reasons=dict(quarantine.reasons),
             files=tuple(PartFile(typed_file(file, balance), file.ends_blank) for file in files),
         )
         put(self._rows, self._path(name, "rows.parquet"), rows)
         put(self._archive, self._path(name, "marks.parquet"), marks)
-        if quarantine.total:
+        if quarantine.kept:
             put(self._archive, self._path(name, "quarantine.parquet"), lines)
         path = self._path(name, "json")
         found = self._rows.read(path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ayla_provider.domain.completeness import MOST_MISSING, MissingEvent
+from ayla_provider.domain.new_columns import NEW_COLUMN
 from ayla_provider.domain.tables import PROVENANCE, Column, ColumnType
 from ayla_provider.domain.typed_manifest import TypedManifest
 from ayla_provider.errors import AylaWarehouseError
@@ -302,7 +303,9 @@ class HourMatch:
                 "select line, unnest(regexp_extract_all(text, '[0-9a-z_-]+')) as word from "
                 "(select row_number() over () as line, "
                 r"regexp_replace(lower(row_bytes::varchar), '\\x[0-9a-f]{2}', ' ', 'g') as text "
-                f"from read_parquet([{', '.join(literal(str(path)) for path in lines)}], hive_partitioning = false))"
+                f"from read_parquet([{', '.join(literal(str(path)) for path in lines)}], hive_partitioning = false) "
+                # A row with a new column could be read.
+                f"where not starts_with(reason, {literal(NEW_COLUMN)}))"
             )
             self._run(
                 "create or replace temp table copies as select distinct line from words semi join "

@@ -34,6 +34,7 @@ from ayla_provider.domain.csv.sample import LONGEST_HEAD, head_of
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import ManifestFile
+from ayla_provider.domain.new_columns import NEW_COLUMN, OnNewColumn, new_columns_of
 from ayla_provider.domain.privacy import PrivacyPolicy, Treatment
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaLayoutError, AylaWarehouseError
@@ -112,6 +113,7 @@ def type_hour(
     declared: Sequence[ColumnLayout] = (),
     of_hour: Sequence[Recognised] = (),
     marked: bool = False,
+    on_new_column: OnNewColumn = OnNewColumn.EVOLVE,
 ) -> HourBalance:
     """
     Write the rows of an hour's files as a Parquet file.
@@ -123,7 +125,9 @@ def type_hour(
     :param declared: for a stream, layouts whose own columns give new columns their types
     :param of_hour: what the columns of all files of the hour are, if ``files`` are a part of it
     :param marked: whether to add the column :data:`SAME`, which takes longer
-    :raises AylaLayoutError: if the rows of a file contradict the order of its columns
+    :param on_new_column: what becomes of columns that nobody knows
+    :raises AylaLayoutError: if the rows of a file contradict the order of its columns, or a file has a new column and
+        ``on_new_column`` is ``fail``
     :raises LinesRefusedError: if DuckDB refuses a line of a stream
     :raises AylaWarehouseError: if DuckDB fails, or a line is missing from the balance
     """
@@ -133,9 +137,15 @@ def type_hour(
             find_cells(connection, hour.event_type, streamed, declared)
             recognised = [file.recognised for file in files if file.recognised]
             table = table_of_hour(hour.event_type, of_hour or recognised)
-            statements = _HourStatements(connection, hour, table, files, policy, marked=marked)
+            new = new_columns_of(hour.event_type, of_hour or recognised)
+            if new and on_new_column is OnNewColumn.FAIL:
+                raise _refusal_of_new_columns(hour, files)
+            treated = policy if on_new_column is OnNewColumn.EVOLVE else policy.leaving_out(new)
+            statements = _HourStatements(connection, hour, table, files, treated, marked=marked)
             statements.write(parquet, Path(folder))
         balance = statements.balance(parquet, quarantine)
+        if on_new_column is OnNewColumn.QUARANTINE:
+            statements.quarantine_rows_with(new, quarantine)
     for source, file in balance.files.items():
         if file.lines != file.loaded + file.duplicates + file.quarantined:
             raise AylaWarehouseError(
@@ -424,15 +434,41 @@ class _HourStatements:
         self._duck.execute("set preserve_insertion_order = true")
         rows = self._rows_of(scan, exact=True, sourced=False)
         faults = self._duck.execute(f'select "#file", "#line", "#fault" from ({rows}) where "#bad"')
+        for file, number, offset, text, fault in self._places(scan, faults):
+            quarantine.add(file.source, file.generation, number, offset, fault, text)
+
+    @staticmethod
+    def _places(scan: Scan, found: Any) -> Iterator[tuple[GoodLines, int, int, bytes, str]]:
+        """
+        Yield where lines are: the file, the line's number and its offset there, its text, and what is said about it.
+
+        :param found: the result of a query of ``#file``, ``#line``, and a text, in the lines' order
+        """
         files = {file.number: file for file in scan.files}
         last = None
-        while fetched := faults.fetchmany(1000):
-            for at, line, fault in fetched:
+        while fetched := found.fetchmany(1000):
+            for at, line, about in fetched:
                 file, row = files[at], line.encode()
                 if file is not last:
                     places, last = file.places(), file
-                number, offset, text = next(found for found in places if file.is_line(found[2], row))
-                quarantine.add(file.source, file.generation, number, offset, fault, text)
+                number, offset, text = next(place for place in places if file.is_line(place[2], row))
+                yield file, number, offset, text, about
+
+    def quarantine_rows_with(self, columns: Sequence[str], quarantine: Quarantine) -> None:
+        """Keep the good rows that have a value in one of these columns in the quarantine, too."""
+        self._duck.execute("set preserve_insertion_order = true")
+        for scan in self._scans:
+            here = [name for name in columns if name in scan.recognised.columns]
+            if not here:
+                continue
+            rows = self._rows_of(scan, exact=True, sourced=False)
+            names = [f'case when "{name}" is not null then {literal(name)} end' for name in here]
+            reason = f"concat_ws(', ', {', '.join(names)})"
+            found = self._duck.execute(
+                f'select "#file", "#line", {reason} as "#new" from ({rows}) where "#bad" is not true and "#new" <> \'\''
+            )
+            for file, number, offset, text, new in self._places(scan, found):
+                quarantine.add_loaded(file.source, file.generation, number, offset, f"{NEW_COLUMN}{new}", text)
 
     def _rows(self, only: str = "", *, exact: bool = False) -> str:
         """
@@ -534,6 +570,19 @@ class _HourStatements:
         block = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK else secret).ljust(_BLOCK, b"\0")
         for name, pad in (("ayla_inner", 0x36), ("ayla_outer", 0x5C)):
             self._duck.execute(f"set variable {name} = $pad::blob", {"pad": bytes(byte ^ pad for byte in block)})
+
+
+def _refusal_of_new_columns(hour: ExportHour, files: Sequence[GoodLines]) -> AylaLayoutError:
+    """Return the error of an hour with a new column that nobody wants without a decision."""
+    for file in files:
+        new = new_columns_of(hour.event_type, [file.recognised]) if file.recognised else ()
+        if new:
+            break
+    return AylaLayoutError(
+        f"{hour}, {file.source}: new columns {', '.join(new)}, and on_new_column is fail.",
+        "Declare the layout in the task's argument layouts, or let on_new_column be evolve, drop, or quarantine. Then "
+        "clear the task.",
+    )
 
 
 def _all_of(parquet: Path) -> str:

@@ -33,6 +33,8 @@ class Quarantine:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = open_private(path, "wb")
+        self.loaded = 0
+        """How many lines were added that are rows, too."""
         self.by_source: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         # Each to its number, from 1, because millions of lines can have the same.
@@ -41,8 +43,13 @@ class Quarantine:
 
     @property
     def total(self) -> int:
-        """How many lines were added."""
+        """How many malformed lines were added."""
         return self.by_source.total()
+
+    @property
+    def kept(self) -> int:
+        """How many lines were added, with those that are rows, too."""
+        return self.total + self.loaded
 
     def __enter__(self) -> Quarantine:
         """Keep the file open."""
@@ -56,18 +63,26 @@ class Quarantine:
 
     def add(self, source: str, generation: int, line: int, offset: int, reason: str, row: bytes) -> None:
         """
-        Keep a line.
+        Keep a malformed line.
 
         :param source: the object's name in the vendor's bucket
         :param line: its number in the file, from 1
         :param offset: the offset of its first byte in the file
         :param reason: in words, without quoting the row
         """
+        self._keep(source, generation, line, offset, reason, row)
+        self.by_source[source] += 1
+        self.reasons[reason] += 1
+
+    def add_loaded(self, source: str, generation: int, line: int, offset: int, reason: str, row: bytes) -> None:
+        """Keep a line that is a row, too, and so isn't malformed: see :meth:`add`."""
+        self._keep(source, generation, line, offset, reason, row)
+        self.loaded += 1
+
+    def _keep(self, source: str, generation: int, line: int, offset: int, reason: str, row: bytes) -> None:
         source_number = self._source_numbers.setdefault((source, generation), len(self._source_numbers) + 1)
         reason_number = self._reason_numbers.setdefault(reason, len(self._reason_numbers) + 1)
         self._file.write(f"{source_number},{line},{offset},{reason_number},{row.hex()}\n".encode())
-        self.by_source[source] += 1
-        self.reasons[reason] += 1
 
     def write_parquet(self, duck: Any, path: Path) -> None:
         """
@@ -83,7 +98,7 @@ class Quarantine:
         except duckdb.Error as error:
             # Not DuckDB's own words, which can quote a row.
             raise AylaWarehouseError(
-                f"DuckDB failed to write the {self.total:,} malformed lines ({type(error).__name__}). Nothing was "
+                f"DuckDB failed to write the {self.kept:,} malformed lines ({type(error).__name__}). Nothing was "
                 "loaded. Raise the operator's memory, then clear the task."
             ) from None
 

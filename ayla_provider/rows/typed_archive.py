@@ -27,6 +27,7 @@ from ayla_provider.domain.csv.recognition import Recognised
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE
 from ayla_provider.domain.manifest import Manifest, ManifestFile
+from ayla_provider.domain.new_columns import OnNewColumn, new_columns_of, on_new_column
 from ayla_provider.domain.parts import MAX_BYTES_PER_TASK, divide
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import Table
@@ -99,6 +100,8 @@ class TypedArchive:
     :param ignored_files: patterns of names that aren't export data, see
         :func:`~ayla_provider.domain.csv.foreign.is_ignored`
     :param max_bytes_per_task: an hour with more bytes of files is typed in parts; the hours of a stream never are
+    :param on_new_column: what becomes of columns that nobody knows, see
+        :func:`~ayla_provider.domain.new_columns.on_new_column`
     """
 
     def __init__(
@@ -112,7 +115,9 @@ class TypedArchive:
         max_malformed: float = MAX_MALFORMED,
         ignored_files: Sequence[str] = (),
         max_bytes_per_task: int = MAX_BYTES_PER_TASK,
+        on_new_column: str | Mapping[str, str] = OnNewColumn.EVOLVE,
     ) -> None:
+        self._new_columns = on_new_column
         self._archive = archive
         self._records = Records(archive)
         self._rows = rows
@@ -188,7 +193,17 @@ class TypedArchive:
                 "yet, or not completely. Run its copy first. A plan operator returns only hours that are copied."
             )
         ignored = [file.source for file in manifest.present if self._is_ignored(manifest, file)]
-        return manifest, ignored, typed.recipe_of(hour.event_type, self._policy, self._layouts, ignored)
+        recipe = typed.recipe_of(hour.event_type, self._policy, self._layouts, ignored, self._on_new_column(hour))
+        return manifest, ignored, recipe
+
+    def _on_new_column(self, hour: ExportHour) -> OnNewColumn:
+        return on_new_column(self._new_columns, hour.event_type)
+
+    def _left_out(self, hour: ExportHour, recognised: Sequence[Recognised]) -> tuple[str, ...]:
+        """Return the new columns of an hour's files that its rows don't have."""
+        if self._on_new_column(hour) in (OnNewColumn.DROP, OnNewColumn.QUARANTINE):
+            return new_columns_of(hour.event_type, recognised)
+        return ()
 
     def _divided(self, manifest: Manifest, recipe: str) -> list[tuple[Manifest, str]]:
         """Return the parts of an hour: the manifest with the files of each alone, and its name."""
@@ -330,11 +345,12 @@ class TypedArchive:
         hour = archived.hour
         parts = self._parts_of(hour)
         joined = parts.join(divided)
-        table = self._policy.table(joined.table)
+        left_out = self._left_out(hour, joined.recognised)
+        table = self._policy.leaving_out(left_out).table(joined.table)
         lines = sum(file.typed.lines for part in joined.parts for file in part.files)
         kept = self._keep_quarantine(
             hour,
-            joined.reasons.total(),
+            joined.has_quarantine,
             lambda local: parts.write_quarantine(joined, local, folder),
             folder / "quarantine.parquet",
         )
@@ -419,7 +435,7 @@ class TypedArchive:
             files, balance = self._type_files(archived, connection, Path(inner), parquet, quarantine, slowly=slowly)
             kept = self._keep_quarantine(
                 hour,
-                quarantine.total,
+                bool(quarantine.kept),
                 lambda local: quarantine.write_parquet(connection, local),
                 Path(inner) / "quarantine.parquet",
             )
@@ -449,6 +465,7 @@ class TypedArchive:
             declared=[layout for layout in self._layouts if is_declared(layout)],
             of_hour=of_hour,
             marked=marked,
+            on_new_column=self._on_new_column(archived.hour),
         )
         return files, balance
 
@@ -501,19 +518,19 @@ class TypedArchive:
                 files.append(lines)
         return files
 
-    def _keep_quarantine(self, hour: ExportHour, total: int, write: Callable[[Path], None], local: Path) -> str:
+    def _keep_quarantine(self, hour: ExportHour, any_kept: bool, write: Callable[[Path], None], local: Path) -> str:
         """
-        Write the malformed lines into the archive, and return their path; empty if there are none.
+        Write the quarantined lines into the archive, and return their path; empty if there are none.
 
-        :param total: how many there are
+        :param any_kept: whether there are any
         :param write: writes them as a Parquet file
         """
         path = typed.quarantine_path(hour)
-        if not total and _stored(self._archive, path) is None:
+        if not any_kept and _stored(self._archive, path) is None:
             return ""
         write(local)
         write_parquet(self._archive, path, local, content_of(local), _stored(self._archive, path))
-        return path if total else ""
+        return path if any_kept else ""
 
     def _refuse_too_many(
         self, hour: ExportHour, all_lines: int, blank_ends: int, all_reasons: Mapping[str, int], kept: str
