@@ -16,12 +16,14 @@ from itertools import chain, repeat
 from queue import SimpleQueue
 
 from ayla_provider.archive.destination import Destination, Stored, folders_of, stored_at
+from ayla_provider.archive.erasures import Erasures, Matcher
 from ayla_provider.archive.listed_days import ListedDays
 from ayla_provider.archive.records import Records
 from ayla_provider.archive.transfer import Transfer
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.arrival import ArrivalRule, HourState, HourStatus
 from ayla_provider.domain.coverage import Coverage, describe_lost
+from ayla_provider.domain.erasure import ErasureKeys
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour, describe_hours, hour_of
 from ayla_provider.domain.manifest import Manifest, ManifestFile
@@ -109,6 +111,8 @@ class _HourJob:
     """How the paths of the hour's copies are made."""
     untrusted: Collection[str] = ()
     """Paths of copies that are written again; ``*`` for all of them."""
+    matcher: Matcher | None = None
+    """Finds the lines that the hour's copies must not have; None if no erasure touches the hour."""
     done: list[ManifestFile] = field(default_factory=list)
     lost: list[ManifestFile] = field(default_factory=list)
     """The manifest's entries of files that neither the destination nor the source has any more."""
@@ -157,10 +161,19 @@ class Archive:
     :param layout: how the copies' paths are made. An hour that has copies in the other layout keeps that one
     :param max_workers: how many files are copied at once. Each takes up to 6 MiB of memory, or 18 MiB to other stores
         than Cloud Storage
+    :param erasure_keys: returns the keys of the erasure ledger. It is called only if an erasure touches an hour
     """
 
-    def __init__(self, destination: Destination, *, layout: Layout = Layout.PARTITIONED, max_workers: int = 8) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        layout: Layout = Layout.PARTITIONED,
+        max_workers: int = 8,
+        erasure_keys: Callable[[], ErasureKeys] | None = None,
+    ) -> None:
         self.destination = destination
+        self._erasure_keys = erasure_keys
         self.records = Records(destination)
         self._layout = layout
         self._mirrored_types: dict[EventType, bool] = {}
@@ -181,10 +194,11 @@ class Archive:
         """
         plans = []
         statuses = export.status(hours, rule)
+        erasures = self._erasures()
         with self._pool() as pool:
             listed = ListedDays(self.destination, hours, pool)
         for status in statuses:
-            job = self._job(export, status, listed)
+            job = self._job(export, status, listed, erasures)
             if isinstance(job, AylaError):
                 raise job
             job.refuse_other(export)
@@ -232,13 +246,15 @@ class Archive:
             source doesn't show. Then nothing is committed
         :raises AylaError: if the run failed as a whole
         """
-        run = _Run(self.records, export, written_by, _Progress(describe_hours(hours)))
+        # Before anything is copied, so that an erasure that begins later is noticed.
+        erasures = self._erasures()
+        run = _Run(self.records, export, written_by, _Progress(describe_hours(hours)), erasures)
         statuses = export.status(hours, rule)
         transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
         with self._pool() as pool, self._pool() as commits:
             jobs = []
             listed = ListedDays(self.destination, hours, pool)
-            results = pool.map(self._job, repeat(export), statuses, repeat(listed), repeat(untrusted))
+            results = pool.map(self._job, repeat(export), statuses, repeat(listed), repeat(erasures), repeat(untrusted))
             for status, job in zip(statuses, results, strict=True):
                 if isinstance(job, AylaError):
                     run.failed(status, job)
@@ -297,13 +313,14 @@ class Archive:
         :raises AylaTransferError: if files couldn't be copied; it names them
         :raises AylaError: if the run failed as a whole
         """
-        run = _Run(self.records, export, {}, _Progress(f"{hour}, part {number}"))
+        erasures = self._erasures()
+        run = _Run(self.records, export, {}, _Progress(f"{hour}, part {number}"), erasures)
         (status,) = export.status([hour], rule)
         parts = divide(sorted(status.files, key=lambda file: file.name), max_bytes)
         status = replace(status, files=tuple(parts[number - 1]) if number <= len(parts) else ())
         transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
         with self._pool() as pool:
-            job = self._job(export, status, ListedDays(self.destination, [hour], pool))
+            job = self._job(export, status, ListedDays(self.destination, [hour], pool), erasures)
             if isinstance(job, AylaError):
                 raise job
             job.refuse_other(export)
@@ -348,11 +365,21 @@ class Archive:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def _erasures(self) -> Erasures:
+        """Return the erasure ledger, as it is now."""
+        return Erasures(self.destination, self._erasure_keys)
+
     def _job(
-        self, export: Export, status: HourStatus, listed: ListedDays, untrusted: Collection[str] = ()
+        self,
+        export: Export,
+        status: HourStatus,
+        listed: ListedDays,
+        erasures: Erasures,
+        untrusted: Collection[str] = (),
     ) -> _HourJob | AylaError:
         """Return the copy to do for an hour, or why the destination can't be read."""
         try:
+            matcher = erasures.matcher(status.hour)
             manifest, stored = self._manifest_to_follow(status, listed, untrusted)
             copies: dict[Layout, Mapping[str, Stored]] = {}
             if manifest is None and status.state.settled:
@@ -363,7 +390,7 @@ class Archive:
                 existing = copies[layout]
             else:
                 existing = listed.stored_at(_paths(status, layout))
-            job = _HourJob(status, manifest, stored, existing, layout, untrusted)
+            job = _HourJob(status, manifest, stored, existing, layout, untrusted, matcher)
             self._look_for_lost(job)
             for own, paths in copies.items():
                 job.unnamed += sorted(paths.keys() - _paths(status, own))
@@ -453,7 +480,7 @@ class Archive:
         existing = stored_at(self.destination, [entry.path for entry in gone])
         for entry in gone:
             stored = existing.get(entry.path)
-            if stored and stored.size == entry.size and self.destination.crc32c(stored) == entry.crc32c:
+            if stored and stored.size == entry.held_size and self.destination.crc32c(stored) == entry.held_crc32c:
                 job.kept.append(replace(entry, version=stored.version, lost=""))
             else:
                 job.lost.append(entry)
@@ -486,20 +513,24 @@ class Archive:
         if entry:
             return entry, False
         path = destination_path(file, job.layout)
-        copy = transfer.copy(file, path, job.existing.get(path), trusted=job.trusts(path))
-        return ManifestFile.of(file, path, copy.crc32c, copy.lines, copy.stored.version), True
+        standing = job.existing.get(path)
+        copy = transfer.copy(file, path, standing, trusted=job.trusts(path), matcher=job.matcher)
+        return ManifestFile.of(file, path, copy.crc32c, copy.lines, copy.stored.version, copy.erased), True
 
     def _existing_entry(self, job: _HourJob, file: ExportFile) -> ManifestFile | None:
         """Return the manifest's entry of a file that is proven to be in the destination already."""
         path = destination_path(file, job.layout)
         stored = job.existing.get(path)
-        if stored is None or stored.size != file.size or not job.trusts(path):
+        if stored is None or not job.trusts(path):
             return None
         for entry in job.entries.get(path, ()):
             if entry.lost:
                 return None
             if entry.is_of(file, path):
-                return self._trusted(entry, stored)
+                return self._trusted(entry, stored) if stored.size == entry.held_size else None
+        if stored.size != file.size or job.matcher is not None:
+            # Of a copy that no entry names, nobody knows whether what is to be erased was left out.
+            return None
         if file.crc32c is None or self.destination.crc32c(stored) != file.crc32c:
             return None
         return ManifestFile.of(file, path, file.crc32c, version=stored.version)
@@ -509,7 +540,7 @@ class Archive:
         if stored.crc32c is None and entry.version in ("", stored.version):
             return entry
         # The listing states the checksum, or the copy was written again.
-        if self.destination.crc32c(stored) != entry.crc32c:
+        if self.destination.crc32c(stored) != entry.held_crc32c:
             return None
         return replace(entry, version=stored.version) if entry.version else entry
 
@@ -549,8 +580,16 @@ def _is_mirror_of(export: Export, hour: ExportHour, path: str) -> bool:
 class _Run:
     """The bookkeeping of one run over some hours."""
 
-    def __init__(self, records: Records, export: Export, written_by: Mapping[str, str], progress: _Progress) -> None:
+    def __init__(
+        self,
+        records: Records,
+        export: Export,
+        written_by: Mapping[str, str],
+        progress: _Progress,
+        erasures: Erasures,
+    ) -> None:
         self.records = records
+        self.erasures = erasures
         self.export_url = export.url
         self.now: Callable[[], datetime] = export.now
         self.written_by = written_by
@@ -596,6 +635,8 @@ class _Run:
         written = manifest is not previous
         if written:
             try:
+                if manifest.files:
+                    self.erasures.refuse_change([manifest.hour])
                 self.records.write_manifest(manifest, job.manifest_stored)
             except AylaError as error:
                 self.failed(status, error)

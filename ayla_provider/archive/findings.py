@@ -154,10 +154,10 @@ def suspect(entry: ManifestFile, stored: Stored | None) -> Suspicion | None:
         return Suspicion(entry, stored, f"Ayla no longer has it, as a repair found on {entry.lost[:10]}", proven=False)
     if stored is None:
         return Suspicion(entry, None, "the file isn't there")
-    if stored.size != entry.size:
-        return Suspicion(entry, stored, f"it has {stored.size} bytes, its manifest says {entry.size}")
+    if stored.size != entry.held_size:
+        return Suspicion(entry, stored, f"it has {stored.size} bytes, its manifest says {entry.held_size}")
     if stored.crc32c is not None:
-        if stored.crc32c == entry.crc32c:
+        if stored.crc32c == entry.held_crc32c:
             return None
         return Suspicion(entry, stored, wrong_checksum(stored.crc32c, entry))
     if entry.version in ("", stored.version):
@@ -167,4 +167,4 @@ def suspect(entry: ManifestFile, stored: Stored | None) -> Suspicion | None:
 
 def wrong_checksum(crc32c: str, entry: ManifestFile) -> str:
     """Return the detail of a file whose bytes are others than those that were copied."""
-    return f"it has crc32c {crc32c}, its manifest says {entry.crc32c}"
+    return f"it has crc32c {crc32c}, its manifest says {entry.held_crc32c}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.stream_drain import Drain
 from ayla_provider.archive.stream_report import StreamReport, read_position
+from ayla_provider.domain.erasure import ErasureKeys
 from ayla_provider.domain.stream import MOST_BYTES, MOST_RECORDS, StreamPosition
 from ayla_provider.stream.base import Stream
 
@@ -17,10 +18,15 @@ __all__ = ["StreamArchive", "StreamReport", "read_position"]
 
 
 class StreamArchive:
-    """A customer's archive of a stream, in a destination of its own."""
+    """
+    A customer's archive of a stream, in a destination of its own.
 
-    def __init__(self, destination: Destination) -> None:
+    :param erasure_keys: returns the keys of the erasure ledger. It is called only if an erasure touches an hour
+    """
+
+    def __init__(self, destination: Destination, *, erasure_keys: Callable[[], ErasureKeys] | None = None) -> None:
         self.destination = destination
+        self._erasure_keys = erasure_keys
         self._stop = threading.Event()
         self.report: StreamReport | None = None
         """What the last run did, also if it failed; None before the first one."""
@@ -68,7 +74,15 @@ class StreamArchive:
         :raises AylaUnavailable: if the stream gives no valid answer
         """
         started = time.monotonic()
-        run = Drain(self.destination, stream, now, written_by, accept_loss=accept_loss, stop=self._stop)
+        run = Drain(
+            self.destination,
+            stream,
+            now,
+            written_by,
+            accept_loss=accept_loss,
+            stop=self._stop,
+            erasure_keys=self._erasure_keys,
+        )
         self.report = run.report
         try:
             run.begin(oem_id)

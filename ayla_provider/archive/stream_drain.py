@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from ayla_provider.archive.destination import Destination, Stored
+from ayla_provider.archive.erasures import Erasures, Matcher
 from ayla_provider.archive.private import make_private_folder
 from ayla_provider.archive.records import write_json
 from ayla_provider.archive.stream_hours import StreamHours, complete_to, hours_of_types
 from ayla_provider.archive.stream_reading import BatchReader, ReadBatch, begin_of, has_unread_parents
 from ayla_provider.archive.stream_report import StreamReport, read_position
-from ayla_provider.archive.stream_spool import LocalFile, batch_folder, write_files
+from ayla_provider.archive.stream_spool import FileKey, LocalFile, batch_folder, write_files
 from ayla_provider.archive.stream_upload import StreamUpload
+from ayla_provider.domain.erasure import ErasureKeys
+from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.paths import STREAM_POSITION, parse_stream_path
 from ayla_provider.domain.stream import (
@@ -59,13 +62,17 @@ class Drain:
         *,
         accept_loss: bool,
         stop: threading.Event,
+        erasure_keys: Callable[[], ErasureKeys] | None = None,
     ) -> None:
+        self._erasure_keys = erasure_keys
+        self._erasures = Erasures(destination, erasure_keys)
+        self._matchers: dict[FileKey, Matcher | None] = {}
         self.report = StreamReport()
         self._destination, self._stream, self._now = destination, stream, now
         self._written_by, self._accept_loss = written_by, accept_loss
         self._hours = StreamHours(destination, stream.url, now, written_by)
         self._upload = StreamUpload(destination)
-        self._reader = BatchReader(stream, now, accept_loss=accept_loss, stop=stop)
+        self._reader = BatchReader(stream, now, accept_loss=accept_loss, stop=stop, matcher_of=self._matcher_of)
         self._stored: Stored | None = None
 
     def begin(self, oem_id: str) -> None:
@@ -116,6 +123,8 @@ class Drain:
             vanished = self._vanished(state)
             if not vanished and not self._is_more_to_read(state, ended):
                 return
+            # Each batch asks again which erasures there are.
+            self._erasures, self._matchers = Erasures(self._destination, self._erasure_keys), {}
             with batch_folder() as scratch:
                 batch = self._reader.read(
                     state,
@@ -146,6 +155,14 @@ class Drain:
         if has_loss:
             raise _loss(self._stream.url, self._destination.url, unreported)
         self.report.hours = self._hours.read(self.position.to_announce)
+
+    def _matcher_of(self, key: FileKey) -> Matcher | None:
+        """Return what finds the lines of an hour that are erased; None if there are none."""
+        if key not in self._matchers:
+            # The event type makes no difference.
+            hour = ExportHour(key.event_type or EventType("datapoint"), key.hour)
+            self._matchers[key] = self._erasures.matcher(hour)
+        return self._matchers[key]
 
     def _refuse_other(self, position: StreamPosition, oem_id: str) -> None:
         if position.stream != self._stream.url:
@@ -205,6 +222,7 @@ class Drain:
                 ranges[shard.id] = ShardRange(was.after, None, was.read_to, was.closed)
         pending = Batch(self._now, ranges, tuple(each.file for each in local), tuple(batch.gaps), oem_id)
         if local:
+            self._erasures.refuse_change([hour for each in local if (hour := _hour_of(each.file))])
             self._write(replace(self.position, pending=pending))
         self._complete(pending, self._upload.all(local), state, {})
 
@@ -254,7 +272,7 @@ class Drain:
             for shard, part in pending.ranges.items()
             if part.records > (again.spools[shard].records if shard in again.spools else 0)
         }
-        if present and not short:
+        if present and not short and not again.erased:
             raise AylaStreamResetError(
                 f"{self._stream.url} returns other records for the batch {self.position.batch} than an earlier run "
                 f"read, and the archive has {first_few(sorted(present), 1)} of it already. Move the files of this "
@@ -374,6 +392,11 @@ class Drain:
 def _is_unreadable(file: BatchFile) -> bool:
     parsed = parse_stream_path(file.path)
     return parsed is not None and parsed[0] is None
+
+
+def _hour_of(file: BatchFile) -> ExportHour | None:
+    parsed = parse_stream_path(file.path)
+    return ExportHour(parsed[0] or EventType("datapoint"), parsed[1]) if parsed else None
 
 
 def _contents(files: Iterable[BatchFile]) -> dict[str, str]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ayla_provider.archive.stream_spool import ShardSpool
+from ayla_provider.archive.erasures import Matcher
+from ayla_provider.archive.stream_spool import FileKey, ShardSpool
 from ayla_provider.domain.stream import (
     Batch,
     Gap,
@@ -66,6 +67,11 @@ class ReadBatch:
         return sum(spool.bytes for spool in self.spools.values())
 
     @property
+    def erased(self) -> int:
+        """How many lines were left out, because they are erased."""
+        return sum(spool.erased for spool in self.spools.values())
+
+    @property
     def unreadable(self) -> int:
         """How many records aren't events of a known type."""
         return sum(spool.unreadable for spool in self.spools.values())
@@ -105,11 +111,19 @@ class BatchReader:
     :param until: what arrived at this time or later isn't read
     :param accept_loss: whether a shard is read from its oldest record if the position is ahead of it
     :param stop: when it is set, reading ends with an error
+    :param matcher_of: see :class:`~ayla_provider.archive.stream_spool.ShardSpool`
     """
 
     def __init__(
-        self, stream: Stream, until: datetime, *, accept_loss: bool = False, stop: threading.Event | None = None
+        self,
+        stream: Stream,
+        until: datetime,
+        *,
+        accept_loss: bool = False,
+        stop: threading.Event | None = None,
+        matcher_of: Callable[[FileKey], Matcher | None] = lambda key: None,
     ) -> None:
+        self._matcher_of = matcher_of
         self._stream = stream
         self._until = until
         self._accept_loss = accept_loss
@@ -219,7 +233,7 @@ class BatchReader:
         to: int | None = None,
         until: datetime | None = None,
     ) -> _ShardReading:
-        spool = ShardSpool(folder / f"{state.shards.index(shard)}.jsonl", shard.id)
+        spool = ShardSpool(folder / f"{state.shards.index(shard)}.jsonl", shard.id, self._matcher_of)
         reading = _ShardReading(shard, position, spool, limit)
         if limit.reached:
             return reading

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from ayla_provider.archive.erasures import LineFilter, Matcher
 from ayla_provider.archive.gunzip import GZIP, NotGzipError, unpacked
 from ayla_provider.archive.local import translate_errors
 from ayla_provider.archive.private import open_private
@@ -65,10 +66,17 @@ class ShardSpool:
 
     :param path: of the temporary file
     :param shard: the shard's id
+    :param matcher_of: returns what finds the lines of an hour that are left out, because they are erased; None if
+        nothing is left out of the hour
     """
 
-    def __init__(self, path: Path, shard: str) -> None:
+    def __init__(
+        self, path: Path, shard: str, matcher_of: Callable[[FileKey], Matcher | None] = lambda key: None
+    ) -> None:
         self.shard = shard
+        self.erased = 0
+        """How many lines were left out."""
+        self._matcher_of = matcher_of
         self.oem_ids: dict[str, int] = {}
         """The OEM that a record states to the number of the first one that does."""
         self.records = self.bytes = self.unreadable = 0
@@ -115,13 +123,26 @@ class ShardSpool:
             return
         with translate_errors(self._path), open_private(self._path, "ab") as file:
             for key, lines in self._waiting.items():
-                size = file.write(b"".join(lines))
+                content, count = self._left(key, lines)
+                if not count:
+                    continue
+                size = file.write(content)
                 segments = self._segments.setdefault(key, _Segments())
-                segments.lines += len(lines)
+                segments.lines += count
                 segments.places.append((self._size, size))
                 self._size += size
         self._waiting.clear()
         self._waiting_bytes = 0
+
+    def _left(self, key: FileKey, lines: Sequence[bytes]) -> tuple[bytes, int]:
+        """Return what is left of lines without those that are erased, and how many lines that is."""
+        content, matcher = b"".join(lines), self._matcher_of(key)
+        if matcher is None:
+            return content, len(lines)
+        left = LineFilter(matcher)
+        content = b"".join(left.blocks([content]))
+        self.erased += left.lines
+        return content, len(lines) - left.lines
 
     def lines(self, key: FileKey) -> int:
         """Return the number of lines that a file gets of this shard."""

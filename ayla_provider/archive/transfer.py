@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from ayla_provider.archive.destination import Destination, Stored
+from ayla_provider.archive.erasures import Matcher, filtered_copy
+from ayla_provider.domain.manifest import Erased
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaConflictError
 from ayla_provider.source.export import Export
@@ -30,9 +32,11 @@ class Copy:
 
     stored: Stored
     crc32c: str
-    """Base64, of the content."""
+    """Base64, of the vendor's file."""
     lines: int | None
-    """The number of lines; None if unknown."""
+    """The number of lines of the vendor's file; None if unknown."""
+    erased: Erased | None = None
+    """What an erasure left of the copy."""
 
 
 class Transfer:
@@ -55,54 +59,91 @@ class Transfer:
         self._stop = stop
         self._on_bytes = on_bytes
 
-    def copy(self, file: ExportFile, path: str, replaces: Stored | None, *, trusted: bool = True) -> Copy:
+    def copy(
+        self,
+        file: ExportFile,
+        path: str,
+        replaces: Stored | None,
+        *,
+        trusted: bool = True,
+        matcher: Matcher | None = None,
+    ) -> Copy:
         """
         Copy a file completely or not at all. A copy that arrives corrupted is tried once more.
 
         :param path: relative to the destination
         :param replaces: the version that is there now, None if there is none
         :param trusted: whether the checksum that the destination states of that version proves it
+        :param matcher: finds the lines to leave out; None to leave out none
         :raises AylaError: it names the file
         """
         try:
-            return self._once(file, path, replaces, trusted)
+            return self._once(file, path, replaces, trusted, matcher)
         except CorruptedError as error:
             log.warning("%s Trying once more.", error)
-            return self._once(file, path, replaces, trusted)
+            return self._once(file, path, replaces, trusted, matcher)
 
-    def _once(self, file: ExportFile, path: str, replaces: Stored | None, trusted: bool) -> Copy:
+    def _once(
+        self, file: ExportFile, path: str, replaces: Stored | None, trusted: bool, matcher: Matcher | None
+    ) -> Copy:
         reader = ExportReader(self._source, file, self._stop, self._on_bytes)
-        with contextlib.closing(reader), _with_checksum(reader, file) as (stream, crc32c):
-            if file.crc32c is None and replaces and trusted and self.holds(replaces, file.size, crc32c):
-                return Copy(replaces, crc32c, reader.lines)
+        with contextlib.closing(reader), _content(reader, file, matcher) as content:
+            is_known = file.crc32c is None or matcher is not None
+            if is_known and replaces and trusted and self.holds(replaces, content.size, content.crc32c):
+                return Copy(replaces, content.source_crc32c, reader.lines, content.erased)
             try:
                 stored = self._destination.write(
-                    path, stream, size=file.size, crc32c=crc32c, replaces=replaces, content_type="text/csv"
+                    path,
+                    content.stream,
+                    size=content.size,
+                    crc32c=content.crc32c,
+                    replaces=replaces,
+                    content_type="text/csv",
                 )
             except AylaConflictError:
                 # A write that succeeded, but whose answer got lost, also ends here: the client repeats it.
                 existing = self._destination.folder(path.rpartition("/")[0]).get(path)
-                if existing is None or not self.holds(existing, file.size, crc32c):
+                if existing is None or not self.holds(existing, content.size, content.crc32c):
                     raise
                 stored = existing
-            return Copy(stored, crc32c, reader.lines)
+            return Copy(stored, content.source_crc32c, reader.lines, content.erased)
 
     def holds(self, stored: Stored, size: int, crc32c: str) -> bool:
         """Whether a file in the destination has this content."""
         return stored.size == size and self._destination.crc32c(stored) == crc32c
 
 
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a destination gets."""
+
+    stream: BinaryIO
+    size: int
+    crc32c: str
+    source_crc32c: str
+    """Of the vendor's file."""
+    erased: Erased | None = None
+
+
 @contextlib.contextmanager
-def _with_checksum(reader: ExportReader, file: ExportFile) -> Iterator[tuple[BinaryIO, str]]:
+def _content(reader: ExportReader, file: ExportFile, matcher: Matcher | None) -> Iterator[_Content]:
     """
     Give a file's content and its checksum, which a destination needs before the first byte.
 
-    If the listing doesn't state the checksum, the whole file is read first, and waits in memory or on disk.
+    If the listing doesn't state the checksum, or lines are left out, the whole file is read first, and waits in memory
+    or on disk.
     """
-    if file.crc32c is not None:
-        yield cast("BinaryIO", reader), file.crc32c
+    if file.crc32c is not None and matcher is None:
+        yield _Content(cast("BinaryIO", reader), file.size, file.crc32c, file.crc32c)
         return
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
-        shutil.copyfileobj(cast("BinaryIO", reader), spool, CHUNK)
+        if matcher is None:
+            shutil.copyfileobj(cast("BinaryIO", reader), spool, CHUNK)
+            spool.seek(0)
+            yield _Content(cast("BinaryIO", spool), file.size, reader.crc32c, reader.crc32c)
+            return
+        # What arrives is verified with its last byte, before anything is left out of the copy.
+        lines, content = filtered_copy(iter(lambda: reader.read(CHUNK), b""), matcher, spool)
+        erased = Erased(lines.lines, content.size, content.crc32c, tuple(sorted(lines.by))) if lines.lines else None
         spool.seek(0)
-        yield cast("BinaryIO", spool), reader.crc32c
+        yield _Content(cast("BinaryIO", spool), content.size, content.crc32c, reader.crc32c, erased)

@@ -215,11 +215,11 @@ class Verification:
             self._is_mirror = self._is_mirror or not entry.path.startswith("event_type=")
             _list_month_of(entry.path, inventory)
             self.counts.files += 1
-            self.counts.bytes += entry.size
+            self.counts.bytes += entry.held_size
             listed = inventory.find(entry.path)
             suspicion = suspect(entry, listed.stored if listed else None)
             if suspicion is None:
-                self._reading.add(manifest.hour, entry.path, listed, entry.crc32c)
+                self._reading.add(manifest.hour, entry.path, listed, entry.held_crc32c)
                 continue
             if listed is None and self._is_removed(manifest.hour, entry):
                 self.counts.removed += 1
@@ -242,7 +242,7 @@ class Verification:
 
     def _judged(self, hour: ExportHour, suspicion: Suspicion, inventory: Inventory) -> Iterator[Finding]:
         entry, stored = suspicion.entry, suspicion.stored
-        if entry.lost and (stored is None or stored.size != entry.size):
+        if entry.lost and (stored is None or stored.size != entry.held_size):
             yield Finding(Damage.LOST, hour, entry.path, suspicion.detail)
         elif stored is None:
             yield Finding(Damage.MISSING, hour, entry.path, suspicion.detail)
@@ -255,13 +255,13 @@ class Verification:
                 return
             crc32c = self._destination.crc32c(stored)
             if entry.lost:
-                is_back = crc32c == entry.crc32c
+                is_back = crc32c == entry.held_crc32c
                 detail = "it is there again" if is_back else suspicion.detail
                 yield Finding(Damage.RESTORED if is_back else Damage.LOST, hour, entry.path, detail)
-            elif crc32c != entry.crc32c:
+            elif crc32c != entry.held_crc32c:
                 yield Finding(Damage.DAMAGED, hour, entry.path, wrong_checksum(crc32c, entry))
             else:
-                self._reading.add(hour, entry.path, listed, entry.crc32c)
+                self._reading.add(hour, entry.path, listed, entry.held_crc32c)
 
     def _told_by_notes(self, findings: Sequence[Finding], pool: Executor) -> Iterator[Finding]:
         """Yield findings; as lost those of manifests that a copy couldn't write again without forgetting copies."""
@@ -377,7 +377,7 @@ class Verification:
 
     def _crc32c_now(self, hour: ExportHour, path: str) -> str | None:
         """Return the checksum that the manifest of an hour states of a file by now; None if it doesn't name it."""
-        return next((entry.crc32c for entry in self._named_now(hour) if entry.path == path), None)
+        return next((entry.held_crc32c for entry in self._named_now(hour) if entry.path == path), None)
 
     def _is_removed(self, hour: ExportHour, entry: ManifestFile) -> bool:
         """Return whether a copy is gone on purpose: by a lifecycle rule of the customer's own, or by an erasure."""

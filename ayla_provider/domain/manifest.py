@@ -13,7 +13,7 @@ from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
 from ayla_provider.domain.paths import ExportFile, unsafe_reason
-from ayla_provider.domain.units import files_text, size_text
+from ayla_provider.domain.units import counted, files_text, size_text
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
 FORMAT = "ayla-export-manifest/1"
@@ -22,8 +22,30 @@ LOST_FORMAT = "ayla-export-manifest/2"
 """The format of hours with lost files, and only of these: earlier versions of this package refuse it."""
 
 
+ERASED_FORMAT = "ayla-export-manifest/3"
+"""The format of hours with erased lines, and only of these. A reader of an older format would call their files
+damaged, and copy the lines again."""
+
+
 STREAM_FORMAT = "ayla-stream-manifest/1"
 """The format of the hours of a stream. What reads an export's archive refuses it, and the other way round."""
+
+ERASED_STREAM_FORMAT = "ayla-stream-manifest/2"
+"""The format of the hours of a stream with erased lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure left of a file."""
+
+    lines: int
+    """How many lines of the vendor's file the copy doesn't have."""
+    size: int
+    """Bytes of the copy."""
+    crc32c: str
+    """Of the copy: base64 of the big-endian CRC32C."""
+    by: tuple[str, ...]
+    """The ids of the entries in the erasure ledger, sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +72,39 @@ class ManifestFile:
     lost: str = field(default="", compare=False)
     """When a copy found that neither the destination nor the vendor has the file any more, ISO 8601; empty if it isn't
     lost. Ignored in comparisons."""
+    erased: Erased | None = field(default=None, compare=False)
+    """What an erasure left of the copy; None if the copy is the vendor's file. Ignored in comparisons."""
 
     @classmethod
-    def of(cls, file: ExportFile, path: str, crc32c: str, lines: int | None = None, version: str = "") -> ManifestFile:
+    def of(
+        cls,
+        file: ExportFile,
+        path: str,
+        crc32c: str,
+        lines: int | None = None,
+        version: str = "",
+        erased: Erased | None = None,
+    ) -> ManifestFile:
         """
         Return the entry of a file whose copy is at a path.
 
-        :param crc32c: of the copy
-        :param lines: None if unknown
+        :param crc32c: of the vendor's file
+        :param lines: of the vendor's file; None if unknown
         :param version: of the copy; empty if unknown
+        :param erased: what an erasure left of the copy
         """
-        return cls(file.name, file.generation, file.size, crc32c, file.created.isoformat(), path, lines, version)
+        created = file.created.isoformat()
+        return cls(file.name, file.generation, file.size, crc32c, created, path, lines, version, erased=erased)
+
+    @property
+    def held_size(self) -> int:
+        """Bytes of the copy."""
+        return self.erased.size if self.erased else self.size
+
+    @property
+    def held_crc32c(self) -> str:
+        """The copy's checksum: base64 of the big-endian CRC32C."""
+        return self.erased.crc32c if self.erased else self.crc32c
 
     def is_of(self, file: ExportFile, path: str) -> bool:
         """Whether this is the entry of exactly this generation of a file, at a path."""
@@ -115,6 +159,20 @@ class Manifest:
         """When the vendor created the newest file, ISO 8601; None without files."""
         return max((file.created for file in self.files), default=None)
 
+    @property
+    def erased_lines(self) -> int:
+        """How many lines of the vendor's files were erased."""
+        return sum(file.erased.lines for file in self.files if file.erased)
+
+    @property
+    def _format(self) -> str:
+        has_erased = any(file.erased for file in self.files)
+        if self.is_stream:
+            return ERASED_STREAM_FORMAT if has_erased else STREAM_FORMAT
+        if has_erased:
+            return ERASED_FORMAT
+        return LOST_FORMAT if self.lost else FORMAT
+
     def refuse_other(self, export: str) -> None:
         """
         Refuse to mix the archives of two OEMs.
@@ -145,9 +203,9 @@ class Manifest:
 
     def dumps(self) -> str:
         """Return the manifest as JSON text: the inverse of :func:`loads`."""
-        lost = len(self.lost)
+        lost, erased = len(self.lost), self.erased_lines
         document = {
-            "format": STREAM_FORMAT if self.is_stream else LOST_FORMAT if lost else FORMAT,
+            "format": self._format,
             "export": self.export,
             "event_type": self.hour.event_type,
             "hour": self.hour.start.isoformat(),
@@ -157,6 +215,7 @@ class Manifest:
             "total_bytes": self.size,
             "total_lines": self.lines,
             **({"lost_files": lost} if lost else {}),
+            **({"erased_lines": erased} if erased else {}),
             "written_at": self.written_at,
             "written_by": dict(self.written_by),
             "files": [_document(file) for file in self.files],
@@ -164,10 +223,14 @@ class Manifest:
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+_OF_EXPORTS = (FORMAT, LOST_FORMAT, ERASED_FORMAT)
+_OF_STREAMS = (STREAM_FORMAT, ERASED_STREAM_FORMAT)
+
+
 def _document(file: ManifestFile) -> dict[str, Any]:
     """Return a file's entry for JSON, without what is empty: an entry of an earlier version stays as it is."""
     document = asdict(file)
-    for name in ("version", "lost"):
+    for name in ("version", "lost", "erased"):
         if not document[name]:
             del document[name]
     return document
@@ -183,9 +246,9 @@ def loads(text: str | bytes, where: str) -> Manifest:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], LOST_FORMAT, where)
-        refuse_newer(document["format"], STREAM_FORMAT, where)
-        require(document["format"] in (FORMAT, LOST_FORMAT, STREAM_FORMAT), f"its format is {document['format']!r}")
+        refuse_newer(document["format"], ERASED_FORMAT, where)
+        refuse_newer(document["format"], ERASED_STREAM_FORMAT, where)
+        require(document["format"] in (*_OF_EXPORTS, *_OF_STREAMS), f"its format is {document['format']!r}")
         manifest = Manifest(
             hour=_hour(document),
             state=HourState(document["state"]),
@@ -195,7 +258,7 @@ def loads(text: str | bytes, where: str) -> Manifest:
             written_by=typed_field(document, "written_by", dict),
             # Manifests of earlier versions don't have it.
             export=typed_field({"export": "", **document}, "export", str),
-            is_stream=document["format"] == STREAM_FORMAT,
+            is_stream=document["format"] in _OF_STREAMS,
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
@@ -223,6 +286,7 @@ def _file(entry: Any) -> ManifestFile:
         lines=None if entry.get("lines") is None else typed_field(entry, "lines", int),
         version=typed_field({"version": "", **entry}, "version", str),
         lost=typed_field({"lost": "", **entry}, "lost", str),
+        erased=_erased(entry["erased"]) if "erased" in entry else None,
     )
     require(file.size >= 0 and (file.lines or 0) >= 0, "a size is negative")
     time_field(entry, "created")
@@ -231,6 +295,18 @@ def _file(entry: Any) -> ManifestFile:
     reason = unsafe_reason(file.path)
     require(not reason, f"a path {reason}")
     return file
+
+
+def _erased(document: Any) -> Erased:
+    erased = Erased(
+        lines=typed_field(document, "lines", int),
+        size=typed_field(document, "size", int),
+        crc32c=typed_field(document, "crc32c", str),
+        by=tuple(typed_field(document, "by", list)),
+    )
+    require(erased.lines > 0 and erased.size >= 0, "erased has a number that is too small")
+    require(all(isinstance(each, str) for each in erased.by), "erased names something else than entries")
+    return erased
 
 
 def _may_be_of_one_oem(one: str, other: str) -> bool:
@@ -301,7 +377,7 @@ def revise(
         state = HourState.LANDED
     elif previous and state is HourState.EXPIRED:
         state = previous.state
-    if previous and previous.files == files:
+    if previous and previous.files == files and _same_erased(previous.files, files):
         # A copy that was written again, with the same bytes, has another version.
         pairs = list(zip(files, previous.files, strict=True))
         rewritten = any(file.version not in ("", old.version) for file, old in pairs)
@@ -327,6 +403,10 @@ def revise(
     )
 
 
+def _same_erased(one: Iterable[ManifestFile], other: Iterable[ManifestFile]) -> bool:
+    return all(file.erased == old.erased for file, old in zip(one, other, strict=True))
+
+
 def describe(manifest: Manifest) -> str:
     """Return a line for the log."""
     parts = [manifest.state.value, files_text(len(manifest.files)), size_text(manifest.size)]
@@ -335,4 +415,6 @@ def describe(manifest: Manifest) -> str:
     parts.append(f"revision {manifest.revision}")
     if manifest.lost:
         parts.append(files_text(len(manifest.lost), "lost"))
+    if manifest.erased_lines:
+        parts.append(f"{counted(manifest.erased_lines, 'line', 'lines')} erased")
     return f"{manifest.hour}: {', '.join(parts)}"

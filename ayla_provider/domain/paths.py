@@ -24,6 +24,9 @@ FAILURES = "_failures"
 ERASED = "_erased"
 """The folder of the marks that somebody erased an hour's files on purpose."""
 
+ERASURES = "_erasures"
+"""The folder of the erasure ledger: what must not come back."""
+
 POSITIONS = "_verify"
 """The folder of the documents that say how far the files were read by verifications."""
 

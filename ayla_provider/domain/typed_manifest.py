@@ -280,7 +280,8 @@ def version_of(manifest: Manifest, recipe: str = "") -> str:
 
     :param recipe: see :func:`recipe_of`
     """
-    facts = "\n".join(sorted(f"{file.source}\t{file.generation}\t{file.crc32c}" for file in manifest.present))
+    # What an erasure left of a file is other content.
+    facts = "\n".join(sorted(f"{file.source}\t{file.generation}\t{file.held_crc32c}" for file in manifest.present))
     revision = _STREAM_REVISION if manifest.is_stream else _REVISIONS.get(manifest.hour.event_type, 1)
     files = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.{revision}" if manifest.present else "empty"
     if manifest.lost:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
 from ayla_provider._airflow.arguments import count, flag
 from ayla_provider._airflow.compat import stats
+from ayla_provider._airflow.erasure_keys import ERASURE_CONN_ID, erasure_keys
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import event_asset, event_extra, stream_alias, stream_extra
@@ -52,6 +53,8 @@ class AylaStreamToBucketOperator(BaseOperator):
     :param max_bytes: about how many bytes of records a batch has at most
     :param accept_loss: whether to acknowledge all gaps, and to go on with a stream that was created again. Give it as a
         DAG parameter, and set it for one run (templated)
+    :param erasure_conn_id: a connection whose password has the keys of the erasure ledger. It is looked up only if an
+        erasure touches an hour (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -61,6 +64,7 @@ class AylaStreamToBucketOperator(BaseOperator):
         "destination_conn_id",
         "oem_id",
         "accept_loss",
+        "erasure_conn_id",
     )
     ui_color = "#dcefdc"
     operator_extra_links = (AylaStreamDestinationLink(),)
@@ -76,6 +80,7 @@ class AylaStreamToBucketOperator(BaseOperator):
         max_records: int = MOST_RECORDS,
         max_bytes: int = MOST_BYTES,
         accept_loss: bool | str = False,
+        erasure_conn_id: str = ERASURE_CONN_ID,
         **kwargs: Any,
     ) -> None:
         # Not a named argument: Airflow would use its default for mapped tasks too.
@@ -89,6 +94,7 @@ class AylaStreamToBucketOperator(BaseOperator):
         self.max_records = count(max_records, "max_records")
         self.max_bytes = count(max_bytes, "max_bytes")
         self.accept_loss = accept_loss
+        self.erasure_conn_id = erasure_conn_id
         self._stream_url = ""
 
     @cached_property
@@ -96,7 +102,8 @@ class AylaStreamToBucketOperator(BaseOperator):
         """The customer's archive of the stream."""
         from ayla_provider.archive.stream import StreamArchive
 
-        return StreamArchive(open_destination(self.destination, self.destination_conn_id))
+        destination = open_destination(self.destination, self.destination_conn_id)
+        return StreamArchive(destination, erasure_keys=partial(erasure_keys, self.erasure_conn_id))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Drain the stream, and announce the hours that are complete."""

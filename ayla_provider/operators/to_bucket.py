@@ -7,13 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from ayla_provider._airflow.arguments import count, is_rendered, optional_duration
 from ayla_provider._airflow.compat import stats
+from ayla_provider._airflow.erasure_keys import ERASURE_CONN_ID, erasure_keys
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import END, START, interval
 from ayla_provider._airflow.run import provenance, same_task
@@ -63,6 +64,8 @@ class AylaExportToBucketOperator(BaseOperator):
     :param reason: why the hours are copied: for the log, and for a ``map_index_template``
     :param untrusted: paths of copies, and of manifests, to write again even if they look right, as
         :class:`AylaExportVerifyOperator` returns them; ``*`` for all copies of the hours
+    :param erasure_conn_id: a connection whose password has the keys of the erasure ledger. It is looked up only if an
+        erasure touches an hour (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -72,6 +75,7 @@ class AylaExportToBucketOperator(BaseOperator):
         "destination",
         "destination_conn_id",
         "ayla_conn_id",
+        "erasure_conn_id",
     )
     ui_color = "#dcefdc"
     operator_extra_links: tuple[BaseOperatorLink, ...] = (AylaDestinationLink(), AylaManifestLink())
@@ -95,6 +99,7 @@ class AylaExportToBucketOperator(BaseOperator):
         patience: timedelta | None = None,
         reason: str = "",
         untrusted: Sequence[str] = (),
+        erasure_conn_id: str = ERASURE_CONN_ID,
         **kwargs: Any,
     ) -> None:
         if is_rendered(event_type):
@@ -115,6 +120,7 @@ class AylaExportToBucketOperator(BaseOperator):
         self.patience = optional_duration(patience, "patience")
         self.reason = reason
         self.untrusted = untrusted
+        self.erasure_conn_id = erasure_conn_id
 
     @cached_property
     def hook(self) -> AylaHook:
@@ -127,7 +133,12 @@ class AylaExportToBucketOperator(BaseOperator):
         from ayla_provider.archive.archive import Archive
 
         destination = open_destination(self.destination, self.destination_conn_id)
-        return Archive(destination, layout=self.layout, max_workers=self.max_workers)
+        return Archive(
+            destination,
+            layout=self.layout,
+            max_workers=self.max_workers,
+            erasure_keys=partial(erasure_keys, self.erasure_conn_id),
+        )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Copy what is missing, commit the hours, and announce them."""

@@ -51,6 +51,8 @@ class AylaExportToParquetOperator(AylaTypedRowsOperator):
         fails the task. One word, or event type to word, where ``*`` stands for all others
     :param max_bytes_per_task: an hour with more bytes of files is typed in parts, and has a Parquet file for each, see
         :class:`~ayla_provider.operators.parts.AylaExportPartsOperator`
+    :param erasure_conn_id: a connection whose password has the keys of the erasure ledger. It is looked up only if an
+        erasure touches an hour (templated)
     :param reason: why the hours are loaded: for the log, and for a ``map_index_template``
     """
 

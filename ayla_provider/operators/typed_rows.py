@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink
 
 from ayla_provider._airflow.arguments import count, file_patterns
+from ayla_provider._airflow.erasure_keys import ERASURE_CONN_ID, erasure_keys
 from ayla_provider._airflow.interval import END, START, interval
 from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import layout_alias, layout_asset
@@ -43,7 +44,15 @@ class AylaTypedRowsOperator(BaseOperator):
     For its arguments see :class:`~ayla_provider.operators.to_parquet.AylaExportToParquetOperator`.
     """
 
-    template_fields: Sequence[str] = ("event_type", "archive", "start", "end", "archive_conn_id", "parquet")
+    template_fields: Sequence[str] = (
+        "event_type",
+        "archive",
+        "start",
+        "end",
+        "archive_conn_id",
+        "parquet",
+        "erasure_conn_id",
+    )
     ui_color = "#e4e0f4"
     operator_extra_links: tuple[BaseOperatorLink, ...] = (AylaParquetLink(), AylaQuarantineLink())
 
@@ -64,6 +73,7 @@ class AylaTypedRowsOperator(BaseOperator):
         ignored_files: Sequence[str] = (),
         on_new_column: str | Mapping[str, str] = "evolve",
         max_bytes_per_task: int = MAX_BYTES_PER_TASK,
+        erasure_conn_id: str = ERASURE_CONN_ID,
         reason: str = "",
         **kwargs: Any,
     ) -> None:
@@ -84,6 +94,7 @@ class AylaTypedRowsOperator(BaseOperator):
         self.ignored_files = file_patterns(ignored_files, "ignored_files")
         self.on_new_column = on_new_column
         self.max_bytes_per_task = count(max_bytes_per_task, "max_bytes_per_task")
+        self.erasure_conn_id = erasure_conn_id
         self.reason = reason
         # For the links, which Airflow makes when the task ends.
         self.parquet_paths: list[str] = []
@@ -109,6 +120,7 @@ class AylaTypedRowsOperator(BaseOperator):
             ignored_files=self.ignored_files,
             max_bytes_per_task=self.max_bytes_per_task,
             on_new_column=self.on_new_column,
+            erasure_keys=partial(erasure_keys, self.erasure_conn_id),
         )
 
     @cached_property

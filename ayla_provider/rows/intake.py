@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ayla_provider.archive.destination import Destination
+from ayla_provider.archive.erasures import LineFilter, Matcher
 from ayla_provider.archive.private import open_private
 from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.csv.foreign import is_beside, is_ignored
@@ -148,6 +149,7 @@ def fetch_good_lines(
     joined: bool = False,
     ignored_files: Sequence[str] = (),
     blocks: Iterator[bytes] | None = None,
+    matcher: Matcher | None = None,
 ) -> GoodLines:
     """
     Bring the good lines of a file to this machine's disk, and the others to the quarantine.
@@ -162,6 +164,7 @@ def fetch_good_lines(
         joined files has the name of ``path`` with an addition.
     :param ignored_files: patterns of names without folders
     :param blocks: the file's content, if it is being read already
+    :param matcher: finds the lines that are taken for not being there, because they are to be erased
     :raises AylaLayoutError: if the file fits no layout, or several
     :raises AylaDestinationError: if the file can't be read, or differs from its manifest
     """
@@ -169,7 +172,7 @@ def fetch_good_lines(
     if is_beside(file.source) or is_ignored(file.source, ignored_files):
         return good
     local = archive.local(file.path)
-    if local is not None and not joined:
+    if local is not None and not joined and matcher is None:
         # What doesn't fit is read again, because only then is its checksum compared.
         with contextlib.suppress(OSError, _NotOnlyGoodLinesError, AylaLayoutError):
             path.hardlink_to(local)
@@ -177,7 +180,8 @@ def fetch_good_lines(
         # The link must go before the path is opened for writing, or the archive's file would be emptied.
         path.unlink(missing_ok=True)
     with contextlib.closing(_Output(good)) as output:
-        _read(blocks or archive.blocks(file.path), file, _Reader(good, event_type, layouts, quarantine, output))
+        reader = _Reader(good, event_type, layouts, quarantine, output)
+        _read(blocks or archive.blocks(file.path), file, reader, matcher)
     return good
 
 
@@ -211,10 +215,10 @@ class _Output:
             self._file.close()
 
 
-def _read(blocks: Iterable[bytes], file: ManifestFile, reader: _Reader) -> None:
+def _read(blocks: Iterable[bytes], file: ManifestFile, reader: _Reader, matcher: Matcher | None) -> None:
     verified = checked(blocks, file)
     try:
-        for block in verified:
+        for block in LineFilter(matcher).blocks(verified) if matcher else verified:
             reader.feed(block)
         reader.finish()
     except AylaLayoutError:
@@ -235,7 +239,7 @@ def checked(blocks: Iterable[bytes], file: ManifestFile) -> Iterator[bytes]:
         checksum.update(block)
         size += len(block)
         yield block
-    if (size, checksum.base64) != (file.size, file.crc32c):
+    if (size, checksum.base64) != (file.held_size, file.held_crc32c):
         is_of_stream = parse_stream_path(file.path) is not None
         advice = (
             "Restore an earlier version of it."
@@ -244,7 +248,7 @@ def checked(blocks: Iterable[bytes], file: ManifestFile) -> Iterator[bytes]:
         )
         raise AylaDestinationError(
             f"{file.path} in the archive has {size:,} bytes with crc32c {checksum.base64}; its manifest says "
-            f"{file.size:,} with {file.crc32c}. Was it changed there? {advice}"
+            f"{file.held_size:,} with {file.held_crc32c}. Was it changed there? {advice}"
         )
 
 
@@ -270,7 +274,7 @@ def _verify(file: ManifestFile, good: GoodLines, event_type: str, layouts: Seque
                 raise _NotOnlyGoodLinesError
             open_bytes = open_bytes + len(block) if first < 0 else len(block) - 1 - block.rfind(b"\n")
             if not row:
-                row = _row_of(block, good, event_type, layouts, whole=len(block) == file.size)
+                row = _row_of(block, good, event_type, layouts, whole=len(block) == file.held_size)
             checksum.update(block)
             structure += block.translate(None, _ALL_BUT_STRUCTURE)
             rows = len(structure) // len(row)
@@ -282,7 +286,7 @@ def _verify(file: ManifestFile, good: GoodLines, event_type: str, layouts: Seque
             if _LONE_CR.search(block) or (ends_in_cr and block[:1] != b"\n"):
                 raise _NotOnlyGoodLinesError
             ends_in_cr = block[-1:] == b"\r"
-    if structure or open_bytes or checksum.base64 != file.crc32c:
+    if structure or open_bytes or checksum.base64 != file.held_crc32c:
         raise _NotOnlyGoodLinesError
     good.all_lines = good.count
     return good

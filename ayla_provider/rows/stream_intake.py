@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ayla_provider.archive.destination import Destination
+from ayla_provider.archive.erasures import LineFilter, Matcher
 from ayla_provider.archive.gunzip import NotGzipError, unpacked
 from ayla_provider.archive.private import open_private
 from ayla_provider.domain.csv.columns import ColumnLayout
@@ -83,6 +84,7 @@ def fetch_stream_lines(
     joined: bool = False,
     slowly: bool = False,
     blocks: Iterator[bytes] | None = None,
+    matcher: Matcher | None = None,
 ) -> StreamLines:
     """
     Bring the lines of a stream's file to this machine's disk, and those that aren't records to the quarantine.
@@ -93,11 +95,17 @@ def fetch_stream_lines(
     :param joined: whether to append them to those of other files
     :param slowly: whether to rewrite each line, because DuckDB refused one
     :param blocks: the file's content, if it is being read already
+    :param matcher: finds the lines that are taken for not being there, because they are to be erased
     :raises AylaDestinationError: if the file can't be read, or differs from its manifest
     """
     lines = StreamLines(file.source, file.generation, path, number, joined)
-    lines.original = lambda: _decompressed(archive.blocks(file.path), file.path)
-    unpacked_lines = _whole_lines(_decompressed(checked(blocks or archive.blocks(file.path), file), file.path))
+
+    def left(content: Iterator[bytes]) -> Iterator[bytes]:
+        return LineFilter(matcher).blocks(content) if matcher else content
+
+    lines.original = lambda: left(_decompressed(archive.blocks(file.path), file.path))
+    content = _decompressed(checked(blocks or archive.blocks(file.path), file), file.path)
+    unpacked_lines = _whole_lines(left(content))
     with open_private(path, "ab" if joined else "xb", buffering=0) as output, _behind(output) as write:
         reader = _Reader(lines, event_type, quarantine, write, slowly=slowly)
         for block in _ahead(unpacked_lines):

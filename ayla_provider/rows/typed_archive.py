@@ -17,6 +17,7 @@ from typing import Any
 
 from ayla_provider.archive.ahead import read_ahead
 from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.archive.erasures import Erasures
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain import typed_manifest as typed
@@ -24,6 +25,7 @@ from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.fit import is_declared
 from ayla_provider.domain.csv.foreign import is_ignored
 from ayla_provider.domain.csv.recognition import Recognised
+from ayla_provider.domain.erasure import ErasureKeys
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE
 from ayla_provider.domain.manifest import Manifest, ManifestFile
@@ -102,6 +104,7 @@ class TypedArchive:
     :param max_bytes_per_task: an hour with more bytes of files is typed in parts; the hours of a stream never are
     :param on_new_column: what becomes of columns that nobody knows, see
         :func:`~ayla_provider.domain.new_columns.on_new_column`
+    :param erasure_keys: returns the keys of the erasure ledger. It is called only if an erasure touches an hour
     """
 
     def __init__(
@@ -116,9 +119,12 @@ class TypedArchive:
         ignored_files: Sequence[str] = (),
         max_bytes_per_task: int = MAX_BYTES_PER_TASK,
         on_new_column: str | Mapping[str, str] = OnNewColumn.EVOLVE,
+        erasure_keys: Callable[[], ErasureKeys] | None = None,
     ) -> None:
         self._new_columns = on_new_column
         self._archive = archive
+        self._erasure_keys = erasure_keys
+        self._erasures = Erasures(archive, erasure_keys)
         self._records = Records(archive)
         self._rows = rows
         self._layouts = layouts
@@ -140,6 +146,7 @@ class TypedArchive:
         :raises AylaQuarantineError: if too many lines are malformed
         :raises AylaError: if archive or rows can't be read or written
         """
+        self._erasures = Erasures(self._archive, self._erasure_keys)
         manifest, ignored, recipe = self._to_type(hour)
         version = typed.version_of(manifest, recipe)
         existing = self._existing(hour)
@@ -172,6 +179,7 @@ class TypedArchive:
         :returns: None if there is nothing to do: the hour's rows exist, or it has no such part, or only one
         :raises AylaError: as :meth:`ensure` does
         """
+        self._erasures = Erasures(self._archive, self._erasure_keys)
         manifest, _, recipe = self._to_type(hour)
         parts = self._divided(manifest, recipe)
         if len(parts) < 2 or number > len(parts):
@@ -401,6 +409,7 @@ class TypedArchive:
         written_by: Mapping[str, str],
     ) -> TypedManifest:
         """Write the receipt."""
+        self._erasures.refuse_change([archived.hour])
         first = rows_files[0] if rows_files else RowsFile("", 0, "", 0)
         manifest = TypedManifest(
             hour=archived.hour,
@@ -483,6 +492,7 @@ class TypedArchive:
     def _fetch(self, archived: Manifest, folder: Path, quarantine: Quarantine, *, slowly: bool) -> list[GoodLines]:
         """Bring the lines of an hour's files to this machine's disk."""
         joined = len(archived.present) > _MOST_SCANS
+        matcher = self._erasures.matcher(archived.hour)
         # On a disk there is nothing to wait for.
         far = {file.path for file in archived.present if self._archive.local(file.path) is None}
         readers = [partial(self._archive.blocks, file.path) for file in archived.present if file.path in far]
@@ -501,6 +511,7 @@ class TypedArchive:
                         joined=joined,
                         slowly=slowly,
                         blocks=blocks,
+                        matcher=matcher,
                     )
                 else:
                     lines = fetch_good_lines(
@@ -514,6 +525,7 @@ class TypedArchive:
                         joined=joined,
                         ignored_files=self._ignored_files,
                         blocks=blocks,
+                        matcher=matcher,
                     )
                 files.append(lines)
         return files

@@ -123,7 +123,7 @@ def changed(**fields: Any) -> str:
         "42",
         b"\xff\xfe",
         revised(None, {"a": 1}).dumps()[:-20],
-        changed(format="ayla-export-manifest/3"),
+        changed(format="ayla-export-manifest/4"),
         changed(state="done"),
         changed(hour="yesterday"),
         changed(hour=None),

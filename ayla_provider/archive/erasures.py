@@ -1,0 +1,320 @@
+"""The erasure ledger of an archive, and the filter that leaves out erased lines. It knows hashes alone."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import IO, NamedTuple
+
+from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.domain.csv.sample import LONGEST_ROW
+from ayla_provider.domain.erasure import (
+    UUID_SHAPE,
+    ErasureEntry,
+    ErasureKeys,
+    Subject,
+    canonical,
+    digest_of,
+    may_touch,
+    parse_entry,
+)
+from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.paths import ERASURES
+from ayla_provider.errors import AylaConfigError, AylaConflictError
+from ayla_provider.transport.checksum import CHUNK, Crc32c
+
+_IN_MEMORY = 16 * 1024 * 1024
+"""Bytes. A larger file waits on disk, not in memory, until its checksum is known."""
+
+_OVERLAP = 4096
+"""Bytes of a part of a long line that are looked at again with the next part: an identifier in base64 has fewer."""
+
+_MOST_REMEMBERED = 200_000
+"""How many texts that name nobody a matcher remembers."""
+
+_READERS = 8
+"""How many entries are read at once."""
+
+_DEEPEST = 2
+"""How often base64 is decoded: a stream's unreadable record is base64, and a value in it can be base64, too."""
+
+
+class Matcher:
+    """
+    Finds subjects of the ledger in bytes. Thread-safe.
+
+    It finds an identifier as text, in upper or lower case, a UUID also without hyphens, and both in base64.
+
+    :param subjects: each with its key, and the id of its entry
+    """
+
+    def __init__(self, subjects: Iterable[tuple[Subject, bytes, str]]) -> None:
+        known = list(subjects)
+        self._shapes: list[_Shape] = []
+        for shape in sorted({subject.shape for subject, _, _ in known}):
+            ids: dict[bytes, dict[str, set[str]]] = {}
+            for subject, key, entry in known:
+                if subject.shape == shape:
+                    ids.setdefault(key, {}).setdefault(subject.digest, set()).add(entry)
+            self._shapes.append(_Shape(shape, ids))
+        # Base64 has 4 characters for 3 bytes.
+        shortest = min(shape.shortest for shape in self._shapes)
+        self._base64 = re.compile(rb"[A-Za-z0-9+/]{%d,}" % (shortest * 4 // 3))
+
+    def found(self, text: bytes) -> set[str]:
+        """Return the ids of the entries that have a subject in a text."""
+        ids: set[str] = set()
+        layer = text
+        for depth in range(_DEEPEST + 1):
+            for shape in self._shapes:
+                ids |= shape.found(layer)
+            if depth < _DEEPEST:
+                layer = self._decoded(layer)
+                if not layer:
+                    break
+        return ids
+
+    def _decoded(self, text: bytes) -> bytes:
+        """Return what is in base64 in a text, with line ends between."""
+        if b"\\/" in text:
+            # JSON may escape a slash.
+            text = text.replace(b"\\/", b"/")
+        parts = []
+        for run in set(self._base64.findall(text)):
+            # Nobody knows where in a run the base64 begins.
+            for begin in range(4):
+                part = run[begin:]
+                rest = len(part) % 4
+                # A single character of four says nothing.
+                part = part[:-1] if rest == 1 else part + b"=" * (-rest % 4)
+                parts.append(binascii.a2b_base64(part))
+        return b"\n".join(parts)
+
+
+class _Shape:
+    """The subjects of one shape."""
+
+    def __init__(self, shape: str, ids: dict[bytes, dict[str, set[str]]]) -> None:
+        self._ids = ids
+        self._nobody: set[str] = set()
+        self._is_uuid = shape == UUID_SHAPE
+        if self._is_uuid:
+            # Whatever is around it: so many digits can't be anything else by chance.
+            group = "-?".join(f"[0-9a-fA-F]{{{count}}}" for count in (8, 4, 4, 4, 12))
+            pattern, self.shortest = f"(?=({group}))", 32
+        else:
+            kinds = {"L": "[A-Za-z]", "0": "[0-9]"}
+            pattern = "".join(
+                f"{kinds.get(character, re.escape(character))}{{{len(list(run))}}}" for character, run in groupby(shape)
+            )
+            # A longer serial number is another device.
+            pattern, self.shortest = f"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])", len(shape)
+        self._pattern = re.compile(pattern.encode())
+
+    def found(self, text: bytes) -> set[str]:
+        ids: set[str] = set()
+        for token in set(self._pattern.findall(text)):
+            identifier = canonical(token.decode("ascii"))
+            if identifier in self._nobody:
+                continue
+            of_token: set[str] = set()
+            for key, digests in self._ids.items():
+                of_token |= digests.get(digest_of(key, identifier.encode()), set())
+            if of_token:
+                ids |= of_token
+            elif not self._is_uuid:
+                # Serial numbers come again and again. Most UUIDs are those of events.
+                if len(self._nobody) > _MOST_REMEMBERED:
+                    self._nobody = set()
+                self._nobody.add(identifier)
+        return ids
+
+
+class LineFilter:
+    """
+    Leaves out the lines of a file in which a subject is. The other lines stay as they are, byte by byte.
+
+    Memory doesn't grow with the length of a line.
+    """
+
+    def __init__(self, matcher: Matcher) -> None:
+        self._matcher = matcher
+        self.lines = 0
+        """How many lines were left out."""
+        self.by: set[str] = set()
+        """The ids of the entries whose subjects were found."""
+
+    def blocks(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield a file's blocks without the lines in which a subject is."""
+        open_line: list[bytes] = []
+        size = 0
+        source = iter(blocks)
+        for block in source:
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield from self._kept(b"".join((*open_line, block[:end])))
+                open_line, size = [], 0
+            if block[end:]:
+                open_line.append(block[end:])
+                size += len(block) - end
+            if size > LONGEST_ROW:
+                rest = yield from self._long_line(b"".join(open_line), source)
+                open_line, size = ([rest], len(rest)) if rest else ([], 0)
+        if open_line:
+            yield from self._kept(b"".join(open_line))
+
+    def _kept(self, lines: bytes) -> Iterator[bytes]:
+        """Yield whole lines without those in which a subject is. It halves them until it knows which."""
+        ids = self._matcher.found(lines)
+        if not ids:
+            yield lines
+            return
+        middle = lines.find(b"\n", len(lines) // 2) + 1
+        if not middle or middle == len(lines):
+            # The second half is one line, or its rest.
+            middle = lines.rfind(b"\n", 0, len(lines) - 1) + 1
+        if not middle:
+            self.lines += 1
+            self.by |= ids
+            return
+        yield from self._kept(lines[:middle])
+        yield from self._kept(lines[middle:])
+
+    def _long_line(self, begin: bytes, source: Iterator[bytes]) -> Generator[bytes, None, bytes]:
+        """Yield a line that is too long for a row, or nothing if a subject is in it; return what comes after it."""
+        ids = self._matcher.found(begin)
+        rest = b""
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
+            spool.write(begin)
+            seen = begin[-_OVERLAP:]
+            for block in source:
+                end = block.find(b"\n") + 1
+                part, rest = (block[:end], block[end:]) if end else (block, b"")
+                ids |= self._matcher.found(seen + part)
+                spool.write(part)
+                seen = (seen + part)[-_OVERLAP:]
+                if end:
+                    break
+            if ids:
+                self.lines += 1
+                self.by |= ids
+            else:
+                spool.seek(0)
+                while part := spool.read(CHUNK):
+                    yield part
+        # What comes after it can have whole lines.
+        end = rest.rfind(b"\n") + 1
+        if end:
+            yield from self._kept(rest[:end])
+        return rest[end:]
+
+
+class Content(NamedTuple):
+    """What a filter left of a file."""
+
+    size: int
+    """Bytes."""
+    crc32c: str
+    """Base64."""
+
+
+def filtered_copy(blocks: Iterable[bytes], matcher: Matcher, copy: IO[bytes]) -> tuple[LineFilter, Content]:
+    """Write the lines of a file that stay into another one. Return the filter, which has counted, and what stays."""
+    lines, checksum, size = LineFilter(matcher), Crc32c(), 0
+    for block in lines.blocks(blocks):
+        checksum.update(block)
+        size += len(block)
+        copy.write(block)
+    return lines, Content(size, checksum.base64)
+
+
+class Erasures:
+    """
+    The erasure ledger of an archive, as of the first question. Thread-safe.
+
+    It takes one listing. Only entries that can touch a wanted hour are read, and only then the keys are asked for.
+
+    :param keys: returns the keys of the ledger's hashes; None if nobody gave any
+    """
+
+    def __init__(self, archive: Destination, keys: Callable[[], ErasureKeys] | None = None) -> None:
+        self._archive = archive
+        self._keys = keys
+        self._lock = threading.Lock()
+        self._listed: dict[str, Stored] | None = None
+        self._entries: dict[str, ErasureEntry] = {}
+        self._matchers: dict[tuple[str, ...], Matcher] = {}
+
+    def matcher(self, hour: ExportHour) -> Matcher | None:
+        """
+        Return what finds the subjects whose span touches an hour; None if no span does.
+
+        :raises AylaConfigError: if a key is missing
+        :raises AylaDestinationError: if the ledger can't be read
+        """
+        with self._lock:
+            if self._listed is None:
+                self._listed = self._archive.folder(ERASURES)
+            wanted = [path for path in sorted(self._listed) if may_touch(path, [hour])]
+            if not wanted:
+                return None
+            self._read([path for path in wanted if path not in self._entries])
+            subjects = [
+                (subject, entry)
+                for entry in (self._entries[path] for path in wanted)
+                for subject in entry.subjects
+                if subject.touches(hour)
+            ]
+            if not subjects:
+                return None
+            name = tuple(f"{entry.id} {subject.column}" for subject, entry in subjects)
+            if name not in self._matchers:
+                self._matchers[name] = matcher_of(subjects, self._known_keys(subjects[0][1]))
+            return self._matchers[name]
+
+    def refuse_change(self, hours: Sequence[ExportHour]) -> None:
+        """
+        Make sure that no erasure that touches one of some hours began since the first question.
+
+        :raises AylaConflictError: if one did; what was read in the meantime can have what is to be erased
+        """
+        with self._lock:
+            if self._listed is None:
+                return
+            known = self._listed
+        listed = self._archive.folder(ERASURES)
+        if any(path not in known and may_touch(path, hours) for path in listed):
+            raise AylaConflictError(
+                f"{hours[0]}: an erasure began while the hour was read. Nothing is committed. The task's next try "
+                "leaves out what is to be erased."
+            )
+
+    def _read(self, paths: Sequence[str]) -> None:
+        if not paths:
+            return
+        with ThreadPoolExecutor(min(_READERS, len(paths)), "ayla-ledger") as pool:
+            for path, record in zip(paths, pool.map(self._archive.read, paths), strict=True):
+                content = record[0] if record else b""
+                self._entries[path] = parse_entry(content, url_of(self._archive, path))
+
+    def _known_keys(self, entry: ErasureEntry) -> ErasureKeys:
+        if self._keys is None:
+            raise AylaConfigError(
+                f"the archive {self._archive.url} has the erasure {entry.id}, which was made with the key "
+                f"{entry.key_id}, and this task has no key. Set its erasure_conn_id."
+            )
+        return self._keys()
+
+
+def matcher_of(subjects: Iterable[tuple[Subject, ErasureEntry]], keys: ErasureKeys) -> Matcher:
+    """
+    Return what finds some subjects.
+
+    :raises AylaConfigError: if a key is missing
+    """
+    return Matcher((subject, keys.of(entry.key_id, f"the erasure {entry.id}"), entry.id) for subject, entry in subjects)
