@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
@@ -118,6 +120,64 @@ class HeldHour:
     """Rows that the table has."""
 
 
+@dataclass(frozen=True, slots=True)
+class RowSubject:
+    """
+    Whose rows are to be erased, in one span. Statements name nobody: warehouses keep the text of statements.
+
+    :param hashes: column to hashes of its identifiers, see :func:`salted`
+    :param start: the first hour: aware, UTC; None for all hours
+    :param end: the end of the last hour: aware, UTC
+    """
+
+    hashes: Mapping[str, tuple[str, ...]]
+    start: datetime | None
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RowErasure:
+    """
+    The rows of an event type that are to be erased.
+
+    :param salt: see :func:`salted`
+    """
+
+    event_type: str
+    salt: str
+    subjects: tuple[RowSubject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HourLeft:
+    """
+    What an erasure leaves of an hour in a warehouse.
+
+    :param hour: aware, UTC
+    :param known: the version that the ledger stated when the rows were counted
+    :param version: the one that it is to state: of what is left
+    :param lines: with ``duplicates`` and ``quarantined`` of what is left; None to change only ``rows``
+    """
+
+    hour: datetime
+    known: str
+    version: str
+    rows: int
+    lines: int | None = None
+    duplicates: int | None = None
+    quarantined: int | None = None
+
+
+def salted(salt: str, identifier: str) -> str:
+    """
+    Return the hash of an identifier that statements have in its place: SHA-256 in hexadecimal.
+
+    :param salt: another one in each run, so that nobody can compare the statements of two runs
+    :param identifier: in any case; hyphens don't count
+    """
+    return hashlib.sha256(f"{salt}{identifier.lower().replace('-', '')}".encode()).hexdigest()
+
+
 class Warehouse(Protocol):
     """
     A warehouse, for the time of a ``with`` statement.
@@ -223,4 +283,35 @@ class Warehouse(Protocol):
 
         :param loads: a load's files exist until the next load is asked for
         :raises AylaWarehouseError: as :meth:`replace` does
+        """
+
+    def erasable(self, erasure: RowErasure) -> Mapping[datetime, int]:
+        """
+        Return how many rows of each hour are to be erased; hours without such rows are left out.
+
+        It changes nothing, and takes one query. A subject's rows are those in whose column is one of its hashes'
+        identifiers, and whose hour is in its span. A column that the table lacks matches nothing.
+
+        :raises AylaWarehouseError: if the table can't be read
+        """
+
+    def erase(self, erasure: RowErasure, left: Sequence[HourLeft]) -> None:
+        """
+        Erase rows of some hours, and change these hours in the ledger, together.
+
+        A reader sees an hour before or after, never in between. An hour whose ledger has another version by now than
+        ``known`` keeps its entry: somebody loaded it in the meantime.
+
+        :param left: the hours to erase rows of; at most a few hundred
+        :raises AylaWarehouseError: if the warehouse refuses it or the connection breaks
+        """
+
+    def forget(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """
+        Remove what the warehouse itself keeps of erased rows, and return what it can't remove.
+
+        :param event_types: those of which rows were erased
+        :param now: aware
+        :returns: for each what it is and, if that is known, when it is gone: old versions, logs, backups
+        :raises AylaWarehouseError: if the warehouse refuses it
         """

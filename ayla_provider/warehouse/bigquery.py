@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.base import LEDGER, SAFE_TO_RETRY, TABLE_PREFIX, Load
@@ -39,9 +40,14 @@ DIALECT = Dialect(
     quote="`",
     # A quoted name has the escapes of a string.
     escape=lambda name: name.replace("\\", "\\\\").replace("`", "\\`"),
+    sha256=lambda text: f"to_hex(sha256({text}))",
 )
 # The service answers with the older names.
 _SAME_TYPE = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+
+_TIME_TRAVEL_HOURS = 168
+"""Of a dataset that doesn't say otherwise."""
+_FAIL_SAFE = timedelta(days=7)
 
 LEFTOVERS_EXPIRE = timedelta(hours=1)
 """How long tables of a killed task stay. BigQuery then removes them."""
@@ -270,23 +276,24 @@ class BigQueryWarehouse(SqlWarehouse):
         """Gather the statements, then run them as one script. Run it again if another transaction cancels it."""
         from google.api_core.retry import Retry
 
-        assert load  # noqa: S101 - for the type checker: there is no other transaction
-        key = f", kms_key_name = {_text(self._kms_key)}" if self._kms_key else ""
-        hours = LEFTOVERS_EXPIRE // timedelta(hours=1)
         self._script_values = {}
-        self._script = [
-            f"create table if not exists {self._turn(load)} options (",
-            f"  expiration_timestamp = timestamp_add(current_timestamp(), interval {hours} hour){key}",
-            ") as select 1 as turn;",
-            "begin transaction;",
-        ]
+        self._script = [*(self._make_turn(load) if load else ()), "begin transaction;"]
         try:
             yield
             script = "\n".join([*self._script, "commit transaction;"])
         finally:
             self._script = None
         again = Retry(predicate=_is_conflict, initial=FIRST_WAIT, maximum=LONGEST_WAIT, timeout=PATIENCE)
-        again(self._query)(script, self._job_config(self._script_values), self._job_of(load))
+        again(self._query)(script, self._job_config(self._script_values), self._job_of(load) if load else "ayla_erase_")
+
+    def _make_turn(self, load: Load) -> list[str]:
+        key = f", kms_key_name = {_text(self._kms_key)}" if self._kms_key else ""
+        hours = LEFTOVERS_EXPIRE // timedelta(hours=1)
+        return [
+            f"create table if not exists {self._turn(load)} options (",
+            f"  expiration_timestamp = timestamp_add(current_timestamp(), interval {hours} hour){key}",
+            ") as select 1 as turn;",
+        ]
 
     def _lock(self, load: Load) -> None:
         """
@@ -302,6 +309,19 @@ class BigQueryWarehouse(SqlWarehouse):
         self._run(f"insert into {self._relation(load.table.event_type)} ({columns}) select {columns} from {source}")
         # The load jobs counted them.
         return load.rows
+
+    def _forget_rows(self, event_types: Sequence[str], now: datetime) -> Sequence[Leftover]:
+        """Return how long time travel and fail-safe keep erased rows. Nobody can shorten fail-safe."""
+        dataset = self._client.get_dataset(f"{self._project}.{self._dataset}")
+        hours = int(getattr(dataset, "max_time_travel_hours", None) or _TIME_TRAVEL_HOURS)
+        return [
+            Leftover(
+                self.name,
+                f"time travel keeps erased rows for {hours} hours, and fail-safe for {_FAIL_SAFE.days} days after that",
+                now + timedelta(hours=hours) + _FAIL_SAFE,
+            )
+            for _ in event_types[:1]
+        ]
 
     def _explain(self, error: Exception) -> Explanation | None:
         from google.api_core.exceptions import Forbidden, GoogleAPIError

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ayla_provider.archive.private import private_umask
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.duck import MEMORY, connect, literal
@@ -132,6 +136,59 @@ class DuckDBWarehouse(SqlWarehouse):
             total += int(rows)
         return total
 
+    def _forget_rows(self, event_types: Sequence[str], now: datetime) -> Sequence[Leftover]:
+        """
+        Copy everything into a new file, which takes the place of the old one.
+
+        DuckDB leaves the bytes of deleted rows in the file, whatever it is asked to do. It takes as much disk space
+        again as the database. A process that is killed leaves the old file as it was, and perhaps the unfinished new
+        one, which the next erasure replaces.
+        """
+        new = self._path.with_name(f".{self._path.name}.erased")
+        for path in (new, _log_of(new)):
+            path.unlink(missing_ok=True)
+        self._run("checkpoint")
+        ((old_name,),) = self._fetch("select current_database()")
+        old = DIALECT.name(old_name)
+        self._run(f"attach {literal(str(new))} as ayla_erased")
+        try:
+            self._run(f"copy from database {old} to ayla_erased")
+            for statement in self._comments(old_name):
+                self._run(statement)
+            self._run("checkpoint ayla_erased")
+        finally:
+            self._run("detach ayla_erased")
+        self._duck.close()
+        new.chmod(stat.S_IMODE(self._path.stat().st_mode))
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        new.replace(self._path)
+        _log_of(self._path).unlink(missing_ok=True)
+        self._open()
+        return []
+
+    def _comments(self, database: str) -> list[str]:
+        """Return the statements that give the new file the comments of the old one."""
+        statements = []
+        for kind, function, name in (("table", "duckdb_tables", "table_name"), ("view", "duckdb_views", "view_name")):
+            rows = self._fetch(
+                f"select schema_name, {name}, comment from {function}() "
+                "where database_name = $database and comment is not null and not internal",
+                {"database": database},
+            )
+            for schema, relation, comment in rows:
+                full = DIALECT.name("ayla_erased", schema, relation)
+                statements.append(f"comment on {kind} {full} is {literal(comment)}")
+        rows = self._fetch(
+            "select schema_name, table_name, column_name, comment from duckdb_columns() "
+            "where database_name = $database and comment is not null and not internal",
+            {"database": database},
+        )
+        for schema, relation, column, comment in rows:
+            full = f"{DIALECT.name('ayla_erased', schema, relation)}.{DIALECT.name(column)}"
+            statements.append(f"comment on column {full} is {literal(comment)}")
+        return statements
+
     def _explain(self, error: Exception) -> Explanation | None:
         if isinstance(error, OSError):
             return Explanation(error.strerror or str(error))
@@ -153,3 +210,8 @@ class DuckDBWarehouse(SqlWarehouse):
             )
         # Not DuckDB's own words, which can quote a row.
         return Explanation(type(error).__name__) if isinstance(error, duckdb.Error) else None
+
+
+def _log_of(path: Path) -> Path:
+    """Return the path of a database's write-ahead log."""
+    return path.with_name(f"{path.name}.wal")

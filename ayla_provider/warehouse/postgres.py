@@ -7,10 +7,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 import duckdb
 
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Column, Table
 from ayla_provider.errors import AylaConfigError, AylaWarehouseError
 from ayla_provider.rows.duck import MEMORY, literal
@@ -215,6 +217,19 @@ class PostgresWarehouse(SqlWarehouse):
                             copy.write(chunk)
             total += int(self._cursor.rowcount)
         return total
+
+    def _forget_rows(self, event_types: Sequence[str], now: datetime) -> Sequence[Leftover]:
+        """Write tables and their indexes again. Nobody can use a table in the meantime."""
+        for event_type in event_types:
+            self._run(f"vacuum (full) {self._relation(event_type)}")
+        return [
+            Leftover(
+                self.name,
+                "the write-ahead log, its archive, replicas that lag, and backups have erased rows until their own "
+                "retention ends",
+                None,
+            )
+        ]
 
     def _explain(self, error: Exception) -> Explanation | None:
         if isinstance(error, (*_driver_errors(), duckdb.Error)):

@@ -24,6 +24,7 @@ DIALECT = Dialect(
     day=lambda time: f"cast({time} at time zone 'UTC' as date)",
     seconds=lambda start, end: f"cast(floor(extract(epoch from {end} - {start})) as bigint)",
     parameter=lambda name, _: f"%({name})s",
+    sha256=lambda text: f"encode(sha256(convert_to({text}, 'UTF8')), 'hex')",
 )
 
 CATALOG = """

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import literal
@@ -38,6 +39,7 @@ DIALECT = Dialect(
     seconds=lambda start, end: f"floor(datediff(microsecond, {start}, {end}) / 1000000)",
     parameter=_parameter,
     fold=str.upper,
+    sha256=lambda text: f"sha2({text}, 256)",
 )
 
 _TURNS = Table(
@@ -52,6 +54,7 @@ _TURNS = Table(
 
 # Without an offset, timestamps are UTC. A statement waits 15 minutes for a lock instead of 12 hours.
 _SETTINGS = ("timezone = 'UTC'", "timestamp_input_format = 'AUTO'", "lock_timeout = 900")
+_FAIL_SAFE = timedelta(days=7)
 _NO_SUCH_OBJECT = 2003
 _REFUSED_VALUES = range(100_000, 101_000)
 """Errors that quote a value."""
@@ -211,6 +214,23 @@ class SnowflakeWarehouse(SqlWarehouse):
             f"insert into {self._relation(load.table.event_type)} ({columns}) select {columns} from {source}"
         )
         return int(inserted.rowcount)
+
+    def _forget_rows(self, event_types: Sequence[str], now: datetime) -> Sequence[Leftover]:
+        """Return how long Time Travel and Fail-safe keep erased rows. Nobody can shorten Fail-safe."""
+        left = []
+        for event_type in event_types:
+            table = self._relation(event_type)
+            rows = self._fetch(f"show parameters like 'DATA_RETENTION_TIME_IN_DAYS' in table {table}")
+            days = int(rows[0][1]) if rows else 1
+            left.append(
+                Leftover(
+                    f"{self.name}, table {table}",
+                    f"Time Travel keeps erased rows for {days} days, and Fail-safe for {_FAIL_SAFE.days} days after "
+                    "that, unless the table is transient",
+                    now + timedelta(days=days) + _FAIL_SAFE,
+                )
+            )
+        return left
 
     def _explain(self, error: Exception) -> Explanation | None:
         from snowflake.connector.errors import Error

@@ -21,6 +21,7 @@ class Dialect:
     :param quote: the character on both sides of a name
     :param escape: a name as it is between the quotes
     :param fold: a name as the warehouse reads it without quotes
+    :param sha256: the SHA-256 of a text, in lower-case hexadecimal
     """
 
     types: Mapping[ColumnType, str]
@@ -30,6 +31,7 @@ class Dialect:
     quote: str = '"'
     escape: Callable[[str], str] = lambda name: name.replace('"', '""')
     fold: Callable[[str], str] = str
+    sha256: Callable[[str], str] = lambda text: f"sha256({text})"
 
     def name(self, *parts: str) -> str:
         """Return a qualified name, quoted."""

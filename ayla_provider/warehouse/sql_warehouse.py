@@ -10,9 +10,18 @@ from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 
 from ayla_provider.domain.csv.recognition import MOST_COLUMNS
-from ayla_provider.domain.tables import Column, Table, table_like
+from ayla_provider.domain.erasure import Leftover
+from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
 from ayla_provider.errors import AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.base import LEDGER, SAFE_TO_RETRY, HeldHour, Load, refuse_own_name
+from ayla_provider.warehouse.base import (
+    LEDGER,
+    SAFE_TO_RETRY,
+    HeldHour,
+    HourLeft,
+    Load,
+    RowErasure,
+    refuse_own_name,
+)
 from ayla_provider.warehouse.sql import Dialect, View, views_of, with_existing_columns
 
 
@@ -170,7 +179,114 @@ class SqlWarehouse(ABC):
             self.replace(load)
             yield load
 
+    def erasable(self, erasure: RowErasure) -> Mapping[datetime, int]:
+        """Return how many rows of each hour are to be erased."""
+        refuse_own_name(erasure.event_type)
+        with self._errors(f"count the rows of {erasure.event_type} that are to be erased"):
+            condition, values = self._erased(erasure)
+            if not condition:
+                return {}
+            hour = self.dialect.name("folder_hour")
+            rows = self._fetch(
+                f"select {hour}, count(*) from {self._relation(erasure.event_type)} where {condition} group by {hour}",
+                values,
+            )
+            return {at.astimezone(UTC): int(count) for at, count in rows}
+
+    def erase(self, erasure: RowErasure, left: Sequence[HourLeft]) -> None:
+        """Erase rows of some hours, and change these hours in the ledger, in one transaction."""
+        refuse_own_name(erasure.event_type)
+        with self._errors(f"erase rows of {erasure.event_type}"):
+            condition, values = self._erased(erasure)
+            if not left:
+                return
+            hour = self.dialect.name("folder_hour")
+            named = {f"hour_{number}": each.hour for number, each in enumerate(left)}
+            hours = ", ".join(self.dialect.parameter(name, ColumnType.TIMESTAMP) for name in named)
+            with self._transaction():
+                if condition:
+                    self._run(
+                        f"delete from {self._relation(erasure.event_type)} where {hour} in ({hours}) and ({condition})",
+                        values | named,
+                    )
+                self._state(erasure.event_type, [each for each in left if each.lines is not None])
+                self._state(erasure.event_type, [each for each in left if each.lines is None], only_rows=True)
+
+    def forget(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """Remove what the warehouse itself keeps of erased rows, and return what it can't remove."""
+        existing = []
+        for event_type in event_types:
+            refuse_own_name(event_type)
+            with self._errors(f"look for the table of {event_type}"):
+                if self._columns(table_like(event_type, (), None)):
+                    existing.append(event_type)
+        with self._errors("remove what it keeps of erased rows"):
+            return self._forget_rows(existing, now)
+
+    def _erased(self, erasure: RowErasure) -> tuple[str, dict[str, Any]]:
+        """Return the condition of the rows that are to be erased, and its parameters; empty if there can't be any."""
+        existing = self._columns(table_like(erasure.event_type, (), None))
+        name, values = self.dialect.name, {"salt": erasure.salt}
+        salt, text = self.dialect.parameter("salt", ColumnType.TEXT), self.dialect.types[ColumnType.TEXT]
+        conditions = []
+        parameters: dict[str, Any] = dict(values)
+        for number, subject in enumerate(erasure.subjects):
+            spans = []
+            for bound, at, sign in (("start", subject.start, ">="), ("end", subject.end, "<")):
+                if at is not None:
+                    parameters[f"{bound}_{number}"] = at
+                    place = self.dialect.parameter(f"{bound}_{number}", ColumnType.TIMESTAMP)
+                    spans.append(f"{name('folder_hour')} {sign} {place}")
+            for column, hashes in subject.hashes.items():
+                if column not in existing:
+                    continue
+                named = {f"{column}_{number}_{index}": each for index, each in enumerate(hashes)}
+                parameters |= named
+                wanted = ", ".join(self.dialect.parameter(each, ColumnType.TEXT) for each in named)
+                spelled = f"replace(lower(cast({name(column)} as {text})), '-', '')"
+                hashed = self.dialect.sha256(f"{salt} || {spelled}")
+                conditions.append(f"({' and '.join([*spans, f'{hashed} in ({wanted})'])})")
+        return " or ".join(conditions), parameters
+
+    def _state(self, event_type: str, left: Sequence[HourLeft], *, only_rows: bool = False) -> None:
+        """Write into the ledger what is left of some hours."""
+        if not left:
+            return
+        name = self.dialect.name
+        columns = {
+            "version": ColumnType.TEXT,
+            "rows": ColumnType.INTEGER,
+            "lines": ColumnType.INTEGER,
+            "duplicates": ColumnType.INTEGER,
+            "quarantined": ColumnType.INTEGER,
+        }
+        if only_rows:
+            columns = {"rows": ColumnType.INTEGER}
+        parts = []
+        values: dict[str, Any] = {"event_type": event_type}
+        for number, each in enumerate(left):
+            values |= {f"left_hour_{number}": each.hour, f"known_{number}": each.known}
+            at = self.dialect.parameter(f"left_hour_{number}", ColumnType.TIMESTAMP)
+            known = self.dialect.parameter(f"known_{number}", ColumnType.TEXT)
+            selected = [f"{at} as {name('left_hour')}", f"{known} as {name('known')}"]
+            for column, kind in columns.items():
+                values[f"left_{column}_{number}"] = getattr(each, column)
+                place = self.dialect.parameter(f"left_{column}_{number}", kind)
+                selected.append(f"{place} as {name(f'left_{column}')}")
+            parts.append(f"select {', '.join(selected)}")
+        changes = ", ".join(f"{name(column)} = {name(f'left_{column}')}" for column in columns)
+        self._run(
+            f"update {self._relation(LEDGER.event_type)} set {changes} from ({' union all '.join(parts)}) as changed "
+            f"where {self._equals('event_type')} and {name('folder_hour')} = {name('left_hour')} "
+            f"and {name('version')} = {name('known')}",
+            values,
+        )
+
     # What a warehouse supplies.
+
+    @abstractmethod
+    def _forget_rows(self, event_types: Sequence[str], now: datetime) -> Sequence[Leftover]:
+        """Remove what is kept of erased rows of tables that exist, and return what can't be removed."""
 
     @abstractmethod
     def _open(self) -> None:
