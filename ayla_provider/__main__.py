@@ -17,6 +17,7 @@ from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
+    from ayla_provider.domain.erasure import ErasureKeys
     from ayla_provider.hooks import AylaHook, HookConnection
     from ayla_provider.source.export import Export
     from ayla_provider.stream.base import Stream
@@ -92,6 +93,27 @@ class AirflowConnections:
 
         with undefined_connection():
             return open_stream(url, conn_id)
+
+    def erasure_keys(self, conn_id: str) -> ErasureKeys:
+        """
+        Return the keys of the erasure ledger that a connection has.
+
+        :raises AylaConfigError: if it has none
+        """
+        from ayla_provider._airflow.erasure_keys import erasure_keys
+
+        return erasure_keys(conn_id)
+
+    def policy_key(self, conn_id: str) -> str:
+        """
+        Return the key of a privacy policy's hashes that a connection has.
+
+        :raises AylaConfigError: if it isn't defined
+        """
+        from airflow.sdk import BaseHook
+
+        with undefined_connection():
+            return BaseHook.get_connection(conn_id).password or ""
 
     def first_hour(self) -> datetime | None:
         """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
+    from ayla_provider.domain.erasure import ErasureKeys
     from ayla_provider.source.check import CheckedConnection
     from ayla_provider.source.export import Export
     from ayla_provider.stream.base import Stream
@@ -40,6 +41,20 @@ class Connections(Protocol):
 
         :param conn_id: None for the credentials of this machine
         :raises AylaError: if it can't be opened
+        """
+
+    def erasure_keys(self, conn_id: str) -> ErasureKeys:
+        """
+        Return the keys of the erasure ledger that a connection has.
+
+        :raises AylaError: if it has none
+        """
+
+    def policy_key(self, conn_id: str) -> str:
+        """
+        Return the key of a privacy policy's hashes that a connection has.
+
+        :raises AylaError: if it isn't defined
         """
 
     def default_destination(self) -> str:

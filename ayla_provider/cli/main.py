@@ -84,6 +84,7 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
     _add_report(commands, open_connections)
     _add_verify(commands, open_connections)
     _add_completeness(commands, open_connections)
+    _add_erase(commands, open_connections)
     _add_inspect(commands)
     return parser
 
@@ -225,6 +226,46 @@ def _add_completeness(
         "--support", action="store_true", help="print a text that you can send to Ayla support: it has no personal data"
     )
     completeness.set_defaults(run=partial(_on_archive, open_connections, _completeness))
+
+
+def _add_erase(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], open_connections: OpenConnections
+) -> None:
+    erase = commands.add_parser(
+        "erase",
+        help="erase devices and users from the archive, the typed rows, and a DuckDB file",
+        description="Counts what the requests in a folder name: rows, objects, and what a bucket asks for. With "
+        "--apply, it erases that, removes the requests, and writes a certificate into the archive's _erasures/. It "
+        "prints ids and counts, and no identifier. Exit status: 0 done, 2 something can't be read or written, or wrong "
+        "usage.",
+    )
+    erase.add_argument(
+        "--requests", required=True, metavar="URL", help="the folder of the requests, each a JSON object"
+    )
+    erase.add_argument(
+        "--requests-conn", metavar="ID", help="the Airflow connection of that folder (default: that of the archive)"
+    )
+    add_archive(erase)
+    erase.add_argument(
+        "--parquet", metavar="URL", help="where the typed rows are, as in the loads (default: the archive's parquet/)"
+    )
+    erase.add_argument("--duckdb", metavar="PATH", help="also erase from the tables of this DuckDB file")
+    erase.add_argument("--schema", default="main", metavar="NAME", help="of its tables (default: %(default)s)")
+    erase.add_argument(
+        "--table-prefix", default="ayla_", metavar="TEXT", help="of its tables, as in the loads (default: %(default)s)"
+    )
+    erase.add_argument(
+        "--erasure-conn",
+        default="ayla_erasure",
+        metavar="ID",
+        help="the Airflow connection whose password has the keys of the ledger (default: %(default)s)",
+    )
+    erase.add_argument(
+        "--privacy-conn", metavar="ID", help="the Airflow connection of the privacy policy's key, if it hashes columns"
+    )
+    erase.add_argument("--apply", action="store_true", help="erase; without it, nothing is written")
+    erase.add_argument("--json", action="store_true", help="print an object")
+    erase.set_defaults(run=partial(_on_archive, open_connections, _erase))
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -384,6 +425,22 @@ def _verify(arguments: argparse.Namespace, connections: Connections, stdout: Tex
             separator = "\n"
         print(f"{separator}{report.text()}", file=stdout)
     return 0 if report.is_whole else 1
+
+
+def _erase(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.cli.erase import erase
+
+    warehouse = _warehouse(arguments)
+    document = erase(arguments, connections, [warehouse] if warehouse else [])
+    if arguments.json:
+        json.dump(document, stdout, indent=1)
+        print(file=stdout)
+    else:
+        from ayla_provider.cli.erase import text_of
+
+        for line in text_of(document, applied=arguments.apply):
+            print(line, file=stdout)
+    return 0
 
 
 def _completeness(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AylaExportDuckDBVerifyOperator,
         AylaExportToDuckDBOperator,
     )
+    from ayla_provider.operators.erase import AylaExportEraseOperator
     from ayla_provider.operators.iceberg import (
         AylaExportIcebergPlanOperator,
         AylaExportIcebergUpkeepOperator,
@@ -61,6 +62,7 @@ __all__ = [
     "AylaExportDeltaVerifyOperator",
     "AylaExportDuckDBPlanOperator",
     "AylaExportDuckDBVerifyOperator",
+    "AylaExportEraseOperator",
     "AylaExportIcebergPlanOperator",
     "AylaExportIcebergUpkeepOperator",
     "AylaExportIcebergVerifyOperator",
@@ -94,6 +96,7 @@ _MODULES = {
     "AylaExportDeltaVerifyOperator": "delta",
     "AylaExportDuckDBPlanOperator": "duckdb",
     "AylaExportDuckDBVerifyOperator": "duckdb",
+    "AylaExportEraseOperator": "erase",
     "AylaExportIcebergPlanOperator": "iceberg",
     "AylaExportIcebergUpkeepOperator": "iceberg",
     "AylaExportIcebergVerifyOperator": "iceberg",

@@ -1,0 +1,67 @@
+"""The requests for erasure that wait in a folder or a bucket. Each is a JSON object, which goes when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest, parse_request
+from ayla_provider.domain.units import first_few
+from ayla_provider.errors import AylaConfigError
+
+_MOST = 1000
+"""How many requests are taken at once."""
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRequest:
+    """A request, and where it is."""
+
+    id: str
+    """The id of its entry in the ledger."""
+    request: ErasureRequest
+    stored: Stored
+
+
+def waiting_requests(
+    requests: Destination, keys: ErasureKeys, only: Sequence[str] | None = None
+) -> list[WaitingRequest]:
+    """
+    Return the requests in a folder, the oldest first.
+
+    :param only: the ids of those that are wanted; None for all
+    :raises AylaConfigError: if an object isn't a valid request; it names the object, and quotes nothing of it
+    :raises AylaDestinationError: if the folder can't be read
+    """
+    found: dict[str, WaitingRequest] = {}
+    problems = []
+    for stored, content, modified in _objects(requests):
+        try:
+            request = parse_request(content, url_of(requests, stored.path), modified)
+        except AylaConfigError as error:
+            problems.append(str(error))
+            continue
+        found.setdefault(stored.path, WaitingRequest(request.id(keys), request, stored))
+    if problems:
+        raise AylaConfigError(
+            f"{first_few(problems, _SHOWN)}. Correct or remove it, and clear the task. Nothing was erased."
+        )
+    waiting = sorted(found.values(), key=lambda each: (each.request.made_at, each.stored.path))
+    return [each for each in waiting if only is None or each.id in only]
+
+
+def _objects(requests: Destination) -> Iterator[tuple[Stored, bytes, datetime]]:
+    for count, listed in enumerate(requests.tree("")):
+        if count >= _MOST:
+            raise AylaConfigError(
+                f"{requests.url} has more than {_MOST} objects. Is it the folder of the requests, and of nothing else?"
+            )
+        if listed.unfinished or not listed.stored.path.endswith(".json"):
+            continue
+        record = requests.read(listed.stored.path)
+        if record:
+            yield record[1], record[0], listed.modified

@@ -1,0 +1,759 @@
+"""
+Erases subjects from an archive and its typed rows, hour by hour.
+
+The order within an hour lets every try find what an earlier one left: the manifest, which states what its files will
+be; the files; the malformed lines; the Parquet files; and their receipt. A file is as its manifest says if that holds
+of the file itself, or of what the filter leaves of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import tempfile
+import threading
+import zlib
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ayla_provider.archive.ahead import read_ahead
+from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.archive.erasures import Content, LineFilter, Matcher, filtered_copy
+from ayla_provider.archive.gunzip import GZIP, unpacked
+from ayla_provider.archive.records import Records, write_json
+from ayla_provider.archive.scratch import scratch_folder
+from ayla_provider.domain import typed_manifest as typed
+from ayla_provider.domain.completeness import missing_path, record_path
+from ayla_provider.domain.erasure import UUID_SHAPE, ErasureEntry, ErasureKeys, ErasureRequest, canonical, shape_of
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.manifest import Erased, Manifest, ManifestFile
+from ayla_provider.domain.paths import (
+    MANIFESTS,
+    PARTS,
+    QUARANTINE,
+    TYPED_RECEIPTS,
+    UNREADABLE_RECORDS,
+    manifest_path,
+    parse_stream_path,
+)
+from ayla_provider.domain.typed_manifest import RowsFile, TypedFile, TypedManifest
+from ayla_provider.errors import AylaConflictError, AylaDestinationError
+from ayla_provider.rows.duck import MEMORY, connect, literal
+from ayla_provider.rows.hour_parts import content_of, write_parquet
+from ayla_provider.rows.parquet import PARQUET, duckdb_errors
+from ayla_provider.transport.checksum import Crc32c
+
+log = logging.getLogger(__name__)
+
+_WORKERS = 4
+"""How many hours are worked on at once."""
+
+_IN_MEMORY = 16 * 1024 * 1024
+"""Bytes. A larger file waits on disk, not in memory, until its checksum is known."""
+
+_LEVEL = 1
+"""Of gzip, as the drain of a stream writes it."""
+
+ERASURES_FIELD = "erasures"
+"""Of ``written_by`` of a receipt: the ids of the erasures that changed it, with spaces between them."""
+
+_PARTITION = re.compile(
+    r"event_type=(?P<event_type>[a-z0-9_]+)/date=(?P<day>\d{4}-\d{2}-\d{2})/hour=(?P<hour>\d{2})(?=[./])", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request with its entry in the ledger."""
+
+    request: ErasureRequest
+    entry: ErasureEntry
+
+
+@dataclass(slots=True)
+class HourErasure:
+    """What an hour has of the subjects, or had."""
+
+    hour: ExportHour
+    counts: Counter[str] = field(default_factory=Counter)
+    """``csv_lines``, ``stream_lines``, ``quarantined_lines``, ``parquet_rows``: how many are to be erased."""
+    objects: int = 0
+    """How many objects are written again, or removed."""
+    bytes: int = 0
+    """How many bytes are read of them."""
+    receipt: TypedManifest | None = None
+    """The receipt that the hour has now, if it changed."""
+    before: str = ""
+    """The version that the typed rows had before, as the ledger of a warehouse states it."""
+    untyped: bool = False
+    """Whether the typed rows were removed, so that the next load makes them again."""
+
+
+@dataclass(slots=True)
+class _Objects:
+    """What stores have of an hour."""
+
+    manifest: Stored | None = None
+    files: dict[str, Stored] = field(default_factory=dict)
+    quarantine: Stored | None = None
+    rows: dict[str, Stored] = field(default_factory=dict)
+    receipt: Stored | None = None
+    parts: list[tuple[bool, Stored]] = field(default_factory=list)
+    """Of each: whether it is beside the typed rows, and the object."""
+
+    def versions(self) -> tuple[str, ...]:
+        """Return what changes whenever an object of the hour does."""
+        stored = [self.manifest, self.quarantine, self.receipt, *self.files.values(), *self.rows.values()]
+        stored += [part for _, part in self.parts]
+        return tuple(sorted(f"{each.path} {each.version}" for each in stored if each))
+
+
+class ArchiveErasure:
+    """
+    Erases subjects from an archive and its typed rows. Use it as a context manager.
+
+    It may run beside copies, loads, and drains: they know the ledger, and what they write meanwhile is looked at again.
+
+    :param wanted: the requests; their entries are in the ledger by then, unless this is a dry run
+    :param hashes: column to the hashes of its identifiers, as privacy policies write them into the typed rows
+    :param apply: whether to erase; otherwise it only counts
+    :param memory: what DuckDB may take in each of a few threads, as it writes sizes
+    """
+
+    def __init__(
+        self,
+        archive: Destination,
+        rows: Destination,
+        wanted: Sequence[Wanted],
+        keys: ErasureKeys,
+        *,
+        now: datetime,
+        written_by: Mapping[str, str],
+        hashes: Mapping[str, Sequence[str]] | None = None,
+        apply: bool = True,
+        memory: str = MEMORY,
+        workers: int = _WORKERS,
+    ) -> None:
+        self._archive, self._rows = archive, rows
+        self._records = Records(archive)
+        self._wanted = list(wanted)
+        self._keys = keys
+        self._now = now
+        self._written_by = written_by
+        self._hashes = hashes or {}
+        self._apply = apply
+        self._memory = memory
+        self._workers = workers
+        self._seen: dict[ExportHour, tuple[str, ...]] = {}
+        """The hours that were looked at, and the versions of what they had then."""
+        self._changed: set[ExportHour] = set()
+        """The hours in which something was erased. Everything in them is read again."""
+        self._matchers: dict[tuple[int, ...], Matcher] = {}
+        self._closing = contextlib.ExitStack()
+        self._local = threading.local()
+        self._folder = Path()
+
+    def __enter__(self) -> ArchiveErasure:
+        """Make a folder to work in."""
+        self._folder = self._closing.enter_context(scratch_folder())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Remove it."""
+        self._closing.close()
+
+    def hours(self) -> Iterator[HourErasure]:
+        """
+        Work on each hour that a span touches and that changed since it was looked at; yield those that had something.
+
+        Call it again until it yields nothing. Then everything that stands was read, and has nothing of the subjects.
+
+        :raises AylaError: if something can't be read or written. What was done stays done
+        """
+        listed = self._listed()
+        todo = []
+        for hour in sorted(listed, key=lambda each: (each.start, each.event_type)):
+            versions = listed[hour].versions()
+            if self._seen.get(hour) != versions:
+                self._seen[hour] = versions
+                todo.append(hour)
+        pool = ThreadPoolExecutor(self._workers, "ayla-erase")
+        try:
+            for found in pool.map(lambda hour: self._hour(hour, listed[hour]), todo):
+                if found.counts or found.objects:
+                    self._changed.add(found.hour)
+                    yield found
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    @property
+    def looked_at(self) -> int:
+        """How many hours were looked at."""
+        return len(self._seen)
+
+    def _listed(self) -> dict[ExportHour, _Objects]:
+        """Return the hours that a span touches, with what the stores have of them."""
+        hours: dict[ExportHour, _Objects] = {}
+
+        def of(path: str) -> _Objects | None:
+            match = _PARTITION.search(path)
+            if match is None:
+                return None
+            start = datetime.fromisoformat(f"{match['day']}T{match['hour']}:00:00+00:00")
+            hour = ExportHour(EventType(match["event_type"]), start)
+            if not any(each.entry.touches(hour) for each in self._wanted):
+                return None
+            return hours.setdefault(hour, _Objects())
+
+        for stored in self._tree(self._archive, f"{MANIFESTS}/event_type="):
+            if objects := of(stored.path):
+                objects.manifest = stored
+        for stored in self._tree(self._archive, "event_type="):
+            if objects := of(stored.path):
+                objects.files[stored.path] = stored
+        for stored in self._tree(self._archive, f"{QUARANTINE}/event_type="):
+            if objects := of(stored.path):
+                objects.quarantine = stored
+        for stored in self._tree(self._archive, f"{UNREADABLE_RECORDS}/"):
+            parsed = parse_stream_path(stored.path)
+            # Records that aren't events of a known type count as those of an hour of datapoints.
+            if parsed and (objects := of(f"event_type=datapoint/date={parsed[1]:%Y-%m-%d}/hour={parsed[1]:%H}/")):
+                objects.files[stored.path] = stored
+        for stored in self._tree(self._rows, f"{TYPED_RECEIPTS}/event_type="):
+            if objects := of(stored.path):
+                objects.receipt = stored
+        for stored in self._tree(self._rows, "event_type="):
+            if objects := of(stored.path):
+                objects.rows[stored.path] = stored
+        for is_rows, destination in ((False, self._archive), (True, self._rows)):
+            for stored in self._tree(destination, f"{PARTS}/event_type="):
+                if objects := of(stored.path):
+                    objects.parts.append((is_rows, stored))
+        return hours
+
+    @staticmethod
+    def _tree(destination: Destination, prefix: str) -> Iterator[Stored]:
+        for listed in destination.tree(prefix):
+            if listed.unfinished:
+                continue
+            if listed.offline:
+                raise AylaDestinationError(
+                    f"{url_of(destination, listed.stored.path)} is in an archive tier, so nothing can be erased from "
+                    "it. Restore it, and clear the task. The other hours are done by the next try."
+                )
+            yield listed.stored
+
+    def _matcher(self, hour: ExportHour) -> Matcher:
+        touching = tuple(number for number, each in enumerate(self._wanted) if each.entry.touches(hour))
+        if touching not in self._matchers:
+            entries = [self._wanted[number].entry for number in touching]
+            self._matchers[touching] = Matcher(
+                (subject, self._keys.of(entry.key_id, f"the erasure {entry.id}"), entry.id)
+                for entry in entries
+                for subject in entry.subjects
+            )
+        return self._matchers[touching]
+
+    def _hour(self, hour: ExportHour, objects: _Objects) -> HourErasure:
+        work = _Hour(self, hour, objects)
+        work.run()
+        return work.found
+
+    def connection(self) -> Any:
+        """Return this thread's DuckDB."""
+        if not hasattr(self._local, "duck"):
+            self._local.duck = connect(memory=self._memory, folder=self._folder)
+            self._closing.callback(self._local.duck.close)
+        return self._local.duck
+
+
+class _Hour:
+    """The erasure of one hour."""
+
+    def __init__(self, run: ArchiveErasure, hour: ExportHour, objects: _Objects) -> None:
+        self.found = HourErasure(hour)
+        self._run = run
+        self._hour = hour
+        self._objects = objects
+        self._matcher = run._matcher(hour)
+        self._archive, self._rows, self._apply = run._archive, run._rows, run._apply
+        self._manifest: Manifest | None = None
+        self._stored: Stored | None = None
+        self._receipt: TypedManifest | None = None
+        self._requests = [each.request for each in run._wanted if each.entry.touches(hour)]
+
+    def run(self) -> None:
+        """Erase, or only count."""
+        self._manifest, self._stored = self._run._records.read_manifest(self._hour)
+        self._receipt = self._read_receipt()
+        before = self._manifest
+        with tempfile.TemporaryDirectory(dir=self._run._folder) as folder:
+            rows = self._rows_with_subjects(Path(folder))
+            is_changed = self._hour in self._run._changed
+            if any(hits for _, _, hits in rows) or is_changed or not self._rows_prove():
+                self._erase_files()
+            quarantined = self._erase_quarantine(Path(folder))
+            self._erase_rows(rows, Path(folder))
+        self._remove_parts()
+        self._remove_comparisons()
+        changed = self._manifest is not before or bool(quarantined) or any(hits for _, _, hits in rows)
+        self._write_receipt(rows, quarantined, changed=changed)
+
+    def _read_receipt(self) -> TypedManifest | None:
+        path = typed.typed_manifest_path(self._hour)
+        record = self._rows.read(path) if self._objects.receipt else None
+        if record is None:
+            return None
+        try:
+            return typed.parse_typed_manifest(record[0], url_of(self._rows, path), self._hour)
+        except AylaDestinationError as error:
+            log.warning("%s. It counts as none.", error)
+            return None
+
+    def _rows_prove(self) -> bool:
+        """
+        Return whether rows without a subject prove that the hour's files have none either, nor other layers.
+
+        They do if they are those of the files, and have everything that the files have.
+        """
+        manifest, receipt = self._manifest, self._receipt
+        if manifest is None or receipt is None or manifest.is_stream or manifest.lost or receipt.lost:
+            return False
+        if not typed.same_files(receipt.version, manifest) or self._objects.files.keys() - self._paths(manifest):
+            return False
+        if any(self._objects.rows.get(file.path) is None for file in receipt.rows_files):
+            return False
+        hidden = {column for column, treatment in receipt.privacy.items() if treatment != "keep"}
+        hashed = {column for column in hidden if receipt.privacy[column] == "hash" and self._run._hashes.get(column)}
+        if hidden - hashed:
+            return False
+        # Of lines with one identity, the one that was left out can name another user.
+        return not (receipt.duplicates and any("user_uuid" in request.identifiers for request in self._requests))
+
+    @staticmethod
+    def _paths(manifest: Manifest) -> set[str]:
+        return {entry.path for entry in manifest.files}
+
+    # The files.
+
+    def _erase_files(self) -> None:
+        entries: dict[str, ManifestFile] = {}
+        for entry in self._manifest.present if self._manifest else ():
+            entries[entry.path] = entry
+        objects = dict(self._objects.files)
+        for folder in sorted({path.rpartition("/")[0] for path in entries.keys() - objects.keys()}):
+            # In the layout mirror, or gone.
+            standing = self._archive.folder(folder)
+            objects.update({path: stored for path, stored in standing.items() if path in entries})
+        paths = sorted(objects)
+        far = [path for path in paths if self._archive.local(path) is None]
+        readers = [lambda path=path: self._archive.blocks(path) for path in far]
+        with contextlib.ExitStack() as stack:
+            contents = stack.enter_context(read_ahead(readers))
+            spools = {}
+            for path in paths:
+                blocks = next(contents) if path in far else self._archive.blocks(path)
+                spool = stack.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY))
+                lines, content = self._filtered(path, blocks, spool)
+                if lines.lines:
+                    spools[path] = (spool, lines, content)
+                    self.found.counts["stream_lines" if path.endswith(".gz") else "csv_lines"] += lines.lines
+                    self.found.objects += 1
+                    self.found.bytes += objects[path].size
+                else:
+                    spool.close()
+            if not spools or not self._apply:
+                return
+            self._write_manifest(entries, spools)
+            versions = {}
+            for path, (spool, _, content) in spools.items():
+                spool.seek(0)
+                versions[path] = self._archive.write(
+                    path,
+                    spool,  # type: ignore[arg-type]
+                    size=content.size,
+                    crc32c=content.crc32c,
+                    replaces=objects[path],
+                    content_type="application/gzip" if path.endswith(".gz") else "text/csv",
+                )
+            self._write_versions(versions)
+
+    def _filtered(self, path: str, blocks: Iterable[bytes], spool: Any) -> tuple[LineFilter, Content]:
+        """Write what the filter leaves of a file."""
+        if not path.endswith(".jsonl.gz"):
+            return filtered_copy(blocks, self._matcher, spool)
+        lines, checksum, size = LineFilter(self._matcher), Crc32c(), 0
+        compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, GZIP)
+
+        def parts() -> Iterator[bytes]:
+            for block in lines.blocks(unpacked(blocks)):
+                yield compressor.compress(block)
+            yield compressor.flush()
+
+        for part in parts():
+            checksum.update(part)
+            size += spool.write(part)
+        return lines, Content(size, checksum.base64)
+
+    def _write_manifest(
+        self, entries: Mapping[str, ManifestFile], spools: Mapping[str, tuple[Any, LineFilter, Content]]
+    ) -> None:
+        """State what the files will be."""
+        manifest = self._manifest
+        if manifest is None:
+            return
+        changed = {}
+        for path, (_, lines, content) in spools.items():
+            entry = entries.get(path)
+            if entry is None:
+                continue
+            earlier = entry.erased
+            if earlier and (earlier.size, earlier.crc32c) == (content.size, content.crc32c):
+                # An earlier try stated it, and was killed before it wrote the file.
+                continue
+            by = tuple(sorted({*(earlier.by if earlier else ()), *lines.by}))
+            count = (earlier.lines if earlier else 0) + lines.lines
+            erased = Erased(count, content.size, content.crc32c, by)
+            changed[entry.source] = replace(entry, erased=erased, version="")
+        if not changed:
+            return
+        self._commit(
+            replace(
+                manifest,
+                revision=manifest.revision + 1,
+                files=tuple(changed.get(file.source, file) for file in manifest.files),
+            )
+        )
+
+    def _write_versions(self, versions: Mapping[str, Stored]) -> None:
+        """State the versions of the files, where the listing can't prove their content."""
+        manifest = self._manifest
+        if manifest is None or all(stored.crc32c for stored in versions.values()):
+            return
+        files = tuple(
+            replace(file, version=versions[file.path].version) if file.path in versions else file
+            for file in manifest.files
+        )
+        self._commit(replace(manifest, files=files))
+
+    def _commit(self, manifest: Manifest) -> None:
+        written_at = self._run._now.isoformat()
+        manifest = replace(manifest, written_at=written_at, written_by=self._run._written_by)
+        self._stored = write_json(self._archive, manifest_path(self._hour), manifest.dumps(), self._stored)
+        self._manifest = manifest
+
+    # The malformed lines.
+
+    def _erase_quarantine(self, folder: Path) -> Counter[str]:
+        """Erase malformed lines, and return how many of each file."""
+        stored = self._objects.quarantine
+        erased: Counter[str] = Counter()
+        if stored is None:
+            return erased
+        local = folder / "quarantine.parquet"
+        _fetch(self._archive, stored.path, local)
+        duck = self._run.connection()
+        with duckdb_errors(f"{self._hour}, malformed lines"):
+            relation = f"read_parquet({literal(str(local))}, hive_partitioning = false, file_row_number = true)"
+            rows = duck.execute(f"select file_row_number, source_object, row_bytes from {relation}")
+            numbers: list[int] = []
+            total = 0
+            while fetched := rows.fetchmany(1000):
+                total += len(fetched)
+                for number, source, row in fetched:
+                    if self._matcher.found(row):
+                        numbers.append(number)
+                        erased[source] += 1
+            if not numbers:
+                return erased
+            self.found.counts["quarantined_lines"] += len(numbers)
+            self.found.objects += 1
+            self.found.bytes += stored.size
+            if not self._apply:
+                return erased
+            if len(numbers) == total:
+                self._archive.remove(stored)
+                self._objects.quarantine = None
+                return erased
+            left = folder / "left.parquet"
+            duck.execute(
+                f"copy (select * exclude (file_row_number) from {relation} "
+                "where not list_contains($numbers, file_row_number) order by file_row_number) "
+                f"to {literal(str(left))} (format parquet, compression zstd)",
+                {"numbers": numbers},
+            )
+        write_parquet(self._archive, stored.path, left, content_of(left), stored)
+        return erased
+
+    # The rows.
+
+    def _rows_with_subjects(self, folder: Path) -> list[tuple[Path, Stored, int]]:
+        """Bring the hour's Parquet files to this disk. Return each with how many rows name a subject."""
+        found = []
+        for number, path in enumerate(sorted(self._objects.rows)):
+            stored = self._objects.rows[path]
+            if not path.endswith(".parquet"):
+                continue
+            local = self._rows.local(path)
+            if local is None:
+                local = folder / f"{number}.parquet"
+                _fetch(self._rows, path, local)
+            duck = self._run.connection()
+            with duckdb_errors(f"{self._hour}, {path}"):
+                where, values = self._condition(duck, local)
+                ((hits,),) = duck.execute(f"select count(*) from {_rows_of(local)} where {where}", values).fetchall()
+            found.append((local, stored, int(hits)))
+        return found
+
+    def _condition(self, duck: Any, parquet: Path) -> tuple[str, dict[str, Any]]:
+        """Return the condition of rows that name a subject, and its parameters."""
+        columns = duck.execute(f"describe select * from {_rows_of(parquet)}").fetchall()
+        texts = [name for name, kind, *_ in columns if kind == "VARCHAR" and name != "source_object"]
+        values: dict[str, Any] = {"pattern": _pattern(self._requests)}
+        text = ", ".join(f'"{name}"' for name in texts) or "null"
+        conditions = [f"regexp_matches(concat_ws(chr(10), {text}), $pattern)"]
+        for column in ("dsn", "user_uuid"):
+            if column in texts and self._run._hashes.get(column):
+                values[column] = list(self._run._hashes[column])
+                conditions.append(f'coalesce(list_contains(${column}, "{column}"), false)')
+        return f"({' or '.join(conditions)})", values
+
+    def _erase_rows(self, rows: Sequence[tuple[Path, Stored, int]], folder: Path) -> None:
+        duck = self._run.connection()
+        for number, (local, stored, hits) in enumerate(rows):
+            if not hits:
+                continue
+            self.found.counts["parquet_rows"] += hits
+            self.found.objects += 1
+            self.found.bytes += stored.size
+            if not self._apply:
+                continue
+            left = folder / f"left-{number}.parquet"
+            with duckdb_errors(f"{self._hour}, {stored.path}"):
+                where, values = self._condition(duck, local)
+                duck.execute("set preserve_insertion_order = false")
+                duck.execute(
+                    f"copy (select * from {_rows_of(local)} where not {where}) to {literal(str(left))} ({PARQUET})",
+                    values,
+                )
+            content = content_of(left)
+            write_parquet(self._rows, stored.path, left, content, stored)
+            self._objects.rows[stored.path] = replace(stored, size=content.size, crc32c=content.crc32c)
+
+    def _remove_parts(self) -> None:
+        """Remove parts of the hour that tasks have typed. They are made again."""
+        for is_rows, stored in self._objects.parts:
+            self.found.objects += 1
+            if self._apply:
+                with contextlib.suppress(AylaConflictError):
+                    (self._rows if is_rows else self._archive).remove(stored)
+
+    def _remove_comparisons(self) -> None:
+        """Remove what comparisons found of the hour, because it can name events that are gone. They are made again."""
+        if not self.found.counts or not self._apply:
+            return
+        for path in (record_path(self._hour), missing_path(self._hour)):
+            stored = self._archive.folder(path.rpartition("/")[0]).get(path)
+            if stored:
+                self._archive.remove(stored)
+                self.found.objects += 1
+
+    # The receipt.
+
+    def _write_receipt(
+        self, rows: Sequence[tuple[Path, Stored, int]], quarantined: Counter[str], *, changed: bool
+    ) -> None:
+        receipt = self._receipt
+        if receipt is None or not self._apply:
+            return
+        manifest = self._manifest
+        earlier = self._earlier(manifest, receipt) if manifest else None
+        is_current = earlier is None or earlier is manifest
+        is_missing = any(file.path not in self._objects.rows for file in receipt.rows_files)
+        if not changed and is_current and (is_missing or self._stands(receipt)):
+            return
+        self.found.before = receipt.version
+        made = self._receipt_of(receipt, earlier, rows)
+        path = typed.typed_manifest_path(self._hour)
+        found = self._rows.read(path)
+        if made is None:
+            # The rows can't be those that the next load would make: it makes them again.
+            self.found.untyped = True
+            for stored in self._rows.folder(self._hour.partition).values():
+                if stored.path.endswith(".parquet"):
+                    self._rows.remove(stored)
+            if found:
+                self._rows.remove(found[1])
+            self.found.objects += 1
+            return
+        if made.dumps() == receipt.dumps():
+            return
+        write_json(self._rows, path, made.dumps(), found[1] if found else None)
+        self.found.objects += 1
+        self.found.receipt = made
+
+    def _stands(self, receipt: TypedManifest) -> bool:
+        """Return whether the hour's Parquet files are those that its receipt names, as far as their sizes say."""
+        standing = self._objects.rows
+        return all(
+            file.path in standing and standing[file.path].size == file.size for file in receipt.rows_files
+        ) and bool(receipt.quarantine) == bool(self._objects.quarantine)
+
+    def _earlier(self, manifest: Manifest, receipt: TypedManifest) -> Manifest | None:
+        """
+        Return the manifest, as it was when the rows were made; None if they weren't made of its files.
+
+        An erasure may have changed it since, in this try or in one that was killed.
+        """
+        ids = {each.entry.id for each in self._run._wanted}
+        if typed.same_files(receipt.version, manifest):
+            return manifest
+        files = []
+        for file in manifest.files:
+            is_ours = file.erased is not None and ids.issuperset(file.erased.by)
+            files.append(replace(file, erased=None) if is_ours else file)
+        before = replace(manifest, files=tuple(files))
+        return before if typed.same_files(receipt.version, before) else None
+
+    def _receipt_of(
+        self, receipt: TypedManifest, earlier: Manifest | None, rows: Sequence[tuple[Path, Stored, int]]
+    ) -> TypedManifest | None:
+        """Return the receipt of what stands; None if it can't be computed."""
+        manifest = self._manifest
+        standing: list[RowsFile] = []
+        loaded: Counter[str] = Counter()
+        duck = self._run.connection()
+        for path in sorted(self._objects.rows):
+            if not path.endswith(".parquet") or path not in {file.path for file in receipt.rows_files}:
+                continue
+            with tempfile.TemporaryDirectory(dir=self._run._folder) as folder:
+                local = self._rows.local(path)
+                if local is None:
+                    local = Path(folder) / "rows.parquet"
+                    _fetch(self._rows, path, local)
+                with duckdb_errors(f"{self._hour}, {path}"):
+                    counts = duck.execute(
+                        f"select source_object, count(*) from {_rows_of(local)} group by all"
+                    ).fetchall()
+                content = content_of(local)
+            loaded.update(dict(counts))
+            standing.append(RowsFile(path, content.size, content.crc32c, sum(count for _, count in counts)))
+        if len(standing) != len(receipt.rows_files):
+            return None
+        malformed = self._malformed()
+        files: list[TypedFile] = []
+        for file in receipt.files:
+            made = self._file_of(file, earlier, loaded[file.source], malformed[file.source])
+            if made is None:
+                return None
+            files.append(made)
+        version = receipt.version
+        if earlier is not None and manifest is not None:
+            recipe = receipt.version.partition("-")[2]
+            version = typed.version_of(manifest, recipe)
+        first = standing[0] if standing else RowsFile("", 0, "", 0)
+        return replace(
+            receipt,
+            version=version,
+            path=first.path,
+            size=first.size,
+            crc32c=first.crc32c,
+            parts=tuple(standing) if len(standing) > 1 else (),
+            files=tuple(files),
+            quarantine=typed.quarantine_path(self._hour) if self._objects.quarantine else "",
+            written_at=datetime.now(UTC).isoformat(),
+            written_by={**self._run._written_by, ERASURES_FIELD: " ".join(self._ids(receipt))},
+        )
+
+    def _ids(self, receipt: TypedManifest) -> list[str]:
+        earlier = receipt.written_by.get(ERASURES_FIELD, "").split()
+        return sorted({*earlier, *(each.entry.id for each in self._run._wanted)})
+
+    def _file_of(self, file: TypedFile, earlier: Manifest | None, loaded: int, quarantined: int) -> TypedFile | None:
+        """Return what became of the lines of a file that stand."""
+        if not file.lines:
+            return file
+        if earlier is None or self._manifest is None:
+            # The file is another one by now. What stands of the rows is all that is known.
+            lines = loaded + file.duplicates + quarantined
+            return replace(file, lines=lines, loaded=loaded, quarantined=quarantined)
+        erased = _erased_of(self._manifest, file.source) - _erased_of(earlier, file.source)
+        lines = file.lines - erased
+        duplicates = lines - loaded - quarantined
+        if lines < 0 or not 0 <= duplicates <= file.duplicates:
+            return None
+        return replace(file, lines=lines, loaded=loaded, duplicates=duplicates, quarantined=quarantined)
+
+    def _malformed(self) -> Counter[str]:
+        """Return how many malformed lines of each file stand."""
+        path = typed.quarantine_path(self._hour)
+        if self._objects.quarantine is None:
+            return Counter()
+        with tempfile.TemporaryDirectory(dir=self._run._folder) as folder:
+            local = self._archive.local(path)
+            if local is None:
+                local = Path(folder) / "quarantine.parquet"
+                _fetch(self._archive, path, local)
+            with duckdb_errors(f"{self._hour}, malformed lines"):
+                query = f"select source_object, count(*) from {_rows_of(local)} group by all"
+                return Counter(dict(self._run.connection().execute(query).fetchall()))
+
+
+def _erased_of(manifest: Manifest, source: str) -> int:
+    return sum(file.erased.lines for file in manifest.files if file.source == source and file.erased)
+
+
+def _rows_of(parquet: Path) -> str:
+    return f"read_parquet({literal(str(parquet))}, hive_partitioning = false)"
+
+
+def _fetch(destination: Destination, path: str, local: Path) -> None:
+    with local.open("wb") as file:
+        for block in destination.blocks(path):
+            file.write(block)
+
+
+def _pattern(requests: Iterable[ErasureRequest]) -> str:
+    """Return a regular expression that finds identifiers in decoded values: as text in either case, and in base64."""
+    plain: set[str] = set()
+    encoded: set[str] = set()
+    for request in requests:
+        for value in request.identifiers.values():
+            plain.add(_plain(value))
+            encoded |= base64_cores(value)
+    texts = "|".join(sorted(plain))
+    return f"(?i:{texts})|{'|'.join(map(re.escape, sorted(encoded)))}"
+
+
+def _plain(value: str) -> str:
+    if shape_of(value) == UUID_SHAPE:
+        digits = canonical(value)
+        ends = (8, 12, 16, 20, 32)
+        begins = (0, *ends)
+        return "-?".join(digits[begin:end] for begin, end in zip(begins, ends, strict=False))
+    # A longer serial number is another device.
+    return f"(?:^|[^a-z0-9]){re.escape(value)}(?:$|[^a-z0-9])"
+
+
+def base64_cores(value: str) -> set[str]:
+    """Return what is in the base64 of every text with an identifier, whatever is around it: one text a place in it."""
+    spellings = {value, value.lower(), value.upper()}
+    if shape_of(value) == UUID_SHAPE:
+        spellings |= {spelling.replace("-", "") for spelling in spellings}
+    cores = set()
+    for spelling in spellings:
+        for before in range(3):
+            encoded = b64encode(b"\0" * before + spelling.encode()).decode().rstrip("=")
+            # The first and the last characters depend on what is around.
+            begin = (0, 2, 3)[before]
+            end = len(encoded) - bool((before + len(spelling)) % 3)
+            cores.add(encoded[begin:end])
+    return cores

@@ -1,0 +1,434 @@
+"""One run of erasures: the ledger first, then archive and typed rows, then warehouses, then the certificates."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ayla_provider.archive.destination import Destination, url_of
+from ayla_provider.archive.erasure_requests import WaitingRequest
+from ayla_provider.archive.records import write_json
+from ayla_provider.archive.stream_report import read_position
+from ayla_provider.domain.erasure import ErasureEntry, ErasureKeys, Leftover, State, entry_path, parse_entry
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
+from ayla_provider.domain.paths import TYPED_RECEIPTS, parse_manifest_path
+from ayla_provider.domain.typed_manifest import TypedManifest
+from ayla_provider.errors import AylaDestinationError, AylaUnavailable
+from ayla_provider.rows.duck import MEMORY
+from ayla_provider.rows.erase import ERASURES_FIELD, ArchiveErasure, HourErasure, Wanted
+from ayla_provider.rows.typed_archive import TypedArchive
+from ayla_provider.rows.verify import read_receipt
+from ayla_provider.warehouse.base import HeldHour, HourLeft, Load, RowErasure, RowSubject, Warehouse, salted
+
+log = logging.getLogger(__name__)
+
+_MOST_PASSES = 20
+"""How often everything is looked at. Copies and loads that run meanwhile can change something each time."""
+
+_HOURS_AT_ONCE = 100
+"""Of how many hours a warehouse erases rows in one transaction."""
+
+_READERS = 16
+"""How many receipts are read at once."""
+
+_SAVE_EVERY = 200
+"""After how many hours the ledger is told what was erased so far."""
+
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+
+# What a bucket's provider asks for on the list for standard storage, in dollars.
+_WRITE_PRICE, _READ_PRICE = 5e-6, 4e-7
+
+
+@dataclass(slots=True)
+class ErasureReport:
+    """What a run erased, or would erase. It names nobody."""
+
+    ids: list[str] = field(default_factory=list)
+    """Of the requests' entries."""
+    hours_looked_at: int = 0
+    hours: int = 0
+    """Hours that have something of the subjects."""
+    objects: int = 0
+    """Objects that are written again, or removed."""
+    bytes: int = 0
+    """Bytes of them."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Layer to the number of lines or rows."""
+    leftovers: list[Leftover] = field(default_factory=list)
+    to_load: int = 0
+    """Hours whose typed rows the next load makes again."""
+
+    def document(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "requests": len(self.ids),
+            "ids": list(self.ids),
+            "hours_looked_at": self.hours_looked_at,
+            "hours": self.hours,
+            "objects": self.objects,
+            "bytes": self.bytes,
+            "erased": dict(sorted(self.counts.items())),
+            "left": [leftover.document() for leftover in self.leftovers],
+            "hours_to_load": self.to_load,
+            "cost": self.cost,
+        }
+
+    @property
+    def cost(self) -> dict[str, float | int]:
+        """What a bucket asks for the requests, in dollars, at list prices of standard storage."""
+        reads = 3 * self.hours_looked_at
+        writes = self.objects
+        return {"reads": reads, "writes": writes, "dollars": round(reads * _READ_PRICE + writes * _WRITE_PRICE, 4)}
+
+
+class ErasureRun:
+    """
+    Erases what requests name from an archive, its typed rows, and warehouses. A run that was killed is tried again.
+
+    :param archive: with the ledger
+    :param rows: the typed rows
+    :param warehouses: not entered yet
+    :param policy_key: the key of the hashes in the typed rows and in the warehouses; empty if nothing is hashed there
+    :param now: aware
+    :param written_by: for the ledger, see :class:`~ayla_provider.domain.manifest.Manifest`
+    """
+
+    def __init__(
+        self,
+        archive: Destination,
+        rows: Destination,
+        requests: Sequence[WaitingRequest],
+        keys: ErasureKeys,
+        *,
+        warehouses: Sequence[Warehouse] = (),
+        policy_key: str = "",
+        now: datetime,
+        written_by: Mapping[str, str],
+        memory: str = MEMORY,
+    ) -> None:
+        self._archive, self._rows = archive, rows
+        self._requests = list({each.id: each for each in requests}.values())
+        self._keys = keys
+        self._warehouses = warehouses
+        self._policy_key = policy_key
+        self._now = now
+        self._written_by = written_by
+        self._memory = memory
+        self._salt = secrets.token_hex(16)
+        self._must_forget: set[str] = set()
+        """The names of warehouses that may keep something of erased rows."""
+        self.report = ErasureReport(ids=[each.id for each in self._requests])
+
+    def count(self) -> ErasureReport:
+        """
+        Return what would be erased, without erasing it.
+
+        :raises AylaError: if something can't be read
+        """
+        wanted = [Wanted(each.request, self._entry(each)) for each in self._requests]
+        with self._erasure(wanted, apply=False) as erasure:
+            for found in erasure.hours():
+                self._add(found)
+            self.report.hours_looked_at = erasure.looked_at
+        for warehouse in self._warehouses:
+            with warehouse:
+                for row_erasure in self._row_erasures(wanted):
+                    hits = warehouse.erasable(row_erasure)
+                    self.report.counts["warehouse_rows"] += sum(hits.values())
+        return self.report
+
+    def erase(self) -> ErasureReport:
+        """
+        Erase, and write the certificates: the ledger's entries, which say what was erased.
+
+        :raises AylaUnavailable: if a drain of the archive's stream has to end first
+        :raises AylaError: if something can't be read or written. The next try does the rest
+        """
+        open_requests = [each for each in self._requests if not self._is_done(each)]
+        if not open_requests:
+            return self.report
+        self._refuse_pending()
+        # The ledger first: from now on, nothing of it comes in.
+        wanted = [Wanted(each.request, self._begin(each)) for each in open_requests]
+        if any(each.entry.counts.get("warehouses_changed") for each in wanted):
+            self._must_forget.update(warehouse.name for warehouse in self._warehouses)
+        with self._erasure(wanted, apply=True) as erasure:
+            for _ in range(_MOST_PASSES):
+                changed = self._pass(erasure, wanted)
+                changed |= self._erase_rows(wanted)
+                self.report.hours_looked_at = erasure.looked_at
+                if not changed:
+                    break
+            else:
+                raise AylaUnavailable(
+                    f"{self._archive.url}: copies or loads changed hours all the time while they were erased. What "
+                    "was erased stays erased. Pause them, and clear the task."
+                )
+        self._look_for_versions()
+        for each in wanted:
+            self._finish(each.entry)
+        return self.report
+
+    # The ledger.
+
+    def _entry(self, waiting: WaitingRequest) -> ErasureEntry:
+        """Return a request's entry: the one that the ledger has, or a new one."""
+        record = self._archive.read(entry_path(waiting.id))
+        if record:
+            return parse_entry(record[0], url_of(self._archive, entry_path(waiting.id)))
+        return waiting.request.entry(self._keys, self._now, self._written_by)
+
+    def _is_done(self, waiting: WaitingRequest) -> bool:
+        return self._entry(waiting).state is State.DONE
+
+    def _begin(self, waiting: WaitingRequest) -> ErasureEntry:
+        entry = self._entry(waiting)
+        if self._archive.read(entry.path) is None:
+            write_json(self._archive, entry.path, entry.dumps(), None)
+            log.info("Erasure %s has begun: copies and loads leave out what it names.", entry.id)
+        return entry
+
+    def _save(self, wanted: Sequence[Wanted]) -> None:
+        """Write into the ledger what was erased so far, so that a killed run's counts aren't lost."""
+        for each in wanted:
+            record = self._archive.read(each.entry.path)
+            entry = replace(each.entry, counts=self._counts(each.entry), written_by=self._written_by)
+            write_json(self._archive, entry.path, entry.dumps(), record[1] if record else None)
+
+    def _finish(self, entry: ErasureEntry) -> None:
+        record = self._archive.read(entry.path)
+        done = entry.done(datetime.now(UTC), self._counts(entry), self.report.leftovers, self._written_by)
+        write_json(self._archive, entry.path, done.dumps(), record[1] if record else None)
+        log.info("Erasure %s is done.", entry.id)
+
+    def _counts(self, entry: ErasureEntry) -> dict[str, int]:
+        """Return what this run and earlier tries erased, of all requests of the run together."""
+        total = Counter(entry.counts)
+        total.update(self.report.counts)
+        total["hours"] += self.report.hours
+        total["objects"] += self.report.objects
+        total["requests_together"] = len(self._requests)
+        return dict(total)
+
+    def _refuse_pending(self) -> None:
+        position, _ = read_position(self._archive)
+        if position and position.pending:
+            raise AylaUnavailable(
+                f"{self._archive.url} has a batch of its stream that a drain began and hasn't ended. Run the drain, "
+                "which finishes it. Then clear this task."
+            )
+
+    # Archive and typed rows.
+
+    def _erasure(self, wanted: Sequence[Wanted], *, apply: bool) -> ArchiveErasure:
+        return ArchiveErasure(
+            self._archive,
+            self._rows,
+            wanted,
+            self._keys,
+            now=self._now,
+            written_by=self._written_by,
+            hashes=self._policy_hashes(wanted),
+            apply=apply,
+            memory=self._memory,
+        )
+
+    def _policy_hashes(self, wanted: Iterable[Wanted]) -> dict[str, list[str]]:
+        hashes: dict[str, list[str]] = {}
+        if self._policy_key:
+            for each in wanted:
+                for column, value in each.request.identifiers.items():
+                    hashes.setdefault(column, []).append(self._policy_hash(column, value))
+        return hashes
+
+    def _policy_hash(self, column: str, value: str) -> str:
+        # As the typed rows have it, see the module privacy.
+        text = value.lower() if column == "user_uuid" else value
+        return hmac.new(self._policy_key.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+    def _pass(self, erasure: ArchiveErasure, wanted: Sequence[Wanted]) -> bool:
+        """Look at what changed, and return whether something was erased."""
+        changed = 0
+        for found in erasure.hours():
+            changed += 1
+            self._add(found)
+            log.info("%s: %s", found.hour, ", ".join(f"{count:,} {what}" for what, count in found.counts.items()))
+            if changed % _SAVE_EVERY == 0:
+                self._save(wanted)
+        if changed:
+            self._save(wanted)
+        return bool(changed)
+
+    def _add(self, found: HourErasure) -> None:
+        report = self.report
+        report.hours += bool(found.counts)
+        report.objects += found.objects
+        report.bytes += found.bytes
+        report.counts.update(found.counts)
+        report.to_load += found.untyped
+
+    # Warehouses.
+
+    def _row_erasures(self, wanted: Sequence[Wanted]) -> list[RowErasure]:
+        subjects = []
+        for each in wanted:
+            request = each.request
+            hashes = {}
+            for column, value in request.identifiers.items():
+                values = [value, self._policy_hash(column, value)] if self._policy_key else [value]
+                hashes[column] = tuple(salted(self._salt, text) for text in values)
+            start = hour_of(request.start) if request.start else None
+            end = hour_of(request.until - timedelta.resolution) + ONE_HOUR
+            subjects.append(RowSubject(hashes, start, end))
+        return [RowErasure(event_type, self._salt, tuple(subjects)) for event_type in self._event_types()]
+
+    def _event_types(self) -> list[EventType]:
+        """Return the event types that have typed rows, or had some."""
+        paths = (listed.stored.path for listed in self._rows.tree(f"{TYPED_RECEIPTS}/event_type="))
+        hours = (parse_manifest_path(path, TYPED_RECEIPTS) for path in paths)
+        known = {hour.event_type for hour in hours if hour}
+        manifests = (listed.stored.path for listed in self._archive.tree("_manifests/event_type="))
+        known |= {hour.event_type for hour in map(parse_manifest_path, manifests) if hour}
+        return sorted(known)
+
+    def _erase_rows(self, wanted: Sequence[Wanted]) -> bool:
+        """Erase rows of the warehouses, and return whether there were any."""
+        changed = False
+        ids = {each.entry.id for each in wanted}
+        erasures = self._row_erasures(wanted)
+        for warehouse in self._warehouses:
+            with warehouse:
+                erased = False
+                for erasure in erasures:
+                    erased |= self._erase_type(warehouse, erasure, wanted, ids)
+                if warehouse.name in self._must_forget:
+                    leftovers = warehouse.forget([each.event_type for each in erasures], self._now)
+                    self._must_forget.discard(warehouse.name)
+                    stores = {new.store for new in leftovers}
+                    kept = [each for each in self.report.leftovers if each.store not in stores]
+                    self.report.leftovers = [*kept, *leftovers]
+                changed |= erased
+        return changed
+
+    def _erase_type(self, warehouse: Warehouse, erasure: RowErasure, wanted: Sequence[Wanted], ids: set[str]) -> bool:
+        hits = dict(warehouse.erasable(erasure))
+        start = min((subject.start or _FIRST for subject in erasure.subjects), default=_FIRST)
+        end = max(subject.end for subject in erasure.subjects)
+        held = warehouse.held(erasure.event_type, start, end)
+        left, to_replace = [], []
+        for at, receipt in self._receipts(EventType(erasure.event_type), sorted(held)):
+            entry, count = held[at], hits.pop(at, 0)
+            if receipt is not None and _is_behind(entry, receipt, count, ids):
+                if entry.counted - count == receipt.rows:
+                    left.append(_left(at, entry, receipt))
+                    self.report.counts["warehouse_rows"] += count
+                    continue
+                # Rows that name a subject elsewhere, or that have no column that does.
+                to_replace.append(receipt)
+                continue
+            if count:
+                left.append(_lowered(at, entry, count))
+                self.report.counts["warehouse_rows"] += count
+        if left or to_replace:
+            self._must_forget.add(warehouse.name)
+            # A try that is killed after this must remove what the warehouse keeps.
+            self.report.counts["warehouses_changed"] += 1
+            self._save(wanted)
+        for number in range(0, len(left), _HOURS_AT_ONCE):
+            warehouse.erase(erasure, left[number : number + _HOURS_AT_ONCE])
+        for receipt in to_replace:
+            before = held[receipt.hour.start].counted
+            self._replace(warehouse, receipt)
+            self.report.counts["warehouse_rows"] += max(0, before - receipt.rows)
+        return bool(left or to_replace)
+
+    def _receipts(
+        self, event_type: EventType, hours: Sequence[datetime]
+    ) -> Iterator[tuple[datetime, TypedManifest | None]]:
+        def read(at: datetime) -> TypedManifest | None:
+            with contextlib.suppress(AylaDestinationError):
+                return read_receipt(self._rows, ExportHour(event_type, at))
+            return None
+
+        with ThreadPoolExecutor(_READERS, "ayla-receipts") as pool:
+            yield from zip(hours, pool.map(read, hours), strict=True)
+
+    def _replace(self, warehouse: Warehouse, receipt: TypedManifest) -> None:
+        """Load an hour again from its typed rows, of which the subjects are erased."""
+        typed = TypedArchive(self._archive, self._rows, memory=self._memory)
+        with contextlib.closing(typed.files(receipt)) as files:
+            warehouse.prepare(receipt.table)
+            warehouse.replace(
+                Load(
+                    table=receipt.table,
+                    hour=receipt.hour.start,
+                    version=receipt.version,
+                    rows=receipt.rows,
+                    lines=receipt.lines,
+                    duplicates=receipt.duplicates,
+                    quarantined=receipt.quarantined,
+                    parquet=next(files, None),
+                    loaded_at=datetime.now(UTC),
+                    loaded_by=f"erasure {self.report.ids[0]}",
+                    further=files,
+                )
+            )
+
+    # What is left.
+
+    def _look_for_versions(self) -> None:
+        """Find out whether the stores keep earlier versions of what was written again."""
+        if not self.report.objects:
+            return
+        for destination, path in self._written_again():
+            if destination.has_earlier_version(path) is not False:
+                self.report.leftovers.append(
+                    Leftover(
+                        destination.url,
+                        "the store keeps earlier versions of the objects that were written again, or can't be asked. "
+                        "A lifecycle rule for noncurrent versions, or the end of soft delete, removes them",
+                        None,
+                    )
+                )
+
+    def _written_again(self) -> list[tuple[Destination, str]]:
+        """Return an object of each store that an erasure wrote again. The ledger's entries are such objects, too."""
+        return [(self._archive, entry_path(self.report.ids[0]))] if self.report.ids else []
+
+
+def _is_behind(entry: HeldHour, receipt: TypedManifest, count: int, ids: set[str]) -> bool:
+    """Return whether an hour of a warehouse is to become what its receipt says: an erasure changed one of them."""
+    if entry.version is None or receipt.lost:
+        return False
+    if count:
+        return True
+    return entry.version != receipt.version and not ids.isdisjoint(receipt.written_by.get(ERASURES_FIELD, "").split())
+
+
+def _left(at: datetime, entry: HeldHour, receipt: TypedManifest) -> HourLeft:
+    return HourLeft(
+        hour=at,
+        known=entry.version or "",
+        version=receipt.version,
+        rows=receipt.rows,
+        lines=receipt.lines,
+        duplicates=receipt.duplicates,
+        quarantined=receipt.quarantined,
+    )
+
+
+def _lowered(at: datetime, entry: HeldHour, count: int) -> HourLeft:
+    """Return an hour that has fewer rows, and is otherwise as it was: nobody knows better."""
+    version = entry.version or ""
+    return HourLeft(at, version, version, entry.rows - count)
