@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from base64 import b64encode
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given
@@ -118,7 +118,7 @@ def test_a_line_that_is_longer_than_a_row_goes_as_a_whole_and_takes_no_memory(
 def test_the_blocks_make_no_difference(splits: list[int]) -> None:
     content = b"".join(f"{number},{DSN if number % 3 == 0 else OTHER_DSN},x\n".encode() for number in range(9))
     bounds = sorted({0, len(content), *(min(split, len(content)) for split in splits)})
-    blocks = [content[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+    blocks = [content[begin:end] for begin, end in pairwise(bounds)]
     lines = LineFilter(matcher())
     assert b"".join(lines.blocks(blocks)) == left(content)[0]
     assert lines.lines == 3
