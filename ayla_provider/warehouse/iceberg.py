@@ -111,12 +111,14 @@ _DAY = timedelta(days=1)
 
 
 @dataclass
-class _Written:
-    """The new files of a commit."""
+class Written:
+    """The new data files of a commit."""
 
     files: list[DataFile] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
     """Of all files, including one whose upload broke off."""
+    named: bool = False
+    """Whether a commit can name them, so that they must stay."""
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,6 @@ class _Seen:
         if hour in self.texts or self.start <= hour < self.end:
             return self.texts.get(hour) != text
         return False
-
-
-class UnknownOutcomeError(AylaWarehouseError):
-    """Nobody can say whether a commit was made. Its files must stay."""
 
 
 class IcebergWarehouse:
@@ -305,7 +303,7 @@ class IcebergWarehouse:
         """Replace the rows of hours, and their entries in the ledger, in one commit."""
         with scratch_folder() as folder, closing(connect(memory=self.memory, folder=folder)) as connection:
             connection.execute("set preserve_insertion_order = false")
-            written, done = _Written(), list[Load]()
+            written, done = Written(), list[Load]()
             try:
                 for load in loads:
                     with self.errors(f"load {load}"):
@@ -314,10 +312,8 @@ class IcebergWarehouse:
                 if done:
                     with self.errors(f"load {_several(done)}"):
                         self._commit_loads(done, written, connection, folder)
-            except UnknownOutcomeError:
-                raise
             except BaseException:
-                self.remove_quietly(written.urls)
+                self.discard(written)
                 raise
         yield from done
 
@@ -375,7 +371,7 @@ class IcebergWarehouse:
         properties: Mapping[str, str],
         summary: Mapping[str, str],
         old: Iterable[DataFile],
-        new: Iterable[DataFile],
+        new: Sequence[Written],
     ) -> None:
         """
         Replace data files and set properties in one snapshot.
@@ -385,7 +381,7 @@ class IcebergWarehouse:
         :param doing: for errors
         :param rows: describes the rows that are replaced
         :raises ValidationException: if another commit changed such rows
-        :raises UnknownOutcomeError: if nobody can say whether it was made
+        :raises AylaWarehouseError: if nobody can say whether it was made. Its files must stay then
         """
         with self.storage.postponed() as postponed:
             transaction = table.transaction()
@@ -395,15 +391,19 @@ class IcebergWarehouse:
             producer.delete_by_predicate(rows)
             for file in old:
                 producer.delete_data_file(file)
-            for file in new:
-                producer.append_data_file(file)
+            for written in new:
+                for file in written.files:
+                    producer.append_data_file(file)
             producer.commit()
+            # From here on, whatever ends this task, the catalog may make the commit.
+            _set_named(new, True)
             try:
                 transaction.commit_transaction()
             except Exception as error:
                 refused = isinstance(error, CommitFailedException | ValidationException)
                 if not self._landed(doing, table, producer.snapshot_id, error):
                     if refused:
+                        _set_named(new, False)
                         self.remove_quietly(postponed)
                         raise
                     raise self._unknown(doing, error) from None
@@ -420,12 +420,17 @@ class IcebergWarehouse:
             raise self._unknown(doing, error) from None
         return now.metadata.snapshot_by_id(snapshot_id) is not None
 
-    def _unknown(self, doing: str, error: Exception) -> UnknownOutcomeError:
-        return UnknownOutcomeError(
+    def _unknown(self, doing: str, error: Exception) -> AylaWarehouseError:
+        return AylaWarehouseError(
             f"{self.name}: can't {doing}: the catalog gave no valid answer ({type(error).__name__}: "
             f"{from_outside(error)}). The commit can have been made all the same. The task's next try finds out, and "
             "neither doubles nor loses rows."
         )
+
+    def discard(self, written: Written) -> None:
+        """Remove new files, unless a commit can name them."""
+        if not written.named:
+            self.remove_quietly(written.urls)
 
     def remove_quietly(self, urls: Iterable[str]) -> None:
         """Remove files that no commit names, as far as possible."""
@@ -502,7 +507,7 @@ class IcebergWarehouse:
             log.info("Another task created %s.", self.relation(table.event_type))
         return self._existing_table(table.event_type)
 
-    def _bring(self, load: Load, connection: duckdb.DuckDBPyConnection, folder: Path, written: _Written) -> None:
+    def _bring(self, load: Load, connection: duckdb.DuckDBPyConnection, folder: Path, written: Written) -> None:
         """Copy the rows of an hour into new data files, which no commit names yet."""
         event_type = load.table.event_type
         table = self._tables.get(event_type) or self._existing_table(event_type)
@@ -525,7 +530,7 @@ class IcebergWarehouse:
         check_arrived(self.name, load, rows)
 
     def _commit_loads(
-        self, loads: Sequence[Load], written: _Written, connection: duckdb.DuckDBPyConnection, folder: Path
+        self, loads: Sequence[Load], written: Written, connection: duckdb.DuckDBPyConnection, folder: Path
     ) -> None:
         event_type = loads[0].table.event_type
         hours = {load.hour.astimezone(UTC) for load in loads}
@@ -537,7 +542,7 @@ class IcebergWarehouse:
             table = self._existing_table(event_type)
             self._refuse_changed(event_type, table, hours, doing)
             self._refuse_other_columns(event_type, table, doing)
-            rest = _Written()
+            rest = Written()
             try:
                 old = self._old_files(table, hours, doing)
                 replaced = self._without(table, old.mixed, hours, connection, folder, rest)
@@ -548,16 +553,14 @@ class IcebergWarehouse:
                     properties=entries,
                     summary=summary,
                     old=[*old.whole, *replaced],
-                    new=[*written.files, *rest.files],
+                    new=[written, rest],
                 )
             except ValidationException:
                 # The ledger says whether another load was faster, or compaction.
-                self.remove_quietly(rest.urls)
+                self.discard(rest)
                 log.info("%s: another commit changed the files of %s. Looking again.", self.name, _several(loads))
-            except UnknownOutcomeError:
-                raise
             except BaseException:
-                self.remove_quietly(rest.urls)
+                self.discard(rest)
                 raise
             else:
                 self._tables[event_type] = table
@@ -610,7 +613,7 @@ class IcebergWarehouse:
         hours: set[datetime],
         connection: duckdb.DuckDBPyConnection,
         folder: Path,
-        rest: _Written,
+        rest: Written,
     ) -> list[DataFile]:
         """
         Write files anew that have rows of hours, without these rows.
@@ -720,6 +723,11 @@ def refuse_row_deletes(name: str, doing: str, task: FileScanTask) -> None:
             "doesn't rewrite such a file. Let that program compact the table (Spark: rewrite_data_files with "
             "delete-file-threshold 1), then clear the task."
         )
+
+
+def _set_named(new: Iterable[Written], named: bool) -> None:
+    for written in new:
+        written.named = named
 
 
 def _several(loads: Sequence[Load]) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table.refs import MAIN_BRANCH
@@ -36,12 +36,13 @@ from ayla_provider.domain.hour import hour_of
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import connect
 from ayla_provider.transport.checksum import Crc32c
-from ayla_provider.warehouse.iceberg import IcebergWarehouse, UnknownOutcomeError, file_day, rows_between
+from ayla_provider.warehouse.iceberg import IcebergWarehouse, Written, file_day, rows_between
 from ayla_provider.warehouse.iceberg_io import split
 from ayla_provider.warehouse.iceberg_ledger import FOLDED, HOUR, folded_file, hour_of_key
 from ayla_provider.warehouse.iceberg_rows import copy_files
 from ayla_provider.warehouse.lake import (
     FILE_SIZE,
+    UNREFERENCED_FOR,
     Swept,
     day_file_name,
     is_day_file,
@@ -76,7 +77,12 @@ _MERGE_AT_LEAST = 100
 _READERS = 16
 """How many manifests are read at once."""
 
+_TRIES = 3
+"""How often a change of the metadata is made that met another commit."""
+
 _DAY = timedelta(days=1)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +150,8 @@ class Upkeep:
             if not self._dry_run:
                 self._set_properties(event_type)
                 self._merge_manifests(event_type)
-            folded = self._fold(event_type)
-            expired, removed = self._expire(event_type)
+            folded = _first_that_fits(lambda: self._fold(event_type), 0)
+            expired, removed = _first_that_fits(lambda: self._expire(event_type), (0, 0))
             swept = self._sweep(event_type)
         return Done(days, files, folded, expired, removed + swept.files, swept.size)
 
@@ -189,7 +195,7 @@ class Upkeep:
         warehouse = self._warehouse
         table = self._table(event_type)
         doing = f"compact {day:%Y-%m-%d} of {warehouse.relation(event_type)}"
-        urls: list[str] = []
+        written = Written()
         try:
             with scratch_folder() as folder, closing(connect(memory=warehouse.memory, folder=folder)) as connection:
                 target = folder / "day"
@@ -210,11 +216,10 @@ class Upkeep:
                     raise AylaWarehouseError(
                         f"{warehouse.name}: can't {doing}: its files have {rows:,} rows, but the table says {stated:,}"
                     )
-                new: list[DataFile] = []
                 for local in sorted(target.iterdir()) if size else [target]:
                     url = warehouse.data_url(table, day, day_file_name(day))
-                    urls.append(url)
-                    new.append(warehouse.data_file(table, local, url))
+                    written.urls.append(url)
+                    written.files.append(warehouse.data_file(table, local, url))
             warehouse.commit(
                 doing,
                 table,
@@ -222,16 +227,14 @@ class Upkeep:
                 properties={},
                 summary={"ayla.compacted": f"{day:%Y-%m-%d}"},
                 old=old,
-                new=new,
+                new=[written],
             )
-        except UnknownOutcomeError:
-            raise
         except (ValidationException, CommitFailedException):
-            warehouse.remove_quietly(urls)
+            warehouse.discard(written)
             log.info("%s changed in the meantime. The next upkeep compacts it.", doing)
             return False
         except BaseException:
-            warehouse.remove_quietly(urls)
+            warehouse.discard(written)
             raise
         return True
 
@@ -263,8 +266,12 @@ class Upkeep:
             return
         self._warehouse.remove_quietly(postponed)
 
-    def _fold(self, event_type: str) -> int:
-        """Move the entries of settled hours into the ledger's file. Return how many."""
+    def _fold(self, event_type: str) -> int | None:
+        """
+        Move the entries of settled hours into the ledger's file.
+
+        :returns: how many; None if another commit was faster
+        """
         table = self._table(event_type)
         ledger = self._warehouse.ledger(table)
         settled = {key: text for key, text in ledger.own.items() if hour_of_key(key) < self._settled}
@@ -291,13 +298,17 @@ class Upkeep:
         # Each load makes a snapshot, and so the entries are still those that were read.
         if not self._commit(table, updates, _refs_of(table.metadata)):
             remove_file(destination, path)
-            return 0
+            return None
         return len(settled)
 
     # Snapshots and files.
 
-    def _expire(self, event_type: str) -> tuple[int, int]:
-        """Remove old snapshots, and the files that they alone have. Return how many of both."""
+    def _expire(self, event_type: str) -> tuple[int, int] | None:
+        """
+        Remove old snapshots, and the files that they alone have.
+
+        :returns: how many of both; None if another commit was faster
+        """
         table = self._table(event_type)
         expired = to_expire(table.metadata, self._keep, self._now)
         if not expired:
@@ -309,7 +320,7 @@ class Upkeep:
         updates = (RemoveSnapshotsUpdate.model_validate({"snapshot-ids": sorted(expired)}),)
         before = self._read(table, gone)
         if not self._commit(table, updates, _refs_of(table.metadata)):
-            return 0, 0
+            return None
         now = self._table(event_type)
         files = self._only_in(now, gone, now.metadata.snapshots, before)
         removed = 0
@@ -392,28 +403,52 @@ class Upkeep:
             *(statistics.statistics_path for statistics in metadata.statistics),
             *(statistics.statistics_path for statistics in metadata.partition_statistics),
         }
+        destination, root = self._warehouse.storage.place(table.location())
+        folders = [f"{root}/data", f"{root}/metadata"]
         folded = self._warehouse.ledger(table).folded
         if folded:
             others.add(folded.url)
-        destination, root = self._warehouse.storage.place(table.location())
+        if not folded or self._is_old(folded.url):
+            # A task may still read the file before it.
+            folders.append(f"{root}-ledger")
         referenced = {split(url)[1] for url in (*reached.lists, *reached.manifests, *reached.data, *others)}
         return sweep(
             destination,
-            [f"{root}/data", f"{root}/metadata", f"{root}-ledger"],
+            folders,
             _is_own,
             referenced,
             self._now,
             dry_run=self._dry_run,
         )
 
+    def _is_old(self, url: str) -> bool:
+        """Return whether a file has existed for a day."""
+        destination, path = self._warehouse.storage.place(url)
+        listed = [each for each in destination.tree(path) if each.stored.path == path]
+        return all(self._now - each.modified > UNREFERENCED_FOR for each in listed)
+
     def _commit(self, table: Table, updates: tuple[TableUpdate, ...], requirements: Iterable[TableRequirement]) -> bool:
-        """Change the metadata alone. Return False if another commit was faster: the next upkeep does it."""
+        """Change the metadata alone. Return False if another commit was faster."""
         try:
             table._do_commit(updates, (AssertTableUUID(uuid=table.metadata.table_uuid), *requirements))
         except CommitFailedException as error:
-            log.info("%s changed in the meantime (%s). The next upkeep does it.", table.name(), error)
+            log.info("%s changed in the meantime (%s).", table.name(), error)
             return False
         return True
+
+
+def _first_that_fits(step: Callable[[], Result | None], nothing: Result) -> Result:
+    """
+    Return what a step did. If other commits were faster again and again, the next upkeep does it.
+
+    :param step: returns None if another commit was faster
+    :param nothing: what it returns if it does nothing
+    """
+    for _ in range(_TRIES):
+        done = step()
+        if done is not None:
+            return done
+    return nothing
 
 
 def to_expire(metadata: TableMetadata, keep: int, now: datetime) -> set[int]:

@@ -290,6 +290,28 @@ def test_a_commit_that_lands_after_its_task_gave_up_is_whole(
     assert remote.held("datapoint", NOON, NOON + HOUR) == {NOON: HeldHour("v2", 1, 1, 1)}
 
 
+@pytest.mark.parametrize("is_made", [True, False])
+def test_a_task_that_is_ended_during_its_commit_removes_no_file_that_the_commit_names(
+    warehouse: IcebergWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_made: bool
+) -> None:
+    warehouse.replace(a_load(tmp_path, "old"))
+    catalog = existing(warehouse).catalog
+    commit_table = type(catalog).commit_table
+
+    def ends(self: Any, *arguments: Any) -> None:
+        if is_made:
+            commit_table(self, *arguments)
+        # As Airflow ends a task: by a signal that becomes an exception anywhere.
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(catalog), "commit_table", ends)
+    with pytest.raises(KeyboardInterrupt):
+        warehouse.replace(a_load(tmp_path, "new", version="v2"))
+    monkeypatch.undo()
+    assert dsns(warehouse) == ["new" if is_made else "old"]
+    assert len(unreferenced(warehouse)) == (not is_made)
+
+
 def test_a_catalog_that_refuses_for_ever_leaves_nothing(
     warehouse: IcebergWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

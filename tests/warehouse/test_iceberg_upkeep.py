@@ -216,23 +216,27 @@ def test_what_a_branch_or_a_tag_needs_stays(warehouse: IcebergWarehouse, tend: T
     assert {str(path) for path in files(warehouse)} == reached(table)
 
 
-def test_a_commit_meanwhile_postpones_the_expiry(
+def test_a_branch_that_moves_meanwhile_keeps_its_snapshot(
     warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
         put(warehouse, tmp_path, 0, f"{number}", version=f"v{number}")
+    first, _, last = (existing(warehouse).metadata.snapshots[at].snapshot_id for at in (0, 1, 4))
+    existing(warehouse).manage_snapshots().create_branch(last, "work").commit()
     catalog = existing(warehouse).catalog
     commit_table = type(catalog).commit_table
 
     def commit_later(self: Any, table: Table, requirements: Any, updates: Any) -> Any:
         if any(update.action == "remove-snapshots" for update in updates):
             monkeypatch.undo()
-            put(warehouse, tmp_path, 1, "other")
+            existing(warehouse).manage_snapshots().remove_branch("work").commit()
+            existing(warehouse).manage_snapshots().create_branch(first, "work").commit()
         return commit_table(self, table, requirements, updates)
 
     monkeypatch.setattr(type(catalog), "commit_table", commit_later)
-    assert tend(keep_snapshots=1).snapshots_expired == 0
-    assert len(existing(warehouse).metadata.snapshots) == 6
+    assert tend(keep_snapshots=1).snapshots_expired == 3
+    assert existing(warehouse).scan().use_ref("work").to_arrow().column("dsn").to_pylist() == ["0"]
+    assert dsns(warehouse) == ["4"]
 
 
 def test_files_that_nothing_names_are_removed_after_a_day(
@@ -293,7 +297,7 @@ def test_a_load_while_the_ledger_is_folded_is_not_forgotten(
         return commit_table(self, table, requirements, updates)
 
     monkeypatch.setattr(type(catalog), "commit_table", commit_later)
-    assert tend(keep_snapshots=50).hours_folded == 0
+    assert tend(keep_snapshots=50).hours_folded == 24
     for _ in range(2):
         versions = warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + DAY)
         assert versions[MIDNIGHT + 3 * HOUR] == "v2"

@@ -1,0 +1,149 @@
+"""
+A worker with Iceberg tables, for tests that race or kill it.
+
+Each line of its input is a JSON list: a folder, at which moment to die (0: never), and a list of steps. It forks for
+each line, and answers with the exit code and what the fork said: how many moments it had, or its error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet  # noqa: F401 - once, before the forks
+import pyiceberg.io.pyarrow  # noqa: F401
+from pyiceberg.catalog.sql import SqlCatalog
+
+from ayla_provider.domain.tables import TABLES
+from ayla_provider.warehouse.iceberg import IcebergWarehouse
+from ayla_provider.warehouse.iceberg_upkeep import Upkeep
+from tests.warehouse.iceberg_place import iceberg
+from tests.warehouse.made_loads import made_load
+
+MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+_moments = _dies_at = 0
+
+_WATCHED = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "tempfile.mkdtemp"}
+
+
+def _moment() -> None:
+    global _moments
+    _moments += 1
+    if _moments == _dies_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in _WATCHED or (event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wxa")):
+        _moment()
+
+
+class _Watched(SqlCatalog):
+    def commit_table(self, *arguments: Any) -> Any:
+        _moment()
+        answer = super().commit_table(*arguments)
+        _moment()
+        return answer
+
+
+def _catalog(folder: Path) -> SqlCatalog:
+    return _Watched("test", uri=f"sqlite:///{folder / 'catalog.db'}", warehouse=f"file://{folder / 'tables'}")
+
+
+def work(folder: Path, steps: list[list[Any]]) -> None:
+    """
+    Do some steps in one connection.
+
+    ``["look"]``, ``["load", [hours], version, rows]``, ``["tend", keep]``, ``["wait", file]``, ``["say", file]``
+    """
+    with iceberg(folder, _catalog) as warehouse:
+        for name, *arguments in steps:
+            _STEPS[name](warehouse, folder, *arguments)
+
+
+def _look(warehouse: IcebergWarehouse, _: Path) -> None:
+    warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + 1000 * HOUR)
+    warehouse.prepare(TABLES["datapoint"])
+
+
+def _load(warehouse: IcebergWarehouse, folder: Path, hours: list[int], version: str, rows: int) -> None:
+    warehouse.prepare(TABLES["datapoint"])
+    loads = (
+        made_load(
+            folder / "tmp",
+            "datapoint",
+            MIDNIGHT + hour * HOUR,
+            [{"dsn": f"{version}-{hour}-{row}"} for row in range(rows)],
+            version=version,
+        )
+        for hour in hours
+    )
+    list(warehouse.replace_several(loads))
+
+
+def _tend(warehouse: IcebergWarehouse, _: Path, keep: int) -> None:
+    later = datetime.now(UTC) + timedelta(days=400)
+    Upkeep(warehouse, keep_snapshots=keep, now=later).run("datapoint")
+
+
+def _tend_beside(warehouse: IcebergWarehouse, folder: Path, keep: int, until: str) -> None:
+    """Look after the table again and again. Its files are new, and so none may be swept."""
+    while not (folder / until).exists():
+        now = datetime.now(UTC)
+        # Days are settled as soon as they are over, in the time of the table.
+        Upkeep(warehouse, keep_snapshots=keep, now=now, lookback=now - MIDNIGHT - 72 * HOUR).run("datapoint")
+
+
+def _wait(_: IcebergWarehouse, folder: Path, file: str) -> None:
+    while not (folder / file).exists():
+        time.sleep(0.005)
+
+
+def _say(_: IcebergWarehouse, folder: Path, file: str) -> None:
+    (folder / file).touch()
+
+
+_STEPS = {"look": _look, "load": _load, "tend": _tend, "tend_beside": _tend_beside, "wait": _wait, "say": _say}
+
+
+def main() -> None:
+    """Answer lines until there are no more."""
+    global _moments, _dies_at
+    connect = duckdb.connect
+    # Threads of the parent don't survive a fork.
+    connect(":memory:").close()
+    sys.addaudithook(_watch)
+    for line in sys.stdin:
+        folder, dies, steps = json.loads(line)
+        said, says = os.pipe()
+        pid = os.fork()
+        if not pid:
+            tempfile.tempdir = str(Path(folder) / "tmp")
+            _moments, _dies_at = 0, dies
+            try:
+                work(Path(folder), steps)
+                os.write(says, str(_moments).encode())
+            except BaseException as error:  # noqa: BLE001 - the parent is told
+                _dies_at = 0
+                os.write(says, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"[:4000].encode())
+                os._exit(1)
+            os._exit(0)
+        os.close(says)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(json.dumps([status, os.read(said, 5000).decode()]), flush=True)
+        os.close(said)
+
+
+if __name__ == "__main__":
+    main()
