@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from ayla_provider.archive.destination import Destination, url_of
 from ayla_provider.archive.records import write_json
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError, AylaError, AylaTableError, AylaWarehouseError
-from ayla_provider.rows.duck import literal
+from ayla_provider.rows.duck import connect, literal
 from ayla_provider.transport.redaction import from_outside
 from ayla_provider.warehouse.base import SAFE_TO_RETRY
 from ayla_provider.warehouse.delta_ledger import (
@@ -398,15 +398,13 @@ def _count_days(table: DeltaTable, days: Collection[date]) -> Iterator[tuple[dat
     from deltalake import QueryBuilder
 
     listed = ", ".join(f"date '{day.isoformat()}'" for day in sorted(days))
-    found = (
-        QueryBuilder()
-        .register("counted", table)
-        .execute(f'select folder_hour, count(*) as rows from counted where "{PARTITION}" in ({listed}) group by 1')
-        .read_all()
-    )
-    for hour, rows in zip(found["folder_hour"].to_pylist(), found["rows"].to_pylist(), strict=True):
-        if hour is not None:
-            yield hour.astimezone(UTC), int(rows)
+    query = f'select folder_hour, count(*) as rows from counted where "{PARTITION}" in ({listed}) group by 1'
+    found = QueryBuilder().register("counted", table).execute(query)
+    with closing(connect()) as connection:
+        # Through DuckDB, because it lets Python's other threads run while the files are read.
+        for hour, rows in connection.from_arrow(found).fetchall():
+            if hour is not None:
+                yield hour.astimezone(UTC), int(rows)
 
 
 def count_rows(connection: duckdb.DuckDBPyConnection, parquet: Path, condition: str) -> int:

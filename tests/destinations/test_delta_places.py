@@ -162,8 +162,8 @@ def test_a_token_reaches_the_log_in_azure(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_key_of_the_machine_is_not_used_with_the_sas_token_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("adlfs")
     azure(monkeypatch, login="acme", extra={"sas_token": "sv=1&sig=a"})
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", KEY)
-    with pytest.raises(AylaConfigError, match="AZURE_STORAGE_ACCOUNT_KEY is set"):
+    monkeypatch.setenv("AZURE_STORAGE_ACCESS_KEY", KEY)
+    with pytest.raises(AylaConfigError, match="AZURE_STORAGE_ACCESS_KEY is set"):
         log_options("abfs://container/tables", "azure_test")()
 
 
