@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import pytest
 from ayla_provider._airflow.delta import log_options
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaWarehouseError
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.operators import AylaExportToDeltaOperator
+from ayla_provider.operators import AylaExportDeltaPlanOperator, AylaExportToDeltaOperator
 from ayla_provider.warehouse.delta import DeltaWarehouse
 from ayla_provider.warehouse.delta_upkeep import upkeep
-from tests.support.object_stores import ACCOUNT, KEY, aws_client, connect_aws, quiet
-from tests.support.places import Place
+from tests.support.azure_lists import listing_from_a_name
+from tests.support.object_stores import KEY, azure_place, connect_aws, quiet
+from tests.support.places import Place, file_place
+from tests.support.web_server import web_servers
 from tests.warehouse.contract import DATAPOINT
 from tests.warehouse.made_loads import HOUR, NOON, made_load
 from tests.warehouse.test_delta import DAY, LATER
@@ -48,13 +51,14 @@ def put(warehouse: DeltaWarehouse, folder: Path, hour: int, rows: int, version: 
 
 
 @pytest.fixture(params=["s3", "abfs", "file"])
-def store(request: pytest.FixtureRequest) -> Place:
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Place]:
     if request.param == "file":
-        from tests.support.places import file_place
-
-        return file_place(request.getfixturevalue("tmp_path") / "archive")
-    found: Place = request.getfixturevalue(request.param)
-    return found
+        yield file_place(tmp_path / "archive")
+    elif request.param == "abfs":
+        with listing_from_a_name(request.getfixturevalue("azure_url")) as url:
+            yield azure_place(monkeypatch, url)
+    else:
+        yield request.getfixturevalue("s3")
 
 
 def test_hours_come_change_and_are_kept_up_in_every_store(store: Place, tmp_path: Path) -> None:
@@ -229,18 +233,26 @@ def test_another_place_is_refused(url: str) -> None:
 
 
 def test_an_error_of_the_store_names_what_failed_and_no_secret(
-    s3: Place, monkeypatch: pytest.MonkeyPatch, s3_url: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    connect_aws(monkeypatch, s3_url)
-    with warehouse_of(s3) as warehouse:
-        warehouse.prepare(DATAPOINT)
-        (name, *_) = s3.destination.url.removeprefix("s3://").split("/")
-        client = aws_client(s3_url)
-        for one in client.list_objects_v2(Bucket=name)["Contents"]:
-            client.put_object(Bucket=name, Key=one["Key"], Body=b"example is the secret of the connection")
-        with pytest.raises(AylaWarehouseError, match=r"can't read which hours of datapoint are loaded: .+") as caught:
+    with web_servers() as start:
+        quoted = "<Error><Code>AccessDenied</Code><Message>example-secret isn't allowed</Message></Error>"
+        server = start(403, quoted)
+        connect_aws(monkeypatch, server.url, aws_session_token="a-secret-token")
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_AWS_TEST", os.environ["AIRFLOW_CONN_AWS_TEST"].replace('"example"', '"example-secret"')
+        )
+        made = AylaExportDeltaPlanOperator(
+            task_id="plan", archive="file:///a", tables="s3://bucket/tables", tables_conn_id="aws_test"
+        )
+        with (
+            made.warehouse() as warehouse,
+            pytest.raises(
+                AylaWarehouseError, match=r"can't read which hours of datapoint are loaded: Kernel"
+            ) as caught,
+        ):
             warehouse.loaded("datapoint", NOON, LATER)
-    assert " is the secret" not in str(caught.value) or "*** is the secret" in str(caught.value)
-    assert "\\x1b" not in str(caught.value)
-    assert KEY not in str(caught.value)
-    assert ACCOUNT
+    assert "Delta tables in s3://bucket/tables" in str(caught.value)
+    said = f"{caught.value}{caught.value.__cause__}{caplog.text}"
+    assert [secret for secret in ("example-secret", "a-secret-token", "\\x1b", "\x1b") if secret in said] == []
+    assert server.received[0][1]["x-amz-security-token"] == "a-secret-token"
