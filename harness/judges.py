@@ -48,7 +48,8 @@ class Judge:
         """
         if self._process is None:
             command = [PYTHON, Path(__file__).with_name("lake_reader.py"), self.name]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            # chDB reads only what is below its working directory.
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
         asked = {"format": format_, "location": location, "query": query, "s3": self._s3}
         # With pipes, both exist.
         stdin, stdout = cast("TextIO", self._process.stdin), cast("TextIO", self._process.stdout)

@@ -79,15 +79,15 @@ def chdb_reader() -> Callable[[Asked], tuple[list[str], list[list[Any]]]]:
         if asked["format"] == "iceberg":
             # The file of the metadata is named by the catalog, not guessed from the folder.
             location, _, metadata = location.rpartition("/metadata/")
-            more = f", iceberg_metadata_file_path = 'metadata/{metadata}'"
+            more = f", settings iceberg_metadata_file_path = 'metadata/{metadata}'"
         if s3:
             url = f"{s3['endpoint']}/{location.partition('://')[2]}"
             function = {"iceberg": "icebergS3", "delta": "deltaLake"}[asked["format"]]
-            table = f"{function}('{url}', '{s3['key']}', '{s3['secret']}')"
+            table = f"{function}('{url}', '{s3['key']}', '{s3['secret']}'{more})"
         else:
             function = {"iceberg": "icebergLocal", "delta": "deltaLakeLocal"}[asked["format"]]
-            table = f"{function}('{location.removeprefix('file://')}')"
-        statement = f"{asked['query'].format(table=table)} {settings}{more}"
+            table = f"{function}('{location.removeprefix('file://')}'{more})"
+        statement = f"{asked['query'].format(table=table)} {settings}"
         lines = str(chdb.query(statement, "JSONCompactEachRowWithNames")).splitlines()
         names = json.loads(lines[0]) if lines else []
         return names, [json.loads(line) for line in lines[1:]]
