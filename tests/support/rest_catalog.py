@@ -132,8 +132,9 @@ class RestCatalog:
         return 200, {"metadata-location": location, "metadata": json.loads(metadata.model_dump_json()), "config": {}}
 
     def _create(self, namespace: str, body: bytes) -> Answer:
-        # The library leaves out a location that is None, and then refuses to read it.
-        asked = CreateTableRequest.model_validate({"location": None} | json.loads(body))
+        # The library leaves out what is None, and then refuses to read it.
+        left_out = {"location": None, "partition-spec": None, "write-order": None}
+        asked = CreateTableRequest.model_validate(left_out | json.loads(body))
         key = (namespace, asked.name)
         with self._lock:
             if key in self.tables:
