@@ -86,7 +86,9 @@ def chdb_reader() -> Callable[[Asked], tuple[list[str], list[list[Any]]]]:
             table = f"{function}('{url}', '{s3['key']}', '{s3['secret']}'{more})"
         else:
             function = {"iceberg": "icebergLocal", "delta": "deltaLakeLocal"}[asked["format"]]
-            table = f"{function}('{location.removeprefix('file://')}'{more})"
+            # Hive writes such URLs with one slash.
+            path = location.removeprefix("file:").removeprefix("//")
+            table = f"{function}('{path}'{more})"
         statement = f"{asked['query'].format(table=table)} {settings}"
         lines = str(chdb.query(statement, "JSONCompactEachRowWithNames")).splitlines()
         names = json.loads(lines[0]) if lines else []
