@@ -133,7 +133,7 @@ _LONGEST = (
     "test_pipeline.py",
     "test_refused_sign_in.py",
     "test_load_dags.py",
-    "test_load_events.py",
+    "test_load_event_dags.py",
     "test_connection_form.py",
     "test_coverage_page.py",
     "test_alert_dag.py",
