@@ -39,6 +39,10 @@ class _Delta(AylaWarehouseArguments):
         self.tables_conn_id = tables_conn_id
         self.table_prefix = table_prefix
 
+    @staticmethod
+    def address(*, tables: str, tables_conn_id: str | None = None, table_prefix: str = TABLE_PREFIX) -> tuple[str, ...]:
+        return "delta", str(tables).strip().replace("://", "/", 1), table_prefix
+
     def warehouse(self) -> DeltaWarehouse:
         from ayla_provider._airflow.delta import log_options
         from ayla_provider.warehouse.delta import DeltaWarehouse
