@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("tests.warehouse.contract")
+pytest.register_assert_rewrite("tests.warehouse.contract", "tests.warehouse.erasure_contract")
 
 BIGQUERY, SNOWFLAKE = (find_spec(name) is not None for name in ("bqemulator", "fakesnow"))
 
 collect_ignore = [
-    *([] if BIGQUERY or SNOWFLAKE else ["test_every_warehouse.py"]),
+    *([] if BIGQUERY or SNOWFLAKE else ["test_erasures.py", "test_every_warehouse.py"]),
     *([] if SNOWFLAKE else ["test_snowflake_statements.py"]),
 ]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.warehouse.contract")
+pytest.register_assert_rewrite("tests.warehouse.contract", "tests.warehouse.erasure_contract")
 
 
 @pytest.fixture(scope="session")
