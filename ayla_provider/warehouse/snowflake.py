@@ -220,17 +220,26 @@ class SnowflakeWarehouse(SqlWarehouse):
         left = []
         for event_type in event_types:
             table = self._relation(event_type)
-            rows = self._fetch(f"show parameters like 'DATA_RETENTION_TIME_IN_DAYS' in table {table}")
-            days = int(rows[0][1]) if rows else 1
+            days = self._time_travel(table)
+            kept = f"{days} days" if days is not None else "up to 90 days"
             left.append(
                 Leftover(
                     f"{self.name}, table {table}",
-                    f"Time Travel keeps erased rows for {days} days, and Fail-safe for {_FAIL_SAFE.days} days after "
-                    "that, unless the table is transient",
-                    now + timedelta(days=days) + _FAIL_SAFE,
+                    f"Time Travel keeps erased rows for {kept}, and Fail-safe for {_FAIL_SAFE.days} days after that, "
+                    "unless the table is transient",
+                    None if days is None else now + timedelta(days=days) + _FAIL_SAFE,
                 )
             )
         return left
+
+    def _time_travel(self, table: str) -> int | None:
+        """Return for how many days Time Travel keeps rows of a table; None if it can't be asked."""
+        from snowflake.connector.errors import Error
+
+        with suppress(Error):
+            rows = self._fetch(f"show parameters like 'DATA_RETENTION_TIME_IN_DAYS' in table {table}")
+            return int(rows[0][1]) if rows else None
+        return None
 
     def _explain(self, error: Exception) -> Explanation | None:
         from snowflake.connector.errors import Error

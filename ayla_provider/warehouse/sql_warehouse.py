@@ -264,7 +264,9 @@ class SqlWarehouse(ABC):
             columns = {"rows": ColumnType.INTEGER}
         parts = []
         values: dict[str, Any] = {"event_type": event_type}
-        for number, each in enumerate(left):
+        for index, each in enumerate(left):
+            # Unique also among the statements of a transaction, which can be one script with one set of parameters.
+            number = f"{index}_rows" if only_rows else str(index)
             values |= {f"left_hour_{number}": each.hour, f"known_{number}": each.known}
             at = self.dialect.parameter(f"left_hour_{number}", ColumnType.TIMESTAMP)
             known = self.dialect.parameter(f"known_{number}", ColumnType.TEXT)
