@@ -44,6 +44,7 @@ class AirflowConnections:
 
     def __init__(self) -> None:
         self._hooks: list[AylaHook] = []
+        self._passwords: list[str] = []
 
     def check(self, conn_id: str) -> HookConnection:
         """Return what a check needs of a connection to Ayla."""
@@ -62,7 +63,7 @@ class AirflowConnections:
 
     def secrets(self) -> list[str]:
         """Return all secrets of the connections to Ayla, as far as they are known."""
-        return [secret for hook in self._hooks for secret in hook.secrets]
+        return [*self._passwords, *(secret for hook in self._hooks for secret in hook.secrets)]
 
     def _hook(self, conn_id: str) -> AylaHook:
         from ayla_provider.hooks import AylaHook
@@ -104,16 +105,20 @@ class AirflowConnections:
 
         return erasure_keys(conn_id)
 
-    def policy_key(self, conn_id: str) -> str:
+    def password(self, conn_id: str) -> str:
         """
-        Return the key of a privacy policy's hashes that a connection has.
+        Return the password of a connection: a key.
 
-        :raises AylaConfigError: if it isn't defined
+        :raises AylaConfigError: if the connection isn't defined, or has none
         """
         from airflow.sdk import BaseHook
 
         with undefined_connection():
-            return BaseHook.get_connection(conn_id).password or ""
+            password = BaseHook.get_connection(conn_id).password
+        if not password:
+            raise AylaConfigError(f"the connection {conn_id!r} has no password, which is the key")
+        self._passwords.append(password)
+        return password
 
     def first_hour(self) -> datetime | None:
         """

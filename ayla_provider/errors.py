@@ -80,6 +80,12 @@ class AylaLostError(AylaTransferError):
     retryable = False
 
 
+class AylaRemovedError(AylaError):
+    """A rule of the customer's removed what is needed, because of its age. A retry can't help."""
+
+    retryable = False
+
+
 class AylaUnsafeNameError(AylaError):
     """An object's name can't become a path below the destination."""
 

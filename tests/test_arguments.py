@@ -23,6 +23,7 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.operators import (
     AylaExportDuckDBPlanOperator,
     AylaExportReconcileOperator,
+    AylaExportRetentionOperator,
     AylaExportToBucketOperator,
     AylaExportToDuckDBOperator,
 )
@@ -144,7 +145,12 @@ def test_a_number_or_duration_that_can_not_be_is_named_when_the_dag_is_read(
 @pytest.mark.parametrize("made", FACE)
 def test_no_constructor_reads_an_argument_that_is_rendered_later(made: type[Any]) -> None:
     # A mapped task gets the number of its part, which isn't a template.
-    others = {"part": 1} if "part" in signature(made).parameters else {}
+    others: dict[str, Any] = {"part": 1} if "part" in signature(made).parameters else {}
+    if "Retention" in made.__name__:
+        # A rule isn't one either.
+        others["keep_for"] = timedelta(days=90)
+    if made is AylaExportRetentionOperator:
+        others["keep_for"] = {"archive": timedelta(days=90)}
     with DAG("a_dag", schedule=None) as dag:
 
         @task

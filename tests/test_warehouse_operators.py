@@ -27,16 +27,20 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.operators import (
     AylaExportBigQueryPlanOperator,
+    AylaExportBigQueryRetentionOperator,
     AylaExportBigQueryVerifyOperator,
     AylaExportDeltaPlanOperator,
     AylaExportDeltaVerifyOperator,
     AylaExportDuckDBPlanOperator,
+    AylaExportDuckDBRetentionOperator,
     AylaExportDuckDBVerifyOperator,
     AylaExportIcebergPlanOperator,
     AylaExportIcebergVerifyOperator,
     AylaExportPostgresPlanOperator,
+    AylaExportPostgresRetentionOperator,
     AylaExportPostgresVerifyOperator,
     AylaExportSnowflakePlanOperator,
+    AylaExportSnowflakeRetentionOperator,
     AylaExportSnowflakeVerifyOperator,
     AylaExportToBigQueryOperator,
     AylaExportToDeltaOperator,
@@ -72,6 +76,12 @@ VERIFICATIONS: list[type[Any]] = [
     AylaExportIcebergVerifyOperator,
     AylaExportDeltaVerifyOperator,
 ]
+RETENTIONS: list[type[Any]] = [
+    AylaExportDuckDBRetentionOperator,
+    AylaExportPostgresRetentionOperator,
+    AylaExportBigQueryRetentionOperator,
+    AylaExportSnowflakeRetentionOperator,
+]
 WAREHOUSES = ["DuckDB", "Postgres", "BigQuery", "Snowflake", "Iceberg", "Delta"]
 TEMPLATED = [
     {"database", "schema", "table_prefix"},
@@ -84,6 +94,7 @@ TEMPLATED = [
 OF_PLANS = {"archive", "archive_conn_id", "since", "earlier_policies"}
 OF_VERIFICATIONS = {"archive", "archive_conn_id", "since", "parquet"}
 OF_LOADS = {"archive", "archive_conn_id", "event_type", "start", "end", "parquet", "earlier_policies"}
+OF_RETENTIONS = {"archive", "archive_conn_id", "count_only"}
 OF_AN_HOUR = {"event_type": "connection"}
 
 
@@ -356,7 +367,11 @@ def test_a_load_is_expanded_over_a_plan_in_a_dag_that_airflow_can_store(
             (verify, pair[2], OF_VERIFICATIONS | named)
             for verify, pair, named in zip(VERIFICATIONS, PAIRS, TEMPLATED, strict=True)
         ),
-        (AylaExportToParquetOperator, OF_AN_HOUR, OF_LOADS),
+        *(
+            (retention, pair[2] | {"keep_for": timedelta(days=90)}, OF_RETENTIONS | named)
+            for retention, pair, named in zip(RETENTIONS, PAIRS, TEMPLATED, strict=True)
+        ),
+        (AylaExportToParquetOperator, OF_AN_HOUR, OF_LOADS - {"earlier_policies"}),
     ],
 )
 def test_templates_are_rendered_and_what_is_missing_is_named_when_the_dag_is_read(
@@ -374,7 +389,7 @@ def test_templates_are_rendered_and_what_is_missing_is_named_when_the_dag_is_rea
 
 def test_every_operator_of_a_warehouse_is_tried_here() -> None:
     tried = {made.__name__ for plan, load, _ in PAIRS for made in (plan, load)} | {"AylaExportToParquetOperator"}
-    tried |= {made.__name__ for made in VERIFICATIONS}
+    tried |= {made.__name__ for made in (*VERIFICATIONS, *RETENTIONS)}
     others = {
         "AylaExportCompletenessOperator",
         "AylaExportCountdownOperator",
@@ -383,6 +398,7 @@ def test_every_operator_of_a_warehouse_is_tried_here() -> None:
         "AylaExportPartToParquetOperator",
         "AylaExportPartsOperator",
         "AylaExportReconcileOperator",
+        "AylaExportRetentionOperator",
         "AylaExportToBucketOperator",
         "AylaExportVerifyOperator",
         "AylaStreamToBucketOperator",

@@ -203,6 +203,8 @@ class Archive:
                 raise job
             job.refuse_other(export)
             to_copy = tuple(file for file in status.files if self._existing_entry(job, file) is None)
+            if job.manifest and job.manifest.removed:
+                to_copy = ()
             plans.append(HourPlan(status, job.manifest, to_copy))
         return plans
 
@@ -263,6 +265,7 @@ class Archive:
                     jobs.append(job)
             if any(job.manifest is None for job in jobs):
                 self._refuse_stream()
+            jobs = [job for job in jobs if not run.left_alone(job)]
             log.info("Found %s", describe_statuses(statuses))
             run.progress.expect(jobs)
             # A manifest is written while the next hour is copied. The other pool's queue is full of files.
@@ -326,6 +329,8 @@ class Archive:
             job.refuse_other(export)
             if job.manifest is None:
                 self._refuse_stream()
+            if run.left_alone(job):
+                return run.report, 0
             run.progress.expect([job])
             futures = {pool.submit(self._copy, transfer, job, file): file for file in status.files}
             for future in _as_they_end(futures):
@@ -598,6 +603,18 @@ class _Run:
         self.progress = progress
         self._lock = threading.Lock()
         self.started = time.monotonic()
+
+    def left_alone(self, job: _HourJob) -> bool:
+        """Return whether a rule removed the hour's copies because of their age. Then nothing is copied again."""
+        manifest = job.manifest
+        if manifest is None or not manifest.removed:
+            return False
+        log.warning(
+            "%s stays as it is: a rule removed its files on %s.", manifest.hour, manifest.removed[0].removed[:10]
+        )
+        self.report.hours["removed"] += 1
+        self.report.manifests.append(manifest)
+        return True
 
     def copied(self, job: _HourJob, file: ExportFile, entry: ManifestFile, moved: bool) -> None:
         if moved:

@@ -380,7 +380,9 @@ class Verification:
         return next((entry.held_crc32c for entry in self._named_now(hour) if entry.path == path), None)
 
     def _is_removed(self, hour: ExportHour, entry: ManifestFile) -> bool:
-        """Return whether a copy is gone on purpose: by a lifecycle rule of the customer's own, or by an erasure."""
+        """Return whether a copy is gone on purpose: by a rule of the customer's own, or by an erasure."""
+        if entry.removed:
+            return True
         retention = self._scope.expected_retention
         if retention is not None and self._now - datetime.fromisoformat(entry.created) >= retention:
             return True

@@ -45,6 +45,19 @@ def add_hours(command: argparse.ArgumentParser, *, event_types: str, first: str 
     )
 
 
+def add_duckdb(command: argparse.ArgumentParser, what: str) -> None:
+    """
+    Add the arguments that name the tables of a DuckDB file.
+
+    :param what: the command does with it
+    """
+    command.add_argument("--duckdb", metavar="PATH", help=what)
+    command.add_argument("--schema", default="main", metavar="NAME", help="of its tables (default: %(default)s)")
+    command.add_argument(
+        "--table-prefix", default="ayla_", metavar="TEXT", help="of its tables, as in the loads (default: %(default)s)"
+    )
+
+
 def first_hour(given: tuple[datetime, bool], wanted: datetime | None) -> datetime:
     """
     Return the first hour that a command looks at.

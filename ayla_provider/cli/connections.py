@@ -50,11 +50,11 @@ class Connections(Protocol):
         :raises AylaError: if it has none
         """
 
-    def policy_key(self, conn_id: str) -> str:
+    def password(self, conn_id: str) -> str:
         """
-        Return the key of a privacy policy's hashes that a connection has.
+        Return the password of a connection: a key.
 
-        :raises AylaError: if it isn't defined
+        :raises AylaConfigError: if the connection isn't defined, or has none
         """
 
     def default_destination(self) -> str:

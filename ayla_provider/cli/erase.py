@@ -35,7 +35,7 @@ def erase(arguments: argparse.Namespace, connections: Connections, warehouses: S
         waiting,
         keys,
         warehouses=warehouses,
-        policy_key=connections.policy_key(arguments.privacy_conn) if arguments.privacy_conn else "",
+        policy_key=connections.password(arguments.privacy_conn) if arguments.privacy_conn else "",
         now=datetime.now(UTC),
         written_by={"command": "erase", "user": _user(), "process": str(os.getpid())},
     )

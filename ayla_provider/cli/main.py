@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ayla_provider import __version__
-from ayla_provider.cli.arguments import TIMES, add_archive, add_hours, days, first_hour, span
+from ayla_provider.cli.arguments import TIMES, add_archive, add_duckdb, add_hours, days, first_hour, moment, span
 
 if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
@@ -86,6 +86,8 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
     _add_completeness(commands, open_connections)
     _add_erase(commands, open_connections)
     _add_inspect(commands)
+    _add_retention(commands, open_connections)
+    _add_hold(commands, open_connections)
     return parser
 
 
@@ -171,15 +173,7 @@ def _add_verify(
         help="also read files and compare their checksums: each run reads a share, so that each file is read once in "
         "this time, such as 90d. The archive keeps the position",
     )
-    verify.add_argument(
-        "--duckdb",
-        metavar="PATH",
-        help="also compare the tables of this DuckDB file with the receipts of the typed rows",
-    )
-    verify.add_argument("--schema", default="main", metavar="NAME", help="of its tables (default: %(default)s)")
-    verify.add_argument(
-        "--table-prefix", default="ayla_", metavar="TEXT", help="of its tables, as in the loads (default: %(default)s)"
-    )
+    add_duckdb(verify, "also compare the tables of this DuckDB file with the receipts of the typed rows")
     verify.add_argument("--json", action="store_true", help="print an object")
     verify.set_defaults(run=partial(_on_archive, open_connections, _verify))
 
@@ -282,6 +276,121 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.add_argument("--layouts", metavar="FILE.json", help="a list of declared layouts to try, too")
     inspect.add_argument("--json", action="store_true", help="print an object")
     inspect.set_defaults(run=_inspect)
+
+
+def _add_retention(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], open_connections: OpenConnections
+) -> None:
+    retention = commands.add_parser(
+        "retention",
+        help="count the hours that are older than rules of yours, and remove them",
+        description="Counts what the archive, its typed rows, its quarantine, and the tables of a DuckDB file have of "
+        "hours that are older than you want to keep them. With --remove, it removes them. Manifests, receipts, and the "
+        "ledger stay, and say so. Hours under a legal hold stay. Exit status: 0 done, 2 something can't be read or "
+        "written, or wrong usage.",
+    )
+    add_archive(retention)
+    retention.add_argument(
+        "--event-type", action="append", metavar="NAME", help="an event type; repeatable (default: all)"
+    )
+    for layer, what in (
+        ("archive", "copies, or files of a stream"),
+        ("parquet", "typed rows"),
+        ("quarantine", "quarantined lines"),
+        ("tables", "rows in the tables of --duckdb"),
+    ):
+        retention.add_argument(
+            f"--keep-{layer}", type=days, metavar="DAYS", help=f"for how many days to keep {what} (default: for ever)"
+        )
+    retention.add_argument(
+        "--parquet", metavar="URL", help="where the typed rows are, as in the loads (default: the archive's parquet/)"
+    )
+    add_duckdb(retention, "the DuckDB file of --keep-tables")
+    retention.add_argument("--remove", action="store_true", help="remove what is counted")
+    retention.add_argument("--json", action="store_true", help="print an object")
+    retention.set_defaults(run=partial(_on_archive, open_connections, _retention))
+
+
+def _add_hold(commands: argparse._SubParsersAction[argparse.ArgumentParser], open_connections: OpenConnections) -> None:
+    command = commands.add_parser(
+        "hold",
+        help="list, place, and release legal holds, which keep hours from removal and subjects from erasure",
+        description="A legal hold is an object in the archive. It keeps the hours of its range from being removed, and "
+        "what they have of its subject from being erased. It names a subject by keyed hashes only. Exit status: 0 "
+        "done, 2 it can't be done, or wrong usage.",
+    )
+    actions = command.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list the holds")
+    listing.add_argument("--json", action="store_true", help="print a list")
+    placing = actions.add_parser("place", help="place a hold")
+    placing.add_argument("--id", required=True, metavar="ID", help="of the hold; it must not name a person or a device")
+    placing.add_argument("--since", type=moment, metavar="TIME", help="the first hour (default: the beginning)")
+    placing.add_argument("--until", type=moment, metavar="TIME", help="the end of the last hour (default: its release)")
+    placing.add_argument("--event-type", action="append", metavar="NAME", help="repeatable (default: all)")
+    placing.add_argument(
+        "--subject",
+        metavar="FILE",
+        help='a JSON file such as {"dsn": ["..."], "user_uuid": ["..."]} (default: everything in the hours)',
+    )
+    placing.add_argument("--key-conn", metavar="ID", help="the connection whose password is the key of the hashes")
+    placing.add_argument("--reason", default="", metavar="TEXT", help="such as a file number")
+    releasing = actions.add_parser("release", help="release a hold")
+    releasing.add_argument("--id", required=True, metavar="ID", help="of the hold")
+    for action, run in ((listing, _hold_list), (placing, _hold_place), (releasing, _hold_release)):
+        add_archive(action)
+        action.set_defaults(run=partial(_on_archive, open_connections, run))
+
+
+def _retention(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.cli.retention import print_retained, retain
+    from ayla_provider.domain.paths import typed_rows_url
+    from ayla_provider.errors import AylaConfigError
+
+    layers = ("archive", "parquet", "quarantine", "tables")
+    keep_for = {layer: getattr(arguments, f"keep_{layer}") for layer in layers}
+    keep_for = {layer: time for layer, time in keep_for.items() if time}
+    if not keep_for:
+        raise AylaConfigError("say how long to keep something: --keep-archive, --keep-parquet, or another one")
+    if ("tables" in keep_for) != bool(arguments.duckdb):
+        raise AylaConfigError("--keep-tables and --duckdb belong together")
+    found = retain(
+        connections.destination(arguments.destination, arguments.destination_conn),
+        connections.destination(
+            typed_rows_url(arguments.destination, arguments.parquet or ""), arguments.destination_conn
+        ),
+        keep_for,
+        event_types=arguments.event_type,
+        warehouse=_warehouse(arguments),
+        remove=arguments.remove,
+    )
+    print_retained(found, stdout, removed=arguments.remove, as_json=arguments.json)
+    return 0
+
+
+def _hold_list(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.archive.holds import read_holds
+    from ayla_provider.cli.retention import print_holds
+
+    holds = read_holds(connections.destination(arguments.destination, arguments.destination_conn))
+    print_holds(holds, stdout, as_json=arguments.json)
+    return 0
+
+
+def _hold_place(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.cli.retention import place, print_holds
+
+    archive = connections.destination(arguments.destination, arguments.destination_conn)
+    key = connections.password(arguments.key_conn) if arguments.key_conn else ""
+    print_holds([place(archive, arguments, key)], stdout, as_json=False)
+    return 0
+
+
+def _hold_release(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.cli.retention import release
+
+    release(connections.destination(arguments.destination, arguments.destination_conn), arguments.id)
+    print(f"The legal hold {arguments.id} is released.", file=stdout)
+    return 0
 
 
 def _check(open_connections: OpenConnections, arguments: argparse.Namespace) -> int:

@@ -217,6 +217,8 @@ def export_obstacle(hour: ExportHour, now: datetime, manifest: Manifest | None) 
     if manifest.lost:
         lost = files_text(len(manifest.lost))
         return Obstacle(Completeness.NOT_SETTLED, f"the export's archive has lost {lost} of {hour}")
+    if manifest.removed:
+        return Obstacle(Completeness.NOT_SETTLED, f"a rule removed {hour} from the export's archive")
     return None
 
 
@@ -230,6 +232,8 @@ def stream_obstacle(hour: ExportHour, manifest: Manifest | None) -> Obstacle | N
         return Obstacle(Completeness.STREAM_OPEN, f"the stream's archive has no manifest of {hour}")
     if manifest.state not in (HourState.LANDED, HourState.EMPTY):
         return Obstacle(Completeness.STREAM_OPEN, f"not every shard was read past the end of {hour}")
+    if manifest.removed:
+        return Obstacle(Completeness.STREAM_OPEN, f"a rule removed {hour} from the stream's archive")
     return None
 
 

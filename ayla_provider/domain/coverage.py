@@ -91,17 +91,26 @@ class HourCoverage:
     @property
     def new_files(self) -> list[ExportFile]:
         """Files of the source that the manifest lacks, or that the archive has lost."""
+        if self._is_removed:
+            return []
         known = self._generations()
         return [file for file in self.status.files if file.name not in known]
 
     @property
     def replaced_files(self) -> list[ExportFile]:
         """Files of the source that the manifest has in another generation."""
+        if self._is_removed:
+            return []
         known = self._generations()
         return [file for file in self.status.files if known.get(file.name, file.generation) != file.generation]
 
+    @property
+    def _is_removed(self) -> bool:
+        """Whether a rule removed the hour's copies because of their age, so that nothing of it is copied any more."""
+        return self.manifest is not None and bool(self.manifest.removed)
+
     def _generations(self) -> dict[str, int]:
-        return {file.source: file.generation for file in self.manifest.present} if self.manifest else {}
+        return {file.source: file.generation for file in self.manifest.copied} if self.manifest else {}
 
     @property
     def state(self) -> Coverage:
@@ -113,7 +122,8 @@ class HourCoverage:
         """
         if self.problem:
             return Coverage.MISSING
-        if self.status.state is HourState.UNPROVEN and not self._has_expired_files:
+        is_known = self._has_expired_files or self._is_removed
+        if self.status.state is HourState.UNPROVEN and not is_known:
             return Coverage.UNPROVEN
         if self.manifest is None:
             return _without_manifest(self.status.state)
@@ -168,7 +178,7 @@ class HourCoverage:
     @property
     def bytes(self) -> int:
         """The bytes that the archive has, or would have after a copy."""
-        sizes = {file.source: file.size for file in self.manifest.present} if self.manifest else {}
+        sizes = {file.source: file.size for file in self.manifest.copied} if self.manifest else {}
         sizes.update((file.name, file.size) for file in self.status.files)
         return sum(sizes.values())
 

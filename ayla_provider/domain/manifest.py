@@ -19,7 +19,7 @@ from ayla_provider.errors import AylaConfigError, AylaDestinationError
 FORMAT = "ayla-export-manifest/1"
 
 LOST_FORMAT = "ayla-export-manifest/2"
-"""The format of hours with lost files, and only of these: earlier versions of this package refuse it."""
+"""The format of hours with lost or removed files, and only of these: earlier versions of this package refuse it."""
 
 
 ERASED_FORMAT = "ayla-export-manifest/3"
@@ -74,6 +74,9 @@ class ManifestFile:
     lost. Ignored in comparisons."""
     erased: Erased | None = field(default=None, compare=False)
     """What an erasure left of the copy; None if the copy is the vendor's file. Ignored in comparisons."""
+    removed: str = field(default="", compare=False)
+    """When a rule of the customer's removed the copy because of its age, ISO 8601; empty if none did. Ignored in
+    comparisons."""
 
     @classmethod
     def of(
@@ -136,6 +139,16 @@ class Manifest:
     @property
     def present(self) -> tuple[ManifestFile, ...]:
         """The files that the destination has."""
+        return tuple(file for file in self.files if not file.lost and not file.removed)
+
+    @property
+    def removed(self) -> tuple[ManifestFile, ...]:
+        """The files that a rule removed because of their age. Nobody copies them again."""
+        return tuple(file for file in self.files if file.removed)
+
+    @property
+    def copied(self) -> tuple[ManifestFile, ...]:
+        """The files that the destination has, and those that it had until a rule removed them."""
         return tuple(file for file in self.files if not file.lost)
 
     @property
@@ -171,7 +184,7 @@ class Manifest:
             return ERASED_STREAM_FORMAT if has_erased else STREAM_FORMAT
         if has_erased:
             return ERASED_FORMAT
-        return LOST_FORMAT if self.lost else FORMAT
+        return LOST_FORMAT if self.lost or self.removed else FORMAT
 
     def refuse_other(self, export: str) -> None:
         """
@@ -203,7 +216,7 @@ class Manifest:
 
     def dumps(self) -> str:
         """Return the manifest as JSON text: the inverse of :func:`loads`."""
-        lost, erased = len(self.lost), self.erased_lines
+        lost, removed, erased = len(self.lost), len(self.removed), self.erased_lines
         document = {
             "format": self._format,
             "export": self.export,
@@ -215,6 +228,7 @@ class Manifest:
             "total_bytes": self.size,
             "total_lines": self.lines,
             **({"lost_files": lost} if lost else {}),
+            **({"removed_files": removed} if removed else {}),
             **({"erased_lines": erased} if erased else {}),
             "written_at": self.written_at,
             "written_by": dict(self.written_by),
@@ -230,7 +244,7 @@ _OF_STREAMS = (STREAM_FORMAT, ERASED_STREAM_FORMAT)
 def _document(file: ManifestFile) -> dict[str, Any]:
     """Return a file's entry for JSON, without what is empty: an entry of an earlier version stays as it is."""
     document = asdict(file)
-    for name in ("version", "lost", "erased"):
+    for name in ("version", "lost", "removed", "erased"):
         if not document[name]:
             del document[name]
     return document
@@ -287,11 +301,14 @@ def _file(entry: Any) -> ManifestFile:
         version=typed_field({"version": "", **entry}, "version", str),
         lost=typed_field({"lost": "", **entry}, "lost", str),
         erased=_erased(entry["erased"]) if "erased" in entry else None,
+        removed=typed_field({"removed": "", **entry}, "removed", str),
     )
     require(file.size >= 0 and (file.lines or 0) >= 0, "a size is negative")
     time_field(entry, "created")
     if file.lost:
         time_field(entry, "lost")
+    if file.removed:
+        time_field(entry, "removed")
     reason = unsafe_reason(file.path)
     require(not reason, f"a path {reason}")
     return file
@@ -407,6 +424,21 @@ def _same_erased(one: Iterable[ManifestFile], other: Iterable[ManifestFile]) -> 
     return all(file.erased == old.erased for file, old in zip(one, other, strict=True))
 
 
+def after_removal(manifest: Manifest, removed_at: datetime, written_by: Mapping[str, str]) -> Manifest:
+    """
+    Return the manifest of an hour whose copies a rule removes; ``manifest`` itself if it says so already.
+
+    The revision stays: nobody should read the hour again because of it.
+
+    :param removed_at: aware
+    """
+    at = removed_at.isoformat()
+    files = tuple(file if file.lost or file.removed else replace(file, removed=at) for file in manifest.files)
+    if all(old.removed == new.removed for old, new in zip(manifest.files, files, strict=True)):
+        return manifest
+    return replace(manifest, files=files, written_at=at, written_by=written_by)
+
+
 def describe(manifest: Manifest) -> str:
     """Return a line for the log."""
     parts = [manifest.state.value, files_text(len(manifest.files)), size_text(manifest.size)]
@@ -417,4 +449,6 @@ def describe(manifest: Manifest) -> str:
         parts.append(files_text(len(manifest.lost), "lost"))
     if manifest.erased_lines:
         parts.append(f"{counted(manifest.erased_lines, 'line', 'lines')} erased")
+    if manifest.removed:
+        parts.append(f"{files_text(len(manifest.removed), 'removed')} by rule")
     return f"{manifest.hour}: {', '.join(parts)}"

@@ -19,13 +19,16 @@ from ayla_provider.domain.new_columns import OnNewColumn
 from ayla_provider.domain.paths import LAYOUTS, QUARANTINE, TYPED_RECEIPTS
 from ayla_provider.domain.privacy import PrivacyPolicy, drops_from
 from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
-from ayla_provider.errors import AylaDestinationError
+from ayla_provider.errors import AylaDestinationError, AylaRemovedError
 
 FORMAT = "ayla-export-typed/1"
 """Of an hour with one Parquet file, or none."""
 
 FORMAT_OF_SETS = "ayla-export-typed/2"
 """Of an hour with several Parquet files. A reader of the older format would take the first one for all."""
+
+FORMAT_OF_REMOVED = "ayla-export-typed/3"
+"""Of an hour whose Parquet files a rule has removed. A reader of the older formats would make them again."""
 
 
 def shallow(record: Any) -> dict[str, Any]:
@@ -93,10 +96,17 @@ class TypedManifest:
     """The objects' names of the hour's files that were lost before the rows were made, so that these lack them."""
     parts: tuple[RowsFile, ...] = ()
     """All Parquet files of the hour if it has several, the first one included; empty otherwise."""
+    removed: str = ""
+    """When a rule of the customer's removed the Parquet files because of their age, ISO 8601; empty if none did."""
 
     @property
     def rows_files(self) -> tuple[RowsFile, ...]:
-        """The hour's Parquet files: none, one, or several."""
+        """The Parquet files that the hour has: none, one, or several."""
+        return () if self.removed else self.made_files
+
+    @property
+    def made_files(self) -> tuple[RowsFile, ...]:
+        """The Parquet files that were made of the hour, also those that a rule has removed."""
         if self.parts or not self.path:
             return self.parts
         return (RowsFile(self.path, self.size, self.crc32c, self.rows),)
@@ -135,7 +145,7 @@ class TypedManifest:
     def dumps(self) -> str:
         """Return the receipt as JSON text: the inverse of :func:`parse_typed_manifest`."""
         document = {
-            "format": FORMAT_OF_SETS if self.parts else FORMAT,
+            "format": FORMAT_OF_REMOVED if self.removed else FORMAT_OF_SETS if self.parts else FORMAT,
             "event_type": self.hour.event_type,
             "hour": self.hour.start.isoformat(),
             **{name: value for name, value in shallow(self).items() if name != "hour"},
@@ -152,6 +162,8 @@ class TypedManifest:
         }
         if not self.lost:
             del document["lost"]
+        if not self.removed:
+            del document["removed"]
         if self.parts:
             del document["path"], document["size"], document["crc32c"]
             document["parts"] = [shallow(part) for part in self.parts]
@@ -177,9 +189,12 @@ def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> Typ
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], FORMAT_OF_SETS, where)
-        require(document["format"] in (FORMAT, FORMAT_OF_SETS), f"its format is {document['format']!r}")
-        parts = _parts(document, hour) if document["format"] == FORMAT_OF_SETS else ()
+        refuse_newer(document["format"], FORMAT_OF_REMOVED, where)
+        known = (FORMAT, FORMAT_OF_SETS, FORMAT_OF_REMOVED)
+        require(document["format"] in known, f"its format is {document['format']!r}")
+        is_removed = document["format"] == FORMAT_OF_REMOVED
+        is_set = document["format"] == FORMAT_OF_SETS or (is_removed and "parts" in document)
+        parts = _parts(document, hour) if is_set else ()
         if parts:
             document |= {name: value for name, value in shallow(parts[0]).items() if name != "rows"}
         named = ExportHour(EventType(typed_field(document, "event_type", str)), time_field(document, "hour"))
@@ -208,10 +223,11 @@ def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> Typ
             # Only the receipts of such hours have it.
             lost=tuple(typed_field({"lost": [], **document}, "lost", list)),
             parts=parts,
+            removed=time_field(document, "removed").isoformat() if is_removed else "",
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
-            f"{where} isn't a valid receipt of format {FORMAT_OF_SETS} or older ({type(error).__name__}: "
+            f"{where} isn't a valid receipt of format {FORMAT_OF_REMOVED} or older ({type(error).__name__}: "
             f"{error!s:.200}). Move it away and clear the task: the hour is then typed again."
         ) from error
 
@@ -276,14 +292,15 @@ def version_of(manifest: Manifest, recipe: str = "") -> str:
     """
     Return the identifier of an hour's content: the same for the same files of the archive, treated in the same way.
 
-    Files that are lost don't count, but that there are any does: ``1f2e3d4c5b6a7988.1.lost``.
+    Files that are lost don't count, but that there are any does: ``1f2e3d4c5b6a7988.1.lost``. Files that a rule removed
+    count as before, so that nobody loads the hour again.
 
     :param recipe: see :func:`recipe_of`
     """
     # What an erasure left of a file is other content.
-    facts = "\n".join(sorted(f"{file.source}\t{file.generation}\t{file.held_crc32c}" for file in manifest.present))
+    facts = "\n".join(sorted(f"{file.source}\t{file.generation}\t{file.held_crc32c}" for file in manifest.copied))
     revision = _STREAM_REVISION if manifest.is_stream else _REVISIONS.get(manifest.hour.event_type, 1)
-    files = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.{revision}" if manifest.present else "empty"
+    files = f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.{revision}" if manifest.copied else "empty"
     if manifest.lost:
         files += ".lost"
     return f"{files}-{recipe}" if recipe else files
@@ -314,6 +331,20 @@ def recipe_of(
 def same_files(version: str, manifest: Manifest) -> bool:
     """Return whether a version is of a manifest's files, however users want them treated."""
     return version.partition("-")[0] == version_of(manifest)
+
+
+def refuse_removed(manifest: TypedManifest) -> None:
+    """
+    Refuse to load an hour whose Parquet files a rule has removed: without them it would have no rows.
+
+    :raises AylaRemovedError: naming the receipt
+    """
+    if manifest.removed:
+        raise AylaRemovedError(
+            f"{manifest.hour}: a rule removed its Parquet files on {manifest.removed[:10]}, and the target doesn't "
+            f"have its rows. To make them again from the archive, if it still has the hour, remove the receipt "
+            f"{typed_manifest_path(manifest.hour)}, and clear the task."
+        )
 
 
 def typed_manifest_path(hour: ExportHour) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ayla_provider.operators.bigquery import (
         AylaExportBigQueryPlanOperator,
+        AylaExportBigQueryRetentionOperator,
         AylaExportBigQueryVerifyOperator,
         AylaExportToBigQueryOperator,
     )
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     )
     from ayla_provider.operators.duckdb import (
         AylaExportDuckDBPlanOperator,
+        AylaExportDuckDBRetentionOperator,
         AylaExportDuckDBVerifyOperator,
         AylaExportToDuckDBOperator,
     )
@@ -38,12 +40,15 @@ if TYPE_CHECKING:
     )
     from ayla_provider.operators.postgres import (
         AylaExportPostgresPlanOperator,
+        AylaExportPostgresRetentionOperator,
         AylaExportPostgresVerifyOperator,
         AylaExportToPostgresOperator,
     )
     from ayla_provider.operators.reconcile import AylaExportReconcileOperator
+    from ayla_provider.operators.retention import AylaExportRetentionOperator
     from ayla_provider.operators.snowflake import (
         AylaExportSnowflakePlanOperator,
+        AylaExportSnowflakeRetentionOperator,
         AylaExportSnowflakeVerifyOperator,
         AylaExportToSnowflakeOperator,
     )
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AylaExportBigQueryPlanOperator",
+    "AylaExportBigQueryRetentionOperator",
     "AylaExportBigQueryVerifyOperator",
     "AylaExportCompletenessOperator",
     "AylaExportCountdownOperator",
@@ -61,6 +67,7 @@ __all__ = [
     "AylaExportDeltaUpkeepOperator",
     "AylaExportDeltaVerifyOperator",
     "AylaExportDuckDBPlanOperator",
+    "AylaExportDuckDBRetentionOperator",
     "AylaExportDuckDBVerifyOperator",
     "AylaExportEraseOperator",
     "AylaExportIcebergPlanOperator",
@@ -70,9 +77,12 @@ __all__ = [
     "AylaExportPartToParquetOperator",
     "AylaExportPartsOperator",
     "AylaExportPostgresPlanOperator",
+    "AylaExportPostgresRetentionOperator",
     "AylaExportPostgresVerifyOperator",
     "AylaExportReconcileOperator",
+    "AylaExportRetentionOperator",
     "AylaExportSnowflakePlanOperator",
+    "AylaExportSnowflakeRetentionOperator",
     "AylaExportSnowflakeVerifyOperator",
     "AylaExportToBigQueryOperator",
     "AylaExportToBucketOperator",
@@ -88,6 +98,7 @@ __all__ = [
 
 _MODULES = {
     "AylaExportBigQueryPlanOperator": "bigquery",
+    "AylaExportBigQueryRetentionOperator": "bigquery",
     "AylaExportBigQueryVerifyOperator": "bigquery",
     "AylaExportCompletenessOperator": "completeness",
     "AylaExportCountdownOperator": "countdown",
@@ -95,6 +106,7 @@ _MODULES = {
     "AylaExportDeltaUpkeepOperator": "delta",
     "AylaExportDeltaVerifyOperator": "delta",
     "AylaExportDuckDBPlanOperator": "duckdb",
+    "AylaExportDuckDBRetentionOperator": "duckdb",
     "AylaExportDuckDBVerifyOperator": "duckdb",
     "AylaExportEraseOperator": "erase",
     "AylaExportIcebergPlanOperator": "iceberg",
@@ -104,9 +116,12 @@ _MODULES = {
     "AylaExportPartToParquetOperator": "parts",
     "AylaExportPartsOperator": "parts",
     "AylaExportPostgresPlanOperator": "postgres",
+    "AylaExportPostgresRetentionOperator": "postgres",
     "AylaExportPostgresVerifyOperator": "postgres",
     "AylaExportReconcileOperator": "reconcile",
+    "AylaExportRetentionOperator": "retention",
     "AylaExportSnowflakePlanOperator": "snowflake",
+    "AylaExportSnowflakeRetentionOperator": "snowflake",
     "AylaExportSnowflakeVerifyOperator": "snowflake",
     "AylaExportToBigQueryOperator": "bigquery",
     "AylaExportToBucketOperator": "to_bucket",

@@ -6,6 +6,7 @@ from typing import Any
 
 from ayla_provider.links import AylaTableLink
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments, not_installed
+from ayla_provider.operators.retention import AylaWarehouseRetentionOperator
 from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
 
@@ -101,5 +102,14 @@ class AylaExportBigQueryVerifyOperator(_BigQuery, AylaWarehouseVerifyOperator):
     Compares a BigQuery dataset with the typed rows' receipts.
 
     See :class:`~ayla_provider.operators.verify_warehouse.AylaWarehouseVerifyOperator`. Its other arguments are those of
+    :class:`AylaExportToBigQueryOperator`.
+    """
+
+
+class AylaExportBigQueryRetentionOperator(_BigQuery, AylaWarehouseRetentionOperator):
+    """
+    Removes old hours from a BigQuery dataset, by a rule of yours.
+
+    See :class:`~ayla_provider.operators.retention.AylaWarehouseRetentionOperator`. Its other arguments are those of
     :class:`AylaExportToBigQueryOperator`.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments
+from ayla_provider.operators.retention import AylaWarehouseRetentionOperator
 from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
 
@@ -74,5 +75,14 @@ class AylaExportDuckDBVerifyOperator(_DuckDB, AylaWarehouseVerifyOperator):
     Compares a DuckDB file with the typed rows' receipts.
 
     See :class:`~ayla_provider.operators.verify_warehouse.AylaWarehouseVerifyOperator`. Its other arguments are those of
+    :class:`AylaExportToDuckDBOperator`, and it needs the same pool.
+    """
+
+
+class AylaExportDuckDBRetentionOperator(_DuckDB, AylaWarehouseRetentionOperator):
+    """
+    Removes old hours from a DuckDB file, by a rule of yours.
+
+    See :class:`~ayla_provider.operators.retention.AylaWarehouseRetentionOperator`. Its other arguments are those of
     :class:`AylaExportToDuckDBOperator`, and it needs the same pool.
     """

@@ -215,19 +215,31 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
     def _is_to_load(self, report: TypedHourReport, version: str | None, where: str) -> bool:
         """
-        Return whether an hour's rows differ from what the warehouse holds.
+        Return whether an hour's rows differ from what the warehouse is to hold.
 
         :param version: what it holds
         :param where: the warehouse, for the log
+        :raises AylaError: if a rule removed the hour's files, so that its rows can't be made
         """
+        from ayla_provider.domain.typed_manifest import refuse_removed
+        from ayla_provider.warehouse.base import REMOVED
+
         manifest = report.manifest
+        if version == REMOVED and not self.reload:
+            self.log.warning("%s stays away from %s: a rule removed it.", manifest.hour, where)
+            return False
         if not self.reload and version == manifest.version:
             return False
         # Rows without a lost file must not replace rows that may have it.
         differs = version not in (None, manifest.version)
         if report.outdated or (differs and manifest.lost):
-            self.log.warning("%s stays as it is in %s, because files of it are lost.", manifest.hour, where)
+            self.log.warning(
+                "%s stays as it is in %s, because files of it are lost, or were removed by a rule.",
+                manifest.hour,
+                where,
+            )
             return False
+        refuse_removed(manifest)
         return True
 
 
@@ -358,12 +370,13 @@ class AylaPlanOperator(BaseOperator):
         :raises AylaPolicyError: if a table has hours of another policy that nobody said are to be loaded again
         """
         from ayla_provider.domain.privacy import policy_of
+        from ayla_provider.warehouse.base import REMOVED
         from ayla_provider.warehouse.policy import refuse_others
 
         earlier = names_or_text(self.earlier_policies, "earlier_policies")
         if self.privacy is None and not self.privacy_conn_id:
             for event_type, versions in table_versions.items():
-                policies = {policy_of(version) for version in versions.values()}
+                policies = {policy_of(version) for version in versions.values() if version != REMOVED}
                 if len(policies) > 1:
                     text = ", ".join(sorted(policies))
                     self.log.warning("The table of %s has hours of several privacy policies: %s.", event_type, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments, not_installed
+from ayla_provider.operators.retention import AylaWarehouseRetentionOperator
 from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
 
@@ -80,5 +81,14 @@ class AylaExportSnowflakeVerifyOperator(_Snowflake, AylaWarehouseVerifyOperator)
     Compares a Snowflake schema with the typed rows' receipts.
 
     See :class:`~ayla_provider.operators.verify_warehouse.AylaWarehouseVerifyOperator`. Its other arguments are those of
+    :class:`AylaExportToSnowflakeOperator`.
+    """
+
+
+class AylaExportSnowflakeRetentionOperator(_Snowflake, AylaWarehouseRetentionOperator):
+    """
+    Removes old hours from a Snowflake schema, by a rule of yours.
+
+    See :class:`~ayla_provider.operators.retention.AylaWarehouseRetentionOperator`. Its other arguments are those of
     :class:`AylaExportToSnowflakeOperator`.
     """

@@ -349,6 +349,8 @@ class _OpenSide:
             receipt = read_receipt(self._side.rows, hour)
         except AylaDestinationError as error:
             return Obstacle(Completeness.NOT_TYPED, str(error))
+        if receipt and receipt.removed:
+            return Obstacle(Completeness.NOT_TYPED, f"a rule removed the typed rows of {hour} in {self._side.rows.url}")
         if receipt is None:
             return Obstacle(Completeness.NOT_TYPED, f"{self._side.rows.url} has no typed rows of {hour}: type it first")
         if manifest and not same_files(receipt.version, manifest):

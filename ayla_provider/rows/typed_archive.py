@@ -39,6 +39,7 @@ from ayla_provider.errors import (
     AylaConflictError,
     AylaNotSettledError,
     AylaQuarantineError,
+    AylaRemovedError,
     AylaWarehouseError,
 )
 from ayla_provider.rows.duck import MEMORY, connect
@@ -153,11 +154,18 @@ class TypedArchive:
         # Read before anything is made. If another task writes rows in the meantime, it wins, and this one fails.
         rows = self._rows.folder(hour.partition)
         lost = len(manifest.lost)
-        if existing and (lost or existing.version == version) and self._has_rows(existing, rows):
+        is_partial = bool(lost or manifest.removed)
+        if existing and (is_partial or existing.version == version) and self._has_rows(existing, rows):
             outdated = existing.version.partition("-")[2] != recipe
             if existing.parts:
                 self._parts_of(hour).remove()
             return TypedHourReport(existing, made=False, lost=lost, outdated=outdated, is_stream=manifest.is_stream)
+        if manifest.removed:
+            raise AylaRemovedError(
+                f"{hour}: a rule removed {files_text(len(manifest.removed))} of it from the archive on "
+                f"{manifest.removed[0].removed[:10]}, and {self._rows.url} doesn't have its rows. They can't be made "
+                "again."
+            )
         if ignored:
             log.info(
                 "%s: passed over %s that ignored_files matches: %s.",

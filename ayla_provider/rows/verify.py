@@ -62,6 +62,10 @@ def verify_rows(
             if isinstance(receipt, AylaDestinationError):
                 yield _unreadable(hour, receipt, inventory)
                 continue
+            if receipt.removed:
+                # The removal goes on if files are still there.
+                for file in receipt.made_files:
+                    inventory.find(file.path)
             for number, file in enumerate(receipt.rows_files):
                 listed = inventory.find(file.path)
                 if not _problem(file, listed.stored if listed else None):

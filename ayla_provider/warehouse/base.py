@@ -38,6 +38,9 @@ LEDGER = Table(
 )
 """The table that says which hours are loaded. It changes together with the rows, so it is always right."""
 
+REMOVED = "removed"
+"""The version of an hour whose rows a rule of the customer's removed because of their age."""
+
 
 _OWN_NAMES = re.compile(r"loads|turns|latest_values|online_sessions|registrations_by_day|.+_unique|.+_\d{10}_turn")
 """The names of tables and views that aren't those of an event type."""

@@ -67,6 +67,9 @@ class BigQueryWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
+    history = (
+        "time travel keeps removed rows for 7 days unless the dataset says otherwise, and its fail-safe for 7 more"
+    )
 
     def __init__(
         self,

@@ -48,6 +48,10 @@ class DuckDBWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
+    history = (
+        "pages of removed rows stay in the file until DuckDB uses them again, "
+        "or until the file is copied with COPY FROM DATABASE"
+    )
 
     def __init__(
         self, path: str | Path, *, schema: str = "main", table_prefix: str = TABLE_PREFIX, memory: str = MEMORY

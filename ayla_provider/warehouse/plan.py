@@ -16,6 +16,7 @@ from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.typed_manifest import same_files
 from ayla_provider.domain.units import files_text
 from ayla_provider.errors import AylaDestinationError
+from ayla_provider.warehouse.base import REMOVED
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +98,13 @@ def compare(
                     log.warning("%s is passed over: %s", hour, manifest)
                     continue
                 version = versions.get(hour.start)
+                if version == REMOVED or (version is None and manifest.removed):
+                    continue
                 changed = _change(manifest, version, is_of_another_policy)
                 if version is None and (manifest.present or empty_hours):
                     changed = f"not loaded, {files_text(len(manifest.lost), 'lost')}" if manifest.lost else "not loaded"
-                elif changed and manifest.lost:
+                elif changed and (manifest.lost or manifest.removed):
+                    # What is left of an hour must not replace its rows.
                     found.lost.append(hour)
                     changed = ""
                 if changed:

@@ -11,6 +11,7 @@ from ayla_provider.domain.hour import ONE_HOUR, describe_hour
 from ayla_provider.domain.privacy import PrivacyPolicy, policy_of
 from ayla_provider.domain.units import counted
 from ayla_provider.errors import AylaPolicyError
+from ayla_provider.warehouse.base import REMOVED
 
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 """A range with all hours that a table can have."""
@@ -22,7 +23,8 @@ def hours_of_others(versions: Mapping[datetime, str], policy: PrivacyPolicy) -> 
 
     :param versions: of the hours of a table, as its ledger states them
     """
-    return {hour: policy_of(version) for hour, version in versions.items() if not policy.made(version)}
+    loaded = {hour: version for hour, version in versions.items() if version != REMOVED}
+    return {hour: policy_of(version) for hour, version in loaded.items() if not policy.made(version)}
 
 
 def refuse_others(

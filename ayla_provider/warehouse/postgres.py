@@ -52,6 +52,9 @@ class PostgresWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
+    history = (
+        "removed rows stay in the table's files until a VACUUM FULL, and in its log and backups until these are removed"
+    )
 
     def __init__(
         self,

@@ -70,6 +70,7 @@ class SnowflakeWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
+    history = "Time Travel keeps removed rows for a day unless the table says otherwise, and Fail-safe for 7 days more"
     own_tables = (_TURNS,)
 
     def __init__(

@@ -48,6 +48,8 @@ class SqlWarehouse(ABC):
     """
 
     dialect: ClassVar[Dialect]
+    history: ClassVar[str] = ""
+    """For people: what the warehouse keeps of removed rows, and until when; empty if it keeps nothing."""
     own_tables: ClassVar[tuple[Table, ...]] = ()
     """Tables that the warehouse needs for itself, beside the ledger."""
 

@@ -14,7 +14,7 @@ from ayla_provider.domain.typed_manifest import TypedManifest, typed_manifest_pa
 from ayla_provider.domain.units import counted
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.rows.verify import read_receipt, receipts
-from ayla_provider.warehouse.base import HeldHour, Warehouse
+from ayla_provider.warehouse.base import REMOVED, HeldHour, Warehouse
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -75,6 +75,8 @@ def _difference(held: HeldHour, receipt: Receipt, now: datetime) -> tuple[Damage
     if held.counted != held.rows:
         damage = Damage.FEWER_ROWS if held.counted < held.rows else Damage.MORE_ROWS
         return damage, f"the table has {_rows(held.counted)}, the ledger says {held.rows:,}"
+    if held.version == REMOVED:
+        return None
     if isinstance(receipt, AylaDestinationError):
         # The verification of the typed rows reports it.
         return None
@@ -95,7 +97,7 @@ def _difference(held: HeldHour, receipt: Receipt, now: datetime) -> tuple[Damage
 
 def _not_loaded(receipt: TypedManifest | None, now: datetime) -> tuple[Damage, str] | None:
     # An hour without files needs no load.
-    if receipt is None or not receipt.path or _is_young(receipt, now):
+    if receipt is None or not receipt.rows_files or _is_young(receipt, now):
         return None
     return Damage.LEDGER, "the ledger doesn't have the hour"
 
