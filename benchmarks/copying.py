@@ -143,11 +143,10 @@ def ours(url: str, workers: int, prefix: str = "ayla") -> None:
     from ayla_provider.domain.hour import ExportHour
     from ayla_provider.source.export import Export
     from ayla_provider.source.gcs import GcsSource
-    from ayla_provider.transport.cloud_storage import storage_client
 
     source = Export(GcsSource(Credentials(token=READ_TOKEN), SOURCE, endpoint=url), f"{OEM}/")
     customer = Credentials(token=WRITE_TOKEN)
-    target = GcsDestination(storage_client(customer, url), TARGET, prefix, credentials=customer)
+    target = GcsDestination(url, TARGET, prefix, credentials=customer)
     Archive(target, max_workers=workers).take_in(
         source, [ExportHour(EventType("datapoint"), HOUR)], ArrivalRule(), written_by={}
     )

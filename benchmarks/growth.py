@@ -235,7 +235,6 @@ def _open(store: str, url: str, folder: Path) -> tuple[Export, Destination]:
     from ayla_provider.destinations import open_destination
     from ayla_provider.source.export import Export
     from ayla_provider.source.gcs import GcsSource
-    from ayla_provider.transport.cloud_storage import storage_client
 
     credentials = Credentials(token=READ_TOKEN)  # type: ignore[no-untyped-call]
     export = Export(GcsSource(credentials, SOURCE, endpoint=url), f"{OEM}/", now=lambda: NOW)
@@ -243,7 +242,7 @@ def _open(store: str, url: str, folder: Path) -> tuple[Export, Destination]:
         return export, open_destination(f"file://{folder / PREFIX}")
     if store == "Cloud Storage":
         customer = Credentials(token=WRITE_TOKEN)  # type: ignore[no-untyped-call]
-        return export, GcsDestination(storage_client(customer, url), TARGET, PREFIX, credentials=customer)
+        return export, GcsDestination(url, TARGET, PREFIX, credentials=customer)
     connection = {"conn_type": "aws", "login": "AKIAEXAMPLE", "password": "example"}
     os.environ["AIRFLOW_CONN_AWS_BENCH"] = json.dumps(
         connection | {"extra": {"endpoint_url": url, "region_name": "us-east-1"}}

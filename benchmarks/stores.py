@@ -203,10 +203,9 @@ def _target(kind: str, urls: dict[str, str]) -> Any:
         from google.oauth2.credentials import Credentials
 
         from ayla_provider.archive.gcs import GcsDestination
-        from ayla_provider.transport.cloud_storage import storage_client
 
         customer = Credentials(token=WRITE_TOKEN)
-        return GcsDestination(storage_client(customer, urls["gs"]), TARGET, "ayla", credentials=customer)
+        return GcsDestination(urls["gs"], TARGET, "ayla", credentials=customer)
     from ayla_provider.archive.object_store import ObjectStorageDestination
     from ayla_provider.archive.url import DestinationUrl
 

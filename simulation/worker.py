@@ -20,7 +20,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
 
@@ -295,9 +294,7 @@ def destination_of(place: Place) -> Destination:
     account = service_account.Credentials.from_service_account_info(place.key, scopes=[scope])  # type: ignore[no-untyped-call]
     # Otherwise google-auth asks Google in the background for the regions that this account is allowed in.
     account._is_regional_access_boundary_lookup_required = lambda: False
-    endpoint = {"api_endpoint": place.ayla["host"]}
-    client = storage.Client("-", credentials=account, client_options=endpoint)
-    return GcsDestination(client, url.bucket, url.path, credentials=account)
+    return GcsDestination(place.ayla["host"], url.bucket, url.path, credentials=account)
 
 
 def _end_at_write(destination: Destination, number: int) -> None:

@@ -34,7 +34,7 @@ OF_AIRFLOW = (
 IMPORTED = [f"ayla_provider.{name}" for name in ("sensors", "operators", "hooks", "triggers")]
 CLIENTS = (
     "ayla_provider.source.gcs, ayla_provider.source.export, ayla_provider.transport.checksum, duckdb, psycopg, "
-    "google.cloud.bigquery"
+    "google.cloud.storage, google.cloud.bigquery"
 )
 DAGS = sorted((ROOT / "dags").glob("*.py"))
 

@@ -25,6 +25,11 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 UNIVERSE = "GOOGLE_CLOUD_UNIVERSE_DOMAIN"
 """The environment variable that leads Airflow's Google hooks to another cloud than the public one."""
 
+_PUBLIC = "googleapis.com"
+
+_ENDPOINTS = ("STORAGE_EMULATOR_HOST", "API_ENDPOINT_OVERRIDE")
+"""The environment variables that Google's client reads Cloud Storage's URL from, the first one that is set."""
+
 PLAIN = {"keyfile_dict", "key_path", "project", "num_retries"}
 """The fields of a connection of which the credentials are read here. With any other, Airflow's own hook is asked."""
 
@@ -38,31 +43,29 @@ def open_google(url: DestinationUrl, conn_id: str | None, install: str) -> Desti
     """
     try:
         import airflow.providers.google  # noqa: F401 - only whether it is there
-        from google.auth.exceptions import GoogleAuthError
-        from google.cloud import storage
     except ImportError:
         raise AylaConfigError(f"destination {str(url)!r} needs Airflow's Google provider: {install}") from None
 
+    from google.auth.exceptions import GoogleAuthError
+
     from ayla_provider.archive.gcs import GcsDestination
-    from ayla_provider.transport.cloud_storage import storage_client
+    from ayla_provider.source.settings import STORAGE_ENDPOINT
     from ayla_provider.transport.retry_log import keep_retries_out_of_the_log
 
     keep_retries_out_of_the_log()
     conn_id = conn_id or CONN_ID
     try:
         credentials = _plain_credentials(conn_id)
-        if credentials is None:
+        if credentials is None or credentials.universe_domain != _PUBLIC:
             credentials, endpoint = _of_the_hook(conn_id)
         else:
-            endpoint = storage.Client(project="-", credentials=credentials).api_endpoint
+            endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), STORAGE_ENDPOINT)
     except GoogleAuthError as error:
         # Retryable: on Google's machines, credentials come from a service that can fail for a moment.
         raise AylaDestinationError(
             f"connection {conn_id!r} has no usable credentials for {str(url)!r}: {error}"
         ) from None
-    # The hook's own client has no deadline for an answer as a whole, and none for tokens.
-    client = storage_client(credentials, endpoint)
-    return GcsDestination(client, url.bucket, url.path, credentials=credentials)
+    return GcsDestination(endpoint, url.bucket, url.path, credentials=credentials)
 
 
 def _plain_credentials(conn_id: str) -> Credentials | None:

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-
-from google.api_core import exceptions as google_errors
-from google.auth.exceptions import GoogleAuthError
-from google.resumable_media import DataCorruption
-from requests import RequestException
+from urllib.parse import quote, urlencode
 
 from ayla_provider.archive.destination import Listed, Stored, check_small, conflict, first_answer, kept
 from ayla_provider.archive.gcs_upload import GcsUploader
-from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaUnavailable
-from ayla_provider.transport.checksum import CHUNK
-from ayla_provider.transport.cloud_storage import explanation, pages_of, reason
-from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
+from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaError, AylaUnavailable
+from ayla_provider.transport.checksum import CHUNK, Crc32c
+from ayla_provider.transport.cloud_storage import (
+    Answer,
+    api_error,
+    explanation,
+    fetched,
+    is_failure,
+    json_object,
+    listed,
+    reason,
+    retried,
+)
+from ayla_provider.transport.deadline import SLOWEST
+from ayla_provider.transport.http import HttpClient
 from ayla_provider.transport.network import DEADLINE
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
-    from google.cloud import storage
 
-_FAILURES = (
-    google_errors.GoogleAPIError,
-    GoogleAuthError,
-    RequestException,
-    SlowAnswerError,
-    # What the library raises for a malformed answer.
-    *(ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError),
-)
+_TIMEOUT = (10, 60)
+"""Seconds to connect, and to wait for an answer or for its next bytes."""
 
 _PIECE = 8 * CHUNK
 """Bytes that one request reads of a large object."""
@@ -54,31 +53,30 @@ _CHECKSUM = re.compile(r"crc32c|md5|checksum|hash", re.IGNORECASE)
 
 class GcsDestination:
     """
-    A prefix in a Cloud Storage bucket, with the customer's own credentials.
+    A prefix in a Cloud Storage bucket.
 
-    :param client: lists and reads
-    :param credentials: the client's; uploads, which don't use the client, need them too
+    :param endpoint: Cloud Storage's URL
+    :param credentials: the customer's own, with a scope that allows to write
     """
 
-    def __init__(self, client: storage.Client, bucket: str, prefix: str = "", *, credentials: Credentials) -> None:
-        self._bucket = client.bucket(bucket)
-        self._client = client
-        self._uploader = GcsUploader(credentials, bucket, client.api_endpoint)
+    def __init__(self, endpoint: str, bucket: str, prefix: str = "", *, credentials: Credentials) -> None:
+        self._http = HttpClient(credentials)
+        self._uploader = GcsUploader(self._http, bucket, endpoint)
+        self._bucket_url = f"{endpoint}/storage/v1/b/{quote(bucket, safe='')}"
+        self._downloads = f"{endpoint}/download/storage/v1/b/{quote(bucket, safe='')}/o"
         self._prefix = f"{prefix}/" if prefix else ""
         self.url = f"gs://{bucket}/{prefix}".rstrip("/")
+
+    def close(self) -> None:
+        """Close all connections; the next request opens new ones."""
+        self._http.close()
 
     def folder(self, path: str) -> dict[str, Stored]:
         """See :class:`Destination`."""
         prefix = f"{self._prefix}{path}/"
+        fields = "items(name,size,crc32c,generation),nextPageToken"
         with _reading(f"{self.url}/{path}"):
-            blobs = self._client.list_blobs(
-                self._bucket,
-                prefix=prefix,
-                delimiter="/",
-                fields="items(name,size,crc32c,generation),nextPageToken",
-            )
-            found = chain.from_iterable(pages_of(blobs, "the listing"))
-            objects = [self._facts(blob) for blob in found if not blob.name.endswith("/")]
+            objects = [self._facts(item) for item in self._items(prefix, fields, delimiter="/")]
         return {stored.path: stored for stored in objects}
 
     def remove_leftovers(self, path: str) -> None:
@@ -86,15 +84,22 @@ class GcsDestination:
 
     def tree(self, prefix: str) -> Iterator[Listed]:
         """See :class:`Destination`."""
+        fields = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
         with _reading(f"{self.url}/{prefix}"):
-            blobs = self._client.list_blobs(
-                self._bucket,
-                prefix=self._prefix + prefix,
-                fields="items(name,size,crc32c,generation,timeCreated),nextPageToken",
-            )
-            for blob in chain.from_iterable(pages_of(blobs, "the listing")):
-                if not blob.name.endswith("/"):
-                    yield Listed(self._facts(blob), blob.time_created)
+            for item in self._items(self._prefix + prefix, fields):
+                created = datetime.fromisoformat(item["timeCreated"])
+                yield Listed(self._facts(item), created.astimezone(UTC))
+
+    def _items(self, prefix: str, fields: str, **query: str) -> Iterator[dict[str, Any]]:
+        """Yield what a listing has, without the marks of folders."""
+        for page in self._pages(prefix, fields, None, **query):
+            for item in page.get("items", ()):
+                if not item["name"].endswith("/"):
+                    yield item
+
+    def _pages(self, prefix: str, fields: str, most: int | None, **query: str) -> Iterator[dict[str, Any]]:
+        query = {"prefix": prefix, "fields": fields, **query}
+        return listed(self._http, self._bucket_url, "the listing", _TIMEOUT, most=most, **query)
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`Destination`."""
@@ -102,23 +107,55 @@ class GcsDestination:
 
     def read(self, path: str) -> tuple[bytes, Stored] | None:
         """See :class:`Destination`."""
-        blob = self._bucket.blob(self._prefix + path)
-        with _reading(f"{self.url}/{path}"):
-            try:
-                buffer = _downloaded(blob, f"{self.url}/{path}")
-            except google_errors.NotFound:
+        where = f"{self.url}/{path}"
+        url = f"{self._downloads}/{self._quoted(path)}?alt=media"
+        with _reading(where):
+            answer = retried(partial(self._whole, url, where))
+            if answer is None:
                 return None
-            # The download's headers hold generation and checksum; not every emulator sends them.
-            if blob.generation is None:
-                blob.reload()
-            content = buffer.getvalue()
-            return content, Stored(path, len(content), str(blob.generation), blob.crc32c)
+            generation = answer.headers.get("X-Goog-Generation")
+            stored: Stored | None
+            if generation is None:
+                # Not every emulator says which version it sends.
+                stored = self.find(path)
+            else:
+                size = len(answer.content)
+                stored = Stored(path, size, str(int(generation)), _stated_crc32c(answer))
+        return (answer.content, stored) if stored else None
 
     def find(self, path: str) -> Stored | None:
         """See :class:`Destination`."""
+        url = f"{self._bucket_url}/o/{self._quoted(path)}?fields=name,size,crc32c,generation"
         with _reading(f"{self.url}/{path}"):
-            blob = self._bucket.get_blob(self._prefix + path)
-            return self._facts(blob) if blob else None
+            item = retried(partial(json_object, self._http, url, _TIMEOUT, may_be_missing=True))
+            return self._facts(item) if item else None
+
+    def _whole(self, url: str, where: str) -> Answer | None:
+        """
+        Return a small object, None if there is none. If it arrives corrupted, it is read once more.
+
+        :raises _CorruptedError: if it arrives corrupted again
+        """
+        for _ in range(2):
+            checksum = Crc32c()
+            answer = fetched(
+                self._http,
+                url,
+                _TIMEOUT,
+                seconds=DEADLINE,
+                check=partial(check_small, where=where),
+                on_bytes=checksum.update,
+            )
+            if answer.status == 404:
+                return None
+            if answer.status != 200:
+                raise api_error("GET", url, answer)
+            if _stated_crc32c(answer) in (None, checksum.base64):
+                return answer
+        raise _CorruptedError
+
+    def _quoted(self, path: str) -> str:
+        return quote(self._prefix + path, safe="")
 
     def blocks(self, path: str) -> Iterator[bytes]:
         """See :class:`Destination`."""
@@ -135,17 +172,25 @@ class GcsDestination:
 
     def _piece(self, path: str, start: int) -> bytes:
         """Return the next bytes of an object, fewer than a piece at its end."""
-        blob = self._bucket.blob(self._prefix + path)
-        buffer = _BoundedBuffer(_check_piece)
-        try:
-            with Deadline(_PIECE / SLOWEST) as deadline:
-                blob.download_to_file(buffer, start=start, end=start + _PIECE - 1, raw_download=True, checksum=None)
-                deadline.check()
-        except google_errors.RequestRangeNotSatisfiable:
+        url = f"{self._downloads}/{self._quoted(path)}?alt=media"
+        wanted = {"Range": f"bytes={start}-{start + _PIECE - 1}"}
+
+        def fetch() -> Answer:
+            answer = fetched(
+                self._http, url, _TIMEOUT, seconds=_PIECE / SLOWEST, check=_check_piece, headers=wanted, unpack=False
+            )
+            if answer.status not in (200, 206, 404, 416):
+                raise api_error("GET", url, answer)
+            return answer
+
+        answer = retried(fetch)
+        if answer.status == 416:
             return b""
-        except google_errors.NotFound:
-            raise AylaDestinationError(f"{self.url}/{path} does not exist") from None
-        return buffer.getvalue()
+        if answer.status == 404:
+            raise AylaDestinationError(f"{self.url}/{path} does not exist")
+        if answer.status == 200 and start:
+            raise ValueError("the answer starts at a different byte than requested")
+        return answer.content
 
     def local(self, path: str) -> Path | None:
         """See :class:`Destination`."""
@@ -155,20 +200,17 @@ class GcsDestination:
         """See :class:`Destination`."""
         return first_answer(
             [
-                lambda: self._lists(path, "timeDeleted", versions=True),
-                lambda: self._lists(path, "softDeleteTime", soft_deleted=True),
+                lambda: self._lists(path, "timeDeleted", versions="true"),
+                lambda: self._lists(path, "softDeleteTime", softDeleted="true"),
             ]
         )
 
-    def _lists(self, path: str, field: str, **which: bool) -> bool:
+    def _lists(self, path: str, field: str, **which: str) -> bool:
         """Return whether a listing has an object of this name with a field that a live object doesn't have."""
         name = self._prefix + path
         # The first page is enough: names are sorted, and this one is the first that has the prefix.
-        blobs = self._client.list_blobs(
-            self._bucket, prefix=name, fields=f"items(name,generation,{field})", max_results=_VERSIONS, **which
-        )
-        page: Iterable[storage.Blob] = next(iter(pages_of(blobs, "the listing")), [])
-        return any(blob.name == name and blob._properties.get(field) for blob in page)
+        page = next(self._pages(name, f"items(name,generation,{field})", _VERSIONS, **which))
+        return any(item["name"] == name and item.get(field) for item in page.get("items", ()))
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
@@ -185,19 +227,10 @@ class GcsDestination:
                     if_generation_match=int(replaces.version) if replaces else 0,
                     content_type=content_type,
                 )
-            except google_errors.PreconditionFailed as error:
-                if any(detail.get("reason") == "orgPolicyConstraintFailed" for detail in error.errors):
-                    raise AylaDestinationError(
-                        f"{where}: a policy of your organization refuses the object (412: "
-                        f"{explanation(error)}). Change the bucket, for example give it a default key of Cloud KMS, "
-                        "and clear the task."
-                    ) from None
-                if _CHECKSUM.search(explanation(error)):
-                    raise AylaDestinationError(
-                        f"{where}: the bucket refuses the object, because its bytes don't have the stated checksum "
-                        f"(412: {explanation(error)}). Nothing was stored. The task's next try sends it again."
-                    ) from None
-                raise conflict(where) from None
+            except Exception as error:
+                if getattr(error, "code", None) != 412:
+                    raise
+                raise _refused(error, where) from None
         if (stored.crc32c, stored.size) != (crc32c, size):
             raise AylaDestinationError(
                 f"{where}: the bucket says that it holds {stored.size} bytes with crc32c {stored.crc32c}, but {size} "
@@ -207,61 +240,38 @@ class GcsDestination:
 
     def remove(self, stored: Stored) -> None:
         """See :class:`Destination`."""
+        # With a generation, a repeated request removes nothing else.
+        query = urlencode({"ifGenerationMatch": int(stored.version)})
+        url = f"{self._bucket_url}/o/{self._quoted(stored.path)}?{query}"
+
+        def send() -> int:
+            response = self._http.request("DELETE", url, timeout=_TIMEOUT)
+            if response.status not in (200, 204, 404, 412):
+                raise api_error("DELETE", url, Answer(response.status, response.headers, response.data))
+            return response.status
+
         where = f"{self.url}/{stored.path}"
-        blob = self._bucket.blob(self._prefix + stored.path)
         with _reading(where):
-            try:
-                # With a generation, a repeated request removes nothing else.
-                blob.delete(if_generation_match=int(stored.version))
-            except google_errors.NotFound:
-                return
-            except google_errors.PreconditionFailed:
-                raise conflict(where) from None
+            if retried(send) == 412:
+                raise conflict(where)
 
-    def _facts(self, blob: storage.Blob) -> Stored:
-        return Stored(blob.name.removeprefix(self._prefix), blob.size, str(blob.generation), blob.crc32c)
+    def _facts(self, item: dict[str, Any]) -> Stored:
+        path = item["name"].removeprefix(self._prefix)
+        return Stored(path, int(item["size"]), str(int(item["generation"])), item.get("crc32c"))
 
 
-class _BoundedBuffer(io.BytesIO):
-    """
-    Takes what a download brings.
+class _CorruptedError(Exception):
+    """What arrived doesn't have the checksum that Cloud Storage states."""
 
-    :param check: gets the number of bytes before they are taken, and ends a download that brings too many
-    """
 
-    def __init__(self, check: Callable[[int], None]) -> None:
-        super().__init__()
-        self._check = check
-
-    def write(self, data: Any, /) -> int:
-        self._check(self.tell() + len(data))
-        return super().write(data)
+def _stated_crc32c(answer: Answer) -> str | None:
+    match = re.search(r"crc32c=([A-Za-z0-9+/=]+)", answer.headers.get("X-Goog-Hash", ""))
+    return match[1] if match else None
 
 
 def _check_piece(size: int) -> None:
     if size > _PIECE:
         raise ValueError(f"the answer has more than the {_PIECE} bytes that were requested")
-
-
-def _downloaded(blob: storage.Blob, where: str) -> io.BytesIO:
-    """
-    Return the content of a small object. If it arrives corrupted, it is read once more.
-
-    :raises DataCorruption: if it arrives corrupted again
-    """
-    tries = 2
-    while True:
-        buffer = _BoundedBuffer(partial(check_small, where=where))
-        try:
-            with Deadline(DEADLINE) as deadline:
-                blob.download_to_file(buffer, checksum="crc32c")
-                deadline.check()
-        except DataCorruption:
-            tries -= 1
-            if not tries:
-                raise
-        else:
-            return buffer
 
 
 @contextlib.contextmanager
@@ -277,23 +287,49 @@ def _reading(where: str) -> Iterator[None]:
 def _translate_errors(where: str) -> Iterator[None]:
     try:
         yield
-    except google_errors.Forbidden as error:
-        if _KEPT.search(error.message):
-            raise kept(where, f"403: {explanation(error)}") from None
-        raise AylaDestinationError(
-            f"{where}: the bucket denies access (403: {explanation(error)}). Allow the Google connection's "
-            "account to list, read, create and replace objects there (the role Storage Object User includes all of it)."
-        ) from None
-    except google_errors.NotFound as error:
-        raise AylaDestinationError(
-            f"{where}: the bucket does not exist, or the upload has expired (404: {explanation(error)}). "
-            "Check the name of the bucket in the destination. The task's next attempt starts a new upload."
-        ) from None
-    except DataCorruption:
+    except _CorruptedError:
         raise AylaDestinationError(
             f"{where}: Cloud Storage failed (what arrived had a wrong checksum, twice). {TEMPORARY}"
         ) from None
-    except _FAILURES as error:
-        raise AylaDestinationError(
-            f"{where}: Cloud Storage failed ({reason(error)}). {TEMPORARY} If it persists, check the connection."
-        ) from None
+    except Exception as error:
+        if not is_failure(error):
+            raise
+        raise _translated(error, where) from None
+
+
+def _translated(error: Exception, where: str) -> AylaDestinationError:
+    """Return the error that says what to do."""
+    # Google's errors take long to import, so that this waits for the first one.
+    from google.api_core.exceptions import Forbidden, NotFound
+
+    if isinstance(error, Forbidden):
+        if _KEPT.search(error.message):
+            return kept(where, f"403: {explanation(error)}")
+        return AylaDestinationError(
+            f"{where}: the bucket denies access (403: {explanation(error)}). Allow the Google connection's "
+            "account to list, read, create and replace objects there (the role Storage Object User includes all of it)."
+        )
+    if isinstance(error, NotFound):
+        return AylaDestinationError(
+            f"{where}: the bucket does not exist, or the upload has expired (404: {explanation(error)}). "
+            "Check the name of the bucket in the destination. The task's next attempt starts a new upload."
+        )
+    return AylaDestinationError(
+        f"{where}: Cloud Storage failed ({reason(error)}). {TEMPORARY} If it persists, check the connection."
+    )
+
+
+def _refused(error: Any, where: str) -> AylaError:
+    """Return the error for an object that Cloud Storage refuses with 412."""
+    if any(detail.get("reason") == "orgPolicyConstraintFailed" for detail in error.errors):
+        return AylaDestinationError(
+            f"{where}: a policy of your organization refuses the object (412: "
+            f"{explanation(error)}). Change the bucket, for example give it a default key of Cloud KMS, "
+            "and clear the task."
+        )
+    if _CHECKSUM.search(explanation(error)):
+        return AylaDestinationError(
+            f"{where}: the bucket refuses the object, because its bytes don't have the stated checksum "
+            f"(412: {explanation(error)}). Nothing was stored. The task's next try sends it again."
+        )
+    return conflict(where)

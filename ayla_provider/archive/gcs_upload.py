@@ -14,19 +14,16 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from functools import partial
+from typing import BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
-from google.cloud.storage.retry import DEFAULT_RETRY
 from urllib3.exceptions import ProtocolError
 
 from ayla_provider.archive.destination import Stored
-from ayla_provider.transport.cloud_storage import api_error
+from ayla_provider.transport.cloud_storage import Answer, api_error, may_pass, retried
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.redaction import from_outside
-
-if TYPE_CHECKING:
-    from google.auth.credentials import Credentials
 
 AT_ONCE = 4 * 1024 * 1024
 """Bytes up to which a file is sent with its metadata, from memory."""
@@ -42,12 +39,12 @@ class GcsUploader:
     """
     Uploads to one bucket. Thread-safe.
 
-    :param credentials: the customer's, with a scope that allows to write
+    :param http: with credentials that allow to write
     :param endpoint: Cloud Storage's URL
     """
 
-    def __init__(self, credentials: Credentials, bucket: str, endpoint: str) -> None:
-        self._http = HttpClient(credentials)
+    def __init__(self, http: HttpClient, bucket: str, endpoint: str) -> None:
+        self._http = http
         self._url = f"{endpoint}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
 
     def upload(
@@ -91,21 +88,20 @@ class GcsUploader:
             response = self._http.request("POST", url, headers=headers, body=body, timeout=_TIMEOUT)
             return _uploaded(response, "POST", url)
 
-        return DEFAULT_RETRY(send)()  # type: ignore[no-any-return]
+        return retried(send)
 
     def _streamed(
         self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
     ) -> Stored:
-        session_url = DEFAULT_RETRY(self._open_session)(metadata, parameters, size)
+        session_url = retried(partial(self._open_session, metadata, parameters, size))
         upload = _Upload(self._http, session_url, stream, size)
-        step = DEFAULT_RETRY(upload.step)
         try:
-            while (stored := step()) is None:
+            while (stored := retried(upload.step)) is None:
                 pass
         except BaseException:
             upload.cancel()
             raise
-        return stored  # type: ignore[no-any-return]
+        return stored
 
     def _open_session(self, metadata: Mapping[str, str], parameters: Mapping[str, str], size: int) -> str:
         """Announce an upload, and return the URL that its bytes go to."""
@@ -118,7 +114,7 @@ class GcsUploader:
         body = json.dumps(metadata).encode()
         response = self._http.request("POST", url, headers=headers, body=body, timeout=_TIMEOUT)
         if response.status not in (200, 201):
-            raise api_error(response.status, response.data, f"POST {url}")
+            raise api_error("POST", url, Answer(response.status, response.headers, response.data))
         if "Location" not in response.headers:
             raise ProtocolError("the answer to the start of the upload names no address to continue at")
         location = response.headers["Location"]
@@ -162,10 +158,10 @@ class _Upload:
         try:
             stored = self._send()
         except Exception as error:
-            if not DEFAULT_RETRY._predicate(error):
+            if not may_pass(error):
                 raise
             # How long the request took doesn't count: the service has time of its own to say what it kept.
-            stored = DEFAULT_RETRY(self._ask)()
+            stored = retried(self._ask)
             if stored is None and self._kept == kept:
                 raise
         return stored
@@ -225,7 +221,7 @@ def _fill(buffer: memoryview, stream: BinaryIO) -> None:
 
 def _uploaded(response: Response, method: str, url: str) -> Stored:
     if response.status not in (200, 201):
-        raise api_error(response.status, response.data, f"{method} {url}")
+        raise api_error(method, url, Answer(response.status, response.headers, response.data))
     try:
         answer = json.loads(response.data)
         return Stored(str(answer["name"]), int(answer["size"]), str(int(answer["generation"])), str(answer["crc32c"]))

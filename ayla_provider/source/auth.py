@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import random
 import re
@@ -13,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeGuard
 
-import requests
-from google.oauth2.credentials import Credentials
-from urllib3.exceptions import InvalidHeader
+from google.auth import credentials as google_credentials
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util import parse_url
 
 from ayla_provider.errors import (
     TEMPORARY,
@@ -27,17 +29,17 @@ from ayla_provider.errors import (
 )
 from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
-from ayla_provider.transport.network import Network, configure, describe_error
+from ayla_provider.transport import network as limits
+from ayla_provider.transport.deadline import Deadline, SlowAnswerError
+from ayla_provider.transport.http import MOST_BYTES, Hosts, content_of
+from ayla_provider.transport.network import Network, describe_error
 from ayla_provider.transport.redaction import from_outside, know_secret
-from ayla_provider.transport.retry_log import QuietRetry
+from ayla_provider.transport.retry_log import QuietRetry, keep_retries_out_of_the_log
 
 log = logging.getLogger(__name__)
 
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer."""
-
-_MOST_BYTES = 1024 * 1024
-"""Bytes that an answer may have, unpacked."""
 
 ROLE = "OEM::Admin"
 """The role that ACS issues tokens to (Ayla's page on the GCP export)."""
@@ -68,6 +70,8 @@ _JUST_FETCHED = 5.0
 
 _TEMPORARY_STATUSES = (408, 429, 500, 502, 503, 504)
 """Statuses that say nothing about the credentials, and that a retry may not get."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 _LONGEST_WAIT = 120.0
 """The longest Retry-After to wait for, in seconds."""
@@ -103,6 +107,53 @@ class StorageToken:
     """time.monotonic() when it was fetched."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer of Ayla's."""
+
+    url: str
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a success."""
+        return self.status < 400
+
+    def json(self) -> Any:
+        """
+        Return the content, read as JSON.
+
+        :raises ValueError: if it isn't JSON
+        :raises RecursionError: if it is nested too deeply
+        """
+        return json.loads(self.content)
+
+
+class AylaCredentials(google_credentials.Credentials):
+    """
+    google-auth's credentials with a storage token of Ayla's.
+
+    google-auth has such a class, but its module imports all ways to sign in to Google, which takes a task longer than
+    its requests.
+
+    :param provider: returns a new token, and its expiry (naive, UTC)
+    :param token: a token to begin with
+    """
+
+    def __init__(self, provider: Callable[[], tuple[str, datetime]], token: StorageToken | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._provider = provider
+        if token:
+            self.token, self.expiry = token.value, token.expires.replace(tzinfo=None)
+
+    def refresh(self, request: object) -> None:
+        """Get a new token. google-auth calls this ahead of the expiry, and this package after a 401."""
+        self.token, self.expiry = self._provider()
+
+
 class TokenProvider:
     """
     Provides storage tokens, and signs in when necessary. Thread-safe; a process needs one provider for an account.
@@ -123,11 +174,11 @@ class TokenProvider:
         self._unusable = ""
         """The words for the last answer of the credentials service; empty if it was usable."""
         self._unusable_since = 0.0
-        self._http = _http_session(settings)
+        self._hosts = Hosts(settings.network)
 
-    def __call__(self, request: object, scopes: Sequence[str] | None) -> tuple[str, datetime]:
+    def __call__(self, request: object = None, scopes: Sequence[str] | None = None) -> tuple[str, datetime]:
         """
-        Return a new token and its expiry (naive, UTC). This is google-auth's refresh handler.
+        Return a new token and its expiry (naive, UTC). It can be a refresh handler of google-auth.
 
         Each thread that sees an expiring token or a 401 calls it; one of them fetches the token.
 
@@ -147,12 +198,9 @@ class TokenProvider:
             self._lock.release()
         return token.value, token.expires.replace(tzinfo=None)
 
-    def credentials(self) -> Credentials:
+    def credentials(self) -> AylaCredentials:
         """Return google-auth credentials that get their tokens from this provider."""
-        credentials = Credentials(token=None, refresh_handler=self)  # type: ignore[no-untyped-call]
-        if self._token:
-            credentials.token, credentials.expiry = self._token.value, self._token.expires.replace(tzinfo=None)
-        return credentials
+        return AylaCredentials(self, self._token)
 
     @property
     def role(self) -> str | None:
@@ -202,7 +250,7 @@ class TokenProvider:
             "password": settings.password,
             "application": {"app_id": settings.app_id, "app_secret": settings.app_secret},
         }
-        response = self._request("POST", f"{settings.user_url}/users/sign_in.json", "sign-in", json={"user": user})
+        response = self._post(f"{settings.user_url}/users/sign_in.json", "sign-in", {"user": user})
         body = _json(response)
         if _is_temporary(response):
             raise _unavailable("sign-in", response)
@@ -218,9 +266,9 @@ class TokenProvider:
         log.info("Signed in at %s as %s.", settings.user_url, session.role or "an account without a role")
         return session
 
-    def _refusal(self, response: requests.Response) -> AylaError:
+    def _refusal(self, response: _Answer) -> AylaError:
         """Return the error for a failed sign-in: a refusal, or no user service at this address."""
-        settings, status = self._settings, response.status_code
+        settings, status = self._settings, response.status
         if not _is_refusal(response):
             return _no_service("user service", response, "host (or region)")
         message = _vendor_message(response)
@@ -239,11 +287,10 @@ class TokenProvider:
     def _refresh(self) -> None:
         """Renew the session with its refresh token; end it if Ayla refuses that."""
         assert self._session  # noqa: S101 - for mypy
-        response = self._request(
-            "POST",
+        response = self._post(
             f"{self._settings.user_url}/users/refresh_token.json",
             "refresh of the session",
-            json={"user": {"refresh_token": self._session.refresh_token}},
+            {"user": {"refresh_token": self._session.refresh_token}},
         )
         if response.ok:
             role = self._session.role
@@ -251,10 +298,10 @@ class TokenProvider:
         elif _is_temporary(response):
             raise _unavailable("refresh of the session", response)
         else:
-            log.info("Ayla doesn't renew the session (%s). Signing in again.", response.status_code)
+            log.info("Ayla doesn't renew the session (%s). Signing in again.", response.status)
             self._session = None
 
-    def _session_of(self, body: Mapping[str, Any], response: requests.Response) -> _Session:
+    def _session_of(self, body: Mapping[str, Any], response: _Answer) -> _Session:
         access, refresh = body.get("access_token"), body.get("refresh_token") or ""
         if not _is_token(access) or not (refresh == "" or _is_token(refresh)):
             raise _no_service("user service", response, "host (or region)")
@@ -270,18 +317,19 @@ class TokenProvider:
             "GET",
             self._settings.acs_url,
             "credentials service",
-            headers={"Authorization": f"auth_token {self._session.access_token}"},
+            {"Authorization": f"auth_token {self._session.access_token}"},
+            reads=3,
         )
-        if response.status_code == 401:
+        if response.status == 401:
             return None
-        if response.status_code == 403 and not _is_page(response):
+        if response.status == 403 and not _is_page(response):
             raise AylaAccessDenied(self._denial(_vendor_message(response)))
         if _is_temporary(response):
             raise _unavailable("credentials service", response)
         if not response.ok and _explanation(response):
             raise self._unusable_answer(
                 f"Ayla's credentials service at {self._settings.acs_address} did not give a token "
-                f"({response.status_code}{_vendor_message(response)}). Check acs_url in the connection."
+                f"({response.status}{_vendor_message(response)}). Check acs_url in the connection."
             )
         if not response.ok:
             raise _no_service("credentials service", response, "acs_url")
@@ -333,23 +381,49 @@ class TokenProvider:
             )
         return f"{what}its role is {role!r}; it must be {ROLE!r}. Ask an administrator of your OEM."
 
-    def _request(self, method: str, url: str, what: str, **arguments: Any) -> requests.Response:
+    def _post(self, url: str, what: str, content: Mapping[str, Any]) -> _Answer:
+        # A sign-in without an answer isn't repeated: Ayla may have refused and counted it.
+        return self._request("POST", url, what, {"Content-Type": "application/json"}, json.dumps(content).encode())
+
+    def _request(
+        self, method: str, url: str, what: str, headers: Mapping[str, str], body: bytes | None = None, *, reads: int = 0
+    ) -> _Answer:
+        """
+        Send a request, and return the answer.
+
+        :param what: its name, for errors
+        :param reads: how often to send it again if no answer comes
+        """
+        keep_retries_out_of_the_log()
         # The query can contain a key.
         address = url.partition("?")[0]
+        headers = {"Accept": "*/*", "Accept-Encoding": "gzip", **headers}
         try:
-            # A redirect could take the password or token to another host.
-            response = self._http.request(method, url, timeout=TIMEOUT, allow_redirects=False, **arguments)
-        except requests.RequestException as error:
+            with contextlib.closing(Deadline(limits.DEADLINE)) as deadline:
+                # It follows no redirect, which could take the password or token to another host.
+                response = self._hosts.request(
+                    method,
+                    _percent_encoded(url),
+                    body,
+                    headers,
+                    TIMEOUT,
+                    stream=True,
+                    deadline=deadline,
+                    retries=_retries(reads),
+                )
+                content = content_of(response, _check_size)
+                deadline.check()
+        except (HTTPError, SlowAnswerError) as error:
             raise AylaUnavailable(
                 f"{what}: no answer from {address} ({describe_error(error)}). Check the address in the connection, and "
                 "that this machine reaches it."
             ) from None
-        if response.is_redirect or response.is_permanent_redirect:
+        if response.status in _REDIRECTS and "Location" in response.headers:
             raise AylaUnavailable(
-                f"{what}: {address} redirects ({response.status_code}), and credentials don't follow redirects. Put "
+                f"{what}: {address} redirects ({response.status}), and credentials don't follow redirects. Put "
                 "the final address into the connection."
             )
-        return response
+        return _Answer(url, response.status, response.reason, response.headers, content)
 
 
 _PROVIDERS: dict[tuple[str, str, Network], TokenProvider] = {}
@@ -382,32 +456,45 @@ class _PatientRetry(QuietRetry):
         return seconds
 
 
-def _http_session(settings: AylaSettings) -> requests.Session:
-    # 408, 429 and 5xx are temporary, and none of them is a refusal. A sign-in without an answer isn't repeated: Ayla
-    # may have refused and counted it. Nor is a request that the proxy refuses ("other"), which may lock accounts too.
-    session = requests.Session()
-    for prefix, reads in (("https://", 3), ("http://", 3), (f"{settings.user_url}/users/", 0)):
-        retry = _PatientRetry(
-            total=4,
-            connect=3,
-            read=reads,
-            other=0,
-            redirect=0,
-            status_forcelist=_TEMPORARY_STATUSES,
-            allowed_methods=None,
-            backoff_factor=_BACKOFF,
-            backoff_jitter=_BACKOFF,
-            raise_on_status=False,
+def _retries(reads: int) -> QuietRetry:
+    """
+    Return which failures of a request are passing.
+
+    408, 429 and 5xx are temporary, and none of them is a refusal. A request that the proxy refuses ("other") isn't
+    repeated, because that may lock accounts.
+    """
+    return _PatientRetry(
+        total=4,
+        connect=3,
+        read=reads,
+        other=0,
+        redirect=0,
+        status_forcelist=_TEMPORARY_STATUSES,
+        allowed_methods=None,
+        backoff_factor=_BACKOFF,
+        backoff_jitter=_BACKOFF,
+        raise_on_status=False,
+    )
+
+
+def _percent_encoded(url: str) -> str:
+    """Return a URL as a request's line has it."""
+    parts = parse_url(url)
+    return parts._replace(path=parts.path or "/", fragment=None).url
+
+
+def _check_size(size: int) -> None:
+    if size > MOST_BYTES:
+        raise AylaUnavailable(
+            f"Ayla answered with more than {MOST_BYTES} bytes, which no valid answer has. {TEMPORARY}"
         )
-        configure(session, settings.network, prefix, most_bytes=_MOST_BYTES, max_retries=retry)
-    return session
 
 
-def _is_temporary(response: requests.Response) -> bool:
-    return response.status_code in _TEMPORARY_STATUSES or response.status_code >= 500
+def _is_temporary(response: _Answer) -> bool:
+    return response.status in _TEMPORARY_STATUSES or response.status >= 500
 
 
-def _json(response: requests.Response) -> Mapping[str, Any]:
+def _json(response: _Answer) -> Mapping[str, Any]:
     """Return the body as a mapping, empty if it isn't one: 429 and others may have a web page instead."""
     try:
         body = response.json()
@@ -416,17 +503,17 @@ def _json(response: requests.Response) -> Mapping[str, Any]:
     return body if isinstance(body, Mapping) else {}
 
 
-def _is_page(response: requests.Response) -> bool:
+def _is_page(response: _Answer) -> bool:
     return "html" in response.headers.get("Content-Type", "") or response.content.lstrip()[:1] == b"<"
 
 
-def _is_refusal(response: requests.Response) -> bool:
+def _is_refusal(response: _Answer) -> bool:
     """
     Whether an answer without a token may be a refusal that Ayla counts: five of them lock the account.
 
     JSON is one in any form, except what any web server says about an unknown address. A page can be a proxy's.
     """
-    status = response.status_code
+    status = response.status
     if status in (401, 423) or (status == 403 and not _is_page(response)):
         return True
     try:
@@ -436,7 +523,7 @@ def _is_refusal(response: requests.Response) -> bool:
     return status != 404 or (body != {} and _explanation(response).lower() != "not found")
 
 
-def _explanation(response: requests.Response) -> str:
+def _explanation(response: _Answer) -> str:
     """Return the words with which a JSON answer explains an error, empty if there are none."""
     body = _json(response)
     for name in _ERROR_FIELDS:
@@ -450,10 +537,10 @@ def _explanation(response: requests.Response) -> str:
     return ""
 
 
-def _no_service(service: str, response: requests.Response, name: str) -> AylaError:
+def _no_service(service: str, response: _Answer, name: str) -> AylaError:
     content = "a web page" if _is_page(response) else "an unexpected body"
     return AylaUnavailable(
-        f"Ayla's {service} did not answer at {_address(response)} ({response.status_code} with {content}). Check "
+        f"Ayla's {service} did not answer at {_address(response)} ({response.status} with {content}). Check "
         f"{name} in the connection: a tenant may have moved or closed. If it is right, a proxy or firewall may answer "
         f"instead of Ayla. {TEMPORARY}"
     )
@@ -476,7 +563,7 @@ def _expiration(value: object) -> datetime | None:
         return None
 
 
-def _describe_unexpected(response: requests.Response) -> str:
+def _describe_unexpected(response: _Answer) -> str:
     """Return what an answer of the credentials service without a usable token has instead."""
     body = _json(response)
     found = f"found {from_outside(', '.join(map(repr, body))) or 'no JSON object'}"
@@ -497,17 +584,17 @@ def _is_token(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]+", value) is not None
 
 
-def _vendor_message(response: requests.Response) -> str:
+def _vendor_message(response: _Answer) -> str:
     message = _explanation(response)
     return message and f', "{from_outside(message)}"'
 
 
-def _unavailable(what: str, response: requests.Response) -> AylaError:
+def _unavailable(what: str, response: _Answer) -> AylaError:
     return AylaUnavailable(
-        f"{what}: {_address(response)} answered {response.status_code} {from_outside(response.reason)}, also after "
+        f"{what}: {_address(response)} answered {response.status} {from_outside(response.reason)}, also after "
         f"retries. {TEMPORARY}"
     )
 
 
-def _address(response: requests.Response) -> str:
-    return (response.url or "").split("?", 1)[0]
+def _address(response: _Answer) -> str:
+    return response.url.partition("?")[0]

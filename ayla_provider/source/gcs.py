@@ -10,12 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from google.api_core import exceptions as google_errors
 from google.auth.exceptions import GoogleAuthError
-from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaTransferError, AylaUnavailable
+from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaError, AylaTransferError, AylaUnavailable
 from ayla_provider.source.bucket import (
     ObjectVersion,
     PassingError,
@@ -25,7 +23,7 @@ from ayla_provider.source.bucket import (
     translate_connection_errors,
 )
 from ayla_provider.source.settings import STORAGE_ENDPOINT
-from ayla_provider.transport.cloud_storage import last_error, listed, reason, storage_client
+from ayla_provider.transport.cloud_storage import is_failure, is_malformed, last_error, listed, reason, storage_client
 from ayla_provider.transport.deadline import SLOWEST, Deadline, SlowAnswerError
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.network import Network
@@ -248,26 +246,37 @@ def translate_errors(what: str) -> Iterator[None]:
         if str(error).startswith(what):
             raise
         raise AylaUnavailable(f"{what}: {error}") from None
-    except google_errors.Forbidden as error:
-        raise AylaAccessDenied(
+    except Exception as error:
+        if not is_failure(error):
+            raise
+        raise _translated(error, what) from None
+
+
+def _translated(error: Exception, what: str) -> AylaError:
+    """Return the error that says what to do."""
+    # Google's errors take long to import, so that this waits for the first one.
+    from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
+    from requests import RequestException
+
+    if isinstance(error, Forbidden):
+        return AylaAccessDenied(
             f"{what}: Cloud Storage denies access (403: {reason(error)}). Ayla's token can only read below <oem_id>/ "
             "in Ayla's bucket. Check oem_id, bucket, and prefix in the connection against the dashboard (OEM Profile, "
             "Data Export). If they are right, ask Ayla support whether the token may list all of this folder: a token "
             "for one event folder isn't enough."
-        ) from None
-    except google_errors.NotFound as error:
-        raise AylaAccessDenied(
+        )
+    if isinstance(error, NotFound):
+        return AylaAccessDenied(
             f"{what}: the bucket or object does not exist (404: {reason(error)}). Check bucket in the connection."
-        ) from None
-    except (google_errors.GoogleAPIError, GoogleAuthError, RequestException) as error:
-        if "requester pays" in str(error):
-            raise AylaAccessDenied(
-                f"{what}: who reads this bucket must pay for it ({reason(error)}), and Ayla's token names nobody to "
-                "pay. Check bucket in the connection. If it is right, ask Ayla support to change this setting."
-            ) from None
-        code = getattr(last_error(error), "code", None)
-        problem = f"Cloud Storage answered {int(code)}" if code else "no answer from Cloud Storage"
-        raise AylaUnavailable(f"{what}: {problem} ({reason(error)}), also after retries. {TEMPORARY}") from None
-    # What the library raises for a malformed answer.
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({reason(error)}). {TEMPORARY}") from None
+        )
+    known = isinstance(error, GoogleAPIError | GoogleAuthError | RequestException)
+    if is_malformed(error) and not known:
+        return AylaUnavailable(f"{what}: no usable answer from Cloud Storage ({reason(error)}). {TEMPORARY}")
+    if "requester pays" in str(error):
+        return AylaAccessDenied(
+            f"{what}: who reads this bucket must pay for it ({reason(error)}), and Ayla's token names nobody to "
+            "pay. Check bucket in the connection. If it is right, ask Ayla support to change this setting."
+        )
+    code = getattr(last_error(error), "code", None)
+    problem = f"Cloud Storage answered {int(code)}" if code else "no answer from Cloud Storage"
+    return AylaUnavailable(f"{what}: {problem} ({reason(error)}), also after retries. {TEMPORARY}")

@@ -1,4 +1,4 @@
-"""Google's own client for Cloud Storage, and listings of many pages; files go through :mod:`.http`."""
+"""Requests to Cloud Storage with the retries and the errors of Google's own client, and that client itself."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ import contextlib
 import json
 import os
 import re
-import zlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-import requests
-from google.api_core import exceptions as google_errors
-from google.auth.transport.requests import AuthorizedSession, Request
-from google.cloud import storage
-from google.cloud.storage.retry import DEFAULT_RETRY
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError
 
-from ayla_provider.errors import TEMPORARY, AylaUnavailable
+from ayla_provider.errors import TEMPORARY, AylaError, AylaUnavailable
 from ayla_provider.transport import network as limits
 from ayla_provider.transport.deadline import Deadline, SlowAnswerError
-from ayla_provider.transport.http import CONNECTIONS, HttpClient, Response
-from ayla_provider.transport.network import MOST_PAGES, PAGE_BYTES, Network, configure
+from ayla_provider.transport.http import CONNECTIONS, HttpClient, content_of
+from ayla_provider.transport.network import MOST_PAGES, PAGE_BYTES, Network
 from ayla_provider.transport.redaction import from_outside
 
 if TYPE_CHECKING:
+    from google.api_core.exceptions import GoogleAPICallError
     from google.auth.credentials import Credentials
+    from google.cloud import storage
 
+# Google's client, with what it imports, takes a task longer than its copy. So it is imported where something fails, and
+# for people who ask for it.
 
-_PIECE = 64 * 1024
+_T = TypeVar("_T")
+
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What a malformed answer leads to."""
 
 
 def storage_client(credentials: Credentials, endpoint: str, network: Network | None = None) -> storage.Client:
@@ -41,6 +43,12 @@ def storage_client(credentials: Credentials, endpoint: str, network: Network | N
     :param endpoint: Cloud Storage's URL
     :param network: proxy and CAs; the environment decides what it doesn't set
     """
+    import requests
+    from google.auth.transport.requests import AuthorizedSession, Request
+    from google.cloud import storage
+
+    from ayla_provider.transport.requests_session import configure
+
     # The library asks for each bucket's metadata in the background, which Ayla's downscoped token may not.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     network = network or Network()
@@ -59,18 +67,93 @@ def storage_client(credentials: Credentials, endpoint: str, network: Network | N
     )
 
 
-def pages_of(listing: Any, what: str) -> Iterator[Any]:
-    """
-    Yield the pages of a listing, and stop one that never ends.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as a whole."""
 
-    :param listing: the library's iterator
-    :param what: its name, for the error
-    :raises AylaUnavailable: if it has more than :data:`~ayla_provider.transport.network.MOST_PAGES` pages
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """
+        Return the content, read as JSON.
+
+        :raises ValueError: if it isn't JSON
+        """
+        return json.loads(self.content)
+
+
+def retried(call: Callable[[], _T]) -> _T:
     """
-    for number, page in enumerate(listing.pages):
-        if number >= MOST_PAGES:
-            raise AylaUnavailable(f"{what} does not end after {MOST_PAGES} pages. {TEMPORARY}")
-        yield page
+    Call a function, and call it again after a failure that may pass. The rule is that of Google's client.
+
+    :raises google.api_core.exceptions.RetryError: if the rule's time is over; ``cause`` is the last failure
+    :raises Exception: what the function raises
+    """
+    started = time.monotonic()
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - the rule knows which may pass
+        failures = [error]
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    def call_again() -> _T:
+        # The rule hears of the first failure as if it had called the function itself.
+        if failures:
+            raise failures.pop()
+        return call()
+
+    left = max(0.0, DEFAULT_RETRY.timeout - (time.monotonic() - started))
+    result: _T = DEFAULT_RETRY.with_timeout(left)(call_again)()
+    return result
+
+
+def may_pass(error: Exception) -> bool:
+    """Return whether a failure is one that :func:`retried` calls a function again for."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return bool(DEFAULT_RETRY._predicate(error))
+
+
+def fetched(
+    http: HttpClient,
+    url: str,
+    timeout: tuple[float, float],
+    *,
+    seconds: float,
+    check: Callable[[int], None],
+    headers: Mapping[str, str] | None = None,
+    on_bytes: Callable[[bytes], object] = len,
+    unpack: bool = True,
+) -> Answer:
+    """
+    Return the answer to one request, with any status.
+
+    :param timeout: seconds to connect, and to wait for an answer or for its next bytes
+    :param seconds: for the request as a whole
+    :param check: gets the number of bytes before they are taken, and raises if the answer may not have so many
+    :param on_bytes: gets the content as it was sent
+    :param unpack: unpack content in gzip
+    :raises AylaUnavailable: if the answer takes too long
+    :raises urllib3.exceptions.HTTPError: if there is no usable answer
+    """
+    failure: Exception
+    # The request itself makes the deadline that of this thread, and ends that.
+    with contextlib.closing(Deadline(seconds)) as deadline:
+        try:
+            sent = {"Accept-Encoding": "gzip", **(headers or {})}
+            response = http.request("GET", url, headers=sent, timeout=timeout, stream=True, deadline=deadline)
+            content = content_of(response, check, on_bytes, unpack=unpack)
+            deadline.check()
+        except (HTTPError, SlowAnswerError) as error:
+            failure = ProtocolError(str(error))
+            if deadline.expired:
+                host = urlsplit(url).netloc
+                failure = AylaUnavailable(f"{host} didn't finish its answer within {seconds:.0f} s. {TEMPORARY}")
+        else:
+            return Answer(response.status, response.headers, content)
+    raise failure  # outside of "except": the original error could show a proxy's password
 
 
 def listed(
@@ -79,8 +162,6 @@ def listed(
     """
     Yield the pages of a listing, as the JSON API has them, with the retries of Google's client.
 
-    The client itself spends most of a page's time on what is around the request.
-
     :param bucket_url: the bucket in the JSON API
     :param what: the listing's name, for the error
     :param timeout: seconds to connect, and to wait for an answer or for its next bytes
@@ -88,7 +169,7 @@ def listed(
     :param query: of the request; empty values are left out
     :raises AylaUnavailable: if the listing has too many pages, or if a page takes too long or is too large
     :raises google.api_core.exceptions.GoogleAPIError: if Cloud Storage refuses, or fails, also after retries
-    :raises requests.RequestException: if there is no usable answer
+    :raises urllib3.exceptions.HTTPError: if there is no usable answer
     :raises ValueError: if an answer is no JSON object
     """
     given = {name: value for name, value in query.items() if value}
@@ -97,7 +178,7 @@ def listed(
         if left is not None:
             given["maxResults"] = str(left)
         url = f"{bucket_url}/o?{urlencode(given, quote_via=quote)}"
-        page: dict[str, Any] = DEFAULT_RETRY(partial(_page, http, url, timeout))()
+        page = retried(partial(json_object, http, url, timeout))
         yield page
         if left is not None:
             left -= len(page.get("items", ()))
@@ -108,92 +189,66 @@ def listed(
     raise AylaUnavailable(f"{what} does not end after {MOST_PAGES} pages. {TEMPORARY}")
 
 
-def _page(http: HttpClient, url: str, timeout: tuple[float, float]) -> dict[str, Any]:
-    """Return one page of a listing."""
-    host = urlsplit(url).netloc
-    failure: Exception
-    # The request itself makes the deadline that of this thread, and ends that.
-    with contextlib.closing(Deadline(limits.DEADLINE)) as deadline:
-        try:
-            response = http.request(
-                "GET", url, headers={"Accept-Encoding": "gzip"}, timeout=timeout, stream=True, deadline=deadline
-            )
-            content = _unpacked(response, host)
-            deadline.check()
-        except (HTTPError, SlowAnswerError) as error:
-            failure = requests.ConnectionError(str(error))
-            if deadline.expired:
-                failure = AylaUnavailable(
-                    f"{host} didn't finish its answer within {deadline.seconds:.0f} s. {TEMPORARY}"
-                )
-        else:
-            return _json_object(response.status, content, url)
-    raise failure  # outside of "except": the original error could show a proxy's password
-
-
-def _unpacked(response: Response, host: str) -> bytes:
-    """Return the content of an answer, and stop one that doesn't end."""
-    unpack = zlib.decompressobj(wbits=31) if response.headers.get("Content-Encoding") == "gzip" else None
-    content = bytearray()
-    try:
-        while piece := response.read(_PIECE):
-            content += unpack.decompress(piece, PAGE_BYTES + 1 - len(content)) if unpack else piece
-            if len(content) > PAGE_BYTES:
-                raise AylaUnavailable(
-                    f"{host} answered with more than {PAGE_BYTES} bytes, which no valid answer has. {TEMPORARY}"
-                )
-        if unpack and not unpack.eof:
-            raise requests.ConnectionError(f"{host} ended its answer early")
-    except zlib.error as error:
-        response.close()
-        raise requests.ConnectionError(f"{host} didn't answer in gzip ({error})") from None
-    except BaseException:
-        response.close()
-        raise
-    return bytes(content)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What errors need of an answer."""
-
-    status: int
-    content: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.content)
-
-
-def _json_object(status: int, content: bytes, url: str) -> dict[str, Any]:
+def json_object(
+    http: HttpClient, url: str, timeout: tuple[float, float], *, may_be_missing: bool = False
+) -> dict[str, Any]:
     """
-    Return the JSON object of an answer.
+    Return the JSON object that is at a URL.
 
+    :param may_be_missing: return an empty one if nothing is there
     :raises google.api_core.exceptions.GoogleAPICallError: for a status that isn't a success
     :raises ValueError: if the answer is something else
     """
-    if not 200 <= status < 300:
-        raise api_error(status, content, f"GET {url}")
-    page = json.loads(content)
+
+    def check(size: int) -> None:
+        if size > PAGE_BYTES:
+            raise AylaUnavailable(
+                f"{urlsplit(url).netloc} answered with more than {PAGE_BYTES} bytes, which no valid answer has. "
+                f"{TEMPORARY}"
+            )
+
+    answer = fetched(http, url, timeout, seconds=limits.DEADLINE, check=check)
+    if answer.status == 404 and may_be_missing:
+        return {}
+    if not 200 <= answer.status < 300:
+        raise api_error("GET", url, answer)
+    page = answer.json()
     if not isinstance(page, dict):
         raise ValueError("the answer is no JSON object")
     return page
 
 
-def api_error(status: int, content: bytes, request: str) -> google_errors.GoogleAPICallError:
-    """
-    Return the error that Google's client raises for an answer that isn't a success.
+def api_error(method: str, url: str, answer: Answer) -> GoogleAPICallError:
+    """Return the error that Google's client raises for an answer."""
+    from google.api_core.exceptions import from_http_status
 
-    :param request: its method and URL
-    """
-    answer = _Answer(status, content)
     try:
         problem = answer.json()["error"]
         message, errors = str(problem["message"]), problem.get("errors", ())
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        message, errors = from_outside(content.decode(errors="replace")) or "unknown error", ()
-    return google_errors.from_http_status(  # type: ignore[no-any-return,no-untyped-call]
-        status, f"{request}: {message}", errors=errors, response=answer
+        message, errors = from_outside(answer.content.decode(errors="replace")) or "unknown error", ()
+    error: GoogleAPICallError = from_http_status(  # type: ignore[no-untyped-call]
+        answer.status, f"{method} {url}: {message}", errors=errors, response=answer
     )
+    return error
+
+
+def is_failure(error: Exception) -> bool:
+    """Return whether an error is what a request to Cloud Storage, or a malformed answer to it, can raise."""
+    if isinstance(error, AylaError):
+        return False
+    if isinstance(error, (HTTPError, SlowAnswerError, *_MALFORMED)):
+        return True
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+    from requests import RequestException
+
+    return isinstance(error, GoogleAPIError | GoogleAuthError | RequestException)
+
+
+def is_malformed(error: Exception) -> bool:
+    """Return whether an error is what a malformed answer leads to."""
+    return isinstance(error, _MALFORMED)
 
 
 def last_error(error: BaseException) -> BaseException:
@@ -225,7 +280,7 @@ def explanation(error: BaseException) -> str:
     return from_outside(text)
 
 
-def _is_of_cloud_storage(response: requests.Response | _Answer) -> bool:
+def _is_of_cloud_storage(response: Any) -> bool:
     try:
         return isinstance(response.json()["error"]["message"], str)
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -7,14 +7,15 @@ by a call. That is most of what a small file costs, so this module does both its
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from http.client import BadStatusLine, HTTPException, LineTooLong, RemoteDisconnected
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from urllib3 import HTTPHeaderDict
-from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from ayla_provider.transport.deadline import current_deadline
 
@@ -129,6 +130,17 @@ class Response:
             self._pool._put_conn(connection)
         else:
             connection.close()
+
+    def drain_conn(self) -> None:
+        """Free the connection for another try, which urllib3 makes: for reuse, if the rest of the answer is short."""
+        with contextlib.suppress(HTTPError):
+            self.read(_MOST_LINE)
+        # It does nothing to an answer that has ended.
+        self.close()
+
+    def get_redirect_location(self) -> Literal[False]:
+        """Return that urllib3 shall follow no redirect."""
+        return False
 
     def close(self) -> None:
         """Stop reading. A connection whose answer isn't read to its end can't be used again."""

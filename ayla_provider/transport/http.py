@@ -7,14 +7,17 @@ So urllib3 makes the connections here, with proxies and TLS, and :mod:`.exchange
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import io
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from google.auth.transport.urllib3 import Request
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
+import certifi
+from google.auth import transport
+from google.auth.exceptions import TransportError
+from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Retry, Timeout
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import make_headers
 
@@ -25,13 +28,15 @@ from ayla_provider.transport.network import DEADLINE, USER_AGENT, Network, Route
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-__all__ = ["CONNECTIONS", "HttpClient", "Response"]
+__all__ = ["CONNECTIONS", "Hosts", "HttpClient", "Response", "content_of"]
 
 CONNECTIONS = 64
 """How many idle connections to a host stay open, for as many threads."""
 
-_MOST_BYTES = 1024 * 1024
+MOST_BYTES = 1024 * 1024
 """Bytes that an answer may have, unless it is read as a stream."""
+
+_PIECE = 64 * 1024
 
 _TOKEN_ATTEMPTS = 3
 """How often a request is sent if the answer is 401, each time with a new token."""
@@ -49,8 +54,8 @@ class HttpClient:
 
     def __init__(self, credentials: Credentials, network: Network | None = None) -> None:
         self._credentials = credentials
-        self._hosts = _Hosts(network or Network())
-        self._refresh_request = Request(self._hosts)  # type: ignore[no-untyped-call]
+        self._hosts = Hosts(network or Network())
+        self._refresh_request = _TokenRequest(self._hosts)
 
     def request(
         self,
@@ -93,7 +98,33 @@ class HttpClient:
         self._hosts.close()
 
 
-class _Hosts:
+class _TokenRequest(transport.Request):
+    """
+    Sends google-auth's requests for new tokens.
+
+    google-auth's own class does the same, but its module imports all that signs with keys, which Ayla's token doesn't
+    need.
+    """
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        **_: object,
+    ) -> Response:
+        try:
+            return self._hosts.request(method, url, body, headers, timeout or DEADLINE)
+        except HTTPError as error:
+            raise TransportError(error) from error  # type: ignore[no-untyped-call]
+
+
+class Hosts:
     """The connections to each host. What leads there is looked up once for each host."""
 
     def __init__(self, network: Network) -> None:
@@ -110,8 +141,13 @@ class _Hosts:
         *,
         stream: bool = False,
         deadline: Deadline | None = None,
+        retries: Retry | Literal[False] = False,
     ) -> Response:
-        """Send a request; google-auth calls this too, for new tokens."""
+        """
+        Send a request, without a token. See :meth:`HttpClient.request`.
+
+        :param retries: what to send again
+        """
         origin = _origin(url)
         if origin not in self._pools:
             route = self._network.route(url)
@@ -122,7 +158,7 @@ class _Hosts:
         whole_url = route.proxy is not None and origin.startswith("http://")
         failure: Exception
         # The clock starts again with each block of a body.
-        length = len(body or b"") if body is None or isinstance(body, bytes | memoryview) else _MOST_BYTES
+        length = len(body or b"") if body is None or isinstance(body, bytes | memoryview) else MOST_BYTES
         limit = deadline or Deadline(DEADLINE + length / SLOWEST)
         target = url if whole_url else url[len(origin) :] or "/"
         sent = {"Host": route.host, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
@@ -134,10 +170,10 @@ class _Hosts:
                 f"{origin}/" if whole_url else "/",
                 body,  # type: ignore[arg-type]  # as our connections take it
                 {TARGET: target, **sent},
-                retries=False,
+                retries=retries,
                 redirect=False,
                 assert_same_host=False,
-                timeout=Timeout(connect, read),
+                timeout=Timeout(connect=connect, read=read),
                 preload_content=False,
             )
             if not stream:
@@ -157,11 +193,12 @@ class _Hosts:
                 limit.close()
         raise failure  # outside of "except": the original error could show a proxy's password
 
-    def __deepcopy__(self, memo: object) -> _Hosts:
+    def __deepcopy__(self, memo: object) -> Hosts:
         """Return new connections: google-auth copies what it uses in a thread of its own."""
-        return _Hosts(self._network)
+        return Hosts(self._network)
 
     def close(self) -> None:
+        """Close all connections."""
         for _, pool in self._pools.values():
             pool.close()
         self._pools.clear()
@@ -170,16 +207,57 @@ class _Hosts:
 def _read(response: Response, deadline: Deadline) -> None:
     """Read the content of a small answer."""
     try:
-        content = response.read(_MOST_BYTES)
+        content = response.read(MOST_BYTES)
         # The second read fails if the answer broke off.
         if response.read(1):
-            raise ProtocolError(f"the answer has more than {_MOST_BYTES} bytes")
+            raise ProtocolError(f"the answer has more than {MOST_BYTES} bytes")
         deadline.check()
     except BaseException:
         response.close()
         deadline.check()
         raise
     response.data = content
+
+
+def content_of(
+    response: Response,
+    check: Callable[[int], None],
+    on_bytes: Callable[[bytes], object] = len,
+    *,
+    unpack: bool = True,
+) -> bytes:
+    """
+    Read an answer's content to its end, and close the answer if that fails.
+
+    :param check: gets the number of bytes before they are taken, and raises if an answer may not have so many
+    :param on_bytes: gets the bytes as they were sent
+    :param unpack: unpack content in gzip
+    :raises urllib3.exceptions.HTTPError: if the content breaks off, or isn't in gzip although the answer says so
+    """
+    packed = unpack and response.headers.get("Content-Encoding") == "gzip"
+    unpacker = zlib.decompressobj(wbits=31) if packed else None
+    content = io.BytesIO()
+    sent = 0
+    try:
+        while piece := response.read(_PIECE):
+            sent += len(piece)
+            check(sent)
+            on_bytes(piece)
+            while piece:
+                # A small piece can hold very much.
+                block = unpacker.decompress(piece, MOST_BYTES) if unpacker else piece
+                piece = unpacker.unconsumed_tail if unpacker else b""
+                check(content.tell() + len(block))
+                content.write(block)
+        if unpacker and not unpacker.eof:
+            raise ProtocolError("the answer ended early")
+    except zlib.error as error:
+        response.close()
+        raise ProtocolError(f"the answer isn't in gzip ({error})") from None
+    except BaseException:
+        response.close()
+        raise
+    return content.getvalue()
 
 
 def _origin(url: str) -> str:
@@ -190,7 +268,7 @@ def _origin(url: str) -> str:
 
 def _connect(origin: str, route: Route) -> HTTPConnectionPool:
     """Return a pool of connections to a host; it connects when it is used."""
-    ca_bundle = route.ca_bundle or DEFAULT_CA_BUNDLE_PATH
+    ca_bundle = route.ca_bundle or certifi.where()
     kind = "ca_cert_dir" if Path(ca_bundle).is_dir() else "ca_certs"
     options: dict[str, Any] = {"maxsize": CONNECTIONS, "cert_reqs": "CERT_REQUIRED", kind: ca_bundle}
     manager: PoolManager

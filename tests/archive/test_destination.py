@@ -109,16 +109,16 @@ def test_a_bucket_is_written_below_the_prefix(cloud: LocalCloud, customer: stora
     assert list(place.destination.folder("a")) == ["a/b.csv"]
 
 
-def test_a_read_only_bucket_is_reported_with_the_role(cloud: LocalCloud, customer: storage.Client) -> None:
-    destination = gcs_destination(cloud, customer, cloud.vendor.name)
+def test_a_read_only_bucket_is_reported_with_the_role(cloud: LocalCloud) -> None:
+    destination = gcs_destination(cloud, cloud.vendor.name)
     with pytest.raises(AylaDestinationError, match=r"403.*Storage Object User"):
         write(destination, b"data")
     with pytest.raises(AylaDestinationError, match="403"):
         destination.folder("a")
 
 
-def test_a_missing_bucket_is_reported(cloud: LocalCloud, customer: storage.Client) -> None:
-    destination = gcs_destination(cloud, customer, "nobodys-bucket")
+def test_a_missing_bucket_is_reported(cloud: LocalCloud) -> None:
+    destination = gcs_destination(cloud, "nobodys-bucket")
     with pytest.raises(AylaDestinationError, match="does not exist"):
         write(destination, b"data")
 

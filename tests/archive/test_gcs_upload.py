@@ -19,6 +19,7 @@ from ayla_provider.archive.destination import Stored
 from ayla_provider.archive.gcs_upload import AT_ONCE, GcsUploader
 from ayla_provider.local_cloud import LocalCloud, SeededContent
 from ayla_provider.transport.checksum import Crc32c
+from ayla_provider.transport.http import HttpClient
 from tests.support.client import bytes_of, customer_credentials, requests_of
 from tests.support.web_server import Answering
 
@@ -29,7 +30,7 @@ NAME = "a/b c.csv"
 
 
 def uploader_of(cloud: LocalCloud) -> GcsUploader:
-    return GcsUploader(customer_credentials(cloud), cloud.customer.name, cloud.url)
+    return GcsUploader(HttpClient(customer_credentials(cloud)), cloud.customer.name, cloud.url)
 
 
 def upload(cloud: LocalCloud, content: bytes, generation: int = 0) -> Stored:
@@ -134,7 +135,8 @@ def keeping(*kept: int | None) -> Iterator[tuple[Keeping, GcsUploader]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         try:
-            yield state, GcsUploader(AnonymousCredentials(), "bucket", f"http://127.0.0.1:{server.server_port}")
+            http = HttpClient(AnonymousCredentials())
+            yield state, GcsUploader(http, "bucket", f"http://127.0.0.1:{server.server_port}")
         finally:
             server.shutdown()
 
@@ -237,7 +239,7 @@ def test_an_upload_sets_nothing_that_a_bucket_has_a_default_for(answering: Calla
     """Neither key nor storage class, nor an ACL, which a bucket with uniform access would refuse."""
     facts = {"name": NAME, "size": size, "crc32c": "", "generation": 1}
     bucket = answering(200, facts, Location="http://127.0.0.1:9/")
-    uploader = GcsUploader(AnonymousCredentials(), "bucket", bucket.url)
+    uploader = GcsUploader(HttpClient(AnonymousCredentials()), "bucket", bucket.url)
     arguments = {"size": size, "crc32c": "AAAAAA==", "if_generation_match": 0, "content_type": "text/csv"}
     with suppress(ValueError):  # a large upload isn't continued at another host
         uploader.upload(NAME, io.BytesIO(bytes(size)), **arguments)

@@ -62,8 +62,7 @@ else:
     credentials = service_account.Credentials.from_service_account_info(
         scene["key"], scopes=["https://www.googleapis.com/auth/devstorage.read_write"]
     )
-    client = storage.Client("-", credentials, client_options={"api_endpoint": connection["host"]})
-    destination = GcsDestination(client, scene["bucket"], credentials=credentials)
+    destination = GcsDestination(connection["host"], scene["bucket"], credentials=credentials)
 hour = ExportHour("datapoint", datetime.fromisoformat(scene["hour"]))
 report = Archive(destination, max_workers=8).take_in(export, [hour], export.rule, written_by={})
 print(json.dumps({"bytes": report.copied_bytes, "grown": peak() - before}))

@@ -28,7 +28,7 @@ def key() -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: dict[str, str]) -> None:
     """A machine with credentials of its own, and without other settings."""
-    for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"):
+    for name in ("STORAGE_EMULATOR_HOST", "API_ENDPOINT_OVERRIDE", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"):
         monkeypatch.delenv(name, raising=False)
     own = tmp_path / "own.json"
     own.write_text(json.dumps(key | {"client_email": "machine@project.iam.gserviceaccount.com"}))
@@ -50,8 +50,8 @@ def facts(credentials: Any, endpoint: str) -> dict[str, Any]:
 def ours() -> dict[str, Any]:
     destination = open_destination(URL)
     assert isinstance(destination, GcsDestination)
-    client = destination._client
-    return facts(client._credentials, client.api_endpoint)
+    endpoint = destination._bucket_url.removesuffix("/storage/v1/b/bucket")
+    return facts(destination._http._credentials, endpoint)
 
 
 def of_the_hook() -> dict[str, Any]:
@@ -80,6 +80,7 @@ def of_the_hook() -> dict[str, Any]:
     [
         pytest.param({}, id="public cloud"),
         pytest.param({"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9"}, id="emulator"),
+        pytest.param({"API_ENDPOINT_OVERRIDE": "http://127.0.0.1:8"}, id="another endpoint"),
     ],
 )
 def test_a_connection_means_what_it_means_to_airflows_hook(

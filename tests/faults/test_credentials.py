@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import trustme
-from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
 from ayla_provider.archive.gcs import GcsDestination
@@ -28,37 +27,30 @@ MIB = 1024 * 1024
 CREDENTIALS = Credentials(token="secret-token")
 
 
-def customer_at(url: str) -> storage.Client:
-    return storage.Client("-", credentials=CREDENTIALS, client_options={"api_endpoint": url})
+def destination_at(url: str) -> GcsDestination:
+    return GcsDestination(url, "a-bucket", credentials=CREDENTIALS)
 
 
-def destination_at(client: storage.Client) -> GcsDestination:
-    return GcsDestination(client, "a-bucket", credentials=CREDENTIALS)
-
-
-def download(client: storage.Client, url: str) -> None:
+def download(url: str) -> None:
     with closing(HttpClient(CREDENTIALS)) as http:
         http.request("GET", f"{url}/download/storage/v1/b/a-bucket/o/x?alt=media", timeout=(5, 5))
 
 
-def list_source(client: storage.Client, url: str) -> None:
-    GcsSource(CREDENTIALS, "a-bucket", endpoint=url).folders("x/", "a listing")
-
-
-WAYS: dict[str, Callable[[storage.Client, str], Any]] = {
-    "list of the source": list_source,
+WAYS: dict[str, Callable[[str], Any]] = {
+    "list of the source": lambda url: GcsSource(CREDENTIALS, "a-bucket", endpoint=url).folders("x/", "a listing"),
     "download": download,
-    "small upload": lambda client, url: write(destination_at(client), b"x"),
-    "large upload": lambda client, url: write(destination_at(client), b"x" * 5 * MIB),
-    "list of the destination": lambda client, url: destination_at(client).folder("hour"),
+    "small upload": lambda url: write(destination_at(url), b"x"),
+    "large upload": lambda url: write(destination_at(url), b"x" * 5 * MIB),
+    "list of the destination": lambda url: destination_at(url).folder("hour"),
+    "read of the destination": lambda url: destination_at(url).read("hour.json"),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_byte_goes_to_a_server_whose_certificate_is_not_trusted(tmp_path: Path, way: str) -> None:
-    with LocalCloud(tls=tls_of(trustme.CA(), tmp_path)) as untrusted, closing(customer_at(untrusted.url)) as client:
+    with LocalCloud(tls=tls_of(trustme.CA(), tmp_path)) as untrusted:
         with pytest.raises((AylaUnavailable, AylaDestinationError)) as refused:
-            WAYS[way](client, untrusted.url)
+            WAYS[way](untrusted.url)
         assert "CERTIFICATE_VERIFY_FAILED" in str(refused.value)
         assert "secret-token" not in str(refused.value)
         assert untrusted.requests == []
@@ -82,7 +74,7 @@ def test_an_upload_that_is_sent_elsewhere_takes_neither_token_nor_content_there(
 ) -> None:
     other = answering(200)
     server = answering(status, {}, Location=f"{other.url}/session")
-    with closing(customer_at(server.url)) as client, pytest.raises(AylaDestinationError):
-        write(destination_at(client), b"x" * size)
+    with closing(destination_at(server.url)) as destination, pytest.raises(AylaDestinationError):
+        write(destination, b"x" * size)
     assert server.received
     assert other.received == []

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from google.cloud import storage
 from google.oauth2 import service_account
 
 from ayla_provider.archive.destination import Destination
@@ -96,8 +95,7 @@ def bucket_of(cloud: LocalCloud, prefix: str) -> GcsDestination:
     account = service_account.Credentials.from_service_account_info(key, scopes=[scope])  # type: ignore[no-untyped-call]
     # Otherwise google-auth asks Google for the regions that this account is allowed in.
     account._is_regional_access_boundary_lookup_required = lambda: False
-    client = storage.Client("-", credentials=account, client_options={"api_endpoint": cloud.url})
-    return GcsDestination(client, cloud.customer.name, prefix, credentials=account)
+    return GcsDestination(cloud.url, cloud.customer.name, prefix, credentials=account)
 
 
 @pytest.mark.parametrize("cell", table.parameters(stream_table.ENDINGS))

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import requests
-from google.cloud import storage
 from google.oauth2.service_account import Credentials
 
 from ayla_provider.archive.gcs import GcsDestination
@@ -104,8 +103,9 @@ class Scene:
         scope = "https://www.googleapis.com/auth/devstorage.read_only"
         credentials = Credentials.from_service_account_info(key, scopes=[scope])
         credentials._is_regional_access_boundary_lookup_required = lambda: False  # that would ask Google
-        client = storage.Client("-", credentials, client_options={"api_endpoint": self.machines.cloud_url})
-        return GcsDestination(client, self.connections["customer_bucket"], "ayla", credentials=credentials)
+        return GcsDestination(
+            self.machines.cloud_url, self.connections["customer_bucket"], "ayla", credentials=credentials
+        )
 
     def finished(self) -> list[dict[str, Any]] | None:
         """Return the runs of the hours, once each has ended."""

@@ -207,7 +207,7 @@ def test_all_services_are_reached_through_the_proxy_by_tunnels(
     assert look(settings) == {"datapoint": "Datapoint"}
     assert steps(tls_cloud) == ["sign_in", "acs", "list"]
     assert set(seen.asked) == {f"CONNECT {tls_cloud.url.removeprefix('https://')}"}
-    assert len(seen.asked) == 3, "one connection for each service"
+    assert len(seen.asked) == 2, "one connection for the sign-in and its token, and one for Cloud Storage"
     assert not any("Authorization" in name and "Proxy" not in name for one in seen.headers for name in one)
 
 
@@ -229,7 +229,7 @@ def test_a_download_goes_through_the_connections_proxy(tls_cloud: LocalCloud, ca
     url = f"{tls_cloud.url}/download/storage/v1/b/{tls_cloud.vendor.name}/o/"
     name = quote(f"{tls_cloud.oem_id}/Datapoint/2024-05-09 02:00:00/a.csv", safe="")
     assert http.request("GET", f"{url}{name}?alt=media", timeout=(5, 5)).data == b"x"
-    assert len(seen.asked) == 3
+    assert len(seen.asked) == 2
     assert steps(tls_cloud) == ["sign_in", "acs"]
     http.close()
 
@@ -385,9 +385,6 @@ def test_a_certificate_for_a_different_name_is_reported(ca: trustme.CA, ca_file:
 
 def test_the_verification_cant_be_switched_off(tls_cloud: LocalCloud) -> None:
     provider = provider_of(settings_of(tls_cloud))
-    provider._http.verify = False
-    with pytest.raises(AylaUnavailable, match="can't be switched off"):
-        provider(None, None)
     client = storage_client(provider.credentials(), tls_cloud.url)
     client._http.verify = False
     with closing(client), pytest.raises(AylaUnavailable, match="can't be switched off"):

@@ -46,8 +46,8 @@ def file_place(root: Path) -> Place:
     return Place(FileDestination(root), "file", everything, spoil, lambda path: (root / path).unlink())
 
 
-def gcs_destination(cloud: LocalCloud, client: storage.Client, bucket: str, prefix: str = "") -> GcsDestination:
-    return GcsDestination(client, bucket, prefix, credentials=customer_credentials(cloud))
+def gcs_destination(cloud: LocalCloud, bucket: str, prefix: str = "") -> GcsDestination:
+    return GcsDestination(cloud.url, bucket, prefix, credentials=customer_credentials(cloud))
 
 
 def gcs_place(cloud: LocalCloud, client: storage.Client, prefix: str = PREFIX) -> Place:
@@ -61,4 +61,4 @@ def gcs_place(cloud: LocalCloud, client: storage.Client, prefix: str = PREFIX) -
     def remove(path: str) -> None:
         cloud.customer.delete(f"{prefix}/{path}")
 
-    return Place(gcs_destination(cloud, client, cloud.customer.name, prefix), "gs", everything, spoil, remove)
+    return Place(gcs_destination(cloud, cloud.customer.name, prefix), "gs", everything, spoil, remove)

@@ -31,9 +31,9 @@ from ayla_provider.source.bucket import PassingError, Source, SourceObject
 from ayla_provider.source.gcs import GcsSource
 from ayla_provider.source.s3 import S3Source
 from ayla_provider.transport import deadline, http, network
-from ayla_provider.transport.cloud_storage import storage_client
 from ayla_provider.transport.http import HttpClient
-from ayla_provider.transport.network import Network, configure
+from ayla_provider.transport.network import Network
+from ayla_provider.transport.requests_session import configure
 from tests.support.client import NOW, provider_of, settings_of
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -159,7 +159,7 @@ def test_a_listing_that_drips_ends_in_time(streams: StartStream, source_at: Call
 
 def google(url: str) -> GcsDestination:
     credentials = AnonymousCredentials()
-    return GcsDestination(storage_client(credentials, url), "bucket", credentials=credentials)
+    return GcsDestination(url, "bucket", credentials=credentials)
 
 
 def s3_archive(url: str) -> ObjectStorageDestination:

@@ -22,7 +22,8 @@ from ayla_provider import __version__
 from ayla_provider.errors import AylaConfigError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.transport.http import HttpClient
-from ayla_provider.transport.network import Network, configure
+from ayla_provider.transport.network import Network
+from ayla_provider.transport.requests_session import configure
 from tests.local_cloud.proxy import Seen, proxy
 from tests.source.test_sign_in import tls_of
 from tests.support.client import provider_of, requests_of, settings_of
@@ -184,6 +185,15 @@ def test_a_redirect_is_an_answer_like_any_other(answering: StartServer) -> None:
     server = answering(302, Location=other.url)
     assert with_urllib3(server.url, Network()) == 302
     assert other.received == []
+
+
+def test_an_answer_has_the_time_that_it_is_given_however_short_a_connection_may_take(cloud: LocalCloud) -> None:
+    cloud.faults.add("slow", step="list", delay=0.5, times=None)
+    url = f"{cloud.url}/storage/v1/b/{cloud.vendor.name}/o?prefix={cloud.oem_id}/"
+    with closing(HttpClient(provider_of(settings_of(cloud)).credentials())) as http:
+        assert http.request("GET", url, timeout=(0.2, 20)).status == 200
+        with pytest.raises(ProtocolError, match="didn't answer"):
+            http.request("GET", url, timeout=(20, 0.2))
 
 
 def test_packed_content_stays_packed(answering: StartServer) -> None:
