@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import airflow.sdk
 import pytest
@@ -28,6 +32,10 @@ WITH_KEYS = hasattr(airflow.sdk, "RollupMapper")
 SAMPLE = "ayla_export_whole_day"
 
 LOADS = """
+import os
+import signal
+from datetime import timedelta
+
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
@@ -41,6 +49,24 @@ with DAG(dag_id="loads", schedule=None):
         task_id="plan", event_types={copied}, max_loads=10, empty_hours=True, **ARGUMENTS
     )
     AylaExportToDuckDBOperator.partial(task_id="load", **ARGUMENTS).expand_kwargs(plan.output)
+
+
+class Dies(AylaExportToDuckDBOperator):
+    # Its first try ends between the commit and the events.
+    def execute(self, context):
+        result = super().execute(context)
+        if context["ti"].try_number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+
+OTHER = {{**ASSET, "table_prefix": "other_"}}
+with DAG(dag_id="dies", schedule=None):
+    Dies(
+        task_id="load", start="{first}", end="", retries=1, retry_delay=timedelta(seconds=1), **ARGUMENTS | OTHER
+    )
+with DAG(dag_id="behind_other", schedule=[AylaExportToDuckDBOperator.asset(**OTHER)]):
+    EmptyOperator(task_id="follow")
 with DAG(dag_id="behind_table", schedule=[AylaExportToDuckDBOperator.asset(**ASSET)]):
     EmptyOperator(task_id="follow")
 try:
@@ -82,9 +108,11 @@ class Scene:
         database = folder / "ayla.duckdb"
         dags = folder / "dags"
         dags.mkdir()
-        (dags / "loads.py").write_text(LOADS.format(archive=f"file://{self.archive}", database=database, copied=COPIED))
+        (dags / "loads.py").write_text(
+            LOADS.format(archive=f"file://{self.archive}", database=database, copied=COPIED, first=HOURS[0].isoformat())
+        )
         (dags / "by_ledger.py").write_text(sample(database, by_ledger=True))
-        self.dags = ["loads", "behind_table", "ledger_whole_day", "ledger_whole_days"]
+        self.dags = ["loads", "behind_table", "dies", "behind_other", "ledger_whole_day", "ledger_whole_days"]
         if WITH_KEYS:
             (dags / "by_hours.py").write_text(sample(database, by_ledger=False))
             self.dags += ["behind_hours", SAMPLE]
@@ -109,10 +137,19 @@ class Scene:
         tasks = self.airflow.task_instances("loads", run)
         return [task["state"] for task in tasks if task["task_id"] == "load"]
 
-    def events(self) -> list[Json]:
-        return [
-            one for one in self.airflow.pages("assets/events", "asset_events") if one["name"].startswith("ayla_load")
-        ]
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """
+        Ask Airflow's database.
+
+        Its API can't show the events of an asset while a run that they started waits (Airflow 3.3.2).
+        """
+        with closing(sqlite3.connect(f"file:{self.airflow.home}/airflow.db?mode=ro", uri=True)) as database:
+            return database.execute(query).fetchall()
+
+    def events(self) -> list[str]:
+        """When each event of a load was recorded."""
+        of_loads = "select timestamp from asset_event join asset on asset.id = asset_id where name like 'ayla_load%'"
+        return [timestamp for (timestamp,) in self.rows(of_loads)]
 
     def runs(self, dag: str, count: int) -> list[Json]:
         """Wait until a DAG has so many runs that ended well, and return all of its runs."""
@@ -126,10 +163,13 @@ class Scene:
     def woken(self, hours: int, rows: int) -> None:
         """Wait until the DAG behind the table has run because of loads of so many hours, with so many rows."""
 
+        query = (
+            "select extra from asset_event join dagrun_asset_event on event_id = asset_event.id "
+            "join dag_run on dag_run.id = dag_run_id where dag_run.dag_id = 'behind_table' and state = 'success'"
+        )
+
         def found() -> bool | None:
-            runs = [run for run in self.airflow.dag_runs("behind_table") if run["state"] == "success"]
-            paths = [f"dags/behind_table/dagRuns/{run['dag_run_id']}/upstreamAssetEvents" for run in runs]
-            extras = [one["extra"] for path in paths for one in self.airflow.api("GET", path)["asset_events"]]
+            extras = [json.loads(extra) for (extra,) in self.rows(query)]
             assert {extra["event_type"] for extra in extras} <= {"connection"}
             return (hours, rows) in {(extra["changed"], extra["rows"]) for extra in extras} or None
 
@@ -137,11 +177,11 @@ class Scene:
 
     def compared(self) -> None:
         """Wait until the DAG that looks at the ledger has run after the newest load."""
-        since = max(one["timestamp"] for one in self.events())
+        since = datetime.fromisoformat(max(self.events())).replace(tzinfo=UTC)
 
         def ended() -> bool | None:
-            runs = self.airflow.dag_runs("ledger_whole_days")
-            return any(run["state"] == "success" and run["start_date"] > since for run in runs) or None
+            runs = [run for run in self.airflow.dag_runs("ledger_whole_days") if run["state"] == "success"]
+            return any(datetime.fromisoformat(run["start_date"]) > since for run in runs) or None
 
         self.airflow.wait_until("the ledger to be looked at", ended, timeout=600)
 
@@ -170,6 +210,15 @@ def test_dags_run_behind_a_table_its_hours_and_its_whole_days(scene: Scene) -> N
         found = scene.runs("behind_hours", 23)
         assert sorted(run["partition_key"] for run in found) == [key(hour) for hour in HOURS if hour != LAST]
         assert scene.airflow.dag_runs(SAMPLE) == []
+
+    # A try that was killed between the commit and the event. The next one finds everything loaded, and announces it.
+    run = scene.airflow.trigger("dies")["dag_run_id"]
+    scene.airflow.wait_for_runs("dies", run_ids=[run], timeout=600)
+    (task,) = scene.airflow.task_instances("dies", run)
+    assert task["try_number"] == 2
+    result = scene.airflow.xcoms("dies", run, "load")["return_value"]
+    assert (result["unchanged"], result["rows"]) == (1, 0)
+    scene.runs("behind_other", 1)
 
     # A load that finds everything loaded says nothing.
     before = len(scene.events())
