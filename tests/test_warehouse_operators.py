@@ -391,6 +391,7 @@ def test_every_operator_of_a_warehouse_is_tried_here() -> None:
     tried = {made.__name__ for plan, load, _ in PAIRS for made in (plan, load)} | {"AylaExportToParquetOperator"}
     tried |= {made.__name__ for made in (*VERIFICATIONS, *RETENTIONS)}
     others = {
+        "AylaExportAccessOperator",
         "AylaExportCompletenessOperator",
         "AylaExportCountdownOperator",
         "AylaExportDeltaUpkeepOperator",

@@ -88,6 +88,7 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_retention(commands, open_connections)
     _add_hold(commands, open_connections)
+    _add_extract(commands, open_connections)
     return parser
 
 
@@ -339,6 +340,57 @@ def _add_hold(commands: argparse._SubParsersAction[argparse.ArgumentParser], ope
     for action, run in ((listing, _hold_list), (placing, _hold_place), (releasing, _hold_release)):
         add_archive(action)
         action.set_defaults(run=partial(_on_archive, open_connections, run))
+
+
+def _add_extract(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], open_connections: OpenConnections
+) -> None:
+    extract = commands.add_parser(
+        "extract",
+        help="write all events of a device or a user into files: the right of access",
+        description="Looks for the events of a device or a user in the archive and its typed rows, and writes them, "
+        "decoded, as CSV, JSON, and one HTML file into a new folder that nobody else can read. THE FILES HAVE PERSONAL "
+        "DATA. The request is a JSON object with dsn, user_uuid, or both, and if wanted from and until. Changes "
+        "nothing else. Exit status: 0 done, 1 some hours can't be read any more, 2 it can't be done, or wrong usage.",
+    )
+    extract.add_argument(
+        "--request", required=True, metavar="URL_OR_FILE", help="the object or the file of the request"
+    )
+    extract.add_argument(
+        "--request-conn", metavar="ID", help="the Airflow connection of the request's URL (default: as in the tasks)"
+    )
+    extract.add_argument("--out", required=True, metavar="FOLDER", help="a folder that doesn't exist yet")
+    add_archive(extract)
+    extract.add_argument(
+        "--parquet", metavar="URL", help="where the typed rows are, as in the loads (default: the archive's parquet/)"
+    )
+    extract.add_argument(
+        "--privacy-conn",
+        metavar="ID",
+        help="the connection with the key of the privacy policy. With it, fewer hours are read from the archive",
+    )
+    extract.add_argument("--layouts", metavar="FILE.json", help="a list of declared layouts, as in the loads")
+    extract.set_defaults(run=partial(_on_archive, open_connections, _extract))
+
+
+def _extract(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.cli.extract import declared_in, extract, read_request
+    from ayla_provider.domain.paths import typed_rows_url
+
+    found = extract(
+        connections.destination(arguments.destination, arguments.destination_conn),
+        connections.destination(
+            typed_rows_url(arguments.destination, arguments.parquet or ""), arguments.destination_conn
+        ),
+        read_request(arguments.request, connections, arguments.request_conn),
+        Path(arguments.out),
+        policy_key=connections.password(arguments.privacy_conn) if arguments.privacy_conn else "",
+        layouts=declared_in(arguments.layouts),
+    )
+    print(f"{found.rows:,} events and {len(found.lines):,} unreadable lines are in {arguments.out}.", file=stdout)
+    for hour in found.not_readable:
+        print(f"{hour} can't be read any more.", file=stdout)
+    return 1 if found.not_readable else 0
 
 
 def _retention(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:

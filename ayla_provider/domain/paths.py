@@ -52,16 +52,16 @@ is empty unless a task is at work, or has failed."""
 QUARANTINE = "_quarantine"
 """The folder of the lines that couldn't be read. It is in the archive, because they are the vendor's bytes."""
 
-ERASURES = "_erasures"
-"""The folder of the records of erasures."""
-
 STREAM_POSITION = "_stream/position.json"
 """The path of the document that says how far a stream was read, relative to the stream's destination."""
 
 UNREADABLE_RECORDS = "_unreadable"
 """The folder of a stream's records that aren't events of a known type, beside the event types."""
 
-_PRIVATE = {PARTS, QUARANTINE, UNREADABLE_RECORDS, ERASURES}
+EXTRACTS = "_extracts"
+"""The folder of what the data of a person or a device was extracted into."""
+
+_PRIVATE = {PARTS, QUARANTINE, UNREADABLE_RECORDS, ERASURES, EXTRACTS}
 """The folders with personal data that no analyst needs to read."""
 
 

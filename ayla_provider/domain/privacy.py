@@ -84,6 +84,14 @@ class PrivacyPolicy:
         """The short id of the key, which each hash begins with; empty if nothing is hashed."""
         return key_id(self.key) if self.hashes else ""
 
+    def hashed(self, text: str) -> str:
+        """
+        Return the hash of a value, as the tables have it.
+
+        :param text: the value's text; of a UUID in lower case
+        """
+        return f"{key_id(self.key)}:{hmac.new(self.key.encode(), text.encode(), hashlib.sha256).hexdigest()}"
+
     def of(self, column: Column) -> Treatment:
         """Return a column's treatment."""
         if column.name in _FIXED:

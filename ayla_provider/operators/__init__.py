@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ayla_provider.operators.access import AylaExportAccessOperator
     from ayla_provider.operators.bigquery import (
         AylaExportBigQueryPlanOperator,
         AylaExportBigQueryRetentionOperator,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from ayla_provider.operators.verify import AylaExportVerifyOperator
 
 __all__ = [
+    "AylaExportAccessOperator",
     "AylaExportBigQueryPlanOperator",
     "AylaExportBigQueryRetentionOperator",
     "AylaExportBigQueryVerifyOperator",
@@ -97,6 +99,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AylaExportAccessOperator": "access",
     "AylaExportBigQueryPlanOperator": "bigquery",
     "AylaExportBigQueryRetentionOperator": "bigquery",
     "AylaExportBigQueryVerifyOperator": "bigquery",
