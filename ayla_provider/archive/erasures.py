@@ -248,7 +248,7 @@ class Erasures:
         self._lock = threading.Lock()
         self._listed: dict[str, Stored] | None = None
         self._entries: dict[str, ErasureEntry] = {}
-        self._matchers: dict[tuple[str, ...], Matcher] = {}
+        self._matchers: dict[tuple[tuple[str, Subject], ...], Matcher] = {}
 
     def matcher(self, hour: ExportHour) -> Matcher | None:
         """
@@ -272,10 +272,10 @@ class Erasures:
             ]
             if not subjects:
                 return None
-            name = tuple(f"{entry.id} {subject.column}" for subject, entry in subjects)
-            if name not in self._matchers:
-                self._matchers[name] = matcher_of(subjects, self._known_keys(subjects[0][1]))
-            return self._matchers[name]
+            wanted_subjects = tuple((entry.id, subject) for subject, entry in subjects)
+            if wanted_subjects not in self._matchers:
+                self._matchers[wanted_subjects] = matcher_of(subjects, self._known_keys(subjects[0][1]))
+            return self._matchers[wanted_subjects]
 
     def refuse_change(self, hours: Sequence[ExportHour]) -> None:
         """
