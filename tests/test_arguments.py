@@ -22,6 +22,7 @@ from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.operators import (
     AylaExportDuckDBPlanOperator,
+    AylaExportIcebergUpkeepOperator,
     AylaExportReconcileOperator,
     AylaExportRetentionOperator,
     AylaExportToBucketOperator,
@@ -130,12 +131,14 @@ def test_a_name_of_another_type_fails_for_good(export: LocalCloud, tmp_path: Pat
         *((AylaExportReconcileOperator, {"max_repairs": value}) for value in ("5", None)),
         *((made, {"event_types": "datapoint"}) for made in (AylaExportReconcileOperator, AylaExportDuckDBPlanOperator)),
         *((AylaExportDuckDBPlanOperator, {name: "7"}) for name in ("lookback", "max_loads")),
+        *((AylaExportIcebergUpkeepOperator, {name: "7"}) for name in ("lookback", "keep_snapshots", "event_types")),
     ],
 )
 def test_a_number_or_duration_that_can_not_be_is_named_when_the_dag_is_read(
     made: type[Any], wrong: dict[str, Any]
 ) -> None:
     needed = {"event_type": "datapoint", "destination": "file:///a", "archive": "file:///a", "database": "/d"}
+    needed["namespace"] = "ayla"
     arguments = {name: value for name, value in needed.items() if name in made.template_fields}
     made(task_id="task", **arguments)
     with pytest.raises(AylaConfigError, match=f"{next(iter(wrong))} is .*: expected"):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import (
     CommitFailedException,
-    NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
     NoSuchTableError,
     TableAlreadyExistsError,
@@ -489,10 +488,7 @@ class IcebergWarehouse:
         hour = schema.find_field("folder_hour").field_id
         by_day = PartitionField(source_id=hour, field_id=1000, transform=DayTransform(), name="folder_hour_day")
         metrics = {f"{_METRICS}{name}": mode for name, mode in _WITH_METRICS.items() if name in table.names}
-        try:
-            self._catalog.create_namespace_if_not_exists(self._namespace)
-        except NamespaceAlreadyExistsError:
-            log.info("Another task created the namespace.")
+        self._create_namespace()
         name = f"{self._prefix}{table.event_type}"
         location = "/".join((self._location, *self._namespace, name)) if self._location else None
         try:
@@ -506,6 +502,16 @@ class IcebergWarehouse:
         except TableAlreadyExistsError:
             log.info("Another task created %s.", self.relation(table.event_type))
         return self._existing_table(table.event_type)
+
+    def _create_namespace(self) -> None:
+        if self._catalog.namespace_exists(self._namespace):
+            return
+        try:
+            self._catalog.create_namespace(self._namespace)
+        except Exception:
+            # Another task may have created it. Not every catalog says so in the same way.
+            if not self._catalog.namespace_exists(self._namespace):
+                raise
 
     def _bring(self, load: Load, connection: duckdb.DuckDBPyConnection, folder: Path, written: Written) -> None:
         """Copy the rows of an hour into new data files, which no commit names yet."""

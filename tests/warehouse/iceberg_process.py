@@ -106,7 +106,10 @@ def _tend_beside(warehouse: IcebergWarehouse, folder: Path, keep: int, until: st
 
 
 def _wait(_: IcebergWarehouse, folder: Path, file: str) -> None:
+    until = time.monotonic() + 120
     while not (folder / file).exists():
+        if time.monotonic() > until:
+            raise TimeoutError(f"nobody made {file}")
         time.sleep(0.005)
 
 
