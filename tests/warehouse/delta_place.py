@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,10 @@ class InDelta:
             for event_type in self.tables():
                 self._copy(session, event_type)
             for event_type in self.tables():
+                existing = types_of(self.table(event_type))
                 known = STREAM_TABLES.get(event_type) or table_like(event_type, (), None)
-                for view in views_of(with_existing_columns(known, types_of(self.table(event_type))), _name, DIALECT):
+                known = replace(known, columns=tuple(column for column in known.columns if column.name in existing))
+                for view in views_of(with_existing_columns(known, existing), _name, DIALECT):
                     session.execute(f"create view {_name(view.name)} as {view.select}")
             found = session.execute(f"select * from {_name(name)}")
             return as_dicts([title[0] for title in found.description or ()], found.fetchall())
