@@ -294,8 +294,9 @@ def test_a_crash_at_any_moment_and_a_retry_leave_what_there_would_be_without_it(
             upkeep(warehouse, "datapoint", datetime.now(UTC) + 3 * DAY, lookback=3650 * DAY)
         left = place.files() - place.named()
         assert state(place) == after
-        # What was replaced is looked back to for a week.
-        assert all("-v1-" in file or file.startswith("date=2026-11-01/day-") for file in left), left
+        # What was replaced is looked back to for a week. The log says what that is.
+        replaced = place.table().vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=True)
+        assert left <= set(replaced)
 
 
 @pytest.mark.proof("300 loads with upkeep beside them")
