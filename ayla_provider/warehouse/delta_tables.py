@@ -59,6 +59,9 @@ PROPERTIES = {
 }
 """Of a new table. All others are Delta's defaults: the log is kept for 30 days, and files for 7 after their removal."""
 
+_CLEAN_UP_EVERY = 20
+"""After so many commits, one also removes entries of the log that are older than the table's property says."""
+
 _EXPIRY = "delta.setTransactionRetentionDuration"
 """A property that makes application transactions, and so the ledger, expire."""
 
@@ -466,7 +469,13 @@ def commit(
     :raises deltalake.exceptions.CommitFailedError: if it is refused
     :raises deltalake.exceptions.DeltaError: if it fails; it may have happened all the same
     """
-    from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
+    from deltalake.transaction import (
+        AddAction,
+        CommitProperties,
+        PostCommitHookProperties,
+        RemoveAction,
+        Transaction,
+    )
 
     now = round(time.time() * 1000)
     actions: list[AddAction | RemoveAction] = [
@@ -484,5 +493,9 @@ def commit(
         [PARTITION],
         commit_properties=CommitProperties(
             custom_metadata=dict(says or {}), max_commit_retries=0, app_transactions=transactions
+        ),
+        # To look for old entries of the log takes a list of all of them.
+        post_commithook_properties=PostCommitHookProperties(
+            cleanup_expired_logs=None if table.version() % _CLEAN_UP_EVERY == 0 else False
         ),
     )
