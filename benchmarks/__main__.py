@@ -15,6 +15,7 @@ from benchmarks import (
     draining,
     growth,
     history,
+    lakes,
     parsing,
     postgres,
     results,
@@ -27,7 +28,7 @@ from benchmarks import (
 from benchmarks.results import Result
 from tests.support.postgres_server import USER, binaries, running
 
-_MODULES = (copying, stores, backfill, history, detection, parsing, typed, postgres, draining, typed_stream)
+_MODULES = (copying, stores, backfill, history, detection, parsing, typed, postgres, lakes, draining, typed_stream)
 PARTS = {part.__name__.rpartition(".")[2]: part for part in _MODULES}
 
 SWEEPS: dict[str, Callable[[], object]] = {"sweep": sweep.measure, "scaling": scaling.measure, "growth": growth.measure}
@@ -57,6 +58,7 @@ def main() -> None:
         "parsing": lambda: parsing.measure(given.rounds),
         "typed": lambda: typed.measure(given.rows, given.rounds),
         "postgres": into_postgres,
+        "lakes": lambda: lakes.measure(given.rounds),
         "draining": lambda: draining.measure(given.rounds),
         "typed_stream": lambda: typed_stream.measure(given.rounds),
     }
