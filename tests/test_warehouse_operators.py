@@ -158,8 +158,11 @@ def test_postgres_holds_what_the_plan_returns_and_a_second_load_changes_nothing(
     ]
     assert (xcoms["summary"]["hours"], xcoms["summary"]["loads"]) == (4, 4)
     for item in items:
-        result, _ = run(AylaExportToPostgresOperator(task_id="load", **postgres, **item))
+        load = AylaExportToPostgresOperator(task_id="load", **postgres, **item)
+        result, _ = run(load)
         assert (result["hours"], result["unchanged"]) == (1, 0)
+        of_table = {name: postgres[name] for name in ("postgres_conn_id", "schema")}
+        assert AylaExportToPostgresOperator.asset(item["event_type"], **of_table) in load.outlets
     assert run(AylaExportPostgresPlanOperator(task_id="plan", **postgres))[0] == []
     ledger = f"select *, xmin from {postgres['schema']}.ayla_loads order by event_type, folder_hour"
     before = server.sql(ledger)
