@@ -65,6 +65,9 @@ _LEVEL = 1
 ERASURES_FIELD = "erasures"
 """Of ``written_by`` of a receipt: the ids of the erasures that changed it, with spaces between them."""
 
+_NEVER_NAMING = {"ip", "lat", "long"}
+"""Columns that can be personal data, and that no identifier can be in."""
+
 _PARTITION = re.compile(
     r"event_type=(?P<event_type>[a-z0-9_]+)/date=(?P<day>\d{4}-\d{2}-\d{2})/hour=(?P<hour>\d{2})(?=[./])", re.ASCII
 )
@@ -331,12 +334,18 @@ class _Hour:
             return False
         if any(self._objects.rows.get(file.path) is None for file in receipt.rows_files):
             return False
-        hidden = {column for column, treatment in receipt.privacy.items() if treatment != "keep"}
-        hashed = {column for column in hidden if receipt.privacy[column] == "hash" and self._run._hashes.get(column)}
-        if hidden - hashed:
+        if self._hidden(receipt):
             return False
         # Of lines with one identity, the one that was left out can name another user.
         return not (receipt.duplicates and any("user_uuid" in request.identifiers for request in self._requests))
+
+    def _hidden(self, receipt: TypedManifest) -> set[str]:
+        """Return the columns that a policy drops or hashes, so that rows don't show whom they name."""
+        hidden = {column for column, treatment in receipt.privacy.items() if treatment != "keep"}
+        readable = {column for column in hidden if receipt.privacy[column] == "hash" and self._run._hashes.get(column)}
+        wanted = {column for request in self._requests for column in request.identifiers}
+        others = {"dsn", "user_uuid"} - wanted
+        return hidden - readable - others - _NEVER_NAMING
 
     @staticmethod
     def _paths(manifest: Manifest) -> set[str]:
@@ -647,6 +656,9 @@ class _Hour:
             loaded.update(dict(counts))
             standing.append(RowsFile(path, content.size, content.crc32c, sum(count for _, count in counts)))
         if len(standing) != len(receipt.rows_files):
+            return None
+        if earlier is not None and earlier is not manifest and self._hidden(receipt):
+            # Rows of the subject can be among those that stand.
             return None
         malformed = self._malformed()
         files: list[TypedFile] = []

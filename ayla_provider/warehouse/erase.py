@@ -16,13 +16,13 @@ from typing import Any
 
 from ayla_provider.archive.destination import Destination, url_of
 from ayla_provider.archive.erasure_requests import WaitingRequest
-from ayla_provider.archive.records import write_json
+from ayla_provider.archive.records import Records, write_json
 from ayla_provider.archive.stream_report import read_position
 from ayla_provider.domain.erasure import ErasureEntry, ErasureKeys, Leftover, State, entry_path, parse_entry
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.paths import TYPED_RECEIPTS, parse_manifest_path
-from ayla_provider.domain.typed_manifest import TypedManifest
+from ayla_provider.domain.typed_manifest import TypedManifest, same_files
 from ayla_provider.errors import AylaDestinationError, AylaUnavailable
 from ayla_provider.rows.duck import MEMORY
 from ayla_provider.rows.erase import ERASURES_FIELD, ArchiveErasure, HourErasure, Wanted
@@ -118,6 +118,7 @@ class ErasureRun:
         memory: str = MEMORY,
     ) -> None:
         self._archive, self._rows = archive, rows
+        self._records = Records(archive)
         self._requests = list({each.id: each for each in requests}.values())
         self._keys = keys
         self._warehouses = warehouses
@@ -126,6 +127,8 @@ class ErasureRun:
         self._written_by = written_by
         self._memory = memory
         self._salt = secrets.token_hex(16)
+        self._to_load: set[tuple[str, ExportHour]] = set()
+        """Hours whose rows only a load can replace, each with the name of the warehouse."""
         self._must_forget: set[str] = set()
         """The names of warehouses that may keep something of erased rows."""
         self.report = ErasureReport(ids=[each.id for each in self._requests])
@@ -175,10 +178,22 @@ class ErasureRun:
                     f"{self._archive.url}: copies or loads changed hours all the time while they were erased. What "
                     "was erased stays erased. Pause them, and clear the task."
                 )
+        self._refuse_to_load()
         self._look_for_versions()
         for each in wanted:
             self._finish(each.entry)
         return self.report
+
+    def _refuse_to_load(self) -> None:
+        if not self._to_load:
+            return
+        names = sorted({name for name, _ in self._to_load})
+        first = min(hour for _, hour in self._to_load)
+        raise AylaUnavailable(
+            f"{len(self._to_load)} hours of {', '.join(names)} must be loaded again, such as {first}: their typed rows "
+            "are missing, or don't show whom they name. Run the load, which makes them again without what is erased. "
+            "Then clear this task. Everything else is erased, and stays erased."
+        )
 
     # The ledger.
 
@@ -329,6 +344,10 @@ class ErasureRun:
         left, to_replace = [], []
         for at, receipt in self._receipts(EventType(erasure.event_type), sorted(held)):
             entry, count = held[at], hits.pop(at, 0)
+            hour = ExportHour(EventType(erasure.event_type), at)
+            self._to_load.discard((warehouse.name, hour))
+            if receipt is None and self._must_be_loaded(entry, hour, ids):
+                self._to_load.add((warehouse.name, hour))
             if receipt is not None and _is_behind(entry, receipt, count, ids):
                 if entry.counted - count == receipt.rows:
                     left.append(_left(at, entry, receipt))
@@ -340,7 +359,7 @@ class ErasureRun:
             if count:
                 left.append(_lowered(at, entry, count))
                 self.report.counts["warehouse_rows"] += count
-        if left or to_replace:
+        if left or to_replace or self._to_load:
             self._must_forget.add(warehouse.name)
             # A try that is killed after this must remove what the warehouse keeps.
             self.report.counts["warehouses_changed"] += 1
@@ -352,6 +371,13 @@ class ErasureRun:
             self._replace(warehouse, receipt)
             self.report.counts["warehouse_rows"] += max(0, before - receipt.rows)
         return bool(left or to_replace)
+
+    def _must_be_loaded(self, entry: HeldHour, hour: ExportHour, ids: set[str]) -> bool:
+        """Return whether an erasure changed an hour's files, and a warehouse has rows of the files before that."""
+        manifest, _ = self._records.read_manifest(hour) if entry.version else (None, None)
+        if manifest is None or same_files(entry.version or "", manifest):
+            return False
+        return any(file.erased and not ids.isdisjoint(file.erased.by) for file in manifest.files)
 
     def _receipts(
         self, event_type: EventType, hours: Sequence[datetime]
