@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import binascii
-import re
+import string
 import tempfile
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from typing import IO, NamedTuple
 
 from ayla_provider.archive.destination import Destination, Stored, url_of
@@ -18,7 +17,6 @@ from ayla_provider.domain.erasure import (
     ErasureEntry,
     ErasureKeys,
     Subject,
-    canonical,
     digest_of,
     may_touch,
     parse_entry,
@@ -44,6 +42,32 @@ _DEEPEST = 2
 """How often base64 is decoded: a stream's unreadable record is base64, and a value in it can be base64, too."""
 
 
+_ALL = bytes(range(256))
+
+
+def _kinds(**characters: str) -> bytes:
+    """Return a table for ``bytes.translate``: some characters become the name of their kind, and others a dot."""
+    table = bytearray(b"." * 256)
+    for kind, members in characters.items():
+        for member in members.encode():
+            table[member] = ord(kind)
+    return bytes(table)
+
+
+# To look for a shape, a text is turned into the kinds of its characters, and the shape is a word of that. A regular
+# expression over the text itself takes several times as long.
+_OF_SHAPES = bytearray(_ALL)
+_OF_SHAPES[:] = _kinds(L=string.ascii_letters, O=string.digits)
+for _character in b"_.:-":
+    _OF_SHAPES[_character] = _character
+_OF_SHAPES[ord(".")] = ord(",")
+_OF_UUIDS = bytearray(_kinds(h=string.hexdigits))
+_OF_UUIDS[ord("-")] = ord("-")
+_OF_BASE64 = _kinds(b=f"{string.ascii_letters}{string.digits}+/")
+_GROUPS = b"-".join(b"h" * count for count in (8, 4, 4, 4, 12))
+_DIGITS = b"h" * 32
+
+
 class Matcher:
     """
     Finds subjects of the ledger in bytes. Thread-safe.
@@ -63,37 +87,70 @@ class Matcher:
                     ids.setdefault(key, {}).setdefault(subject.digest, set()).add(entry)
             self._shapes.append(_Shape(shape, ids))
         # Base64 has 4 characters for 3 bytes.
-        shortest = min(shape.shortest for shape in self._shapes)
-        self._base64 = re.compile(rb"[A-Za-z0-9+/]{%d,}" % (shortest * 4 // 3))
+        self._shortest_run = min(shape.size for shape in self._shapes) * 4 // 3
 
     def found(self, text: bytes) -> set[str]:
         """Return the ids of the entries that have a subject in a text."""
         ids: set[str] = set()
-        layer = text
-        for depth in range(_DEEPEST + 1):
-            for shape in self._shapes:
-                ids |= shape.found(layer)
-            if depth < _DEEPEST:
-                layer = self._decoded(layer)
-                if not layer:
-                    break
+        for of_word in self.words(text).values():
+            ids |= of_word
         return ids
 
-    def _decoded(self, text: bytes) -> bytes:
-        """Return what is in base64 in a text, with line ends between."""
+    def words(self, text: bytes) -> dict[bytes | None, set[str]]:
+        """Return the words of a text that name a subject, with the ids; None for one that is spelled otherwise."""
+        words: dict[bytes | None, set[str]] = {}
+        for shape in self._shapes:
+            words.update(shape.words(text))
+        runs = self._runs(text)
+        if runs and self._found_encoded(runs, _DEEPEST):
+            for run in runs:
+                ids = self._found_encoded([run], _DEEPEST)
+                if ids:
+                    # JSON may escape a slash. Then the text doesn't have the run as it is.
+                    word = run if run in text else None
+                    words[word] = words.get(word, set()) | ids
+        return words
+
+    def _found_encoded(self, runs: Iterable[bytes], depth: int) -> set[str]:
+        """Return the ids of the entries that have a subject in base64."""
+        text = _decoded(runs)
+        ids: set[str] = set()
+        for shape in self._shapes:
+            for of_word in shape.words(text).values():
+                ids |= of_word
+        if depth > 1:
+            inner = self._runs(text)
+            if inner:
+                ids |= self._found_encoded(inner, depth - 1)
+        return ids
+
+    def _runs(self, text: bytes) -> set[bytes]:
+        """Return what can be base64 in a text, and is long enough for an identifier."""
         if b"\\/" in text:
-            # JSON may escape a slash.
             text = text.replace(b"\\/", b"/")
-        parts = []
-        for run in set(self._base64.findall(text)):
-            # Nobody knows where in a run the base64 begins.
-            for begin in range(4):
-                part = run[begin:]
-                rest = len(part) % 4
-                # A single character of four says nothing.
-                part = part[:-1] if rest == 1 else part + b"=" * (-rest % 4)
-                parts.append(binascii.a2b_base64(part))
-        return b"\n".join(parts)
+        kinds, wanted = text.translate(_OF_BASE64), b"b" * self._shortest_run
+        runs = set()
+        begin = kinds.find(wanted)
+        while begin >= 0:
+            end = kinds.find(b".", begin)
+            end = len(text) if end < 0 else end
+            runs.add(text[begin:end])
+            begin = kinds.find(wanted, end)
+        return runs
+
+
+def _decoded(runs: Iterable[bytes]) -> bytes:
+    """Return what is in base64, with line ends between."""
+    parts = []
+    for run in runs:
+        # Nobody knows where in a run the base64 begins.
+        for begin in range(4):
+            part = run[begin:]
+            rest = len(part) % 4
+            # A single character of four says nothing.
+            part = part[:-1] if rest == 1 else part + b"=" * (-rest % 4)
+            parts.append(binascii.a2b_base64(part))
+    return b"\n".join(parts)
 
 
 class _Shape:
@@ -101,38 +158,55 @@ class _Shape:
 
     def __init__(self, shape: str, ids: dict[bytes, dict[str, set[str]]]) -> None:
         self._ids = ids
-        self._nobody: set[str] = set()
+        self._nobody: set[bytes] = set()
         self._is_uuid = shape == UUID_SHAPE
-        if self._is_uuid:
-            # Whatever is around it: so many digits can't be anything else by chance.
-            group = "-?".join(f"[0-9a-fA-F]{{{count}}}" for count in (8, 4, 4, 4, 12))
-            pattern, self.shortest = f"(?=({group}))", 32
-        else:
-            kinds = {"L": "[A-Za-z]", "0": "[0-9]"}
-            pattern = "".join(
-                f"{kinds.get(character, re.escape(character))}{{{len(list(run))}}}" for character, run in groupby(shape)
-            )
-            # A longer serial number is another device.
-            pattern, self.shortest = f"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])", len(shape)
-        self._pattern = re.compile(pattern.encode())
+        # In a shape of our own, a dot is a comma, because a dot stands for what no shape has.
+        self._word = shape.replace("0", "O").replace(".", ",").encode()
+        self.size = 32 if self._is_uuid else len(shape)
+        """How long an identifier is at least."""
 
-    def found(self, text: bytes) -> set[str]:
-        ids: set[str] = set()
-        for token in set(self._pattern.findall(text)):
-            identifier = canonical(token.decode("ascii"))
-            if identifier in self._nobody:
-                continue
-            of_token: set[str] = set()
+    def words(self, text: bytes) -> dict[bytes, set[str]]:
+        """Return the words of this shape in a text that name a subject, with the ids of the entries."""
+        words = {}
+        for word in (self._uuids(text) if self._is_uuid else self._serials(text)) - self._nobody:
+            # As canonical() does.
+            identifier = word.lower().replace(b"-", b"") if self._is_uuid else word.lower()
+            ids: set[str] = set()
             for key, digests in self._ids.items():
-                of_token |= digests.get(digest_of(key, identifier.encode()), set())
-            if of_token:
-                ids |= of_token
+                ids |= digests.get(digest_of(key, identifier), set())
+            if ids:
+                words[word] = ids
             elif not self._is_uuid:
                 # Serial numbers come again and again. Most UUIDs are those of events.
                 if len(self._nobody) > _MOST_REMEMBERED:
                     self._nobody = set()
-                self._nobody.add(identifier)
-        return ids
+                self._nobody.add(word)
+        return words
+
+    def _serials(self, text: bytes) -> set[bytes]:
+        kinds, size, words = text.translate(bytes(_OF_SHAPES)), self.size, set()
+        begin = kinds.find(self._word)
+        while begin >= 0:
+            end = begin + size
+            # A longer serial number is another device.
+            if kinds[end : end + 1] not in _ALNUM and (begin == 0 or kinds[begin - 1 : begin] not in _ALNUM):
+                words.add(text[begin:end])
+            begin = kinds.find(self._word, begin + 1)
+        return words
+
+    @staticmethod
+    def _uuids(text: bytes) -> set[bytes]:
+        # Whatever is around it: so many digits can't be anything else by chance.
+        kinds, words = text.translate(bytes(_OF_UUIDS)), set()
+        for word in (_GROUPS, _DIGITS):
+            begin = kinds.find(word)
+            while begin >= 0:
+                words.add(text[begin : begin + len(word)])
+                begin = kinds.find(word, begin + 1)
+        return words
+
+
+_ALNUM = (b"L", b"O")
 
 
 class LineFilter:
@@ -169,21 +243,19 @@ class LineFilter:
             yield from self._kept(b"".join(open_line))
 
     def _kept(self, lines: bytes) -> Iterator[bytes]:
-        """Yield whole lines without those in which a subject is. It halves them until it knows which."""
-        ids = self._matcher.found(lines)
-        if not ids:
-            yield lines
-            return
-        middle = lines.find(b"\n", len(lines) // 2) + 1
-        if not middle or middle == len(lines):
-            # The second half is one line, or its rest.
-            middle = lines.rfind(b"\n", 0, len(lines) - 1) + 1
-        if not middle:
-            self.lines += 1
-            self.by |= ids
-            return
-        yield from self._kept(lines[:middle])
-        yield from self._kept(lines[middle:])
+        """Yield whole lines without those in which a subject is."""
+        words = self._matcher.words(lines)
+        kept = 0
+        for begin, end in _lines_with(lines, words) if words else ():
+            ids = self._matcher.found(lines[begin:end])
+            if ids:
+                self.lines += 1
+                self.by |= ids
+                if begin > kept:
+                    yield lines[kept:begin]
+                kept = end
+        if kept < len(lines):
+            yield lines[kept:]
 
     def _long_line(self, begin: bytes, source: Iterator[bytes]) -> Generator[bytes, None, bytes]:
         """Yield a line that is too long for a row, or nothing if a subject is in it; return what comes after it."""
@@ -212,6 +284,20 @@ class LineFilter:
         if end:
             yield from self._kept(rest[:end])
         return rest[end:]
+
+
+def _lines_with(lines: bytes, words: Collection[bytes | None]) -> list[tuple[int, int]]:
+    """Return where lines begin and end that have one of some words; all lines if a word isn't known."""
+    places = set()
+    for word in [b"\n"] if None in words else [word for word in words if word is not None]:
+        at = lines.find(word)
+        while at >= 0:
+            end = lines.find(b"\n", at) + 1 or len(lines)
+            places.add((lines.rfind(b"\n", 0, at) + 1, end))
+            at = lines.find(word, end if word != b"\n" else at + 1)
+    if None in words and not lines.endswith(b"\n"):
+        places.add((lines.rfind(b"\n") + 1, len(lines)))
+    return sorted(places)
 
 
 class Content(NamedTuple):
