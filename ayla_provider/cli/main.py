@@ -89,6 +89,7 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
     _add_retention(commands, open_connections)
     _add_hold(commands, open_connections)
     _add_extract(commands, open_connections)
+    _add_quarantine(commands, open_connections)
     return parser
 
 
@@ -371,6 +372,70 @@ def _add_extract(
     )
     extract.add_argument("--layouts", metavar="FILE.json", help="a list of declared layouts, as in the loads")
     extract.set_defaults(run=partial(_on_archive, open_connections, _extract))
+
+
+def _add_quarantine(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], open_connections: OpenConnections
+) -> None:
+    command = commands.add_parser(
+        "quarantine",
+        help="show why lines are in the quarantine, and try them again",
+        description="The quarantine of an archive has the lines that couldn't be read. It prints no content of a line. "
+        f"{TIMES}",
+    )
+    actions = command.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser(
+        "list",
+        help="show event type, month, reason, and how many lines",
+        description="Reads the quarantine files of the hours. Exit status: 0 done, 2 it can't be read, or wrong usage.",
+    )
+    listing.add_argument("--json", action="store_true", help="print a list")
+    replaying = actions.add_parser(
+        "replay",
+        help="make the rows of the hours again that have quarantined lines",
+        description="Makes the typed rows again from the archive, after a layout was declared, or this package was "
+        "upgraded. The DAG that verifies a warehouse then loads the hours that differ. Exit status: 0 done, 1 an hour "
+        "couldn't be tried, 2 it can't be done, or wrong usage.",
+    )
+    replaying.add_argument(
+        "--parquet", metavar="URL", help="where the typed rows are, as in the loads (default: the archive's parquet/)"
+    )
+    replaying.add_argument("--reason", metavar="TEXT", help="only hours with a reason that has this text")
+    replaying.add_argument("--layouts", metavar="FILE.json", help="a list of declared layouts, as in the loads")
+    replaying.add_argument("--ignored-file", action="append", default=[], metavar="NAME", help="as in the loads")
+    replaying.add_argument("--privacy-conn", metavar="ID", help="the connection with the key of the privacy policy")
+    for action, run in ((listing, _quarantine_list), (replaying, _quarantine_replay)):
+        add_archive(action)
+        add_hours(action, event_types="all", first="366d")
+        action.set_defaults(run=partial(_on_archive, open_connections, run))
+
+
+def _quarantine_list(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.cli.quarantine import hours_of, print_reasons
+    from ayla_provider.rows.quarantined import reasons_of
+
+    archive = connections.destination(arguments.destination, arguments.destination_conn)
+    print_reasons(reasons_of(archive, hours_of(archive, arguments)), stdout, as_json=arguments.json)
+    return 0
+
+
+def _quarantine_replay(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.cli.extract import declared_in
+    from ayla_provider.cli.quarantine import hours_of, print_replayed, replayed
+    from ayla_provider.domain.paths import typed_rows_url
+
+    archive = connections.destination(arguments.destination, arguments.destination_conn)
+    rows = typed_rows_url(arguments.destination, arguments.parquet or "")
+    results = replayed(
+        archive,
+        connections.destination(rows, arguments.destination_conn),
+        hours_of(archive, arguments),
+        reason=arguments.reason,
+        policy_key=connections.password(arguments.privacy_conn) if arguments.privacy_conn else "",
+        layouts=declared_in(arguments.layouts),
+        ignored_files=arguments.ignored_file,
+    )
+    return print_replayed(results, stdout)
 
 
 def _extract(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:

@@ -328,6 +328,13 @@ def recipe_of(
     return "-".join(filter(None, (policy.fingerprint, declared, without, new)))
 
 
+def new_columns_in(version: str) -> OnNewColumn:
+    """Return what became of new columns in an hour of this version. Of an hour that could have failed: ``evolve``."""
+    parts = version.partition("-")[2].split("-")
+    words = [part.removeprefix("new_") for part in parts if part.startswith("new_")]
+    return OnNewColumn(words[0]) if words and words[0] in list(OnNewColumn) else OnNewColumn.EVOLVE
+
+
 def same_files(version: str, manifest: Manifest) -> bool:
     """Return whether a version is of a manifest's files, however users want them treated."""
     return version.partition("-")[0] == version_of(manifest)

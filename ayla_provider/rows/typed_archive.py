@@ -135,13 +135,14 @@ class TypedArchive:
         self._ignored_files = ignored_files
         self._max_bytes_per_task = max_bytes_per_task
 
-    def ensure(self, hour: ExportHour, written_by: Mapping[str, str]) -> TypedHourReport:
+    def ensure(self, hour: ExportHour, written_by: Mapping[str, str], *, again: bool = False) -> TypedHourReport:
         """
         Make an hour's typed rows, unless they exist already. Of a large hour, take the parts that exist.
 
         If files of the hour are lost, rows that exist stay, and rows that don't are made of what is left.
 
         :param written_by: for the receipt
+        :param again: whether to make rows that exist again
         :raises AylaNotSettledError: if the archive doesn't hold the hour yet
         :raises AylaLayoutError: if a file fits no layout, or several
         :raises AylaQuarantineError: if too many lines are malformed
@@ -155,7 +156,8 @@ class TypedArchive:
         rows = self._rows.folder(hour.partition)
         lost = len(manifest.lost)
         is_partial = bool(lost or manifest.removed)
-        if existing and (is_partial or existing.version == version) and self._has_rows(existing, rows):
+        is_current = existing is not None and existing.version == version and not again
+        if existing and (is_partial or is_current) and self._has_rows(existing, rows):
             outdated = existing.version.partition("-")[2] != recipe
             if existing.parts:
                 self._parts_of(hour).remove()
