@@ -86,6 +86,7 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
     _add_completeness(commands, open_connections)
     _add_erase(commands, open_connections)
     _add_inspect(commands)
+    _add_contract(commands)
     _add_retention(commands, open_connections)
     _add_hold(commands, open_connections)
     _add_extract(commands, open_connections)
@@ -278,6 +279,28 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.add_argument("--layouts", metavar="FILE.json", help="a list of declared layouts to try, too")
     inspect.add_argument("--json", action="store_true", help="print an object")
     inspect.set_defaults(run=_inspect)
+
+
+def _add_contract(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    contract = commands.add_parser(
+        "contract",
+        help="print the data contract of the tables, or what differs from it",
+        description="Prints what the tables of this version have, as a data contract in JSON (ODCS 3.1). With --diff, "
+        "it prints what changed since another contract; with --duckdb, how the tables of a file break it. Exit status: "
+        "0 nothing differs, 1 something does, 2 it can't be read, or wrong usage.",
+    )
+    contract.add_argument("--diff", metavar="OLD.json", help="a contract of an earlier version")
+    contract.add_argument(
+        "--privacy", metavar="FILE.json", help="the privacy policy of the tables: column to treatment"
+    )
+    add_duckdb(contract, "compare the tables of this DuckDB file")
+    contract.set_defaults(run=_contract)
+
+
+def _contract(arguments: argparse.Namespace) -> int:
+    from ayla_provider.cli.contract import run
+
+    return run(arguments)
 
 
 def _add_retention(

@@ -83,6 +83,16 @@ class SqlWarehouse(ABC):
             )
             return {hour.astimezone(UTC): version for hour, version in rows}
 
+    def described(self, event_types: Iterable[str]) -> dict[str, dict[str, str]]:
+        """
+        Return the tables of event types that exist: name, with its prefix, to column to type.
+
+        :raises AylaWarehouseError: if the warehouse can't be read
+        """
+        with self._errors("look for its tables"):
+            tables = {name: self._columns(table_like(name, (), None)) for name in event_types}
+        return {f"{self._prefix}{name}": columns for name, columns in tables.items() if columns}
+
     def has_ledger(self) -> bool:
         """Return whether the table of the ledger exists."""
         with self._errors("look for its ledger"):
