@@ -36,12 +36,21 @@ from pyiceberg.types import (
 
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.scratch import scratch_folder
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour
 from ayla_provider.domain.tables import ColumnType, Table
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaError, AylaWarehouseError
 from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.transport.redaction import from_outside
-from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, HeldHour, Load, refuse_own_name
+from ayla_provider.warehouse.base import (
+    SAFE_TO_RETRY,
+    TABLE_PREFIX,
+    HeldHour,
+    HourLeft,
+    Load,
+    RowErasure,
+    refuse_own_name,
+)
 from ayla_provider.warehouse.iceberg_io import DestinationFileIO, LocalFileIO, Storage, known
 from ayla_provider.warehouse.iceberg_ledger import Ledger, entry_of, key_of
 from ayla_provider.warehouse.iceberg_rows import copy_files
@@ -316,7 +325,44 @@ class IcebergWarehouse:
                 raise
         yield from done
 
+    def erasable(self, erasure: RowErasure) -> Mapping[datetime, int]:
+        """Return how many rows of each hour are to be erased."""
+        from ayla_provider.warehouse.iceberg_erase import erasable
+
+        refuse_own_name(erasure.event_type)
+        with self.errors(f"count the rows of {erasure.event_type} that are to be erased"):
+            return erasable(self, erasure)
+
+    def erase(self, erasure: RowErasure, left: Sequence[HourLeft]) -> None:
+        """Erase rows of some hours, and change these hours in the ledger, in one commit."""
+        from ayla_provider.warehouse.iceberg_erase import erase
+
+        refuse_own_name(erasure.event_type)
+        with self.errors(f"erase rows of {erasure.event_type}"):
+            erase(self, erasure, left)
+
+    def forget(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """
+        Remove all earlier versions of tables, with the files that they alone have, and return what keeps some.
+
+        Time travel then begins anew.
+        """
+        from ayla_provider.warehouse.iceberg_upkeep import Upkeep
+
+        leftovers: list[Leftover] = []
+        upkeep = Upkeep(self, keep_snapshots=1, now=now)
+        for event_type in event_types:
+            refuse_own_name(event_type)
+            with self.errors(f"remove earlier versions of {event_type}"):
+                if self.table(event_type) is not None:
+                    leftovers += upkeep.forget(event_type)
+        return leftovers
+
     # What upkeep and tests need, too.
+
+    def look_again(self, event_type: str) -> None:
+        """Forget what the ledger of a table said."""
+        self._seen.pop(event_type, None)
 
     def relation(self, event_type: str) -> str:
         """Return the full name of a table."""

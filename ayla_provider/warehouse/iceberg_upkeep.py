@@ -31,7 +31,9 @@ from pyiceberg.table.update import (
     TableUpdate,
 )
 
+from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.scratch import scratch_folder
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.hour import hour_of
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import connect
@@ -48,6 +50,7 @@ from ayla_provider.warehouse.lake import (
     is_day_file,
     remove_file,
     sweep,
+    unreferenced,
 )
 
 if TYPE_CHECKING:
@@ -137,6 +140,8 @@ class Upkeep:
         # Days that end here or before are compacted.
         self._settled = hour_of(now - lookback).astimezone(UTC).replace(hour=0)
         self._dry_run = dry_run
+        self._removed = ""
+        """The URL of a file that was removed; empty if none was."""
 
     def run(self, event_type: str) -> Done:
         """
@@ -154,6 +159,42 @@ class Upkeep:
             expired, removed = _first_that_fits(lambda: self._expire(event_type), (0, 0))
             swept = self._sweep(event_type)
         return Done(days, files, folded, expired, removed + swept.files, swept.size)
+
+    def forget(self, event_type: str) -> list[Leftover]:
+        """
+        Remove every earlier version of a table, and return what still keeps some.
+
+        :raises AylaError: if the table doesn't exist, or the catalog or the storage fail
+        """
+        # The current manifests also say which files a commit removed, and the smallest and largest values in them.
+        self._drop_removed(event_type)
+        _first_that_fits(lambda: self._expire(event_type), (0, 0))
+        self._sweep(event_type)
+        table = self._table(event_type)
+        where = self._warehouse.relation(event_type)
+        leftovers: list[Leftover] = []
+        if len(table.metadata.snapshots) > 1:
+            reason = (
+                "another branch, a tag, or a snapshot in no branch keeps earlier rows, or tasks committed at the same "
+                "time. Remove the branch or the tag. The next upkeep expires the rest"
+            )
+            leftovers.append(Leftover(where, reason, None))
+        destination, folders, referenced = self._named(table)
+        if any(True for _ in unreferenced(destination, folders, _is_own, referenced)):
+            reason = (
+                "files of tasks that were killed within the last day can have erased rows. Upkeep removes them when "
+                "they are a day old"
+            )
+            leftovers.append(Leftover(where, reason, self._now + UNREFERENCED_FOR))
+        if self._removed:
+            storage, path = self._warehouse.storage.place(self._removed)
+            if storage.has_earlier_version(path) is not False:
+                reason = (
+                    "the store keeps earlier versions of removed files, or can't be asked. A lifecycle rule for "
+                    "noncurrent versions, or the end of soft delete, removes them"
+                )
+                leftovers.append(Leftover(where, reason, None))
+        return leftovers
 
     def _table(self, event_type: str) -> Table:
         table = self._warehouse.table(event_type)
@@ -255,8 +296,12 @@ class Upkeep:
         """Write the manifests of many commits as few. Drop those that only say which files were deleted."""
         table = self._table(event_type)
         snapshot = table.current_snapshot()
-        if snapshot is None or len(snapshot.manifests(table.io)) < _MERGE_AT_LEAST:
-            return
+        if snapshot is not None and len(snapshot.manifests(table.io)) >= _MERGE_AT_LEAST:
+            self._drop_removed(event_type)
+
+    def _drop_removed(self, event_type: str) -> None:
+        """Make a snapshot without the manifests that only say which files were removed."""
+        table = self._table(event_type)
         try:
             # An append of nothing. It can't conflict with anything, and is made again from what others committed.
             with self._warehouse.storage.postponed() as postponed, table.transaction() as transaction:
@@ -326,6 +371,7 @@ class Upkeep:
         removed = 0
         for url in files:
             removed += remove_file(*self._warehouse.storage.place(url))
+            self._removed = url
         return len(expired), removed
 
     def _only_in(
@@ -394,7 +440,11 @@ class Upkeep:
 
     def _sweep(self, event_type: str) -> Swept:
         """Remove the files in the table's folders that nothing names, and that are older than a day."""
-        table = self._table(event_type)
+        destination, folders, referenced = self._named(self._table(event_type))
+        return sweep(destination, folders, _is_own, referenced, self._now, dry_run=self._dry_run)
+
+    def _named(self, table: Table) -> tuple[Destination, list[str], set[str]]:
+        """Return where a table's files are, its folders there, and the paths that it names."""
         metadata = table.metadata
         reached = self._reached(table, metadata.snapshots)
         others = {
@@ -412,14 +462,7 @@ class Upkeep:
             # A task may still read the file before it.
             folders.append(f"{root}-ledger")
         referenced = {split(url)[1] for url in (*reached.lists, *reached.manifests, *reached.data, *others)}
-        return sweep(
-            destination,
-            folders,
-            _is_own,
-            referenced,
-            self._now,
-            dry_run=self._dry_run,
-        )
+        return destination, folders, referenced
 
     def _is_old(self, url: str) -> bool:
         """Return whether a file has existed for a day."""

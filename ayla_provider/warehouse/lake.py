@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from ayla_provider.domain.tables import Column, ColumnType
 from ayla_provider.errors import AylaConflictError, AylaTableError, AylaWarehouseError
 from ayla_provider.rows.duck import literal
 from ayla_provider.rows.hour_parts import content_of, write_parquet
-from ayla_provider.warehouse.base import SAFE_TO_RETRY, Load
+from ayla_provider.warehouse.base import SAFE_TO_RETRY, Load, RowErasure
 
 if TYPE_CHECKING:
     import duckdb
@@ -153,6 +153,33 @@ def condition_of_hours(hours: Iterable[datetime]) -> str:
     """Return the SQL condition, for :func:`copy_rows`, that a row is of none of some hours."""
     times = ", ".join(f"timestamptz '{hour:%Y-%m-%d %H:%M:%S}+00'" for hour in sorted(hours))
     return f"folder_hour not in ({times})" if times else ""
+
+
+def condition_of_erasure(erasure: RowErasure, columns: Container[str]) -> str:
+    """
+    Return the SQL condition of the rows that are to be erased; empty if there can't be any. It names nobody.
+
+    :param columns: those of the table
+    """
+    conditions: list[str] = []
+    for subject in erasure.subjects:
+        span = [f"folder_hour < timestamptz {literal(subject.end.isoformat())}"]
+        if subject.start is not None:
+            span.append(f"folder_hour >= timestamptz {literal(subject.start.isoformat())}")
+        for column, hashes in subject.hashes.items():
+            if column not in columns:
+                continue
+            spelled = f"replace(lower(cast({quoted(column)} as varchar)), '-', '')"
+            named = ", ".join(map(literal, hashes))
+            of_subject = f"sha256({literal(erasure.salt)} || {spelled}) in ({named})"
+            conditions.append(f"({' and '.join([*span, of_subject])})")
+    return " or ".join(conditions)
+
+
+def erased_columns(erasure: RowErasure, columns: Container[str]) -> list[str]:
+    """Return the columns that say whether a row is to be erased, of those that a table has."""
+    wanted = {column for subject in erasure.subjects for column in subject.hashes}
+    return sorted(column for column in wanted if column in columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,15 +335,25 @@ def sweep(
     :raises AylaDestinationError: if a folder can't be listed, or a file can't be removed
     """
     count = size = 0
+    for listed in unreferenced(destination, folders, is_own, referenced):
+        if not _is_left(listed, now):
+            continue
+        if not dry_run:
+            destination.remove(listed.stored)
+        count += 1
+        size += listed.stored.size
+    return Swept(count, size)
+
+
+def unreferenced(
+    destination: Destination, folders: Iterable[str], is_own: Callable[[str], bool], referenced: Container[str]
+) -> Iterator[Listed]:
+    """Yield the files that no commit names, see :func:`sweep`."""
     for folder in folders:
         for listed in destination.tree(f"{folder}/"):
-            if not _is_left(listed, now) or not is_own(listed.stored.path) or listed.stored.path in referenced:
-                continue
-            if not dry_run:
-                destination.remove(listed.stored)
-            count += 1
-            size += listed.stored.size
-    return Swept(count, size)
+            path = listed.stored.path
+            if is_own(path) and path not in referenced:
+                yield listed
 
 
 def _is_left(listed: Listed, now: datetime) -> bool:

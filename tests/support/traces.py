@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,25 @@ def contents(root: Path) -> Iterator[tuple[str, bytes]]:
         yield name, content
         if name.endswith(".gz"):
             yield f"{name}: content", gzip.decompress(content)
+        if name.endswith(".avro"):
+            yield f"{name}: content", b"".join(_of_avro(content))
         if name.endswith(".parquet"):
             yield from _of_parquet(name, path)
+
+
+def _of_avro(content: bytes) -> Iterator[bytes]:
+    """Yield what is in the blocks of an Avro file, which end with the file's own marker."""
+    marker = content[-16:]
+    for block in content.split(marker)[1:-1]:
+        # Two numbers of a few bytes each are in front of the compressed bytes.
+        for begin in range(2, 16):
+            try:
+                yield zlib.decompress(block[begin:], wbits=-15)
+            except zlib.error:
+                continue
+            break
+        else:
+            yield block
 
 
 def _of_parquet(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
