@@ -35,7 +35,9 @@ def the_disk(url: str) -> Destination:
 
 def in_sqlite(folder: Path) -> Catalog:
     """A catalog in a file, with its tables beside it."""
-    return SqlCatalog("test", uri=f"sqlite:///{folder / 'catalog.db'}", warehouse=f"file://{folder / 'tables'}")
+    return SqlCatalog(
+        "test", uri=f"sqlite:///{folder / 'catalog.db'}?timeout=60", warehouse=f"file://{folder / 'tables'}"
+    )
 
 
 def iceberg(folder: Path, catalog: Callable[[Path], Catalog] = in_sqlite) -> IcebergWarehouse:

@@ -58,7 +58,9 @@ class _Watched(SqlCatalog):
 
 
 def _catalog(folder: Path) -> SqlCatalog:
-    return _Watched("test", uri=f"sqlite:///{folder / 'catalog.db'}", warehouse=f"file://{folder / 'tables'}")
+    return _Watched(
+        "test", uri=f"sqlite:///{folder / 'catalog.db'}?timeout=60", warehouse=f"file://{folder / 'tables'}"
+    )
 
 
 def work(folder: Path, steps: list[list[Any]]) -> None:
