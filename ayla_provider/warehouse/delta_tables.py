@@ -441,7 +441,7 @@ def _values(found: Mapping[str, ColumnStatistics], which: Callable[[ColumnStatis
         if isinstance(value, datetime):
             # Milliseconds, cut off: so the protocol says for both ends, and readers allow for it.
             values[name] = value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        elif isinstance(value, str) and len(value) <= _LONGEST_TEXT:
+        elif isinstance(value, str) and name == "dsn" and len(value) <= _LONGEST_TEXT:
             values[name] = value
     return values
 
