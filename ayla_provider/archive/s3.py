@@ -165,7 +165,9 @@ class S3Store:
         return S3Upload(self, key, size, crc32c, content_type)
 
     def remove(self, key: str, version: str) -> None:
-        self.call("delete_object", Key=key, IfMatch=f'"{version}"')
+        # SeaweedFS gives no ETag to what its own catalog writes. An empty one matches nothing.
+        condition = {"IfMatch": f'"{version}"'} if version else {}
+        self.call("delete_object", Key=key, **condition)
 
 
 class S3Upload:
