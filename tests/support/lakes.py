@@ -105,15 +105,22 @@ class Lake:
         """Return what a judge reads: Delta's folder, or Iceberg's current metadata, as the catalog says."""
         if self.format == "delta":
             return f"{self.root}/ayla_{event_type}"
-        uri = self.catalog["uri"]
+        uri = self.catalog.get("uri", "")
         query = "select metadata_location from iceberg_tables where table_namespace = 'ayla' and table_name = 'ayla_{}'"
         if uri.startswith("sqlite"):
             with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
                 ((location,),) = connection.execute(query.format(event_type)).fetchall()
                 return str(location)
+        table = self.pyiceberg().load_table((NAMESPACE, f"ayla_{event_type}"))
+        return str(table.metadata_location)
+
+    def pyiceberg(self) -> Any:
+        """Return the catalog for a program that knows nothing of this package, with a client of its own for S3."""
         from pyiceberg.catalog import load_catalog
 
-        return load_catalog("lake", **self.catalog).load_table((NAMESPACE, f"ayla_{event_type}")).metadata_location
+        names = {"endpoint": "endpoint", "key": "access-key-id", "secret": "secret-access-key", "region": "region"}
+        storage = {f"s3.{names[name]}": value for name, value in (self.s3 or {}).items()}
+        return load_catalog("lake", **(storage | self.catalog))
 
     def dumps(self) -> str:
         """Return it as JSON."""
@@ -218,9 +225,7 @@ class Scene:
             table.create_checkpoint()
             table.cleanup_metadata()
             return
-        from pyiceberg.catalog import load_catalog
-
-        table = load_catalog("lake", **self.lake.catalog).load_table((NAMESPACE, f"ayla_{event_type}"))
+        table = self.lake.pyiceberg().load_table((NAMESPACE, f"ayla_{event_type}"))
         table.maintenance.expire_snapshots().older_than(datetime.now()).commit()  # noqa: DTZ005 - as it wants it
 
     def data_files(self, event_type: str) -> list[str]:
