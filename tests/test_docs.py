@@ -31,6 +31,7 @@ from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD, HourState
 from ayla_provider.domain.completeness import Completeness
 from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.csv.columns import RESOURCE_TAGS
+from ayla_provider.domain.erasure import parse_entry
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.privacy import Treatment
@@ -43,6 +44,7 @@ from ayla_provider.operators import (
     AylaExportCompletenessOperator,
     AylaExportCountdownOperator,
     AylaExportDeltaUpkeepOperator,
+    AylaExportEraseOperator,
     AylaExportPartsOperator,
     AylaExportPartToBucketOperator,
     AylaExportPartToParquetOperator,
@@ -124,6 +126,7 @@ TO_TABLES = [
         AylaExportCompletenessOperator,
         AylaExportCountdownOperator,
         AylaExportDeltaUpkeepOperator,
+        AylaExportEraseOperator,
         AylaExportToBucketOperator,
         *OF_PARTS,
         AylaExportReconcileOperator,
@@ -249,6 +252,20 @@ def test_each_argument_of_the_drain_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", arguments_of(AylaExportCountdownOperator))
 def test_each_argument_of_the_countdown_is_described(name: str) -> None:
     assert mentions("docs/alerts.md", name)
+
+
+@pytest.mark.parametrize("name", arguments_of(AylaExportEraseOperator))
+def test_each_argument_of_the_erasure_is_described(name: str) -> None:
+    assert mentions("docs/erasure.md", name)
+
+
+def test_the_certificate_of_the_example_is_one() -> None:
+    (document,) = [
+        block.values[0]
+        for block in blocks("json")
+        if block.id.startswith("docs/erasure.md") and "ayla-erasure" in str(block.values[0])
+    ]
+    assert parse_entry(str(document).encode(), "the example").dumps() == document
 
 
 @pytest.mark.parametrize("name", [*arguments_of(AylaExportCompletenessOperator), *Completeness])

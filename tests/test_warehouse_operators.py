@@ -93,7 +93,16 @@ TEMPLATED = [
 ]
 OF_PLANS = {"archive", "archive_conn_id", "since", "earlier_policies"}
 OF_VERIFICATIONS = {"archive", "archive_conn_id", "since", "parquet"}
-OF_LOADS = {"archive", "archive_conn_id", "event_type", "start", "end", "parquet", "earlier_policies"}
+OF_LOADS = {
+    "archive",
+    "archive_conn_id",
+    "event_type",
+    "start",
+    "end",
+    "parquet",
+    "earlier_policies",
+    "erasure_conn_id",
+}
 OF_RETENTIONS = {"archive", "archive_conn_id", "count_only"}
 OF_AN_HOUR = {"event_type": "connection"}
 
