@@ -1,8 +1,8 @@
 """
 What every warehouse must do, whichever it is: the contract, for a fixture ``place``.
 
-DuckDB and PostgreSQL run it in test_every_warehouse.py, Iceberg in test_iceberg_contract.py, the doubles of BigQuery and
-Snowflake in tests/doubles.
+DuckDB and PostgreSQL run it in test_every_warehouse.py, Iceberg in test_iceberg_contract.py, the doubles of
+BigQuery and Snowflake in tests/doubles.
 """
 
 from __future__ import annotations

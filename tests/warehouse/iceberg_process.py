@@ -24,9 +24,10 @@ import pyiceberg.io.pyarrow  # noqa: F401
 from pyiceberg.catalog.sql import SqlCatalog
 
 from ayla_provider.domain.tables import TABLES
+from ayla_provider.warehouse import iceberg_upkeep
 from ayla_provider.warehouse.iceberg import IcebergWarehouse
 from ayla_provider.warehouse.iceberg_upkeep import Upkeep
-from tests.warehouse.iceberg_place import iceberg
+from tests.warehouse.iceberg_place import existing, iceberg
 from tests.warehouse.made_loads import made_load
 
 MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -100,7 +101,10 @@ def _tend(warehouse: IcebergWarehouse, _: Path, keep: int) -> None:
 
 
 def _tend_beside(warehouse: IcebergWarehouse, folder: Path, keep: int, until: str) -> None:
-    """Look after the table again and again. Its files are new, and so none may be swept."""
+    """Look after the table again and again, also with what upkeep does to many commits alone."""
+    iceberg_upkeep._MERGE_AT_LEAST, iceberg_upkeep._FOLD_AT_LEAST = 10, 5
+    with existing(warehouse).transaction() as transaction:
+        transaction.set_properties({"commit.manifest.min-count-to-merge": "10"})
     while not (folder / until).exists():
         now = datetime.now(UTC)
         # Days are settled as soon as they are over, in the time of the table.

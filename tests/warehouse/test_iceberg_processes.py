@@ -183,6 +183,8 @@ def test_loads_with_upkeep_beside_them(workers: tuple[Worker, Worker], tmp_path:
             task.file.file_path.rpartition("/")[2].startswith("day-")
             for task in existing(warehouse).scan().plan_files()
         )
+        folded = warehouse.ledger(existing(warehouse)).folded
+        assert folded
         # Whatever the snapshots that are left name can be read.
         table = existing(warehouse)
         for snapshot in table.metadata.snapshots:
