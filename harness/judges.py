@@ -47,7 +47,7 @@ class Judge:
         :raises RuntimeError: if the judge can't read it
         """
         if self._process is None:
-            command = [PYTHON, Path(__file__).with_name("lake_reader.py"), self.name]
+            command: list[str | Path] = [PYTHON, Path(__file__).with_name("lake_reader.py"), self.name]
             # chDB reads only what is below its working directory.
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
         asked = {"format": format_, "location": location, "query": query, "s3": self._s3}

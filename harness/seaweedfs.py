@@ -115,7 +115,7 @@ def seaweedfs() -> Iterator[SeaweedFS]:
         config = Path(folder) / "s3.json"
         config.write_text(json.dumps(rights))
         port, catalog, master, volume, filer = free_ports(5)
-        command = [
+        command: list[str | Path] = [
             *(WEED, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
             *("-s3", f"-s3.port={port}", f"-s3.config={config}", f"-s3.port.iceberg={catalog}"),
             *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),
