@@ -44,6 +44,8 @@ with DAG(
         "retry_delay": timedelta(minutes=10),
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(hours=2),
+        # For a try that hangs. A person may take longer: see response_timeout.
+        "execution_timeout": timedelta(hours=12),
     },
     tags=["ayla"],
 ):
