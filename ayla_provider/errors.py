@@ -86,6 +86,12 @@ class AylaRemovedError(AylaError):
     retryable = False
 
 
+class AylaHeldError(AylaError):
+    """A legal hold is on what is to be erased. A retry can't help."""
+
+    retryable = False
+
+
 class AylaUnsafeNameError(AylaError):
     """An object's name can't become a path below the destination."""
 

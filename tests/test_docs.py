@@ -41,6 +41,7 @@ from ayla_provider.local_cloud.faults import KINDS, STEPS
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.local_cloud.oddities import ODDITIES
 from ayla_provider.operators import (
+    AylaExportAccessOperator,
     AylaExportCompletenessOperator,
     AylaExportCountdownOperator,
     AylaExportDeltaUpkeepOperator,
@@ -49,6 +50,7 @@ from ayla_provider.operators import (
     AylaExportPartToBucketOperator,
     AylaExportPartToParquetOperator,
     AylaExportReconcileOperator,
+    AylaExportRetentionOperator,
     AylaExportToBucketOperator,
     AylaExportVerifyOperator,
     AylaStreamToBucketOperator,
@@ -118,17 +120,23 @@ def all_arguments_of(made: type) -> set[str]:
 
 
 OF_PARTS = (AylaExportPartsOperator, AylaExportPartToBucketOperator, AylaExportPartToParquetOperator)
+OF_RETENTION = [
+    AylaExportRetentionOperator,
+    *(getattr(operators, name) for name in operators.__all__ if re.fullmatch(r"AylaExport\w+RetentionOperator", name)),
+]
 TO_TABLES = [
     one
     for one in (getattr(operators, name) for name in operators.__all__)
     if one
     not in (
+        AylaExportAccessOperator,
         AylaExportCompletenessOperator,
         AylaExportCountdownOperator,
         AylaExportDeltaUpkeepOperator,
         AylaExportEraseOperator,
         AylaExportToBucketOperator,
         *OF_PARTS,
+        *OF_RETENTION,
         AylaExportReconcileOperator,
         AylaExportVerifyOperator,
         AylaStreamToBucketOperator,
@@ -324,6 +332,22 @@ def test_each_argument_of_the_operators_of_parts_is_described(made: type) -> Non
     assert mentions("docs/large-hours.md", made.__name__)
     names = arguments_of(made)
     assert names
+    assert {name for name in names if not re.search(rf"^\|.*`{name}`.*\|", described, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("made", OF_RETENTION, ids=lambda made: made.__name__)
+def test_each_argument_of_the_operators_of_retention_is_described(made: type) -> None:
+    assert mentions("docs/retention.md", made.__name__)
+    described = read("docs/retention.md") + read("docs/warehouse.md").partition("## Arguments of a load")[2]
+    names = all_arguments_of(made)
+    assert len(names) > 5
+    assert {name for name in names if not re.search(rf"^\|.*`{name}`.*\|", described, re.MULTILINE)} == set()
+
+
+def test_each_argument_of_the_operator_of_access_is_described() -> None:
+    described = read("docs/access.md")
+    names = arguments_of(AylaExportAccessOperator)
+    assert len(names) > 5
     assert {name for name in names if not re.search(rf"^\|.*`{name}`.*\|", described, re.MULTILINE)} == set()
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
 from ayla_provider.archive.destination import Destination, url_of
 from ayla_provider.archive.records import write_json
 from ayla_provider.domain.hold import HOLDS, Hold, hold_path, loads
-from ayla_provider.errors import AylaConfigError
+from ayla_provider.errors import AylaConfigError, AylaHeldError
 
 
 def read_holds(archive: Destination) -> list[Hold]:
@@ -55,6 +58,33 @@ def release_hold(archive: Destination, id: str) -> bool:  # noqa: A002 - the nam
         return False
     archive.remove(record[1])
     return True
+
+
+def refuse_held(
+    archive: Destination,
+    identifiers: Mapping[str, str],
+    start: datetime | None,
+    until: datetime,
+    keys: Iterable[str],
+) -> None:
+    """
+    Refuse to erase what a legal hold is on.
+
+    :param identifiers: of the subject: ``dsn`` or ``user_uuid`` to its value
+    :param start: of the hours to erase from, aware; None for all
+    :param until: the end of these hours, aware
+    :param keys: all keys that a hold on a subject may be made with
+    :raises AylaHeldError: naming the hold, and nobody
+    :raises AylaConfigError: if a hold on a subject was made with another key, so that nobody can say
+    :raises AylaDestinationError: if a hold can't be read
+    """
+    values, known = {column: [value] for column, value in identifiers.items()}, list(keys)
+    for hold in read_holds(archive):
+        if hold.touches(start, until) and hold.concerns(values, known):
+            raise AylaHeldError(
+                f"the legal hold {hold.id!r} of {archive.url} is on what is to be erased. Nothing was erased. When the "
+                f"hold has ended, release it: python -m ayla_provider hold release --id {hold.id}"
+            )
 
 
 def _scope(hold: Hold) -> tuple[object, ...]:
