@@ -15,16 +15,19 @@ from ayla_provider.archive.destination import Stored
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
 from ayla_provider.archive.removal import remove_copies, remove_quarantine
+from ayla_provider.archive.stream_hours import StreamHours
 from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hold import hold
 from ayla_provider.domain.hour import ExportHour
-from ayla_provider.domain.paths import Layout, manifest_path
+from ayla_provider.domain.paths import Layout, manifest_path, stream_path
 from ayla_provider.domain.removal import Rule
+from ayla_provider.domain.stream import BatchFile
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
-from tests.support.archives import archive_hour
+from ayla_provider.transport.checksum import Crc32c
+from tests.support.archives import archive_hour, store
 from tests.support.client import NOW, RULE, at, put, take_in
 from tests.support.places import Place, file_place
 
@@ -225,3 +228,26 @@ def test_counts_hold_no_name_of_an_object(tmp_path: Path) -> None:
     place = made_archive(tmp_path)
     text = json.dumps(remove_copies(place.destination, rule(), BY).document())
     assert not any(path.rpartition("/")[2] in text for path in place.everything() if path.endswith(".csv"))
+
+
+def test_a_stream_keeps_its_manifests_and_a_late_record_is_added_beside_what_was_removed(tmp_path: Path) -> None:
+    place, hour = file_place(tmp_path), ExportHour("datapoint", at(2))
+    hours = StreamHours(place.destination, "kinesis://stream", NOW, BY)
+
+    def add(batch: int) -> None:
+        path = stream_path(EventType("datapoint"), at(2), batch)
+        store(place.destination, path, b"gzip")
+        hours.add([BatchFile(path, 4, Crc32c(b"gzip").base64, "", 1)], NOW, lambda _: True)
+
+    add(1)
+    store(place.destination, stream_path(None, at(2), 1), b"unreadable")
+    removed = remove_copies(place.destination, rule(), BY)
+    assert (removed.hours, removed.objects) == (2, 2)
+    assert [path for path in copies(place) if path.startswith("event_type=")] == []
+    assert not any(path.startswith("_unreadable") for path in place.everything())
+    add(2)
+    manifest, _ = Records(place.destination).read_manifest(hour)
+    assert manifest is not None
+    assert (len(manifest.removed), len(manifest.present), manifest.is_stream) == (1, 1, True)
+    # The late record is as old as the others.
+    assert remove_copies(place.destination, rule(), BY).objects == 1
