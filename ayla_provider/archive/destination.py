@@ -60,6 +60,9 @@ class Destination(Protocol):
 
     url: str
 
+    takes_unknown: bool
+    """Whether :meth:`write` takes content whose checksum is unknown before its last byte was read."""
+
     def folder(self, path: str) -> dict[str, Stored]:
         """Return the objects directly in a folder, by path."""
 
@@ -117,13 +120,14 @@ class Destination(Protocol):
         """
 
     def write(
-        self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
+        self, path: str, stream: BinaryIO, *, size: int, crc32c: str | None, replaces: Stored | None, content_type: str
     ) -> Stored:
         """
         Write an object as a whole or not at all.
 
         :param stream: read up to ``size`` bytes; it raises before its last byte if the content is wrong
-        :param crc32c: base64, of the content to store
+        :param crc32c: base64, of the content to store. None, with :attr:`takes_unknown`, to compute it of what the
+            stream has, and to prove the object by it
         :param replaces: the object that the writer saw there, None if there was none
         :raises AylaConflictError: if the destination holds something else by now
         :raises AylaDestinationError: if the store refuses the object or the connection breaks

@@ -59,6 +59,8 @@ class GcsDestination:
     :param credentials: the customer's own, with a scope that allows to write
     """
 
+    takes_unknown = True
+
     def __init__(self, endpoint: str, bucket: str, prefix: str = "", *, credentials: Credentials) -> None:
         self._http = HttpClient(credentials)
         self._uploader = GcsUploader(self._http, bucket, endpoint)
@@ -213,13 +215,13 @@ class GcsDestination:
         return any(item["name"] == name and item.get(field) for item in page.get("items", ()))
 
     def write(
-        self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
+        self, path: str, stream: BinaryIO, *, size: int, crc32c: str | None, replaces: Stored | None, content_type: str
     ) -> Stored:
         """See :class:`Destination`."""
         where = f"{self.url}/{path}"
         with _translate_errors(where):
             try:
-                stored = self._uploader.upload(
+                stored, crc32c_sent = self._uploader.upload(
                     self._prefix + path,
                     stream,
                     size=size,
@@ -231,12 +233,17 @@ class GcsDestination:
                 if getattr(error, "code", None) != 412:
                     raise
                 raise _refused(error, where) from None
-        if (stored.crc32c, stored.size) != (crc32c, size):
+        stored = replace(stored, path=path)
+        if (stored.crc32c, stored.size) != (crc32c_sent, size):
+            outcome = "Clear the task to replace the object."
+            if crc32c is None:
+                self.remove(stored)
+                outcome = "It is removed. The task's next try sends it again."
             raise AylaDestinationError(
                 f"{where}: the bucket says that it holds {stored.size} bytes with crc32c {stored.crc32c}, but {size} "
-                f"bytes with {crc32c} were sent. Clear the task to replace the object."
+                f"bytes with {crc32c_sent} were sent. {outcome}"
             )
-        return replace(stored, path=path)
+        return stored
 
     def remove(self, stored: Stored) -> None:
         """See :class:`Destination`."""

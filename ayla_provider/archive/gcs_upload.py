@@ -13,7 +13,7 @@ import contextlib
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from urllib3.exceptions import ProtocolError
 
 from ayla_provider.archive.destination import Stored
+from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.transport.cloud_storage import Answer, api_error, may_pass, retried
 from ayla_provider.transport.http import HttpClient, Response
 from ayla_provider.transport.redaction import from_outside
@@ -29,10 +30,17 @@ AT_ONCE = 4 * 1024 * 1024
 """Bytes up to which a file is sent with its metadata, from memory."""
 
 _READ = 1024 * 1024
+
+_QUANTUM = 256 * 1024
+"""Bytes: what an upload keeps before its last request is a multiple of it."""
+
 _TIMEOUT = (10, 120)
 """Seconds to connect, and to wait for an answer."""
 
 _FIELDS = "name,size,crc32c,generation"
+
+_NO_CHECKSUM = Crc32c().base64
+"""That of no content."""
 
 
 class GcsUploader:
@@ -48,21 +56,33 @@ class GcsUploader:
         self._url = f"{endpoint}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
 
     def upload(
-        self, name: str, stream: BinaryIO, *, size: int, crc32c: str, if_generation_match: int, content_type: str
-    ) -> Stored:
+        self,
+        name: str,
+        stream: BinaryIO,
+        *,
+        size: int,
+        crc32c: str | None,
+        if_generation_match: int,
+        content_type: str,
+    ) -> tuple[Stored, str]:
         """
-        Store an object as a whole or not at all, and return what Cloud Storage says about it.
+        Store an object as a whole or not at all.
+
+        :returns: what Cloud Storage says about it, and the base64 CRC32C of what was sent
 
         :param stream: at its beginning. What the service didn't keep is read again after a ``seek``
         :param size: bytes in the stream
-        :param crc32c: base64; Cloud Storage refuses content with a different one
+        :param crc32c: base64; Cloud Storage refuses content with a different one. None to compute it while the stream
+            is sent, and to state it with the last bytes
         :param if_generation_match: the generation to replace, 0 if the object must not exist
         :raises google.api_core.exceptions.GoogleAPIError: as google-cloud-storage does
         :raises ValueError: if the stream is too short, or the service misses bytes that it had kept
         :raises AylaError: if the proxy or the certificate is refused
         """
         # With the checksum in the metadata, Cloud Storage checks the content before the object exists.
-        metadata = {"name": name, "crc32c": crc32c, "contentType": content_type}
+        metadata = {"name": name, "contentType": content_type}
+        if crc32c is not None:
+            metadata["crc32c"] = crc32c
         parameters = {"ifGenerationMatch": str(if_generation_match), "fields": _FIELDS}
         if size <= AT_ONCE:
             return self._at_once(metadata, parameters, stream, size)
@@ -70,16 +90,19 @@ class GcsUploader:
 
     def _at_once(
         self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
-    ) -> Stored:
+    ) -> tuple[Stored, str]:
         boundary = secrets.token_hex(16)
-        head = (
-            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(metadata)}\r\n"
-            f"--{boundary}\r\nContent-Type: {metadata['contentType']}\r\n\r\n"
-        ).encode()
+        # Each checksum has as many characters, so that the content has its place before its checksum is known.
+        checksum = metadata.get("crc32c", _NO_CHECKSUM)
+        head = _head(boundary, {**metadata, "crc32c": checksum})
         tail = f"\r\n--{boundary}--\r\n".encode()
         body = memoryview(bytearray(len(head) + size + len(tail)))
+        content = body[len(head) : len(head) + size]
+        _fill(content, stream)
+        if "crc32c" not in metadata:
+            checksum = Crc32c(bytes(content)).base64
+            head = _head(boundary, {**metadata, "crc32c": checksum})
         body[: len(head)] = head
-        _fill(body[len(head) : len(head) + size], stream)
         body[len(head) + size :] = tail
         url = f"{self._url}?{urlencode({**parameters, 'uploadType': 'multipart'})}"
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
@@ -88,20 +111,24 @@ class GcsUploader:
             response = self._http.request("POST", url, headers=headers, body=body, timeout=_TIMEOUT)
             return _uploaded(response, "POST", url)
 
-        return retried(send)
+        return retried(send), checksum
 
     def _streamed(
         self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
-    ) -> Stored:
+    ) -> tuple[Stored, str]:
         session_url = retried(partial(self._open_session, metadata, parameters, size))
-        upload = _Upload(self._http, session_url, stream, size)
+        upload: _Upload
+        if "crc32c" in metadata:
+            upload = _Upload(self._http, session_url, stream, size)
+        else:
+            upload = _LateUpload(self._http, session_url, stream, size)
         try:
             while (stored := retried(upload.step)) is None:
                 pass
         except BaseException:
             upload.cancel()
             raise
-        return stored
+        return stored, metadata.get("crc32c") or upload.crc32c
 
     def _open_session(self, metadata: Mapping[str, str], parameters: Mapping[str, str], size: int) -> str:
         """Announce an upload, and return the URL that its bytes go to."""
@@ -135,17 +162,28 @@ class _Upload:
         """Bytes that the service is known to have."""
         self._sent = 0
         """Bytes that the service can have."""
+        self._stop = size
+        """The end of what is sent as it is read."""
+        self.crc32c = ""
+        """The base64 CRC32C of the content, if this upload computes it, and has read it to its end."""
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield what the service is not known to have: the body of a request."""
         at = self._kept
+        for block in self._blocks(at, self._stop):
+            at += len(block)
+            self._sent = max(self._sent, at)
+            yield block
+
+    def _blocks(self, start: int, stop: int) -> Iterator[bytes]:
+        """Read a part of the stream."""
+        at = start
         self._stream.seek(at)
-        while at < self._size:
-            block = self._stream.read(min(_READ, self._size - at))
+        while at < stop:
+            block = self._stream.read(min(_READ, stop - at))
             if not block:
                 raise ValueError(f"the stream ended after {at} bytes, {self._size} were expected")
             at += len(block)
-            self._sent = max(self._sent, at)
             yield block
 
     def step(self) -> Stored | None:
@@ -168,11 +206,15 @@ class _Upload:
 
     def _send(self) -> Stored | None:
         """Send the rest. It is in one request, so that no piece waits for the answer to the one before."""
-        headers = {
-            "Content-Length": str(self._size - self._kept),
-            "Content-Range": f"bytes {self._kept}-{self._size - 1}/{self._size}",
+        return self._put(self._stop, self)
+
+    def _put(self, stop: int, body: Iterable[bytes], **headers: str) -> Stored | None:
+        """Send what comes before a byte, and isn't known to be kept."""
+        headers |= {
+            "Content-Length": str(stop - self._kept),
+            "Content-Range": f"bytes {self._kept}-{stop - 1}/{self._size}",
         }
-        response = self._http.request("PUT", self._url, headers=headers, body=self, timeout=_TIMEOUT)
+        response = self._http.request("PUT", self._url, headers=headers, body=body, timeout=_TIMEOUT)
         kept = self._kept
         stored = self._result(response)
         if stored is None and self._kept == kept:
@@ -200,6 +242,52 @@ class _Upload:
         # The error that ends the upload matters more than an error here.
         with contextlib.suppress(Exception):
             self._http.request("DELETE", self._url, timeout=(5, 5))
+
+
+class _LateUpload(_Upload):
+    """
+    An upload whose checksum is only known at the end of the stream.
+
+    Cloud Storage takes the checksum of the whole object from the last request of an upload, in its head. So the last
+    bytes are a request of their own. They are read before it is sent, and the checksum is complete then.
+    """
+
+    def __init__(self, http: HttpClient, url: str, stream: BinaryIO, size: int) -> None:
+        super().__init__(http, url, stream, size)
+        self._stop = (size - 1) // _QUANTUM * _QUANTUM
+        self._last = b""
+        """The last bytes, once they were read."""
+        self._checksum = Crc32c()
+        self._summed = 0
+        """How many bytes the checksum covers."""
+
+    def _blocks(self, start: int, stop: int) -> Iterator[bytes]:
+        at = start
+        for block in super()._blocks(start, stop):
+            at += len(block)
+            if at > self._summed:
+                # After an interruption, bytes are read again.
+                self._checksum.update(block[len(block) - (at - self._summed) :])
+                self._summed = at
+            yield block
+
+    def _send(self) -> Stored | None:
+        if self._kept < self._stop:
+            return super()._send()
+        if not self._last:
+            self._last = b"".join(self._blocks(self._stop, self._size))
+            self.crc32c = self._checksum.base64
+        self._sent = self._size
+        rest = self._last[self._kept - self._stop :]
+        return self._put(self._size, [rest], **{"X-Goog-Hash": f"crc32c={self.crc32c}"})
+
+
+def _head(boundary: str, metadata: Mapping[str, str]) -> bytes:
+    """Return what comes before the content of a file that is sent with its metadata."""
+    return (
+        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(metadata)}\r\n"
+        f"--{boundary}\r\nContent-Type: {metadata['contentType']}\r\n\r\n"
+    ).encode()
 
 
 def _is_same_service(url: str, location: str) -> bool:

@@ -38,6 +38,8 @@ class FileDestination:
     Each folder is locked while a name in it changes, for the processes of all machines that mount it.
     """
 
+    takes_unknown = True
+
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.url = f"file://{PurePosixPath(self.root)}"
@@ -145,7 +147,7 @@ class FileDestination:
         return False
 
     def write(
-        self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
+        self, path: str, stream: BinaryIO, *, size: int, crc32c: str | None, replaces: Stored | None, content_type: str
     ) -> Stored:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         place = self._place(path)
@@ -163,7 +165,7 @@ class FileDestination:
                     os.fsync(file.fileno())
                     written = os.fstat(file.fileno())
                 actual = checksum.base64
-                if written.st_size != size or actual != crc32c:
+                if written.st_size != size or actual != (crc32c or actual):
                     raise AylaDestinationError(
                         f"{place}: wrote {written.st_size} bytes with crc32c {actual}, expected {size} bytes with "
                         f"crc32c {crc32c}; they are removed. Check whether the disk works."

@@ -27,6 +27,8 @@ from ayla_provider.transport.redaction import from_outside
 class ObjectStorageDestination:
     """A prefix in an object store."""
 
+    takes_unknown = False
+
     def __init__(self, store: ObjectStore, url: DestinationUrl) -> None:
         self._store = store
         self._prefix = f"{url.path}/" if url.path else ""
@@ -104,9 +106,11 @@ class ObjectStorageDestination:
             self._store.remove(key, stored.version)
 
     def write(
-        self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
+        self, path: str, stream: BinaryIO, *, size: int, crc32c: str | None, replaces: Stored | None, content_type: str
     ) -> Stored:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
+        if crc32c is None:
+            raise ValueError("the checksum must be known before the first byte")
         key = self._prefix + path
         seen = version_of(replaces)
         with translate_errors(f"{self.url}/{path}"):

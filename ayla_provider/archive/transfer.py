@@ -87,10 +87,13 @@ class Transfer:
         self, file: ExportFile, path: str, replaces: Stored | None, trusted: bool, matcher: Matcher | None
     ) -> Copy:
         reader = ExportReader(self._source, file, self._stop, self._on_bytes)
-        with contextlib.closing(reader), _content(reader, file, matcher) as content:
-            is_known = file.crc32c is None or matcher is not None
-            if is_known and replaces and trusted and self.holds(replaces, content.size, content.crc32c):
-                return Copy(replaces, content.source_crc32c, reader.lines, content.erased)
+        # What is there can be the same content, which isn't written again.
+        may_be_late = file.crc32c is None and replaces is None and matcher is None
+        late = may_be_late and self._destination.takes_unknown
+        with contextlib.closing(reader), _content(reader, file, matcher, late=late) as content:
+            is_spooled = file.crc32c is None or matcher is not None
+            if is_spooled and replaces and trusted and self.holds(replaces, content.size, content.crc32c or ""):
+                return Copy(replaces, file.crc32c or reader.crc32c, reader.lines, content.erased)
             try:
                 stored = self._destination.write(
                     path,
@@ -103,14 +106,22 @@ class Transfer:
             except AylaConflictError:
                 # A write that succeeded, but whose answer got lost, also ends here: the client repeats it.
                 existing = self._destination.folder(path.rpartition("/")[0]).get(path)
-                if existing is None or not self.holds(existing, content.size, content.crc32c):
+                crc32c = content.crc32c or _read_to_end(reader)
+                if existing is None or not self.holds(existing, content.size, crc32c):
                     raise
                 stored = existing
-            return Copy(stored, content.source_crc32c, reader.lines, content.erased)
+            return Copy(stored, file.crc32c or reader.crc32c, reader.lines, content.erased)
 
     def holds(self, stored: Stored, size: int, crc32c: str) -> bool:
         """Whether a file in the destination has this content."""
         return stored.size == size and self._destination.crc32c(stored) == crc32c
+
+
+def _read_to_end(reader: ExportReader) -> str:
+    """Return the checksum of a file of which perhaps not all was read yet."""
+    while reader.read(CHUNK):
+        pass
+    return reader.crc32c
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,31 +130,32 @@ class _Content:
 
     stream: BinaryIO
     size: int
-    crc32c: str
-    source_crc32c: str
-    """Of the vendor's file."""
+    crc32c: str | None
+    """None if it is known only once the stream was read."""
     erased: Erased | None = None
 
 
 @contextlib.contextmanager
-def _content(reader: ExportReader, file: ExportFile, matcher: Matcher | None) -> Iterator[_Content]:
+def _content(reader: ExportReader, file: ExportFile, matcher: Matcher | None, *, late: bool) -> Iterator[_Content]:
     """
-    Give a file's content and its checksum, which a destination needs before the first byte.
+    Give a file's content and its checksum.
 
     If the listing doesn't state the checksum, or lines are left out, the whole file is read first, and waits in memory
     or on disk.
+
+    :param late: give the content without a checksum instead, which is known once it was read
     """
-    if file.crc32c is not None and matcher is None:
-        yield _Content(cast("BinaryIO", reader), file.size, file.crc32c, file.crc32c)
+    if matcher is None and (file.crc32c is not None or late):
+        yield _Content(cast("BinaryIO", reader), file.size, file.crc32c)
         return
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
         if matcher is None:
             shutil.copyfileobj(cast("BinaryIO", reader), spool, CHUNK)
             spool.seek(0)
-            yield _Content(cast("BinaryIO", spool), file.size, reader.crc32c, reader.crc32c)
+            yield _Content(cast("BinaryIO", spool), file.size, reader.crc32c)
             return
         # What arrives is verified with its last byte, before anything is left out of the copy.
         lines, content = filtered_copy(iter(lambda: reader.read(CHUNK), b""), matcher, spool)
         erased = Erased(lines.lines, content.size, content.crc32c, tuple(sorted(lines.by))) if lines.lines else None
         spool.seek(0)
-        yield _Content(cast("BinaryIO", spool), content.size, content.crc32c, reader.crc32c, erased)
+        yield _Content(cast("BinaryIO", spool), content.size, content.crc32c, erased)

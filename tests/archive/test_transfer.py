@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import threading
 from collections.abc import Callable
@@ -354,3 +355,35 @@ def test_a_redirect_of_a_download_takes_the_token_nowhere(
     assert server.received
     assert other.received == []
     assert place.everything() == {}
+
+
+# Where the listing has no checksum, as in S3
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_copy_of_a_file_without_a_checksum_equals_its_source(
+    cloud: LocalCloud, export: Export, place: Place, size: int
+) -> None:
+    content = SeededContent(1, size)
+    file = listed(cloud, export, content)
+    copy = transfer_of(export, place).copy(dataclasses.replace(file, crc32c=None), PATH, None)
+    assert place.everything() == {PATH: bytes_of(content)}
+    assert place.destination.crc32c(copy.stored) == copy.crc32c == file.crc32c
+    assert copy.lines == lines_of(content)
+    assert len(downloads(cloud)) == (1 if size else 0)
+
+
+@pytest.mark.parametrize("size", [10, 10 * CHUNK])
+def test_a_file_without_a_checksum_that_is_there_already_is_taken(
+    cloud: LocalCloud, export: Export, place: Place, size: int
+) -> None:
+    file = dataclasses.replace(listed(cloud, export, SeededContent(1, size)), crc32c=None)
+    first = transfer_of(export, place).copy(file, PATH, None)
+    # As after a write whose answer got lost.
+    assert transfer_of(export, place).copy(file, PATH, None).stored == first.stored
+    other = dataclasses.replace(listed(cloud, export, SeededContent(2, size)), crc32c=None)
+    with pytest.raises(AylaConflictError):
+        transfer_of(export, place).copy(other, PATH, None)
+    assert place.everything() == {PATH: bytes_of(SeededContent(1, size))}
+    assert transfer_of(export, place).copy(other, PATH, first.stored).stored != first.stored
+    assert place.everything() == {PATH: bytes_of(SeededContent(2, size))}

@@ -43,7 +43,7 @@ def web_servers() -> Iterator[Callable[..., Answering]]:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_PUT = _answer  # noqa: N815 - names that the library calls
+            do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - names that the library calls
 
             def log_message(self, *_: object) -> None:
                 pass
