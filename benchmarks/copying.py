@@ -201,6 +201,7 @@ def main() -> None:
         # A worker has imported them before it copies.
         for module in ("archive.archive", "archive.gcs", "source.gcs"):
             importlib.import_module(f"ayla_provider.{module}")
+        importlib.import_module("google.oauth2.credentials")
     start, cpu = time.perf_counter(), time.process_time()
     ENGINES[engine](url, int(workers))
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
