@@ -10,6 +10,8 @@ AZURITE := azurite@3.33.0
 KINESIS := kinesalite@3.3.3 kinesis-local@0.6.2
 HOURS ?= 6
 ONCE ?=
+# With LAKE=iceberg, the demo also loads Iceberg tables, which chDB reads.
+LAKE ?=
 DAYS ?= 30
 SEED ?= 1
 # The event types that simulate loads into tables: one, or all.
@@ -61,8 +63,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-demo: $(VENV)/.demo $(if $(shell command -v npm),.kinesis/$(lastword $(KINESIS))) ## Run the main job: a local Ayla cloud, a real Airflow (HOURS=6; ONCE=1 checks and exits)
-	@$(BIN)/python -m demo --hours $(HOURS) $(if $(ONCE),--once)
+demo: $(VENV)/.demo $(if $(LAKE),$(VENV)/.lake judges) $(if $(shell command -v npm),.kinesis/$(lastword $(KINESIS))) ## Run the main job: a local Ayla cloud, a real Airflow (HOURS=6; ONCE=1 checks and exits; LAKE=iceberg)
+	@$(BIN)/python -m demo --hours $(HOURS) $(if $(ONCE),--once) $(if $(LAKE),--lake $(LAKE))
 
 simulate: $(VENV)/.demo ## Simulate late files, crashes, and faults, and compare with the answer key (DAYS=30 SEED=1 LOADS=one)
 	@$(BIN)/python -m simulation --days $(DAYS) --seed $(SEED) --loads $(LOADS)
@@ -148,6 +150,10 @@ $(VENV)/.pip:
 $(VENV)/.demo: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing Airflow and the provider into $(VENV), for up to a minute ..."
 	$(call install,--editable '$(DEMO)')
+	@touch $@
+
+$(VENV)/.lake: $(VENV)/.demo
+	$(call install,--editable '.[iceberg]')
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo

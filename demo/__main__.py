@@ -1,7 +1,8 @@
 """
 ``make demo``: a local Ayla cloud and a real Airflow, which copies hours to a folder and loads a DuckDB file.
 
-With npm, it also drains a stream of the same events, in a double of Kinesis.
+With npm, it also drains a stream of the same events, in a double of Kinesis. With ``LAKE=iceberg``, it loads Iceberg
+tables, too, and chDB reads them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_between
 from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud import LocalCloud
+from demo import lake as lakes
 from demo import stream as streams
 from harness.check import differences, not_loaded
 from harness.kinesis_double import KinesisDouble
@@ -36,6 +38,7 @@ HOME = ROOT / ".demo"
 BUCKET = HOME / "bucket"
 STREAM_BUCKET = HOME / "stream"
 WAREHOUSE = HOME / "ayla.duckdb"
+LAKE = HOME / "lake"
 SETTINGS = HOME / "env"
 """What a shell needs to use the demo's Airflow."""
 DAG = "ayla_export_to_bucket"
@@ -54,11 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--hours", type=int, default=6, help="number of past hours to copy (6)")
     parser.add_argument("--once", action="store_true", help="compare the archive with the source, and exit")
+    parser.add_argument("--lake", choices=["iceberg"], help="load tables of this format, too")
     arguments = parser.parse_args(argv)
     if arguments.hours < 1:
         parser.error("--hours: at least 1")
     try:
-        with running(arguments.hours) as (cloud, airflow, hours):
+        with running(arguments.hours, with_lake=bool(arguments.lake)) as (cloud, airflow, hours):
             complete = copy_hours(airflow, hours)
             print(table(BUCKET, hours))
             different = differences(cloud, BUCKET, hours)
@@ -67,26 +71,35 @@ def main(argv: Sequence[str] | None = None) -> int:
             missing = not_loaded(cloud, WAREHOUSE, hours)
             print("\n".join(missing) or "The tables contain every row of these hours exactly once.")
             print(summary(WAREHOUSE), flush=True)
+            if arguments.lake:
+                loaded = lakes.load(airflow) and loaded
+                unequal = lakes.differences(LAKE, WAREHOUSE, hours)
+                print("\n".join(unequal) or "The Iceberg tables have the same rows as the DuckDB file, by chDB.")
+                print(lakes.summary(LAKE), flush=True)
+                missing += unequal
             if streams.is_available():
                 loaded = streams.drain_and_load(airflow) and loaded
                 print(streams.side_by_side(WAREHOUSE, hours), flush=True)
             if arguments.once:
                 return 0 if complete and loaded and not different and not missing else 1
             airflow.unpause(LOADS)
+            if arguments.lake:
+                airflow.unpause(lakes.LOADS)
             if streams.is_available():
                 airflow.unpause(streams.LOADS)
-            keep_running(airflow)
+            keep_running(airflow, with_lake=bool(arguments.lake))
     except KeyboardInterrupt:
         print("\nEnded. No process remains.")
     return 0
 
 
 @contextlib.contextmanager
-def running(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]:
+def running(hours: int, *, with_lake: bool = False) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]]]:
     """
     Run a local cloud and an Airflow with connections to it, from a clean start, as long as the context lasts.
 
     :param hours: the number of past hours in the export
+    :param with_lake: whether there is a catalog of Iceberg tables
     """
     # The patience of these hours is over, so it is known which of them are empty.
     end = hour_of(datetime.now(UTC) - PATIENCE)
@@ -95,7 +108,8 @@ def running(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]
     airflow.stop()  # an earlier demo that was killed may still run
     shutil.rmtree(HOME, ignore_errors=True)
     airflow.dags.mkdir(parents=True)
-    for dag in (DAG, LOADS, REPAIRS, *(streams.DAGS if streams.is_available() else ())):
+    more = [*(streams.DAGS if streams.is_available() else ()), *([lakes.LOADS] if with_lake else ())]
+    for dag in (DAG, LOADS, REPAIRS, *more):
         shutil.copy(ROOT / "dags" / f"{dag}.py", airflow.dags)
     with LocalCloud(start=wanted[0], max_lag=MAX_LAG) as cloud, _stream(cloud, wanted[0]) as double:
         airflow.environment = {"AYLA_EXPORT_START": wanted[0].isoformat()}
@@ -105,6 +119,8 @@ def running(hours: int) -> Iterator[tuple[LocalCloud, Standalone, list[datetime]
         )
         with airflow:
             define(airflow, cloud)
+            if with_lake:
+                lakes.define(airflow, LAKE)
             if double:
                 streams.define(airflow, double, STREAM_BUCKET)
             print(
@@ -196,13 +212,14 @@ def summary(warehouse: Path) -> str:
         return f"Rows per event type:\n{per_type}\nThe most active devices:\n{active}"
 
 
-def keep_running(airflow: Standalone) -> None:
+def keep_running(airflow: Standalone, *, with_lake: bool) -> None:
     """Keep everything running until Ctrl-C, while the local cloud continues to export."""
+    lake = f"The lake: {lakes.LOADS} loads. Its tables: {LAKE}\n" if with_lake else ""
     print(
         f"The vendor continues to export. Files come 15 to {MAX_LAG.seconds // 60} minutes after the hour's end.\n"
         f"Watch them arrive: {airflow.url}/plugin/ayla-export\n"
         f"The DAGs: {DAG} copies, {LOADS} loads. Unpause {REPAIRS} to repair.\n"
-        f"{_stream_text()}The archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
+        f"{lake}{_stream_text()}The archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
         f"In another shell: . {SETTINGS}; {sys.executable} -m ayla_provider report\n"
         "Press Ctrl-C to end everything.",
         flush=True,
