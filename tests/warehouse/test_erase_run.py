@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import tarfile
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -383,3 +384,20 @@ def test_typed_rows_never_have_what_is_erased_even_before_the_archive_is(root: P
         assert made.lines == made.rows + made.duplicates + made.quarantined
     assert "parquet" not in layers(root)
     assert "_quarantine" not in layers(root)
+
+
+def test_what_an_earlier_release_wrote_is_erased_without_a_full_load(tmp_path: Path) -> None:
+    """Archive, Parquet files, and DuckDB file of a version before there were erasures."""
+    with tarfile.open(Path(__file__).parents[1] / "fixtures" / "before_erasures.tar.xz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    request(tmp_path)
+    before, in_duckdb = rows_of(tmp_path), rows_in_duckdb(tmp_path)
+    both = {"dsn", "user_uuid"}
+    assert layers(tmp_path) == {"event_type": both, "_quarantine": both, "parquet": both, "duckdb": both}
+    erase(tmp_path, [duckdb_of(tmp_path)])
+    assert layers(tmp_path) == {}
+    assert rows_of(tmp_path) == others(before)
+    assert rows_in_duckdb(tmp_path) == others(in_duckdb)
+    # Since then, another revision types registrations, whether anything was erased or not.
+    assert load(tmp_path, duckdb_of(tmp_path), hours(("datapoint", "connection"))) == 0
+    assert_whole(tmp_path)
