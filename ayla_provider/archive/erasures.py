@@ -100,7 +100,7 @@ class Matcher:
         """Return the words of a text that name a subject, with the ids; None for one that is spelled otherwise."""
         words: dict[bytes | None, set[str]] = {}
         for shape in self._shapes:
-            words.update(shape.words(text))
+            words |= shape.words(text)
         runs = self._runs(text)
         if runs and self._found_encoded(runs, _DEEPEST):
             for run in runs:
@@ -165,9 +165,9 @@ class _Shape:
         self.size = 32 if self._is_uuid else len(shape)
         """How long an identifier is at least."""
 
-    def words(self, text: bytes) -> dict[bytes, set[str]]:
+    def words(self, text: bytes) -> dict[bytes | None, set[str]]:
         """Return the words of this shape in a text that name a subject, with the ids of the entries."""
-        words = {}
+        words: dict[bytes | None, set[str]] = {}
         for word in (self._uuids(text) if self._is_uuid else self._serials(text)) - self._nobody:
             # As canonical() does.
             identifier = word.lower().replace(b"-", b"") if self._is_uuid else word.lower()

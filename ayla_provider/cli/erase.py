@@ -16,10 +16,12 @@ from ayla_provider.warehouse.erase import ErasureRun
 
 if TYPE_CHECKING:
     from ayla_provider.cli.connections import Connections
-    from ayla_provider.warehouse.base import Warehouse
+    from ayla_provider.warehouse.base import ErasableWarehouse
 
 
-def erase(arguments: argparse.Namespace, connections: Connections, warehouses: Sequence[Warehouse]) -> dict[str, Any]:
+def erase(
+    arguments: argparse.Namespace, connections: Connections, warehouses: Sequence[ErasableWarehouse]
+) -> dict[str, Any]:
     """
     Erase, or count, and return what was done: ids and counts.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ayla_provider.cli.report_table import Row
     from ayla_provider.domain.stream import StreamPosition
     from ayla_provider.transport.steps import Step
-    from ayla_provider.warehouse.base import Warehouse
+    from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 
 _MARKS = {True: "ok", False: "FAILED", None: "-"}
 _INDENT = " " * 10
@@ -718,7 +718,7 @@ def _completeness(arguments: argparse.Namespace, connections: Connections, stdou
     return report.status
 
 
-def _warehouse(arguments: argparse.Namespace) -> Warehouse | None:
+def _warehouse(arguments: argparse.Namespace) -> DuckDBWarehouse | None:
     from ayla_provider.errors import AylaConfigError
     from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ayla_provider.archive.erasure_requests import WaitingRequest
-    from ayla_provider.warehouse.base import Warehouse
+    from ayla_provider.warehouse.base import ErasableWarehouse
     from ayla_provider.warehouse.erase import ErasureReport
 
 _WAREHOUSES = {
@@ -134,12 +134,12 @@ class AylaExportEraseOperator(BaseOperator):
         deadlines = [{"id": each.id, "deadline": each.request.deadline.isoformat()} for each in waiting]
         return report.document() | {"open": deadlines if self._is_dry_run else []}
 
-    def _warehouse(self, arguments: Mapping[str, Any]) -> Warehouse:
+    def _warehouse(self, arguments: Mapping[str, Any]) -> ErasableWarehouse:
         kind = str(arguments["kind"])
         operators = import_module("ayla_provider.operators")
         of_kind = getattr(operators, _WAREHOUSES[kind])
         given = {name: value for name, value in arguments.items() if name != "kind"}
-        warehouse: Warehouse = of_kind(task_id="warehouse", archive=self.archive, **given).warehouse()
+        warehouse: ErasableWarehouse = of_kind(task_id="warehouse", archive=self.archive, **given).warehouse()
         return warehouse
 
     def _policy_key(self) -> str:

@@ -288,6 +288,14 @@ class Warehouse(Protocol):
         :raises AylaWarehouseError: as :meth:`replace` does
         """
 
+
+class ErasableWarehouse(Warehouse, Protocol):
+    """
+    A warehouse that rows of people can be erased from.
+
+    Each implementation passes the tests of ``tests/warehouse/erasure_contract.py``.
+    """
+
     def erasable(self, erasure: RowErasure) -> Mapping[datetime, int]:
         """
         Return how many rows of each hour are to be erased; hours without such rows are left out.

@@ -28,7 +28,7 @@ from ayla_provider.rows.duck import MEMORY
 from ayla_provider.rows.erase import ERASURES_FIELD, ArchiveErasure, HourErasure, Wanted
 from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.rows.verify import read_receipt
-from ayla_provider.warehouse.base import HeldHour, HourLeft, Load, RowErasure, RowSubject, Warehouse, salted
+from ayla_provider.warehouse.base import ErasableWarehouse, HeldHour, HourLeft, Load, RowErasure, RowSubject, salted
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class ErasureRun:
         requests: Sequence[WaitingRequest],
         keys: ErasureKeys,
         *,
-        warehouses: Sequence[Warehouse] = (),
+        warehouses: Sequence[ErasableWarehouse] = (),
         policy_key: str = "",
         now: datetime,
         written_by: Mapping[str, str],
@@ -336,7 +336,9 @@ class ErasureRun:
                 changed |= erased
         return changed
 
-    def _erase_type(self, warehouse: Warehouse, erasure: RowErasure, wanted: Sequence[Wanted], ids: set[str]) -> bool:
+    def _erase_type(
+        self, warehouse: ErasableWarehouse, erasure: RowErasure, wanted: Sequence[Wanted], ids: set[str]
+    ) -> bool:
         hits = dict(warehouse.erasable(erasure))
         start = min((subject.start or _FIRST for subject in erasure.subjects), default=_FIRST)
         end = max(subject.end for subject in erasure.subjects)
@@ -390,7 +392,7 @@ class ErasureRun:
         with ThreadPoolExecutor(_READERS, "ayla-receipts") as pool:
             yield from zip(hours, pool.map(read, hours), strict=True)
 
-    def _replace(self, warehouse: Warehouse, receipt: TypedManifest) -> None:
+    def _replace(self, warehouse: ErasableWarehouse, receipt: TypedManifest) -> None:
         """Load an hour again from its typed rows, of which the subjects are erased."""
         typed = TypedArchive(self._archive, self._rows, memory=self._memory)
         with contextlib.closing(typed.files(receipt)) as files:
