@@ -17,9 +17,13 @@ from uuid import UUID
 
 import pytest
 
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hold import hold
+from ayla_provider.domain.removal import Rule
 from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, table_like
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.base import HeldHour, Warehouse
+from ayla_provider.warehouse.base import REMOVED, HeldHour, Warehouse
+from ayla_provider.warehouse.removal import remove_hours
 from tests.warehouse.made_loads import HOUR, NOON, Row, identity, made_load
 
 DATAPOINT = TABLES["datapoint"]
@@ -101,6 +105,27 @@ class WarehouseContract:
             place.warehouse.prepare(table_like(event_type, PROVENANCE, None))
         with pytest.raises(AylaConfigError, match=f"event type '{event_type}' can't be loaded"):
             place.warehouse.loaded(event_type, NOON, NOON + HOUR)
+
+    def test_old_hours_are_removed_and_the_ledger_says_so(self, place: Place, tmp_path: Path) -> None:
+        for event_type in ("datapoint", "connection"):
+            place.warehouse.prepare(TABLES[event_type])
+            for number in range(3):
+                put(place, tmp_path, event_type, NOON + number * HOUR, [{"dsn": f"A{number}"}])
+        now = NOON + timedelta(days=90, hours=2)
+        held = hold("case-1", placed_at=now, start=NOON, end=NOON + HOUR, event_types=[EventType("connection")])
+        rule = Rule("tables", timedelta(days=90), now, (held,))
+        types = [EventType("datapoint"), EventType("connection")]
+        counted = remove_hours(place.warehouse, types, rule, dry_run=True)
+        assert dsns(place) == ["A0", "A1", "A2"]
+        removed = remove_hours(place.warehouse, types, rule)
+        assert counted.document() == removed.document()
+        assert (removed.hours, removed.rows, removed.held) == (3, 3, {"case-1": 1})
+        assert dsns(place) == ["A2"]
+        assert dsns(place, "connection") == ["A0", "A2"]
+        versions = place.warehouse.loaded("datapoint", NOON, NOON + 3 * HOUR)
+        assert versions == {NOON: REMOVED, NOON + HOUR: REMOVED, NOON + 2 * HOUR: "v1"}
+        assert place.warehouse.held("datapoint", NOON, NOON + HOUR) == {NOON: HeldHour(REMOVED)}
+        assert remove_hours(place.warehouse, types, rule).hours == 0
 
     def test_every_type_arrives_as_it_was(self, place: Place, tmp_path: Path) -> None:
         row = {
