@@ -295,6 +295,8 @@ class Access:
 class _ReadOnly:
     """An archive whose quarantine and parts are in a folder on this disk, so that typing changes nothing in it."""
 
+    takes_unknown = True
+
     def __init__(self, archive: Destination, folder: Path) -> None:
         self._archive = archive
         self._own = FileDestination(folder)
@@ -318,6 +320,9 @@ class _ReadOnly:
     def read(self, path: str) -> tuple[bytes, Stored] | None:
         return self._of(path).read(path)
 
+    def find(self, path: str) -> Stored | None:
+        return self._of(path).find(path)
+
     def blocks(self, path: str) -> Iterator[bytes]:
         return self._of(path).blocks(path)
 
@@ -328,7 +333,7 @@ class _ReadOnly:
         return False
 
     def write(
-        self, path: str, stream: BinaryIO, *, size: int, crc32c: str, replaces: Stored | None, content_type: str
+        self, path: str, stream: BinaryIO, *, size: int, crc32c: str | None, replaces: Stored | None, content_type: str
     ) -> Stored:
         if self._of(path) is self._archive:
             raise AylaDestinationError(f"{self.url}/{path} isn't written: the archive is only read here.")
