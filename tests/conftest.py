@@ -131,9 +131,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
 _LONGEST = (
     "test_retrigger.py",
     "test_pipeline.py",
+    "test_scenarios.py",
     "test_refused_sign_in.py",
     "test_load_dags.py",
     "test_load_event_dags.py",
+    "test_lake_dags.py",
     "test_connection_form.py",
     "test_coverage_page.py",
     "test_alert_dag.py",

@@ -54,7 +54,14 @@ def delta_on_disk(folder: Path) -> Lake:
     return Lake("delta", f"file://{folder}/lake")
 
 
-@pytest.fixture(params=["Iceberg, SQLite, disk", "Iceberg, REST, S3", "Delta, disk", "Delta, S3"])
+@pytest.fixture(
+    params=[
+        "Iceberg, SQLite, disk",
+        "Delta, disk",
+        pytest.param("Iceberg, REST, S3", marks=pytest.mark.ci),
+        pytest.param("Delta, S3", marks=pytest.mark.ci),
+    ]
+)
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
     """An empty lake, with an empty archive."""
     if request.param.endswith("disk"):
