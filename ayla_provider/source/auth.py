@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, TypeGuard
+from urllib.parse import urlsplit
 
 from google.auth import credentials as google_credentials
 from urllib3.exceptions import HTTPError, InvalidHeader
@@ -145,13 +147,14 @@ class AylaCredentials(google_credentials.Credentials):
 
     def __init__(self, provider: Callable[[], tuple[str, datetime]], token: StorageToken | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._provider = provider
+        self.provider = provider
+        """Returns a new token, and its expiry."""
         if token:
             self.token, self.expiry = token.value, token.expires.replace(tzinfo=None)
 
     def refresh(self, request: object) -> None:
         """Get a new token. google-auth calls this ahead of the expiry, and this package after a 401."""
-        self.token, self.expiry = self._provider()
+        self.token, self.expiry = self.provider()
 
 
 class TokenProvider:
@@ -411,7 +414,7 @@ class TokenProvider:
                     deadline=deadline,
                     retries=_retries(reads),
                 )
-                content = content_of(response, _check_size)
+                content = content_of(response, partial(_check_size, urlsplit(url).netloc))
                 deadline.check()
         except (HTTPError, SlowAnswerError) as error:
             raise AylaUnavailable(
@@ -483,10 +486,10 @@ def _percent_encoded(url: str) -> str:
     return parts._replace(path=parts.path or "/", fragment=None).url
 
 
-def _check_size(size: int) -> None:
+def _check_size(host: str, size: int) -> None:
     if size > MOST_BYTES:
         raise AylaUnavailable(
-            f"Ayla answered with more than {MOST_BYTES} bytes, which no valid answer has. {TEMPORARY}"
+            f"{host} answered with more than {MOST_BYTES} bytes, which no valid answer has. {TEMPORARY}"
         )
 
 

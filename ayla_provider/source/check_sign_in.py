@@ -144,7 +144,7 @@ def sign_in(connection: CheckedConnection, settings: AylaSettings, runner: StepR
         refusal = error
     else:
         runner.secrets.append(credentials.token)
-    provider = credentials.refresh_handler
+    provider = credentials.provider
     role = provider.role if isinstance(provider, TokenProvider) else None
     # Without a role the user service itself refused. With one it was the credentials service, a later step.
     if refusal and role is None:
