@@ -51,7 +51,7 @@ def test_hours_of_a_task_are_loaded_in_one_commit_and_then_looked_after(catalog:
     items, _ = run(AylaExportIcebergPlanOperator(task_id="plan", archive=archive, since=hours["start"], **ARGUMENTS))
     assert items == []
     upkeep = {"task_id": "upkeep", **ARGUMENTS}
-    said, _ = run(AylaExportIcebergUpkeepOperator(report_only="True", **upkeep))
+    said, _ = run(AylaExportIcebergUpkeepOperator(dry_run=True, **upkeep))
     assert catalog.load_table("ayla.ayla_connection").metadata == table.metadata
     done, _ = run(AylaExportIcebergUpkeepOperator(**upkeep))
     assert said == done

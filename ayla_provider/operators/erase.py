@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 _WAREHOUSES = {
     "bigquery": "AylaExportBigQueryPlanOperator",
+    "delta": "AylaExportDeltaPlanOperator",
     "duckdb": "AylaExportDuckDBPlanOperator",
+    "iceberg": "AylaExportIcebergPlanOperator",
     "postgres": "AylaExportPostgresPlanOperator",
     "snowflake": "AylaExportSnowflakePlanOperator",
 }

@@ -138,11 +138,10 @@ class AylaExportIcebergUpkeepOperator(_Iceberg, BaseOperator):
     :param keep_snapshots: how many snapshots of each table stay: how far back time travel reaches. More of them make
         each commit slower
     :param lookback: days that are younger aren't compacted: as the plan has it
-    :param report_only: a dry run: whether to say what there is to do, and to change nothing (templated)
+    :param dry_run: whether to say what there is to do, and to change nothing
     :param memory: DuckDB's limit, as DuckDB writes sizes; beyond it, DuckDB works on disk
     """
 
-    template_fields: Sequence[str] = ("report_only",)
     ui_color = "#f6ecd9"
 
     def __init__(
@@ -151,7 +150,7 @@ class AylaExportIcebergUpkeepOperator(_Iceberg, BaseOperator):
         event_types: Sequence[str] | None = None,
         keep_snapshots: int = 50,
         lookback: timedelta = timedelta(days=7),
-        report_only: bool | str = False,
+        dry_run: bool = False,
         memory: str = MEMORY,
         **kwargs: Any,
     ) -> None:
@@ -159,7 +158,8 @@ class AylaExportIcebergUpkeepOperator(_Iceberg, BaseOperator):
         self.event_types = None if event_types is None else names(event_types, "event_types")
         self.keep_snapshots = count(keep_snapshots, "keep_snapshots")
         self.lookback = duration(lookback, "lookback", at_least=ONE_HOUR)
-        self.report_only = report_only
+        # Not dry_run, which is a method of Airflow's operators.
+        self.only_look = flag(dry_run, "dry_run")
         self.memory = memory
 
     def execute(self, context: Context) -> dict[str, dict[str, int]]:
@@ -167,11 +167,10 @@ class AylaExportIcebergUpkeepOperator(_Iceberg, BaseOperator):
         done: dict[str, dict[str, int]] = {}
         failed: list[AylaError] = []
         with airflow_errors():
-            dry_run = flag(self.report_only, "report_only")
             with self.iceberg(self.memory) as warehouse:
                 for event_type in self._event_types(warehouse):
                     try:
-                        done[event_type] = self._look_after(warehouse, event_type, dry_run)
+                        done[event_type] = self._look_after(warehouse, event_type, self.only_look)
                     except AylaError as error:
                         # The other tables need upkeep all the same.
                         self.log.error("%s", error)
