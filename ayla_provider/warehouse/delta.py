@@ -6,7 +6,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -16,13 +16,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.scratch import scratch_folder
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Table
 from ayla_provider.domain.units import counted
 from ayla_provider.errors import AylaConflictError, AylaTableError, AylaWarehouseError
 from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.transport.redaction import from_outside
-from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, HeldHour, Load, refuse_own_name
-from ayla_provider.warehouse.delta_ledger import DayLedger, Entry, file_of
+from ayla_provider.warehouse.base import (
+    SAFE_TO_RETRY,
+    TABLE_PREFIX,
+    HeldHour,
+    HourLeft,
+    Load,
+    RowErasure,
+    refuse_own_name,
+)
+from ayla_provider.warehouse.delta_ledger import DayLedger, Entry, file_of, transaction_of
 from ayla_provider.warehouse.delta_tables import (
     PARTITION,
     TYPES,
@@ -306,7 +315,7 @@ class DeltaWarehouse:
         seen = self._seen.get(event_type)
         if seen and seen.covers(load.hour):
             return seen.entries.get(load.hour)
-        table = self._open(event_type)
+        table = self.existing(event_type)
         day = load.hour.date()
         return self.tables.ledger(table, event_type, [day])[day].hours.get(load.hour)
 
@@ -322,7 +331,7 @@ class DeltaWarehouse:
         """Commit what is written, unless another task changed one of the hours."""
         event_type = batch.event_type
         doing = f"load {batch}"
-        tries = _Tries(self, event_type)
+        tries = Tries(self, event_type)
         with self.tables.errors(doing):
             try:
                 again(lambda last: self._commit_once(batch, tries, last), self.name, doing)
@@ -337,7 +346,7 @@ class DeltaWarehouse:
         if seen:
             seen.entries.update({hour: entry for hour, entry in batch.entries.items() if seen.covers(hour)})
 
-    def _commit_once(self, batch: _Batch, tries: _Tries, last: bool) -> bool:
+    def _commit_once(self, batch: _Batch, tries: Tries, last: bool) -> bool:
         """
         Try to commit. Return whether the hours are there, and the commit wasn't refused.
 
@@ -346,10 +355,11 @@ class DeltaWarehouse:
         from deltalake.exceptions import CommitFailedError
 
         event_type = batch.event_type
-        table = self._open(event_type)
+        table = self.existing(event_type)
         ledger = self.tables.ledger(table, event_type, batch.days)
         if _is_there(batch, ledger):
             # By an earlier try, whose answer got lost.
+            tries.keep_named(table, batch.days)
             return True
         for load in batch.loads:
             if ledger[load.hour.date()].hours.get(load.hour) != batch.expected[load.hour]:
@@ -364,7 +374,7 @@ class DeltaWarehouse:
         try:
             commit(table, [*batch.files, *added], removed, numbers=numbers, says=says)
         except Exception as error:
-            if _is_there(batch, self.tables.ledger(self._open(event_type), event_type, batch.days)):
+            if _is_there(batch, self.tables.ledger(self.existing(event_type), event_type, batch.days)):
                 log.info("%s: a commit is there, although its answer was: %s.", self.name, from_outside(error))
             elif not isinstance(error, CommitFailedError) or last:
                 raise
@@ -373,7 +383,8 @@ class DeltaWarehouse:
         tries.keep(added, numbers)
         return True
 
-    def _open(self, event_type: str) -> DeltaTable:
+    def existing(self, event_type: str) -> DeltaTable:
+        """Return a table as it is now."""
         table = self.tables.open(event_type)
         if table is None:
             raise AylaWarehouseError(
@@ -386,6 +397,40 @@ class DeltaWarehouse:
         folder = self.tables.folder(event_type)
         remove_quietly(self.tables.destination, [f"{folder}/{file.path}" for file in files])
 
+    # Erasure.
+
+    def erasable(self, erasure: RowErasure) -> Mapping[datetime, int]:
+        """Return how many rows of each hour are to be erased."""
+        from ayla_provider.warehouse.delta_erase import erasable
+
+        refuse_own_name(erasure.event_type)
+        with self.tables.errors(f"count the rows of {erasure.event_type} that are to be erased"):
+            return erasable(self, erasure)
+
+    def erase(self, erasure: RowErasure, left: Sequence[HourLeft]) -> None:
+        """Erase rows of some hours, and change these hours in the ledger, in one commit."""
+        from ayla_provider.warehouse.delta_erase import erase
+
+        refuse_own_name(erasure.event_type)
+        with self.tables.errors(f"erase rows of {erasure.event_type}"):
+            erase(self, erasure, left)
+        self._seen.pop(erasure.event_type, None)
+
+    def forget(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """
+        Remove all earlier versions of tables, with their files and entries of the log, and return what keeps some.
+
+        Time travel then begins anew.
+        """
+        from ayla_provider.warehouse.delta_erase import forget
+
+        leftovers: list[Leftover] = []
+        for event_type in event_types:
+            refuse_own_name(event_type)
+            with self.tables.errors(f"remove earlier versions of {event_type}"):
+                leftovers += forget(self, event_type, now)
+        return leftovers
+
     @contextmanager
     def scratch(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
         """Return a DuckDB that works in a folder on this disk, and the folder."""
@@ -397,12 +442,12 @@ class _RefusedError(Exception):
     """Another task changed an hour. The text names it."""
 
 
-class _Tries:
+class Tries:
     """
-    What the tries of one commit write, beside the rows: the ledger's days, and files without the hours that are loaded.
+    What the tries of one commit write, beside the rows: the ledger's days, and files without the rows that go.
 
     A file that holds other hours, too, is written anew without those hours: a compacted day, for example. To remove it
-    would remove the other hours.
+    would remove the other hours. An erasure writes files anew without the rows of some people.
     """
 
     def __init__(self, warehouse: DeltaWarehouse, event_type: str) -> None:
@@ -417,17 +462,28 @@ class _Tries:
 
     def without(self, table: DeltaTable, hours: Collection[datetime]) -> tuple[list[DataFile], list[NewFile]]:
         """Return the files to remove from a table so that it has no row of some hours, and those to add."""
+        files = [file for file in files_of(table) if any(file.can_hold(hour) for hour in hours)]
+        whole = [file for file in files if any(file.is_of(hour) for hour in hours)]
+        parts = [file for file in files if file not in whole]
+        removed, added = self.without_rows(table, parts, f"not ({condition_of_hours(hours)})")
+        return [*whole, *removed], added
+
+    def without_rows(
+        self, table: DeltaTable, files: Iterable[DataFile], goes: str
+    ) -> tuple[list[DataFile], list[NewFile]]:
+        """
+        Return those of some files to remove so that some rows go, and those to add.
+
+        :param goes: the SQL condition of these rows, the same at each call
+        """
         removed: list[DataFile] = []
         added: list[NewFile] = []
-        for file in files_of(table):
-            if any(file.is_of(hour) for hour in hours):
+        for file in files:
+            rest = self._rest(table, file, goes)
+            if rest is not file:
                 removed.append(file)
-            elif any(file.can_hold(hour) for hour in hours):
-                rest = self._rest(table, file, hours)
-                if rest is not file:
-                    removed.append(file)
-                if isinstance(rest, NewFile):
-                    added.append(rest)
+            if isinstance(rest, NewFile):
+                added.append(rest)
         return removed, added
 
     def write_days(self, days: Iterable[DayLedger]) -> dict[date, int]:
@@ -445,28 +501,33 @@ class _Tries:
         """Remove what the commit doesn't name. Call it only when no try can arrive any more."""
         remove_quietly(self._tables.destination, sorted(self._unused))
 
+    def keep_named(self, table: DeltaTable, days: Iterable[date]) -> None:
+        """Leave what a table names, because a commit is there whose answer got lost."""
+        self._unused -= {f"{self._folder}/{file.path}" for file in files_of(table)}
+        numbers = {day: table.transaction_version(transaction_of(day)) for day in days}
+        self._unused -= {self._path_of_day(day, number) for day, number in numbers.items() if number}
+
     def _path_of_day(self, day: date, number: int) -> str:
         return f"{self._folder}/{file_of(day, number)}"
 
-    def _rest(self, table: DeltaTable, file: DataFile, hours: Collection[datetime]) -> DataFile | NewFile | None:
-        """Return the file itself if it has no row of the hours; otherwise what takes its place, None for nothing."""
+    def _rest(self, table: DeltaTable, file: DataFile, goes: str) -> DataFile | NewFile | None:
+        """Return the file itself if it has no row that goes; otherwise what takes its place, None for nothing."""
         if file.path in self._made:
             return self._made[file.path]
         day = file.day
         if day is None:
             raise AylaTableError(f"{self._tables.name}: the file {file.path} has no {PARTITION}. Remove it by hand.")
         columns = columns_of(table)
-        others = f"({condition_of_hours(hours)}) is not false"
         with self._warehouse.scratch() as (connection, scratch):
             old = get_file(self._tables.destination, f"{self._folder}/{file.path}", scratch / "old.parquet")
-            if not count_rows(connection, old, f"not ({others})"):
+            if not count_rows(connection, old, goes):
                 return file
             new = scratch / "new.parquet"
-            rows = copy_rows(connection, [old], new, columns, where=others)
+            rows = copy_rows(connection, [old], new, columns, where=f"({goes}) is not true")
             made = None
             if rows:
-                midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-                path = f"{PARTITION}={day.isoformat()}/{file_name(midnight, 'rest')}"
+                first = file.first or datetime(day.year, day.month, day.day, tzinfo=UTC)
+                path = f"{PARTITION}={day.isoformat()}/{file_name(first, 'rest')}"
                 made = NewFile(path, new.stat().st_size, day, describe(connection, new, columns, rows))
                 put_file(self._tables.destination, f"{self._folder}/{path}", new)
                 self._unused.add(f"{self._folder}/{path}")

@@ -55,7 +55,7 @@ _LOG_FILE = re.compile(r"(\d{20})\.(json|checkpoint\.parquet)")
 _REMOVERS = 8
 """How many files are removed at once."""
 
-_OWN_NAME = re.compile(r"(\d{10}-[A-Za-z0-9._-]+|day-\d{8})-[0-9a-f]{16}\.parquet")
+OWN_NAME = re.compile(r"(\d{10}-[A-Za-z0-9._-]+|day-\d{8})-[0-9a-f]{16}\.parquet")
 """The name of a file that this package writes."""
 
 
@@ -312,7 +312,7 @@ def _sweep(warehouse: DeltaWarehouse, event_type: str, done: Upkeep, now: dateti
             is_unneeded = False
         else:
             # A file of another tool may belong to a commit that takes longer.
-            is_left = path not in replaced and _OWN_NAME.fullmatch(name) is not None
+            is_left = path not in replaced and OWN_NAME.fullmatch(name) is not None
             is_unneeded = is_left or path in expired
         if is_unneeded:
             unneeded.append(stored)
