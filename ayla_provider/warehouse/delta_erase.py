@@ -58,7 +58,7 @@ def erasable(warehouse: DeltaWarehouse, erasure: RowErasure) -> Mapping[datetime
     starts = [subject.start for subject in erasure.subjects if subject.start is not None]
     if len(starts) == len(erasure.subjects):
         days.append(f"\"{PARTITION}\" >= date '{min(starts).astimezone(UTC):%Y-%m-%d}'")
-    query = f"select {selected} from searched where {' and '.join(days)}"  # noqa: S608 - names of columns, and days
+    query = f"select {selected} from searched where {' and '.join(days)}"
     found = QueryBuilder().register("searched", table).execute(query)
     with warehouse.scratch() as (connection, _):
         # DuckDB computes the hashes, while the batches arrive.
