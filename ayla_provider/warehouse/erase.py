@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import logging
 import secrets
 from collections import Counter
@@ -16,12 +14,14 @@ from typing import Any
 
 from ayla_provider.archive.destination import Destination, url_of
 from ayla_provider.archive.erasure_requests import WaitingRequest
+from ayla_provider.archive.holds import refuse_held
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.archive.stream_report import read_position
 from ayla_provider.domain.erasure import ErasureEntry, ErasureKeys, Leftover, State, entry_path, parse_entry
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.paths import TYPED_RECEIPTS, parse_manifest_path
+from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import TypedManifest, same_files
 from ayla_provider.errors import AylaDestinationError, AylaUnavailable
 from ayla_provider.rows.duck import MEMORY
@@ -137,8 +137,10 @@ class ErasureRun:
         """
         Return what would be erased, without erasing it.
 
+        :raises AylaHeldError: if a legal hold is on it
         :raises AylaError: if something can't be read
         """
+        self._refuse_held(self._requests)
         wanted = [Wanted(each.request, self._entry(each)) for each in self._requests]
         with self._erasure(wanted, apply=False) as erasure:
             for found in erasure.hours():
@@ -155,12 +157,14 @@ class ErasureRun:
         """
         Erase, and write the certificates: the ledger's entries, which say what was erased.
 
+        :raises AylaHeldError: if a legal hold is on what is to be erased
         :raises AylaUnavailable: if a drain of the archive's stream has to end first
         :raises AylaError: if something can't be read or written. The next try does the rest
         """
         open_requests = [each for each in self._requests if not self._is_done(each)]
         if not open_requests:
             return self.report
+        self._refuse_held(open_requests)
         self._refuse_pending()
         # The ledger first: from now on, nothing of it comes in.
         wanted = [Wanted(each.request, self._begin(each)) for each in open_requests]
@@ -183,6 +187,11 @@ class ErasureRun:
         for each in wanted:
             self._finish(each.entry)
         return self.report
+
+    def _refuse_held(self, requests: Iterable[WaitingRequest]) -> None:
+        keys = [key for key in (*self._keys.keys, self._policy_key) if key]
+        for each in requests:
+            refuse_held(self._archive, each.request.identifiers, each.request.start, each.request.until, keys)
 
     def _refuse_to_load(self) -> None:
         if not self._to_load:
@@ -261,16 +270,18 @@ class ErasureRun:
 
     def _policy_hashes(self, wanted: Iterable[Wanted]) -> dict[str, list[str]]:
         hashes: dict[str, list[str]] = {}
-        if self._policy_key:
-            for each in wanted:
-                for column, value in each.request.identifiers.items():
-                    hashes.setdefault(column, []).append(self._policy_hash(column, value))
+        for each in wanted:
+            for column, value in each.request.identifiers.items():
+                hashes.setdefault(column, []).extend(self._policy_hashes_of(column, value))
         return hashes
 
-    def _policy_hash(self, column: str, value: str) -> str:
-        # As the typed rows have it, see the module privacy.
+    def _policy_hashes_of(self, column: str, value: str) -> tuple[str, ...]:
+        """Return what typed rows have in place of an identifier: today, and until version 0.1, without the key's id."""
+        if not self._policy_key:
+            return ()
         text = value.lower() if column == "user_uuid" else value
-        return hmac.new(self._policy_key.encode(), text.encode(), hashlib.sha256).hexdigest()
+        now = PrivacyPolicy(key=self._policy_key).hashed(text)
+        return now, now.partition(":")[2]
 
     def _pass(self, erasure: ArchiveErasure, wanted: Sequence[Wanted]) -> bool:
         """Look at what changed, and return whether something was erased."""
@@ -301,7 +312,7 @@ class ErasureRun:
             request = each.request
             hashes = {}
             for column, value in request.identifiers.items():
-                values = [value, self._policy_hash(column, value)] if self._policy_key else [value]
+                values = (value, *self._policy_hashes_of(column, value))
                 hashes[column] = tuple(salted(self._salt, text) for text in values)
             start = hour_of(request.start) if request.start else None
             end = hour_of(request.until - timedelta.resolution) + ONE_HOUR

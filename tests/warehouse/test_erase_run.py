@@ -19,13 +19,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ayla_provider.archive.holds import place_hold, release_hold
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.cli.verify import VerifyReport
 from ayla_provider.domain.erasure import parse_entry
+from ayla_provider.domain.hold import hold
 from ayla_provider.domain.manifest import loads
 from ayla_provider.domain.paths import manifest_path
-from ayla_provider.errors import AylaUnavailable
+from ayla_provider.domain.privacy import PrivacyPolicy
+from ayla_provider.domain.tables import TABLES
+from ayla_provider.errors import AylaHeldError, AylaUnavailable
 from ayla_provider.rows.typed_archive import TypedArchive
+from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+from ayla_provider.warehouse.erase import ErasureRun
 from ayla_provider.warehouse.postgres import PostgresWarehouse
 from tests.support import postgres_server
 from tests.support.erasing import (
@@ -47,6 +53,7 @@ from tests.support.mortal import run_process
 from tests.support.proofs import scale
 from tests.support.traces import layers_with, traces
 from tests.warehouse.archive import HOUR, archive_hour
+from tests.warehouse.made_loads import made_load
 
 FOREVER = 100_000
 
@@ -237,9 +244,6 @@ def test_rows_that_are_missing_or_stale_hide_nothing(root: Path, spoil: Callable
     [{"dsn": "hash", "user_uuid": "hash"}, {"dsn": "drop", "user_uuid": "drop"}, {"dsn": "hash", "val_string": "drop"}],
 )
 def test_hashed_and_dropped_columns_hide_nothing(tmp_path: Path, policy: dict[str, str]) -> None:
-    from ayla_provider.domain.privacy import PrivacyPolicy
-    from ayla_provider.warehouse.erase import ErasureRun
-
     make_archive(tmp_path)
     archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "archive" / "parquet")
     treated = PrivacyPolicy(policy, "the-key-of-the-policy")
@@ -262,6 +266,45 @@ def test_hashed_and_dropped_columns_hide_nothing(tmp_path: Path, policy: dict[st
         assert (again[hour].rows, again[hour].lines) == (expected.rows, expected.lines)
         assert again[hour].version == expected.version
     assert sum(receipt.rows for receipt in again.values()) < sum(receipt.rows for receipt in made.values())
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_rows_of_a_warehouse_whose_policy_hashes_go_too(tmp_path: Path, is_old: bool) -> None:
+    make_archive(tmp_path)
+    policy = PrivacyPolicy({"dsn": "hash"}, "the-key-of-the-policy")
+    # Version 0.1 wrote hashes without the short id of their key.
+    hashed = policy.hashed(SUBJECT["dsn"]).partition(":")[2] if is_old else policy.hashed(SUBJECT["dsn"])
+    with DuckDBWarehouse(tmp_path / "b.duckdb") as warehouse:
+        warehouse.prepare(TABLES["datapoint"])
+        rows = [{"dsn": hashed, "user_uuid": None}, {"dsn": "another", "user_uuid": None}]
+        warehouse.replace(made_load(tmp_path, "datapoint", HOUR, rows))
+    archive, typed = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "archive" / "parquet")
+    run = ErasureRun(
+        archive,
+        typed,
+        request(tmp_path),
+        KEYS,
+        warehouses=[DuckDBWarehouse(tmp_path / "b.duckdb")],
+        policy_key=policy.key,
+        now=datetime.now(UTC),
+        written_by={},
+    )
+    assert run.count().counts["warehouse_rows"] == 1
+
+
+def test_what_a_legal_hold_is_on_stays(root: Path) -> None:
+    archive = FileDestination(root / "archive")
+    held = hold("case", placed_at=HOUR, start=HOUR, subject={"dsn": [SUBJECT["dsn"]]}, key=KEYS.newest)
+    place_hold(archive, held)
+    before = rows_of(root)
+    for run in (erase, lambda path: erasure_run(path, []).count()):
+        with pytest.raises(AylaHeldError, match="the legal hold 'case'"):
+            run(root)
+    assert rows_of(root) == before
+    assert not (root / "archive" / "_erasures").exists()
+    release_hold(archive, "case")
+    erase(root, [duckdb_of(root)])
+    assert layers(root) == {}
 
 
 def test_a_pending_batch_of_a_stream_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
