@@ -100,9 +100,8 @@ class AylaExportDeltaUpkeepOperator(_Delta):
     "removed_files", "removed_bytes", "log_entries", "removed_log_entries"}``, where ``conflicts`` are days that were
     loaded while they were compacted; the next run compacts them.
 
-    :param tables: as the loads have it (templated)
-    :param tables_conn_id: as the loads have it (templated)
-    :param table_prefix: as the loads have it (templated)
+    Its other arguments are those of :class:`AylaExportToDeltaOperator`.
+
     :param event_types: in any spelling; by default the five documented ones. One without a table is passed over
     :param lookback: only days that ended longer ago are compacted; give it the ``lookback`` of the plan
     :param log_entries: how many commits of a table can be looked back to at most
