@@ -120,6 +120,8 @@ def seaweedfs() -> Iterator[SeaweedFS]:
             *("-s3", f"-s3.port={port}", f"-s3.config={config}", f"-s3.port.iceberg={catalog}"),
             *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),
             *("-volume.max=20000", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
+            # By default all servers of a machine would take the same port for it.
+            "-s3.port.lance=0",
         ]
         with running(command, port, catalog):
             yield SeaweedFS(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{catalog}")
