@@ -478,7 +478,7 @@ def test_columns_are_hashed_and_dropped(tmp_path: Path) -> None:
     policy = PrivacyPolicy({"dsn": "hash", "val_string": "drop"}, "0123456789abcdef")
     place = Place(tmp_path, policy=policy)
     (row,) = place.type_records("datapoint", [datapoint(value="secret", base_type="string")])
-    assert re.fullmatch("[0-9a-f]{64}", row["dsn"])
+    assert re.fullmatch("[0-9a-f]{8}:[0-9a-f]{64}", row["dsn"])
     assert not {"val_string", "value_raw"} & set(row)
 
 
