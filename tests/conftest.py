@@ -53,6 +53,9 @@ from tests.support.fleet import HOUR, connect, put_hour  # noqa: E402
 from tests.support.proofs import IN_CI, PROVING  # noqa: E402
 from tests.support.tools import missing_tools_line  # noqa: E402
 
+# Before any test imports them.
+pytest.register_assert_rewrite("tests.warehouse.contract", "tests.warehouse.erasure_contract")
+
 # How long an example takes says nothing of whether it is right.
 settings.register_profile("project", deadline=None, max_examples=25)
 settings.register_profile("proof", deadline=None, max_examples=1000)

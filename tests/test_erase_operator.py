@@ -85,7 +85,9 @@ def test_a_load_after_the_erasure_has_nothing_to_do_and_needs_the_key(
 
 @pytest.mark.parametrize("warehouses", ["duckdb", [{"kind": "oracle"}], [{}], 7])
 def test_a_warehouse_of_another_kind_is_refused(root: Path, warehouses: Any) -> None:
-    with pytest.raises(AirflowFailException, match="the kinds are bigquery, duckdb, postgres, snowflake"):
+    with pytest.raises(
+        AirflowFailException, match="the kinds are bigquery, delta, duckdb, iceberg, postgres, snowflake"
+    ):
         erase(root, warehouses=warehouses)
     assert layers_with(root / "archive", SUBJECT)
 

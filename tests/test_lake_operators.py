@@ -18,6 +18,7 @@ from ayla_provider._airflow.compat import AirflowFailException
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.events import STREAM_EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.domain.keys import key_id
 from ayla_provider.links import AylaParquetLink, AylaQuarantineLink
 from ayla_provider.local_cloud.fleet import Fleet
 from tests.rows.test_stream_rows import DOCUMENTED, dumped
@@ -209,7 +210,8 @@ def test_a_privacy_policy_reaches_the_tables_and_leaves_no_trace_of_what_it_hide
     archive_hour(tmp_path / "archive", "connection", [ONLINE], HOUR)
     lake.load(**one_hour(), privacy={"dsn": "hash", "user_uuid": "drop"}, privacy_conn_id="ayla_privacy")
     (row,) = lake.read("ayla_connection")
-    assert row["dsn"] == hmac.new(key.encode(), b"LC000X000000001", hashlib.sha256).hexdigest()
+    hashed = hmac.new(key.encode(), b"LC000X000000001", hashlib.sha256).hexdigest()
+    assert row["dsn"] == f"{key_id(key)}:{hashed}"
     assert "user_uuid" not in row
     files = [path for path in (tmp_path / "lake").rglob("*") if path.is_file()]
     assert files

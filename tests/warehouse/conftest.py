@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.warehouse.contract", "tests.warehouse.erasure_contract")
-
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
