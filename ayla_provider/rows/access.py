@@ -30,7 +30,7 @@ from ayla_provider.domain.privacy import PrivacyPolicy, Treatment
 from ayla_provider.domain.tables import PROVENANCE, STREAM_TABLES, Column
 from ayla_provider.domain.typed_manifest import TypedManifest, quarantine_path, same_files
 from ayla_provider.errors import AylaDestinationError, AylaError
-from ayla_provider.rows.duck import MEMORY, connect, literal
+from ayla_provider.rows.duck import MEMORY, connect, literal, quoted
 from ayla_provider.rows.parquet import duckdb_errors
 from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.rows.verify import read_receipt
@@ -144,8 +144,8 @@ class Access:
             return
         order = [name for name in _TIMES if name in names] or names[:1]
         query = (
-            f"select {', '.join(_quoted(name) for name in names)} from {_relation(events.files)} "
-            f"order by {', '.join(f'{_quoted(name)} nulls last' for name in order)}"
+            f"select {', '.join(quoted(name) for name in names)} from {_relation(events.files)} "
+            f"order by {', '.join(f'{quoted(name)} nulls last' for name in order)}"
         )
         with duckdb_errors(events.event_type):
             result = self._duck.execute(query)
@@ -165,7 +165,7 @@ class Access:
         with duckdb_errors(events.event_type):
             described = self._duck.execute(f"describe select * from {_relation(events.files)}").fetchall()
             names = [name for name, *_ in described if name not in left_out and not name.endswith("_raw")]
-            counts = ", ".join(f"count({_quoted(name)})" for name in names)
+            counts = ", ".join(f"count({quoted(name)})" for name in names)
             (filled,) = self._duck.execute(f"select {counts} from {_relation(events.files)}").fetchall()
         return [name for name, count in zip(names, filled, strict=True) if count]
 
@@ -224,12 +224,12 @@ class Access:
                 return ""
             treatment = receipt.privacy.get(column) or receipt.privacy.get("*", Treatment.KEEP)
             if treatment == Treatment.KEEP:
-                conditions.append(f"lower({_quoted(column)}::varchar) = {literal(_spelled(column, value))}")
+                conditions.append(f"lower({quoted(column)}::varchar) = {literal(_spelled(column, value))}")
             elif policy is not None and policy.made(receipt.version):
                 # A serial number is hashed as it is written.
                 spellings = {value, _spelled(column, value), value.upper()}
                 hashes = ", ".join(literal(policy.hashed(spelling)) for spelling in sorted(spellings))
-                conditions.append(f"{_quoted(column)} in ({hashes})")
+                conditions.append(f"{quoted(column)} in ({hashes})")
             else:
                 return ""
         return " or ".join(conditions) or "false"
@@ -352,10 +352,6 @@ def _typed(archive: Destination, rows: Destination, layouts: Sequence[ColumnLayo
 def _relation(paths: Iterable[Path]) -> str:
     listed = ", ".join(literal(str(path)) for path in paths)
     return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _spelled(column: str, value: str) -> str:

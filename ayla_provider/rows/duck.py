@@ -19,6 +19,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def quoted(name: str) -> str:
+    """Return the name of a column or a field as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def connect(path: Path | None = None, memory: str = MEMORY, folder: Path | None = None) -> duckdb.DuckDBPyConnection:
     """
     Open a database.

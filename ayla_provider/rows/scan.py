@@ -10,7 +10,7 @@ from ayla_provider.domain.csv.recognition import Recognised
 from ayla_provider.domain.csv.sample import LONGEST_ROW
 from ayla_provider.domain.stream_layout import NO_UUID, Place, StreamCells
 from ayla_provider.domain.tables import STREAM_TABLES, ColumnType
-from ayla_provider.rows.duck import literal
+from ayla_provider.rows.duck import literal, quoted
 from ayla_provider.rows.intake import GoodLines
 from ayla_provider.rows.stream_intake import LONGEST_LINE, StreamLines
 
@@ -129,7 +129,7 @@ class JsonScan(Scan):
             places += self._cells.bodies
         # Without a place, the struct would have no field.
         types["event"] = _struct(places) if places else "VARCHAR"
-        columns = ", ".join(f"{_quoted(name)}: {literal(kind)}" for name, kind in types.items())
+        columns = ", ".join(f"{quoted(name)}: {literal(kind)}" for name, kind in types.items())
         cells = "".join(f', {self._read(name)} as "{name}"' for name in names)
         place = f', {_PLACE} as "#place"' if exact else ""
         return (
@@ -179,12 +179,8 @@ _PLACE = (
 """How a line begins: no other line of the stream begins like this."""
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _at(place: Place) -> str:
-    return ".".join(("event", *map(_quoted, place)))
+    return ".".join(("event", *map(quoted, place)))
 
 
 def _struct(places: Iterable[Place]) -> str:
@@ -194,5 +190,5 @@ def _struct(places: Iterable[Place]) -> str:
         inner = fields.setdefault(place[0], [])
         if place[1:]:
             inner.append(place[1:])
-    kinds = (f"{_quoted(key)} {_struct(inner) if inner else 'VARCHAR'}" for key, inner in fields.items())
+    kinds = (f"{quoted(key)} {_struct(inner) if inner else 'VARCHAR'}" for key, inner in fields.items())
     return f"STRUCT({', '.join(kinds)})"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ayla_provider.archive.destination import Listed, Stored, first_answer
 from ayla_provider.domain.erasure import Leftover
+from ayla_provider.rows.duck import quoted
 from ayla_provider.warehouse.base import HourLeft, RowErasure
 from ayla_provider.warehouse.delta import DeltaWarehouse, Tries, again
 from ayla_provider.warehouse.delta_ledger import FOLDER, DayLedger, Entry
@@ -22,7 +23,6 @@ from ayla_provider.warehouse.lake import (
     condition_of_erasure,
     condition_of_hours,
     erased_columns,
-    quoted,
 )
 
 if TYPE_CHECKING:

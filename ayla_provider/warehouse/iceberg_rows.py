@@ -22,9 +22,9 @@ from pyiceberg.types import (
 )
 
 from ayla_provider.errors import AylaWarehouseError
-from ayla_provider.rows.duck import literal
+from ayla_provider.rows.duck import literal, quoted
 from ayla_provider.warehouse.iceberg_io import Storage
-from ayla_provider.warehouse.lake import copy_query, get_file, quoted
+from ayla_provider.warehouse.lake import copy_query, get_file
 
 if TYPE_CHECKING:
     import duckdb

@@ -20,7 +20,7 @@ from ayla_provider.archive.destination import Destination, Listed, url_of
 from ayla_provider.domain.csv.recognition import MOST_COLUMNS
 from ayla_provider.domain.tables import Column, ColumnType
 from ayla_provider.errors import AylaConflictError, AylaTableError, AylaWarehouseError
-from ayla_provider.rows.duck import literal
+from ayla_provider.rows.duck import literal, quoted
 from ayla_provider.rows.hour_parts import content_of, write_parquet
 from ayla_provider.warehouse.base import SAFE_TO_RETRY, Load, RowErasure
 
@@ -142,11 +142,6 @@ def copy_query(
 def _selected(column: Column, exists: bool) -> str:
     value = quoted(column.name) if exists else "null"
     return f"cast({value} as {LAKE_TYPES[column.type]}) as {quoted(column.name)}"
-
-
-def quoted(name: str) -> str:
-    """Return a column's name as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def condition_of_hours(hours: Iterable[datetime]) -> str:
