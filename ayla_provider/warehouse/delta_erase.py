@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,13 +14,15 @@ from ayla_provider.domain.erasure import Leftover
 from ayla_provider.rows.duck import quoted
 from ayla_provider.warehouse.base import HourLeft, RowErasure
 from ayla_provider.warehouse.delta import DeltaWarehouse, Tries, again
-from ayla_provider.warehouse.delta_ledger import FOLDER, DayLedger, Entry
+from ayla_provider.warehouse.delta_ledger import FOLDER, DayLedger
 from ayla_provider.warehouse.delta_tables import PARTITION, commit, files_of, types_of
 from ayla_provider.warehouse.delta_upkeep import OWN_NAME
 from ayla_provider.warehouse.lake import (
+    EARLIER_VERSIONS,
     UNREFERENCED_FOR,
     condition_of_erasure,
     condition_of_hours,
+    entry_after,
     erased_columns,
 )
 
@@ -111,22 +112,8 @@ def _erase_once(
 
 
 def _changed(day: DayLedger, hours: Mapping[datetime, HourLeft]) -> DayLedger:
-    """Return a day's ledger after the erasure. An hour that somebody loaded in the meantime stays as it is."""
-    entries: dict[datetime, Entry] = {}
-    for hour, entry in day.hours.items():
-        each = hours.get(hour)
-        if each is None or entry.version != each.known:
-            continue
-        now = replace(entry, rows=each.rows)
-        if each.lines is not None and each.duplicates is not None and each.quarantined is not None:
-            now = replace(
-                now,
-                version=each.version,
-                lines=each.lines,
-                duplicates=each.duplicates,
-                quarantined=each.quarantined,
-            )
-        entries[hour] = now
+    """Return a day's ledger after the erasure."""
+    entries = {hour: entry_after(entry, hours[hour]) for hour, entry in day.hours.items() if hour in hours}
     return day.with_entries(entries)
 
 
@@ -153,10 +140,11 @@ def forget(warehouse: DeltaWarehouse, event_type: str, now: datetime) -> list[Le
         else:
             waits.append(each)
     # Files before the log's entries, and the oldest entry first, so that what is left can be read whenever this ends.
-    logs = sorted((one for one in unneeded if f"/{_LOG}/" in one.path), key=lambda one: one.path)
+    logs = [one for one in unneeded if f"/{_LOG}/" in one.path]
+    files = [one for one in unneeded if f"/{_LOG}/" not in one.path]
     with ThreadPoolExecutor(_REMOVERS, thread_name_prefix="ayla-forget") as pool:
-        list(pool.map(tables.destination.remove, [one for one in unneeded if one not in logs]))
-    for one in sorted(logs, key=lambda one: not one.path.endswith(".json")):
+        list(pool.map(tables.destination.remove, files))
+    for one in sorted(logs, key=lambda one: (not one.path.endswith(".json"), one.path)):
         tables.destination.remove(one)
     return list(_leftovers(warehouse, event_type, unneeded, waits))
 
@@ -220,8 +208,4 @@ def _leftovers(
     destination = warehouse.tables.destination
     questions = [partial(destination.has_earlier_version, path) for path in examples.values()]
     if first_answer(questions) is not False:
-        reason = (
-            "the store keeps earlier versions of removed files, or can't be asked. A lifecycle rule for noncurrent "
-            "versions, or the end of soft delete, removes them"
-        )
-        yield Leftover(where, reason, None)
+        yield Leftover(where, EARLIER_VERSIONS, None)

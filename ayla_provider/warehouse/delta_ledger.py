@@ -22,6 +22,7 @@ from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, 
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.transport.redaction import redacted
 from ayla_provider.warehouse.base import Load
+from ayla_provider.warehouse.lake import LedgerEntry
 
 FORMAT = "ayla-delta-ledger/1"
 
@@ -30,17 +31,9 @@ FOLDER = "_ayla"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(LedgerEntry):
     """What the ledger says of an hour."""
 
-    version: str
-    rows: int
-    lines: int
-    duplicates: int
-    quarantined: int
-    loaded_at: str
-    """ISO 8601, UTC."""
-    loaded_by: str
     load: str
     """Identifies the load, so that a load whose commit wasn't answered finds out whether it is there."""
 
@@ -57,11 +50,6 @@ class Entry:
             loaded_by=redacted(load.loaded_by),
             load=identifier,
         )
-
-    @property
-    def loaded(self) -> int:
-        """Rows that were loaded, as lines, duplicates, and malformed lines say."""
-        return self.lines - self.duplicates - self.quarantined
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +33,7 @@ from ayla_provider.warehouse.lake import (
     condition_of_hours,
     conflict,
     day_file_name,
+    entry_after,
     erased_columns,
     file_name,
     is_day_file,
@@ -159,17 +159,9 @@ def _entries(warehouse: IcebergWarehouse, table: Table, hours: Mapping[datetime,
     changed: dict[str, str] = {}
     for hour, each in hours.items():
         entry = known.get(hour)
-        if entry is None or entry.version != each.known:
+        if entry is None:
             continue
-        now = replace(entry, rows=each.rows)
-        if each.lines is not None and each.duplicates is not None and each.quarantined is not None:
-            now = replace(
-                now,
-                version=each.version,
-                lines=each.lines,
-                duplicates=each.duplicates,
-                quarantined=each.quarantined,
-            )
+        now = entry_after(entry, each)
         if now != entry:
             changed[key_of(hour)] = now.text()
     return changed

@@ -18,6 +18,7 @@ from ayla_provider.domain.json_fields import UNREADABLE
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.warehouse.base import LEDGER, Load
+from ayla_provider.warehouse.lake import LedgerEntry
 
 HOUR = "ayla.load."
 """In front of an hour, as in ``ayla.load.2026110112``: the property of an hour."""
@@ -34,22 +35,8 @@ _FIELDS = LEDGER.names[2:]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What was loaded of an hour. The fields are those of :data:`~ayla_provider.warehouse.base.LEDGER`."""
-
-    version: str
-    rows: int
-    lines: int
-    duplicates: int
-    quarantined: int
-    loaded_at: str
-    """ISO 8601."""
-    loaded_by: str
-
-    @property
-    def loaded(self) -> int:
-        """Rows that were loaded, as lines, duplicates, and malformed lines say."""
-        return self.lines - self.duplicates - self.quarantined
+class Entry(LedgerEntry):
+    """What was loaded of an hour."""
 
     def text(self) -> str:
         """Return the value of the property."""

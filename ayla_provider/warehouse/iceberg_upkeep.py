@@ -43,6 +43,7 @@ from ayla_provider.warehouse.iceberg_io import split
 from ayla_provider.warehouse.iceberg_ledger import FOLDED, HOUR, folded_file, hour_of_key
 from ayla_provider.warehouse.iceberg_rows import copy_files
 from ayla_provider.warehouse.lake import (
+    EARLIER_VERSIONS,
     FILE_SIZE,
     UNREFERENCED_FOR,
     Swept,
@@ -189,11 +190,7 @@ class Upkeep:
         if self._removed:
             storage, path = self._warehouse.storage.place(self._removed)
             if storage.has_earlier_version(path) is not False:
-                reason = (
-                    "the store keeps earlier versions of removed files, or can't be asked. A lifecycle rule for "
-                    "noncurrent versions, or the end of soft delete, removes them"
-                )
-                leftovers.append(Leftover(where, reason, None))
+                leftovers.append(Leftover(where, EARLIER_VERSIONS, None))
         return leftovers
 
     def _table(self, event_type: str) -> Table:

@@ -11,10 +11,10 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ayla_provider.archive.destination import Destination, Listed, url_of
 from ayla_provider.domain.csv.recognition import MOST_COLUMNS
@@ -22,7 +22,7 @@ from ayla_provider.domain.tables import Column, ColumnType
 from ayla_provider.errors import AylaConflictError, AylaTableError, AylaWarehouseError
 from ayla_provider.rows.duck import literal, quoted
 from ayla_provider.rows.hour_parts import content_of, write_parquet
-from ayla_provider.warehouse.base import SAFE_TO_RETRY, Load, RowErasure
+from ayla_provider.warehouse.base import SAFE_TO_RETRY, HourLeft, Load, RowErasure
 
 if TYPE_CHECKING:
     import duckdb
@@ -175,6 +175,55 @@ def erased_columns(erasure: RowErasure, columns: Container[str]) -> list[str]:
     """Return the columns that say whether a row is to be erased, of those that a table has."""
     wanted = {column for subject in erasure.subjects for column in subject.hashes}
     return sorted(column for column in wanted if column in columns)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """
+    What was loaded of an hour, as a table's own ledger states it.
+
+    The fields are those of :data:`~ayla_provider.warehouse.base.LEDGER`.
+    """
+
+    version: str
+    rows: int
+    lines: int
+    duplicates: int
+    quarantined: int
+    loaded_at: str
+    """ISO 8601, UTC."""
+    loaded_by: str
+
+    @property
+    def loaded(self) -> int:
+        """Rows that were loaded, as lines, duplicates, and malformed lines say."""
+        return self.lines - self.duplicates - self.quarantined
+
+
+Entry = TypeVar("Entry", bound=LedgerEntry)
+
+
+def entry_after(entry: Entry, left: HourLeft) -> Entry:
+    """
+    Return an hour's entry after an erasure. An hour that somebody loaded in the meantime stays as it is.
+
+    :param left: what the erasure leaves of the hour
+    """
+    if entry.version != left.known:
+        return entry
+    now = replace(entry, rows=left.rows)
+    if left.lines is None or left.duplicates is None or left.quarantined is None:
+        return now
+    return replace(
+        now, version=left.version, lines=left.lines, duplicates=left.duplicates, quarantined=left.quarantined
+    )
+
+
+EARLIER_VERSIONS = (
+    "the store keeps earlier versions of removed files, or can't be asked. A lifecycle rule for noncurrent versions, "
+    "or the end of soft delete, removes them"
+)
+"""Why a store can still have erased rows."""
 
 
 @dataclass(frozen=True, slots=True)
