@@ -199,19 +199,7 @@ class AylaLoadOperator(AylaTypedRowsOperator):
             with closing(self.typed.files(manifest)) as files:
                 warehouse.prepare(manifest.table)
                 given[manifest.hour.start] = report
-                yield Load(
-                    table=manifest.table,
-                    hour=manifest.hour.start,
-                    version=manifest.version,
-                    rows=manifest.rows,
-                    lines=manifest.lines,
-                    duplicates=manifest.duplicates,
-                    quarantined=manifest.quarantined,
-                    parquet=next(files, None),
-                    loaded_at=datetime.now(UTC),
-                    loaded_by=loaded_by,
-                    further=files,
-                )
+                yield Load.of(manifest, files, loaded_by)
 
     def _is_to_load(self, report: TypedHourReport, version: str | None, where: str) -> bool:
         """

@@ -6,15 +6,18 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
+
+if TYPE_CHECKING:
+    from ayla_provider.domain.typed_manifest import TypedManifest
 
 SAFE_TO_RETRY = "An hour is replaced completely or not at all, so it is safe to try again."
 
@@ -83,6 +86,27 @@ class Load:
     loaded_at: datetime
     loaded_by: str = ""
     further: Iterable[Path] = ()
+
+    @classmethod
+    def of(cls, receipt: TypedManifest, files: Iterator[Path], loaded_by: str) -> Self:
+        """
+        Return the load of an hour's typed rows, as of now.
+
+        :param files: the Parquet files that the receipt names, on this machine's disk
+        """
+        return cls(
+            table=receipt.table,
+            hour=receipt.hour.start,
+            version=receipt.version,
+            rows=receipt.rows,
+            lines=receipt.lines,
+            duplicates=receipt.duplicates,
+            quarantined=receipt.quarantined,
+            parquet=next(files, None),
+            loaded_at=datetime.now(UTC),
+            loaded_by=loaded_by,
+            further=files,
+        )
 
     @property
     def files(self) -> Iterator[Path]:

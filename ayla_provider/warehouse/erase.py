@@ -408,21 +408,7 @@ class ErasureRun:
         typed = TypedArchive(self._archive, self._rows, memory=self._memory)
         with contextlib.closing(typed.files(receipt)) as files:
             warehouse.prepare(receipt.table)
-            warehouse.replace(
-                Load(
-                    table=receipt.table,
-                    hour=receipt.hour.start,
-                    version=receipt.version,
-                    rows=receipt.rows,
-                    lines=receipt.lines,
-                    duplicates=receipt.duplicates,
-                    quarantined=receipt.quarantined,
-                    parquet=next(files, None),
-                    loaded_at=datetime.now(UTC),
-                    loaded_by=f"erasure {self.report.ids[0]}",
-                    further=files,
-                )
-            )
+            warehouse.replace(Load.of(receipt, files, f"erasure {self.report.ids[0]}"))
 
     # What is left.
 
