@@ -160,7 +160,7 @@ class _Shape:
         self._ids = ids
         self._nobody: set[bytes] = set()
         self._is_uuid = shape == UUID_SHAPE
-        # In a shape of our own, a dot is a comma, because a dot stands for what no shape has.
+        # In a shape of our own, a dot is a comma, because a dot means what no shape has.
         self._word = shape.replace("0", "O").replace(".", ",").encode()
         self.size = 32 if self._is_uuid else len(shape)
         """How long an identifier is at least."""

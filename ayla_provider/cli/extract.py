@@ -65,7 +65,7 @@ def read_request(where: str, connections: Connections, conn_id: str | None) -> E
     modified_at = {listed.stored.path: listed.modified for listed in destination.tree(name)}
     record = destination.read(name)
     if record is None or name not in modified_at:
-        raise AylaConfigError(f"{where}: there is no such object")
+        raise AylaConfigError(f"{where}: this object doesn't exist")
     return parse_request(record[0], where, modified_at[name])
 
 

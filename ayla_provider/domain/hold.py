@@ -1,5 +1,5 @@
 """
-Legal holds: hours, or what is known of a subject, that must not be removed or erased while the hold stands.
+Legal holds: hours, or what is known of a subject, that must not be removed or erased until the hold is released.
 
 A hold is a JSON object in the folder ``_holds/`` of an archive. It names a subject by keyed hashes only. Its id and its
 reason are for people, and must not name the subject.

@@ -32,7 +32,7 @@ def on_new_column(value: str | Mapping[str, str], event_type: str) -> OnNewColum
     """
     Return what to do with a new column of an event type.
 
-    :param value: one word for all event types; or event type to word, where ``*`` stands for all others
+    :param value: one word for all event types; or event type to word, where ``*`` means all others
     :raises AylaConfigError: if it isn't valid
     """
     words = {EVERY_TABLE: value} if isinstance(value, str) else value

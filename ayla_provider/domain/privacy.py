@@ -20,7 +20,7 @@ SHORTEST_KEY = 16
 """Characters."""
 
 EVERY_OTHER = "*"
-"""In a policy, stands for all columns that it doesn't name."""
+"""In a policy, all columns that it doesn't name."""
 
 NO_POLICY = "none"
 """The id of a policy that keeps everything."""

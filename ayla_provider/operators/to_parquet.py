@@ -48,7 +48,7 @@ class AylaExportToParquetOperator(AylaTypedRowsOperator):
         ``["README*"]``; a name that ends with ``.csv`` is always read
     :param on_new_column: what becomes of a column that no table and no layout has: ``evolve`` loads it, ``drop`` leaves
         it out, ``quarantine`` leaves it out and keeps the rows that have a value in it in the quarantine, ``fail``
-        fails the task. One word, or event type to word, where ``*`` stands for all others
+        fails the task. One word, or event type to word, where ``*`` means all others
     :param max_bytes_per_task: an hour with more bytes of files is typed in parts, and has a Parquet file for each, see
         :class:`~ayla_provider.operators.parts.AylaExportPartsOperator`
     :param erasure_conn_id: a connection whose password has the keys of the erasure ledger. It is looked up only if an

@@ -177,7 +177,7 @@ class ArchiveErasure:
         """
         Work on each hour that a span touches and that changed since it was looked at; yield those that had something.
 
-        Call it again until it yields nothing. Then everything that stands was read, and has nothing of the subjects.
+        Call it again until it yields nothing. Then everything that is left was read, and has nothing of the subjects.
 
         :raises AylaError: if something can't be read or written. What was done stays done
         """
@@ -635,7 +635,7 @@ class _Hour:
     def _receipt_of(
         self, receipt: TypedManifest, earlier: Manifest | None, rows: Sequence[tuple[Path, Stored, int]]
     ) -> TypedManifest | None:
-        """Return the receipt of what stands; None if it can't be computed."""
+        """Return the receipt of what is left; None if it can't be computed."""
         manifest = self._manifest
         standing: list[RowsFile] = []
         loaded: Counter[str] = Counter()
@@ -658,7 +658,7 @@ class _Hour:
         if len(standing) != len(receipt.rows_files):
             return None
         if earlier is not None and earlier is not manifest and self._hidden(receipt):
-            # Rows of the subject can be among those that stand.
+            # Rows of the subject can be among those that are left.
             return None
         malformed = self._malformed()
         files: list[TypedFile] = []
@@ -690,7 +690,7 @@ class _Hour:
         return sorted({*earlier, *(each.entry.id for each in self._run._wanted)})
 
     def _file_of(self, file: TypedFile, earlier: Manifest | None, loaded: int, quarantined: int) -> TypedFile | None:
-        """Return what became of the lines of a file that stand."""
+        """Return what became of the lines that are left of a file."""
         if not file.lines:
             return file
         if earlier is None or self._manifest is None:
