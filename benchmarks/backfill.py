@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -164,32 +165,49 @@ def _put_within_reach(cloud: LocalCloud, hours: list[datetime]) -> int:
 
 def _airflow(folder: Path, cloud: LocalCloud, month: list[datetime], hours: list[datetime]) -> Standalone:
     first, last = hours[0].isoformat(), hours[-1].isoformat()
-    dags = folder / "dags"
-    dags.mkdir()
-    (folder / "files").mkdir()
-    (dags / "stock.py").write_text(_STOCK_DAG)
-    (dags / "nothing.py").write_text(_NOTHING_DAG)
-    for dag in (_HISTORY, _HOURLY):
-        code = (_DAGS / f"{dag}.py").read_text()
-        if dag == _HOURLY:
-            code = code.replace("catchup=True", f"catchup=True, end_date=datetime.fromisoformat('{last}')")
-        else:
-            # Otherwise it continues until the start of the hourly DAG.
-            code = code.replace('"AYLA_EXPORT_START"', '"AYLA_BENCH_MIDNIGHT"')
-        (dags / f"{dag}.py").write_text(code)
+    files = folder / "files"
+    files.mkdir()
+    hourly = (_DAGS / f"{_HOURLY}.py").read_text()
+    history = (_DAGS / f"{_HISTORY}.py").read_text()
+    dags = {
+        "stock.py": _STOCK_DAG,
+        "nothing.py": _NOTHING_DAG,
+        f"{_HOURLY}.py": hourly.replace("catchup=True", f"catchup=True, end_date=datetime.fromisoformat('{last}')"),
+        # Otherwise it continues until the start of the hourly DAG.
+        f"{_HISTORY}.py": history.replace('"AYLA_EXPORT_START"', '"AYLA_BENCH_MIDNIGHT"'),
+    }
+    environment = {
+        "AYLA_HISTORY_START": month[0].isoformat(),
+        "AYLA_BENCH_MIDNIGHT": (month[-1] + ONE_HOUR).isoformat(),
+        "AYLA_EXPORT_START": first,
+        "AYLA_BENCH_LAST": last,
+        "AYLA_BENCH_FOLDER": str(files),
+        "AYLA_BENCH_BUCKET": cloud.customer.name,
+    }
+    return standalone_airflow(folder, cloud, dags, environment)
+
+
+def standalone_airflow(
+    folder: Path, cloud: LocalCloud, dags: Mapping[str, str], environment: Mapping[str, str]
+) -> Standalone:
+    """
+    Return an Airflow that can copy from the local cloud into its customer's bucket.
+
+    :param dags: the name of each DAG file to its code
+    :param environment: further variables
+    """
+    in_folder = folder / "dags"
+    in_folder.mkdir()
+    for name, code in dags.items():
+        (in_folder / name).write_text(code)
     return Standalone(
         folder / "airflow",
-        dags,
+        in_folder,
         connections={"ayla_default": cloud.ayla_connection(), "google_cloud_default": cloud.google_connection()},
         environment={
             "AIRFLOW_VAR_AYLA_EXPORT_DESTINATION": f"gs://{cloud.customer.name}/ayla",
             "STORAGE_EMULATOR_HOST": cloud.url,
-            "AYLA_HISTORY_START": month[0].isoformat(),
-            "AYLA_BENCH_MIDNIGHT": (month[-1] + ONE_HOUR).isoformat(),
-            "AYLA_EXPORT_START": first,
-            "AYLA_BENCH_LAST": last,
-            "AYLA_BENCH_FOLDER": str(folder / "files"),
-            "AYLA_BENCH_BUCKET": cloud.customer.name,
+            **environment,
         },
         parallelism=8,
     )

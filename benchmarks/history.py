@@ -8,7 +8,6 @@ cloud keeps in memory, and each copy again: run it on an idle machine with 12 GB
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from ayla_provider.domain.hour import ONE_HOUR, hours_between
 from ayla_provider.domain.paths import MANIFESTS
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
-from benchmarks.backfill import WARM_UP, Cost, check, cost_of
+from benchmarks.backfill import WARM_UP, Cost, check, cost_of, standalone_airflow
 from benchmarks.results import Result
 from harness.standalone import Standalone
 from tests.support.client import provider_of, settings_of
@@ -103,22 +102,10 @@ def _fill(cloud: LocalCloud, hours: list[datetime]) -> None:
 
 
 def _airflow(folder: Path, cloud: LocalCloud, hours: list[datetime]) -> Standalone:
-    dags = folder / "dags"
-    dags.mkdir()
-    shutil.copy(_DAGS / f"{_DAG}.py", dags)
-    (dags / "nothing.py").write_text(_NOTHING_DAG)
-    return Standalone(
-        folder / "airflow",
-        dags,
-        connections={"ayla_default": cloud.ayla_connection(), "google_cloud_default": cloud.google_connection()},
-        environment={
-            "AIRFLOW_VAR_AYLA_EXPORT_DESTINATION": f"gs://{cloud.customer.name}/ayla",
-            "STORAGE_EMULATOR_HOST": cloud.url,
-            "AYLA_HISTORY_START": hours[0].isoformat(),
-            "AYLA_EXPORT_START": (hours[-1] + ONE_HOUR).isoformat(),
-        },
-        parallelism=8,
-    )
+    dags = {f"{_DAG}.py": (_DAGS / f"{_DAG}.py").read_text(), "nothing.py": _NOTHING_DAG}
+    after = (hours[-1] + ONE_HOUR).isoformat()
+    environment = {"AYLA_HISTORY_START": hours[0].isoformat(), "AYLA_EXPORT_START": after}
+    return standalone_airflow(folder, cloud, dags, environment)
 
 
 def _rclone(cloud: LocalCloud) -> Cost:

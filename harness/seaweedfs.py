@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,37 +53,25 @@ class SeaweedFS:
     def make_bucket(self, name: str) -> None:
         """Make an ordinary bucket, as soon as the server can store something in it."""
         client = self.client()
-        deadline = time.monotonic() + _UNTIL_READY
-        while True:
-            # The port answers before the server can store anything.
-            try:
+
+        def make() -> None:
+            with contextlib.suppress(client.exceptions.BucketAlreadyExists):
                 client.create_bucket(Bucket=name)
-                client.put_object(Bucket=name, Key="ready", Body=b"")
-            except client.exceptions.BucketAlreadyExists:
-                pass
-            except client.exceptions.ClientError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.5)
-                continue
-            break
+            # The port answers before the server can store anything.
+            client.put_object(Bucket=name, Key="ready", Body=b"")
+
+        _until_ready(make, client)
         client.delete_object(Bucket=name, Key="ready")
 
     def make_table_bucket(self, name: str) -> None:
         """Make a bucket of Iceberg tables, which the catalog knows as ``s3://<name>/``."""
         client = self.client("s3tables")
-        deadline = time.monotonic() + _UNTIL_READY
-        while True:
-            try:
+
+        def make() -> None:
+            with contextlib.suppress(client.exceptions.ConflictException):
                 client.create_table_bucket(name=name)
-            except client.exceptions.ConflictException:
-                return
-            except client.exceptions.ClientError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.5)
-                continue
-            return
+
+        _until_ready(make, client)
 
     def catalog_properties(self, table_bucket: str) -> dict[str, str]:
         """Return what an Iceberg client needs to know of the catalog."""
@@ -103,6 +92,18 @@ class SeaweedFS:
             "s3.secret-access-key": SECRET,
             "s3.region": REGION,
         }
+
+
+def _until_ready(make: Callable[[], None], client: Any) -> None:
+    """Try until the server, which has just started, does it."""
+    deadline = time.monotonic() + _UNTIL_READY
+    while True:
+        try:
+            return make()
+        except client.exceptions.ClientError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 @contextmanager
