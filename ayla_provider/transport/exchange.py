@@ -8,11 +8,14 @@ by a call. That is most of what a small file costs, so this module does both its
 from __future__ import annotations
 
 import contextlib
+import io
 import re
+import socket
+import struct
 from collections.abc import Iterable, Mapping
 from functools import cache
 from http.client import BadStatusLine, HTTPException, LineTooLong, RemoteDisconnected
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import HTTPError, ProtocolError
@@ -27,6 +30,10 @@ TARGET = ":path"
 
 _MOST_LINE = 64 * 1024
 """Bytes that a line of an answer's head may have."""
+_BUFFER = 128 * 1024
+"""Bytes that are read at once with the head of an answer: of a small one, all."""
+_WITH_HEAD = 256 * 1024
+"""Bytes of a body up to which it is sent together with the head."""
 _MOST_HEADERS = 100
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([^\r\n]*))?\r?\n")
 _WITHOUT_CONTENT = (204, 304)
@@ -179,7 +186,7 @@ class _Direct:
             self.connect()  # type: ignore[attr-defined]
         deadline = current_deadline()
         # urllib3 sets the time to connect here, which is too short for a block on a slow line.
-        self.sock.settimeout(deadline.seconds if deadline else self.timeout)
+        _limit(self.sock, deadline.seconds if deadline else self.timeout)
         if deadline:
             deadline.restart((self.sock,))
         self._method = method
@@ -192,22 +199,35 @@ class _Direct:
             lines.append(f"Content-Length: {len(body or b'')}")
         else:
             blocks = body
-        self.sock.sendall(_head(lines))
+        head = _head(lines)
+        if isinstance(blocks, list) and sum(map(len, blocks)) <= _WITH_HEAD:
+            # The server needn't wake up twice.
+            head, blocks = b"".join([head, *blocks]), ()
+        self._send(head)
         for block in blocks:
             if deadline:
                 deadline.restart()
-            self.sock.sendall(block)
+            self._send(block)
             if deadline:
                 # The next block can take its time: where it comes from has a limit of its own.
                 deadline.pause()
 
+    def _send(self, block: bytes | memoryview) -> None:
+        try:
+            self.sock.sendall(block)
+            return
+        except BlockingIOError:
+            pass
+        # Outside of "except": a message has the innermost error.
+        raise TimeoutError("timed out")
+
     def getresponse(self) -> Response:
         """Read the head of an answer."""
-        self.sock.settimeout(self.timeout)
+        _limit(self.sock, self.timeout)
         deadline = current_deadline()
         if deadline:
             deadline.restart()
-        file = self.sock.makefile("rb")
+        file = io.BufferedReader(_Incoming(self.sock), _BUFFER)
         try:
             return _answer(file, self._method)
         except BaseException as error:
@@ -215,6 +235,50 @@ class _Direct:
             if deadline and isinstance(error, Exception):
                 deadline.check()
             raise
+
+
+class _Incoming(io.RawIOBase):
+    """What arrives at a socket."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._flags = socket.MSG_WAITALL if _is_plain(connection) else 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        # A buffer's own size is asked for when there can be less. More is asked for only of content that must come.
+        flags = self._flags if len(buffer) > _BUFFER else 0
+        try:
+            return cast("int", self._connection.recv_into(buffer, len(buffer), flags))
+        except BlockingIOError:
+            pass
+        # Outside of "except": a message has the innermost error.
+        raise TimeoutError("timed out")
+
+
+def _is_plain(connection: Any) -> bool:
+    """Return whether a connection is a socket without TLS."""
+    return type(connection) is socket.socket
+
+
+def _limit(connection: Any, seconds: float | None) -> None:
+    """
+    Set how long a connection may wait for the next bytes, or for room for them.
+
+    For a limit of Python's, each call asks the system twice: whether it must wait, and for the bytes. Threads that wait
+    for Python's lock lose more time there than by the call. So the system has the limit of a socket without TLS.
+    """
+    if not _is_plain(connection) or not seconds:
+        connection.settimeout(seconds)
+        return
+    if connection.gettimeout() is not None:
+        connection.settimeout(None)
+    microseconds = max(1, int(seconds * 1e6))
+    limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def _head(lines: list[str]) -> bytes:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from urllib3.exceptions import HTTPError
 
+from ayla_provider.transport import http as transport
 from ayla_provider.transport.exchange import _answer
 from ayla_provider.transport.http import HttpClient, Response
 
@@ -179,3 +180,41 @@ def test_an_address_adds_no_other_word() -> None:
         with closing(HttpClient(AnonymousCredentials())) as client, pytest.raises(ValueError, match="space"):
             ask(client, f"{url} HTTP/1.0")
         assert connections == []
+
+
+def test_a_server_that_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, closing(HttpClient(AnonymousCredentials())) as client:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        with pytest.raises(HTTPError, match="timed out"):
+            client.request("GET", url, timeout=(5, 0.3))
+
+
+@pytest.mark.parametrize("rest", [b"", b"a" * 100])
+def test_a_large_answer_whose_rest_does_not_come_is_given_up(rest: bytes) -> None:
+    some, stop = b"b" * (300 * 1024) + rest, threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, closing(HttpClient(AnonymousCredentials())) as client:
+
+        def serve() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(OK + b"Content-Length: 1000000\r\n\r\n" + some)
+                stop.wait(20)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        response = client.request("GET", url, timeout=(5, 0.3), stream=True)
+        with pytest.raises(HTTPError, match="timed out"):
+            read(response, 2**20)
+        stop.set()
+        thread.join()
+
+
+def test_a_body_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "DEADLINE", 0.3)
+    monkeypatch.setattr(transport, "SLOWEST", 2**60)
+    with socket.create_server(("127.0.0.1", 0)) as listener, closing(HttpClient(AnonymousCredentials())) as client:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        # More than the buffers of both ends hold.
+        with pytest.raises(HTTPError, match=r"timed out|didn't finish"):
+            client.request("POST", url, body=bytes(64 * 2**20), timeout=(5, 5))
