@@ -64,6 +64,9 @@ _PROGRESS_EVERY = 10.0
 _SHOWN = 5
 """How many failures an error shows in full."""
 
+_THREADS = 2
+"""For each file that is copied at once: one reads, the other writes, see :class:`Transfer`."""
+
 _NOT_NOTED = (AylaSignInRefused, AylaNotSettledError, AylaConflictError)
 """Failures that say nothing about the hour: of the account, of the time, and of another run at the same time."""
 
@@ -178,6 +181,7 @@ class Archive:
         self._layout = layout
         self._mirrored_types: dict[EventType, bool] = {}
         """Whether the archive has copies of an event type in the layout ``mirror``, for those that were looked at."""
+        self._mirrored_lock = threading.Lock()
         self._max_workers = max_workers
         self._stop = threading.Event()
 
@@ -193,19 +197,19 @@ class Archive:
         :raises AylaError: if source or destination can't be read
         """
         plans = []
-        statuses = export.status(hours, rule)
         erasures = self._erasures()
         with self._pool() as pool:
-            listed = ListedDays(self.destination, hours, pool)
-        for status in statuses:
-            job = self._job(export, status, listed, erasures)
-            if isinstance(job, AylaError):
-                raise job
-            job.refuse_other(export)
-            to_copy = tuple(file for file in status.files if self._existing_entry(job, file) is None)
-            if job.manifest and job.manifest.removed:
-                to_copy = ()
-            plans.append(HourPlan(status, job.manifest, to_copy))
+            listed, _ = self._begin(export, hours, erasures, pool)
+            statuses = export.status(hours, rule)
+            for status in statuses:
+                job = self._job(export, status, listed, erasures)
+                if isinstance(job, AylaError):
+                    raise job
+                job.refuse_other(export)
+                to_copy = tuple(file for file in status.files if self._existing_entry(job, file) is None)
+                if job.manifest and job.manifest.removed:
+                    to_copy = ()
+                plans.append(HourPlan(status, job.manifest, to_copy))
         return plans
 
     def manifest(self, hour: ExportHour) -> Manifest | None:
@@ -251,11 +255,11 @@ class Archive:
         # Before anything is copied, so that an erasure that begins later is noticed.
         erasures = self._erasures()
         run = _Run(self.records, export, written_by, _Progress(describe_hours(hours)), erasures)
-        statuses = export.status(hours, rule)
-        transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
-        with self._pool() as pool, self._pool() as commits:
+        transfer = self._transfer(export, run)
+        with self._pool(_THREADS) as pool, self._pool() as commits:
+            listed, is_stream = self._begin(export, hours, erasures, pool)
+            statuses = export.status(hours, rule)
             jobs = []
-            listed = ListedDays(self.destination, hours, pool)
             results = pool.map(self._job, repeat(export), statuses, repeat(listed), repeat(erasures), repeat(untrusted))
             for status, job in zip(statuses, results, strict=True):
                 if isinstance(job, AylaError):
@@ -264,7 +268,7 @@ class Archive:
                     job.refuse_other(export)
                     jobs.append(job)
             if any(job.manifest is None for job in jobs):
-                self._refuse_stream()
+                self._refuse_stream(is_stream)
             jobs = [job for job in jobs if not run.left_alone(job)]
             log.info("Found %s", describe_statuses(statuses))
             run.progress.expect(jobs)
@@ -318,17 +322,18 @@ class Archive:
         """
         erasures = self._erasures()
         run = _Run(self.records, export, {}, _Progress(f"{hour}, part {number}"), erasures)
-        (status,) = export.status([hour], rule)
-        parts = divide(sorted(status.files, key=lambda file: file.name), max_bytes)
-        status = replace(status, files=tuple(parts[number - 1]) if number <= len(parts) else ())
-        transfer = Transfer(export, self.destination, self._stop, run.progress.bytes_moved)
-        with self._pool() as pool:
-            job = self._job(export, status, ListedDays(self.destination, [hour], pool), erasures)
+        transfer = self._transfer(export, run)
+        with self._pool(_THREADS) as pool:
+            listed, is_stream = self._begin(export, [hour], erasures, pool)
+            (status,) = export.status([hour], rule)
+            parts = divide(sorted(status.files, key=lambda file: file.name), max_bytes)
+            status = replace(status, files=tuple(parts[number - 1]) if number <= len(parts) else ())
+            job = self._job(export, status, listed, erasures)
             if isinstance(job, AylaError):
                 raise job
             job.refuse_other(export)
             if job.manifest is None:
-                self._refuse_stream()
+                self._refuse_stream(is_stream)
             if run.left_alone(job):
                 return run.report, 0
             run.progress.expect([job])
@@ -346,23 +351,70 @@ class Archive:
         run.report.seconds = time.monotonic() - run.started
         return run.report, len(status.files)
 
-    def _refuse_stream(self) -> None:
+    def _transfer(self, export: Export, run: _Run) -> Transfer:
+        return Transfer(export, self.destination, self._stop, run.progress.bytes_moved, self._max_workers)
+
+    def _begin(
+        self, export: Export, hours: Sequence[ExportHour], erasures: Erasures, pool: ThreadPoolExecutor
+    ) -> tuple[ListedDays, Future[bool | None]]:
+        """
+        Begin to ask the destination what a run needs to know of it, while the source is listed.
+
+        An error is raised where the answer is needed.
+
+        :returns: the hours' copies and manifests; and whether the destination is the archive of a stream, None if that
+            isn't known
+        """
+        # The order matters in a pool of one thread: nothing waits for what comes after it.
+        listed = ListedDays(self.destination, hours, pool)
+        pool.submit(erasures.begin)
+        is_stream = pool.submit(self._is_stream_of_new, hours, listed)
+        # The mirrored copies are in folders that are named as those of the source.
+        export.folders_of(hours[0].event_type)
+        pool.submit(self._begin_mirrored, export, hours, listed)
+        return listed, is_stream
+
+    def _is_stream_of_new(self, hours: Sequence[ExportHour], listed: ListedDays) -> bool | None:
+        """Return whether the destination is the archive of a stream, if an hour has no manifest; None if unknown."""
+        with contextlib.suppress(AylaError):
+            if _any_is_new(hours, listed):
+                return self.destination.read(STREAM_POSITION) is not None
+        return None
+
+    def _begin_mirrored(self, export: Export, hours: Sequence[ExportHour], listed: ListedDays) -> None:
+        with contextlib.suppress(AylaError):
+            if self._layout is Layout.PARTITIONED and _any_is_new(hours, listed):
+                self._has_mirrored(export, hours[0].event_type)
+
+    def _refuse_stream(self, looked: Future[bool | None]) -> None:
         """
         Refuse the archive of a stream, also for hours that it doesn't have.
 
+        :param looked: what is known of it
         :raises AylaConfigError: if the destination has a stream's position
         """
-        if self.destination.read(STREAM_POSITION) is not None:
+        is_stream = looked.result()
+        if is_stream is None:
+            is_stream = self.destination.read(STREAM_POSITION) is not None
+        if is_stream:
             raise AylaConfigError(
                 f"the destination {self.destination.url} is the archive of a stream: it has {STREAM_POSITION}. Give "
                 "the export a destination, or a prefix, of its own."
             )
 
     @contextlib.contextmanager
-    def _pool(self) -> Iterator[ThreadPoolExecutor]:
-        pool = ThreadPoolExecutor(self._max_workers, thread_name_prefix="ayla-copy")
+    def _pool(self, threads: int = 1) -> Iterator[ThreadPoolExecutor]:
+        """
+        Give threads, and wait for them at the end.
+
+        :param threads: for each file that is copied at once
+        """
+        pool = ThreadPoolExecutor(threads * self._max_workers, thread_name_prefix="ayla-copy")
         try:
             yield pool
+        except AylaError:
+            # The run fails as a whole, before it copies. Another one may use this archive.
+            raise
         except BaseException:
             # The task was ended: no thread may go on in the background.
             self.stop()
@@ -408,7 +460,7 @@ class Archive:
     ) -> tuple[Manifest | None, Stored | None]:
         """Return an hour's manifest and its version. One that is to be written again counts as none."""
         path = manifest_path(status.hour)
-        record = self.destination.read(path) if listed.may_have(path) else None
+        record = listed.manifest(path)
         if record is None:
             return None, None
         content, stored = record
@@ -445,10 +497,11 @@ class Archive:
 
     def _has_mirrored(self, export: Export, event_type: EventType) -> bool:
         """Return whether the archive has copies of an event type in the layout ``mirror``."""
-        if event_type not in self._mirrored_types:
-            listings = map(self.destination.tree, map(export.prefix, export.folders_of(event_type)))
-            self._mirrored_types[event_type] = any(True for _ in chain.from_iterable(listings))
-        return self._mirrored_types[event_type]
+        with self._mirrored_lock:
+            if event_type not in self._mirrored_types:
+                listings = map(self.destination.tree, map(export.prefix, export.folders_of(event_type)))
+                self._mirrored_types[event_type] = any(True for _ in chain.from_iterable(listings))
+            return self._mirrored_types[event_type]
 
     def _mirrored(self, export: Export, hour: ExportHour) -> dict[str, Stored]:
         """Return the copies of an hour in the layout ``mirror``, by path, and perhaps others of its date."""
@@ -548,6 +601,11 @@ class Archive:
         if self.destination.crc32c(stored) != entry.held_crc32c:
             return None
         return replace(entry, version=stored.version) if entry.version else entry
+
+
+def _any_is_new(hours: Sequence[ExportHour], listed: ListedDays) -> bool:
+    """Return whether an hour has no manifest."""
+    return any(listed.lacks_manifest(manifest_path(hour)) for hour in hours)
 
 
 def _as_they_end(futures: Collection[_Copied]) -> Iterator[_Copied]:

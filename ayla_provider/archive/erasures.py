@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import contextlib
 import string
 import tempfile
 import threading
@@ -23,7 +24,7 @@ from ayla_provider.domain.erasure import (
 )
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import ERASURES
-from ayla_provider.errors import AylaConfigError, AylaConflictError
+from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
 _IN_MEMORY = 16 * 1024 * 1024
@@ -336,6 +337,17 @@ class Erasures:
         self._entries: dict[str, ErasureEntry] = {}
         self._matchers: dict[tuple[tuple[str, Subject], ...], Matcher] = {}
 
+    def begin(self) -> None:
+        """List the ledger, so that the first question needn't wait. An error is that of the question."""
+        with self._lock, contextlib.suppress(AylaError):
+            self._listing()
+
+    def _listing(self) -> dict[str, Stored]:
+        """Return the ledger's entries, by path, as of the first question."""
+        if self._listed is None:
+            self._listed = self._archive.folder(ERASURES)
+        return self._listed
+
     def matcher(self, hour: ExportHour) -> Matcher | None:
         """
         Return what finds the subjects whose span touches an hour; None if no span does.
@@ -344,9 +356,7 @@ class Erasures:
         :raises AylaDestinationError: if the ledger can't be read
         """
         with self._lock:
-            if self._listed is None:
-                self._listed = self._archive.folder(ERASURES)
-            wanted = [path for path in sorted(self._listed) if may_touch(path, [hour])]
+            wanted = [path for path in sorted(self._listing()) if may_touch(path, [hour])]
             if not wanted:
                 return None
             self._read([path for path in wanted if path not in self._entries])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import shutil
 import tempfile
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 _IN_MEMORY = 16 * 1024 * 1024
 """Bytes. A larger file waits on disk, not in memory, until its checksum is known."""
 
+READ_AHEAD = 1024 * 1024
+"""Bytes. A file that isn't larger is read, and waits in memory, while others are written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Copy:
@@ -43,8 +47,12 @@ class Transfer:
     """
     Copies files from the vendor's credentials to the customer's. Thread-safe.
 
+    Where the latency of the buckets rules, a small file that is written waits for an answer as long as one that is
+    read. So each kind has a limit of its own. A large file counts as both, because it is written while it is read.
+
     :param stop: when it is set, copies in progress end with an error
     :param on_bytes: called with the number of bytes of each block, from many threads
+    :param at_once: how many files are read at once, and how many are written. Twice as many threads keep both busy
     """
 
     def __init__(
@@ -53,11 +61,14 @@ class Transfer:
         destination: Destination,
         stop: threading.Event,
         on_bytes: Callable[[int], None] = lambda size: None,
+        at_once: int = 8,
     ) -> None:
         self._source = export.source
         self._destination = destination
         self._stop = stop
         self._on_bytes = on_bytes
+        self._reading = threading.Semaphore(at_once)
+        self._writing = threading.Semaphore(at_once)
 
     def copy(
         self,
@@ -90,7 +101,16 @@ class Transfer:
         # What is there can be the same content, which isn't written again.
         may_be_late = file.crc32c is None and replaces is None and matcher is None
         late = may_be_late and self._destination.takes_unknown
-        with contextlib.closing(reader), _content(reader, file, matcher, late=late) as content:
+        with contextlib.closing(reader), contextlib.ExitStack() as turn:
+            turn.enter_context(self._reading)
+            if file.size <= READ_AHEAD and matcher is None:
+                data = reader.read()
+                content = _Content(io.BytesIO(data), file.size, reader.crc32c)
+                # Another file can be read while this one is written.
+                turn.close()
+            else:
+                content = turn.enter_context(_content(reader, file, matcher, late=late))
+            turn.enter_context(self._writing)
             is_spooled = file.crc32c is None or matcher is not None
             if is_spooled and replaces and trusted and self.holds(replaces, content.size, content.crc32c or ""):
                 return Copy(replaces, file.crc32c or reader.crc32c, reader.lines, content.erased)
