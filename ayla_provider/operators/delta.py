@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ayla_provider.warehouse.delta import DeltaWarehouse
-    from ayla_provider.warehouse.delta_upkeep import Upkeep
+    from ayla_provider.warehouse.delta_upkeep import Done
 
 
 class _Delta(AylaWarehouseArguments):
@@ -96,9 +96,9 @@ class AylaExportDeltaUpkeepOperator(_Delta):
     Run it once a day. Loads and readers may run at the same time. A file that was replaced stays for 7 days, or as long
     as the table's property ``delta.deletedFileRetentionDuration`` says, so that queries of earlier versions work.
 
-    Its XCom has the counts of all tables together: ``{"tables", "days", "files_before", "files_after", "conflicts",
-    "removed_files", "removed_bytes", "log_entries", "removed_log_entries"}``, where ``conflicts`` are days that were
-    loaded while they were compacted; the next run compacts them.
+    Its XCom has the counts of all tables together: ``{"tables", "days_compacted", "files_compacted",
+    "files_written", "days_in_use", "files_removed", "bytes_removed", "log_entries", "log_entries_removed"}``, where
+    ``days_in_use`` are days that were loaded while they were compacted; the next run compacts them.
 
     Its other arguments are those of :class:`AylaExportToDeltaOperator`.
 
@@ -156,18 +156,20 @@ class AylaExportDeltaUpkeepOperator(_Delta):
                         total.update({"tables": 1} | asdict(done))
         return dict(total) or {"tables": 0}
 
-    def _say(self, event_type: str, done: Upkeep) -> None:
+    def _say(self, event_type: str, done: Done) -> None:
         self.log.info(
             "%s%s: compacted %d days, %d files into %d; removed %d files, %s, and %d entries of the log; %d are left.",
             "Would be done, " if self.only_look else "",
             event_type,
-            done.days,
-            done.files_before,
-            done.files_after,
-            done.removed_files,
-            size_text(done.removed_bytes),
-            done.removed_log_entries,
+            done.days_compacted,
+            done.files_compacted,
+            done.files_written,
+            done.files_removed,
+            size_text(done.bytes_removed),
+            done.log_entries_removed,
             done.log_entries,
         )
-        if done.conflicts:
-            self.log.info("%s: %d days were loaded in the meantime, and stay as they are.", event_type, done.conflicts)
+        if done.days_in_use:
+            self.log.info(
+                "%s: %d days were loaded in the meantime, and stay as they are.", event_type, done.days_in_use
+            )

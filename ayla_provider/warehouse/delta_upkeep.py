@@ -32,6 +32,7 @@ from ayla_provider.warehouse.delta_tables import (
 from ayla_provider.warehouse.lake import (
     FILE_SIZE,
     UNREFERENCED_FOR,
+    TableUpkeep,
     copy_rows,
     day_file_name,
     get_file,
@@ -60,22 +61,21 @@ OWN_NAME = re.compile(r"(\d{10}-[A-Za-z0-9._-]+|day-\d{8})-[0-9a-f]{16}\.parquet
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
-    """What upkeep did to a table, or would do."""
+class Done(TableUpkeep):
+    """
+    What upkeep did to a table, or would do.
 
-    days: int = 0
-    """Days that were compacted."""
-    files_before: int = 0
-    """Files of those days before."""
-    files_after: int = 0
-    conflicts: int = 0
+    Its removed files are those that no commit names, and those that were replaced longer ago than readers may look
+    back.
+    """
+
+    files_written: int = 0
+    """Files of the compacted days after."""
+    days_in_use: int = 0
     """Days that were loaded in the meantime, and so stay as they are."""
-    removed_files: int = 0
-    """Files that no commit names, or that were replaced longer ago than readers may look back."""
-    removed_bytes: int = 0
     log_entries: int = 0
     """Entries that the log has now."""
-    removed_log_entries: int = 0
+    log_entries_removed: int = 0
 
 
 def upkeep(
@@ -86,7 +86,7 @@ def upkeep(
     lookback: timedelta,
     log_entries: int = LOG_ENTRIES,
     dry_run: bool = False,
-) -> Upkeep | None:
+) -> Done | None:
     """
     Compact a table's old days, shorten its log, and remove the files that nobody needs any more.
 
@@ -116,8 +116,8 @@ def upkeep(
 
 def _compact_days(
     warehouse: DeltaWarehouse, event_type: str, table: DeltaTable, before: datetime, *, dry_run: bool
-) -> Upkeep:
-    done = Upkeep()
+) -> Done:
+    done = Done()
     days: dict[date, list[DataFile]] = {}
     for file in files_of(table):
         # The whole day is over by then.
@@ -132,13 +132,13 @@ def _compact_days(
             if not dry_run:
                 _compact(warehouse, event_type, day, bins)
         except _LoadedMeanwhileError:
-            done = replace(done, conflicts=done.conflicts + 1)
+            done = replace(done, days_in_use=done.days_in_use + 1)
             continue
         done = replace(
             done,
-            days=done.days + 1,
-            files_before=done.files_before + before_count,
-            files_after=done.files_after + len(bins),
+            days_compacted=done.days_compacted + 1,
+            files_compacted=done.files_compacted + before_count,
+            files_written=done.files_written + len(bins),
         )
     return done
 
@@ -236,7 +236,7 @@ def _merged(
 # The log.
 
 
-def _shorten_log(warehouse: DeltaWarehouse, event_type: str, done: Upkeep, most: int, *, dry_run: bool) -> Upkeep:
+def _shorten_log(warehouse: DeltaWarehouse, event_type: str, done: Done, most: int, *, dry_run: bool) -> Done:
     """Write a checkpoint, and remove the entries before the last one that leaves enough of them."""
     tables = warehouse.tables
     table = tables.open(event_type)
@@ -256,7 +256,7 @@ def _shorten_log(warehouse: DeltaWarehouse, event_type: str, done: Upkeep, most:
         for stored in sorted(old, key=lambda stored: (not stored.path.endswith(".json"), stored.path)):
             tables.destination.remove(stored)
     left = len(entries) if dry_run else len(entries) - removed
-    return replace(done, log_entries=left, removed_log_entries=removed)
+    return replace(done, log_entries=left, log_entries_removed=removed)
 
 
 def _first_to_stay(newest: int, most: int, checkpoints: Iterable[int]) -> int:
@@ -285,7 +285,7 @@ def _log_files(warehouse: DeltaWarehouse, event_type: str) -> list[tuple[int, st
 # Files.
 
 
-def _sweep(warehouse: DeltaWarehouse, event_type: str, done: Upkeep, now: datetime, *, dry_run: bool) -> Upkeep:
+def _sweep(warehouse: DeltaWarehouse, event_type: str, done: Done, now: datetime, *, dry_run: bool) -> Done:
     """Remove files that no commit names, files that were replaced long ago, and old files of the ledger."""
     tables, folder = warehouse.tables, warehouse.tables.folder(event_type)
     # Before the table is read: what is committed in the meantime isn't old.
@@ -319,7 +319,7 @@ def _sweep(warehouse: DeltaWarehouse, event_type: str, done: Upkeep, now: dateti
     if not dry_run:
         with ThreadPoolExecutor(_REMOVERS, thread_name_prefix="ayla-sweep") as pool:
             list(pool.map(tables.destination.remove, unneeded))
-    return replace(done, removed_files=len(unneeded), removed_bytes=sum(stored.size for stored in unneeded))
+    return replace(done, files_removed=len(unneeded), bytes_removed=sum(stored.size for stored in unneeded))
 
 
 def _ledger_files(table: DeltaTable, paths: Iterable[str]) -> set[str]:

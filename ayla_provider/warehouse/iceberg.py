@@ -53,6 +53,7 @@ from ayla_provider.warehouse.base import (
 )
 from ayla_provider.warehouse.iceberg_io import DestinationFileIO, LocalFileIO, Storage, known
 from ayla_provider.warehouse.iceberg_ledger import Ledger, entry_of, key_of
+from ayla_provider.warehouse.iceberg_metadata import lighten, slim
 from ayla_provider.warehouse.iceberg_rows import copy_files
 from ayla_provider.warehouse.lake import (
     check_arrived,
@@ -299,7 +300,7 @@ class IcebergWarehouse:
                 except CommitFailedException:
                     # Another task added columns. Most likely they are the same.
                     log.info("%s got other columns at the same time. Looking again.", self.relation(table.event_type))
-                existing = self._existing_table(table.event_type)
+                existing = self.existing_table(table.event_type)
             raise conflict(self.name, f"prepare the table of {table.event_type}")
 
     def replace(self, load: Load) -> None:
@@ -429,7 +430,7 @@ class IcebergWarehouse:
         :raises AylaWarehouseError: if nobody can say whether it was made. Its files must stay then
         """
         with self.storage.postponed() as postponed:
-            transaction = table.transaction()
+            transaction = slim(table).transaction()
             if properties:
                 transaction.set_properties(dict(properties))
             producer = transaction.update_snapshot(snapshot_properties=dict(summary)).overwrite()
@@ -513,9 +514,8 @@ class IcebergWarehouse:
         except Exception as error:  # noqa: BLE001 - catalogs raise errors of their own
             raise AylaWarehouseError(f"{self.name}: can't {doing}: {_reason(error)}. {_advice(error)}") from None
 
-    # Details of a load.
-
-    def _existing_table(self, event_type: str) -> IcebergTable:
+    def existing_table(self, event_type: str) -> IcebergTable:
+        """Return a table as it is now."""
         table = self.table(event_type)
         if table is None:
             raise AylaWarehouseError(
@@ -523,6 +523,8 @@ class IcebergWarehouse:
                 " The task's next try creates it."
             )
         return table
+
+    # Details of a load.
 
     def _create(self, table: Table) -> IcebergTable:
         """Create a table, or return the one that another task just created."""
@@ -547,7 +549,7 @@ class IcebergWarehouse:
             )
         except TableAlreadyExistsError:
             log.info("Another task created %s.", self.relation(table.event_type))
-        return self._existing_table(table.event_type)
+        return self.existing_table(table.event_type)
 
     def _create_namespace(self) -> None:
         if self._catalog.namespace_exists(self._namespace):
@@ -562,7 +564,7 @@ class IcebergWarehouse:
     def _bring(self, load: Load, connection: duckdb.DuckDBPyConnection, folder: Path, written: Written) -> None:
         """Copy the rows of an hour into new data files, which no commit names yet."""
         event_type = load.table.event_type
-        table = self._tables.get(event_type) or self._existing_table(event_type)
+        table = self._tables.get(event_type) or self.existing_table(event_type)
         self._tables[event_type] = table
         ids = {one.name: one.field_id for one in table.schema().fields}
         rows = 0
@@ -591,7 +593,7 @@ class IcebergWarehouse:
         summary = {"ayla.hours": str(len(loads)), **{f"ayla.hour.{hour}": version for hour, version in named.items()}}
         doing = f"load {_several(loads)}"
         for _ in range(_TRIES):
-            table = self._existing_table(event_type)
+            table = self.existing_table(event_type)
             self._refuse_changed(event_type, table, hours, doing)
             self._refuse_other_columns(event_type, table, doing)
             rest = Written()
@@ -620,8 +622,21 @@ class IcebergWarehouse:
                     self._seen[event_type].texts.update(
                         {load.hour.astimezone(UTC): entries[key_of(load.hour)] for load in loads}
                     )
+                self._lighten(event_type, table)
                 return
         raise conflict(self.name, doing)
+
+    def _lighten(self, event_type: str, before: IcebergTable) -> None:
+        """Make the metadata smaller, if it is too large. The load is done, and doesn't fail if this fails."""
+        try:
+            lighten(self, event_type, before)
+        except Exception as error:  # noqa: BLE001 - catalogs raise errors of their own
+            log.warning(
+                "%s: the metadata of %s can't be made smaller: %s. The next load tries again.",
+                self.name,
+                self.relation(event_type),
+                _reason(error),
+            )
 
     def _refuse_changed(self, event_type: str, table: IcebergTable, hours: Iterable[datetime], doing: str) -> None:
         """

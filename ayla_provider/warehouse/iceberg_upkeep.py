@@ -8,28 +8,16 @@ names any more: a process that ends anywhere leaves a table that can be read, an
 from __future__ import annotations
 
 import logging
-import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 from typing import TYPE_CHECKING, TypeVar
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
-from pyiceberg.table.refs import MAIN_BRANCH
-from pyiceberg.table.snapshots import Snapshot, ancestors_of
-from pyiceberg.table.update import (
-    AssertRefSnapshotId,
-    AssertTableUUID,
-    RemovePropertiesUpdate,
-    RemoveSnapshotsUpdate,
-    SetPropertiesUpdate,
-    TableRequirement,
-    TableUpdate,
-)
+from pyiceberg.table.update import SetPropertiesUpdate
 
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.scratch import scratch_folder
@@ -37,16 +25,26 @@ from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.hour import hour_of
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import connect
-from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.warehouse.iceberg import IcebergWarehouse, Written, file_day, rows_between
 from ayla_provider.warehouse.iceberg_io import split
-from ayla_provider.warehouse.iceberg_ledger import FOLDED, HOUR, folded_file, hour_of_key
+from ayla_provider.warehouse.iceberg_ledger import hour_of_key
+from ayla_provider.warehouse.iceberg_metadata import (
+    KEPT,
+    change,
+    fold,
+    merge_manifests,
+    refs_of,
+    removal_of,
+    rewrite_manifests,
+    to_expire,
+)
 from ayla_provider.warehouse.iceberg_rows import copy_files
 from ayla_provider.warehouse.lake import (
     EARLIER_VERSIONS,
     FILE_SIZE,
     UNREFERENCED_FOR,
     Swept,
+    TableUpkeep,
     day_file_name,
     is_day_file,
     remove_file,
@@ -57,7 +55,7 @@ from ayla_provider.warehouse.lake import (
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.table import FileScanTask, Table
-    from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +67,8 @@ KEEP_METADATA = 10
 
 LOOKBACK = timedelta(days=7)
 
-_STAGED_FOR = timedelta(days=5)
-"""A younger snapshot that is in no branch can be one that another writer is about to publish."""
-
 _FOLD_AT_LEAST = 24
 """Fewer hours aren't worth a new file of the ledger."""
-
-_MERGE_AT_LEAST = 100
-"""Fewer manifests aren't merged. It is also where pyiceberg's own limit is, ``commit.manifest.min-count-to-merge``."""
 
 _READERS = 16
 """How many manifests are read at once."""
@@ -90,17 +82,16 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What upkeep did to a table, or would do."""
+class Done(TableUpkeep):
+    """
+    What upkeep did to a table, or would do.
 
-    days_compacted: int = 0
-    files_compacted: int = 0
+    Its removed files are those that expired snapshots alone had, and those that no commit names. Its removed bytes are
+    of the latter.
+    """
+
     hours_folded: int = 0
     snapshots_expired: int = 0
-    files_removed: int = 0
-    """Files that expired snapshots alone had, and files that no commit names."""
-    bytes_removed: int = 0
-    """Of the files that no commit names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +146,18 @@ class Upkeep:
             days, files = self._compact(event_type)
             if not self._dry_run:
                 self._set_properties(event_type)
-                self._merge_manifests(event_type)
+                merge_manifests(self._warehouse, self._table(event_type))
             folded = _first_that_fits(lambda: self._fold(event_type), 0)
             expired, removed = _first_that_fits(lambda: self._expire(event_type), (0, 0))
             swept = self._sweep(event_type)
-        return Done(days, files, folded, expired, removed + swept.files, swept.size)
+        return Done(
+            days_compacted=days,
+            files_compacted=files,
+            files_removed=removed + swept.files,
+            bytes_removed=swept.size,
+            hours_folded=folded,
+            snapshots_expired=expired,
+        )
 
     def forget(self, event_type: str) -> list[Leftover]:
         """
@@ -168,7 +166,7 @@ class Upkeep:
         :raises AylaError: if the table doesn't exist, or the catalog or the storage fail
         """
         # The current manifests also say which files a commit removed, and the smallest and largest values in them.
-        self._drop_removed(event_type)
+        rewrite_manifests(self._warehouse, self._table(event_type))
         _first_that_fits(lambda: self._expire(event_type), (0, 0))
         self._sweep(event_type)
         table = self._table(event_type)
@@ -279,34 +277,16 @@ class Upkeep:
     # Metadata.
 
     def _set_properties(self, event_type: str) -> None:
-        """Make sure that commits remove old metadata files, and that manifests can be merged."""
+        """Say how many snapshots are to stay, that commits remove old metadata files, and that manifests are merged."""
         wanted = {
+            KEPT: str(self._keep),
             "commit.manifest-merge.enabled": "true",
             "write.metadata.delete-after-commit.enabled": "true",
             "write.metadata.previous-versions-max": str(KEEP_METADATA),
         }
         table = self._table(event_type)
         if any(table.properties.get(name) != value for name, value in wanted.items()):
-            self._commit(table, (SetPropertiesUpdate(updates=wanted),), ())
-
-    def _merge_manifests(self, event_type: str) -> None:
-        """Write the manifests of many commits as few. Drop those that only say which files were deleted."""
-        table = self._table(event_type)
-        snapshot = table.current_snapshot()
-        if snapshot is not None and len(snapshot.manifests(table.io)) >= _MERGE_AT_LEAST:
-            self._drop_removed(event_type)
-
-    def _drop_removed(self, event_type: str) -> None:
-        """Make a snapshot without the manifests that only say which files were removed."""
-        table = self._table(event_type)
-        try:
-            # An append of nothing. It can't conflict with anything, and is made again from what others committed.
-            with self._warehouse.storage.postponed() as postponed, table.transaction() as transaction:
-                transaction.update_snapshot(snapshot_properties={"ayla.merged": "manifests"}).merge_append().commit()
-        except CommitFailedException:
-            log.info("The manifests of %s aren't merged, because of other commits.", table.name())
-            return
-        self._warehouse.remove_quietly(postponed)
+            change(table, (SetPropertiesUpdate(updates=wanted),), ())
 
     def _fold(self, event_type: str) -> int | None:
         """
@@ -316,30 +296,12 @@ class Upkeep:
         """
         table = self._table(event_type)
         ledger = self._warehouse.ledger(table)
-        settled = {key: text for key, text in ledger.own.items() if hour_of_key(key) < self._settled}
+        settled = [key for key in ledger.own if hour_of_key(key) < self._settled]
         if len(settled) < _FOLD_AT_LEAST:
             return 0
         if self._dry_run:
             return len(settled)
-        # Beside the table's folder: programs that clean a table up remove what only this property names.
-        url = f"{table.location()}-ledger/{secrets.token_hex(16)}.json"
-        content, folded = folded_file(ledger.old(), settled, url)
-        destination, path = self._warehouse.storage.place(url)
-        destination.write(
-            path,
-            BytesIO(content),
-            size=len(content),
-            crc32c=Crc32c(content).base64,
-            replaces=None,
-            content_type="application/json",
-        )
-        updates: tuple[TableUpdate, ...] = (
-            SetPropertiesUpdate(updates={FOLDED: folded.text()}),
-            RemovePropertiesUpdate(removals=[HOUR + key for key in settled]),
-        )
-        # Each load makes a snapshot, and so the entries are still those that were read.
-        if not self._commit(table, updates, _refs_of(table.metadata)):
-            remove_file(destination, path)
+        if not fold(self._warehouse, table, settled):
             return None
         return len(settled)
 
@@ -359,9 +321,8 @@ class Upkeep:
         if self._dry_run:
             left = [snapshot for snapshot in table.metadata.snapshots if snapshot.snapshot_id not in expired]
             return len(expired), len(self._only_in(table, gone, left))
-        updates = (RemoveSnapshotsUpdate.model_validate({"snapshot-ids": sorted(expired)}),)
         before = self._read(table, gone)
-        if not self._commit(table, updates, _refs_of(table.metadata)):
+        if not change(table, (removal_of(expired),), refs_of(table.metadata)):
             return None
         now = self._table(event_type)
         files = self._only_in(now, gone, now.metadata.snapshots, before)
@@ -467,15 +428,6 @@ class Upkeep:
         listed = [each for each in destination.tree(path) if each.stored.path == path]
         return all(self._now - each.modified > UNREFERENCED_FOR for each in listed)
 
-    def _commit(self, table: Table, updates: tuple[TableUpdate, ...], requirements: Iterable[TableRequirement]) -> bool:
-        """Change the metadata alone. Return False if another commit was faster."""
-        try:
-            table._do_commit(updates, (AssertTableUUID(uuid=table.metadata.table_uuid), *requirements))
-        except CommitFailedException as error:
-            log.info("%s changed in the meantime (%s).", table.name(), error)
-            return False
-        return True
-
 
 def _first_that_fits(step: Callable[[], Result | None], nothing: Result) -> Result:
     """
@@ -489,41 +441,6 @@ def _first_that_fits(step: Callable[[], Result | None], nothing: Result) -> Resu
         if done is not None:
             return done
     return nothing
-
-
-def to_expire(metadata: TableMetadata, keep: int, now: datetime) -> set[int]:
-    """
-    Return the snapshots that nobody needs any more.
-
-    These stay: the newest of the main branch; those that a tag or another branch names, and what a branch has beside
-    the main one; and those of no branch that are younger than five days, because a writer may publish them.
-
-    :param keep: how many of the main branch stay, at least 1
-    :param now: aware
-    """
-    known = {snapshot.snapshot_id: snapshot for snapshot in metadata.snapshots}
-    main = [snapshot.snapshot_id for snapshot in ancestors_of(metadata.current_snapshot(), metadata)]
-    needed = set(main[: max(keep, 1)])
-    on_main = set(main)
-    for name, ref in metadata.refs.items():
-        needed.add(ref.snapshot_id)
-        if name == MAIN_BRANCH:
-            continue
-        for snapshot in ancestors_of(known.get(ref.snapshot_id), metadata):
-            if snapshot.snapshot_id in on_main:
-                break
-            needed.add(snapshot.snapshot_id)
-    for snapshot in metadata.snapshots:
-        age = now - datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
-        if snapshot.snapshot_id not in on_main and age < _STAGED_FOR:
-            needed.add(snapshot.snapshot_id)
-    return set(known) - needed
-
-
-def _refs_of(metadata: TableMetadata) -> list[TableRequirement]:
-    """Return the requirement that all branches and tags are as they were."""
-    refs = {MAIN_BRANCH: None} | {name: ref.snapshot_id for name, ref in metadata.refs.items()}
-    return [AssertRefSnapshotId.model_validate({"ref": name, "snapshot-id": number}) for name, number in refs.items()]
 
 
 def _is_own(path: str) -> bool:

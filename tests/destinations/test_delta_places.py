@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ayla_provider._airflow.delta import log_options
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaWarehouseError
@@ -19,8 +21,9 @@ from ayla_provider.operators import AylaExportDeltaPlanOperator, AylaExportToDel
 from ayla_provider.warehouse.delta import DeltaWarehouse
 from ayla_provider.warehouse.delta_upkeep import upkeep
 from tests.support.azure_lists import listing_from_a_name
+from tests.support.gcs_xml import xml_api
 from tests.support.object_stores import KEY, azure_place, connect_aws, quiet
-from tests.support.places import Place, file_place
+from tests.support.places import Place, file_place, gcs_destination
 from tests.support.web_server import web_servers
 from tests.warehouse.contract import DATAPOINT
 from tests.warehouse.made_loads import HOUR, NOON, made_load
@@ -76,7 +79,7 @@ def test_hours_come_change_and_are_kept_up_in_every_store(store: Place, tmp_path
         now = datetime.now(UTC)
         done = upkeep(warehouse, "datapoint", now, lookback=now - LATER)
         assert done
-        assert (done.files_before, done.files_after) == (3, 1)
+        assert (done.files_compacted, done.files_written) == (3, 1)
         put(warehouse, tmp_path, 2, 1, "v4")
         held = rival.held("datapoint", NOON, LATER)
         assert [(hour.version, hour.rows, hour.counted) for hour in held.values()] == [
@@ -88,7 +91,7 @@ def test_hours_come_change_and_are_kept_up_in_every_store(store: Place, tmp_path
         done = upkeep(warehouse, "datapoint", now + 2 * DAY, lookback=365 * DAY)
         assert done
         # The ledger's files of the loads before; the rows' files are still looked back to.
-        assert done.removed_files == 5
+        assert done.files_removed == 5
         assert rival.loaded("datapoint", NOON, LATER) == {NOON: "v2", NOON + HOUR: "v3", NOON + 2 * HOUR: "v4"}
 
 
@@ -212,6 +215,60 @@ def test_any_other_google_connection_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(AylaConfigError, match="connection 'google_cloud_default'"):
         google(monkeypatch, **extra)
+
+
+def test_tables_in_google_cloud_storage_are_loaded_kept_up_and_refuse_a_second_load(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with LocalCloud() as cloud, xml_api(cloud) as key:
+        options = google(monkeypatch, keyfile_dict=key)
+        destination = gcs_destination(cloud, cloud.customer.name, "tables")
+
+        def connected() -> DeltaWarehouse:
+            # The API of the test has no TLS.
+            return DeltaWarehouse(destination, lambda: {**options(), "allow_http": "true"})
+
+        with connected() as warehouse, connected() as rival:
+            warehouse.prepare(DATAPOINT)
+            for hour in range(3):
+                put(warehouse, tmp_path, hour, 2)
+            warehouse.loaded("datapoint", NOON, LATER)
+            put(rival, tmp_path, 0, 3, "v2")
+            with pytest.raises(AylaConflictError):
+                put(warehouse, tmp_path, 0, 4, "v3")
+            # Beyond a checkpoint.
+            for number in range(20):
+                put(rival, tmp_path, 1, 1, f"v{number}")
+            now = datetime.now(UTC)
+            done = upkeep(warehouse, "datapoint", now, lookback=now - LATER)
+            assert done
+            assert (done.files_compacted, done.files_written) == (3, 1)
+            held = rival.held("datapoint", NOON, LATER)
+            assert [(hour.version, hour.rows, hour.counted) for hour in held.values()] == [
+                ("v2", 3, 3),
+                ("v19", 1, 1),
+                ("v1", 2, 2),
+            ]
+        names = [name for name in cloud.customer.names if "_delta_log/" in name]
+        assert any(name.endswith(".checkpoint.parquet") for name in names)
+
+
+def test_another_key_does_not_reach_a_log_in_google_cloud_storage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form, encryption = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    pem = other.private_bytes(serialization.Encoding.PEM, form, encryption).decode()
+    with LocalCloud() as cloud, xml_api(cloud) as key:
+        options = google(monkeypatch, keyfile_dict=key | {"private_key": pem})
+        destination = gcs_destination(cloud, cloud.customer.name, "tables")
+        with (
+            DeltaWarehouse(destination, lambda: {**options(), "allow_http": "true"}) as warehouse,
+            pytest.raises(AylaWarehouseError, match="can't prepare the table of datapoint") as caught,
+        ):
+            warehouse.prepare(DATAPOINT)
+        assert "PRIVATE KEY" not in str(caught.value)
+        assert cloud.customer.names == []
 
 
 def test_deltalake_still_takes_no_token_for_google(monkeypatch: pytest.MonkeyPatch) -> None:

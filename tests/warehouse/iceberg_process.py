@@ -24,7 +24,7 @@ import pyiceberg.io.pyarrow  # noqa: F401
 from pyiceberg.catalog.sql import SqlCatalog
 
 from ayla_provider.domain.tables import TABLES
-from ayla_provider.warehouse import iceberg_upkeep
+from ayla_provider.warehouse import iceberg_metadata, iceberg_upkeep
 from ayla_provider.warehouse.iceberg import IcebergWarehouse
 from ayla_provider.warehouse.iceberg_upkeep import Upkeep
 from tests.warehouse.iceberg_place import existing, iceberg
@@ -68,7 +68,8 @@ def work(folder: Path, steps: list[list[Any]]) -> None:
     """
     Do some steps in one connection.
 
-    ``["look"]``, ``["load", [hours], version, rows]``, ``["tend", keep]``, ``["wait", file]``, ``["say", file]``
+    ``["look"]``, ``["keep_small"]``, ``["load", [hours], version, rows]``, ``["tend", keep]``,
+    ``["wait", file]``, ``["say", file]``
     """
     with iceberg(folder, _catalog) as warehouse:
         for name, *arguments in steps:
@@ -78,6 +79,15 @@ def work(folder: Path, steps: list[list[Any]]) -> None:
 def _look(warehouse: IcebergWarehouse, _: Path) -> None:
     warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + 1000 * HOUR)
     warehouse.prepare(TABLES["datapoint"])
+
+
+def _keep_small(warehouse: IcebergWarehouse, _: Path) -> None:
+    """Let loads make the metadata smaller after few commits."""
+    iceberg_metadata.KEEP_SNAPSHOTS = iceberg_metadata.SPARE_SNAPSHOTS = 1
+    iceberg_metadata.KEEP_HOURS = iceberg_metadata.SPARE_HOURS = 2
+    iceberg_metadata.MERGE_AT_LEAST, iceberg_metadata._LOOK_EVERY = 2, 1
+    with existing(warehouse).transaction() as transaction:
+        transaction.set_properties({"commit.manifest.min-count-to-merge": "2"})
 
 
 def _load(warehouse: IcebergWarehouse, folder: Path, hours: list[int], version: str, rows: int) -> None:
@@ -102,7 +112,7 @@ def _tend(warehouse: IcebergWarehouse, _: Path, keep: int) -> None:
 
 def _tend_beside(warehouse: IcebergWarehouse, folder: Path, keep: int, until: str) -> None:
     """Look after the table again and again, also with what upkeep does to many commits alone."""
-    iceberg_upkeep._MERGE_AT_LEAST, iceberg_upkeep._FOLD_AT_LEAST = 10, 5
+    iceberg_metadata.MERGE_AT_LEAST, iceberg_upkeep._FOLD_AT_LEAST = 10, 5
     with existing(warehouse).transaction() as transaction:
         transaction.set_properties({"commit.manifest.min-count-to-merge": "10"})
     while not (folder / until).exists():
@@ -123,7 +133,15 @@ def _say(_: IcebergWarehouse, folder: Path, file: str) -> None:
     (folder / file).touch()
 
 
-_STEPS = {"look": _look, "load": _load, "tend": _tend, "tend_beside": _tend_beside, "wait": _wait, "say": _say}
+_STEPS = {
+    "look": _look,
+    "keep_small": _keep_small,
+    "load": _load,
+    "tend": _tend,
+    "tend_beside": _tend_beside,
+    "wait": _wait,
+    "say": _say,
+}
 
 
 def main() -> None:

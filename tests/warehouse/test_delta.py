@@ -21,7 +21,7 @@ from ayla_provider.warehouse import delta as delta_module
 from ayla_provider.warehouse.base import HeldHour, Load
 from ayla_provider.warehouse.delta import DeltaWarehouse
 from ayla_provider.warehouse.delta_ledger import transaction_of
-from ayla_provider.warehouse.delta_upkeep import Upkeep, upkeep
+from ayla_provider.warehouse.delta_upkeep import Done, upkeep
 from tests.warehouse.contract import DATAPOINT, Place, WarehouseContract, put
 from tests.warehouse.delta_place import InDelta, counts, dsns
 from tests.warehouse.made_loads import HOUR, NOON, made_load
@@ -57,7 +57,7 @@ class TestDelta(WarehouseContract):
         assert place.warehouse.held("datapoint", NOON, NOON + HOUR) == {}
 
 
-def compact(place: InDelta) -> Upkeep:
+def compact(place: InDelta) -> Done:
     """Compact all days, while all files are new."""
     now = datetime.now(UTC)
     done = upkeep(place.warehouse, "datapoint", now, lookback=now - LATER)
@@ -431,11 +431,11 @@ def test_upkeep_compacts_old_days_sorted_by_device_and_only_once(place: InDelta,
     now = MIDNIGHT + 3 * DAY - HOUR
     planned = upkeep(place.warehouse, "datapoint", now, lookback=DAY, dry_run=True)
     assert planned
-    assert (planned.days, planned.files_before, planned.files_after) == (1, 24, 1)
+    assert (planned.days_compacted, planned.files_compacted, planned.files_written) == (1, 24, 1)
     assert len(place.named()) == 26
     done = upkeep(place.warehouse, "datapoint", now, lookback=DAY)
     assert done
-    assert (done.days, done.files_before, done.files_after) == (1, 24, 1)
+    assert (done.days_compacted, done.files_compacted, done.files_written) == (1, 24, 1)
     assert sorted(map(repr, place.rows("datapoint"))) == rows
     (compacted,) = [path for path in place.named() if "day-" in path]
     with duckdb.connect() as session:
@@ -444,7 +444,7 @@ def test_upkeep_compacts_old_days_sorted_by_device_and_only_once(place: InDelta,
     version = place.table().version()
     again = upkeep(place.warehouse, "datapoint", now, lookback=DAY)
     assert again
-    assert again.days == 0
+    assert again.days_compacted == 0
     assert place.table().version() == version
 
 
@@ -457,7 +457,7 @@ def test_files_that_are_too_large_together_stay_apart(
     size = max(path.stat().st_size for path in place.folder.rglob("date=*/*.parquet"))
     monkeypatch.setattr(delta_upkeep, "FILE_SIZE", 2 * size)
     done = compact(place)
-    assert (done.files_before, done.files_after) == (4, 2)
+    assert (done.files_compacted, done.files_written) == (4, 2)
     assert len(place.named()) == 3
     assert counts(place, "datapoint", MIDNIGHT, LATER) == [3] * 5
 
@@ -474,7 +474,7 @@ def test_a_load_wins_over_a_compaction(place: InDelta, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(delta_upkeep, "commit", commit)
     done = compact(place)
-    assert (done.days, done.conflicts) == (0, 1)
+    assert (done.days_compacted, done.days_in_use) == (0, 1)
     assert dsns(place) == ["0-11", "1-11", "2-11", "B"]
 
 
@@ -503,11 +503,11 @@ def test_what_no_commit_names_is_removed_after_a_day_and_what_was_replaced_after
     planned = upkeep(place.warehouse, "datapoint", now + 2 * DAY, lookback=365 * DAY, dry_run=True)
     assert planned
     # The orphan, and the ledger's files of the loads before.
-    assert planned.removed_files == 3
+    assert planned.files_removed == 3
     assert place.files() == everything
     done = upkeep(place.warehouse, "datapoint", now + 2 * DAY, lookback=365 * DAY)
     assert done
-    assert done.removed_files == 3
+    assert done.files_removed == 3
     assert place.files() == everything - {str(orphan.relative_to(place.path("datapoint")))}
     assert all(path.exists() for path in foreign)
     # An earlier version can still be read, and it is what it was.
@@ -546,7 +546,7 @@ def test_the_log_has_no_more_entries_than_wanted_and_not_much_fewer(
     assert done
     left = log_entries(place)
     assert most - 20 < len(left) <= most
-    assert (done.log_entries, done.removed_log_entries) == (len(left), 77 - len(left))
+    assert (done.log_entries, done.log_entries_removed) == (len(left), 77 - len(left))
     # Each version that is left can be read.
     for version in (left[0], left[-1]):
         DeltaTable(str(place.path("datapoint")), version=version)

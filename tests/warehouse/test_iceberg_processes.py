@@ -129,6 +129,7 @@ KILLED: dict[str, tuple[list[list[Any]], list[list[Any]]]] = {
     "the first load": ([], [["look"], ["load", [0], "v1", 2]]),
     "a load of several hours": (OLD, [["look"], ["load", [0, 1, 3], "v2", 3]]),
     "an hour of a compacted day": ([*OLD, ["tend", 50]], [["look"], ["load", [1], "v2", 3]]),
+    "a load that makes the metadata smaller": (LOADED_TWICE, [["keep_small"], ["look"], ["load", [2], "v2", 3]]),
     "upkeep": (LOADED_TWICE, [["tend", 1]]),
 }
 

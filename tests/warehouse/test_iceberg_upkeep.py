@@ -19,7 +19,8 @@ from ayla_provider.domain.tables import TABLES
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.base import HeldHour
 from ayla_provider.warehouse.iceberg import IcebergWarehouse
-from ayla_provider.warehouse.iceberg_upkeep import Done, Upkeep, to_expire
+from ayla_provider.warehouse.iceberg_metadata import to_expire
+from ayla_provider.warehouse.iceberg_upkeep import Done, Upkeep
 from tests.warehouse.iceberg_place import dsns, existing, files, iceberg, reached
 from tests.warehouse.made_loads import HOUR, NOON, made_load
 
@@ -323,7 +324,7 @@ def test_another_program_expires_snapshots(warehouse: IcebergWarehouse, tend: Te
 def test_many_manifests_become_few(
     warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ayla_provider.warehouse.iceberg_upkeep._MERGE_AT_LEAST", 5)
+    monkeypatch.setattr("ayla_provider.warehouse.iceberg_metadata.MERGE_AT_LEAST", 5)
     with existing(warehouse).transaction() as transaction:
         transaction.set_properties({"commit.manifest.min-count-to-merge": "5"})
     for number in range(7):
