@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ayla_provider.hooks import AylaHook, HookConnection
     from ayla_provider.source.export import Export
     from ayla_provider.stream.base import Stream
+    from ayla_provider.warehouse.base import Warehouse
 
 DESTINATION_VARIABLE = "ayla_export_destination"
 """The Airflow Variable from which the sample DAGs take the destination."""
@@ -94,6 +95,19 @@ class AirflowConnections:
 
         with undefined_connection():
             return open_stream(url, conn_id)
+
+    def warehouse(self, kind: str, arguments: Mapping[str, str]) -> Warehouse:
+        """
+        Return a warehouse, not entered.
+
+        :param kind: such as "iceberg"
+        :param arguments: those that name it in its load
+        :raises AylaConfigError: if there is no such kind, or the arguments don't fit it
+        """
+        from ayla_provider.operators.warehouses import open_warehouse
+
+        with undefined_connection():
+            return open_warehouse(kind, arguments)
 
     def erasure_keys(self, conn_id: str) -> ErasureKeys:
         """

@@ -14,6 +14,7 @@ import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from ayla_provider import operators
+from ayla_provider.__main__ import main
 from ayla_provider._airflow.compat import AirflowFailException
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.events import STREAM_EVENT_TYPES
@@ -177,6 +178,40 @@ def test_a_verification_finds_rows_that_others_added_and_the_load_over_it_repair
     lake.load(**item)
     assert sorted(row["status"] for row in lake.read("ayla_connection")) == ["Offline", "Online"]
     assert lake.verify() == ([], {})
+
+
+def test_the_command_compares_a_lake_with_the_receipts(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive_hour(tmp_path / "archive", "connection", [ONLINE], HOUR)
+    lake.load(**one_hour())
+    command = ["verify", "--destination", f"file://{tmp_path}/archive", "--until", (HOUR + ONE_HOUR).isoformat()]
+    command += ["--warehouse", lake.name.lower(), *(f"{name}={value}" for name, value in lake.arguments.items())]
+    assert main(command) == 0
+    assert "The warehouse agrees with the receipts." in capsys.readouterr().out
+    lake.append("ayla_connection")
+    assert main(command) == 1
+    assert "more_rows" in capsys.readouterr().out
+    # Where there are no tables, nothing agrees.
+    assert main([*command, "table_prefix=other_"]) == 2
+    assert "has no table of loads" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "message"),
+    [
+        (["oracle"], "there is no kind of warehouse 'oracle'"),
+        (["duckdb", "database=/a"], "give --duckdb for a DuckDB file"),
+        (["iceberg"], "the warehouse iceberg: missing a required argument: 'namespace'"),
+        (["delta", "tables"], "--warehouse delta has 'tables': expected NAME=VALUE"),
+        (["delta", "tables=file:///a", "owner=x"], "got an unexpected keyword argument 'owner'"),
+    ],
+)
+def test_the_command_says_how_a_warehouse_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], airflow_db: None, warehouse: list[str], message: str
+) -> None:
+    assert main(["verify", "--destination", f"file://{tmp_path}", "--warehouse", *warehouse]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_rows_that_somebody_removed_are_found_and_not_loaded_again(lake: Lake, tmp_path: Path) -> None:

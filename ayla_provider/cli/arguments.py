@@ -58,6 +58,21 @@ def add_duckdb(command: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_warehouse(command: argparse.ArgumentParser, what: str) -> None:
+    """
+    Add the argument that names a warehouse of any kind.
+
+    :param what: the command does with it
+    """
+    command.add_argument(
+        "--warehouse",
+        nargs="+",
+        metavar=("KIND", "NAME=VALUE"),
+        help=f"{what}: bigquery, delta, iceberg, postgres, or snowflake, and the arguments that name it in its loads, "
+        "such as: iceberg namespace=ayla iceberg_conn_id=iceberg_default",
+    )
+
+
 def first_hour(given: tuple[datetime, bool], wanted: datetime | None) -> datetime:
     """
     Return the first hour that a command looks at.

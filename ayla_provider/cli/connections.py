@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ayla_provider.source.check import CheckedConnection
     from ayla_provider.source.export import Export
     from ayla_provider.stream.base import Stream
+    from ayla_provider.warehouse.base import Warehouse
 
 
 class Connections(Protocol):
@@ -41,6 +42,15 @@ class Connections(Protocol):
 
         :param conn_id: None for the credentials of this machine
         :raises AylaError: if it can't be opened
+        """
+
+    def warehouse(self, kind: str, arguments: Mapping[str, str]) -> Warehouse:
+        """
+        Return a warehouse, not entered.
+
+        :param kind: such as "iceberg"
+        :param arguments: those that name it in its load
+        :raises AylaError: if there is no such kind, or the arguments don't fit it
         """
 
     def erasure_keys(self, conn_id: str) -> ErasureKeys:

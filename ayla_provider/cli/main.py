@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ayla_provider import __version__
-from ayla_provider.cli.arguments import TIMES, add_archive, add_duckdb, add_hours, days, first_hour, moment, span
+from ayla_provider.cli.arguments import (
+    TIMES,
+    add_archive,
+    add_duckdb,
+    add_hours,
+    add_warehouse,
+    days,
+    first_hour,
+    moment,
+    span,
+)
 
 if TYPE_CHECKING:
     from ayla_provider.archive.destination import Destination
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
     from ayla_provider.cli.report_table import Row
     from ayla_provider.domain.stream import StreamPosition
     from ayla_provider.transport.steps import Step
+    from ayla_provider.warehouse.base import Warehouse
     from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 
 _MARKS = {True: "ok", False: "FAILED", None: "-"}
@@ -156,7 +167,7 @@ def _add_verify(
         description="Lists the archive, and compares each object with the manifest that names it. Changes no copy, and "
         "needs no connection to Ayla. "
         f"{TIMES} Exit status: 0 the archive has everything, 1 something is missing, damaged, or different in the "
-        "DuckDB file, 2 the archive or the DuckDB file can't be read, or wrong usage.",
+        "warehouse, 2 the archive or the warehouse can't be read, or wrong usage.",
     )
     add_archive(verify)
     add_hours(verify, event_types="those that the archive has", first=None)
@@ -177,6 +188,7 @@ def _add_verify(
         "this time, such as 90d. The archive keeps the position",
     )
     add_duckdb(verify, "also compare the tables of this DuckDB file with the receipts of the typed rows")
+    add_warehouse(verify, "also compare the tables of this warehouse with the receipts of the typed rows")
     verify.add_argument("--json", action="store_true", help="print an object")
     verify.set_defaults(run=partial(_on_archive, open_connections, _verify))
 
@@ -661,7 +673,7 @@ def _verify(arguments: argparse.Namespace, connections: Connections, stdout: Tex
         until=arguments.until,
         expected_retention=arguments.expected_retention,
         read_every=arguments.read_every,
-        warehouse=_warehouse(arguments),
+        warehouse=_any_warehouse(arguments, connections),
     )
     if arguments.json:
         json.dump(report.document(), stdout, indent=1)
@@ -716,6 +728,23 @@ def _completeness(arguments: argparse.Namespace, connections: Connections, stdou
         for line in report.for_support() if arguments.support else report.text():
             print(line, file=stdout)
     return report.status
+
+
+def _any_warehouse(arguments: argparse.Namespace, connections: Connections) -> Warehouse | None:
+    from ayla_provider.errors import AylaConfigError
+
+    if not arguments.warehouse:
+        return _warehouse(arguments)
+    if arguments.duckdb:
+        raise AylaConfigError("give --duckdb or --warehouse, not both")
+    kind, *rest = arguments.warehouse
+    if kind == "duckdb":
+        # DuckDB would create a file that doesn't exist.
+        raise AylaConfigError("give --duckdb for a DuckDB file")
+    wrong = [text for text in rest if "=" not in text]
+    if wrong:
+        raise AylaConfigError(f"--warehouse {kind} has {wrong[0]!r}: expected NAME=VALUE, such as namespace=ayla")
+    return connections.warehouse(kind, dict(text.split("=", 1) for text in rest))
 
 
 def _warehouse(arguments: argparse.Namespace) -> DuckDBWarehouse | None:

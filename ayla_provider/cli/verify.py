@@ -98,8 +98,8 @@ class VerifyReport:
         with self._warehouse as warehouse:
             if not warehouse.has_ledger():
                 raise AylaConfigError(
-                    f"{warehouse.name} has no table of loads, so it can't be compared: check --schema and "
-                    "--table-prefix, which are those of your loads"
+                    f"{warehouse.name} has no table of loads, so it can't be compared: check the names of the schema "
+                    "and the tables, which are those of your loads"
                 )
             for event_type in event_types:
                 yield from verify_ledger(warehouse, self._rows, event_type, self._scope, now=self._now)

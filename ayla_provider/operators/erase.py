@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator
@@ -15,6 +14,7 @@ from ayla_provider._airflow.run import provenance
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.paths import typed_rows_url
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.operators.warehouses import KINDS, open_warehouse
 from ayla_provider.rows.duck import MEMORY
 
 if TYPE_CHECKING:
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from ayla_provider.archive.erasure_requests import WaitingRequest
     from ayla_provider.warehouse.base import ErasableWarehouse
     from ayla_provider.warehouse.erase import ErasureReport
-
-_WAREHOUSES = {
-    "bigquery": "AylaExportBigQueryPlanOperator",
-    "delta": "AylaExportDeltaPlanOperator",
-    "duckdb": "AylaExportDuckDBPlanOperator",
-    "iceberg": "AylaExportIcebergPlanOperator",
-    "postgres": "AylaExportPostgresPlanOperator",
-    "snowflake": "AylaExportSnowflakePlanOperator",
-}
-"""The kind of a warehouse to the operator whose arguments name one of it."""
 
 
 class AylaExportEraseOperator(BaseOperator):
@@ -122,7 +112,7 @@ class AylaExportEraseOperator(BaseOperator):
                 open_destination(typed_rows_url(self.archive, self.parquet), self.archive_conn_id),
                 waiting,
                 keys,
-                warehouses=[self._warehouse(each) for each in _checked(self.warehouses)],
+                warehouses=[_warehouse(each) for each in _checked(self.warehouses)],
                 policy_key=self._policy_key(),
                 now=datetime.now(UTC),
                 written_by=provenance(context),
@@ -135,14 +125,6 @@ class AylaExportEraseOperator(BaseOperator):
         self._log_report(report)
         deadlines = [{"id": each.id, "deadline": each.request.deadline.isoformat()} for each in waiting]
         return report.document() | {"open": deadlines if self._is_dry_run else []}
-
-    def _warehouse(self, arguments: Mapping[str, Any]) -> ErasableWarehouse:
-        kind = str(arguments["kind"])
-        operators = import_module("ayla_provider.operators")
-        of_kind = getattr(operators, _WAREHOUSES[kind])
-        given = {name: value for name, value in arguments.items() if name != "kind"}
-        warehouse: ErasableWarehouse = of_kind(task_id="warehouse", archive=self.archive, **given).warehouse()
-        return warehouse
 
     def _policy_key(self) -> str:
         if not self.privacy_conn_id:
@@ -177,9 +159,13 @@ class AylaExportEraseOperator(BaseOperator):
 
 def _checked(warehouses: Any) -> list[Mapping[str, Any]]:
     is_list = isinstance(warehouses, Sequence) and not isinstance(warehouses, str)
-    if not is_list or not all(isinstance(each, Mapping) and each.get("kind") in _WAREHOUSES for each in warehouses):
+    if not is_list or not all(isinstance(each, Mapping) and each.get("kind") in KINDS for each in warehouses):
         raise AylaConfigError(
             'warehouses: expected a list such as [{"kind": "duckdb", "database": "/data/ayla.duckdb"}]; the kinds are '
-            f"{', '.join(sorted(_WAREHOUSES))}"
+            f"{', '.join(sorted(KINDS))}"
         )
     return list(warehouses)
+
+
+def _warehouse(arguments: Mapping[str, Any]) -> ErasableWarehouse:
+    return open_warehouse(str(arguments["kind"]), {name: value for name, value in arguments.items() if name != "kind"})

@@ -1,0 +1,44 @@
+"""Finds a warehouse by its kind and the arguments that name it, for what works with every kind."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ayla_provider.errors import AylaConfigError
+
+if TYPE_CHECKING:
+    from ayla_provider.warehouse.base import ErasableWarehouse
+
+KINDS = {
+    "bigquery": "AylaExportBigQueryPlanOperator",
+    "delta": "AylaExportDeltaPlanOperator",
+    "duckdb": "AylaExportDuckDBPlanOperator",
+    "iceberg": "AylaExportIcebergPlanOperator",
+    "postgres": "AylaExportPostgresPlanOperator",
+    "snowflake": "AylaExportSnowflakePlanOperator",
+}
+"""The kind of a warehouse to the operator whose arguments name one of it."""
+
+
+def open_warehouse(kind: str, arguments: Mapping[str, Any]) -> ErasableWarehouse:
+    """
+    Return a warehouse, not entered.
+
+    :param kind: one of :data:`KINDS`
+    :param arguments: those that name it in its load, such as ``namespace`` and ``iceberg_conn_id``
+    :raises AylaConfigError: if an argument is missing, or isn't one that names such a warehouse
+    """
+    if kind not in KINDS:
+        raise AylaConfigError(f"there is no kind of warehouse {kind!r}: the kinds are {', '.join(sorted(KINDS))}")
+    operator = getattr(import_module("ayla_provider.operators"), KINDS[kind])
+    try:
+        inspect.signature(operator.address).bind(**arguments)
+    except TypeError as error:
+        names = ", ".join(operator.warehouse_fields)
+        raise AylaConfigError(f"the warehouse {kind}: {error}. The arguments that name it are {names}") from None
+    # A plan has the fewest arguments. Its archive isn't opened.
+    warehouse: ErasableWarehouse = operator(task_id="warehouse", archive="", **arguments).warehouse()
+    return warehouse
