@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.declaration import declared
-from ayla_provider.domain.erasure import ErasureRequest, parse_request
+from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest, parse_request
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.access import Access, Found
 from ayla_provider.rows.extract import write_extract
@@ -28,6 +28,7 @@ def extract(
     *,
     policy_key: str = "",
     layouts: Sequence[ColumnLayout] = COLUMN_LAYOUTS,
+    erasure_keys: Callable[[], ErasureKeys] | None = None,
 ) -> Found:
     """
     Write what there is about a subject into a new folder, and return the counts.
@@ -36,7 +37,8 @@ def extract(
     """
     if folder.exists():
         raise AylaConfigError(f"{folder} exists already: name a new folder")
-    with Access(archive, rows, request, policy_key=policy_key, layouts=layouts) as access:
+    options: dict[str, Any] = {"policy_key": policy_key, "layouts": layouts, "erasure_keys": erasure_keys}
+    with Access(archive, rows, request, **options) as access:
         found = access.find()
         try:
             write_extract(access, found, folder, made_at=datetime.now(UTC))

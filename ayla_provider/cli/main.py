@@ -405,6 +405,12 @@ def _add_extract(
         metavar="ID",
         help="the connection with the key of the privacy policy. With it, fewer hours are read from the archive",
     )
+    extract.add_argument(
+        "--erasure-conn",
+        default="ayla_erasure",
+        metavar="ID",
+        help="the connection with the keys of the erasure ledger, if there were erasures (default: ayla_erasure)",
+    )
     extract.add_argument("--layouts", metavar="FILE.json", help="a list of declared layouts, as in the loads")
     extract.set_defaults(run=partial(_on_archive, open_connections, _extract))
 
@@ -486,6 +492,7 @@ def _extract(arguments: argparse.Namespace, connections: Connections, stdout: Te
         Path(arguments.out),
         policy_key=connections.password(arguments.privacy_conn) if arguments.privacy_conn else "",
         layouts=declared_in(arguments.layouts),
+        erasure_keys=partial(connections.erasure_keys, arguments.erasure_conn),
     )
     print(f"{found.rows:,} events and {len(found.lines):,} unreadable lines are in {arguments.out}.", file=stdout)
     for hour in found.not_readable:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, BaseOperator
 
+from ayla_provider._airflow.erasure_keys import ERASURE_CONN_ID, erasure_keys
 from ayla_provider._airflow.errors import airflow_errors, undefined_connection
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.paths import EXTRACTS, typed_rows_url
@@ -47,6 +49,8 @@ class AylaExportAccessOperator(BaseOperator):
     :param archive_conn_id: as the copy has it in ``destination_conn_id`` (templated)
     :param parquet: where the typed rows are, as in the loads (templated)
     :param privacy_conn_id: as in the loads. With the key, fewer hours are read from the archive
+    :param erasure_conn_id: a connection whose password has the keys of the erasure ledger. It is looked up only if an
+        erasure touches an hour that is read from the archive (templated)
     :param layouts: layouts of your own, as in the loads
     :param memory: DuckDB's limit, as DuckDB writes sizes
     """
@@ -59,6 +63,7 @@ class AylaExportAccessOperator(BaseOperator):
         "answers_conn_id",
         "archive_conn_id",
         "parquet",
+        "erasure_conn_id",
     )
     ui_color = "#e4e0f4"
 
@@ -73,6 +78,7 @@ class AylaExportAccessOperator(BaseOperator):
         archive_conn_id: str | None = None,
         parquet: str = "",
         privacy_conn_id: str | None = None,
+        erasure_conn_id: str = ERASURE_CONN_ID,
         layouts: Sequence[Mapping[str, Any]] = (),
         memory: str = MEMORY,
         **kwargs: Any,
@@ -86,6 +92,7 @@ class AylaExportAccessOperator(BaseOperator):
         self.archive_conn_id = archive_conn_id
         self.parquet = parquet
         self.privacy_conn_id = privacy_conn_id
+        self.erasure_conn_id = erasure_conn_id
         self.layouts = layouts
         self.memory = memory
 
@@ -126,7 +133,12 @@ class AylaExportAccessOperator(BaseOperator):
         rows = open_destination(typed_rows_url(self.archive, self.parquet), self.archive_conn_id)
         output = open_destination(self.answers, self.answers_conn_id or self.archive_conn_id)
         folder = f"{EXTRACTS}/{request.made_at.astimezone(UTC):%Y%m%dT%H%M%S%fZ}"
-        options: dict[str, Any] = {"policy_key": self._policy_key(), "layouts": self._layouts(), "memory": self.memory}
+        options: dict[str, Any] = {
+            "policy_key": self._policy_key(),
+            "layouts": self._layouts(),
+            "memory": self.memory,
+            "erasure_keys": partial(erasure_keys, self.erasure_conn_id),
+        }
         with scratch_folder() as scratch, Access(archive, rows, request, **options) as access:
             found = access.find()
             for local in write_extract(access, found, Path(scratch) / "extract", made_at=datetime.now(UTC)):

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,14 +23,14 @@ from ayla_provider.archive.private import open_private
 from ayla_provider.archive.records import Records
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
-from ayla_provider.domain.erasure import ErasureRequest
+from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import MANIFESTS, PARTS, QUARANTINE, parse_manifest_path
 from ayla_provider.domain.privacy import PrivacyPolicy, Treatment
-from ayla_provider.domain.tables import PROVENANCE, STREAM_TABLES, Column
+from ayla_provider.domain.tables import PROVENANCE, STREAM_TABLES, Column, ColumnType
 from ayla_provider.domain.typed_manifest import TypedManifest, quarantine_path, same_files
-from ayla_provider.errors import AylaDestinationError, AylaError
+from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaError
 from ayla_provider.rows.duck import MEMORY, connect, literal, quoted
 from ayla_provider.rows.parquet import duckdb_errors
 from ayla_provider.rows.typed_archive import TypedArchive
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 _TIMES = ("created_at", "event_time", "updated_at", "registered_at", "acked_at")
 """What events are ordered by: the first one that a table has."""
+
+_OWN_TIMES = ("created_at", "event_time", "acked_at", "registered_at", "unregistered_at")
+"""An event's own time: the first one that has a value."""
 
 
 @dataclass(slots=True)
@@ -90,6 +94,8 @@ class Access:
     :param policy_key: the key of the privacy policy's hashes; empty if none is known
     :param layouts: those that files may have
     :param memory: what DuckDB may take, as it writes sizes
+    :param erasure_keys: returns the keys of the erasure ledger. It is called only if an erasure touches an hour that is
+        read from the archive: what was erased of others stays erased
     """
 
     def __init__(
@@ -101,9 +107,11 @@ class Access:
         policy_key: str = "",
         layouts: Sequence[ColumnLayout] = COLUMN_LAYOUTS,
         memory: str = MEMORY,
+        erasure_keys: Callable[[], ErasureKeys] | None = None,
     ) -> None:
         self._archive = archive
         self._rows = rows
+        self._erasure_keys = erasure_keys
         self._request = request
         self._policy_key = policy_key
         self._layouts = layouts
@@ -188,7 +196,7 @@ class Access:
         if receipt and condition:
             treated = any(treatment != Treatment.KEEP for treatment in receipt.privacy.values())
             left_out = "-new_" in receipt.version
-            with _typed(self._archive, self._rows, self._layouts, self._memory).fetched(receipt) as parquet:
+            with self._typed(self._archive, self._rows).fetched(receipt) as parquet:
                 if parquet is None or not self._has(hour, parquet, condition):
                     return
                 if not ((treated or left_out) and can_be_made):
@@ -242,7 +250,7 @@ class Access:
     def _keep(self, hour: ExportHour, made: TypedManifest, parquet: Path, condition: str, found: Found) -> None:
         path = self.folder / f"{hour.event_type}-{hour.start:%Y%m%dT%H}.parquet"
         with duckdb_errors(str(hour)):
-            query = f"select * from {_relation([parquet])} where {condition}"
+            query = f"select * from {_relation([parquet])} where ({condition}){self._in_time(hour, made)}"
             self._duck.execute(f"copy ({query}) to {literal(str(path))} (format parquet)")
             ((rows,),) = self._duck.execute(f"select count(*) from {_relation([path])}").fetchall()
         if rows:
@@ -251,15 +259,33 @@ class Access:
             events.rows += int(rows)
             events.columns |= {column.name: column for column in made.columns}
 
+    def _in_time(self, hour: ExportHour, made: TypedManifest) -> str:
+        """
+        Return the condition that an event's own time is in the span, in an hour that the span cuts.
+
+        In other hours, an event belongs to its file's hour. One without a time isn't left out.
+        """
+        names = {column.name for column in made.columns if column.type is ColumnType.TIMESTAMP}
+        times = [quoted(name) for name in _OWN_TIMES if name in names]
+        start, until, condition = self._request.start, self._request.until, ""
+        if times and start is not None and start > hour.start:
+            condition += f" and coalesce({', '.join(times)}, {_moment(start)}) >= {_moment(start)}"
+        if times and until < hour.end:
+            condition += f" and coalesce({', '.join(times)}, {_moment(hour.start)}) < {_moment(until)}"
+        return condition
+
     def _make_again(self, hour: ExportHour, found: Found) -> None:
         """Make an hour's rows on this disk, with all columns, and keep those of the subject."""
         found.hours_made_again += 1
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             archive = _ReadOnly(self._archive, Path(folder) / "archive")
             rows = FileDestination(Path(folder) / "rows")
-            typed = _typed(archive, rows, self._layouts, self._memory)
+            typed = self._typed(archive, rows)
             try:
                 made = typed.ensure(hour, {}).manifest
+            except AylaConfigError:
+                # Without the keys of the ledger, nobody can say what was erased.
+                raise
             except AylaError as error:
                 log.warning("%s can't be read: %s", hour, error)
                 found.not_readable.append(hour)
@@ -268,6 +294,16 @@ class Access:
                 condition = self._condition(made, has_all=True)
                 if parquet is not None and condition:
                     self._keep(hour, made, parquet, condition, found)
+
+    def _typed(self, archive: Destination, rows: Destination) -> TypedArchive:
+        return TypedArchive(
+            archive,
+            rows,
+            layouts=self._layouts,
+            memory=self._memory,
+            max_malformed=1,
+            erasure_keys=self._erasure_keys,
+        )
 
     def _lines_of(self, hour: ExportHour) -> Iterator[Line]:
         """Yield the quarantined lines that have an identifier of the subject in them."""
@@ -326,6 +362,9 @@ class _ReadOnly:
     def blocks(self, path: str) -> Iterator[bytes]:
         return self._of(path).blocks(path)
 
+    def read_range(self, stored: Stored, start: int, end: int) -> bytes:
+        return self._of(stored.path).read_range(stored, start, end)
+
     def local(self, path: str) -> Path | None:
         return self._of(path).local(path)
 
@@ -345,8 +384,8 @@ class _ReadOnly:
         self._own.remove(stored)
 
 
-def _typed(archive: Destination, rows: Destination, layouts: Sequence[ColumnLayout], memory: str) -> TypedArchive:
-    return TypedArchive(archive, rows, layouts=layouts, memory=memory, max_malformed=1)
+def _moment(time: datetime) -> str:
+    return f"timestamptz {literal(time.isoformat())}"
 
 
 def _relation(paths: Iterable[Path]) -> str:
