@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 128 * 1024 * 1024
 """Bytes of a small object: of a manifest, a receipt, or a note. The manifest of 100,000 files has some 40 MB."""
 
+LONGEST_RANGE = 8 * 1024 * 1024
+"""Bytes of a range of an object that is read with one request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -105,6 +108,16 @@ class Destination(Protocol):
         Yield the content of an object of any size, in blocks of a few mebibytes.
 
         :raises AylaDestinationError: if the object doesn't exist, or can't be read to its end
+        """
+
+    def read_range(self, stored: Stored, start: int, end: int) -> bytes:
+        """
+        Return some bytes of one version of an object, with one request. A store without versions is taken at its word.
+
+        :param start: of the first byte, from 0
+        :param end: the one after the last byte, at most the object's size, and at most :data:`LONGEST_RANGE` after
+            ``start``
+        :raises AylaError: if the destination holds another version by now, or the bytes can't be read
         """
 
     def local(self, path: str) -> Path | None:

@@ -7,8 +7,10 @@ import contextlib
 import string
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import IO, NamedTuple
 
 from ayla_provider.archive.destination import Destination, Stored, url_of
@@ -18,9 +20,11 @@ from ayla_provider.domain.erasure import (
     ErasureEntry,
     ErasureKeys,
     Subject,
+    canonical,
     digest_of,
     may_touch,
     parse_entry,
+    shape_of,
 )
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import ERASURES
@@ -79,16 +83,33 @@ class Matcher:
     """
 
     def __init__(self, subjects: Iterable[tuple[Subject, bytes, str]]) -> None:
-        known = list(subjects)
-        self._shapes: list[_Shape] = []
-        for shape in sorted({subject.shape for subject, _, _ in known}):
-            ids: dict[bytes, dict[str, set[str]]] = {}
-            for subject, key, entry in known:
-                if subject.shape == shape:
-                    ids.setdefault(key, {}).setdefault(subject.digest, set()).add(entry)
-            self._shapes.append(_Shape(shape, ids))
+        hashes: dict[str, dict[bytes, dict[str, set[str]]]] = {}
+        for subject, key, entry in subjects:
+            of_key = hashes.setdefault(subject.shape, {}).setdefault(key, {})
+            of_key.setdefault(subject.digest, set()).add(entry)
+        self._look_in({shape: _by_hash(of_shape) for shape, of_shape in hashes.items()})
+
+    @classmethod
+    def of_known(cls, identifiers: Iterable[tuple[str, str]]) -> Matcher:
+        """
+        Return a matcher of identifiers that are known. It finds the same as one of hashes, in less time.
+
+        :param identifiers: each with the id of its entry
+        """
+        known: dict[str, dict[bytes, set[str]]] = {}
+        for identifier, entry in identifiers:
+            of_shape = known.setdefault(shape_of(identifier), {})
+            of_shape.setdefault(canonical(identifier).encode(), set()).add(entry)
+        matcher = cls.__new__(cls)
+        matcher._look_in({shape: partial(_by_identifier, of_shape) for shape, of_shape in known.items()})
+        return matcher
+
+    def _look_in(self, ids_of: Mapping[str, Callable[[bytes], Collection[str]]]) -> None:
+        self._shapes = [_Shape(shape, ids_of[shape]) for shape in sorted(ids_of)]
+        self.shortest = min(shape.size for shape in self._shapes)
+        """Bytes of the shortest text that can name a subject."""
         # Base64 has 4 characters for 3 bytes.
-        self._shortest_run = min(shape.size for shape in self._shapes) * 4 // 3
+        self._shortest_run = self.shortest * 4 // 3
 
     def found(self, text: bytes) -> set[str]:
         """Return the ids of the entries that have a subject in a text."""
@@ -154,11 +175,35 @@ def _decoded(runs: Iterable[bytes]) -> bytes:
     return b"\n".join(parts)
 
 
-class _Shape:
-    """The subjects of one shape."""
+def _by_hash(hashes: Mapping[bytes, Mapping[str, set[str]]]) -> Callable[[bytes], Collection[str]]:
+    """
+    Return what looks up the ids of an identifier's entries.
 
-    def __init__(self, shape: str, ids: dict[bytes, dict[str, set[str]]]) -> None:
-        self._ids = ids
+    :param hashes: key to hash to the ids
+    """
+
+    def ids_of(identifier: bytes) -> Collection[str]:
+        ids: set[str] = set()
+        for key, entries in hashes.items():
+            ids |= entries.get(digest_of(key, identifier), set())
+        return ids
+
+    return ids_of
+
+
+def _by_identifier(known: Mapping[bytes, set[str]], identifier: bytes) -> Collection[str]:
+    return known.get(identifier, ())
+
+
+class _Shape:
+    """
+    The subjects of one shape.
+
+    :param ids_of: returns the ids of an identifier's entries, see :func:`~ayla_provider.domain.erasure.canonical`
+    """
+
+    def __init__(self, shape: str, ids_of: Callable[[bytes], Collection[str]]) -> None:
+        self._ids_of = ids_of
         self._nobody: set[bytes] = set()
         self._is_uuid = shape == UUID_SHAPE
         # In a shape of our own, a dot is a comma, because a dot means what no shape has.
@@ -172,9 +217,7 @@ class _Shape:
         for word in (self._uuids(text) if self._is_uuid else self._serials(text)) - self._nobody:
             # As canonical() does.
             identifier = word.lower().replace(b"-", b"") if self._is_uuid else word.lower()
-            ids: set[str] = set()
-            for key, digests in self._ids.items():
-                ids |= digests.get(digest_of(key, identifier), set())
+            ids = set(self._ids_of(identifier))
             if ids:
                 words[word] = ids
             elif not self._is_uuid:
@@ -334,6 +377,9 @@ class Erasures:
         self._keys = keys
         self._lock = threading.Lock()
         self._listed: dict[str, Stored] | None = None
+        self._listing = threading.Lock()
+        self._latest: tuple[float, Collection[str]] | None = None
+        """When the latest listing for a commit began, and what it had."""
         self._entries: dict[str, ErasureEntry] = {}
         self._matchers: dict[tuple[tuple[str, Subject], ...], Matcher] = {}
 
@@ -377,18 +423,31 @@ class Erasures:
         """
         Make sure that no erasure that touches one of some hours began since the first question.
 
+        Ask when everything that is about to be committed is in the archive. An erasure that begins after this call
+        finds it there.
+
         :raises AylaConflictError: if one did; what was read in the meantime can have what is to be erased
         """
         with self._lock:
             if self._listed is None:
                 return
             known = self._listed
-        listed = self._archive.folder(ERASURES)
+        listed = self._listed_from_now_on()
         if any(path not in known and may_touch(path, hours) for path in listed):
             raise AylaConflictError(
                 f"{hours[0]}: an erasure began while the hour was read. Nothing is committed. The task's next try "
                 "leaves out what is to be erased."
             )
+
+    def _listed_from_now_on(self) -> Collection[str]:
+        """Return the paths of the entries, by a listing that begins after this call. Several calls can share one."""
+        called = time.monotonic()
+        with self._listing:
+            # What waited here meanwhile was there before the listing began.
+            if self._latest is None or self._latest[0] <= called:
+                began = time.monotonic()
+                self._latest = began, self._archive.folder(ERASURES)
+            return self._latest[1]
 
     def _read(self, paths: Sequence[str]) -> None:
         if not paths:

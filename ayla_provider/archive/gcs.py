@@ -163,19 +163,34 @@ class GcsDestination:
         """See :class:`Destination`."""
         # Read in pieces, each with the client's own retries; the caller compares the checksum of the whole.
         start, piece = 0, b""
+        url = f"{self._downloads}/{self._quoted(path)}?alt=media"
         while not start or len(piece) == _PIECE:
             with _reading(f"{self.url}/{path}"):
-                piece = self._piece(path, start)
+                found = self._piece(url, start, start + _PIECE)
+            if found is None:
+                raise AylaDestinationError(f"{self.url}/{path} does not exist")
+            piece = found
             start += len(piece)
             for at in range(0, len(piece), CHUNK):
                 yield piece[at : at + CHUNK]
             if not piece:
                 return
 
-    def _piece(self, path: str, start: int) -> bytes:
-        """Return the next bytes of an object, fewer than a piece at its end."""
-        url = f"{self._downloads}/{self._quoted(path)}?alt=media"
-        wanted = {"Range": f"bytes={start}-{start + _PIECE - 1}"}
+    def read_range(self, stored: Stored, start: int, end: int) -> bytes:
+        """See :class:`Destination`."""
+        where = f"{self.url}/{stored.path}"
+        url = f"{self._downloads}/{self._quoted(stored.path)}?alt=media&generation={stored.version}"
+        with _reading(where):
+            content = self._piece(url, start, end)
+            if content is None:
+                raise conflict(where)
+            if len(content) != end - start:
+                raise ValueError("the answer has fewer bytes than requested")
+        return content
+
+    def _piece(self, url: str, start: int, end: int) -> bytes | None:
+        """Return bytes of an object, fewer than wanted at its end; None if there is no object."""
+        wanted = {"Range": f"bytes={start}-{end - 1}"}
 
         def fetch() -> Answer:
             answer = fetched(
@@ -189,7 +204,7 @@ class GcsDestination:
         if answer.status == 416:
             return b""
         if answer.status == 404:
-            raise AylaDestinationError(f"{self.url}/{path} does not exist")
+            return None
         if answer.status == 200 and start:
             raise ValueError("the answer starts at a different byte than requested")
         return answer.content

@@ -138,6 +138,19 @@ class FileDestination:
             while block := file.read(CHUNK):
                 yield block
 
+    def read_range(self, stored: Stored, start: int, end: int) -> bytes:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        place = self._place(stored.path)
+        with translate_errors(place):
+            try:
+                with place.open("rb") as file:
+                    if self._stored(stored.path, os.fstat(file.fileno())).version != stored.version:
+                        raise conflict(str(place))
+                    file.seek(start)
+                    return file.read(end - start)
+            except FileNotFoundError:
+                raise conflict(str(place)) from None
+
     def local(self, path: str) -> Path | None:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         return self._place(path)

@@ -85,6 +85,11 @@ class ObjectStorageDestination:
             for start in range(0, stored.size, PART):
                 yield self._store.read(stored.path, start, min(start + PART, stored.size), stored.version)
 
+    def read_range(self, stored: Stored, start: int, end: int) -> bytes:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(f"{self.url}/{stored.path}"):
+            return self._store.read(self._prefix + stored.path, start, end, stored.version)
+
     def local(self, path: str) -> Path | None:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         return None

@@ -14,7 +14,6 @@ import re
 import tempfile
 import threading
 import zlib
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from ayla_provider.archive.records import Records, write_json
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.completeness import missing_path, record_path
-from ayla_provider.domain.erasure import UUID_SHAPE, ErasureEntry, ErasureKeys, ErasureRequest, canonical, shape_of
+from ayla_provider.domain.erasure import ErasureEntry, ErasureRequest
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Erased, Manifest, ManifestFile
@@ -45,9 +44,11 @@ from ayla_provider.domain.paths import (
     parse_stream_path,
 )
 from ayla_provider.domain.typed_manifest import RowsFile, TypedFile, TypedManifest
-from ayla_provider.errors import AylaConflictError, AylaDestinationError
+from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaError
+from ayla_provider.rows.columns import fetch_columns
 from ayla_provider.rows.duck import MEMORY, connect, literal
 from ayla_provider.rows.hour_parts import content_of, write_parquet
+from ayla_provider.rows.naming import NamingRows
 from ayla_provider.rows.parquet import PARQUET, duckdb_errors
 from ayla_provider.transport.checksum import Crc32c
 
@@ -55,6 +56,9 @@ log = logging.getLogger(__name__)
 
 _WORKERS = 4
 """How many hours are worked on at once."""
+
+_READERS = 16
+"""How many hours are read at once. Most of them have nothing of a subject, and waiting takes most of their time."""
 
 _IN_MEMORY = 16 * 1024 * 1024
 """Bytes. A larger file waits on disk, not in memory, until its checksum is known."""
@@ -136,7 +140,6 @@ class ArchiveErasure:
         archive: Destination,
         rows: Destination,
         wanted: Sequence[Wanted],
-        keys: ErasureKeys,
         *,
         now: datetime,
         written_by: Mapping[str, str],
@@ -148,18 +151,18 @@ class ArchiveErasure:
         self._archive, self._rows = archive, rows
         self._records = Records(archive)
         self._wanted = list(wanted)
-        self._keys = keys
         self._now = now
         self._written_by = written_by
         self._hashes = hashes or {}
         self._apply = apply
         self._memory = memory
-        self._workers = workers
+        self._working = threading.Semaphore(workers)
+        """Held while an hour takes memory."""
         self._seen: dict[ExportHour, tuple[str, ...]] = {}
         """The hours that were looked at, and the versions of what they had then."""
         self._changed: set[ExportHour] = set()
         """The hours in which something was erased. Everything in them is read again."""
-        self._matchers: dict[tuple[int, ...], Matcher] = {}
+        self._searches: dict[tuple[int, ...], tuple[Matcher, NamingRows]] = {}
         self._closing = contextlib.ExitStack()
         self._local = threading.local()
         self._folder = Path()
@@ -188,7 +191,7 @@ class ArchiveErasure:
             if self._seen.get(hour) != versions:
                 self._seen[hour] = versions
                 todo.append(hour)
-        pool = ThreadPoolExecutor(self._workers, "ayla-erase")
+        pool = ThreadPoolExecutor(_READERS, "ayla-erase")
         try:
             for found in pool.map(lambda hour: self._hour(hour, listed[hour]), todo):
                 if found.counts or found.objects:
@@ -254,16 +257,19 @@ class ArchiveErasure:
                 )
             yield listed.stored
 
-    def _matcher(self, hour: ExportHour) -> Matcher:
+    def search(self, hour: ExportHour) -> tuple[Matcher, NamingRows]:
+        """Return what finds the subjects of an hour in bytes, and in Parquet files."""
         touching = tuple(number for number, each in enumerate(self._wanted) if each.entry.touches(hour))
-        if touching not in self._matchers:
-            entries = [self._wanted[number].entry for number in touching]
-            self._matchers[touching] = Matcher(
-                (subject, self._keys.of(entry.key_id, f"the erasure {entry.id}"), entry.id)
-                for entry in entries
-                for subject in entry.subjects
-            )
-        return self._matchers[touching]
+        if touching not in self._searches:
+            known = [
+                (identifier, self._wanted[number].entry.id)
+                for number in touching
+                for identifier in self._wanted[number].request.identifiers.values()
+            ]
+            matcher = Matcher.of_known(known)
+            rows = NamingRows(matcher, {identifier for identifier, _ in known}, self._hashes)
+            self._searches[touching] = matcher, rows
+        return self._searches[touching]
 
     def _hour(self, hour: ExportHour, objects: _Objects) -> HourErasure:
         work = _Hour(self, hour, objects)
@@ -278,6 +284,24 @@ class ArchiveErasure:
         return self._local.duck
 
 
+@dataclass(slots=True)
+class _Rows:
+    """A Parquet file of an hour."""
+
+    local: Path
+    """On this disk."""
+    stored: Stored
+    is_whole: bool
+    """Whether the one on this disk has all of it, and not only what can name a subject."""
+    numbers: list[int] = field(default_factory=list)
+    """The rows that name a subject, see :class:`~ayla_provider.rows.naming.NamingRows`."""
+
+    def fetch(self, destination: Destination) -> None:
+        """Bring all of it to this disk."""
+        _fetch(destination, self.stored.path, self.local)
+        self.is_whole = True
+
+
 class _Hour:
     """The erasure of one hour."""
 
@@ -286,7 +310,7 @@ class _Hour:
         self._run = run
         self._hour = hour
         self._objects = objects
-        self._matcher = run._matcher(hour)
+        self._matcher, self._naming = run.search(hour)
         self._archive, self._rows, self._apply = run._archive, run._rows, run._apply
         self._manifest: Manifest | None = None
         self._stored: Stored | None = None
@@ -300,15 +324,17 @@ class _Hour:
         before = self._manifest
         with tempfile.TemporaryDirectory(dir=self._run._folder) as folder:
             rows = self._rows_with_subjects(Path(folder))
-            is_changed = self._hour in self._run._changed
-            if any(hits for _, _, hits in rows) or is_changed or not self._rows_prove():
-                self._erase_files()
-            quarantined = self._erase_quarantine(Path(folder))
-            self._erase_rows(rows, Path(folder))
+            with self._run._working:
+                hits = any(found.numbers for found in rows)
+                if hits or self._hour in self._run._changed or not self._rows_prove():
+                    self._erase_files()
+                quarantined = self._erase_quarantine(Path(folder))
+                self._erase_rows(rows, Path(folder))
         self._remove_parts()
         self._remove_comparisons()
-        changed = self._manifest is not before or bool(quarantined) or any(hits for _, _, hits in rows)
-        self._write_receipt(rows, quarantined, changed=changed)
+        changed = self._manifest is not before or bool(quarantined) or hits
+        with self._run._working:
+            self._write_receipt(changed=changed)
 
     def _read_receipt(self) -> TypedManifest | None:
         path = typed.typed_manifest_path(self._hour)
@@ -504,54 +530,57 @@ class _Hour:
 
     # The rows.
 
-    def _rows_with_subjects(self, folder: Path) -> list[tuple[Path, Stored, int]]:
-        """Bring the hour's Parquet files to this disk. Return each with how many rows name a subject."""
+    def _rows_with_subjects(self, folder: Path) -> list[_Rows]:
+        """Bring of the hour's Parquet files what can name a subject to this disk, and find the rows that do."""
         found = []
         for number, path in enumerate(sorted(self._objects.rows)):
-            stored = self._objects.rows[path]
             if not path.endswith(".parquet"):
                 continue
             local = self._rows.local(path)
+            rows = _Rows(local or folder / f"{number}.parquet", self._objects.rows[path], is_whole=bool(local))
             if local is None:
-                local = folder / f"{number}.parquet"
-                _fetch(self._rows, path, local)
-            duck = self._run.connection()
-            with duckdb_errors(f"{self._hour}, {path}"):
-                where, values = self._condition(duck, local)
-                ((hits,),) = duck.execute(f"select count(*) from {_rows_of(local)} where {where}", values).fetchall()
-            found.append((local, stored, int(hits)))
+                self._fetch_texts(rows)
+            self._find_rows(rows)
+            if rows.numbers and self._apply and not rows.is_whole:
+                # The rest is needed, too. It can be another file by now.
+                rows.fetch(self._rows)
+                self._find_rows(rows)
+            found.append(rows)
         return found
 
-    def _condition(self, duck: Any, parquet: Path) -> tuple[str, dict[str, Any]]:
-        """Return the condition of rows that name a subject, and its parameters."""
-        columns = duck.execute(f"describe select * from {_rows_of(parquet)}").fetchall()
-        texts = [name for name, kind, *_ in columns if kind == "VARCHAR" and name != "source_object"]
-        values: dict[str, Any] = {"pattern": _pattern(self._requests)}
-        text = ", ".join(f'"{name}"' for name in texts) or "null"
-        conditions = [f"regexp_matches(concat_ws(chr(10), {text}), $pattern)"]
-        for column in ("dsn", "user_uuid"):
-            if column in texts and self._run._hashes.get(column):
-                values[column] = list(self._run._hashes[column])
-                conditions.append(f'coalesce(list_contains(${column}, "{column}"), false)')
-        return f"({' or '.join(conditions)})", values
+    def _fetch_texts(self, rows: _Rows) -> None:
+        import duckdb
 
-    def _erase_rows(self, rows: Sequence[tuple[Path, Stored, int]], folder: Path) -> None:
+        try:
+            duck = self._run.connection()
+            rows.is_whole = fetch_columns(self._rows, rows.stored, rows.local, duck, NamingRows.may_name)
+        except (AylaError, duckdb.Error) as error:
+            log.info("%s is read as a whole (%s).", url_of(self._rows, rows.stored.path), type(error).__name__)
+            rows.fetch(self._rows)
+
+    def _find_rows(self, rows: _Rows) -> None:
+        with self._run._working, duckdb_errors(f"{self._hour}, {rows.stored.path}"):
+            rows.numbers = self._naming.numbers(self._run.connection(), rows.local)
+
+    def _erase_rows(self, rows: Sequence[_Rows], folder: Path) -> None:
         duck = self._run.connection()
-        for number, (local, stored, hits) in enumerate(rows):
-            if not hits:
+        for number, found in enumerate(rows):
+            if not found.numbers:
                 continue
-            self.found.counts["parquet_rows"] += hits
+            stored = found.stored
+            self.found.counts["parquet_rows"] += len(found.numbers)
             self.found.objects += 1
             self.found.bytes += stored.size
             if not self._apply:
                 continue
             left = folder / f"left-{number}.parquet"
+            relation = f"read_parquet({literal(str(found.local))}, hive_partitioning = false, file_row_number = true)"
             with duckdb_errors(f"{self._hour}, {stored.path}"):
-                where, values = self._condition(duck, local)
                 duck.execute("set preserve_insertion_order = false")
                 duck.execute(
-                    f"copy (select * from {_rows_of(local)} where not {where}) to {literal(str(left))} ({PARQUET})",
-                    values,
+                    f"copy (select * exclude (file_row_number) from {relation} "
+                    f"where file_row_number not in (select unnest($numbers))) to {literal(str(left))} ({PARQUET})",
+                    {"numbers": found.numbers},
                 )
             content = content_of(left)
             write_parquet(self._rows, stored.path, left, content, stored)
@@ -577,9 +606,7 @@ class _Hour:
 
     # The receipt.
 
-    def _write_receipt(
-        self, rows: Sequence[tuple[Path, Stored, int]], quarantined: Counter[str], *, changed: bool
-    ) -> None:
+    def _write_receipt(self, *, changed: bool) -> None:
         receipt = self._receipt
         if receipt is None or not self._apply:
             return
@@ -590,7 +617,7 @@ class _Hour:
         if not changed and is_current and (is_missing or self._stands(receipt)):
             return
         self.found.before = receipt.version
-        made = self._receipt_of(receipt, earlier, rows)
+        made = self._receipt_of(receipt, earlier)
         path = typed.typed_manifest_path(self._hour)
         found = self._rows.read(path)
         if made is None:
@@ -632,9 +659,7 @@ class _Hour:
         before = replace(manifest, files=tuple(files))
         return before if typed.same_files(receipt.version, before) else None
 
-    def _receipt_of(
-        self, receipt: TypedManifest, earlier: Manifest | None, rows: Sequence[tuple[Path, Stored, int]]
-    ) -> TypedManifest | None:
+    def _receipt_of(self, receipt: TypedManifest, earlier: Manifest | None) -> TypedManifest | None:
         """Return the receipt of what is left; None if it can't be computed."""
         manifest = self._manifest
         standing: list[RowsFile] = []
@@ -731,41 +756,3 @@ def _fetch(destination: Destination, path: str, local: Path) -> None:
     with local.open("wb") as file:
         for block in destination.blocks(path):
             file.write(block)
-
-
-def _pattern(requests: Iterable[ErasureRequest]) -> str:
-    """Return a regular expression that finds identifiers in decoded values: as text in either case, and in base64."""
-    plain: set[str] = set()
-    encoded: set[str] = set()
-    for request in requests:
-        for value in request.identifiers.values():
-            plain.add(_plain(value))
-            encoded |= base64_cores(value)
-    texts = "|".join(sorted(plain))
-    return f"(?i:{texts})|{'|'.join(map(re.escape, sorted(encoded)))}"
-
-
-def _plain(value: str) -> str:
-    if shape_of(value) == UUID_SHAPE:
-        digits = canonical(value)
-        ends = (8, 12, 16, 20, 32)
-        begins = (0, *ends)
-        return "-?".join(digits[begin:end] for begin, end in zip(begins, ends, strict=False))
-    # A longer serial number is another device.
-    return f"(?:^|[^a-z0-9]){re.escape(value)}(?:$|[^a-z0-9])"
-
-
-def base64_cores(value: str) -> set[str]:
-    """Return what is in the base64 of every text with an identifier, whatever is around it: one text a place in it."""
-    spellings = {value, value.lower(), value.upper()}
-    if shape_of(value) == UUID_SHAPE:
-        spellings |= {spelling.replace("-", "") for spelling in spellings}
-    cores = set()
-    for spelling in spellings:
-        for before in range(3):
-            encoded = b64encode(b"\0" * before + spelling.encode()).decode().rstrip("=")
-            # The first and the last characters depend on what is around.
-            begin = (0, 2, 3)[before]
-            end = len(encoded) - bool((before + len(spelling)) % 3)
-            cores.add(encoded[begin:end])
-    return cores

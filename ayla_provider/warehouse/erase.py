@@ -260,7 +260,6 @@ class ErasureRun:
             self._archive,
             self._rows,
             wanted,
-            self._keys,
             now=self._now,
             written_by=self._written_by,
             hashes=self._policy_hashes(wanted),

@@ -102,7 +102,7 @@ def test_the_files_of_a_stream_are_erased_and_drained_and_typed_on(tmp_path: Pat
     assert layers_with(tmp_path, {"dsn": DSN}).keys() == {"event_type", "_unreadable", "parquet"}
     request, entry = entry_of(stream)
     write_json(archive, entry.path, entry.dumps(), None)
-    with ArchiveErasure(archive, rows, [Wanted(request, entry)], KEYS, now=stream.now, written_by={}) as erasure:
+    with ArchiveErasure(archive, rows, [Wanted(request, entry)], now=stream.now, written_by={}) as erasure:
         found = list(erasure.hours())
         assert list(erasure.hours()) == []
     assert sum(hour.counts["stream_lines"] for hour in found) == 3

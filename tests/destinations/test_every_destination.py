@@ -16,7 +16,7 @@ from ayla_provider.archive.transfer import Transfer
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.arrival import ArrivalRule
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hours_of
-from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaTransferError
+from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaError, AylaTransferError
 from ayla_provider.hooks import AylaHook
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.transport.checksum import CHUNK, Crc32c
@@ -44,6 +44,21 @@ def test_what_is_not_there_is_no_error(place: Place) -> None:
     assert place.destination.read(PATH) is None
     assert place.destination.find(PATH) is None
     assert place.destination.folder("event_type=datapoint") == {}
+
+
+def test_a_range_of_an_object_is_read_as_long_as_the_object_is_the_same(place: Place) -> None:
+    data = bytes(range(256)) * 5000
+    stored = write(place.destination, data)
+    for start, end in ((0, 1), (0, len(data)), (1000, 900_000), (len(data) - 8, len(data))):
+        assert place.destination.read_range(stored, start, end) == data[start:end]
+    write(place.destination, data[::-1], replaces=stored)
+    if place.kind != "memory":
+        with pytest.raises(AylaError):
+            place.destination.read_range(stored, 0, 10)
+    gone = next(iter(place.destination.folder(PATH.rpartition("/")[0]).values()))
+    place.destination.remove(gone)
+    with pytest.raises(AylaError):
+        place.destination.read_range(gone, 0, 10)
 
 
 def test_a_folder_lists_only_objects_directly_in_it(place: Place) -> None:
