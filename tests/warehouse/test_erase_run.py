@@ -321,6 +321,7 @@ def test_a_pending_batch_of_a_stream_is_waited_for(root: Path, monkeypatch: pyte
 LIVES = scale([3, 12, 19, 27, 41, 55, 73, 88, 104], list(range(0, 240, 2)))
 
 
+@pytest.mark.proof("SIGKILL at 120 steps")
 @pytest.mark.parametrize("lives", LIVES)
 def test_a_killed_erasure_is_finished_by_the_next_one(root: Path, lives: int) -> None:
     before, in_duckdb = rows_of(root), rows_in_duckdb(root)
@@ -371,7 +372,7 @@ STEPS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.proof("Whatever runs again after an erasure, nobody comes back")
+@pytest.mark.proof("50 examples")
 @settings(max_examples=scale(3, 50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from(sorted(STEPS)), min_size=3, max_size=7))
 def test_nobody_comes_back_whatever_runs_again(
