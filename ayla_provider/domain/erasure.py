@@ -7,7 +7,6 @@ An entry of the ledger names nobody. It has a hash of each identifier, and the i
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import re
@@ -19,6 +18,7 @@ from typing import Any
 
 from ayla_provider.domain.hour import ExportHour, parse_time
 from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.keys import key_id
 from ayla_provider.domain.paths import ERASURES
 from ayla_provider.domain.privacy import SHORTEST_KEY
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
@@ -79,26 +79,22 @@ class ErasureKeys:
         """The key of new entries."""
         return self.keys[0]
 
-    def of(self, key_id: str, what: str) -> bytes:
+    def of(self, wanted: str, what: str) -> bytes:
         """
         Return the key that an entry was made with.
 
+        :param wanted: the key's short id
         :param what: the entry, for the error
         :raises AylaConfigError: if it isn't among the keys
         """
         for key in self.keys:
-            if key_id_of(key) == key_id:
+            if key_id(key) == wanted:
                 return key.encode()
         raise AylaConfigError(
-            f"{what} was made with the key {key_id}, which the connection doesn't have; it has "
-            f"{', '.join(map(key_id_of, self.keys))}. Without it, erased rows would come back. Add the key to the "
+            f"{what} was made with the key {wanted}, which the connection doesn't have; it has "
+            f"{', '.join(map(key_id, self.keys))}. Without it, erased rows would come back. Add the key to the "
             "password of the connection, after the others, with a space between them. Then clear the task."
         )
-
-
-def key_id_of(key: str) -> str:
-    """Return the short id of a key. It is cut, so that it can't be used to guess the key."""
-    return hmac.new(key.encode(), b"ayla-erasure-key", hashlib.sha256).hexdigest()[:8]
 
 
 def canonical(identifier: str) -> str:
@@ -180,7 +176,7 @@ class ErasureRequest:
         )
         return ErasureEntry(
             id=self.id(keys),
-            key_id=key_id_of(key),
+            key_id=key_id(key),
             subjects=subjects,
             made_at=self.made_at,
             begun_at=now,

@@ -12,7 +12,6 @@ from ayla_provider.domain.erasure import (
     Leftover,
     State,
     canonical,
-    key_id_of,
     may_touch,
     parse_entry,
     parse_request,
@@ -20,6 +19,7 @@ from ayla_provider.domain.erasure import (
 )
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.keys import key_id
 from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaNewerFormatError
 
 DSN, USER = "LC000X000000007", "3FA85F64-5717-4562-b3fc-2c963f66afa6"
@@ -41,7 +41,7 @@ def test_an_entry_names_nobody_and_is_read_as_it_was_written() -> None:
     entry = entry.done(MADE + timedelta(hours=2), {"csv_lines": 3}, [Leftover("a bucket", "versions", MADE)], {})
     text = entry.dumps()
     assert parse_entry(text.encode(), "here") == entry
-    assert (entry.state, entry.key_id) == (State.DONE, key_id_of("a-new-key-of-sixteen"))
+    assert (entry.state, entry.key_id) == (State.DONE, key_id("a-new-key-of-sixteen"))
     for identifier in (DSN, USER):
         for spelling in (identifier, identifier.replace("-", "")):
             assert spelling.lower() not in text.lower()
