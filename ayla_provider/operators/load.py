@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ayla_provider.rows.typed_archive import TypedHourReport
-    from ayla_provider.warehouse.base import Load, Warehouse
+    from ayla_provider.warehouse.base import Load, Recipe, Warehouse
     from ayla_provider.warehouse.plan import ToLoad
 
 
@@ -128,7 +128,7 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load each hour that isn't loaded yet, or that changed, and announce what changed."""
-        from ayla_provider.warehouse.policy import EVER, refuse_others
+        from ayla_provider.warehouse.policy import refuse_others
 
         # The hours to announce, with how many rows each has.
         changed: dict[datetime, int] = {}
@@ -136,18 +136,18 @@ class AylaLoadOperator(AylaTypedRowsOperator):
             hours = interval(self.event_type, self.start, self.end)
             # Before anything is loaded, because it fails if the arguments can't be part of a name.
             assets = [make(self.own_address, hours[0].event_type) for make in (load_asset, load_hours_asset)]
-            # Of all hours of the table, because all must have one policy.
-            versions = warehouse.loaded(hours[0].event_type, *EVER)
+            span = hours[0].start, hours[-1].end
             run = provenance(context)
             refuse_others(
                 warehouse.name,
                 hours[0].event_type,
-                versions,
+                # All hours of a table must have one policy. Those of this task are about to be replaced.
+                warehouse.recipes(hours[0].event_type, *span),
                 self.policy,
                 accepted=names_or_text(self.earlier_policies, "earlier_policies"),
-                replaced=[hour.start for hour in hours],
                 dag_id=run["dag_id"],
             )
+            versions = warehouse.loaded(hours[0].event_type, *span)
             loaded_by = f"{run['dag_id']} {run['run_id']}"
 
             def bring(reports: Iterator[TypedHourReport]) -> Iterator[TypedHourReport]:
@@ -295,7 +295,6 @@ class AylaPlanOperator(BaseOperator):
         """Compare, and return the list to expand a load over."""
         from ayla_provider.archive.records import Records
         from ayla_provider.warehouse.plan import compare, joined
-        from ayla_provider.warehouse.policy import EVER
 
         with airflow_errors():
             end = hour_of(datetime.now(UTC)) + ONE_HOUR
@@ -307,9 +306,10 @@ class AylaPlanOperator(BaseOperator):
             event_types = [parse_event_type(name) for name in self.event_types]
             records = Records(open_destination(self.archive, self.archive_conn_id))
             with self.warehouse() as warehouse:
-                table_versions = {event_type: warehouse.loaded(event_type, *EVER) for event_type in event_types}
+                recipes = {event_type: warehouse.recipes(event_type, end, end) for event_type in event_types}
+                table_versions = {event_type: warehouse.loaded(event_type, start, end) for event_type in event_types}
             dag_id = provenance(context)["dag_id"]
-            is_of_another_policy = self._compared_policies(warehouse.name, table_versions, dag_id)
+            is_of_another_policy = self._compared_policies(warehouse.name, recipes, dag_id)
 
             def loaded(event_type: str, start: datetime, end: datetime) -> dict[datetime, str]:
                 versions = table_versions[EventType(event_type)]
@@ -350,7 +350,7 @@ class AylaPlanOperator(BaseOperator):
         return items
 
     def _compared_policies(
-        self, where: str, table_versions: Mapping[EventType, Mapping[datetime, str]], dag_id: str
+        self, where: str, recipes: Mapping[EventType, Sequence[Recipe]], dag_id: str
     ) -> Callable[[str], bool]:
         """
         Return what tells whether an hour of a version has to be loaded again because of its privacy policy.
@@ -358,20 +358,19 @@ class AylaPlanOperator(BaseOperator):
         :raises AylaPolicyError: if a table has hours of another policy that nobody said are to be loaded again
         """
         from ayla_provider.domain.privacy import policy_of
-        from ayla_provider.warehouse.base import REMOVED
-        from ayla_provider.warehouse.policy import refuse_others
+        from ayla_provider.warehouse.policy import policy_of_recipe, refuse_others
 
         earlier = names_or_text(self.earlier_policies, "earlier_policies")
         if self.privacy is None and not self.privacy_conn_id:
-            for event_type, versions in table_versions.items():
-                policies = {policy_of(version) for version in versions.values() if version != REMOVED}
+            for event_type, made in recipes.items():
+                policies = {policy_of_recipe(recipe) for recipe in made}
                 if len(policies) > 1:
                     text = ", ".join(sorted(policies))
                     self.log.warning("The table of %s has hours of several privacy policies: %s.", event_type, text)
             return lambda version: policy_of(version) in earlier
         policy = policy_with_key(self.privacy, self.privacy_conn_id)
-        for event_type, versions in table_versions.items():
-            refuse_others(where, event_type, versions, policy, accepted=earlier, dag_id=dag_id)
+        for event_type, made in recipes.items():
+            refuse_others(where, event_type, made, policy, accepted=earlier, dag_id=dag_id)
         return lambda version: not policy.made(version)
 
 

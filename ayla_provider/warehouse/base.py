@@ -134,6 +134,32 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """Hours of a table that were made in the same way: under one privacy policy, with one key, and so on."""
+
+    text: str
+    """What their versions have after the first hyphen, see
+    :func:`~ayla_provider.domain.typed_manifest.version_of`; empty if they have none."""
+    hours: int
+    first: datetime
+    """Aware, UTC."""
+    last: datetime
+
+
+def recipes_of(versions: Mapping[datetime, str]) -> list[Recipe]:
+    """
+    Return how some hours were made, without those that a rule removed.
+
+    :param versions: of the hours
+    """
+    hours: dict[str, list[datetime]] = {}
+    for hour, version in versions.items():
+        if version != REMOVED:
+            hours.setdefault(version.partition("-")[2], []).append(hour)
+    return [Recipe(text, len(found), min(found), max(found)) for text, found in sorted(hours.items())]
+
+
+@dataclass(frozen=True, slots=True)
 class HeldHour:
     """What a warehouse holds of an hour of an event type."""
 
@@ -246,6 +272,17 @@ class Warehouse(Protocol):
 
         :param start: the first hour
         :param end: the end of the last hour
+        :raises AylaWarehouseError: if the ledger can't be read
+        """
+
+    def recipes(self, event_type: str, start: datetime, end: datetime) -> Sequence[Recipe]:
+        """
+        Return how the hours that are loaded were made, except those in a range, and those that a rule removed.
+
+        A warehouse that speaks SQL answers it with one query, however many hours there are.
+
+        :param start: the first hour of the range; as ``end`` if there is none
+        :param end: the end of its last hour
         :raises AylaWarehouseError: if the ledger can't be read
         """
 

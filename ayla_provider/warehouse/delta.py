@@ -28,7 +28,9 @@ from ayla_provider.warehouse.base import (
     HeldHour,
     HourLeft,
     Load,
+    Recipe,
     RowErasure,
+    recipes_of,
     refuse_own_name,
 )
 from ayla_provider.warehouse.delta_ledger import DayLedger, Entry, file_of, transaction_of
@@ -61,6 +63,7 @@ from ayla_provider.warehouse.lake import (
     remove_quietly,
     statistics,
 )
+from ayla_provider.warehouse.policy import EVER
 
 if TYPE_CHECKING:
     import duckdb
@@ -176,6 +179,14 @@ class DeltaWarehouse:
             entries = self._entries(table, event_type, start, end) if table else {}
         self._seen[event_type] = _Seen(start, end, entries)
         return {hour: entry.version for hour, entry in entries.items()}
+
+    def recipes(self, event_type: str, start: datetime, end: datetime) -> Sequence[Recipe]:
+        """Return how the hours outside a range were made."""
+        refuse_own_name(event_type)
+        with self.tables.errors(f"read how the hours of {event_type} were made"):
+            table = self.tables.open(event_type)
+            entries = self._entries(table, event_type, *EVER) if table else {}
+        return recipes_of({hour: entry.version for hour, entry in entries.items() if not start <= hour < end})
 
     def has_ledger(self) -> bool:
         """Return whether there is a table: each has its own ledger."""

@@ -48,7 +48,9 @@ from ayla_provider.warehouse.base import (
     HeldHour,
     HourLeft,
     Load,
+    Recipe,
     RowErasure,
+    recipes_of,
     refuse_own_name,
 )
 from ayla_provider.warehouse.iceberg_io import DestinationFileIO, LocalFileIO, Storage, known
@@ -66,6 +68,7 @@ from ayla_provider.warehouse.lake import (
     put_file,
     remove_quietly,
 )
+from ayla_provider.warehouse.policy import EVER
 
 if TYPE_CHECKING:
     import duckdb
@@ -237,6 +240,14 @@ class IcebergWarehouse:
             ledger = self.ledger(table)
             self._seen[event_type] = _Seen(start, end, dict(ledger.texts(start, end)))
             return {hour: entry.version for hour, entry in ledger.entries(start, end).items()}
+
+    def recipes(self, event_type: str, start: datetime, end: datetime) -> Sequence[Recipe]:
+        """Return how the hours outside a range were made."""
+        refuse_own_name(event_type)
+        with self.errors(f"read how the hours of {event_type} were made"):
+            table = self.table(event_type)
+            entries = self.ledger(table).entries(*EVER) if table else {}
+        return recipes_of({hour: entry.version for hour, entry in entries.items() if not start <= hour < end})
 
     def has_ledger(self) -> bool:
         """Return whether there is a table with the prefix: each has its own ledger."""

@@ -15,10 +15,12 @@ from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
 from ayla_provider.errors import AylaTableError, AylaWarehouseError
 from ayla_provider.warehouse.base import (
     LEDGER,
+    REMOVED,
     SAFE_TO_RETRY,
     HeldHour,
     HourLeft,
     Load,
+    Recipe,
     RowErasure,
     refuse_own_name,
 )
@@ -82,6 +84,28 @@ class SqlWarehouse(ABC):
                 {"event_type": event_type, "start": start, "end": end},
             )
             return {hour.astimezone(UTC): version for hour, version in rows}
+
+    def recipes(self, event_type: str, start: datetime, end: datetime) -> Sequence[Recipe]:
+        """Return how the hours outside a range were made."""
+        refuse_own_name(event_type)
+        hour, version = self.dialect.name("folder_hour"), self.dialect.name("version")
+        text, named = "recipe_text", ColumnType.TEXT
+        with self._errors(f"read how the hours of {event_type} were made"):
+            if not self._columns(LEDGER) or not self._columns(table_like(event_type, (), None)):
+                return []
+            rows = self._fetch(
+                f"select {text}, count(*), min({hour}), max({hour}) from ("
+                f"select regexp_replace({version}, '^[^-]*-?', '') as {text}, {hour} "
+                f"from {self._relation(LEDGER.event_type)} where {self._equals('event_type')} "
+                f"and {version} <> {self.dialect.parameter('removed', named)} and not ({self._in_range()})"
+                f") as made group by {text}",
+                {"event_type": event_type, "start": start, "end": end, "removed": REMOVED},
+            )
+            found = [
+                Recipe(made, int(count), first.astimezone(UTC), last.astimezone(UTC))
+                for made, count, first, last in rows
+            ]
+            return sorted(found, key=lambda recipe: recipe.text)
 
     def described(self, event_types: Iterable[str]) -> dict[str, dict[str, str]]:
         """
@@ -240,8 +264,14 @@ class SqlWarehouse(ABC):
         existing = self._columns(table_like(erasure.event_type, (), None))
         name, values = self.dialect.name, {"salt": erasure.salt}
         salt, text = self.dialect.parameter("salt", ColumnType.TEXT), self.dialect.types[ColumnType.TEXT]
-        conditions = []
+        conditions: dict[str, list[str]] = {}
+        all_wanted: dict[str, list[str]] = {}
         parameters: dict[str, Any] = dict(values)
+
+        def hashed(column: str) -> str:
+            spelled = f"replace(lower(cast({name(column)} as {text})), '-', '')"
+            return self.dialect.sha256(f"{salt} || {spelled}")
+
         for number, subject in enumerate(erasure.subjects):
             spans = []
             for bound, at, sign in (("start", subject.start, ">="), ("end", subject.end, "<")):
@@ -254,11 +284,16 @@ class SqlWarehouse(ABC):
                     continue
                 named = {f"{column}_{number}_{index}": each for index, each in enumerate(hashes)}
                 parameters |= named
-                wanted = ", ".join(self.dialect.parameter(each, ColumnType.TEXT) for each in named)
-                spelled = f"replace(lower(cast({name(column)} as {text})), '-', '')"
-                hashed = self.dialect.sha256(f"{salt} || {spelled}")
-                conditions.append(f"({' and '.join([*spans, f'{hashed} in ({wanted})'])})")
-        return " or ".join(conditions), parameters
+                wanted = [self.dialect.parameter(each, ColumnType.TEXT) for each in named]
+                all_wanted.setdefault(column, []).extend(wanted)
+                is_wanted = f"{hashed(column)} in ({', '.join(wanted)})"
+                conditions.setdefault(column, []).append(f"({' and '.join([*spans, is_wanted])})")
+        # Most rows are of nobody who is wanted. One hash says so, however many subjects there are.
+        together = [
+            f"({hashed(column)} in ({', '.join(all_wanted[column])}) and ({' or '.join(conditions[column])}))"
+            for column in conditions
+        ]
+        return " or ".join(together), parameters
 
     def _state(self, event_type: str, left: Sequence[HourLeft], *, only_rows: bool = False) -> None:
         """Write into the ledger what is left of some hours."""

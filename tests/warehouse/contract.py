@@ -22,7 +22,7 @@ from ayla_provider.domain.hold import hold
 from ayla_provider.domain.removal import Rule
 from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, table_like
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.base import REMOVED, HeldHour, Warehouse
+from ayla_provider.warehouse.base import REMOVED, HeldHour, Recipe, Warehouse
 from ayla_provider.warehouse.removal import remove_hours
 from tests.warehouse.made_loads import HOUR, NOON, Row, identity, made_load
 
@@ -98,6 +98,38 @@ class WarehouseContract:
         put(place, tmp_path, "datapoint", NOON, [{"dsn": "A"}])
         assert place.warehouse.loaded("datapoint", NOON, NOON + 2 * HOUR) == {NOON: "v1"}
         assert place.warehouse.loaded("connection", NOON, NOON + 2 * HOUR) == {NOON: "v1", NOON + HOUR: "v1"}
+
+    def test_how_hours_were_made_is_told_in_few_words_without_those_of_a_range(
+        self, place: Place, tmp_path: Path
+    ) -> None:
+        assert place.warehouse.recipes("datapoint", NOON, NOON) == []
+        place.warehouse.prepare(DATAPOINT)
+        place.warehouse.prepare(TABLES["connection"])
+        assert place.warehouse.recipes("datapoint", NOON, NOON) == []
+        versions = [
+            "0a.1-p12345678",
+            "0b.1-p12345678",
+            "0c.2.lost",
+            "empty-layout-p12345678",
+            REMOVED,
+            "0d.1-p1234abcd",
+        ]
+        hours = [NOON + number * HOUR for number in range(len(versions))]
+        for hour, version in zip(hours, versions, strict=True):
+            put(place, tmp_path, "datapoint", hour, [{"dsn": "A"}], version=version)
+        put(place, tmp_path, "connection", NOON, [{"dsn": "A"}], version="0e.1-p99999999")
+        everything = [
+            Recipe("", 1, hours[2], hours[2]),
+            Recipe("layout-p12345678", 1, hours[3], hours[3]),
+            Recipe("p12345678", 2, hours[0], hours[1]),
+            Recipe("p1234abcd", 1, hours[5], hours[5]),
+        ]
+        assert list(place.warehouse.recipes("datapoint", NOON, NOON)) == everything
+        assert list(place.warehouse.recipes("datapoint", hours[1], hours[3])) == [
+            everything[1],
+            Recipe("p12345678", 1, hours[0], hours[0]),
+            everything[3],
+        ]
 
     @pytest.mark.parametrize("event_type", ["loads", "turns", "latest_values", "datapoint_unique", "a_unique"])
     def test_an_event_type_with_the_name_of_another_table_is_refused(self, place: Place, event_type: str) -> None:
