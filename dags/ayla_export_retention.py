@@ -6,7 +6,8 @@ Manifests, receipts, and the ledger stay, and say that a rule removed the rest. 
 hours, or restores them. A legal hold keeps its hours. Each task writes a certificate into `_removals/` of the archive.
 
 The DAG needs the Variable of `ayla_export_to_bucket`. The tables are those of `ayla_export_to_duckdb`, so it also needs
-the Variable and the pool of that DAG. For another warehouse, replace the operator; without one, remove it.
+the Variable and the pool of that DAG. For another warehouse, replace the operator, such as by
+`AylaExportIcebergRetentionOperator`; without one, remove it.
 
 It removes nothing until you unpause it. First, count what it would remove:
 

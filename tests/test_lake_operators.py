@@ -25,6 +25,7 @@ from ayla_provider.local_cloud.fleet import Fleet
 from tests.rows.test_stream_rows import DOCUMENTED, dumped
 from tests.support.fleet import seed_with_all_event_types
 from tests.support.stream_archive import archive_stream_hour
+from tests.support.traces import contents, traces
 from tests.test_reconcile_operator import TaskInstance
 from tests.warehouse.archive import archive_fleet, archive_hour
 
@@ -81,6 +82,15 @@ class Lake:
         """Return what is to be loaded again, and how often each damage was found."""
         _, items, xcoms = self._run("AylaExport{}VerifyOperator", arguments)
         return items, xcoms["summary"]["damages"]
+
+    def retain(self, **arguments: Any) -> dict[str, Any]:
+        """Remove old hours, and return the counts."""
+        (layer,) = self._run("AylaExport{}RetentionOperator", {"keep_for": timedelta(days=90)} | arguments)[1]
+        return dict(layer)
+
+    def traces(self, identifiers: dict[str, str]) -> set[str]:
+        """Return which identifiers any byte of the tables has."""
+        return {name for _, content in contents(self.folder / "lake") for name in traces(content, identifiers)}
 
 
 def iceberg(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
@@ -219,6 +229,29 @@ def test_rows_that_somebody_removed_are_found_and_not_loaded_again(lake: Lake, t
     lake.load(**one_hour())
     lake.remove("ayla_connection")
     assert lake.verify() == ([], {"fewer_rows": 1})
+
+
+def test_old_hours_go_by_a_rule_with_each_byte_and_nobody_misses_them(lake: Lake, tmp_path: Path) -> None:
+    old, device = HOUR - timedelta(days=100), "LC000X000000009"
+    for hour, dsn in ((old, device), (HOUR, DEVICE["dsn"])):
+        archive_hour(tmp_path / "archive", "connection", [ONLINE.replace(b"LC000X000000001", dsn.encode())], hour)
+        lake.load(**one_hour(hour=hour))
+    assert lake.traces({"old": device, "new": DEVICE["dsn"]}) == {"old", "new"}
+
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    counted = lake.retain(count_only=True)
+    assert (counted["hours"], counted["rows"], counted["remains"]) == (1, 1, "")
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+
+    assert lake.retain() == counted | {"before": lake.retain()["before"]}
+    assert [row["dsn"] for row in lake.read("ayla_connection")] == [DEVICE["dsn"]]
+    assert lake.traces({"old": device, "new": DEVICE["dsn"]}) == {"new"}
+    assert lake.plan(since=(old - ONE_HOUR).isoformat()) == []
+    assert lake.verify(lookback=None) == ([], {})
+    assert lake.load(**one_hour(hour=old))["unchanged"] == 1
+    (certificate,) = (tmp_path / "archive" / "_removals").glob("*.json")
+    (layer,) = json.loads(certificate.read_text())["layers"]
+    assert layer["hours_by_event_type"] == {"connection": 1}
 
 
 def test_a_stream_is_planned_loaded_and_verified(lake: Lake, tmp_path: Path) -> None:

@@ -30,11 +30,13 @@ from ayla_provider.operators import (
     AylaExportBigQueryRetentionOperator,
     AylaExportBigQueryVerifyOperator,
     AylaExportDeltaPlanOperator,
+    AylaExportDeltaRetentionOperator,
     AylaExportDeltaVerifyOperator,
     AylaExportDuckDBPlanOperator,
     AylaExportDuckDBRetentionOperator,
     AylaExportDuckDBVerifyOperator,
     AylaExportIcebergPlanOperator,
+    AylaExportIcebergRetentionOperator,
     AylaExportIcebergVerifyOperator,
     AylaExportPostgresPlanOperator,
     AylaExportPostgresRetentionOperator,
@@ -81,6 +83,8 @@ RETENTIONS: list[type[Any]] = [
     AylaExportPostgresRetentionOperator,
     AylaExportBigQueryRetentionOperator,
     AylaExportSnowflakeRetentionOperator,
+    AylaExportIcebergRetentionOperator,
+    AylaExportDeltaRetentionOperator,
 ]
 WAREHOUSES = ["DuckDB", "Postgres", "BigQuery", "Snowflake", "Iceberg", "Delta"]
 TEMPLATED = [
@@ -381,8 +385,7 @@ def test_a_load_is_expanded_over_a_plan_in_a_dag_that_airflow_can_store(
         ),
         *(
             (retention, pair[2] | {"keep_for": timedelta(days=90)}, OF_RETENTIONS | named)
-            # Table formats have none.
-            for retention, pair, named in zip(RETENTIONS, PAIRS, TEMPLATED, strict=False)
+            for retention, pair, named in zip(RETENTIONS, PAIRS, TEMPLATED, strict=True)
         ),
         (AylaExportToParquetOperator, OF_AN_HOUR, OF_LOADS - {"earlier_policies"}),
     ],

@@ -56,7 +56,6 @@ def retain(
         with warehouse:
             of_tables = types or tuple(map(parse_event_type, EVENT_TYPES))
             removed = remove_hours(warehouse, of_tables, rules["tables"], loaded_by=by["user"], dry_run=not remove)
-            removed.remains = getattr(warehouse, "history", "") if removed.hours else ""
             layers.append(removed)
     if "parquet" in rules:
         layers.append(remove_rows(rows, rules["parquet"], by, dry_run=not remove))

@@ -275,6 +275,18 @@ class Leftover:
         }
 
 
+def merged(leftovers: Iterable[Leftover]) -> list[Leftover]:
+    """Return each reason of each store once, with the latest date; without a date if one of them isn't known."""
+    times: dict[tuple[str, str], list[datetime | None]] = {}
+    for each in leftovers:
+        times.setdefault((each.store, each.reason), []).append(each.gone_by)
+    found = []
+    for (store, reason), several in times.items():
+        known = [time for time in several if time is not None]
+        found.append(Leftover(store, reason, max(known) if len(known) == len(several) else None))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class ErasureEntry:
     """An entry of the ledger. It is never removed: it keeps erased lines from coming back."""

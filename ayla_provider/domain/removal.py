@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ayla_provider.domain.erasure import Leftover, merged
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hold import Hold
 from ayla_provider.domain.hour import ExportHour, describe_hour, hour_of
@@ -82,8 +83,10 @@ class Removed:
     """The hours."""
     oldest: datetime | None = None
     newest: datetime | None = None
+    leftovers: list[Leftover] = field(default_factory=list)
+    """What stores still have of it."""
     remains: str = ""
-    """What the layer still has of it, and until when, in words."""
+    """The same in words."""
 
     @classmethod
     def of(cls, rule: Rule) -> Removed:
@@ -99,6 +102,10 @@ class Removed:
         self.by_event_type[str(hour.event_type)] += 1
         self.oldest = min(hour.start, self.oldest or hour.start)
         self.newest = max(hour.start, self.newest or hour.start)
+
+    def keep(self, leftovers: Iterable[Leftover]) -> None:
+        """Add what stores still have of what was removed."""
+        self.leftovers = merged([*self.leftovers, *leftovers])
 
     def document(self) -> dict[str, Any]:
         """Return the counts, for JSON."""
@@ -133,6 +140,16 @@ def describe(removed: Removed, *, dry_run: bool) -> str:
     for name, hours in sorted(removed.held.items()):
         text += f"; {counted(hours, 'hour stays', 'hours stay')} because of the legal hold {name}"
     return f"{text}. {removed.remains[:1].upper()}{removed.remains[1:]}.".removesuffix(" .")
+
+
+def in_words(leftovers: Iterable[Leftover]) -> str:
+    """Return what stores still have of removed data, and until when, for :attr:`Removed.remains`."""
+    texts = []
+    # What several tables of a warehouse have alike is said once.
+    for each in merged(replace(one, store="") for one in leftovers):
+        until = f" (gone by {each.gone_by.astimezone(UTC):%Y-%m-%d})" if each.gone_by else ""
+        texts.append(f"{each.reason}{until}")
+    return "; ".join(texts)
 
 
 def certificate(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ayla_provider.operators.countdown import AylaExportCountdownOperator
     from ayla_provider.operators.delta import (
         AylaExportDeltaPlanOperator,
+        AylaExportDeltaRetentionOperator,
         AylaExportDeltaUpkeepOperator,
         AylaExportDeltaVerifyOperator,
         AylaExportToDeltaOperator,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ayla_provider.operators.erase import AylaExportEraseOperator
     from ayla_provider.operators.iceberg import (
         AylaExportIcebergPlanOperator,
+        AylaExportIcebergRetentionOperator,
         AylaExportIcebergUpkeepOperator,
         AylaExportIcebergVerifyOperator,
         AylaExportToIcebergOperator,
@@ -66,6 +68,7 @@ __all__ = [
     "AylaExportCompletenessOperator",
     "AylaExportCountdownOperator",
     "AylaExportDeltaPlanOperator",
+    "AylaExportDeltaRetentionOperator",
     "AylaExportDeltaUpkeepOperator",
     "AylaExportDeltaVerifyOperator",
     "AylaExportDuckDBPlanOperator",
@@ -73,6 +76,7 @@ __all__ = [
     "AylaExportDuckDBVerifyOperator",
     "AylaExportEraseOperator",
     "AylaExportIcebergPlanOperator",
+    "AylaExportIcebergRetentionOperator",
     "AylaExportIcebergUpkeepOperator",
     "AylaExportIcebergVerifyOperator",
     "AylaExportPartToBucketOperator",
@@ -106,6 +110,7 @@ _MODULES = {
     "AylaExportCompletenessOperator": "completeness",
     "AylaExportCountdownOperator": "countdown",
     "AylaExportDeltaPlanOperator": "delta",
+    "AylaExportDeltaRetentionOperator": "delta",
     "AylaExportDeltaUpkeepOperator": "delta",
     "AylaExportDeltaVerifyOperator": "delta",
     "AylaExportDuckDBPlanOperator": "duckdb",
@@ -113,6 +118,7 @@ _MODULES = {
     "AylaExportDuckDBVerifyOperator": "duckdb",
     "AylaExportEraseOperator": "erase",
     "AylaExportIcebergPlanOperator": "iceberg",
+    "AylaExportIcebergRetentionOperator": "iceberg",
     "AylaExportIcebergUpkeepOperator": "iceberg",
     "AylaExportIcebergVerifyOperator": "iceberg",
     "AylaExportPartToBucketOperator": "parts",

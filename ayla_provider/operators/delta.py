@@ -15,6 +15,7 @@ from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.units import size_text
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments
+from ayla_provider.operators.retention import AylaWarehouseRetentionOperator
 from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
 from ayla_provider.rows.duck import MEMORY
 from ayla_provider.warehouse.base import TABLE_PREFIX
@@ -173,3 +174,14 @@ class AylaExportDeltaUpkeepOperator(_Delta):
             self.log.info(
                 "%s: %d days were loaded in the meantime, and stay as they are.", event_type, done.days_in_use
             )
+
+
+class AylaExportDeltaRetentionOperator(_Delta, AylaWarehouseRetentionOperator):
+    """
+    Removes old hours from Delta tables, by a rule of yours, with the files that still have them.
+
+    Each earlier version of a table has the old hours. So all of them go, and time travel begins anew.
+
+    See :class:`~ayla_provider.operators.retention.AylaWarehouseRetentionOperator`. Its other arguments are those of
+    :class:`AylaExportToDeltaOperator`.
+    """

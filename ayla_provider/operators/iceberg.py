@@ -19,6 +19,7 @@ from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.units import size_text
 from ayla_provider.errors import AylaError
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments
+from ayla_provider.operators.retention import AylaWarehouseRetentionOperator
 from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
 from ayla_provider.rows.duck import MEMORY
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
@@ -208,3 +209,14 @@ class AylaExportIcebergUpkeepOperator(_Iceberg, BaseOperator):
             size_text(done.bytes_removed),
         )
         return asdict(done)
+
+
+class AylaExportIcebergRetentionOperator(_Iceberg, AylaWarehouseRetentionOperator):
+    """
+    Removes old hours from an Iceberg namespace, by a rule of yours, with the files that still have them.
+
+    Each earlier version of a table has the old hours. So all of them go, and time travel begins anew.
+
+    See :class:`~ayla_provider.operators.retention.AylaWarehouseRetentionOperator`. Its other arguments are those of
+    :class:`AylaExportToIcebergOperator`.
+    """

@@ -159,7 +159,6 @@ class AylaWarehouseRetentionOperator(BaseOperator):
             event_types = list(map(parse_event_type, self.event_types))
             loaded_by = f"{run['dag_id']} {run['run_id']}"
             removed = remove_hours(warehouse, event_types, rule, loaded_by=loaded_by, dry_run=dry_run)
-            removed.remains = getattr(warehouse, "history", "") if removed.hours else ""
             return _finish(self, archive, [removed], now, run, dry_run=dry_run)
 
 

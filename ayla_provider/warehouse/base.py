@@ -349,6 +349,19 @@ class Warehouse(Protocol):
         :raises AylaWarehouseError: as :meth:`replace` does
         """
 
+    def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """
+        Remove earlier versions that still have the rows of removed hours, and return what can't be removed at once.
+
+        A table format keeps them in files that anyone can read, so they go. A database that only reuses its pages
+        later, or that keeps a history of its own, says so.
+
+        :param event_types: those whose hours were removed; one without a table is passed over
+        :param now: aware
+        :returns: for each what it is and, if that is known, when it is gone
+        :raises AylaWarehouseError: if the warehouse refuses it
+        """
+
 
 class ErasableWarehouse(Warehouse, Protocol):
     """

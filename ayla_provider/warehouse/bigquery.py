@@ -7,7 +7,7 @@ A load job stages an hour's rows in a table of its own. One script with a transa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,9 +67,6 @@ class BigQueryWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
-    history = (
-        "time travel keeps removed rows for 7 days unless the dataset says otherwise, and its fail-safe for 7 more"
-    )
 
     def __init__(
         self,
@@ -313,6 +310,10 @@ class BigQueryWarehouse(SqlWarehouse):
         # The load jobs counted them.
         return load.rows
 
+    def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """Return how long the warehouse keeps removed rows."""
+        return self.forget(event_types, now)
+
     def _forget_rows(self, event_types: Sequence[str], now: datetime) -> Sequence[Leftover]:
         """Return how long time travel and fail-safe keep erased rows. Nobody can shorten fail-safe."""
         dataset = self._client.get_dataset(f"{self._project}.{self._dataset}")
@@ -320,7 +321,7 @@ class BigQueryWarehouse(SqlWarehouse):
         return [
             Leftover(
                 self.name,
-                f"time travel keeps erased rows for {hours} hours, and fail-safe for {_FAIL_SAFE.days} days after that",
+                f"time travel keeps removed rows for {hours} hours, and fail-safe for {_FAIL_SAFE.days} days more",
                 now + timedelta(hours=hours) + _FAIL_SAFE,
             )
             for _ in event_types[:1]

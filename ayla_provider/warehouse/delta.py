@@ -442,6 +442,10 @@ class DeltaWarehouse:
                 leftovers += forget(self, event_type, now)
         return leftovers
 
+    def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """Remove all earlier versions of tables, because each of them has the removed hours."""
+        return self.forget(event_types, now)
+
     @contextmanager
     def scratch(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
         """Return a DuckDB that works in a folder on this disk, and the folder."""

@@ -370,6 +370,10 @@ class IcebergWarehouse:
                     leftovers += upkeep.forget(event_type)
         return leftovers
 
+    def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """Remove all earlier versions of tables, because each of them has the removed hours."""
+        return self.forget(event_types, now)
+
     # What upkeep and tests need, too.
 
     def look_again(self, event_type: str) -> None:

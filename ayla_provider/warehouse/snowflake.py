@@ -7,7 +7,7 @@ everyone reads UTC. ``TIMESTAMP_LTZ`` would be shown in each session's zone; ``T
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -70,7 +70,6 @@ class SnowflakeWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
-    history = "Time Travel keeps removed rows for a day unless the table says otherwise, and Fail-safe for 7 days more"
     own_tables = (_TURNS,)
 
     def __init__(
@@ -216,6 +215,10 @@ class SnowflakeWarehouse(SqlWarehouse):
         )
         return int(inserted.rowcount)
 
+    def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """Return how long the warehouse keeps removed rows."""
+        return self.forget(event_types, now)
+
     def _forget_rows(self, event_types: Sequence[str], now: datetime) -> Sequence[Leftover]:
         """Return how long Time Travel and Fail-safe keep erased rows. Nobody can shorten Fail-safe."""
         left = []
@@ -226,7 +229,7 @@ class SnowflakeWarehouse(SqlWarehouse):
             left.append(
                 Leftover(
                     f"{self.name}, table {table}",
-                    f"Time Travel keeps erased rows for {kept}, and Fail-safe for {_FAIL_SAFE.days} days after that, "
+                    f"Time Travel keeps removed rows for {kept}, and Fail-safe for {_FAIL_SAFE.days} days after that, "
                     "unless the table is transient",
                     None if days is None else now + timedelta(days=days) + _FAIL_SAFE,
                 )

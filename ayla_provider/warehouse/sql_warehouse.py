@@ -259,6 +259,10 @@ class SqlWarehouse(ABC):
         with self._errors("remove what it keeps of erased rows"):
             return self._forget_rows(existing, now)
 
+    def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        """Say what the warehouse keeps of removed rows."""
+        return [Leftover(self.name, self.history, None)] if self.history else []
+
     def _erased(self, erasure: RowErasure) -> tuple[str, dict[str, Any]]:
         """Return the condition of the rows that are to be erased, and its parameters; empty if there can't be any."""
         existing = self._columns(table_like(erasure.event_type, (), None))

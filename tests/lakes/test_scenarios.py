@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ayla_provider.domain.hold import hold
 from tests.support.lakes import HOUR, MIDNIGHT, Scene
 
 HOURS = [MIDNIGHT + number * HOUR for number in range(4)]
@@ -176,5 +177,30 @@ def test_another_program_expires_the_past(scene: Scene) -> None:
     scene.put("connection", HOURS[0], share=0.2)
     scene.put("connection", HOURS[2])
     scene.load("connection", [HOURS[0], HOURS[2]])
+    scene.assert_agreed("connection")
+    scene.assert_ledger("connection")
+
+
+@pytest.mark.parametrize("compacted", [False, True], ids=["a file an hour", "compacted"])
+def test_old_hours_are_removed_with_their_files_and_a_hold_keeps_its_hour(scene: Scene, compacted: bool) -> None:
+    for hour in HOURS:
+        scene.put("connection", hour, share=0.5)
+    scene.load("connection", HOURS)
+    scene.put("connection", HOURS[1])
+    scene.load("connection", [HOURS[1]])
+    if compacted:
+        scene.upkeep("connection", MIDNIGHT + LATER)
+    held = hold("case-1", placed_at=MIDNIGHT, start=HOURS[0], end=HOURS[1])
+    rows = sum(len(scene.expected["connection"][hour]) for hour in HOURS[1:3])
+    removed = scene.remove("connection", HOURS[3], [held])
+    assert (removed.hours, removed.rows, removed.held) == (2, rows, {"case-1": 1})
+    scene.assert_agreed("connection")
+    scene.assert_ledger("connection")
+    # Of earlier versions, no file is left: neither of the removed hours, nor of the hour that was loaded anew.
+    assert len(scene.data_files("connection")) == (1 if compacted else 2)
+    scene.upkeep("connection", MIDNIGHT + LATER)
+    scene.assert_agreed("connection")
+    scene.assert_ledger("connection")
+    assert scene.remove("connection", HOURS[3]).hours == 1
     scene.assert_agreed("connection")
     scene.assert_ledger("connection")

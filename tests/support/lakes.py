@@ -22,10 +22,14 @@ from typing import Any, Literal
 
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hold import Hold
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.removal import Removed, Rule
 from ayla_provider.domain.tables import TABLES
 from ayla_provider.local_cloud.fleet import Fleet
 from ayla_provider.warehouse.base import Warehouse
+from ayla_provider.warehouse.removal import remove_hours
 from harness import reference
 from harness.judges import Judge, comparable
 from harness.seaweedfs import KEY_ID, REGION, SECRET
@@ -205,6 +209,16 @@ class Scene:
             from ayla_provider.warehouse.delta_upkeep import upkeep
 
             return upkeep(warehouse, event_type, now, lookback=lookback, log_entries=1000, dry_run=dry_run)
+
+    def remove(self, event_type: str, before: datetime, holds: Sequence[Hold] = ()) -> Removed:
+        """Remove the hours before a time by a rule, and return the counts."""
+        rule = Rule("tables", timedelta(days=90), before + timedelta(days=90), tuple(holds))
+        with self.lake.warehouse() as warehouse:
+            removed = remove_hours(warehouse, [EventType(event_type)], rule)
+        for hour in [*self.expected[event_type]]:
+            if hour < before and rule.hold_on(ExportHour(EventType(event_type), hour)) is None:
+                self.expected[event_type][hour] = []
+        return removed
 
     def keep_nothing_for_readers(self, event_type: str) -> None:
         """Let a Delta table keep files for no time after their removal, as its property says."""
