@@ -103,7 +103,8 @@ def test_each_minor_of_airflow_and_each_python_that_is_claimed_is_tried() -> Non
 
 def test_the_site_has_every_page_of_the_documents_in_its_menu() -> None:
     menu = set(re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
-    assert {page.name for page in (ROOT / "docs").glob("*.md")} <= menu
+    pages = (ROOT / "docs").rglob("*.md")
+    assert {str(page.relative_to(ROOT / "docs")) for page in pages} <= menu
 
 
 def test_all_addresses_of_the_project_are_of_one_repository() -> None:
