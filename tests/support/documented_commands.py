@@ -34,7 +34,7 @@ def run(command: list[str]) -> tuple[int, str]:
                 status = main(command[3:])
         except SystemExit as end:
             status = end.code or 0
-        except Exception:
+        except Exception:  # noqa: BLE001 - as Python itself, which then prints it
             traceback.print_exc()
             status = 70
     if not isinstance(status, int):
