@@ -58,7 +58,7 @@ install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constr
 # because uv installs sources alone.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel dist docs judges release lint format bench gate prove screenshots clean
+.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel dist docs judges release lint workflows format bench gate prove fuzz screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -104,6 +104,7 @@ dist: release ## Build sdist and wheel into dist/, the same bytes each time, and
 	@$(if $(SOURCE_DATE_EPOCH),SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)) $(RELEASE)/python -m build --no-isolation --outdir dist .
 	@$(RELEASE)/twine check --strict dist/*
 	@$(RELEASE)/check-wheel-contents dist
+	@$(RELEASE)/python .ci/check-sbom dist
 
 docs: release ## Build the site of the documents into site/; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(RELEASE)/mkdocs build --strict
@@ -115,11 +116,16 @@ judges:
 release:
 	@$(MAKE) --no-print-directory VENV=.venv-release CONSTRAINTS=constraints/release.txt .venv-release/.release
 
-lint: $(VENV)/.test ## Check style, types, and which layer imports which
+lint: $(VENV)/.test workflows ## Check style, types, which layer imports which, and GitHub's workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo --no-cache
+
+# With GH_TOKEN in the environment, zizmor also asks GitHub about each action.
+workflows: release
+	@$(RELEASE)/actionlint -no-color
+	@$(RELEASE)/zizmor --no-progress --quiet $(if $(GH_TOKEN),,--offline) .github
 
 format: $(VENV)/.test ## Format the code
 	@$(BIN)/ruff check --fix .
@@ -133,6 +139,9 @@ gate: $(VENV)/.test ## Compare requests and CPU time of the main steps with what
 
 prove: $(VENV)/.test ## Run the proofs of scale and of many seeds, and write their results into proofs/ (TESTS="..." for some)
 	@$(BIN)/python -m proofs $(TESTS)
+
+fuzz: $(VENV)/.test ## Fuzz each parser, with atheris if it is installed (TARGET=manifests SECONDS=60)
+	@$(BIN)/python -m fuzz $(TARGET) --seconds $(or $(SECONDS),60)
 
 screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs Chromium and its driver)
 	@$(BIN)/python -m demo.screenshots
@@ -190,5 +199,5 @@ $(VENV)/.judges: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.release: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing what builds packages and documents into $(VENV), for a few seconds ..."
-	$(call install,--group dist --group docs)
+	$(call install,--group dist --group docs --group workflows)
 	@touch $@

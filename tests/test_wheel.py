@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
 
 import ayla_provider
 from tests.support.tools import GIT
@@ -89,6 +91,25 @@ def test_the_wheel_holds_the_sample_dags_where_registries_look_for_them(wheel: d
 def test_the_wheel_holds_nothing_but_the_package(wheel: dict[str, bytes]) -> None:
     assert {name.partition("/")[0] for name in wheel} == {"ayla_provider", INFO}
     assert [name for name in wheel if "__pycache__" in name or name.endswith((".pyc", ".csv", ".db", ".log"))] == []
+
+
+def test_the_wheel_has_a_bill_of_materials_of_what_it_asks_for(wheel: dict[str, bytes], metadata: Message) -> None:
+    (name,) = [name for name in wheel if "/sboms/" in name]
+    assert name == f"{INFO}/sboms/airflow-provider-ayla.cdx.json"
+    document = json.loads(wheel[name])
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    # No random number, and the time of the commit.
+    assert "serialNumber" not in document
+    assert document["metadata"]["timestamp"] == "2025-11-24T16:00:00Z"
+    assert document["metadata"]["component"]["purl"] == f"pkg:pypi/airflow-provider-ayla@{ayla_provider.__version__}"
+    asked = {Requirement(text).name.lower() for text in metadata.get_all("Requires-Dist") or []}
+    components = {component["name"]: component for component in document["components"]}
+    assert set(components) == asked
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints/dev.txt").read_text(), re.MULTILINE))
+    assert components["duckdb"]["version"] == pins["duckdb"]
+    assert [name for name, one in components.items() if one.get("version") not in (None, pins.get(name))] == []
+    assert components["certifi"]["scope"] == "required"
+    assert components["deltalake"]["scope"] == "optional"
 
 
 def test_the_wheel_holds_the_licence(wheel: dict[str, bytes]) -> None:

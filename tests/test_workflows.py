@@ -40,9 +40,39 @@ def test_a_workflow_may_read_and_no_more_unless_a_job_says_so(workflow: Path) ->
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_an_action_has_a_version_and_a_checkout_leaves_no_token(workflow: Path) -> None:
     used = [step for step in steps(workflow) if "uses" in step]
-    assert [step["uses"] for step in used if not re.search(r"@(v\d+|release/v\d+|[0-9a-f]{40})$", step["uses"])] == []
+    by_tag = {step["uses"] for step in used if not re.search(r"@[0-9a-f]{40}$", step["uses"])}
+    listed = re.findall(r"^\| `([\w-]+/[\w-]+)` \| `([\w./-]+)` \|$", (ROOT / "RELEASING.md").read_text(), re.MULTILINE)
+    assert by_tag <= {f"{action}@{tag}" for action, tag in listed}
     checkouts = [step for step in used if step["uses"].startswith("actions/checkout@")]
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_a_digest_has_the_version_behind_it_and_is_the_same_everywhere() -> None:
+    text = "".join(workflow.read_text() for workflow in WORKFLOWS)
+    pinned = re.findall(r"uses: ([\w-]+/[\w-]+)[\w/-]*@([0-9a-f]{40})(.*)", text)
+    assert len(pinned) > 10
+    assert [version for _, _, version in pinned if not re.fullmatch(r" # v\d+\.\d+\.\d+", version)] == []
+    assert len({action for action, _, _ in pinned}) == len(set(pinned))
+
+
+def test_the_actions_without_a_digest_are_those_that_the_pages_and_zizmor_name() -> None:
+    policies = yaml.safe_load((ROOT / ".github" / "zizmor.yml").read_text())["rules"]["unpinned-uses"]["config"][
+        "policies"
+    ]
+    accepted = {action for action, policy in policies.items() if policy == "ref-pin"}
+    listed = re.findall(r"^\| `([\w-]+/[\w-]+)` \|", (ROOT / "RELEASING.md").read_text(), re.MULTILINE)
+    used = {step["uses"] for workflow in WORKFLOWS for step in steps(workflow) if "uses" in step}
+    by_tag = {each.partition("@")[0] for each in used if not re.search(r"@[0-9a-f]{40}$", each)}
+    assert accepted == set(listed) == by_tag
+    assert policies["*"] == "hash-pin"
+
+
+def test_dependabot_looks_after_what_is_pinned() -> None:
+    updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    assert {update["package-ecosystem"] for update in updates} == {"github-actions", "docker-compose", "pip"}
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.dependabot"]
+    run = subprocess.run([*command, ".github/dependabot.yml"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_a_job_that_may_say_who_it_is_runs_nothing_of_the_repository() -> None:
