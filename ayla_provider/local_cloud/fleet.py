@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, format_folder, hour_of
 from ayla_provider.local_cloud.answers import FileAnswer, FleetFile, HourAnswer, answer_of, generation_of
-from ayla_provider.local_cloud.rows import make_fleet, make_lines
+from ayla_provider.local_cloud.events import Events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +75,7 @@ class Fleet:
     Creates the files of any hour. They depend on the parameters and the hour only.
 
     :param oem_id: the customer's folder, and the value of a column
-    :param rows: the approximate number of rows in an hour of datapoints
+    :param rows: the approximate number of rows in an average hour of datapoints; other event types have fewer
     :param max_lag: the longest time from the end of an hour until its files exist; None means as late as real files
     """
 
@@ -92,13 +92,15 @@ class Fleet:
             raise ValueError("max_lag: expected more than 0, because files come after their hour")
         self.seed = seed
         self.oem_id = oem_id
-        self._rows = rows
         self._max_lag = max_lag
-        self.devices = make_fleet(seed, devices)
+        self.events = Events(seed, devices, rows, oem_id, self._is_gap)
 
     def place(self, hour: datetime) -> int:
         """Return the place of an hour in the cycle of oddities."""
         return (int(hour.timestamp()) // 3600 + self.seed) % CYCLE
+
+    def _is_gap(self, hour: datetime) -> bool:
+        return self.place(hour) == GAP
 
     def answer(self, event_type: str, hour: datetime) -> HourAnswer:
         """Return the facts about an hour."""
@@ -109,9 +111,9 @@ class Fleet:
         hour = hour_of(hour)
         place = self.place(hour)
         rng = random.Random(f"{self.seed}/{event_type}/{hour.isoformat()}")  # noqa: S311 (made-up data)
-        if _is_quiet(rng, event_type, place):
+        lines = self.events.lines(event_type, hour)
+        if not lines:
             return []
-        lines = make_lines(rng, event_type, hour, self.devices, self.oem_id, self._rows)
         files = []
         for folder_time, part in self._folders(rng, event_type, place, hour, lines):
             created = self._created(rng, event_type, place, hour)
@@ -124,7 +126,8 @@ class Fleet:
     ) -> list[tuple[datetime, list[bytes]]]:
         """Distribute the lines of an hour over its folders. A second folder repeats a row of the first."""
         busy = event_type == "datapoint" and place == TWO_FOLDERS
-        if not busy and not (event_type in ("datapoint", "connection") and rng.random() < 0.1):
+        some = event_type in ("datapoint", "connection") and rng.random() < 0.1
+        if len(lines) < 2 or not (busy or some):
             return [(hour, lines)]
         half = len(lines) // 2
         second = hour + timedelta(seconds=rng.randrange(600, 3000))
@@ -181,12 +184,6 @@ def lag_minutes(share: float) -> float:
             part = (share - low) / (high - low)
             return exp(log(least) + part * (log(most) - log(least)))
     return _LAGS[-1][1]
-
-
-def _is_quiet(rng: random.Random, event_type: str, place: int) -> bool:
-    """Return whether an hour has no events of a type, and so no folder."""
-    chance = {"location": 0.1, "registration": 0.5}.get(event_type, 0.0)
-    return rng.random() < (1.0 if chance and place == GAP else chance)
 
 
 def _malformed(rng: random.Random, lines: list[bytes]) -> Iterable[bytes]:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ayla_provider.domain.events import ACTIVATION, EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
-from ayla_provider.local_cloud.rows import LAYOUTS, make_row
+from ayla_provider.local_cloud.lives import time_of_ticks
+from ayla_provider.local_cloud.rows import LAYOUTS
 from ayla_provider.local_cloud.stream_records import (
     activation_of,
     identity_of,
     iso_text,
+    last_change_of,
     record_of,
     row_of,
-    time_of,
 )
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class FleetStream:
             if made.random() >= self.faults.missing_in_export:
                 continue
             time = hour + timedelta(seconds=made.randrange(3600))
-            row = make_row(made, event_type, made.choice(self.fleet.devices), time, self.fleet.oem_id)
+            row = self.fleet.events.further(event_type, made, time)
             identity = identity_of(event_type, row)
             if identity not in known:
                 known.add(identity)
@@ -230,7 +231,7 @@ class FleetStream:
         repeated = self._rng(f"{event_type}/duplicated", hour)
         found = []
         for event in self._events(event_type, hour):
-            time = time_of(event_type, event.row)
+            time = last_change_of(event_type, event.row)
             arrived_at = time + self._delay(arrivals, time)
             is_repeated = repeated.random() < self.faults.duplicated
             pause = repeated.random() * REPEATED_WITHIN
@@ -256,15 +257,15 @@ class FleetStream:
     def _activations(self, hour: datetime) -> list[FleetRecord]:
         rng = self._rng(ACTIVATION, hour)
         found = []
-        for _ in range(rng.randrange(3)):
-            # It arrives within its hour, also if its time is impossible.
-            time = hour + timedelta(seconds=rng.randrange(3500))
+        for activation in self.fleet.events.activations(hour):
+            time = time_of_ticks(activation.ticks)
             shown = IMPOSSIBLE_TIME if rng.random() < 0.3 else iso_text(time)
-            device = rng.choice(self.fleet.devices)
+            dsn = activation.life.term(activation.ticks).dsn
             identity = str(uuid.UUID(int=rng.getrandbits(128), version=4))
-            data = activation_of(device, self.fleet.oem_id, identity, shown)
+            data = activation_of(activation.life.model, dsn, self.fleet.oem_id, identity, shown)
+            # It arrives within its hour, also if its time is impossible.
             arrived_at = time + timedelta(seconds=1)
-            found.append(FleetRecord(arrived_at, device.dsn, data, ACTIVATION, hour, identity))
+            found.append(FleetRecord(arrived_at, dsn, data, ACTIVATION, hour, identity))
         return found
 
     def _test_messages(self, hour: datetime) -> list[FleetRecord]:

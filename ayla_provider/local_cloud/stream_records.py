@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ayla_provider.local_cloud.rows import LAYOUTS, parse_file_time
-
-if TYPE_CHECKING:
-    from ayla_provider.local_cloud.rows import Device
 
 _PIPELINE = timedelta(seconds=3)
 """The time from an event to the timestamp of its record."""
@@ -28,9 +25,9 @@ def record_of(event_type: str, row: dict[str, str], oem_id: str) -> bytes:
     return _encoded(_DOCUMENTS[event_type](row, oem_id), row)
 
 
-def activation_of(device: Device, oem_id: str, identity: str, event_time: str) -> bytes:
+def activation_of(model: str, dsn: str, oem_id: str, identity: str, event_time: str) -> bytes:
     """Return the record of an activation."""
-    metadata = {"oem_id": oem_id, "oem_model": device.model, "dsn": device.dsn, "event_type": "activation"}
+    metadata = {"oem_id": oem_id, "oem_model": model, "dsn": dsn, "event_type": "activation"}
     activation = {"id": identity, "device_type": "Wifi", "status": "Activated", "event_time": event_time}
     return _encoded({"metadata": metadata, "activation": activation}, {})
 
@@ -55,6 +52,15 @@ def time_of(event_type: str, row: dict[str, str]) -> datetime:
     if event_type == "registration":
         return parse_file_time(row.get("registered_at") or row["unregistered_at"])
     return parse_file_time(row["created_at"])
+
+
+def last_change_of(event_type: str, row: dict[str, str]) -> datetime:
+    """Return the time at which an event got its last state. Its record comes after that."""
+    if event_type == "datapoint":
+        return parse_file_time(row["updated_at"])
+    if event_type == "datapoint_ack":
+        return parse_file_time(row["acked_at"])
+    return time_of(event_type, row)
 
 
 def iso_text(time: datetime) -> str:
@@ -92,7 +98,7 @@ def _value_text(row: dict[str, str]) -> str:
 
 def _is_respelled(row: dict[str, str]) -> bool:
     """Return whether a reader of JSON that turns the value into a number would spell it in another way: ``1.50``."""
-    _, _, decimals = row["val_decimal"].partition(".")
+    _, _, decimals = row.get("val_decimal", "").partition(".")
     return len(decimals) > 1 and decimals.endswith("0")
 
 
