@@ -162,7 +162,8 @@ def _set(rng: random.Random, life: Life, prop: Property, ticks: int, points: lis
     )
     points.append(point)
     answered = _answered(rng, life, ticks)
-    if answered is None:
+    # Another device may have taken the place of this one.
+    if answered is None or life.term(answered + SECOND) != life.term(ticks):
         return
     refused = rng.random() < REFUSED
     if prop.has_acks:
