@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import exp, log
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ayla_provider.domain.events import EVENT_FOLDERS, EventType
 from ayla_provider.domain.hour import ONE_HOUR, format_folder, hour_of
 from ayla_provider.local_cloud.answers import FileAnswer, FleetFile, HourAnswer, answer_of, generation_of
 from ayla_provider.local_cloud.events import Events
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 CYCLE = 6
 """The length of the cycle of oddities, in hours. This number of consecutive hours contains every oddity."""
 
 TWO_FOLDERS, MALFORMED, GAP, EMPTY_FILE, REPLACED, LATE = range(CYCLE)
 """The places of the oddities in the cycle. Every hour of datapoints has duplicates and rows out of order."""
+
+_GOOD_FOR_EACH_MALFORMED = 20
+"""Lines for each malformed one, at least."""
 
 _LAGS = ((0.0, 15.0), (0.5, 26.3), (0.95, 49.0), (0.97, 60.0), (0.99, 1440.0), (1.0, 1578.0))
 """Share of files, and minutes from the end of the hour until they existed, as in exports that Ayla published."""
@@ -186,10 +186,10 @@ def lag_minutes(share: float) -> float:
     return _LAGS[-1][1]
 
 
-def _malformed(rng: random.Random, lines: list[bytes]) -> Iterable[bytes]:
+def _malformed(rng: random.Random, lines: list[bytes]) -> list[bytes]:
+    """Return some malformed lines: each of another kind, and fewer than a load refuses, unless there are few lines."""
     cut = rng.choice(lines)
-    yield cut[: len(cut) // 2]
-    yield rng.choice(lines) + b",one,more"
     fields = rng.choice(lines).split(b",")
     fields[4] = b"\xff\xfe" + fields[4]
-    yield b",".join(fields)
+    kinds = [cut[: len(cut) // 2], rng.choice(lines) + b",one,more", b",".join(fields)]
+    return rng.sample(kinds, min(max(1, len(lines) // _GOOD_FOR_EACH_MALFORMED), len(kinds)))

@@ -40,7 +40,7 @@ Of the outages: how many begin and end within a second. Of their ends: with how 
 SAME_USER, SILENT = 0.3, 0.15
 """The share of registrations by the user of before, and of devices that change hands without being given up."""
 
-_BY_HOUR = (4, 3, 3, 3, 4, 7, 13, 17, 13, 10, 9, 9, 11, 10, 9, 9, 12, 16, 20, 21, 19, 15, 11, 8)
+_BY_HOUR = (6, 5, 5, 5, 6, 8, 12, 15, 12, 10, 9, 9, 11, 10, 9, 9, 12, 15, 18, 19, 17, 14, 11, 9)
 """How much happens in each hour of a day."""
 
 _BY_WEEKDAY = (9, 9, 9, 9, 10, 13, 12)

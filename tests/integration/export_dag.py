@@ -53,7 +53,8 @@ class Scene:
     def __init__(self, folder: Path, dags: Path | None = None, hours: int = HOURS, **cloud: object) -> None:
         end = hour_of(datetime.now(UTC) - PATIENCE)
         self.hours = hours_between(end - hours * ONE_HOUR, end)
-        seed = seed_with_all_event_types(self.hours)
+        # The hour after them isn't settled yet, so that a sensor waits for it.
+        seed = seed_with_all_event_types(self.hours, without_registrations=end)
         self.cloud = LocalCloud(
             start=self.hours[0],
             max_lag=timedelta(minutes=40),

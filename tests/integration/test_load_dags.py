@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_FOLDERS
 from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.local_cloud.fleet import CYCLE, MALFORMED, TWO_FOLDERS, Fleet
+from ayla_provider.local_cloud.fleet import MALFORMED, TWO_FOLDERS, Fleet
 from harness.check import not_loaded
 from harness.client import Json
 from harness.forked import ForkedStandalone
@@ -41,8 +42,7 @@ class Scene:
     def __init__(self, folder: Path, server: str) -> None:
         end = hour_of(datetime.now(UTC) - PATIENCE)
         self.hours = hours_between(end - 3 * ONE_HOUR, end)
-        seed = next(seed for seed in range(CYCLE) if Fleet(seed=seed).place(self.hours[0]) == TWO_FOLDERS)
-        assert Fleet(seed=seed).place(self.hours[1]) == MALFORMED
+        seed = next(seed for seed in itertools.count() if self._suits(Fleet(seed=seed)))
         self.cloud = LocalCloud(start=self.hours[0], max_lag=timedelta(minutes=40), seed=seed)
         self.file = folder / "ayla.duckdb"
         self.server = {"host": server, "user": postgres_server.USER, "dbname": "postgres"}
@@ -61,6 +61,14 @@ class Scene:
             },
             parallelism=8,
         )
+
+    def _suits(self, fleet: Fleet) -> bool:
+        """Return whether a fleet has two folders, then malformed lines, and what the test replaces."""
+        first, second, _ = self.hours
+        if (fleet.place(first), fleet.place(second)) != (TWO_FOLDERS, MALFORMED):
+            return False
+        connections = fleet.files("connection", first)
+        return bool(connections) and connections[0].answer.final.rows > 2 and bool(fleet.files("datapoint_ack", second))
 
     def start(self) -> None:
         for name, slots in (("ayla_export", 8), ("ayla_duckdb", 1), ("ayla_postgres", 4)):

@@ -27,7 +27,7 @@ from ayla_provider.local_cloud.stream import (
 
 START = datetime(2024, 5, 9, tzinfo=UTC)
 BUSY = START + 18 * ONE_HOUR
-DIGEST = "3fe85e432067ba34b0fd4e31095bc28bdb09c5d83d9962b8ac3a9b7a9a641c6f"
+DIGEST = "97133cc4277196b789985f8d59e17e5c7b80f38c1901e6f6b4f4328d6a267702"
 """Of six hours of the export of a seed."""
 ALL_FAULTS = StreamFaults(
     late=0.05, reordered=0.2, duplicated=0.05, missing_in_stream=0.05, missing_in_export=0.05, test_messages=2

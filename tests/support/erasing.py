@@ -17,6 +17,7 @@ from ayla_provider.domain.erasure import ErasureKeys
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.local_cloud.fleet import Fleet
+from ayla_provider.local_cloud.lives import ticks_of
 from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.warehouse.base import Load, Warehouse
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
@@ -27,10 +28,12 @@ from tests.warehouse.archive import HOUR, archive_hour
 KEYS = ErasureKeys.parse("a-key-of-sixteen-characters", "x")
 EVENT_TYPES = ("datapoint", "connection", "registration")
 HOURS = 2
-DEVICE = 4
-FLEET = Fleet(seed=3, devices=8, rows=40)
-SUBJECT = {"dsn": FLEET.devices[DEVICE].dsn, "user_uuid": FLEET.devices[DEVICE].user}
-OTHER = FLEET.devices[0]
+FLEET = Fleet(seed=645, devices=8, rows=40)
+TERM = FLEET.events.lives[2].term(ticks_of(HOUR))
+"""Its user gives the device up in the second hour, so that each event type has rows of both."""
+SUBJECT = {"dsn": TERM.dsn, "user_uuid": TERM.user}
+OTHER = FLEET.events.lives[0]
+OTHER_TERM = OTHER.term(ticks_of(HOUR))
 
 
 def hours(event_types: Iterable[str] = EVENT_TYPES, count: int = HOURS) -> list[ExportHour]:
@@ -45,8 +48,8 @@ def extra_lines(event_type: str) -> bytes:
     lines = [f"a malformed line of {SUBJECT['dsn']}", f"{SUBJECT['user_uuid'].upper()},of,a,user", "of,nobody"]
     if event_type == "datapoint":
         lines.append(
-            f"1a2b3c4d,{OTHER.model},{OTHER.dsn},note,{b64encode(b'Note').decode()},string,"
-            f"11111111-2222-11ee-8de9-0242ac120002,,2026-11-01T07:59:00Z,2026-11-01T07:59:00Z,{OTHER.user},"
+            f"1a2b3c4d,{OTHER.model},{OTHER_TERM.dsn},note,{b64encode(b'Note').decode()},string,"
+            f"11111111-2222-11ee-8de9-0242ac120002,,2026-11-01T07:59:00Z,2026-11-01T07:59:00Z,{OTHER_TERM.user},"
             f"false,false,false,,,,,,{text},,output"
         )
     return "".join(f"{line}\n" for line in lines).encode()

@@ -19,17 +19,21 @@ HOUR = hour_of(datetime.now(UTC)) - timedelta(days=2)
 """An hour of two days ago, in which everything has landed; the hour after it is empty for most event types."""
 
 
-def seed_with_all_event_types(hours: Sequence[datetime]) -> int:
+def seed_with_all_event_types(hours: Sequence[datetime], *, without_registrations: datetime | None = None) -> int:
     """
     Return the first seed whose fleet has files of every event type in some hours.
 
     Which event types an hour lacks depends on the seed and on the hour. Tests of recent hours need this, because
     otherwise their result depends on the date.
+
+    :param without_registrations: an hour in which the fleet has no registrations
     """
-    return next(seed for seed in itertools.count(1) if _has_all_event_types(Fleet(seed=seed), hours))
+    return next(seed for seed in itertools.count(1) if _suits(Fleet(seed=seed), hours, without_registrations))
 
 
-def _has_all_event_types(fleet: Fleet, hours: Sequence[datetime]) -> bool:
+def _suits(fleet: Fleet, hours: Sequence[datetime], without_registrations: datetime | None) -> bool:
+    if without_registrations is not None and fleet.files("registration", without_registrations):
+        return False
     return all(any(fleet.files(event_type, hour) for hour in hours) for event_type in EVENT_TYPES)
 
 

@@ -75,15 +75,15 @@ def root(filled: Path, tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def layers(root: Path) -> dict[str, set[str]]:
+def layers(root: Path, subject: dict[str, str] = SUBJECT) -> dict[str, set[str]]:
     """Which layers have the subject, apart from the request."""
-    found = layers_with(root / "archive", SUBJECT)
-    parquet = layers_with(root / "archive" / "parquet", SUBJECT)
+    found = layers_with(root / "archive", subject)
+    parquet = layers_with(root / "archive" / "parquet", subject)
     found.pop("parquet", None)
     if parquet:
         found["parquet"] = set().union(*parquet.values())
     for path in root.glob("*.duckdb*"):
-        names = traces(path.read_bytes(), SUBJECT)
+        names = traces(path.read_bytes(), subject)
         if names:
             found["duckdb"] = names
     return found
@@ -112,9 +112,9 @@ def rows_in_duckdb(root: Path) -> list[str]:
     return sorted(found)
 
 
-def others(rows: list[str]) -> list[str]:
+def others(rows: list[str], subject: dict[str, str] = SUBJECT) -> list[str]:
     """The rows in which the subject isn't."""
-    return [row for row in rows if not traces(row.encode(), SUBJECT)]
+    return [row for row in rows if not traces(row.encode(), subject)]
 
 
 def assert_whole(root: Path) -> None:
@@ -434,14 +434,15 @@ def test_what_an_earlier_release_wrote_is_erased_without_a_full_load(tmp_path: P
     """Archive, Parquet files, and DuckDB file of a version before there were erasures."""
     with tarfile.open(Path(__file__).parents[1] / "fixtures" / "before_erasures.tar.xz") as packed:
         packed.extractall(tmp_path, filter="data")
-    request(tmp_path)
+    subject = {"dsn": "LC000X000000005", "user_uuid": "f6e0e67e-f230-4a33-b02c-4b5f772fd608"}
+    request(tmp_path, **subject)
     before, in_duckdb = rows_of(tmp_path), rows_in_duckdb(tmp_path)
     both = {"dsn", "user_uuid"}
-    assert layers(tmp_path) == {"event_type": both, "_quarantine": both, "parquet": both, "duckdb": both}
+    assert layers(tmp_path, subject) == {"event_type": both, "_quarantine": both, "parquet": both, "duckdb": both}
     erase(tmp_path, [duckdb_of(tmp_path)])
-    assert layers(tmp_path) == {}
-    assert rows_of(tmp_path) == others(before)
-    assert rows_in_duckdb(tmp_path) == others(in_duckdb)
+    assert layers(tmp_path, subject) == {}
+    assert rows_of(tmp_path) == others(before, subject)
+    assert rows_in_duckdb(tmp_path) == others(in_duckdb, subject)
     # Since then, another revision types registrations, whether anything was erased or not.
     assert load(tmp_path, duckdb_of(tmp_path), hours(("datapoint", "connection"))) == 0
     assert_whole(tmp_path)
