@@ -377,7 +377,7 @@ class Erasures:
         self._keys = keys
         self._lock = threading.Lock()
         self._listed: dict[str, Stored] | None = None
-        self._listing = threading.Lock()
+        self._one_lists = threading.Lock()
         self._latest: tuple[float, Collection[str]] | None = None
         """When the latest listing for a commit began, and what it had."""
         self._entries: dict[str, ErasureEntry] = {}
@@ -442,7 +442,7 @@ class Erasures:
     def _listed_from_now_on(self) -> Collection[str]:
         """Return the paths of the entries, by a listing that begins after this call. Several calls can share one."""
         called = time.monotonic()
-        with self._listing:
+        with self._one_lists:
             # What waited here meanwhile was there before the listing began.
             if self._latest is None or self._latest[0] <= called:
                 began = time.monotonic()
