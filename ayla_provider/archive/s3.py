@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import time
 from collections.abc import Iterator, Mapping
 from threading import Lock
 from typing import Any
@@ -12,10 +13,15 @@ from ayla_provider.archive.async_client import call_within
 from ayla_provider.archive.destination import Listed, Stored
 from ayla_provider.archive.stores import PART, ChangedError, Upload
 from ayla_provider.transport.checksum import Crc32c
+from ayla_provider.transport.deadline import SLOWEST, Deadline
+from ayla_provider.transport.network import DEADLINE
 from ayla_provider.transport.s3_requests import S3Requests
 
 # A store that only speaks S3 may give the HTTP status as the code.
 _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey")
+
+_FROZEN = 30.0
+"""Seconds that credentials are used before boto is asked again. It renews them ten minutes before they expire."""
 
 _OFFLINE = ("GLACIER", "DEEP_ARCHIVE")
 """Storage classes of objects that must be restored before they can be read."""
@@ -45,6 +51,8 @@ class S3Store:
         """Whether the store refuses to create an object that exists; None until that was tried."""
         self.trying = Lock()
         self._requests: S3Requests | None = None
+        self._credentials: tuple[float, Any] = (0, None)
+        """Until when they are used, and the credentials."""
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """
@@ -52,8 +60,12 @@ class S3Store:
 
         :raises ChangedError: if a conditional request finds another version
         """
+        size = len(arguments.get("Body", b""))
+        if method == "put_object" and size:
+            direct = self._put_directly(**arguments)
+            if direct:
+                return direct
         try:
-            size = len(arguments.get("Body", b""))
             answer: dict[str, Any] = call_within(self._fs.loop, size, self._send, method, **arguments)
         except OSError as error:
             response = getattr(error.__cause__, "response", None) or {}
@@ -65,13 +77,14 @@ class S3Store:
         return answer
 
     async def _send(self, method: str, **arguments: Any) -> Any:
-        if method == "put_object" and arguments["Body"]:
-            answer = await self._put_directly(**arguments)
-            if answer:
-                return answer
+        if method == "put_object":
+            client = await self._fs.get_s3(self.bucket)
+            if self._requests is None or self._requests.client is not client:
+                self._requests = S3Requests(client, "PutObject")
+            self._requests.through_boto(arguments["Key"])
         return await self._fs._call_s3(method, Bucket=self.bucket, **arguments)
 
-    async def _put_directly(
+    def _put_directly(
         self,
         *,
         Key: str,  # noqa: N803 - boto's names
@@ -81,32 +94,39 @@ class S3Store:
         IfMatch: str = "",  # noqa: N803
         IfNoneMatch: str = "",  # noqa: N803
         **_: Any,
-    ) -> dict[str, str] | None:
+    ) -> dict[str, Any] | None:
         """Return the answer to an object that went to the store without boto, None if boto must send it."""
-        client = await self._fs.get_s3(self.bucket)
-        if self._requests is None or self._requests.client is not client:
-            self._requests = S3Requests(client, "PutObject")
-        self._requests.through_boto(Key)
+        if self._requests is None or not self._requests.is_ready:
+            return None
         headers = {
             "Content-Type": ContentType,
             "x-amz-checksum-crc32c": ChecksumCRC32C,
             "If-Match": IfMatch,
             "If-None-Match": IfNoneMatch,
         }
-        answer = None
-        if self._requests.is_ready:
-            stated = {name: value for name, value in headers.items() if value}
-            # Whatever goes wrong, boto sends the object again, with its own retries and errors.
-            with contextlib.suppress(Exception):
-                answer = await _put(self._requests, Key, stated, Body)
-        if answer is None:
-            return None
-        status, facts = answer
-        if status == 412:
+        stated = {name: value for name, value in headers.items() if value}
+        with contextlib.closing(Deadline(DEADLINE + len(Body) / SLOWEST)) as deadline:
+            try:
+                credentials = self._frozen_credentials(self._requests)
+                answer = self._requests.send(credentials, "PUT", Key, stated, Body, deadline=deadline)
+            except Exception:  # noqa: BLE001 - boto sends the object again, with its own retries and errors
+                if deadline.expired:
+                    # The deadline is that of the object.
+                    raise TimeoutError(f"no whole answer within {deadline.seconds:.0f} s") from None
+                return None
+        if answer.status == 412:
             raise ChangedError
-        if status != 200 or "etag" not in facts:
+        if answer.status != 200 or "ETag" not in answer.headers:
             return None
-        return {"ETag": facts["etag"], "ChecksumCRC32C": facts.get("x-amz-checksum-crc32c", "")}
+        return {"ETag": answer.headers["ETag"], "ChecksumCRC32C": answer.headers.get("x-amz-checksum-crc32c", "")}
+
+    def _frozen_credentials(self, requests: S3Requests) -> Any:
+        """Return the client's credentials, which boto renews some minutes before they expire."""
+        until, credentials = self._credentials
+        if time.monotonic() >= until:
+            credentials = call_within(self._fs.loop, 0, _freeze, requests.credentials)
+            self._credentials = (time.monotonic() + _FROZEN, credentials)
+        return credentials
 
     def folder(self, key: str) -> list[Stored]:
         prefix = f"{key}/" if key else ""
@@ -269,11 +289,6 @@ def _stored(entry: dict[str, Any]) -> Stored:
     return Stored(entry["Key"], entry["Size"], entry["ETag"].strip('"'), None)
 
 
-async def _put(requests: S3Requests, key: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
-    """Send an object, and return the status and the headers of the answer."""
-    credentials = requests.credentials.get_frozen_credentials()
-    if inspect.isawaitable(credentials):
-        credentials = await credentials
-    answer = await requests.session.send(requests.signed(credentials, "PUT", key, headers, body))
-    await answer.content
-    return answer.status_code, answer.headers
+async def _freeze(credentials: Any) -> Any:
+    frozen = credentials.get_frozen_credentials()
+    return await frozen if inspect.isawaitable(frozen) else frozen

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
 from ayla_provider.errors import TEMPORARY, AylaAccessDenied, AylaConfigError, AylaTransferError, AylaUnavailable
@@ -97,14 +96,18 @@ class S3Source:
         if wanted := byte_range(offset, end):
             arguments["Range"] = wanted
         deadline = Deadline(_BLOCK / SLOWEST)
-        with translate_connection_errors(*_CONNECTION_ERRORS), _translate_download_errors(what), deadline.opening():
-            answer = None if wanted else self._whole(version)
-            self._requests.through_boto(version.name)
-            return _S3Download(answer or self.client.get_object(**arguments), deadline)
+        with translate_connection_errors(*_CONNECTION_ERRORS), _translate_download_errors(what):
+            download = None if wanted else self._whole(version, deadline)
+            if download is not None:
+                return download
+            with deadline.opening():
+                self._requests.through_boto(version.name)
+                answer = self.client.get_object(**arguments)
+                return _S3Download(answer["Body"], _md5_of(answer), deadline)
 
-    def _whole(self, version: ObjectVersion) -> Mapping[str, Any] | None:
+    def _whole(self, version: ObjectVersion, deadline: Deadline) -> _S3Download | None:
         """
-        Return the answer to a request for a whole object that doesn't go through boto.
+        Begin to read a whole object by a request that doesn't go through boto.
 
         :returns: None if boto must send it: boto checks content that has no MD5, retries, and has errors with a meaning
         """
@@ -113,29 +116,37 @@ class S3Source:
         with contextlib.suppress(Exception):
             credentials = self._requests.credentials.get_frozen_credentials()
             headers = {"If-Match": f'"{version.etag}"'}
-            request = self._requests.signed(credentials, "GET", version.name, headers, stream=True)
-            answer = self._requests.session.send(request)
+            answer = self._requests.send(credentials, "GET", version.name, headers, stream=True, deadline=deadline)
+            deadline.pause()
             facts = {
                 "ETag": answer.headers.get("ETag", ""),
                 "ServerSideEncryption": answer.headers.get("x-amz-server-side-encryption", "AES256"),
             }
             if "x-amz-server-side-encryption-customer-algorithm" in answer.headers:
                 facts["SSECustomerAlgorithm"] = "AES256"
-            if answer.status_code == 200 and _md5_of(facts):
-                return facts | {"Body": StreamingBody(answer.raw, answer.headers.get("Content-Length"))}
-            answer.raw.close()
+            md5 = _md5_of(facts)
+            if answer.status == 200 and md5:
+                return _S3Download(answer, md5, deadline)
+            answer.close()
         return None
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
         self.client.close()
+        self._requests.close()
 
 
 class _S3Download:
-    def __init__(self, answer: Mapping[str, Any], deadline: Deadline) -> None:
-        self._body = answer["Body"]
+    """
+    What arrives of an object.
+
+    :param body: boto's, or an answer; both have ``read()`` and ``close()``
+    """
+
+    def __init__(self, body: Any, md5: str | None, deadline: Deadline) -> None:
+        self._body = body
         self._deadline = deadline
-        self.md5 = _md5_of(answer)
+        self.md5 = md5
 
     def read(self, size: int) -> bytes:
         with translate_connection_errors(*_CONNECTION_ERRORS), self._deadline.step():

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from ayla_provider.archive import s3 as s3_store
 from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
+from ayla_provider.transport.s3_requests import S3Requests
 from tests.support.object_stores import PATH, aws_client, connect_aws, corrupt_in_moto, quiet, s3_place, write
 from tests.support.places import Place
 
@@ -94,13 +96,13 @@ def test_what_does_not_arrive_without_boto_is_sent_by_boto(
     write(s3.destination, b"first")
     faults = []
 
-    async def failing(*_: Any) -> tuple[int, dict[str, str]]:
+    def failing(*_: Any, **__: Any) -> Any:
         faults.append(fault)
         if fault == "no answer":
             raise OSError("the connection broke")
-        return 503, {}
+        return SimpleNamespace(status=503, headers={})
 
-    monkeypatch.setattr(s3_store, "_put", failing)
+    monkeypatch.setattr(S3Requests, "send", failing)
     write(s3.destination, b"second", path="a/second.csv")
     assert faults == [fault]
     assert s3.everything() == {PATH: b"first", "a/second.csv": b"second"}
@@ -108,13 +110,13 @@ def test_what_does_not_arrive_without_boto_is_sent_by_boto(
 
 def test_an_answer_that_got_lost_is_not_a_second_object(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     write(s3.destination, b"first")
-    put = s3_store._put
+    send = S3Requests.send
 
-    async def lost(*arguments: Any) -> tuple[int, Any]:
-        await put(*arguments)
+    def lost(*arguments: Any, **named: Any) -> Any:
+        send(*arguments, **named)
         raise OSError("the connection broke")
 
-    monkeypatch.setattr(s3_store, "_put", lost)
+    monkeypatch.setattr(S3Requests, "send", lost)
     # As with boto's own retries: the copy then compares what is there.
     with pytest.raises(AylaConflictError):
         write(s3.destination, b"second", path="a/second.csv")
