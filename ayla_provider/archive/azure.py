@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import uuid
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
@@ -15,6 +16,12 @@ from urllib.parse import quote
 from ayla_provider.archive.async_client import call_within
 from ayla_provider.archive.destination import Listed, Stored, first_answer
 from ayla_provider.archive.stores import PART, ChangedError, KeptError, Upload
+from ayla_provider.transport.deadline import SLOWEST, Deadline
+from ayla_provider.transport.http import Hosts
+from ayla_provider.transport.network import DEADLINE, Network
+
+_TIMEOUT = (10, 60)
+"""Seconds to connect, and to wait for an answer or for its next bytes."""
 
 # InvalidBlockList: another writer's commit discards the blocks of all others.
 _CHANGED = ("ConditionNotMet", "BlobAlreadyExists", "BlobNotFound", "InvalidBlockList")
@@ -34,6 +41,7 @@ class AzureStore:
     def __init__(self, fs: Any, container: str) -> None:
         self._fs = fs
         self._container = container
+        self._hosts = Hosts(Network())
         # By default, Azure's client logs each request with its headers.
         requests = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
         if requests.level == logging.NOTSET:
@@ -57,16 +65,30 @@ class AzureStore:
             the answer isn't clear: it has the retries, and the errors
         """
         account, path = self._fs.service_client, f"{self._container}/{key}"
-        try:
-            answer: dict[str, Any] | None = call_within(
-                self._fs.loop, len(data), _put, account, path, data, content_type, seen
-            )
-        except TimeoutError:
-            # The deadline is that of the object.
-            raise
-        except Exception:  # noqa: BLE001 - upload_blob raises an error that says what to do
+        headers, url = _put_request(account, path, data, content_type, seen)
+        answer: Mapping[str, str] | None = None
+        with contextlib.closing(Deadline(DEADLINE + len(data) / SLOWEST)) as deadline:
+            try:
+                signed = _signed(account, url, headers)
+                if signed is None:
+                    # Who signs, or the way there, is the client's own.
+                    answer = call_within(self._fs.loop, len(data), _put, account, url, headers, data)
+                else:
+                    answer = self._sent(url, signed, data, deadline)
+            except TimeoutError:
+                # The deadline is that of the object.
+                raise
+            except Exception:  # noqa: BLE001 - upload_blob raises an error that says what to do
+                if deadline.expired:
+                    raise TimeoutError(f"no whole answer within {deadline.seconds:.0f} s") from None
+        if answer is None or answer.get("Content-MD5", headers["Content-MD5"]) != headers["Content-MD5"]:
             return None
-        return answer
+        return {"etag": answer.get("ETag"), "content_md5": answer.get("Content-MD5")}
+
+    def _sent(self, url: str, headers: dict[str, str], data: bytes, deadline: Deadline) -> Mapping[str, str] | None:
+        """Send a signed request, and return the headers of the answer; None if it isn't a plain success."""
+        answer = self._hosts.request("PUT", url, data, headers, _TIMEOUT, deadline=deadline)
+        return answer.headers if answer.status == 201 else None
 
     def folder(self, key: str) -> list[Stored]:
         prefix = f"{key}/" if key else ""
@@ -206,19 +228,16 @@ class AzureUpload:
         """Do nothing. Blocks that belong to no blob are invisible, and Azure removes them after a week."""
 
 
-async def _put(client: Any, path: str, data: bytes, content_type: str, seen: str | None) -> dict[str, Any] | None:
+def _put_request(
+    client: Any, path: str, data: bytes, content_type: str, seen: str | None
+) -> tuple[dict[str, str], str]:
     """
-    Store a blob in one request, signed as the client signs its own.
+    Return the headers and the URL of the request that stores a blob.
 
     :param client: Azure's, of the account
     :param path: container and key
     :param seen: the version to replace, None if there must be no blob
-    :returns: the answer's ``etag`` and ``content_md5``; None if it isn't a plain success
     """
-    from azure.core.pipeline import AsyncPipeline
-    from azure.core.pipeline.transport import HttpRequest
-
-    md5 = b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
     headers = {
         "x-ms-blob-type": "BlockBlob",
         "x-ms-blob-content-type": content_type,
@@ -226,20 +245,51 @@ async def _put(client: Any, path: str, data: bytes, content_type: str, seen: str
         "x-ms-date": formatdate(usegmt=True),
         "Content-Type": "application/octet-stream",
         "Content-Length": str(len(data)),
-        "Content-MD5": md5,
+        "Content-MD5": b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
         **({"If-Match": f'"{seen}"'} if seen else {"If-None-Match": "*"}),
     }
     address, _, token = client.url.partition("?")
     url = f"{address.rstrip('/')}/{quote(path, safe='~/')}"
-    request = HttpRequest("PUT", f"{url}?{token}" if token else url, headers=headers)
+    return headers, f"{url}?{token}" if token else url
+
+
+def _signed(client: Any, url: str, headers: dict[str, str]) -> dict[str, str] | None:
+    """
+    Return the headers of a request with what the client signs it with.
+
+    :returns: None if the client must send it: it has a way of its own to the account, or signs with a token that it
+        gets from there
+    """
+    from azure.core.pipeline import PipelineContext, PipelineRequest
+    from azure.core.pipeline.transport import HttpRequest
+    from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
+
+    # There is no public way to these.
+    connections, policy = client._pipeline._transport.connection_config, client._credential_policy
+    has_own_way = connections.verify is not True or connections.cert or client._config.proxy_policy.proxies
+    if has_own_way or not (policy is None or isinstance(policy, SharedKeyCredentialPolicy)):
+        return None
+    request = HttpRequest("PUT", url, headers=headers)
+    if policy is not None:
+        policy.on_request(PipelineRequest(request, PipelineContext(None)))  # type: ignore[no-untyped-call]
+    signed = dict(request.headers)
+    # The connection adds the length.
+    del signed["Content-Length"]
+    return signed
+
+
+async def _put(client: Any, url: str, headers: dict[str, str], data: bytes) -> Mapping[str, str] | None:
+    """Send a request as the client does, and return the headers of the answer; None if it isn't a plain success."""
+    from azure.core.pipeline import AsyncPipeline
+    from azure.core.pipeline.transport import HttpRequest
+
+    request = HttpRequest("PUT", url, headers=headers)
     request.set_bytes_body(data)
     # There is no public way to these. The others of the client's policies retry, log and translate.
     policies = [client._config.proxy_policy, client._config.user_agent_policy, client._credential_policy]
     pipeline: Any = AsyncPipeline(client._pipeline._transport, [policy for policy in policies if policy])
     answer = (await pipeline.run(request)).http_response
-    if answer.status_code != 201 or answer.headers.get("Content-MD5", md5) != md5:
-        return None
-    return {"etag": answer.headers.get("ETag"), "content_md5": answer.headers.get("Content-MD5")}
+    return answer.headers if answer.status_code == 201 else None
 
 
 def _stored(key: str, properties: Any) -> Stored:

@@ -174,18 +174,28 @@ def test_a_blob_that_a_policy_keeps_is_reported(code: str, size: int, monkeypatc
         write(destination, bytes(size))
 
 
+@pytest.mark.parametrize("through", ["our connection", "the client's"])
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_blob_without_a_clear_answer_is_sent_again_by_azures_client(
-    abfs: Place, monkeypatch: pytest.MonkeyPatch, lost: bool
+    abfs: Place, monkeypatch: pytest.MonkeyPatch, lost: bool, through: str
 ) -> None:
-    put = azure._put
+    put, sent = azure._put, azure.AzureStore._sent
 
-    async def failing(*arguments: Any) -> None:
+    async def failing_put(*arguments: Any) -> None:
         if lost:
             await put(*arguments)
         raise OSError("the connection broke")
 
-    monkeypatch.setattr(azure, "_put", failing)
+    def failing(*arguments: Any) -> None:
+        if lost:
+            sent(*arguments)
+        raise OSError("the connection broke")
+
+    if through == "our connection":
+        monkeypatch.setattr(azure.AzureStore, "_sent", failing)
+    else:
+        monkeypatch.setattr(azure, "_signed", lambda *_: None)
+        monkeypatch.setattr(azure, "_put", failing_put)
     if lost:
         # As with the retries of Azure's client: the copy then compares what is there.
         with pytest.raises(AylaConflictError):
@@ -193,6 +203,44 @@ def test_a_blob_without_a_clear_answer_is_sent_again_by_azures_client(
     else:
         write(abfs.destination, b"data")
     assert abfs.everything() == {PATH: b"data"}
+
+
+def test_a_blob_that_the_client_must_send_is_stored_as_well(abfs: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a proxy of the client's own, or where it signs with a token."""
+    monkeypatch.setattr(azure, "_signed", lambda *_: None)
+    first = write(abfs.destination, b"first")
+    write(abfs.destination, b"second", replaces=first)
+    with pytest.raises(AylaConflictError):
+        write(abfs.destination, b"third", replaces=first)
+    assert abfs.everything() == {PATH: b"second"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_ours"),
+    [
+        ({}, True),
+        ({"connection_verify": False}, False),
+        ({"connection_verify": "/etc/ca.pem"}, False),
+        ({"connection_cert": "/etc/client.pem"}, False),
+        ({"proxies": {"https": "http://proxy:3128"}}, False),
+        ({"credential": None}, True),
+        ({"credential": "a token"}, False),
+    ],
+)
+def test_a_request_of_ours_has_the_clients_settings_or_is_not_made(settings: dict[str, Any], is_ours: bool) -> None:
+    blobs = pytest.importorskip("azure.storage.blob.aio", reason="pip install apache-airflow-providers-microsoft-azure")
+    if settings.get("credential"):
+        settings = {"credential": Token()}
+    client = blobs.BlobServiceClient("https://acme.blob.core.windows.net", **({"credential": KEY} | settings))
+    headers, url = azure._put_request(client, "container/a.csv", b"data", "text/csv", None)
+    assert (azure._signed(client, url, headers) is not None) == is_ours
+
+
+class Token:
+    """What the client takes for a credential that gets tokens."""
+
+    async def get_token(self, *_: str, **__: Any) -> None:
+        raise NotImplementedError
 
 
 @pytest.mark.parametrize("key", ["a b/é+%20~.csv", "event_type=datapoint/date=2024-05-09/x(1)'!*.csv"])
