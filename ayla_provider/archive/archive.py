@@ -162,8 +162,8 @@ class Archive:
     A customer's archive of an export.
 
     :param layout: how the copies' paths are made. An hour that has copies in the other layout keeps that one
-    :param max_workers: how many files are copied at once. Each takes up to 6 MiB of memory, or 18 MiB to other stores
-        than Cloud Storage
+    :param max_workers: how many files are copied at once. Of small files, as many are read and as many are written at
+        once. Each takes up to 7 MiB of memory, or 19 MiB to other stores than Cloud Storage
     :param erasure_keys: returns the keys of the erasure ledger. It is called only if an erasure touches an hour
     """
 
