@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.typedef import EMPTY_DICT, Properties
 
-from ayla_provider.archive.destination import Destination, Stored
+from ayla_provider.archive.destination import LONGEST_RANGE, Destination, Stored
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.warehouse.lake import remove_file
@@ -28,7 +27,10 @@ STORAGE = "ayla.storage"
 """The catalog's property that names the storage in this process."""
 
 _DATA_FILES = (".parquet", ".orc")
-"""How the names of files end that can be large."""
+"""How the names of files end that can be large, and of which some columns are read."""
+
+_BUFFER = 64 * 1024
+"""Bytes that are read of a large file at least. The end of a Parquet file, which says where columns are, is as long."""
 
 _AZURE = ("abfs", "abfss")
 
@@ -176,23 +178,14 @@ class _File(InputFile, OutputFile):
         if on_disk is not None:
             return on_disk.open("rb")
         if self._path.endswith(_DATA_FILES):
-            return self._spooled()
+            stored = self._stored()
+            if stored is None:
+                raise FileNotFoundError(self.location)
+            return io.BufferedReader(_Parts(self._destination, stored), _BUFFER)
         found = self._destination.read(self._path)
         if found is None:
             raise FileNotFoundError(self.location)
         return io.BytesIO(found[0])
-
-    def _spooled(self) -> IO[bytes]:
-        """Return a large file's content, on this disk, without a name."""
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the reader closes it
-        try:
-            for block in self._destination.blocks(self._path):
-                file.write(block)
-            file.seek(0)
-        except BaseException:
-            file.close()
-            raise
-        return file
 
     def to_input_file(self) -> InputFile:
         return self
@@ -200,6 +193,37 @@ class _File(InputFile, OutputFile):
     def create(self, overwrite: bool = False) -> OutputStream:
         # All names have a part of chance. What exists is never written again.
         return _Output(self._destination, self._path)
+
+
+class _Parts(io.RawIOBase):
+    """A large file in a store. Only what is asked for is read."""
+
+    def __init__(self, destination: Destination, stored: Stored) -> None:
+        super().__init__()
+        self._destination = destination
+        self._file = stored
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        self._at = begin + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._at + min(len(buffer), LONGEST_RANGE), self._file.size)
+        content = self._destination.read_range(self._file, self._at, end) if self._at < end else b""
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
 
 
 class _Output(io.BytesIO):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from ayla_provider.archive.destination import Stored
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.tables import TABLES
 from ayla_provider.errors import AylaConfigError, AylaConflictError
@@ -73,6 +76,37 @@ def test_tables_in_an_object_store_are_loaded_compacted_counted_and_swept(
         Upkeep(warehouse, keep_snapshots=1, now=later).run("datapoint")
         needed = {url.removeprefix("memory://bucket/ayla/archive/") for url in reached(existing(warehouse))}
         assert set(store.everything()) == needed
+
+
+def test_of_a_compacted_file_in_a_store_one_column_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = memory_place(monkeypatch)
+    read: list[int] = []
+    read_range = type(store.destination).read_range
+
+    def counted(self: Any, stored: Stored, start: int, end: int) -> bytes:
+        content = read_range(self, stored, start, end)
+        read.append(len(content))
+        return content
+
+    monkeypatch.setattr(type(store.destination), "read_range", counted)
+    warehouse = IcebergWarehouse(
+        lambda: SqlCatalog("test", uri=f"sqlite:///{tmp_path / 'catalog.db'}", warehouse="memory://unused"),
+        open_destination,
+        namespace="ayla",
+        location="memory://bucket/ayla/archive/tables",
+    )
+    with warehouse:
+        warehouse.prepare(TABLES["datapoint"])
+        for number in range(2):
+            rows = [{"dsn": f"{row}", "val_string": os.urandom(50_000).hex()} for row in range(20)]
+            warehouse.replace(made_load(tmp_path, "datapoint", NOON + number * HOUR, rows))
+        Upkeep(warehouse, now=datetime.now(UTC) + timedelta(days=400)).run("datapoint")
+        (task,) = existing(warehouse).scan().plan_files()
+        read.clear()
+        held = warehouse.held("datapoint", NOON, NOON + 2 * HOUR)
+    assert held == {NOON + number * HOUR: HeldHour("v1", 20, 20, 20) for number in range(2)}
+    assert task.file.file_size_in_bytes > 1_000_000
+    assert 0 < sum(read) < task.file.file_size_in_bytes / 5
 
 
 def test_a_file_is_written_as_a_whole_once_or_not_at_all(tmp_path: Path) -> None:
