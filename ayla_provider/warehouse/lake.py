@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -242,61 +241,8 @@ def statistics(
     """
     Return what some columns of a Parquet file on this disk hold, by name.
 
-    The file's footer says it, unless a text is long. Then the column is read.
-
-    :param columns: of texts and times; the file has all of them
+    DuckDB takes it from the file's footer where that says it, so that it takes no time.
     """
-    found = _stated(connection, parquet, columns)
-    missing = [name for name in columns if name not in found]
-    if missing:
-        found |= _counted(connection, parquet, missing)
-    return found
-
-
-def _stated(
-    connection: duckdb.DuckDBPyConnection, parquet: Path, columns: Sequence[str]
-) -> dict[str, ColumnStatistics]:
-    """Return what the footer says of columns, without those of which it doesn't say everything."""
-    # A row of the query is a column of a row group.
-    rows = connection.execute(
-        f"""
-        select
-          path_in_schema,
-          stats_null_count,
-          num_values = stats_null_count as is_empty,
-          if(type = 'BYTE_ARRAY', stats_min_value, null) as text_min,
-          if(type = 'BYTE_ARRAY', stats_max_value, null) as text_max,
-          if(type = 'INT64', cast(stats_min_value as timestamptz), null) as time_min,
-          if(type = 'INT64', cast(stats_max_value as timestamptz), null) as time_max,
-          min_is_exact and max_is_exact as is_exact
-        from parquet_metadata({literal(str(parquet))})
-        where list_contains($columns, path_in_schema)
-        """,
-        {"columns": list(columns)},
-    ).fetchall()
-    groups: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    unclear: set[str] = set()
-    for name, nulls, is_empty, text_min, text_max, time_min, time_max, is_exact in rows:
-        smallest = text_min if text_min is not None else time_min
-        largest = text_max if text_max is not None else time_max
-        groups[name].append((nulls, smallest, largest))
-        if nulls is None or not (is_empty or (is_exact and smallest is not None and largest is not None)):
-            unclear.add(name)
-    found: dict[str, ColumnStatistics] = {}
-    for name, stated in groups.items():
-        if name in unclear:
-            continue
-        smallest = [one for _, one, _ in stated if one is not None]
-        largest = [one for _, _, one in stated if one is not None]
-        nulls = sum(number for number, _, _ in stated)
-        found[name] = ColumnStatistics(nulls, min(smallest, default=None), max(largest, default=None))
-    return found
-
-
-def _counted(
-    connection: duckdb.DuckDBPyConnection, parquet: Path, columns: Sequence[str]
-) -> dict[str, ColumnStatistics]:
-    """Return what columns hold, as their values say."""
     parts = [f"count(*) - count({quoted(name)}), min({quoted(name)}), max({quoted(name)})" for name in columns]
     scan = f"read_parquet({literal(str(parquet))}, hive_partitioning = false)"
     row = connection.execute(f"select {', '.join(parts)} from {scan}").fetchone() or ()

@@ -1,4 +1,4 @@
-"""What a Parquet file's footer says of columns is what their values say."""
+"""What is said of a Parquet file's columns is what their values say, whoever wrote the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayla_provider.rows.duck import connect
-from ayla_provider.warehouse import lake
 from ayla_provider.warehouse.lake import ColumnStatistics, copy_query, statistics
 
 TEXTS = st.one_of(st.none(), st.sampled_from(["", "a", "ä", "AC0001", "\U0001f600", "x" * 300]), st.text(max_size=5))
@@ -54,16 +53,3 @@ def test_statistics_are_those_of_the_values(writer: str, rows: list[tuple[str | 
             copy_query(connection, "select * from made", path)
         found = statistics(connection, path, ["dsn", "created_at"])
     assert found == {name: expected(value for value in table[name].to_pylist()) for name in ("dsn", "created_at")}
-
-
-def test_the_columns_of_a_file_of_ours_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "rows.parquet"
-    with closing(connect()) as connection:
-        query = "select 'AC' || range as dsn, timestamptz '2026-11-01 12:00+00' as folder_hour from range(9)"
-        copy_query(connection, query, path)
-        monkeypatch.delattr(lake, "_counted")
-        hour = datetime(2026, 11, 1, 12, tzinfo=UTC)
-        assert statistics(connection, path, ["dsn", "folder_hour"]) == {
-            "dsn": ColumnStatistics(0, "AC0", "AC8"),
-            "folder_hour": ColumnStatistics(0, hour, hour),
-        }
