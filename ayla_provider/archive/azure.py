@@ -9,13 +9,22 @@ import uuid
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote
 
 from ayla_provider.archive.async_client import call_within
-from ayla_provider.archive.destination import Listed, Stored, first_answer
-from ayla_provider.archive.stores import PART, ChangedError, KeptError, Upload
+from ayla_provider.archive.destination import (
+    LOCKED,
+    NOT_ALLOWED,
+    NOT_ASKED,
+    SOFT_DELETED,
+    Listed,
+    Stored,
+    first_answer,
+)
+from ayla_provider.archive.stores import PART, ChangedError, Kept, KeptError, Upload
 from ayla_provider.transport.deadline import SLOWEST, Deadline
 from ayla_provider.transport.http import Hosts
 from ayla_provider.transport.network import DEADLINE, Network
@@ -26,6 +35,10 @@ _TIMEOUT = (10, 60)
 # InvalidBlockList: another writer's commit discards the blocks of all others.
 _CHANGED = ("ConditionNotMet", "BlobAlreadyExists", "BlobNotFound", "InvalidBlockList")
 _KEPT = ("BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold", "LeaseIdMissing")
+
+
+class RefusedError(OSError):
+    """The account answered that it won't, or can't do what it was asked for. Asking again doesn't help."""
 
 
 class AzureStore:
@@ -47,11 +60,15 @@ class AzureStore:
         if requests.level == logging.NOTSET:
             requests.setLevel(logging.WARNING)
 
-    def call(self, method: str, key: str, **arguments: Any) -> Any:
-        """Call a method of the blob client. Errors are those of :class:`ObjectStore`, or the standard library's."""
+    def call(self, method: str, key: str, *, of: Mapping[str, str] | None = None, **arguments: Any) -> Any:
+        """
+        Call a method of the blob client. Errors are those of :class:`ObjectStore`, or the standard library's.
+
+        :param of: ``version_id`` or ``snapshot``, to name an earlier version
+        """
         from azure.core.exceptions import HttpResponseError
 
-        client = self._fs.service_client.get_blob_client(self._container, key)
+        client = self._fs.service_client.get_blob_client(self._container, key, **(of or {}))
         try:
             return call_within(self._fs.loop, arguments.get("length", 0), getattr(client, method), **arguments)
         except HttpResponseError as error:
@@ -158,6 +175,60 @@ class AzureStore:
 
         page: list[Any] = self._list(first_page)
         return page
+
+    def remove_for_good(self, key: str, version: str) -> bool:
+        # With versions, the account keeps one. Nobody can remove a blob and its version in one step.
+        self.remove(key, version)
+        return False
+
+    def remove_earlier_versions(self, prefix: str) -> Iterator[Kept]:
+        for include, which in (("versions", "version_id"), ("snapshots", "snapshot")):
+            for blob in self._earlier(prefix, include):
+                number = getattr(blob, which) if blob else None
+                if blob is None:
+                    yield Kept(NOT_ASKED, None)
+                elif number and not blob.is_current_version:
+                    kept = self._remove_version(blob.name, {which: number})
+                    if kept:
+                        yield kept
+        for blob in self._earlier(prefix, "deleted"):
+            if blob is None:
+                yield Kept(NOT_ASKED, None)
+            elif blob.deleted:
+                days = blob.remaining_retention_days
+                yield Kept(SOFT_DELETED, None if days is None else datetime.now(UTC) + timedelta(days=days + 1))
+
+    def _earlier(self, prefix: str, include: str) -> Iterator[Any]:
+        """Yield the blobs of a listing with what an account keeps; None if the account refuses it."""
+
+        async def page_after(token: str | None) -> tuple[list[Any], str | None]:
+            pages = self._listing().list_blobs(name_starts_with=prefix, include=[include]).by_page(token)
+            async for page in pages:
+                return [blob async for blob in page], pages.continuation_token
+            return [], None
+
+        token: str | None = None
+        while True:
+            try:
+                page, token = self._list(page_after, token)
+            except (PermissionError, RefusedError):
+                yield None
+                return
+            yield from page
+            if not token:
+                return
+
+    def _remove_version(self, key: str, which: dict[str, str]) -> Kept | None:
+        """Remove a version or a snapshot, and return why it can't be removed."""
+        try:
+            self.call("delete_blob", key, of=which)
+        except FileNotFoundError:
+            return None
+        except KeptError:
+            return Kept(LOCKED, None)
+        except (PermissionError, RefusedError):
+            return Kept(NOT_ALLOWED, None)
+        return None
 
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         return AzureUpload(self, Stored(key, size, "", crc32c), content_type)
@@ -323,4 +394,6 @@ def _translated(error: Any, *, conditional: bool) -> Exception:
         return FileNotFoundError(text)
     if error.status_code == 403:
         return PermissionError(text)
+    if error.status_code in (400, 405, 409, 501):
+        return RefusedError(text)
     return OSError(text)

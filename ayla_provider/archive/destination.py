@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.errors import AylaConflictError, AylaDestinationError
 from ayla_provider.transport.redaction import from_outside
 
@@ -153,6 +154,34 @@ class Destination(Protocol):
         :raises AylaConflictError: if the destination holds another version by now
         :raises AylaDestinationError: if the store refuses it or the connection breaks
         """
+
+    def remove_for_good(self, stored: Stored) -> bool:
+        """
+        Remove an object as :meth:`remove` does, and leave no version of it where the store can do that in one step.
+
+        :returns: whether it could. If not, :meth:`remove_earlier_versions` removes the version, or says what keeps it
+        """
+
+    def remove_earlier_versions(self, prefix: str) -> list[Leftover]:
+        """
+        Remove what the store keeps of objects that were replaced or removed. The objects that are there stay.
+
+        It takes one or two listings, and a request for each version.
+
+        :param prefix: of their paths; text, not necessarily a folder
+        :returns: what can't be removed: under a lock, in soft delete, or because the account may not
+        :raises AylaDestinationError: if the connection breaks. The next try does the rest
+        """
+
+
+NOT_ASKED = "the store can't be asked for earlier versions of its objects, or the account may not do that"
+"""Why nobody knows whether a store keeps earlier versions."""
+
+NOT_ALLOWED = "the store keeps earlier versions of objects, and the account may not remove them"
+
+LOCKED = "a lock, a hold, or a retention policy of the store keeps earlier versions of objects"
+
+SOFT_DELETED = "the store's soft delete keeps objects that were replaced or removed"
 
 
 def url_of(destination: Destination, path: str) -> str:

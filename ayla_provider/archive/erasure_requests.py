@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ayla_provider.archive.destination import Destination, Stored, url_of
-from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest, parse_request
+from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest, Leftover, merged, parse_request
 from ayla_provider.domain.units import first_few
 from ayla_provider.errors import AylaConfigError
 
@@ -52,6 +52,20 @@ def waiting_requests(
         )
     waiting = sorted(found.values(), key=lambda each: (each.request.made_at, each.stored.path))
     return [each for each in waiting if only is None or each.id in only]
+
+
+def remove_requests(requests: Destination, waiting: Sequence[WaitingRequest]) -> list[Leftover]:
+    """
+    Remove requests that are done, with their earlier versions: they name people.
+
+    :returns: what the store keeps of them
+    :raises AylaDestinationError: if the store refuses it or the connection breaks
+    """
+    left: list[Leftover] = []
+    for each in waiting:
+        requests.remove_for_good(each.stored)
+        left += requests.remove_earlier_versions(each.stored.path)
+    return merged(left)
 
 
 def _objects(requests: Destination) -> Iterator[tuple[Stored, bytes, datetime]]:

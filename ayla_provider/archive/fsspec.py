@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ayla_provider.archive.destination import Listed, Stored
-from ayla_provider.archive.stores import ChangedError, Upload, content_crc32c, version_of
+from ayla_provider.archive.destination import NOT_ASKED, Listed, Stored
+from ayla_provider.archive.stores import ChangedError, Kept, Upload, content_crc32c, version_of
 from ayla_provider.errors import AylaDestinationError
 
 _MODIFIED = ("ETag", "etag", "mtime", "LastModified", "last_modified", "modified", "updated", "created")
@@ -72,6 +72,13 @@ class FsspecStore:
 
     def has_earlier_version(self, key: str) -> bool | None:
         return None
+
+    def remove_for_good(self, key: str, version: str) -> bool:
+        self.remove(key, version)
+        return True
+
+    def remove_earlier_versions(self, prefix: str) -> Iterator[Kept]:
+        yield Kept(NOT_ASKED, None)
 
     def upload(self, key: str, size: int, crc32c: str, content_type: str) -> Upload:
         return FsspecUpload(self, Stored(key, size, "", crc32c))

@@ -12,8 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, urlencode
 
-from ayla_provider.archive.destination import Listed, Stored, check_small, conflict, first_answer, kept
+from ayla_provider.archive.destination import (
+    LOCKED,
+    NOT_ALLOWED,
+    NOT_ASKED,
+    SOFT_DELETED,
+    Listed,
+    Stored,
+    check_small,
+    conflict,
+    first_answer,
+    kept,
+)
 from ayla_provider.archive.gcs_upload import GcsUploader
+from ayla_provider.domain.erasure import Leftover, merged
 from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaError, AylaUnavailable
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 from ayla_provider.transport.cloud_storage import (
@@ -262,9 +274,22 @@ class GcsDestination:
 
     def remove(self, stored: Stored) -> None:
         """See :class:`Destination`."""
-        # With a generation, a repeated request removes nothing else.
-        query = urlencode({"ifGenerationMatch": int(stored.version)})
-        url = f"{self._bucket_url}/o/{self._quoted(stored.path)}?{query}"
+        where = f"{self.url}/{stored.path}"
+        with _reading(where):
+            # With a generation, a repeated request removes nothing else.
+            if self._delete(self._prefix + stored.path, ifGenerationMatch=stored.version) == 412:
+                raise conflict(where)
+
+    def remove_for_good(self, stored: Stored) -> bool:
+        """See :class:`Destination`."""
+        with _reading(f"{self.url}/{stored.path}"):
+            # A bucket with versions keeps none of a generation that is named.
+            self._delete(self._prefix + stored.path, generation=stored.version)
+        return True
+
+    def _delete(self, name: str, **which: str) -> int:
+        """Remove an object, and return the status of the answer: also one that says that it isn't there."""
+        url = f"{self._bucket_url}/o/{quote(name, safe='')}?{urlencode(which)}"
 
         def send() -> int:
             response = self._http.request("DELETE", url, timeout=_TIMEOUT)
@@ -272,14 +297,59 @@ class GcsDestination:
                 raise api_error("DELETE", url, Answer(response.status, response.headers, response.data))
             return response.status
 
-        where = f"{self.url}/{stored.path}"
-        with _reading(where):
-            if retried(send) == 412:
-                raise conflict(where)
+        return retried(send)
+
+    def remove_earlier_versions(self, prefix: str) -> list[Leftover]:
+        """See :class:`Destination`."""
+        with _reading(f"{self.url}/{prefix}"):
+            kept = [*self._remove_replaced(self._prefix + prefix), *self._soft_deleted(self._prefix + prefix)]
+        return merged(kept)
+
+    def _remove_replaced(self, prefix: str) -> Iterator[Leftover]:
+        """Remove the generations of a bucket with versions, and yield what keeps others."""
+        fields = "items(name,generation,timeDeleted,retentionExpirationTime,temporaryHold,eventBasedHold),nextPageToken"
+        for item in self._asked(prefix, fields, versions="true"):
+            if item is None:
+                yield Leftover(self.url, NOT_ASKED, None)
+            elif item.get("timeDeleted"):
+                try:
+                    self._delete(item["name"], generation=str(int(item["generation"])))
+                except Exception as error:
+                    if getattr(error, "code", None) != 403:
+                        raise
+                    is_locked = _KEPT.search(getattr(error, "message", "")) is not None
+                    is_held = item.get("temporaryHold") or item.get("eventBasedHold")
+                    # Nobody knows when a hold ends.
+                    until = _until(item, "retentionExpirationTime") if is_locked and not is_held else None
+                    yield Leftover(self.url, LOCKED if is_locked else NOT_ALLOWED, until)
+
+    def _soft_deleted(self, prefix: str) -> Iterator[Leftover]:
+        """Yield what soft delete keeps. Nobody can remove it earlier."""
+        fields = "items(name,generation,softDeleteTime,hardDeleteTime),nextPageToken"
+        for item in self._asked(prefix, fields, softDeleted="true"):
+            if item is None:
+                yield Leftover(self.url, NOT_ASKED, None)
+            elif item.get("softDeleteTime"):
+                yield Leftover(self.url, SOFT_DELETED, _until(item, "hardDeleteTime"))
+
+    def _asked(self, prefix: str, fields: str, **which: str) -> Iterator[dict[str, Any] | None]:
+        """Yield what a listing has; None if the bucket refuses it."""
+        try:
+            yield from self._items(prefix, fields, **which)
+        except Exception as error:
+            # A bucket without soft delete may refuse to be asked for it, and what only speaks the same language, too.
+            if getattr(error, "code", None) not in (400, 403, 412, 501):
+                raise
+            yield None
 
     def _facts(self, item: dict[str, Any]) -> Stored:
         path = item["name"].removeprefix(self._prefix)
         return Stored(path, int(item["size"]), str(int(item["generation"])), item.get("crc32c"))
+
+
+def _until(item: dict[str, Any], field: str) -> datetime | None:
+    """Return a time of an object; None if it isn't stated."""
+    return datetime.fromisoformat(item[field]).astimezone(UTC) if item.get(field) else None
 
 
 class _CorruptedError(Exception):

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from ayla_provider.archive.destination import Listed, Stored, check_small, conflict
 from ayla_provider.archive.private import make_private_folder, open_private
+from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.paths import is_private
 from ayla_provider.errors import AylaDestinationError, AylaUnsafeNameError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
@@ -158,6 +159,15 @@ class FileDestination:
     def has_earlier_version(self, path: str) -> bool | None:
         """See :class:`~ayla_provider.archive.destination.Destination`. A disk keeps no versions."""
         return False
+
+    def remove_for_good(self, stored: Stored) -> bool:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        self.remove(stored)
+        return True
+
+    def remove_earlier_versions(self, prefix: str) -> list[Leftover]:
+        """See :class:`~ayla_provider.archive.destination.Destination`. A disk keeps no versions."""
+        return []
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str | None, replaces: Stored | None, content_type: str

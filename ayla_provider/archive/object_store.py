@@ -19,6 +19,7 @@ from ayla_provider.archive.stores import (
     version_of,
 )
 from ayla_provider.archive.url import DestinationUrl
+from ayla_provider.domain.erasure import Leftover, merged
 from ayla_provider.errors import AylaDestinationError, AylaError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 from ayla_provider.transport.redaction import from_outside
@@ -101,14 +102,34 @@ class ObjectStorageDestination:
 
     def remove(self, stored: Stored) -> None:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
-        key = self._prefix + stored.path
         with translate_errors(f"{self.url}/{stored.path}"):
-            current = self._store.find(key)
-            if current is None:
-                return
-            if current.version != stored.version:
-                raise ChangedError
-            self._store.remove(key, stored.version)
+            if self._is_there(stored):
+                self._store.remove(self._prefix + stored.path, stored.version)
+
+    def remove_for_good(self, stored: Stored) -> bool:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(f"{self.url}/{stored.path}"):
+            if not self._is_there(stored):
+                # Removed by somebody else, who may have left a version.
+                return False
+            return self._store.remove_for_good(self._prefix + stored.path, stored.version)
+
+    def remove_earlier_versions(self, prefix: str) -> list[Leftover]:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(f"{self.url}/{prefix}"):
+            kept = self._store.remove_earlier_versions(self._prefix + prefix)
+            return merged(Leftover(self.url, each.reason, each.until) for each in kept)
+
+    def _is_there(self, stored: Stored) -> bool:
+        """
+        Return whether an object is there.
+
+        :raises ChangedError: if it is another version
+        """
+        current = self._store.find(self._prefix + stored.path)
+        if current is not None and current.version != stored.version:
+            raise ChangedError
+        return current is not None
 
     def write(
         self, path: str, stream: BinaryIO, *, size: int, crc32c: str | None, replaces: Stored | None, content_type: str

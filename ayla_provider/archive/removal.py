@@ -8,7 +8,8 @@ verification misses, and the next one finds them by a listing and goes on. The m
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -26,10 +27,12 @@ from ayla_provider.domain.paths import (
     parse_manifest_path,
     parse_stream_path,
 )
-from ayla_provider.domain.removal import Removed, Rule, certificate, certificate_path
+from ayla_provider.domain.removal import Removed, Rule, certificate, certificate_path, in_words
 from ayla_provider.domain.units import files_text
 
 log = logging.getLogger(__name__)
+
+_PARTITION = re.compile(r"event_type=[a-z0-9_]+/date=\d{4}-\d{2}-\d{2}/hour=\d{2}(?!\d)", re.ASCII)
 
 _NO_TYPE = EventType("unreadable")
 """Stands for the event type of records that aren't events of a known one."""
@@ -54,7 +57,7 @@ def remove_copies(archive: Destination, rule: Rule, written_by: Mapping[str, str
                 _mark(records, hour, rule, written_by)
             remove_objects(archive, hour, objects, removed, dry_run=dry_run)
             last = objects[-1].path
-    removed.remains = describe_remains(archive, last) if last else ""
+    say_remains(archive, removed, "" if dry_run else last)
     return removed
 
 
@@ -72,7 +75,7 @@ def remove_quarantine(archive: Destination, rule: Rule, *, dry_run: bool = False
         for hour, objects in found.hours(removed):
             remove_objects(archive, hour, objects, removed, dry_run=dry_run)
             last = objects[-1].path
-    removed.remains = describe_remains(archive, last) if last else ""
+    say_remains(archive, removed, "" if dry_run else last)
     return removed
 
 
@@ -161,30 +164,46 @@ class OldObjects:
 def remove_objects(
     destination: Destination, hour: ExportHour, objects: Sequence[Stored], removed: Removed, *, dry_run: bool
 ) -> None:
-    """Remove the objects of an hour, and count them."""
+    """
+    Remove the objects of an hour with their earlier versions, and count them.
+
+    Earlier versions go while the last object stands: as long as it does, the next run finds the hour.
+    """
     if not dry_run:
-        for stored in objects:
-            destination.remove(stored)
+        *others, last = objects
+        for stored in others:
+            destination.remove_for_good(stored)
+        for prefix in version_prefixes(objects):
+            removed.keep(destination.remove_earlier_versions(prefix))
+        if not destination.remove_for_good(last):
+            removed.keep(destination.remove_earlier_versions(last.path))
         log.info("Removed %s of %s from %s", files_text(len(objects)), hour, destination.url)
     removed.add(hour, objects=len(objects), size=sum(stored.size for stored in objects))
 
 
-def describe_remains(destination: Destination, path: str) -> str:
+def version_prefixes(objects: Iterable[Stored]) -> list[str]:
     """
-    Return what a store still has of removed objects, in words; empty if it keeps nothing.
+    Return the prefixes of all objects of the hour that some objects are of.
 
-    :param path: of an object that was removed, or of one like it
+    They are for :meth:`~ayla_provider.archive.destination.Destination.remove_earlier_versions`.
     """
-    match destination.has_earlier_version(path):
-        case True:
-            return (
-                "the bucket keeps versions of removed objects, or keeps them for a while: until its lifecycle rule or "
-                "its retention ends"
-            )
-        case False:
-            return ""
-        case _:
-            return "the store can't be asked whether it keeps versions of removed objects"
+    prefixes = set()
+    for stored in objects:
+        match = _PARTITION.search(stored.path)
+        # In another layout, an hour has a folder, too.
+        prefixes.add(stored.path[: match.end()] if match else f"{stored.path.rpartition('/')[0]}/")
+    return sorted(prefixes)
+
+
+def say_remains(destination: Destination, removed: Removed, last: str) -> None:
+    """
+    Say what a store still has of removed objects.
+
+    :param last: the path of the object that was removed last; empty if none was. Soft delete can have kept it
+    """
+    if last:
+        removed.keep(destination.remove_earlier_versions(last))
+    removed.remains = in_words(removed.leftovers)
 
 
 def hour_of_part(path: str) -> ExportHour | None:

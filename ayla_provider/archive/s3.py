@@ -10,8 +10,8 @@ from threading import Lock
 from typing import Any
 
 from ayla_provider.archive.async_client import call_within
-from ayla_provider.archive.destination import Listed, Stored
-from ayla_provider.archive.stores import PART, ChangedError, Upload
+from ayla_provider.archive.destination import LOCKED, NOT_ALLOWED, NOT_ASKED, Listed, Stored
+from ayla_provider.archive.stores import PART, ChangedError, Kept, Upload
 from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.transport.deadline import SLOWEST, Deadline
 from ayla_provider.transport.network import DEADLINE
@@ -189,6 +189,79 @@ class S3Store:
         condition = {"IfMatch": f'"{version}"'} if version else {}
         self.call("delete_object", Key=key, **condition)
 
+    def remove_for_good(self, key: str, version: str) -> bool:
+        head = self.call("head_object", Key=key)
+        if head["ETag"].strip('"') != version:
+            raise ChangedError
+        number = head.get("VersionId")
+        if not number:
+            # The bucket has no versions.
+            self.remove(key, version)
+            return True
+        # Earlier versions first: without the newest one, the one before it would be the object again.
+        kept = list(self._remove_earlier(key, only=key)) or self._remove_version(key, number)
+        if kept:
+            # Then at least nobody sees the object any more.
+            self.remove(key, version)
+        return not kept
+
+    def remove_earlier_versions(self, prefix: str) -> Iterator[Kept]:
+        return self._remove_earlier(prefix)
+
+    def _remove_earlier(self, prefix: str, only: str = "") -> Iterator[Kept]:
+        """
+        Remove earlier versions of objects, and yield why others are kept.
+
+        :param only: a key; empty for all that begin with the prefix
+        """
+        markers = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
+        marks: list[tuple[str, str]] = []
+        kept: set[str] = set()
+        try:
+            for page in self._pages("list_object_versions", markers, prefix):
+                for entry in page.get("Versions", []):
+                    if entry["IsLatest"] or (only and entry["Key"] != only):
+                        continue
+                    reason = self._remove_version(entry["Key"], entry["VersionId"])
+                    if reason:
+                        kept.add(entry["Key"])
+                        yield reason
+                marks += [(entry["Key"], entry["VersionId"]) for entry in page.get("DeleteMarkers", [])]
+                if only and any(entry["Key"] > only for entry in page.get("Versions", [])):
+                    # Keys are sorted.
+                    break
+        except OSError as error:
+            if not _is_refusal(error):
+                raise
+            yield Kept(NOT_ASKED, None)
+            return
+        for key, number in marks:
+            # Without its mark, a version that is kept would be the object again.
+            if key not in kept and only in ("", key):
+                self._remove_version(key, number)
+
+    def _remove_version(self, key: str, number: str) -> Kept | None:
+        """Remove a version, and return why it can't be removed."""
+        try:
+            self.call("delete_object", Key=key, VersionId=number)
+        except OSError as error:
+            if not _is_refusal(error):
+                raise
+            return self._why_kept(key, number)
+        return None
+
+    def _why_kept(self, key: str, number: str) -> Kept:
+        """Return what keeps a version."""
+        lock: dict[str, Any] = {}
+        with contextlib.suppress(OSError):
+            # States the lock only to an account that may see it.
+            lock = self.call("head_object", Key=key, VersionId=number)
+        until, is_held = lock.get("ObjectLockRetainUntilDate"), lock.get("ObjectLockLegalHoldStatus") == "ON"
+        if is_held:
+            # Nobody knows when it ends.
+            return Kept(LOCKED, None)
+        return Kept(LOCKED, until) if until else Kept(NOT_ALLOWED, None)
+
 
 class S3Upload:
     def __init__(self, store: S3Store, key: str, size: int, crc32c: str, content_type: str) -> None:
@@ -283,6 +356,13 @@ class S3Upload:
 
     def _of_upload(self) -> dict[str, Any]:
         return {"Key": self._key, "UploadId": self._created["UploadId"]}
+
+
+def _is_refusal(error: OSError) -> bool:
+    """Return whether a store answered that it won't, or can't do what it was asked for. Asking again doesn't help."""
+    response = getattr(error.__cause__, "response", None) or {}
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return isinstance(error, PermissionError) or status in (400, 403, 405, 501)
 
 
 def _stored(entry: dict[str, Any]) -> Stored:

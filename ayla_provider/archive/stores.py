@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from datetime import datetime
+from typing import NamedTuple, Protocol
 
 from ayla_provider.archive.destination import Listed, Stored
 from ayla_provider.transport.checksum import CHUNK, Crc32c
@@ -81,6 +82,17 @@ class ObjectStore(Protocol):
         :raises ChangedError: if the store finds another version there
         """
 
+    def remove_for_good(self, key: str, version: str) -> bool:
+        """
+        Remove one version of an object, and leave nothing of it where the store can do that in one step.
+
+        :returns: whether it could
+        :raises ChangedError: if the store finds another version there
+        """
+
+    def remove_earlier_versions(self, prefix: str) -> Iterator[Kept]:
+        """Remove earlier versions of the objects whose key begins with a prefix, and yield why others are kept."""
+
 
 class ChangedError(Exception):
     """The store holds another version than the writer saw."""
@@ -88,6 +100,15 @@ class ChangedError(Exception):
 
 class KeptError(Exception):
     """The store doesn't let an object be replaced or removed."""
+
+
+class Kept(NamedTuple):
+    """Why a store keeps an earlier version."""
+
+    reason: str
+    """For people."""
+    until: datetime | None
+    """Aware; None if nobody knows."""
 
 
 def version_of(stored: Stored | None) -> str | None:

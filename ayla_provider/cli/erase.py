@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ayla_provider.archive.erasure_requests import waiting_requests
+from ayla_provider.archive.erasure_requests import remove_requests, waiting_requests
 from ayla_provider.domain.paths import typed_rows_url
 from ayla_provider.domain.units import counted, size_text
 from ayla_provider.warehouse.erase import ErasureRun
@@ -43,8 +43,7 @@ def erase(
     )
     report = run.erase() if arguments.apply else run.count()
     if arguments.apply:
-        for each in waiting:
-            requests.remove(each.stored)
+        report.leftovers += remove_requests(requests, waiting)
     deadlines = [{"id": each.id, "deadline": each.request.deadline.isoformat()} for each in waiting]
     return report.document() | {"open": [] if arguments.apply else deadlines}
 

@@ -6,7 +6,7 @@ import base64
 import threading
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -85,6 +85,10 @@ class StoredObject:
         if self.content.md5 is not None:
             resource["md5Hash"] = self.content.md5
         return resource | dict(self.attributes)
+
+
+SOFT_DELETE = timedelta(days=7)
+"""How long soft delete keeps an object: Google's default."""
 
 
 class Keeper(Protocol):
@@ -198,6 +202,28 @@ class Bucket:
             if self._keeper:
                 self._keeper.delete(generations)
 
+    def remove_generation(self, name: str, generation: int) -> bool:
+        """
+        Remove one generation, and return whether it was there. A bucket with versions then has nothing of it.
+
+        Soft delete keeps a live object all the same. What it keeps can't be removed.
+        """
+        with self.lock:
+            live = self.live(name)
+            if live and live.generation == generation:
+                former = list(self._former)
+                self.delete(name)
+                if self.keeps == "versions":
+                    self._former = former
+                return True
+            found = [each for each in self._former if (each.name, each.generation) == (name, generation)]
+            if not found or self.keeps != "versions":
+                return False
+            if any(each.attributes.get("temporaryHold") for each in found):
+                raise PermissionError
+            self._former = [each for each in self._former if each not in found]
+            return True
+
     def former(self, prefix: str) -> list[StoredObject]:
         """Return the replaced and deleted generations that the bucket keeps, of names with a prefix."""
         with self.lock:
@@ -207,6 +233,8 @@ class Bucket:
         field = {"versions": "timeDeleted", "softDeleted": "softDeleteTime"}.get(self.keeps)
         if field:
             gone = {field: _stamp(self.now())}
+            if field == "softDeleteTime":
+                gone["hardDeleteTime"] = _stamp(self.now() + SOFT_DELETE)
             self._former += [replace(stored, attributes={**stored.attributes, **gone}) for stored in generations]
 
     def _new(

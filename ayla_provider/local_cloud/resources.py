@@ -25,6 +25,7 @@ WRITABLE = frozenset(
         "contentType",
         "customTime",
         "metadata",
+        "temporaryHold",
     }
 )
 """The fields of an object that its writer can choose."""

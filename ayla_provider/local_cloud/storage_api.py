@@ -1,8 +1,9 @@
 """
 The Cloud Storage JSON API: listings, objects and their bytes, with the access rules of the two buckets.
 
-What it implements behaves like Google's service, and it refuses everything else. It doesn't have object versions,
-rewrite or compose, ACLs, batches, creation or listing of buckets, or decompression of downloads.
+What it implements behaves like Google's service, and it refuses everything else. It has versions of objects only as far
+as a bucket is told to keep them. It doesn't have rewrite or compose, ACLs, batches, creation or listing of buckets, or
+decompression of downloads.
 """
 
 from __future__ import annotations
@@ -124,10 +125,26 @@ class StorageApi:
             return self._get(request, target)
         if method == "DELETE":
             bucket = self._bucket(request, target, Action.WRITE, target.name)
-            self._find(request, bucket, target.name)
-            bucket.delete(target.name)
-            return Response(status_code=204)
+            return self._delete(request, bucket, target.name)
         return await self._patch(request, target)
+
+    def _delete(self, request: Request, bucket: Bucket, name: str) -> Response:
+        wanted = request.query_params.get("generation")
+        if wanted is None:
+            self._find(request, bucket, name)
+            bucket.delete(name)
+            return Response(status_code=204)
+        try:
+            is_removed = bucket.remove_generation(name, int(wanted))
+        except PermissionError:
+            raise ApiError(
+                403,
+                f"Object '{bucket.name}/{name}' is under active Temporary hold and cannot be deleted, overwritten "
+                "or archived until hold is removed.",
+            ) from None
+        if not is_removed:
+            raise ApiError(404, f"No such object: {bucket.name}/{name}#{wanted}")
+        return Response(status_code=204)
 
     def _list(self, request: Request, target: _Target) -> Response:
         if request.method != "GET":
@@ -154,6 +171,10 @@ class StorageApi:
         parameters = request.query_params
         stored = bucket.live(name)
         wanted = parameters.get("generation")
+        if wanted and request.method == "GET" and bucket.keeps == "versions":
+            # A generation that was replaced can be read.
+            former = [each for each in bucket.former(name) if (each.name, str(each.generation)) == (name, wanted)]
+            stored = former[0] if former else stored
         if stored is None or (wanted and wanted != str(stored.generation)):
             suffix = f"#{wanted}" if wanted else ""
             raise ApiError(404, f"No such object: {bucket.name}/{name}{suffix}")

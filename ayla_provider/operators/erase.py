@@ -99,7 +99,7 @@ class AylaExportEraseOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Erase what the requests name."""
-        from ayla_provider.archive.erasure_requests import waiting_requests
+        from ayla_provider.archive.erasure_requests import remove_requests, waiting_requests
         from ayla_provider.warehouse.erase import ErasureRun
 
         with airflow_errors():
@@ -120,8 +120,7 @@ class AylaExportEraseOperator(BaseOperator):
             )
             report = run.count() if self._is_dry_run else run.erase()
             if not self._is_dry_run:
-                for each in waiting:
-                    requests.remove(each.stored)
+                report.leftovers += remove_requests(requests, waiting)
         self._log_report(report)
         deadlines = [{"id": each.id, "deadline": each.request.deadline.isoformat()} for each in waiting]
         return report.document() | {"open": deadlines if self._is_dry_run else []}

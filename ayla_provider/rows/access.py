@@ -23,7 +23,7 @@ from ayla_provider.archive.private import open_private
 from ayla_provider.archive.records import Records
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
-from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest
+from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest, Leftover
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import MANIFESTS, PARTS, QUARANTINE, parse_manifest_path
@@ -382,6 +382,13 @@ class _ReadOnly:
         if self._of(stored.path) is self._archive:
             raise AylaDestinationError(f"{self.url}/{stored.path} isn't removed: the archive is only read here.")
         self._own.remove(stored)
+
+    def remove_for_good(self, stored: Stored) -> bool:
+        self.remove(stored)
+        return True
+
+    def remove_earlier_versions(self, prefix: str) -> list[Leftover]:
+        return []
 
 
 def _moment(time: datetime) -> str:

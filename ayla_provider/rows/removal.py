@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ayla_provider.archive.destination import Destination, url_of
 from ayla_provider.archive.records import write_json
-from ayla_provider.archive.removal import OldObjects, describe_remains, hour_of_part, remove_objects
+from ayla_provider.archive.removal import OldObjects, hour_of_part, remove_objects, say_remains
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.paths import PARTS, TYPED_RECEIPTS, parse_manifest_path
 from ayla_provider.domain.removal import Removed, Rule
@@ -36,7 +36,7 @@ def remove_rows(rows: Destination, rule: Rule, written_by: Mapping[str, str], *,
                 _mark(rows, hour, rule, written_by)
             remove_objects(rows, hour, objects, removed, dry_run=dry_run)
             last = objects[-1].path
-    removed.remains = describe_remains(rows, last) if last else ""
+    say_remains(rows, removed, "" if dry_run else last)
     return removed
 
 

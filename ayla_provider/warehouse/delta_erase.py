@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
-from ayla_provider.archive.destination import Listed, Stored, first_answer
+from ayla_provider.archive.destination import Listed, Stored
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.rows.duck import quoted
 from ayla_provider.warehouse.base import HourLeft, RowErasure
@@ -18,7 +17,6 @@ from ayla_provider.warehouse.delta_ledger import FOLDER, DayLedger
 from ayla_provider.warehouse.delta_tables import PARTITION, commit, files_of, types_of
 from ayla_provider.warehouse.delta_upkeep import OWN_NAME
 from ayla_provider.warehouse.lake import (
-    EARLIER_VERSIONS,
     UNREFERENCED_FOR,
     condition_of_erasure,
     condition_of_hours,
@@ -143,10 +141,11 @@ def forget(warehouse: DeltaWarehouse, event_type: str, now: datetime) -> list[Le
     logs = [one for one in unneeded if f"/{_LOG}/" in one.path]
     files = [one for one in unneeded if f"/{_LOG}/" not in one.path]
     with ThreadPoolExecutor(_REMOVERS, thread_name_prefix="ayla-forget") as pool:
-        list(pool.map(tables.destination.remove, files))
+        list(pool.map(tables.destination.remove_for_good, files))
     for one in sorted(logs, key=lambda one: (not one.path.endswith(".json"), one.path)):
-        tables.destination.remove(one)
-    return list(_leftovers(warehouse, event_type, unneeded, waits))
+        tables.destination.remove_for_good(one)
+    kept = tables.destination.remove_earlier_versions(f"{folder}/")
+    return [*_leftovers(warehouse, event_type, waits), *kept]
 
 
 def _mark(warehouse: DeltaWarehouse, event_type: str, last: bool) -> bool:
@@ -187,9 +186,7 @@ def _unreachable(
             yield each, is_old and top == _CHANGES
 
 
-def _leftovers(
-    warehouse: DeltaWarehouse, event_type: str, removed: Sequence[Stored], waits: Sequence[Listed]
-) -> Iterator[Leftover]:
+def _leftovers(warehouse: DeltaWarehouse, event_type: str, waits: Sequence[Listed]) -> Iterator[Leftover]:
     where = warehouse.tables.url(event_type)
     now_young = [each for each in waits if OWN_NAME.fullmatch(each.stored.path.rpartition("/")[2])]
     if now_young:
@@ -204,8 +201,3 @@ def _leftovers(
             "a day old, or remove them by hand"
         )
         yield Leftover(where, reason, None)
-    examples = {f"/{_LOG}/" in one.path: one.path for one in removed}
-    destination = warehouse.tables.destination
-    questions = [partial(destination.has_earlier_version, path) for path in examples.values()]
-    if first_answer(questions) is not False:
-        yield Leftover(where, EARLIER_VERSIONS, None)

@@ -17,10 +17,18 @@ from ayla_provider.archive.erasure_requests import WaitingRequest
 from ayla_provider.archive.holds import refuse_held
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.archive.stream_report import read_position
-from ayla_provider.domain.erasure import ErasureEntry, ErasureKeys, Leftover, State, entry_path, parse_entry
+from ayla_provider.domain.erasure import ErasureEntry, ErasureKeys, Leftover, State, entry_path, merged, parse_entry
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
-from ayla_provider.domain.paths import TYPED_RECEIPTS, parse_manifest_path
+from ayla_provider.domain.paths import (
+    COMPLETENESS,
+    MANIFESTS,
+    PARTS,
+    QUARANTINE,
+    TYPED_RECEIPTS,
+    UNREADABLE_RECORDS,
+    parse_manifest_path,
+)
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import TypedManifest, same_files
 from ayla_provider.errors import AylaDestinationError, AylaUnavailable
@@ -129,6 +137,10 @@ class ErasureRun:
         self._salt = secrets.token_hex(16)
         self._to_load: set[tuple[str, ExportHour]] = set()
         """Hours whose rows only a load can replace, each with the name of the warehouse."""
+        self._is_resumed = False
+        """Whether a try before this one has begun."""
+        self._hours: set[ExportHour] = set()
+        """Hours in which objects were written again, or removed."""
         self._must_forget: set[str] = set()
         """The names of warehouses that may keep something of erased rows."""
         self.report = ErasureReport(ids=[each.id for each in self._requests])
@@ -183,7 +195,7 @@ class ErasureRun:
                     "was erased stays erased. Pause them, and clear the task."
                 )
         self._refuse_to_load()
-        self._look_for_versions()
+        self._remove_versions(wanted)
         for each in wanted:
             self._finish(each.entry)
         return self.report
@@ -221,6 +233,8 @@ class ErasureRun:
         if self._archive.read(entry.path) is None:
             write_json(self._archive, entry.path, entry.dumps(), None)
             log.info("Erasure %s has begun: copies and loads leave out what it names.", entry.id)
+        else:
+            self._is_resumed = True
         return entry
 
     def _save(self, wanted: Sequence[Wanted]) -> None:
@@ -298,6 +312,8 @@ class ErasureRun:
     def _add(self, found: HourErasure) -> None:
         report = self.report
         report.hours += bool(found.counts)
+        if found.objects:
+            self._hours.add(found.hour)
         report.objects += found.objects
         report.bytes += found.bytes
         report.counts.update(found.counts)
@@ -411,24 +427,53 @@ class ErasureRun:
 
     # What is left.
 
-    def _look_for_versions(self) -> None:
-        """Find out whether the stores keep earlier versions of what was written again."""
-        if not self.report.objects:
-            return
-        for destination, path in self._written_again():
-            if destination.has_earlier_version(path) is not False:
-                self.report.leftovers.append(
-                    Leftover(
-                        destination.url,
-                        "the store keeps earlier versions of the objects that were written again, or can't be asked. "
-                        "A lifecycle rule for noncurrent versions, or the end of soft delete, removes them",
-                        None,
-                    )
-                )
+    def _remove_versions(self, wanted: Sequence[Wanted]) -> None:
+        """Remove what the stores keep of earlier versions of the hours in which something was erased."""
+        leftovers: list[Leftover] = []
+        with ThreadPoolExecutor(_READERS, "ayla-versions") as pool:
+            for left in pool.map(self._remove_versions_of, sorted(self._changed_hours(wanted))):
+                leftovers += left
+        # Soft delete, and stores that can't be asked, also say it of an object that every erasure writes again.
+        leftovers += self._archive.remove_earlier_versions(wanted[0].entry.path)
+        self.report.leftovers = merged([*self.report.leftovers, *leftovers])
 
-    def _written_again(self) -> list[tuple[Destination, str]]:
-        """Return an object of each store that an erasure wrote again. The ledger's entries are such objects, too."""
-        return [(self._archive, entry_path(self.report.ids[0]))] if self.report.ids else []
+    def _remove_versions_of(self, hour: ExportHour) -> list[Leftover]:
+        manifest, _ = self._records.read_manifest(hour)
+        paths = [file.path for file in manifest.files] if manifest else []
+        # Files in the layout mirror are in folders of their own.
+        folders = {f"{path.rpartition('/')[0]}/" for path in paths if not path.startswith(hour.partition)}
+        # Unreadable records count as those of an hour of datapoints.
+        folders.add(f"{UNREADABLE_RECORDS}/{hour.partition.partition('/')[2]}")
+        roots = ("", f"{QUARANTINE}/", f"{PARTS}/", f"{COMPLETENESS}/")
+        left: list[Leftover] = []
+        for prefix in (*sorted(folders), *(f"{root}{hour.partition}" for root in roots)):
+            left += self._archive.remove_earlier_versions(prefix)
+        for root in ("", f"{PARTS}/"):
+            left += self._rows.remove_earlier_versions(f"{root}{hour.partition}")
+        return left
+
+    def _changed_hours(self, wanted: Sequence[Wanted]) -> set[ExportHour]:
+        """Return the hours in which this run erased something, or a try before it that was killed."""
+        if not self._is_resumed:
+            return self._hours
+        ids = {each.entry.id for each in wanted}
+
+        def is_changed(hour: ExportHour) -> bool:
+            manifest, _ = self._records.read_manifest(hour)
+            if manifest and any(file.erased and not ids.isdisjoint(file.erased.by) for file in manifest.files):
+                return True
+            with contextlib.suppress(AylaDestinationError):
+                receipt = read_receipt(self._rows, hour)
+                return receipt is not None and not ids.isdisjoint(receipt.written_by.get(ERASURES_FIELD, "").split())
+            return False
+
+        named = {parse_manifest_path(one.stored.path) for one in self._archive.tree(f"{MANIFESTS}/event_type=")}
+        receipts = self._rows.tree(f"{TYPED_RECEIPTS}/event_type=")
+        named |= {parse_manifest_path(one.stored.path, TYPED_RECEIPTS) for one in receipts}
+        touched = [hour for hour in named if hour and any(each.entry.touches(hour) for each in wanted)]
+        with ThreadPoolExecutor(_READERS, "ayla-changed") as pool:
+            changed = pool.map(is_changed, touched)
+            return self._hours | {hour for hour, found in zip(touched, changed, strict=True) if found}
 
 
 def _is_behind(entry: HeldHour, receipt: TypedManifest, count: int, ids: set[str]) -> bool:

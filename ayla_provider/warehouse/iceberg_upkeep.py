@@ -21,7 +21,7 @@ from pyiceberg.table.update import SetPropertiesUpdate
 
 from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.scratch import scratch_folder
-from ayla_provider.domain.erasure import Leftover
+from ayla_provider.domain.erasure import Leftover, merged
 from ayla_provider.domain.hour import hour_of
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import connect
@@ -40,7 +40,6 @@ from ayla_provider.warehouse.iceberg_metadata import (
 )
 from ayla_provider.warehouse.iceberg_rows import copy_files
 from ayla_provider.warehouse.lake import (
-    EARLIER_VERSIONS,
     FILE_SIZE,
     UNREFERENCED_FOR,
     Swept,
@@ -132,8 +131,6 @@ class Upkeep:
         # Days that end here or before are compacted.
         self._settled = hour_of(now - lookback).astimezone(UTC).replace(hour=0)
         self._dry_run = dry_run
-        self._removed = ""
-        """The URL of a file that was removed; empty if none was."""
 
     def run(self, event_type: str) -> Done:
         """
@@ -185,11 +182,9 @@ class Upkeep:
                 "they are a day old"
             )
             leftovers.append(Leftover(where, reason, self._now + UNREFERENCED_FOR))
-        if self._removed:
-            storage, path = self._warehouse.storage.place(self._removed)
-            if storage.has_earlier_version(path) is not False:
-                leftovers.append(Leftover(where, EARLIER_VERSIONS, None))
-        return leftovers
+        for folder in folders:
+            leftovers += destination.remove_earlier_versions(f"{folder}/")
+        return merged(leftovers)
 
     def _table(self, event_type: str) -> Table:
         table = self._warehouse.table(event_type)
@@ -329,7 +324,6 @@ class Upkeep:
         removed = 0
         for url in files:
             removed += remove_file(*self._warehouse.storage.place(url))
-            self._removed = url
         return len(expired), removed
 
     def _only_in(

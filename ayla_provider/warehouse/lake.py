@@ -219,13 +219,6 @@ def entry_after(entry: Entry, left: HourLeft) -> Entry:
     )
 
 
-EARLIER_VERSIONS = (
-    "the store keeps earlier versions of removed files, or can't be asked. A lifecycle rule for noncurrent versions, "
-    "or the end of soft delete, removes them"
-)
-"""Why a store can still have erased rows."""
-
-
 @dataclass(frozen=True, slots=True)
 class ColumnStatistics:
     """What a column of a Parquet file holds. The smallest and the largest value are None if it has no value."""

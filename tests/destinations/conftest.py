@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.fixtures import cloud, customer, stopping  # noqa: F401 - fixtures, found by their names
-from tests.support.object_stores import ACCOUNT, answers, azure_place, memory_place, s3_place
+from tests.support.object_stores import ACCOUNT, answers, aws_client, azure_place, memory_place, s3_place
 from tests.support.places import Place, file_place, gcs_place
 from tests.support.tools import AZURITE, NPM
+from tests.support.versions import Versions
 
 
 @pytest.fixture(scope="session")
@@ -76,3 +77,14 @@ def s3(monkeypatch: pytest.MonkeyPatch, s3_url: str) -> Place:
 @pytest.fixture
 def abfs(monkeypatch: pytest.MonkeyPatch, azure_url: str) -> Place:
     return azure_place(monkeypatch, azure_url)
+
+
+@pytest.fixture
+def versions(request: pytest.FixtureRequest, place: Place, s3_url: str) -> Versions:
+    """The versions of a bucket that keeps all of them from now on."""
+    if place.kind == "s3":
+        bucket = place.destination.url.split("/")[2]
+        aws_client(s3_url).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        return Versions(place, s3_url, None)
+    request.getfixturevalue("cloud").customer.keeps = "versions"
+    return Versions(place, "", request.getfixturevalue("customer"))
