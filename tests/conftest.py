@@ -143,6 +143,7 @@ _LONGEST = (
     "test_coverage_page.py",
     "test_alert_dag.py",
     "test_reconcile_dag.py",
+    "test_erase_dag.py",
     "test_standalone_harness.py",
     "test_celery.py",
     "test_airflow_faults.py",
