@@ -223,6 +223,9 @@ class ArchiveErasure:
             if objects := of(stored.path):
                 objects.manifest = stored
         for stored in self._tree(self._archive, "event_type="):
+            if self._archive.url == self._rows.url and stored.path.endswith(".parquet"):
+                # A typed file beside the copies, which isn't a file of lines.
+                continue
             if objects := of(stored.path):
                 objects.files[stored.path] = stored
         for stored in self._tree(self._archive, f"{QUARANTINE}/event_type="):
