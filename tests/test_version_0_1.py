@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import psycopg
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from ayla_provider import EVENT_TYPES
 from ayla_provider.__main__ import main
+from ayla_provider.archive.erasure_requests import waiting_requests
+from ayla_provider.archive.findings import Damage
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
+from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.destinations import read_manifest
 from ayla_provider.domain import typed_manifest
 from ayla_provider.domain.arrival import HourState
+from ayla_provider.domain.erasure import ErasureKeys
 from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hours_of
 from ayla_provider.domain.manifest import Manifest
@@ -30,7 +36,17 @@ from ayla_provider.operators import (
     AylaExportToBucketOperator,
     AylaExportToDuckDBOperator,
 )
+from ayla_provider.rows.typed_archive import TypedArchive
+from ayla_provider.warehouse.base import Load
+from ayla_provider.warehouse.duckdb import DuckDBWarehouse
+from ayla_provider.warehouse.erase import ErasureRun
+from ayla_provider.warehouse.plan import to_load as to_load_of
+from ayla_provider.warehouse.postgres import PostgresWarehouse
+from ayla_provider.warehouse.verify import verify_ledger
+from tests.support import postgres_server
 from tests.support.fleet import connect
+from tests.support.tools import POSTGRESQL
+from tests.support.traces import layers_with, traces
 from tests.test_reconcile_operator import TaskInstance
 
 HOUR = datetime(2026, 11, 1, 7, tzinfo=UTC)
@@ -243,3 +259,114 @@ def test_the_ledger_and_the_rows_show_old_and_new_hours(written: Path, airflow_d
     assert ledger[NEW_HOUR][:2] == (3, 0)
     names = ["2026-11-01 07:00:00/f.csv", "2026-11-01 07:00:00/late.csv", "2026-11-01 09:00:00/f.csv"]
     assert files == [(f"1a2b3c4d/Connection/{name}",) for name in names]
+
+
+# PostgreSQL, and erasure.
+
+SUBJECT = {"dsn": "LC000X458886974", "user_uuid": "af19922a-d9b8-4714-a61a-441c12e0c8b2"}
+"""A device in the datapoints, and another device's user in the connections."""
+
+BOTH = {"dsn", "user_uuid"}
+
+
+@pytest.fixture
+def postgres() -> Iterator[PostgresWarehouse]:
+    """The schema that version 0.1 wrote."""
+    POSTGRESQL.require()
+    with postgres_server.running() as home:
+
+        def connect() -> Any:
+            return psycopg.connect(host=home, user=postgres_server.USER, dbname="postgres")
+
+        with closing(connect()) as session:
+            session.execute((Path(__file__).parent / "fixtures/version_0_1/postgres.sql").read_text())
+            session.commit()
+        yield PostgresWarehouse(connect, schema="version_0_1")
+
+
+def everything_in(warehouse: PostgresWarehouse | DuckDBWarehouse) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of the tables, in an order of their own."""
+    with warehouse:
+        found = {}
+        for event_type in EVENT_TYPES:
+            rows = warehouse._fetch(f"select * from {warehouse._relation(event_type)}")
+            found[event_type] = sorted((tuple(map(str, row)) for row in rows), key=repr)
+        return found
+
+
+def lacking(written: Path, warehouse: PostgresWarehouse | DuckDBWarehouse) -> set[tuple[str, datetime]]:
+    records = Records(FileDestination(written / "archive"))
+    with warehouse:
+        types = [parse_event_type(event_type) for event_type in EVENT_TYPES]
+        return {(one.event_type, one.start) for one in to_load_of(records, warehouse.loaded, types, HOUR, END)}
+
+
+def found_by_verify(
+    written: Path, warehouses: Sequence[PostgresWarehouse | DuckDBWarehouse]
+) -> set[tuple[str, Damage]]:
+    """What verifications of the archive and of tables report: the hour, and what is wrong with it."""
+    archive, now = FileDestination(written / "archive"), datetime.now(UTC)
+    findings = [*Verification(archive, Scope(None, None, END), now=now, read_every=timedelta(seconds=1)).findings()]
+    for warehouse in warehouses:
+        with warehouse:
+            for event_type in map(parse_event_type, EVENT_TYPES):
+                findings += verify_ledger(warehouse, archive, event_type, Scope([event_type], None, END), now=now)
+    return {(str(finding.hour), finding.damage) for finding in findings}
+
+
+def test_tables_in_postgresql_are_left_and_new_hours_are_added(written: Path, postgres: PostgresWarehouse) -> None:
+    new = {(event_type, NEW_HOUR) for event_type in EVENT_TYPES if event_type != "location"}
+    # Version 0.1 could take one date of a registration for the other.
+    assert lacking(written, postgres) == new | {("registration", HOUR)}
+    before = everything_in(postgres)
+    assert {event_type: len(rows) for event_type, rows in before.items()} == {
+        event_type: 6 if event_type == "connection" else 3 for event_type in EVENT_TYPES
+    }
+    archive = FileDestination(written / "archive")
+    typed = TypedArchive(archive, archive, max_malformed=1)
+    with postgres:
+        for event_type, hour in sorted(new):
+            made = typed.ensure(ExportHour(parse_event_type(event_type), hour), {}).manifest
+            with closing(typed.files(made)) as files:
+                postgres.prepare(made.table)
+                postgres.replace(Load.of(made, files, "this version"))
+    after = everything_in(postgres)
+    for event_type, rows in before.items():
+        assert set(rows) <= set(after[event_type])
+    assert lacking(written, postgres) == {("registration", HOUR)}
+
+
+def test_a_person_is_erased_from_all_of_it_without_a_full_load(written: Path, postgres: PostgresWarehouse) -> None:
+    database = DuckDBWarehouse(written / "ayla.duckdb")
+    before = {warehouse.name: everything_in(warehouse) for warehouse in (postgres, database)}
+    lacked = {warehouse.name: lacking(written, warehouse) for warehouse in (postgres, database)}
+    layers = layers_with(written / "archive", SUBJECT)
+    assert {name for name, found in layers.items() if found == BOTH} == {"event_type"}
+    assert traces((written / "ayla.duckdb").read_bytes(), SUBJECT) == BOTH
+    for rows in before.values():
+        assert traces(repr(rows).encode(), SUBJECT) == BOTH
+
+    verified = found_by_verify(written, [postgres, database])
+    # The hour that couldn't be copied; and no manifest names the typed rows that are beside the copies here.
+    assert {hour for hour, _ in verified} == {"location 2026-11-01 09:00 UTC", "None"}
+
+    keys = ErasureKeys.parse("a-key-of-sixteen-characters", "x")
+    (written / "requests").mkdir()
+    (written / "requests" / "ticket.json").write_text(json.dumps(SUBJECT))
+    waiting = waiting_requests(FileDestination(written / "requests"), keys)
+    archive = FileDestination(written / "archive")
+    now = datetime.now(UTC)
+    run = ErasureRun(archive, archive, waiting, keys, warehouses=[postgres, database], now=now, written_by={})
+    report = run.erase()
+    assert report.counts["csv_lines"] == report.counts["parquet_rows"] == 2
+    assert report.to_load == 0
+
+    assert layers_with(written / "archive", SUBJECT) == {}
+    assert traces((written / "ayla.duckdb").read_bytes(), SUBJECT) == set()
+    for warehouse in (postgres, database):
+        after = everything_in(warehouse)
+        for event_type, rows in before[warehouse.name].items():
+            assert after[event_type] == [row for row in rows if not traces(repr(row).encode(), SUBJECT)]
+        # Nothing has to be loaded that didn't have to be before.
+        assert lacking(written, warehouse) == lacked[warehouse.name]
+    assert found_by_verify(written, [postgres, database]) == verified
