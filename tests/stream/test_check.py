@@ -103,7 +103,8 @@ def test_a_record_of_each_type_is_shown_with_its_keys_and_without_its_values() -
 
 
 def test_the_newest_records_alone_are_read_where_a_stream_can_begin_at_a_time() -> None:
-    stream = MemoryStream(records=fleet_records(hours=24))
+    *older, newest_record = fleet_records(hours=24)
+    stream = MemoryStream(records=[*older, newest_record._replace(arrived_at=NOW - timedelta(seconds=20))])
     steps = run(stream)
     newest = stream.records[-1].arrived_at
     assert steps["newest record"].detail.startswith(
