@@ -25,14 +25,15 @@ __all__ = [
     "layout_asset",
     "load_asset",
     "load_hours_asset",
+    "models_asset",
     "stream_alias",
 ]
 
 _MOST_GAPS = 5
 """How many gaps of a stream an asset event names."""
 
-_LOADS, _LOADED_HOURS = "ayla_load", "ayla_load_hours"
-"""The beginning of the names of the assets of loads."""
+_LOADS, _LOADED_HOURS, _MODELS = "ayla_load", "ayla_load_hours", "ayla_models"
+"""The beginning of the names of the assets of loads, and of the fleet models."""
 
 _PLAIN_URI = re.compile(r"(gs|s3)://[A-Za-z0-9._-]+(/[A-Za-z0-9._=-]+)+")
 """The address of an asset that Airflow keeps as it is."""
@@ -164,6 +165,15 @@ def load_hours_asset(address: Sequence[str], event_type: str) -> Asset:
     Its events have the hour as their partition key. The arguments are those of :func:`load_asset`.
     """
     return Asset(_name(_LOADED_HOURS, address, event_type))
+
+
+def models_asset(address: Sequence[str]) -> Asset:
+    """
+    Return the asset of the fleet models of a warehouse. A run that changes days of devices emits an event of it.
+
+    :param address: as for :func:`load_asset`
+    """
+    return Asset(_name(_MODELS, address, "device_day"))
 
 
 def is_of_load(outlet: object) -> bool:

@@ -23,6 +23,8 @@ class ColumnType(StrEnum):
     """In Parquet its canonical text, because most readers turn Parquet's own type into bytes."""
     TIMESTAMP = "timestamp"
     """A moment, in microseconds, UTC."""
+    DATE = "date"
+    """A day. Only the fleet models have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Table:
 
 TEXT, INTEGER, NUMBER = ColumnType.TEXT, ColumnType.INTEGER, ColumnType.NUMBER
 BOOLEAN, UUID, TIMESTAMP = ColumnType.BOOLEAN, ColumnType.UUID, ColumnType.TIMESTAMP
+DATE = ColumnType.DATE
 
 PROVENANCE = (
     Column("folder_hour", TIMESTAMP, "The hour of the export's folder that brought the row: the key of a load."),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         AylaExportToDuckDBOperator,
     )
     from ayla_provider.operators.erase import AylaExportEraseOperator
+    from ayla_provider.operators.fleet_models import AylaFleetModelsOperator
     from ayla_provider.operators.iceberg import (
         AylaExportIcebergPlanOperator,
         AylaExportIcebergRetentionOperator,
@@ -99,6 +100,7 @@ __all__ = [
     "AylaExportToPostgresOperator",
     "AylaExportToSnowflakeOperator",
     "AylaExportVerifyOperator",
+    "AylaFleetModelsOperator",
     "AylaStreamToBucketOperator",
 ]
 
@@ -141,6 +143,7 @@ _MODULES = {
     "AylaExportToPostgresOperator": "postgres",
     "AylaExportToSnowflakeOperator": "snowflake",
     "AylaExportVerifyOperator": "verify",
+    "AylaFleetModelsOperator": "fleet_models",
     "AylaStreamToBucketOperator": "stream_to_bucket",
 }
 """Operator to the module that defines it. A task's process imports what its DAG file uses, and no other operator."""

@@ -9,6 +9,7 @@ from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments
 from ayla_provider.operators.retention import AylaWarehouseRetentionOperator
 from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
+from ayla_provider.rows.duck import MEMORY
 from ayla_provider.warehouse.base import TABLE_PREFIX, Warehouse
 
 
@@ -41,7 +42,9 @@ class _DuckDB(AylaWarehouseArguments):
     def warehouse(self) -> Warehouse:
         from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 
-        return DuckDBWarehouse(self._file, schema=self.schema, table_prefix=self.table_prefix)
+        # A plan has no limit of memory: it reads no rows.
+        memory = getattr(self, "memory", MEMORY)
+        return DuckDBWarehouse(self._file, schema=self.schema, table_prefix=self.table_prefix, memory=memory)
 
 
 class AylaExportToDuckDBOperator(_DuckDB, AylaLoadOperator):
@@ -54,12 +57,6 @@ class AylaExportToDuckDBOperator(_DuckDB, AylaLoadOperator):
     :param schema: created if it doesn't exist (templated)
     :param table_prefix: is in front of the name of each table and view (templated)
     """
-
-    def warehouse(self) -> Warehouse:
-        """Return the file, with the operator's limit of memory."""
-        from ayla_provider.warehouse.duckdb import DuckDBWarehouse
-
-        return DuckDBWarehouse(self._file, schema=self.schema, table_prefix=self.table_prefix, memory=self.memory)
 
 
 class AylaExportDuckDBPlanOperator(_DuckDB, AylaPlanOperator):

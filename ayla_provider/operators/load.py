@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ayla_provider.rows.typed_archive import TypedHourReport
     from ayla_provider.warehouse.base import Load, Recipe, Warehouse
-    from ayla_provider.warehouse.plan import ToLoad
+    from ayla_provider.warehouse.plan import Comparison, ToLoad
 
 
 class AylaWarehouseArguments(BaseOperator):
@@ -318,6 +318,7 @@ class AylaPlanOperator(BaseOperator):
             compared = compare(
                 records, loaded, event_types, start, end, is_of_another_policy, empty_hours=self.empty_hours
             )
+            self._record_hours(compared)
         found, lost = compared.to_load, compared.lost
         hours = len(found)
         items = _arguments(found if hours <= self.max_loads else joined(found))[: self.max_loads]
@@ -348,6 +349,16 @@ class AylaPlanOperator(BaseOperator):
         if summary["postponed"]:
             self.log.warning("%d more hours have to wait for the next run.", summary["postponed"])
         return items
+
+    def _record_hours(self, compared: Comparison) -> None:
+        """Write into the warehouse what the archive has of each hour. Table formats have no such table."""
+        from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
+
+        warehouse = self.warehouse()
+        if isinstance(warehouse, SqlWarehouse):
+            with warehouse:
+                changed = warehouse.record_hours(compared.hours, datetime.now(UTC))
+            self.log.info("Hours that %s has in another state than before: %d.", warehouse.name, changed)
 
     def _compared_policies(
         self, where: str, recipes: Mapping[EventType, Sequence[Recipe]], dag_id: str

@@ -41,11 +41,36 @@ LEDGER = Table(
 )
 """The table that says which hours are loaded. It changes together with the rows, so it is always right."""
 
+HOURS = Table(
+    "hours",
+    "A row for each hour of the archive, also of those without rows, as the last plan found it.",
+    (
+        Column("event_type", ColumnType.TEXT, "The event type."),
+        Column("folder_hour", ColumnType.TIMESTAMP, "The hour of the export's folder."),
+        Column(
+            "state",
+            ColumnType.TEXT,
+            "landed, empty, lost, removed, expired, unproven, missing, waiting, or another state that isn't final.",
+        ),
+        Column("revision", ColumnType.INTEGER, "Of the hour's manifest; empty without one."),
+        Column("files", ColumnType.INTEGER, "Files that the manifest names."),
+        Column("lost_files", ColumnType.INTEGER, "Files of them that neither the archive nor Ayla has any more."),
+        Column("lines", ColumnType.INTEGER, "Lines of the files; empty if they weren't counted."),
+        Column("changed_at", ColumnType.TIMESTAMP, "When a plan found that the hour had changed."),
+    ),
+)
+"""The table that says of each hour whether there is anything to load: the ledger can't tell an empty hour from one that
+is missing."""
+
 REMOVED = "removed"
 """The version of an hour whose rows a rule of the customer's removed because of their age."""
 
 
-_OWN_NAMES = re.compile(r"loads|turns|latest_values|online_sessions|registrations_by_day|.+_unique|.+_\d{10}_turn")
+_OWN_NAMES = re.compile(
+    r"loads|hours|completeness|turns|latest_values|online_sessions|registrations_by_day|.+_unique|.+_\d{10}_turn"
+    r"|device|device_activity|device_owner|device_day|property_value|property_hour|state_duration|command|command_sent"
+    r"|acked_property|model_day|property_as_of|fleet_\w+"
+)
 """The names of tables and views that aren't those of an event type."""
 
 
@@ -157,6 +182,19 @@ def recipes_of(versions: Mapping[datetime, str]) -> list[Recipe]:
         if version != REMOVED:
             hours.setdefault(version.partition("-")[2], []).append(hour)
     return [Recipe(text, len(found), min(found), max(found)) for text, found in sorted(hours.items())]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHour:
+    """An hour of an archive, as a plan found it: a row of :data:`HOURS`."""
+
+    event_type: str
+    hour: datetime
+    state: str
+    revision: int | None = None
+    files: int = 0
+    lost_files: int = 0
+    lines: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ayla_provider.domain.erasure import Leftover
-from ayla_provider.domain.tables import Column, ColumnType, Table
+from ayla_provider.domain.tables import PROVENANCE, Column, ColumnType, Table
 from ayla_provider.errors import AylaWarehouseError
-from ayla_provider.warehouse.base import LEDGER, SAFE_TO_RETRY, TABLE_PREFIX, Load
+from ayla_provider.models.macros import BIGQUERY
+from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, Load
 from ayla_provider.warehouse.sql import Dialect, View
 from ayla_provider.warehouse.sql_warehouse import Explanation, SqlWarehouse
 
@@ -32,6 +33,7 @@ DIALECT = Dialect(
         ColumnType.BOOLEAN: "BOOL",
         ColumnType.UUID: "STRING",
         ColumnType.TIMESTAMP: "TIMESTAMP",
+        ColumnType.DATE: "DATE",
     },
     day=lambda moment: f"date({moment}, 'UTC')",
     seconds=lambda start, end: f"timestamp_diff({end}, {start}, second)",
@@ -67,6 +69,7 @@ class BigQueryWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
+    macros = BIGQUERY
 
     def __init__(
         self,
@@ -174,7 +177,7 @@ class BigQueryWarehouse(SqlWarehouse):
         from google.cloud import bigquery
 
         new = self._new_table(self._prefix + table.event_type, table, table.description)
-        if table is not LEDGER:
+        if PROVENANCE[-1].name in table.names:
             # By day: by hour, a table reaches its limit of partitions within two years.
             new.time_partitioning = bigquery.TimePartitioning(field="folder_hour")
         new.clustering_fields = [name for name in ("event_type", "dsn") if name in table.names] or None

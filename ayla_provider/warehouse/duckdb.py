@@ -14,6 +14,7 @@ from ayla_provider.archive.private import private_umask
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.models.macros import DUCKDB
 from ayla_provider.rows.duck import MEMORY, connect, literal
 from ayla_provider.warehouse.base import TABLE_PREFIX, Load
 from ayla_provider.warehouse.sql import Dialect, View
@@ -27,6 +28,7 @@ DIALECT = Dialect(
         ColumnType.BOOLEAN: "BOOLEAN",
         ColumnType.UUID: "UUID",
         ColumnType.TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
+        ColumnType.DATE: "DATE",
     },
     # Independent of the time zone of the session that asks.
     day=lambda time: f"cast(timezone('UTC', {time}) as date)",
@@ -48,6 +50,7 @@ class DuckDBWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
+    macros = DUCKDB
     history = (
         "pages of removed rows stay in the file until DuckDB uses them again, "
         "or until the file is copied with COPY FROM DATABASE"
@@ -125,6 +128,13 @@ class DuckDBWarehouse(SqlWarehouse):
             relation = self._relation(view.name)
             self._run(f"create or replace view {relation} as {view.select}")
             self._run(f"comment on view {relation} is {literal(view.description)}")
+
+    def _ensure_as_of(self) -> None:
+        self._run(
+            f"create or replace macro {self._relation('property_as_of')}(moment) as table "
+            f"select * from {self._relation('property_value')} "
+            "where valid_from <= moment and (valid_to is null or moment < valid_to)"
+        )
 
     def _lock(self, load: Load) -> None:
         """Do nothing: the file itself is locked, because only one process can have it open."""

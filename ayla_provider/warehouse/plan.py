@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from ayla_provider.archive.records import Records
+from ayla_provider.domain.arrival import HourState
+from ayla_provider.domain.completeness import SETTLED_AFTER
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, describe_hour, hours_of
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.typed_manifest import same_files
 from ayla_provider.domain.units import files_text
 from ayla_provider.errors import AylaDestinationError
-from ayla_provider.warehouse.base import REMOVED
+from ayla_provider.warehouse.base import REMOVED, FoundHour
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ class Comparison:
     """The hours to load, the newest first."""
     lost: list[ExportHour] = field(default_factory=list)
     """The hours whose rows stay, although their files changed, because files of them are lost."""
+    hours: list[FoundHour] = field(default_factory=list)
+    """All hours that were compared, with what the archive has of them."""
     complete_days: list[date] = field(default_factory=list)
     """The days of which the warehouse has all hours of all event types, the oldest first."""
 
@@ -70,6 +74,7 @@ def compare(
     is_of_another_policy: Callable[[str], bool] = lambda version: False,
     *,
     empty_hours: bool = False,
+    now: datetime | None = None,
 ) -> Comparison:
     """
     Find the hours whose files a warehouse doesn't hold, or holds in another version, and the days that it has whole.
@@ -84,19 +89,25 @@ def compare(
     :param end: the end of the last hour
     :param is_of_another_policy: whether an hour of a version was made under another privacy policy than is wanted
     :param empty_hours: whether an hour without files is to be loaded once, so that the ledger has it
+    :param now: aware: an hour without a manifest that ended long before it is missing; by default the current time
     :raises AylaError: if archive or warehouse can't be read
     """
     found = Comparison()
     if start >= end:
         return found
     complete: Counter[date] = Counter()
+    now = now or datetime.now(UTC)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="ayla-plan") as pool:
         for event_type in event_types:
             versions = loaded(event_type, start, end)
+            absent = dict.fromkeys(hours_of(event_type, start, end))
             for hour, manifest in _manifests(records, event_type, start, end, pool):
+                absent.pop(hour, None)
                 if not isinstance(manifest, Manifest):
                     log.warning("%s is passed over: %s", hour, manifest)
+                    found.hours.append(FoundHour(event_type, hour.start, UNREADABLE))
                     continue
+                found.hours.append(_found(manifest))
                 version = versions.get(hour.start)
                 if version == REMOVED or (version is None and manifest.removed):
                     continue
@@ -111,10 +122,41 @@ def compare(
                     found.to_load.append(ToLoad(event_type, hour.start, hour.end, changed))
                     continue
                 complete[hour.start.date()] += manifest.state.settled
+            found.hours += [_absent(hour, now) for hour in absent]
     found.to_load = _newest_first(found.to_load)
     whole = 24 * len(event_types)
     found.complete_days = sorted(day for day, hours in complete.items() if hours == whole)
     return found
+
+
+UNREADABLE, LOST, MISSING, WAITING = "unreadable", "lost", "missing", "waiting"
+"""States of an hour that a manifest doesn't state."""
+
+
+def _found(manifest: Manifest) -> FoundHour:
+    """Return what an archive has of an hour with a manifest."""
+    state: str = manifest.state.value
+    if manifest.removed:
+        state = REMOVED
+    elif manifest.lost:
+        state = LOST
+    elif not manifest.files and manifest.state is HourState.LANDED:
+        state = HourState.EMPTY.value
+    return FoundHour(
+        manifest.hour.event_type,
+        manifest.hour.start,
+        state,
+        manifest.revision,
+        len(manifest.files),
+        len(manifest.lost),
+        manifest.lines,
+    )
+
+
+def _absent(hour: ExportHour, now: datetime) -> FoundHour:
+    """Return what an archive has of an hour without a manifest. Files come up to 26 hours late."""
+    is_late = now >= hour.end + SETTLED_AFTER
+    return FoundHour(hour.event_type, hour.start, MISSING if is_late else WAITING)
 
 
 def to_load(

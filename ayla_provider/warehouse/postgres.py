@@ -13,10 +13,11 @@ from typing import Any
 import duckdb
 
 from ayla_provider.domain.erasure import Leftover
-from ayla_provider.domain.tables import Column, Table
+from ayla_provider.domain.tables import PROVENANCE, Column, Table
 from ayla_provider.errors import AylaConfigError, AylaWarehouseError
+from ayla_provider.models.macros import POSTGRES
 from ayla_provider.rows.duck import MEMORY, literal
-from ayla_provider.warehouse.base import LEDGER, TABLE_PREFIX, Load
+from ayla_provider.warehouse.base import HOURS, LEDGER, TABLE_PREFIX, Load
 from ayla_provider.warehouse.postgres_copy import NULL, CsvPipe
 from ayla_provider.warehouse.postgres_tables import (
     CATALOG,
@@ -52,6 +53,7 @@ class PostgresWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
+    macros = POSTGRES
     history = (
         "removed rows stay in the table's files until a VACUUM FULL, and in its log and backups until these are removed"
     )
@@ -161,7 +163,7 @@ class PostgresWarehouse(SqlWarehouse):
 
     def _create_table(self, table: Table) -> None:
         definitions = list(map(DIALECT.definition, table.columns))
-        if table is LEDGER:
+        if table in (LEDGER, HOURS):
             definitions.append(f"primary key ({DIALECT.names(_LEDGER_KEY)})")
         self._run(f"create table {self._relation(table.event_type)} ({', '.join(definitions)})")
 
@@ -170,7 +172,7 @@ class PostgresWarehouse(SqlWarehouse):
         self._run(f"alter table {self._relation(table.event_type)} {', '.join(additions)}")
 
     def _index_and_comments(self, table: Table, relation: Relation) -> Iterator[str]:
-        key = _LEDGER_KEY[0] if table is LEDGER else "folder_hour"
+        key = "folder_hour" if PROVENANCE[-1].name in table.names else table.names[0]
         return index_and_comments(table, self._relation(table.event_type), relation, key)
 
     def _ensure_views(self, views: Sequence[View], *, tables_changed: bool) -> None:
@@ -194,6 +196,22 @@ class PostgresWarehouse(SqlWarehouse):
             log.warning("%s stays as it is: %s. Drop it, and the next load creates it again.", relation, _words(error))
         else:
             self._run(f"comment on view {relation} is {literal(view_comment(view))}")
+
+    def _ensure_as_of(self) -> None:
+        values = self._relation("property_value")
+        # A function of its owner's table can read what its caller may read, and no more.
+        self._run(
+            f"create or replace function {self._relation('property_as_of')}(moment timestamp with time zone) "
+            f"returns setof {values} language sql stable as $$ select * from {values} "
+            "where valid_from <= moment and (valid_to is null or moment < valid_to) $$"
+        )
+
+    def _was_staged(self, table: str) -> None:
+        # Without its numbers, PostgreSQL takes a temporary table for a small one.
+        self._run(f"analyze {table}")
+
+    def _lock_table(self, table: Table) -> None:
+        self._lock_text(f"ayla_provider: {self._relation(table.event_type)}")
 
     def _lock(self, load: Load) -> None:
         self._lock_text(f"ayla_provider: {self._relation(load.table.event_type)} {load.hour:%Y-%m-%d %H:%M} UTC")

@@ -20,6 +20,7 @@ DIALECT = Dialect(
         ColumnType.BOOLEAN: "boolean",
         ColumnType.UUID: "uuid",
         ColumnType.TIMESTAMP: "timestamp with time zone",
+        ColumnType.DATE: "date",
     },
     day=lambda time: f"cast({time} at time zone 'UTC' as date)",
     seconds=lambda start, end: f"cast(floor(extract(epoch from {end} - {start})) as bigint)",

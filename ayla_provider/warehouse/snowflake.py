@@ -16,6 +16,7 @@ from uuid import uuid4
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.models.macros import SNOWFLAKE
 from ayla_provider.rows.duck import literal
 from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, Load
 from ayla_provider.warehouse.sql import Dialect, View, with_percent_signs
@@ -34,6 +35,7 @@ DIALECT = Dialect(
         ColumnType.BOOLEAN: "BOOLEAN",
         ColumnType.UUID: "VARCHAR(36)",
         ColumnType.TIMESTAMP: "TIMESTAMP_TZ(6)",
+        ColumnType.DATE: "DATE",
     },
     day=lambda moment: f"to_date(convert_timezone('UTC', {moment}))",
     seconds=lambda start, end: f"floor(datediff(microsecond, {start}, {end}) / 1000000)",
@@ -70,6 +72,7 @@ class SnowflakeWarehouse(SqlWarehouse):
     """
 
     dialect = DIALECT
+    macros = SNOWFLAKE
     own_tables = (_TURNS,)
 
     def __init__(

@@ -5,18 +5,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 
 from ayla_provider.domain.csv.recognition import MOST_COLUMNS
 from ayla_provider.domain.erasure import Leftover
-from ayla_provider.domain.tables import Column, ColumnType, Table, table_like
-from ayla_provider.errors import AylaTableError, AylaWarehouseError
+from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table, table_like
+from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
+from ayla_provider.models import tables as models
+from ayla_provider.models.macros import Macros
+from ayla_provider.models.sql import FleetSql
+from ayla_provider.warehouse import fleet
 from ayla_provider.warehouse.base import (
+    HOURS,
     LEDGER,
     REMOVED,
     SAFE_TO_RETRY,
+    FoundHour,
     HeldHour,
     HourLeft,
     Load,
@@ -24,7 +30,13 @@ from ayla_provider.warehouse.base import (
     RowErasure,
     refuse_own_name,
 )
-from ayla_provider.warehouse.sql import Dialect, View, views_of, with_existing_columns
+from ayla_provider.warehouse.sql import Dialect, View, completeness, views_of, with_existing_columns
+
+_FACTS = ("state", "revision", "files", "lost_files", "lines")
+"""The columns of the table of hours that say what the archive has."""
+
+_HOURS_AT_ONCE = 200
+"""How many rows of the table of hours one statement writes."""
 
 
 class Explanation(NamedTuple):
@@ -50,6 +62,7 @@ class SqlWarehouse(ABC):
     """
 
     dialect: ClassVar[Dialect]
+    macros: ClassVar[Macros]
     history: ClassVar[str] = ""
     """For people: what the warehouse keeps of removed rows, and until when; empty if it keeps nothing."""
     own_tables: ClassVar[tuple[Table, ...]] = ()
@@ -215,6 +228,142 @@ class SqlWarehouse(ABC):
             self.replace(load)
             yield load
 
+    def record_hours(self, hours: Sequence[FoundHour], now: datetime) -> int:
+        """
+        Write into the table of hours what an archive has of some hours, and return how many weren't like that.
+
+        :param now: aware
+        :raises AylaWarehouseError: if the warehouse refuses it
+        """
+        with self._errors("write what the archive has of each hour"):
+            self._prepare_hours()
+            known = self._recorded(hours)
+            wanted = [hour for hour in hours if known.get((hour.event_type, hour.hour)) != _facts(hour)]
+            for number in range(0, len(wanted), _HOURS_AT_ONCE):
+                self._record(wanted[number : number + _HOURS_AT_ONCE], now)
+        return len(wanted)
+
+    def update_models(self, day_timezone: str, run_id: str, now: datetime) -> fleet.FleetReport:
+        """
+        Bring the fleet models up to date with the tables.
+
+        :param day_timezone: the time zone of days. With another one than before, all models are made again
+        :param run_id: names the run in the list of changes
+        :param now: aware
+        :raises AylaConfigError: if there is no such time zone, or the models can't be made from the tables
+        :raises AylaWarehouseError: if the warehouse refuses it
+        """
+        with self._errors("make the fleet models"):
+            columns = {kind: self._columns(table_like(kind, (), None)) for kind in fleet.EVENT_TYPES}
+            self._refuse_unusable(columns)
+            types = self._types_of_models(columns)
+            self._prepare_hours()
+            self._prepare_models(types)
+            engine = self._engine()
+            run = fleet.FleetRun(engine, {k: v for k, v in columns.items() if v}, day_timezone, run_id, now)
+            return run.update(types)
+
+    def _refuse_unusable(self, columns: Mapping[str, Mapping[str, str]]) -> None:
+        """Make sure that the models can be made from the tables."""
+        missing = [kind for kind in TABLES if not columns[kind]]
+        if missing:
+            raise AylaConfigError(
+                f"{self.name}: the fleet models need the tables of all event types, and there is none of "
+                f"{', '.join(missing)}. Load an hour first: a load creates them."
+            )
+        without = [kind for kind in TABLES if "dsn" not in columns[kind]]
+        if without:
+            raise AylaConfigError(
+                f"{self.name}: the fleet models need the column dsn, and the tables of {', '.join(without)} don't have "
+                "it. Hash it instead of dropping it, in the privacy policy."
+            )
+
+    def _types_of_models(self, columns: Mapping[str, Mapping[str, str]]) -> dict[str, ColumnType]:
+        """Return the types of columns that a privacy policy changed: a hashed UUID is a text."""
+        uuid, text = (self.dialect.types[kind] for kind in (ColumnType.UUID, ColumnType.TEXT))
+        found = [names.get("user_uuid", uuid) for names in columns.values() if names]
+        if any(not self._same_type(kind, uuid) and self._same_type(kind, text) for kind in found):
+            return {"user_uuid": ColumnType.TEXT}
+        return {}
+
+    def _prepare_models(self, types: Mapping[str, ColumnType]) -> None:
+        """Create what is missing of the tables and views of the models."""
+        wanted = [model.table(types) for model in (*models.STORED, *models.INTERNAL)]
+        if all(self._columns(table).keys() >= set(table.names) for table in wanted):
+            return
+        with self._preparing():
+            for table in wanted:
+                self._ensure_table(table)
+            sql = FleetSql(self.macros, self._relation, "'UTC'", {}, {}, quote=self.dialect.name)
+            view = View(models.COMMAND.name, models.COMMAND.description, sql.command())
+            self._ensure_views([view], tables_changed=True)
+            self._ensure_as_of()
+
+    def _engine(self) -> fleet.Engine:
+        return fleet.Engine(
+            macros=self.macros,
+            quote=self.dialect.name,
+            relation=self._relation,
+            temporary=lambda name: self.dialect.name(f"ayla_models_{name}"),
+            parameter=self.dialect.parameter,
+            run=self._run,
+            fetch=self._fetch,
+            transaction=self._transaction,
+            lock=lambda: self._lock_table(models.PENDING.table()),
+            staged=self._was_staged,
+        )
+
+    def _prepare_hours(self) -> None:
+        """Create the table of hours and its view, if they don't exist."""
+        if self._columns(HOURS) and self._columns(LEDGER):
+            return
+        with self._preparing():
+            changed = False
+            for table in (*self.own_tables, LEDGER, HOURS):
+                changed |= self._ensure_table(table)[1]
+            self._ensure_views([completeness(self._relation, self.dialect)], tables_changed=changed)
+
+    def _recorded(self, hours: Sequence[FoundHour]) -> dict[tuple[str, datetime], tuple[Any, ...]]:
+        """Return what the table has of the time of some hours."""
+        if not hours:
+            return {}
+        start, end = min(hour.hour for hour in hours), max(hour.hour for hour in hours) + timedelta(hours=1)
+        columns = self.dialect.names(("event_type", "folder_hour", *_FACTS))
+        rows = self._fetch(
+            f"select {columns} from {self._relation(HOURS.event_type)} where {self._in_range()}",
+            {"start": start, "end": end},
+        )
+        return {
+            (kind, at.astimezone(UTC)): (state, *(None if number is None else int(number) for number in numbers))
+            for kind, at, state, *numbers in rows
+        }
+
+    def _record(self, hours: Sequence[FoundHour], now: datetime) -> None:
+        """Replace some hours in the table of hours."""
+        name, table = self.dialect.name, self._relation(HOURS.event_type)
+        keys, rows, values = [], [], {}
+        for number, hour in enumerate(hours):
+            row = {
+                "event_type": hour.event_type,
+                "folder_hour": hour.hour,
+                **dict(zip(_FACTS, _facts(hour), strict=True)),
+                "changed_at": now,
+            }
+            places = {}
+            for column in HOURS.columns:
+                place = self.dialect.parameter(f"{column.name}_{number}", column.type)
+                # Without it, an engine can't tell the type of an empty value.
+                places[column.name] = f"cast({place} as {self.dialect.types[column.type]})"
+                values[f"{column.name}_{number}"] = row[column.name]
+            same = (f"{name(column)} = {places[column]}" for column in ("event_type", "folder_hour"))
+            keys.append(f"({' and '.join(same)})")
+            rows.append(f"select {', '.join(places.values())}")
+        of_keys = {key: value for key, value in values.items() if key.startswith(("event_type_", "folder_hour_"))}
+        with self._transaction():
+            self._lock_table(HOURS)
+            self._run(f"delete from {table} where {' or '.join(keys)}", of_keys)
+            self._run(f"insert into {table} ({self.dialect.names(HOURS.names)}) {' union all '.join(rows)}", values)
+
     def erasable(self, erasure: RowErasure) -> Mapping[datetime, int]:
         """Return how many rows of each hour are to be erased."""
         refuse_own_name(erasure.event_type)
@@ -256,12 +405,23 @@ class SqlWarehouse(ABC):
             with self._errors(f"look for the table of {event_type}"):
                 if self._columns(table_like(event_type, (), None)):
                     existing.append(event_type)
+        existing += self._models_without_erased(now)
         with self._errors("remove what it keeps of erased rows"):
             return self._forget_rows(existing, now)
 
     def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
         """Say what the warehouse keeps of removed rows."""
         return [Leftover(self.name, self.history, None)] if self.history else []
+
+    def _models_without_erased(self, now: datetime) -> list[str]:
+        """Make the models again without what is erased, if there are any. Return the names of their tables."""
+        with self._errors("look for the fleet models"):
+            if not self._columns(models.HOURS_SEEN.table()):
+                return []
+            made = [row[0] for row in self._fetch(f"select max(made) from {self._relation(models.HOURS_SEEN.name)}")]
+        zone = str(made[0] or "UTC").partition("|")[0]
+        self.update_models(zone, f"erasure {now.isoformat()}", now)
+        return [model.name for model in (*models.STORED, *models.INTERNAL)]
 
     def _erased(self, erasure: RowErasure) -> tuple[str, dict[str, Any]]:
         """Return the condition of the rows that are to be erased, and its parameters; empty if there can't be any."""
@@ -415,6 +575,15 @@ class SqlWarehouse(ABC):
         """Return whether two names of types mean the same type."""
         return existing == wanted
 
+    def _ensure_as_of(self) -> None:  # noqa: B027
+        """Create the function ``property_as_of``, if the warehouse has such functions."""
+
+    def _was_staged(self, table: str) -> None:  # noqa: B027
+        """Do what a temporary table needs that was just filled."""
+
+    def _lock_table(self, table: Table) -> None:  # noqa: B027
+        """Make another task that changes this table of ours wait until the transaction ends, if it can meet one."""
+
     # What is the same for all.
 
     def _equals(self, column: str) -> str:
@@ -474,3 +643,8 @@ class SqlWarehouse(ABC):
             # Without its cause: the driver's own words can quote a row.
             reason = explanation.reason.rstrip(". \n")
             raise AylaWarehouseError(f"{self.name}: can't {doing}: {reason}. {explanation.advice}") from None
+
+
+def _facts(hour: FoundHour) -> tuple[Any, ...]:
+    """Return what the archive has of an hour, in the order of the table's columns."""
+    return hour.state, hour.revision, hour.files, hour.lost_files, hour.lines

@@ -22,8 +22,9 @@ from ayla_provider.domain.hold import hold
 from ayla_provider.domain.removal import Rule
 from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, table_like
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.base import REMOVED, HeldHour, Recipe, Warehouse
+from ayla_provider.warehouse.base import REMOVED, FoundHour, HeldHour, Recipe, Warehouse
 from ayla_provider.warehouse.removal import remove_hours
+from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
 from tests.warehouse.made_loads import HOUR, NOON, Row, identity, made_load
 
 DATAPOINT = TABLES["datapoint"]
@@ -158,6 +159,43 @@ class WarehouseContract:
         assert versions == {NOON: REMOVED, NOON + HOUR: REMOVED, NOON + 2 * HOUR: "v1"}
         assert place.warehouse.held("datapoint", NOON, NOON + HOUR) == {NOON: HeldHour(REMOVED)}
         assert remove_hours(place.warehouse, types, rule).hours == 0
+
+    def test_what_the_archive_has_of_each_hour_is_there_and_only_changes_are_written(
+        self, place: Place, tmp_path: Path
+    ) -> None:
+        warehouse = place.warehouse
+        if not isinstance(warehouse, SqlWarehouse):
+            pytest.skip("Table formats have no table of hours.")
+        hours = [FoundHour("datapoint", NOON + number * HOUR, "landed", 1, 2, 0, 12) for number in range(2)]
+        hours += [FoundHour("connection", NOON, "empty", 1), FoundHour("connection", NOON + HOUR, "missing", None)]
+        assert warehouse.record_hours(hours, NOON) == 4
+        assert warehouse.record_hours(hours, NOON + HOUR) == 0
+        hours[1] = dataclasses.replace(hours[1], state="lost", revision=2, lost_files=1, lines=None)
+        assert warehouse.record_hours(hours, NOON + 2 * HOUR) == 1
+        assert warehouse.record_hours([], NOON) == 0
+        found = {(row["event_type"], row["folder_hour"]): row for row in place.rows("hours")}
+        assert found == {
+            (hour.event_type, hour.hour): {
+                "event_type": hour.event_type,
+                "folder_hour": hour.hour,
+                "state": hour.state,
+                "revision": hour.revision,
+                "files": hour.files,
+                "lost_files": hour.lost_files,
+                "lines": hour.lines,
+                "changed_at": NOON + 2 * HOUR if hour is hours[1] else NOON,
+            }
+            for hour in hours
+        }
+        warehouse.prepare_missing(TABLES.values())
+        put(place, tmp_path, "datapoint", NOON, [{"dsn": "A"}])
+        complete = {(row["event_type"], row["folder_hour"]): row["is_complete"] for row in place.rows("completeness")}
+        assert complete == {
+            ("datapoint", NOON): 1,
+            ("datapoint", NOON + HOUR): 0,
+            ("connection", NOON): 1,
+            ("connection", NOON + HOUR): 0,
+        }
 
     def test_every_type_arrives_as_it_was(self, place: Place, tmp_path: Path) -> None:
         row = {

@@ -147,3 +147,27 @@ def test_an_hour_that_may_still_get_files_keeps_its_day_incomplete(tmp_path: Pat
         load(warehouse, archive, "connection", [day + number * ONE_HOUR for number in range(24)])
         found = compare(records, warehouse.loaded, ["connection"], day, day + timedelta(days=1))
         assert (found.to_load, found.complete_days) == ([], [])
+
+
+def test_a_plan_says_what_the_archive_has_of_each_hour(tmp_path: Path) -> None:
+    at = [HOUR + number * ONE_HOUR for number in range(6)]
+    archive_hour(tmp_path / "archive", "connection", [CONNECTION, CONNECTION], at[0])
+    archive_hour(tmp_path / "archive", "connection", [], at[1])
+    archive_hour(tmp_path / "archive", "connection", [CONNECTION], at[2])
+    (tmp_path / "archive" / manifest_path(ExportHour("connection", at[3]))).write_text("{")
+    records = Records(FileDestination(tmp_path / "archive"))
+    lost = records.read_manifest(ExportHour("connection", at[2]))[0]
+    assert lost is not None
+    files = tuple(replace(file, lost="2026-11-28T00:00:00+00:00") for file in lost.files)
+    (tmp_path / "archive" / manifest_path(lost.hour)).write_text(replace(lost, files=files).dumps())
+    now = at[4] + timedelta(hours=28)
+    found = compare(records, lambda *_: {}, ["connection"], HOUR, at[5] + ONE_HOUR, now=now).hours
+    stated = sorted((hour.hour, hour.state, hour.files, hour.lost_files) for hour in found)
+    assert stated == [
+        (at[0], "landed", 2, 0),
+        (at[1], "empty", 0, 0),
+        (at[2], "lost", 1, 1),
+        (at[3], "unreadable", 0, 0),
+        (at[4], "missing", 0, 0),
+        (at[5], "waiting", 0, 0),
+    ]

@@ -14,7 +14,7 @@ from ayla_provider.domain.tables import TABLES, Column, ColumnType
 from ayla_provider.errors import AylaConfigError
 
 BASE64 = "base64"
-TYPES = (*(kind.value for kind in ColumnType), BASE64)
+TYPES = (*(kind.value for kind in ColumnType if kind is not ColumnType.DATE), BASE64)
 """The types that may follow the name of a column."""
 
 _FIELDS = {"event_type", "name", "columns", "identity"}
