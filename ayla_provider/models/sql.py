@@ -47,6 +47,8 @@ class FleetSql:
     columns: Mapping[str, Container[str]]
     types: Mapping[str, ColumnType]
     scoped: bool = False
+    has_seen: bool = False
+    """Whether the table ``fleet_hours`` has the hours, and not only ledger and manifests."""
     first_moment: str = ""
     """With a scope, the first moment that any device of it reads, as an SQL literal: an engine can skip older rows."""
     first_hour: str = ""
@@ -294,10 +296,8 @@ class FleetSql:
 
     def known_hours(self) -> str:
         """Return the hours that are there as a whole, or certainly empty."""
-        return (
-            f"select event_type, {self._micros(self.quote('folder_hour'))} as starts from {self.name('fleet_hours')} "
-            "where known = 1"
-        )
+        hours = self.name("fleet_hours") if self.has_seen else f"({self.hours_now()}) as hours_now"
+        return f"select event_type, {self._micros('folder_hour')} as starts from {hours} where known = 1"
 
     def hours_now(self) -> str:
         """Return the hours of ledger and manifests: what is in the tables, and whether it is all."""

@@ -128,6 +128,7 @@ class FleetRun:
             {kind: frozenset(names) for kind, names in columns.items()},
             {},
             quote=engine.quote,
+            has_seen=True,
         )
 
     def _name(self, name: str) -> str:
