@@ -58,7 +58,7 @@ install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constr
 # because uv installs sources alone.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel dist docs judges release lint workflows format bench gate prove fuzz screenshots clean
+.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel test-dbt dist docs judges release lint workflows format bench gate prove fuzz screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -94,6 +94,10 @@ test-doubles: ## Run the tests of BigQuery and Snowflake against doubles, withou
 # What tests/conftest.py prepares needs Airflow; and bqemulator's plugin for pytest needs Docker.
 test-double: $(VENV)/.double
 	@$(BIN)/python -m pytest --confcutdir tests/doubles -p no:bqemulator $(or $(TESTS),tests/doubles)
+
+test-dbt: $(VENV)/.test ## Build the package for dbt, in DuckDB and PostgreSQL, and compare its models with the operator's
+	@$(MAKE) --silent --no-print-directory VENV=.venv-dbt CONSTRAINTS=constraints/dbt.txt .venv-dbt/.dbt
+	@DBT_REQUIRED=1 $(BIN)/python -m pytest $(or $(TESTS),tests/test_dbt_build.py)
 
 test-wheel: dist ## Install the wheel into an empty Airflow, and test it there (AIRFLOW=3.1, 3.2, 3.3; TESTS=tests for all)
 	@.ci/test-wheel $(CONSTRAINTS_$(AIRFLOW)) $(TESTS)
@@ -147,7 +151,7 @@ screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs 
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-judges .venv-release .azurite .kinesis .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-judges .venv-dbt .venv-release .azurite .kinesis .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
@@ -195,6 +199,11 @@ $(VENV)/.double: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 $(VENV)/.judges: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing readers of Iceberg and Delta into $(VENV), for half a minute ..."
 	$(call install,--group judges)
+	@touch $@
+
+$(VENV)/.dbt: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
+	@echo "Installing dbt into $(VENV), for half a minute ..."
+	$(call install,--group dbt)
 	@touch $@
 
 $(VENV)/.release: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)

@@ -1,0 +1,12 @@
+-- Generated from airflow-provider-ayla by `python -m ayla_provider.models.dbt dbt`. Don't change it here.
+select oem_id, oem_model, dsn, property_name, base_type, time_uuid, direction, echo, discarded, closed, user_uuid, value, value_text, happened, {{ ayla.ayla_local_day(ayla.ayla_moment("happened")) }} as day, case when property_name is not null and time_uuid is not null and not coalesce(discarded, false) and (base_type is null or base_type not in ('file', 'message') or coalesce(closed, false)) then 1 else 0 end as is_value
+from (
+  select *, case when uuid_at is null or abs(uuid_at - second_at) > 60000000 then second_at when uuid_at < ({{ ayla.ayla_quotient("second_at", "1000000") }}) * 1000000 then ({{ ayla.ayla_quotient("second_at", "1000000") }}) * 1000000 when uuid_at > ({{ ayla.ayla_quotient("second_at", "1000000") }}) * 1000000 + 999999 then ({{ ayla.ayla_quotient("second_at", "1000000") }}) * 1000000 + 999999 else uuid_at end as happened
+  from (
+    select t.oem_id as oem_id, t.oem_model as oem_model, t.dsn as dsn, t.property_name as property_name, t.base_type as base_type, t.time_uuid as time_uuid, t.direction as direction, t.echo as echo, t.discarded as discarded, t.closed as closed, t.user_uuid as user_uuid, coalesce(cast(t.val_int as {{ ayla.ayla_type("number") }}), t.val_decimal, t.val_float, cast(case when t.val_boolean then 1 when not t.val_boolean then 0 end as {{ ayla.ayla_type("number") }})) as value, case when coalesce(cast(t.val_int as {{ ayla.ayla_type("number") }}), t.val_decimal, t.val_float, cast(case when t.val_boolean then 1 when not t.val_boolean then 0 end as {{ ayla.ayla_type("number") }})) is null then t.val_string end as value_text, {{ ayla.ayla_micros("t.created_at") }} as second_at, case when substr(cast(t.time_uuid as {{ ayla.ayla_type("text") }}), 15, 1) = '1' then {{ ayla.ayla_quotient(ayla.ayla_from_hex("(substr(cast(t.time_uuid as " ~ ayla.ayla_type("text") ~ "), 16, 3) || substr(cast(t.time_uuid as " ~ ayla.ayla_type("text") ~ "), 10, 4) || substr(cast(t.time_uuid as " ~ ayla.ayla_type("text") ~ "), 1, 8))"), "10") }} - 12219292800000000 end as uuid_at, row_number() over (partition by t.dsn, t.time_uuid order by case when t.updated_at is null then 1 else 0 end, t.updated_at desc, t.folder_hour desc, t.source_object desc) as standing
+    from {{ source('ayla', 'datapoint') }} as t
+    where t.dsn is not null
+  ) as raw
+  where (standing = 1 or time_uuid is null) and second_at is not null
+) as timed
+where true

@@ -1,0 +1,20 @@
+-- Generated from airflow-provider-ayla by `python -m ayla_provider.models.dbt dbt`. Don't change it here.
+select *, case when next_at is null and run_ends = horizon then 1 else 0 end as is_open, case when carried = 1 then was_change else ends_before is null or ends_before <> happened or value is distinct
+from value_before or value_text is distinct
+from text_before end as is_change
+from (
+  select *, ({{ ayla.ayla_quotient("happened", "3600000000") }}) * 3600000000 as hour, lag(ends) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as ends_before, lag(value) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as value_before, lag(value_text) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as text_before, lag(happened) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as at_before, {{ ayla.ayla_local_day(ayla.ayla_moment("happened")) }} as day
+  from (
+    select nexts.*, runs.horizon, runs.ends as run_ends, case when runs.ends is null then nexts.happened when nexts.next_at is null or nexts.next_at > runs.ends then runs.ends else nexts.next_at end as ends
+    from (
+      select *, lead(happened) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as next_at
+      from (
+        select dsn, property_name, time_uuid, value, value_text, base_type, direction, oem_model, echo, happened, 0 as carried, cast(null as {{ ayla.ayla_type("boolean") }}) as was_change
+        from {{ ref('ayla_staged_datapoints') }}
+        where is_value = 1
+      ) as every_value
+    ) as nexts
+    left
+    join {{ ref('ayla_staged_runs') }} as runs on runs.event_type = 'datapoint' and nexts.happened >= runs.starts and nexts.happened < runs.ends
+  ) as ends
+) as befores
