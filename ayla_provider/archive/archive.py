@@ -573,7 +573,8 @@ class Archive:
         path = destination_path(file, job.layout)
         standing = job.existing.get(path)
         copy = transfer.copy(file, path, standing, trusted=job.trusts(path), matcher=job.matcher)
-        return ManifestFile.of(file, path, copy.crc32c, copy.lines, copy.stored.version, copy.erased), True
+        version = copy.stored.version
+        return ManifestFile.of(file, path, copy.crc32c, copy.lines, version, copy.erased, copy.sha256), True
 
     def _existing_entry(self, job: _HourJob, file: ExportFile) -> ManifestFile | None:
         """Return the manifest's entry of a file that is proven to be in the destination already."""

@@ -41,6 +41,8 @@ class Copy:
     """The number of lines of the vendor's file; None if unknown."""
     erased: Erased | None = None
     """What an erasure left of the copy."""
+    sha256: str = ""
+    """Of the vendor's file, in hexadecimal; empty if unknown."""
 
 
 class Transfer:
@@ -113,7 +115,7 @@ class Transfer:
             turn.enter_context(self._writing)
             is_spooled = file.crc32c is None or matcher is not None
             if is_spooled and replaces and trusted and self.holds(replaces, content.size, content.crc32c or ""):
-                return Copy(replaces, file.crc32c or reader.crc32c, reader.lines, content.erased)
+                return Copy(replaces, file.crc32c or reader.crc32c, reader.lines, content.erased, reader.sha256)
             try:
                 stored = self._destination.write(
                     path,
@@ -130,7 +132,7 @@ class Transfer:
                 if existing is None or not self.holds(existing, content.size, crc32c):
                     raise
                 stored = existing
-            return Copy(stored, file.crc32c or reader.crc32c, reader.lines, content.erased)
+            return Copy(stored, file.crc32c or reader.crc32c, reader.lines, content.erased, reader.sha256)
 
     def holds(self, stored: Stored, size: int, crc32c: str) -> bool:
         """Whether a file in the destination has this content."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -77,6 +78,8 @@ class ManifestFile:
     removed: str = field(default="", compare=False)
     """When a rule of the customer's removed the copy because of its age, ISO 8601; empty if none did. Ignored in
     comparisons."""
+    sha256: str = field(default="", compare=False)
+    """SHA-256 of the vendor's file, in hexadecimal; empty if unknown. Ignored in comparisons."""
 
     @classmethod
     def of(
@@ -87,6 +90,7 @@ class ManifestFile:
         lines: int | None = None,
         version: str = "",
         erased: Erased | None = None,
+        sha256: str = "",
     ) -> ManifestFile:
         """
         Return the entry of a file whose copy is at a path.
@@ -95,9 +99,12 @@ class ManifestFile:
         :param lines: of the vendor's file; None if unknown
         :param version: of the copy; empty if unknown
         :param erased: what an erasure left of the copy
+        :param sha256: of the vendor's file; empty if unknown
         """
         created = file.created.isoformat()
-        return cls(file.name, file.generation, file.size, crc32c, created, path, lines, version, erased=erased)
+        return cls(
+            file.name, file.generation, file.size, crc32c, created, path, lines, version, erased=erased, sha256=sha256
+        )
 
     @property
     def held_size(self) -> int:
@@ -237,6 +244,7 @@ class Manifest:
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _OF_EXPORTS = (FORMAT, LOST_FORMAT, ERASED_FORMAT)
 _OF_STREAMS = (STREAM_FORMAT, ERASED_STREAM_FORMAT)
 
@@ -244,7 +252,7 @@ _OF_STREAMS = (STREAM_FORMAT, ERASED_STREAM_FORMAT)
 def _document(file: ManifestFile) -> dict[str, Any]:
     """Return a file's entry for JSON, without what is empty: an entry of an earlier version stays as it is."""
     document = asdict(file)
-    for name in ("version", "lost", "removed", "erased"):
+    for name in ("version", "lost", "removed", "erased", "sha256"):
         if not document[name]:
             del document[name]
     return document
@@ -302,9 +310,12 @@ def _file(entry: Any) -> ManifestFile:
         lost=typed_field({"lost": "", **entry}, "lost", str),
         erased=_erased(entry["erased"]) if "erased" in entry else None,
         removed=typed_field({"removed": "", **entry}, "removed", str),
+        sha256=typed_field({"sha256": "", **entry}, "sha256", str),
     )
     require(file.size >= 0 and (file.lines or 0) >= 0, "a size is negative")
     time_field(entry, "created")
+    if file.sha256:
+        require(_SHA256.fullmatch(file.sha256) is not None, "sha256 isn't one")
     if file.lost:
         time_field(entry, "lost")
     if file.removed:
@@ -379,15 +390,16 @@ def revise(
     # An export that moved to another bucket may show a file in both: one entry for each path.
     source_at = {file.path: file.source for file in copied}
     by_source = {file.source: file for file in before if source_at.get(file.path, file.source) == file.source}
-    lines_of = {(file.path, file.size, file.crc32c): file.lines for file in before}
+    known_of = {(file.path, file.size, file.crc32c): file for file in before}
     found_lost = {file.source for file in lost}
     for source, file in by_source.items():
         mark = (file.lost or written_at.isoformat()) if source in found_lost else ""
         by_source[source] = replace(file, lost=mark)
     for file in copied:
         # A file that wasn't copied again wasn't counted again either.
-        if file.lines is None:
-            file = replace(file, lines=lines_of.get((file.path, file.size, file.crc32c)))
+        known = known_of.get((file.path, file.size, file.crc32c))
+        if file.lines is None and known:
+            file = replace(file, lines=known.lines, sha256=known.sha256)
         by_source[file.source] = file
     files = tuple(by_source[source] for source in sorted(by_source))
     if files and state in (HourState.EMPTY, HourState.EXPIRED):

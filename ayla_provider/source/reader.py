@@ -58,6 +58,7 @@ class ExportReader:
         self._md5 = None if file.crc32c else hashlib.md5(usedforsecurity=False)
         self._expected_md5: str | None = None
         self._lines = Lines()
+        self._sha256 = hashlib.sha256()
 
     def tell(self) -> int:
         """Return the number of the next byte."""
@@ -67,6 +68,11 @@ class ExportReader:
     def lines(self) -> int | None:
         """How many lines the object has; None before it was read to its end."""
         return self._lines.count if self._known == self._file.size else None
+
+    @property
+    def sha256(self) -> str:
+        """The object's SHA-256 in hexadecimal; empty before it was read to its end."""
+        return self._sha256.hexdigest() if self._known == self._file.size else ""
 
     def seek(self, offset: int) -> int:
         """Continue at a byte that was read before, or that is the next one."""
@@ -105,6 +111,7 @@ class ExportReader:
         if self._md5:
             self._md5.update(data)
         self._lines.update(data)
+        self._sha256.update(data)
         if data:
             self._on_bytes(len(data))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -202,6 +203,8 @@ def test_a_new_generation_replaces_its_object_and_raises_the_revision(
     document = manifest(place, 2)
     assert (document["revision"], document["total_bytes"]) == (2, 9)
     assert [file["lines"] for file in document["files"]] == [1, 1], "of the one that wasn't moved, as it was known"
+    hashes = [hashlib.sha256(data).hexdigest() for data in (b"newer", b"same")]
+    assert [file["sha256"] for file in document["files"]] == hashes
     assert document["files"][0]["generation"] == new.generation
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import threading
 from collections.abc import Callable
@@ -58,6 +59,7 @@ def test_a_copy_equals_its_source(cloud: LocalCloud, export: Export, place: Plac
     stored = copy.stored
     assert (stored.path, stored.size, place.destination.crc32c(stored)) == (PATH, size, file.crc32c)
     assert (copy.crc32c, copy.lines) == (file.crc32c, lines_of(content))
+    assert copy.sha256 == hashlib.sha256(bytes_of(content)).hexdigest()
     assert sum(moved) == size
     assert len(downloads(cloud)) == (1 if size else 0)
 
@@ -77,8 +79,9 @@ def test_a_download_that_breaks_is_continued_where_it_was(
     content = SeededContent(2, 21 * CHUNK)
     file = listed(cloud, export, content)
     cloud.faults.add(how, step="download", after_bytes=cut)
-    lines = transfer_of(export, place).copy(file, PATH, None).lines
-    assert lines == lines_of(content)
+    copy = transfer_of(export, place).copy(file, PATH, None)
+    assert copy.lines == lines_of(content)
+    assert copy.sha256 == hashlib.sha256(bytes_of(content)).hexdigest()
     assert place.everything() == {PATH: bytes_of(content)}
     first, second = downloads(cloud)
     known = content.size - second.sent
@@ -323,6 +326,7 @@ def test_an_upload_that_breaks_gets_the_rest_from_the_source(
     copy = transfer_of(export, place, moved.append).copy(file, PATH, None)
     assert place.everything() == {PATH: bytes_of(content)}
     assert (copy.crc32c, copy.lines) == (file.crc32c, lines_of(content))
+    assert copy.sha256 == hashlib.sha256(bytes_of(content)).hexdigest()
     assert sum(moved) == content.size, "what is read again doesn't count again"
 
 
