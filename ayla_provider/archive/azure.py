@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ayla_provider.archive.async_client import call_within
 from ayla_provider.archive.destination import (
@@ -76,31 +76,43 @@ class AzureStore:
 
     def put(self, key: str, data: bytes, content_type: str, seen: str | None) -> dict[str, Any] | None:
         """
-        Send a small blob, in half of the CPU that ``upload_blob`` takes.
+        Send a small blob, in a fraction of the CPU that ``upload_blob`` takes.
 
         :returns: ``etag`` and ``content_md5`` of the answer; None if ``upload_blob`` must send the blob again, because
             the answer isn't clear: it has the retries, and the errors
         """
+        precondition = {"If-Match": f'"{seen}"'} if seen else {"If-None-Match": "*"}
+        headers = {"x-ms-blob-type": "BlockBlob", "x-ms-blob-content-type": content_type, **precondition}
+        answer = self._put_directly(key, "", headers, data)
+        return {"etag": answer.get("ETag"), "content_md5": answer.get("Content-MD5")} if answer else None
+
+    def stage(self, key: str, block: str, data: bytes) -> bool:
+        """Send a block. Return whether it is there for sure; if not, ``stage_block`` must send it again."""
+        query = {"comp": "block", "blockid": b64encode(block.encode()).decode()}
+        return self._put_directly(key, urlencode(query), {}, data) is not None
+
+    def _put_directly(self, key: str, query: str, headers: dict[str, str], data: bytes) -> Mapping[str, str] | None:
+        """Send content with its MD5, and return the headers of the answer; None if it isn't a clear success."""
         account, path = self._fs.service_client, f"{self._container}/{key}"
-        headers, url = _put_request(account, path, data, content_type, seen)
+        said, url = _request(account, path, query, headers, data)
         answer: Mapping[str, str] | None = None
         with contextlib.closing(Deadline(DEADLINE + len(data) / SLOWEST)) as deadline:
             try:
-                signed = _signed(account, url, headers)
+                signed = _signed(account, url, said)
                 if signed is None:
                     # Who signs, or the way there, is the client's own.
-                    answer = call_within(self._fs.loop, len(data), _put, account, url, headers, data)
+                    answer = call_within(self._fs.loop, len(data), _put, account, url, said, data)
                 else:
                     answer = self._sent(url, signed, data, deadline)
             except TimeoutError:
                 # The deadline is that of the object.
                 raise
-            except Exception:  # noqa: BLE001 - upload_blob raises an error that says what to do
+            except Exception:  # noqa: BLE001 - Azure's client raises an error that says what to do
                 if deadline.expired:
                     raise TimeoutError(f"no whole answer within {deadline.seconds:.0f} s") from None
-        if answer is None or answer.get("Content-MD5", headers["Content-MD5"]) != headers["Content-MD5"]:
+        if answer is None or answer.get("Content-MD5", said["Content-MD5"]) != said["Content-MD5"]:
             return None
-        return {"etag": answer.get("ETag"), "content_md5": answer.get("Content-MD5")}
+        return answer
 
     def _sent(self, url: str, headers: dict[str, str], data: bytes, deadline: Deadline) -> Mapping[str, str] | None:
         """Send a signed request, and return the headers of the answer; None if it isn't a plain success."""
@@ -267,7 +279,8 @@ class AzureUpload:
             self._data += data
             return
         block = uuid.uuid4().hex
-        self._call("stage_block", block_id=block, data=data, length=len(data))
+        if not self._store.stage(self._expected.path, block, data):
+            self._call("stage_block", block_id=block, data=data, length=len(data))
         self._blocks.append(block)
 
     def is_heeded(self, seen: str | None) -> bool:
@@ -299,29 +312,27 @@ class AzureUpload:
         """Do nothing. Blocks that belong to no blob are invisible, and Azure removes them after a week."""
 
 
-def _put_request(
-    client: Any, path: str, data: bytes, content_type: str, seen: str | None
-) -> tuple[dict[str, str], str]:
+def _request(client: Any, path: str, query: str, headers: Mapping[str, str], data: bytes) -> tuple[dict[str, str], str]:
     """
-    Return the headers and the URL of the request that stores a blob.
+    Return the headers and the URL of a request that stores content.
 
     :param client: Azure's, of the account
     :param path: container and key
-    :param seen: the version to replace, None if there must be no blob
+    :param query: encoded
+    :param headers: those of this request alone
     """
-    headers = {
-        "x-ms-blob-type": "BlockBlob",
-        "x-ms-blob-content-type": content_type,
+    said = {
+        **headers,
         "x-ms-version": client.api_version,
         "x-ms-date": formatdate(usegmt=True),
         "Content-Type": "application/octet-stream",
         "Content-Length": str(len(data)),
         "Content-MD5": b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
-        **({"If-Match": f'"{seen}"'} if seen else {"If-None-Match": "*"}),
     }
     address, _, token = client.url.partition("?")
     url = f"{address.rstrip('/')}/{quote(path, safe='~/')}"
-    return headers, f"{url}?{token}" if token else url
+    query = "&".join(part for part in (query, token) if part)
+    return said, f"{url}?{query}" if query else url
 
 
 def _signed(client: Any, url: str, headers: dict[str, str]) -> dict[str, str] | None:
