@@ -186,7 +186,7 @@ class _Direct:
             self.connect()  # type: ignore[attr-defined]
         deadline = current_deadline()
         # urllib3 sets the time to connect here, which is too short for a block on a slow line.
-        _limit(self.sock, deadline.seconds if deadline else self.timeout)
+        _limit(self.sock, socket.SO_SNDTIMEO, deadline.seconds if deadline else self.timeout)
         if deadline:
             deadline.restart((self.sock,))
         self._method = method
@@ -223,7 +223,7 @@ class _Direct:
 
     def getresponse(self) -> Response:
         """Read the head of an answer."""
-        _limit(self.sock, self.timeout)
+        _limit(self.sock, socket.SO_RCVTIMEO, self.timeout)
         deadline = current_deadline()
         if deadline:
             deadline.restart()
@@ -263,9 +263,11 @@ def _is_plain(connection: Any) -> bool:
     return type(connection) is socket.socket
 
 
-def _limit(connection: Any, seconds: float | None) -> None:
+def _limit(connection: Any, option: int, seconds: float | None) -> None:
     """
-    Set how long a connection may wait for the next bytes, or for room for them.
+    Set how long a connection may wait.
+
+    :param option: of the socket: ``SO_RCVTIMEO`` for bytes to read, ``SO_SNDTIMEO`` for room for bytes to send
 
     For a limit of Python's, each call asks the system twice: whether it must wait, and for the bytes. Threads that wait
     for Python's lock lose more time there than by the call. So the system has the limit of a socket without TLS.
@@ -277,8 +279,7 @@ def _limit(connection: Any, seconds: float | None) -> None:
         connection.settimeout(None)
     microseconds = max(1, int(seconds * 1e6))
     limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    connection.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
 def _head(lines: list[str]) -> bytes:
