@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,16 @@ def test_a_connection_that_names_no_catalog_fails_without_retries(
     if extra is not None:
         connect(monkeypatch, **extra)
     with pytest.raises(AirflowFailException, match=f"AylaConfigError.*{said}"):
+        run(AylaExportIcebergUpkeepOperator(task_id="upkeep", **ARGUMENTS))
+
+
+def test_a_catalog_whose_package_is_missing_fails_without_retries_and_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect(monkeypatch, type="hive", uri="thrift://127.0.0.1:9")
+    # None: it can't be imported.
+    monkeypatch.setitem(sys.modules, "pyiceberg.catalog.hive", None)
+    with pytest.raises(AirflowFailException, match=r"AylaConfigError.*pip install 'pyiceberg\[hive\]'"):
         run(AylaExportIcebergUpkeepOperator(task_id="upkeep", **ARGUMENTS))
 
 

@@ -41,6 +41,7 @@ def open_catalog(conn_id: str) -> Catalog:
     require_iceberg()
     from airflow.providers.apache.iceberg.hooks.iceberg import IcebergHook
     from pyiceberg.catalog import Catalog
+    from pyiceberg.exceptions import NotInstalledError
 
     hook = IcebergHook(iceberg_conn_id=conn_id)
     with undefined_connection():
@@ -51,7 +52,7 @@ def open_catalog(conn_id: str) -> Catalog:
         know_secret(secret)
     try:
         catalog = hook.get_conn()
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, NotInstalledError) as error:
         # pyiceberg's words name the property or the package that is missing.
         raise AylaConfigError(f"the connection {conn_id} names no catalog that pyiceberg can open: {error}") from None
     if not isinstance(catalog, Catalog):
