@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.destination import Destination, Stored
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.arrival import HourState
@@ -21,7 +21,7 @@ from ayla_provider.transport.checksum import Crc32c
 HOUR = datetime(2026, 11, 1, 7, tzinfo=UTC)
 
 
-def put(destination: FileDestination, path: str, data: bytes) -> None:
+def put(destination: Destination, path: str, data: bytes) -> None:
     """Write an object, replacing any other."""
     standing: Stored | None = destination.folder(path.rpartition("/")[0]).get(path)
     destination.write(
