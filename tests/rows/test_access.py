@@ -14,13 +14,17 @@ from typing import Any
 
 import pytest
 
+from ayla_provider.archive.erasure_requests import waiting_requests
 from ayla_provider.archive.local import FileDestination
-from ayla_provider.domain.erasure import ErasureRequest, parse_request
+from ayla_provider.archive.records import write_json
+from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest, parse_request
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.privacy import PrivacyPolicy
+from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.access import Access, Found
 from ayla_provider.rows.extract import cell, write_extract
 from ayla_provider.rows.typed_archive import TypedArchive
+from ayla_provider.warehouse.erase import ErasureRun
 from tests.warehouse.archive import HOUR, archive_hour
 
 KEY = "a key of sixteen characters or more"
@@ -235,3 +239,77 @@ def test_a_request_for_nothing_says_so(made: Setup) -> None:
     found, rows = made.extract(parse_request(b'{"dsn": "LC000X000000009"}', "here", NOW))
     assert (found.rows, rows) == (0, {})
     assert "There is nothing in 1 hour." in (made.out / "index.html").read_text()
+
+
+def at(minute: int, dsn: str = DSN) -> bytes:
+    """An event of the hour, with its own time."""
+    time = HOUR + timedelta(minutes=minute)
+    return f"1a2b3c4d,LC-THERMO-2,{dsn},{time:%a %b %d %H:%M:%S UTC %Y},{USER},Online\n".encode()
+
+
+@pytest.mark.parametrize("policy", [None, PrivacyPolicy({"event_time": "drop"})], ids=["all", "times dropped"])
+@pytest.mark.parametrize(
+    ("start", "until", "minutes"),
+    [
+        (None, HOUR + timedelta(minutes=20), [0, 10, 19]),
+        (HOUR + timedelta(minutes=10), NOW, [10, 19, 20, 40]),
+        (HOUR + timedelta(minutes=10), HOUR + timedelta(minutes=20), [10, 19]),
+        (HOUR, HOUR + ONE_HOUR, [0, 10, 19, 20, 40]),
+        (HOUR + timedelta(minutes=41), HOUR + timedelta(minutes=59), []),
+    ],
+)
+def test_in_an_hour_that_the_span_cuts_an_event_counts_by_its_own_time(
+    tmp_path: Path, start: datetime | None, until: datetime, minutes: list[int], policy: PrivacyPolicy | None
+) -> None:
+    content = b"".join([*(at(minute) for minute in (0, 10, 19, 20, 40)), *(at(minute, OTHER) for minute in range(30))])
+    archive_hour(tmp_path / "archive", "connection", [content])
+    made = Setup(tmp_path)
+    made.type(policy=policy)
+    assert times(made.extract(request(start, until))[1]) == minutes
+
+
+KEYS = ErasureKeys.parse("a-key-of-the-erasure-ledger", "here")
+
+
+def begin_erasure(archive: FileDestination, **identifiers: str) -> None:
+    """Put an entry into the ledger, as an erasure does first."""
+    wanted = ErasureRequest(identifiers, None, NOW, NOW)
+    write_json(archive, wanted.entry(KEYS, NOW, {}).path, wanted.entry(KEYS, NOW, {}).dumps(), None)
+
+
+@pytest.mark.parametrize("is_typed", [False, True])
+def test_an_hour_that_an_erasure_touched_is_read_without_what_is_erased(made: Setup, is_typed: bool) -> None:
+    if is_typed:
+        made.type(policy=PrivacyPolicy({"user_uuid": "drop"}))
+    begin_erasure(made.archive, user_uuid=OTHER_USER)
+    before = made.state()
+    found, rows = made.extract(request(), erasure_keys=lambda: KEYS)
+    # The event of the second minute has the other user.
+    assert (times(rows), found.not_readable) == ([1], [])
+    assert OTHER_USER not in (made.out / "events.json").read_text()
+    assert made.state() == before
+
+
+def test_without_the_keys_of_the_ledger_an_extract_fails_and_says_so(made: Setup) -> None:
+    begin_erasure(made.archive, user_uuid=OTHER_USER)
+    with pytest.raises(AylaConfigError, match="Set its erasure_conn_id"):
+        made.extract(request())
+    assert not made.out.exists()
+
+
+@pytest.mark.parametrize("gone", [{"user_uuid": OTHER_USER}, {"dsn": DSN}, {"dsn": OTHER}])
+def test_an_extract_after_an_erasure_has_what_is_left(made: Setup, tmp_path: Path, gone: dict[str, str]) -> None:
+    made.type(policy=PrivacyPolicy({"user_uuid": "drop"}))
+    (tmp_path / "requests").mkdir()
+    (tmp_path / "requests" / "one.json").write_text(json.dumps(gone | {"until": NOW.isoformat()}))
+    waiting = waiting_requests(FileDestination(tmp_path / "requests"), KEYS)
+    ErasureRun(made.archive, made.rows, waiting, KEYS, now=NOW, written_by={}).erase()
+    found, rows = made.extract(request(dsn=DSN, user_uuid=USER), erasure_keys=lambda: KEYS)
+    minutes = {1, 2, 3}
+    if gone.get("dsn") == DSN:
+        minutes -= {1, 2}
+    if gone.get("user_uuid") == OTHER_USER:
+        minutes -= {2}
+    if gone.get("dsn") == OTHER:
+        minutes -= {3}
+    assert (set(times(rows)), found.not_readable) == (minutes, [])
