@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
@@ -102,9 +102,11 @@ def views_of(table: Table, relation: Callable[[str], str], dialect: Dialect) -> 
     if has_unique:
         views.append(_unique(table, relation(table.event_type), dialect))
     if table.event_type == "datapoint" and _has(table, "dsn", "property_name", "created_at", "updated_at"):
-        views.append(_latest_values(table, relation("datapoint"), dialect))
+        # A datapoint that was discarded later has an older row in another hour, which doesn't count.
+        rows = relation("datapoint_unique" if has_unique else "datapoint")
+        views.append(_latest_values(table, rows, dialect))
     if table.event_type == "connection" and _has(table, "dsn", "oem_model", "event_time", "status"):
-        # It needs no unique rows: an event that follows an equal one changes nothing.
+        # It needs no unique rows: equal events are one.
         views.append(_online_sessions(relation("connection"), dialect))
     if table.event_type == "registration" and has_unique:
         views.append(_registrations_by_day(relation("registration_unique"), dialect))
@@ -148,10 +150,12 @@ def _unique(table: Table, relation: str, dialect: Dialect) -> View:
     if _has(table, "updated_at"):
         order = [f"case when {updated} is null then 1 else 0 end", f"{updated} desc", *order]
     newest_first = ", ".join(order)
+    # An id belongs to one device. With the device in it, a filter by device is applied to the rows, not to the result.
+    one = f"{identity}, {dialect.name('dsn')}" if _has(table, "dsn") else identity
     return View(
         name,
         about,
-        f"select {dialect.names(table.columns)} from (select *, row_number() over (partition by {identity} "
+        f"select {dialect.names(table.columns)} from (select *, row_number() over (partition by {one} "
         f"order by {newest_first}) as standing from {relation}) as ranked where standing = 1 or {identity} is null",
     )
 
@@ -171,26 +175,53 @@ def _latest_values(table: Table, relation: str, dialect: Dialect) -> View:
     )
     columns = dialect.names(name for name in wanted if name in table.names)
     device, prop = dialect.name("dsn"), dialect.name("property_name")
+    latest_first = ["created_at", "updated_at", "folder_hour", "source_object"]
     # Without "nulls last", some engines sort nulls first and others last.
-    latest_first = ", ".join(
-        f"{dialect.name(name)} desc nulls last" for name in ("created_at", "updated_at", "folder_hour", "source_object")
-    )
+    order = [f"{dialect.name(name)} desc nulls last" for name in latest_first if name in table.names]
+    if _has(table, "time_uuid"):
+        order.insert(1, f"{_time_of_id(table, dialect)} desc nulls last")
+    condition = " and ".join([f"{dialect.name('created_at')} is not null", *_are_values(table, dialect)])
     return View(
         "latest_values",
         "The latest value of each property of each device.",
-        f"select {columns} from (select *, row_number() over (partition by {device}, {prop} order by {latest_first}) "
-        f"as standing from {relation} where {dialect.name('created_at')} is not null) as ranked where standing = 1",
+        f"select {columns} from (select *, row_number() over (partition by {device}, {prop} "
+        f"order by {', '.join(order)}) as standing from {relation} where {condition}) as ranked where standing = 1",
     )
+
+
+def _time_of_id(table: Table, dialect: Dialect) -> str:
+    """
+    Return an expression by which ids of version 1 are ordered as the times that they hold, in 100 ns.
+
+    Its variant doesn't matter: no function of an engine is asked.
+    """
+    text = f"cast({dialect.name('time_uuid')} as {dialect.types[ColumnType.TEXT]})"
+    high, middle, low = (f"substr({text}, {start}, {length})" for start, length in ((16, 3), (10, 4), (1, 8)))
+    return f"case when substr({text}, 15, 1) = '1' then {high} || {middle} || {low} || {text} end"
+
+
+def _are_values(table: Table, dialect: Dialect) -> Iterator[str]:
+    """Yield the conditions of datapoints that are values of their property."""
+    if _has(table, "discarded"):
+        yield f"({dialect.name('discarded')} is null or not {dialect.name('discarded')})"
+    if _has(table, "base_type", "closed"):
+        kind = f"coalesce({dialect.name('base_type')}, '')"
+        yield f"({kind} not in ('file', 'message') or {dialect.name('closed')})"
 
 
 def _online_sessions(relation: str, dialect: Dialect) -> View:
     device, model, time = (dialect.name(name) for name in ("dsn", "oem_model", "event_time"))
     status = f"lower({dialect.name('status')})"
-    per_device = f"over (partition by {device} order by {time}, {status})"
-    events = f"select *, {status} as state, lag({status}) {per_device} as state_before from {relation}"
+    # Files have whole seconds. Of a second that has both states, nobody knows which one came first.
+    events = (
+        f"select {device}, {time}, min({model}) as {model}, min({status}) as state from {relation} "
+        f"where {device} is not null and {time} is not null and {status} in ('online', 'offline') "
+        f"group by {device}, {time} having min({status}) = max({status})"
+    )
+    per_device = f"over (partition by {device} order by {time})"
     changes = (
-        f"select *, lead({time}) over (partition by {device} order by {time}, state) as ended_at "
-        f"from ({events}) as events where state_before is null or state_before <> state"
+        f"select *, lead({time}) {per_device} as ended_at from (select *, lag(state) {per_device} as state_before "
+        f"from ({events}) as events) as ordered where state_before is null or state_before <> state"
     )
     return View(
         "online_sessions",
@@ -210,6 +241,6 @@ def _registrations_by_day(unique: str, dialect: Dialect) -> View:
         f"select {dialect.day('happened_at')} as registration_day, {model}, "
         f"sum(case when {registered} then 1 else 0 end) as registered, "
         f"sum(case when {registered} then 0 else 1 end) as unregistered "
-        f"from (select *, {happened} as happened_at from {unique}) as events "
-        f"group by {dialect.day('happened_at')}, {model}",
+        f"from (select *, {happened} as happened_at from {unique} where {registered} is not null) as events "
+        f"where happened_at is not null group by {dialect.day('happened_at')}, {model}",
     )

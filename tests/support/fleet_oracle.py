@@ -317,7 +317,7 @@ class Oracle:
             "oem_model": _text(last.event.row, "oem_model"),
             "base_type": _text(last.event.row, "base_type"),
             "direction": _text(last.event.row, "direction"),
-            "values": len(inside),
+            "observations": len(inside),
             "echoes": sum(_is_true(span.event.row, "echo") for span in inside),
             "numbers": len(numbers),
             "first_value": first.state[0],

@@ -422,6 +422,56 @@ class WarehouseContract:
         latest = [(row["dsn"], row["property_name"], row["val_int"]) for row in place.rows("latest_values")]
         assert sorted(latest) == [("A", "humidity", 8), ("A", "temperature", 2), ("B", "temperature", 6)]
 
+    def test_of_a_second_the_value_whose_id_is_the_latest_counts(self, place: Place, tmp_path: Path) -> None:
+        def value(number: int, ticks: int, **more: object) -> Row:
+            # The low bits of the time come first in an id, and the variant is no one's.
+            stamp = 0x1E8BFE400000000 + ticks
+            low, middle, high = stamp & 0xFFFFFFFF, stamp >> 32 & 0xFFFF, stamp >> 48 | 0x1000
+            return {
+                "dsn": "A",
+                "property_name": "temperature",
+                "val_int": number,
+                "created_at": NOON,
+                "updated_at": NOON,
+                "time_uuid": f"{low:08x}-{middle:04x}-{high:04x}-1261-67d251d3ec96",
+                "discarded": False,
+                "closed": False,
+                "base_type": "integer",
+            } | more
+
+        place.warehouse.prepare(DATAPOINT)
+        message = {"property_name": "log", "base_type": "message"}
+        first = [
+            value(1, 0xF0000000),
+            value(2, 0x100000000),
+            value(3, 0x110000000, discarded=True),
+            # It was discarded later; that is in the next hour.
+            value(4, 0x120000000),
+            value(5, 10, **message, closed=True),
+            value(6, 20, **message),
+        ]
+        put(place, tmp_path, "datapoint", NOON, first)
+        later = value(4, 0x120000000, discarded=True, updated_at=NOON + HOUR)
+        put(place, tmp_path, "datapoint", NOON + HOUR, [later, value(9, 0, property_name="x", discarded=True)])
+        latest = [(row["property_name"], row["val_int"]) for row in place.rows("latest_values")]
+        assert sorted(latest) == [("log", 5), ("temperature", 2)]
+
+    def test_a_second_with_both_states_changes_nothing(self, place: Place, tmp_path: Path) -> None:
+        def event(minutes: int | None, status: str, dsn: str = "A") -> Row:
+            time = None if minutes is None else NOON + minutes * MINUTE
+            return {"dsn": dsn, "oem_model": "m", "event_time": time, "status": status}
+
+        place.warehouse.prepare(TABLES["connection"])
+        flaps = [event(0, "Offline"), event(60, "Online"), event(60, "Offline"), event(1140, "Online")]
+        stays = [event(0, "Online", "B"), event(5, "Offline", "B"), event(5, "Online", "B"), event(9, "Offline", "B")]
+        others = [event(1200, "Offline"), event(None, "Online"), event(1300, "Elsewhere"), event(None, "Offline", "C")]
+        put(place, tmp_path, "connection", NOON, [*flaps, *stays, *others])
+        sessions = [(row["dsn"], row["online_at"], row["offline_at"]) for row in place.rows("online_sessions")]
+        assert sorted(sessions) == [
+            ("A", NOON + 1140 * MINUTE, NOON + 1200 * MINUTE),
+            ("B", NOON, NOON + 9 * MINUTE),
+        ]
+
     def test_sessions_begin_and_end_where_the_status_changes(self, place: Place, tmp_path: Path) -> None:
         def event(minutes: int, status: str, dsn: str = "A") -> Row:
             return {"dsn": dsn, "oem_model": "m", "event_time": NOON + minutes * MINUTE, "status": status}
@@ -448,6 +498,9 @@ class WarehouseContract:
             {"dsn": "A", "oem_model": "m", "registered": False, "unregistered_at": midnight},
             {"dsn": "B", "registered": False, "registered_at": midnight - HOUR, "unregistered_at": midnight + HOUR},
             {"dsn": "C", "oem_model": "m", "registered": False, "registered_at": midnight - MINUTE},
+            # What nobody knows isn't counted.
+            {"dsn": "D", "oem_model": "m", "registered": None, "registered_at": midnight - MINUTE},
+            {"dsn": "E", "oem_model": "m", "registered": True},
         ]
         place.warehouse.prepare(TABLES["registration"])
         put(place, tmp_path, "registration", NOON, rows)

@@ -96,7 +96,7 @@ def test_what_is_not_there_is_made(service: Service) -> None:
     view = made["ayla_latest_values"]
     assert view["description"].startswith("The latest value")
     assert view["view"]["useLegacySql"] is False
-    assert "from `acme`.`iot`.`ayla_datapoint`" in view["view"]["query"]
+    assert "from `acme`.`iot`.`ayla_datapoint_unique`" in view["view"]["query"]
 
 
 def test_where_all_is_there_nothing_is_written(service: Service) -> None:
