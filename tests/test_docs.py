@@ -52,12 +52,13 @@ from ayla_provider.operators import (
     AylaExportRetentionOperator,
     AylaExportToBucketOperator,
     AylaExportVerifyOperator,
+    AylaFleetModelsOperator,
     AylaStreamToBucketOperator,
 )
 from ayla_provider.provider_info import CONNECTION_FIELDS
 from ayla_provider.sensors import AylaExportAliveSensor, AylaExportHourSensor
 from ayla_provider.source.settings import REGIONS
-from ayla_provider.warehouse.base import LEDGER
+from ayla_provider.warehouse.base import HOURS, LEDGER
 from ayla_provider.warehouse.duckdb import DIALECT
 from ayla_provider.warehouse.sql import views_of
 from tests.support.fleet import seed_with_all_event_types
@@ -137,6 +138,7 @@ TO_TABLES = [
         *OF_RETENTION,
         AylaExportReconcileOperator,
         AylaExportVerifyOperator,
+        AylaFleetModelsOperator,
         AylaStreamToBucketOperator,
     )
 ]
@@ -274,6 +276,11 @@ def test_the_certificate_of_the_example_is_one() -> None:
     assert parse_entry(str(document).encode(), "the example").dumps() == document
 
 
+@pytest.mark.parametrize("name", arguments_of(AylaFleetModelsOperator))
+def test_each_argument_of_the_fleet_models_is_described(name: str) -> None:
+    assert mentions("docs/fleet-models.md", name)
+
+
 @pytest.mark.parametrize("name", [*arguments_of(AylaExportCompletenessOperator), *Completeness])
 def test_each_argument_and_state_of_the_completeness_is_described(name: str) -> None:
     assert mentions("docs/completeness.md", str(name))
@@ -356,7 +363,7 @@ def test_each_described_argument_of_the_operators_to_tables_exists() -> None:
     assert described == {name for made in TO_TABLES for name in all_arguments_of(made)}
 
 
-@pytest.mark.parametrize("table", [LEDGER, *STREAM_TABLES.values()], ids=lambda table: table.event_type)
+@pytest.mark.parametrize("table", [LEDGER, HOURS, *STREAM_TABLES.values()], ids=lambda table: table.event_type)
 def test_each_column_of_a_table_is_described_in_its_place(table: Table) -> None:
     section = read("docs/tables.md").partition(f"## `ayla_{table.event_type}`\n")[2].partition("\n## ")[0]
     assert table.description.partition(":")[0] in section
