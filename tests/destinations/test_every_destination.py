@@ -207,6 +207,8 @@ def test_content_that_changes_on_its_way_into_the_store_is_not_kept(
     if place.kind == "abfs":
         from azure.core.pipeline.transport import AioHttpTransport
 
+        from ayla_provider.archive.azure import AzureStore
+
         send = AioHttpTransport.send
 
         async def sent(self: Any, request: Any, **more: Any) -> Any:
@@ -215,6 +217,10 @@ def test_content_that_changes_on_its_way_into_the_store_is_not_kept(
             return await send(self, request, **more)
 
         monkeypatch.setattr(AioHttpTransport, "send", sent)
+        direct = AzureStore._sent
+        monkeypatch.setattr(
+            AzureStore, "_sent", lambda *args: direct(*args[:3], bytes(changed[: len(args[3])]), *args[4:])
+        )
     elif place.kind == "s3":
         corrupt_in_moto(monkeypatch)
     else:
