@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -71,7 +72,10 @@ class S3Requests:
         """Take a request of boto's as the template, if AWS's Signature Version 4 is all that it takes to sign it."""
         end = _quoted(_key.get())
         signed = _SIGNED_BY_V4.match(_text(request.headers.get("Authorization", "")))
-        network = _network_of(self.client, request.url)
+        network = None
+        # Boto's own request goes on, whatever is wrong with the settings.
+        with contextlib.suppress(Exception):
+            network = _network_of(self.client, request.url)
         if end and signed and network and request.url.endswith(f"/{end}"):
             headers = {name: _text(value) for name, value in request.headers.items()}
             kept = {name: value for name, value in headers.items() if not _OF_ONE_REQUEST.fullmatch(name)}
