@@ -477,7 +477,8 @@ class Tries:
 
     def without(self, table: DeltaTable, hours: Collection[datetime]) -> tuple[list[DataFile], list[NewFile]]:
         """Return the files to remove from a table so that it has no row of some hours, and those to add."""
-        files = [file for file in files_of(table) if any(file.can_hold(hour) for hour in hours)]
+        of_days = files_of(table, {hour.date() for hour in hours})
+        files = [file for file in of_days if any(file.can_hold(hour) for hour in hours)]
         whole = [file for file in files if any(file.is_of(hour) for hour in hours)]
         parts = [file for file in files if file not in whole]
         removed, added = self.without_rows(table, parts, f"not ({condition_of_hours(hours)})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -350,8 +350,12 @@ def columns_of(table: DeltaTable) -> list[Column]:
     return columns
 
 
-def files_of(table: DeltaTable) -> list[DataFile]:
-    """Return the files that a table consists of."""
+def files_of(table: DeltaTable, days: Container[date] | None = None) -> list[DataFile]:
+    """
+    Return the files that a table consists of.
+
+    :param days: leaves out the files of other days; None for all files
+    """
     actions = table.get_add_actions(flatten=True)
 
     def values(name: str) -> Sequence[Any]:
@@ -364,6 +368,7 @@ def files_of(table: DeltaTable) -> list[DataFile]:
     return [
         DataFile(path, size, day, rows, _utc(first), _utc(last))
         for path, size, day, rows, first, last in zip(*map(values, names), strict=True)
+        if days is None or day is None or day in days
     ]
 
 
