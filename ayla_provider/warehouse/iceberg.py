@@ -238,8 +238,9 @@ class IcebergWarehouse:
                 self._seen[event_type] = _Seen(start, end, {})
                 return {}
             ledger = self.ledger(table)
-            self._seen[event_type] = _Seen(start, end, dict(ledger.texts(start, end)))
-            return {hour: entry.version for hour, entry in ledger.entries(start, end).items()}
+            texts = ledger.texts(start, end)
+            self._seen[event_type] = _Seen(start, end, dict(texts))
+            return {hour: entry.version for hour, entry in ledger.parsed(texts).items()}
 
     def recipes(self, event_type: str, start: datetime, end: datetime) -> Sequence[Recipe]:
         """Return how the hours outside a range were made."""

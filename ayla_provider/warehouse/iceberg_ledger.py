@@ -110,7 +110,11 @@ class Ledger:
 
     def entries(self, start: datetime, end: datetime) -> dict[datetime, Entry]:
         """Return the entries of hours, see :meth:`texts`."""
-        return {hour: self._parsed(text) for hour, text in self.texts(start, end).items()}
+        return self.parsed(self.texts(start, end))
+
+    def parsed(self, texts: Mapping[datetime, str]) -> dict[datetime, Entry]:
+        """Return the entries that texts say."""
+        return {hour: self._parsed(text) for hour, text in texts.items()}
 
     def old(self) -> dict[str, str]:
         """
@@ -168,4 +172,5 @@ def folded_file(old: Mapping[str, str], more: Mapping[str, str], url: str) -> tu
 
 def hour_of_key(key: str) -> datetime:
     """Return the hour of a key such as ``2026110112``."""
-    return datetime.strptime(key, _KEY).replace(tzinfo=UTC)
+    # Not strptime, which takes ten times as long: a table of ten years has 87,600 keys.
+    return datetime(int(key[:4]), int(key[4:6]), int(key[6:8]), int(key[8:]), tzinfo=UTC)
