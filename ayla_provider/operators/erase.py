@@ -45,8 +45,8 @@ class AylaExportEraseOperator(BaseOperator):
     :param archive_conn_id: as the copy has it in ``destination_conn_id`` (templated)
     :param parquet: where the typed rows are, as in the loads (templated)
     :param warehouses: the warehouses that hours are loaded into, for each ``{"kind": "duckdb", ...}`` with the
-        arguments that name it in its load; the kinds are ``bigquery``, ``duckdb``, ``postgres``, and ``snowflake``
-        (templated)
+        arguments that name it in its load; the kinds are ``bigquery``, ``delta``, ``duckdb``, ``iceberg``,
+        ``postgres``, and ``snowflake`` (templated)
     :param erasure_conn_id: a connection whose password has the keys of the ledger (templated)
     :param privacy_conn_id: as in the loads, if a privacy policy hashes ``dsn`` or ``user_uuid`` (templated)
     :param only: the ids of the requests to erase, as an earlier dry run returned them; None for all (templated)
