@@ -625,6 +625,12 @@ class _Hour:
         found = self._rows.read(path)
         if made is None:
             # The rows can't be those that the next load would make: it makes them again.
+            if self._gone():
+                raise AylaDestinationError(
+                    f"{self._hour}: its typed rows may name whom to erase, and don't show it, because a privacy policy "
+                    "hides it. They can't be made again, because files of the hour are lost, or were removed by a "
+                    f"rule. Remove what begins with {url_of(self._rows, self._hour.partition)}, and clear the task."
+                )
             self.found.untyped = True
             for stored in self._rows.folder(self._hour.partition).values():
                 if stored.path.endswith(".parquet"):
@@ -640,11 +646,15 @@ class _Hour:
         self.found.receipt = made
 
     def _stands(self, receipt: TypedManifest) -> bool:
-        """Return whether the hour's Parquet files are those that its receipt names, as far as their sizes say."""
+        """
+        Return whether the hour's Parquet files are those that its receipt names, as far as their sizes say.
+
+        A rule can have removed the malformed lines.
+        """
         standing = self._objects.rows
-        return all(
-            file.path in standing and standing[file.path].size == file.size for file in receipt.rows_files
-        ) and bool(receipt.quarantine) == bool(self._objects.quarantine)
+        return all(file.path in standing and standing[file.path].size == file.size for file in receipt.rows_files) and (
+            bool(receipt.quarantine) or not self._objects.quarantine
+        )
 
     def _earlier(self, manifest: Manifest, receipt: TypedManifest) -> Manifest | None:
         """
@@ -721,16 +731,24 @@ class _Hour:
         """Return what became of the lines that are left of a file."""
         if not file.lines:
             return file
-        if earlier is None or self._manifest is None:
-            # The file is another one by now. What stands of the rows is all that is known.
+        if earlier is None or self._manifest is None or file.source in self._gone():
+            # The file is another one by now, or is gone. What stands of the rows is all that is known.
             lines = loaded + file.duplicates + quarantined
             return replace(file, lines=lines, loaded=loaded, quarantined=quarantined)
         erased = _erased_of(self._manifest, file.source) - _erased_of(earlier, file.source)
         lines = file.lines - erased
+        if self._receipt and self._receipt.quarantine and self._objects.quarantine is None:
+            # A rule removed the malformed lines, or all of them were erased.
+            quarantined = min(file.quarantined, max(0, lines - loaded - file.duplicates))
         duplicates = lines - loaded - quarantined
         if lines < 0 or not 0 <= duplicates <= file.duplicates:
             return None
         return replace(file, lines=lines, loaded=loaded, duplicates=duplicates, quarantined=quarantined)
+
+    def _gone(self) -> set[str]:
+        """Return the files of the hour that are lost, or that a rule removed."""
+        manifest = self._manifest
+        return {file.source for file in (*manifest.lost, *manifest.removed)} if manifest else set()
 
     def _malformed(self) -> Counter[str]:
         """Return how many malformed lines of each file stand."""
