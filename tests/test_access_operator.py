@@ -11,7 +11,9 @@ import pytest
 
 from ayla_provider.__main__ import main
 from ayla_provider._airflow.compat import AirflowFailException
-from ayla_provider.domain.hour import hour_of
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.hour import ExportHour, hour_of
+from ayla_provider.domain.typed_manifest import quarantine_path
 from ayla_provider.operators import AylaExportAccessOperator
 from tests.test_reconcile_operator import TaskInstance
 from tests.warehouse.archive import archive_hour
@@ -105,13 +107,18 @@ def test_the_command_counts_first_and_holds_keep_hours(
 ) -> None:
     old = HOUR - timedelta(days=100)
     archive_hour(folder / "archive", "connection", [CONNECTION], old)
+    quarantine = folder / "archive" / quarantine_path(ExportHour(EventType("connection"), old))
+    quarantine.parent.mkdir(parents=True, exist_ok=True)
+    quarantine.touch()
 
     def copies() -> int:
         return len(list((folder / "archive").glob("event_type=*/**/*.csv")))
 
     assert command(folder, "retention", "--keep-archive", "90", "--json") == 0
     counted = json.loads(capsys.readouterr().out)
-    assert (counted["removed"], counted["layers"][0]["objects"], copies()) == (False, 1, 2)
+    # Quarantined lines aren't kept longer than the copies.
+    objects = {layer["layer"]: layer["objects"] for layer in counted["layers"]}
+    assert (counted["removed"], objects, copies()) == (False, {"quarantine": 1, "archive": 1}, 2)
     subject = folder / "subject.json"
     subject.write_text(json.dumps({"dsn": DSN}))
     key = json.dumps({"conn_type": "generic", "password": "a key of a hold, 32 characters.."})
@@ -129,6 +136,7 @@ def test_the_command_counts_first_and_holds_keep_hours(
     assert command(folder, "hold", "release", "--id", "case-1") == 2
     assert command(folder, "retention", "--keep-archive", "90", "--remove") == 0
     assert copies() == 1
+    assert not quarantine.exists()
     assert len(list((folder / "archive" / "_removals").iterdir())) == 1
 
 

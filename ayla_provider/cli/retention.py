@@ -15,7 +15,7 @@ from ayla_provider.archive.removal import remove_copies, remove_quarantine, writ
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hold import Hold, hold
 from ayla_provider.domain.hour import describe_hour
-from ayla_provider.domain.removal import Removed, Rule, describe
+from ayla_provider.domain.removal import Removed, Rule, describe, with_quarantine
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.removal import remove_rows
 from ayla_provider.warehouse.removal import remove_hours
@@ -41,7 +41,8 @@ def retain(
     """
     Remove old hours, or count them.
 
-    :param keep_for: ``archive``, ``parquet``, ``quarantine``, or ``tables`` to how long
+    :param keep_for: ``archive``, ``parquet``, ``quarantine``, or ``tables`` to how long. Quarantined lines aren't kept
+        longer than copies
     :param event_types: in any spelling; None for all that the archive has, and in tables for the documented ones
     :param warehouse: for ``tables``, not entered
     :param remove: whether to remove them
@@ -50,7 +51,7 @@ def retain(
     now, by = now or datetime.now(UTC), {"user": getpass.getuser()}
     holds = tuple(read_holds(archive))
     types = None if event_types is None else tuple(map(parse_event_type, event_types))
-    rules = {layer: Rule(layer, time, now, holds, types) for layer, time in keep_for.items()}
+    rules = {layer: Rule(layer, time, now, holds, types) for layer, time in with_quarantine(keep_for).items()}
     layers = []
     if warehouse and "tables" in rules:
         with warehouse:

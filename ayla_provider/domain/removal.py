@@ -65,6 +65,12 @@ class Rule:
         return min((hold for hold in self.holds if hold.covers(hour)), key=lambda hold: hold.id, default=None)
 
 
+def with_quarantine(keep_for: Mapping[str, timedelta]) -> dict[str, timedelta]:
+    """Return how long to keep each layer, where quarantined lines aren't kept longer than the copies that have them."""
+    of_lines = [keep_for[layer] for layer in ("archive", "quarantine") if layer in keep_for]
+    return {**keep_for, **({"quarantine": min(of_lines)} if of_lines else {})}
+
+
 @dataclass(slots=True)
 class Removed:
     """What was removed from a layer, or what would be: counts, and no names of objects."""

@@ -93,12 +93,9 @@ class AylaExportRetentionOperator(BaseOperator):
 
     def _rules(self, archive: Destination, now: datetime) -> dict[str, Rule]:
         from ayla_provider.archive.holds import read_holds
-        from ayla_provider.domain.removal import Rule
+        from ayla_provider.domain.removal import Rule, with_quarantine
 
-        keep_for = dict(self.keep_for)
-        of_lines = [keep_for[layer] for layer in ("archive", "quarantine") if layer in keep_for]
-        if of_lines:
-            keep_for["quarantine"] = min(of_lines)
+        keep_for = with_quarantine(self.keep_for)
         event_types = None if self.event_types is None else tuple(map(parse_event_type, self.event_types))
         holds = tuple(read_holds(archive))
         return {layer: Rule(layer, time, now, holds, event_types) for layer, time in keep_for.items()}
