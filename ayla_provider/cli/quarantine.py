@@ -86,8 +86,8 @@ def print_replayed(results: Iterable[Replayed], stdout: TextIO) -> int:
             print(f"{each.hour}: not made again: {each.problem}", file=stdout)
         else:
             fewer += each.after < each.before
-            print(f"{each.hour}: {each.before:,} malformed lines before, {each.after:,} now", file=stdout)
-    print(f"{counted(fewer, 'hour has', 'hours have')} fewer malformed lines.", file=stdout)
+            print(f"{each.hour}: {each.before:,} quarantined lines before, {each.after:,} now", file=stdout)
+    print(f"{counted(fewer, 'hour has', 'hours have')} fewer quarantined lines.", file=stdout)
     if fewer:
         print("To load them, run the DAG that verifies the warehouse, or load the hours with reload=True.", file=stdout)
     return 1 if problems else 0

@@ -43,9 +43,9 @@ class Replayed:
 
     hour: ExportHour
     before: int
-    """Malformed lines before."""
+    """Quarantined lines before."""
     after: int
-    """Malformed lines now."""
+    """Quarantined lines now."""
     problem: str = ""
     """Why it wasn't tried; empty if it was."""
 
@@ -135,11 +135,19 @@ def replay(
         ignored_files=ignored_files,
         on_new_column=new_columns_in(receipt.version),
     )
+    before = _lines(archive, hour)
     try:
-        made = typed.ensure(hour, written_by, again=True).manifest
+        typed.ensure(hour, written_by, again=True)
     except AylaError as error:
-        return Replayed(hour, receipt.quarantined, receipt.quarantined, str(error))
-    return Replayed(hour, receipt.quarantined, made.quarantined)
+        return Replayed(hour, before, before, str(error))
+    return Replayed(hour, before, _lines(archive, hour))
+
+
+def _lines(archive: Destination, hour: ExportHour) -> int:
+    """Return how many lines of an hour are in the quarantine: malformed ones, and those with a new column."""
+    if archive.find(f"{QUARANTINE}/{hour.partition}.parquet") is None:
+        return 0
+    return sum(lines for _, reasons in _counted(archive, [hour]) for lines in reasons.values())
 
 
 def _counted(archive: Destination, hours: Collection[ExportHour]) -> Iterator[tuple[ExportHour, Counter[str]]]:

@@ -15,8 +15,10 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.verify import Scope
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.csv.declaration import declared
+from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.privacy import PrivacyPolicy
+from ayla_provider.domain.units import counted
 from ayla_provider.rows.quarantined import quarantined_hours, reasons_of, replay
 from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
@@ -122,6 +124,27 @@ def test_the_commands_show_and_try_again(made: Setup, capsys: pytest.CaptureFixt
     replaying = ["quarantine", "replay", "--layouts", str(layouts), "--reason", "level is", *place]
     assert main(replaying) == 0
     shown = capsys.readouterr().out
-    assert "noise 2026-11-01 07:00 UTC: 1 malformed lines before, 0 now" in shown
-    assert "2 hours have fewer malformed lines." in shown
+    assert "noise 2026-11-01 07:00 UTC: 1 quarantined lines before, 0 now" in shown
+    assert "2 hours have fewer quarantined lines." in shown
     assert "connection" not in shown
+
+
+def test_rows_whose_new_column_was_declared_leave_the_quarantine_and_the_command_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], airflow_db: None
+) -> None:
+    line = b"1a2b3c4d,LC-THERMO-2,LC000X000000001,Mon Feb 03 21:30:45 UTC 2020,,Online,7\r\n"
+    archive_hour(tmp_path / "archive", "connection", [line], HOUR)
+    archive = FileDestination(tmp_path / "archive")
+    rows = FileDestination(tmp_path / "archive" / "parquet")
+    hour = ExportHour(EventType("connection"), HOUR)
+    made = TypedArchive(archive, rows, on_new_column={"connection": "quarantine"}).ensure(hour, {}).manifest
+    assert (made.rows, made.quarantined) == (1, 0)
+    layout = ["oem_id", "oem_model", "dsn", "event_time", "user_uuid", "status", "signal:integer"]
+    layouts = tmp_path / "layouts.json"
+    layouts.write_text(json.dumps([{"event_type": "connection", "name": "connection-7", "columns": layout}]))
+    place = ["--destination", f"file://{tmp_path}/archive", "--since", "2026-10-01", "--until", "2027-01-01"]
+    for before in (1, 0):
+        assert main(["quarantine", "replay", "--layouts", str(layouts), *place]) == 0
+        shown = capsys.readouterr().out
+        assert ("1 quarantined lines before, 0 now" in shown) == bool(before)
+        assert f"{counted(before, 'hour has', 'hours have')} fewer quarantined lines." in shown
