@@ -16,7 +16,7 @@ DAY = datetime(2026, 5, 4, tzinfo=UTC)
 SINCE_1582 = datetime(1582, 10, 15, tzinfo=UTC)
 USERS = {name: f"{number}" * 8 + "-2222-4333-8444-555555555555" for number, name in enumerate(("anna", "ben"), start=1)}
 DEVICE = {"dsn": "a", "oem_model": "m", "oem_id": "o"}
-HOURLY = ("connection", "datapoint", "datapoint_ack", "registration")
+EVENT_TYPES = ("connection", "datapoint", "datapoint_ack", "registration")
 
 
 class Example:
@@ -36,15 +36,20 @@ class Example:
     def lines(self, name: str) -> list[str]:
         return self.sections.get(name, [])
 
-    def oracle(self) -> Oracle:
-        rows = {
+    def rows(self) -> dict[str, list[dict[str, str]]]:
+        return {
             "connection": [message(line) for line in self.lines("messages")],
             "datapoint": [datapoint(line) for line in self.lines("datapoints")],
             "datapoint_ack": [acknowledgment(line) for line in self.lines("acknowledgments")],
             "registration": [registration(line) for line in self.lines("registrations")],
         }
-        known = [DAY + timedelta(hours=hour) for span in self.lines("hours")[0].split(", ") for hour in hours_of(span)]
-        return Oracle(rows, dict.fromkeys(HOURLY, known))
+
+    def known(self) -> list[datetime]:
+        spans = self.lines("hours")[0].split(", ")
+        return [DAY + timedelta(hours=hour) for span in spans for hour in hours_of(span)]
+
+    def oracle(self) -> Oracle:
+        return Oracle(self.rows(), dict.fromkeys(EVENT_TYPES, self.known()))
 
 
 def hours_of(span: str) -> range:
@@ -105,7 +110,9 @@ def acknowledgment(line: str) -> dict[str, str]:
     time, _, acked, _, status = line.split(" ")
     at = moment(acked)
     answer = {"acked_at": second(at), "ack_id": identity(at), "ack_status": status, "ack_message": "0"}
-    return {**datapoint(f"{time} 0 input"), **answer}
+    # The file of acknowledgments has no direction.
+    answered = {name: text for name, text in datapoint(f"{time} 0 input").items() if name != "direction"}
+    return {**answered, **answer}
 
 
 def registration(line: str) -> dict[str, str]:
