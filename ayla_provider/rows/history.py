@@ -38,6 +38,9 @@ from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.rows.verify import read_receipt
 
 _READERS = 8
+_AT_ONCE = 1000
+"""Rows of an hour that are in the memory at a time."""
+
 _PROVENANCE = {column.name for column in PROVENANCE}
 
 
@@ -154,16 +157,17 @@ class DeviceHistory:
         condition = self._condition(receipt)
         if not condition:
             return [Unknown(hour, "a privacy policy drops or hashes the serial numbers of its rows")]
+        matcher = self._erasures.matcher(hour)
         try:
             with self._typed.fetched(receipt) as parquet:
-                found = [] if parquet is None else self._found(hour, parquet, condition)
+                for found in self._found(hour, parquet, condition):
+                    kept = [event for event in found if matcher is None or not _is_erased(event, matcher)]
+                    with self._lock:
+                        self._events.add(kept, receipt.identity)
         except AylaDestinationError as error:
             return [Unknown(hour, f"its typed rows can't be read: {error}")]
-        matcher = self._erasures.matcher(hour)
-        kept = [event for event in found if matcher is None or not _is_erased(event, matcher)]
         with self._lock:
             self.unreadable_lines += sum(file.quarantined for file in receipt.files)
-            self._events.add(kept, receipt.identity)
         return [Unknown(hour, reason)] if reason else []
 
     def _condition(self, receipt: TypedManifest) -> str:
@@ -184,16 +188,16 @@ class DeviceHistory:
         hashes = {policy.hashed(spelling) for spelling in (self._dsn, self._dsn.lower(), self._dsn.upper())}
         return f"{quoted('dsn')} in ({', '.join(map(literal, sorted(hashes)))})"
 
-    def _found(self, hour: ExportHour, parquet: Path, condition: str) -> list[DeviceEvent]:
+    def _found(self, hour: ExportHour, parquet: Path | None, condition: str) -> Iterator[list[DeviceEvent]]:
+        """Yield the device's events of an hour, some at a time."""
+        if parquet is None:
+            return
         relation = f"read_parquet({literal(str(parquet))}, union_by_name = true, hive_partitioning = false)"
-        found = []
         with duckdb_errors(str(hour)), self._duck.cursor() as duck:
             result = duck.execute(f"select * from {relation} where {condition}")
             names = [column[0] for column in result.description or ()]
-            for values in result.fetchall():
-                row = dict(zip(names, values, strict=True))
-                found.append(_event(hour, row))
-        return found
+            while fetched := result.fetchmany(_AT_ONCE):
+                yield [_event(hour, dict(zip(names, values, strict=True))) for values in fetched]
 
 
 def _reason(receipt: TypedManifest | None, manifest: Manifest) -> str:
