@@ -667,7 +667,8 @@ class FleetSql:
                 f"where {self._micros('t.valid_from')} < scope.reads "
                 f"and (t.valid_to is null or t.valid_to >= {self.first_moment} and {valid_to} >= scope.reads)"
             )
-        order = f"partition by dsn, property_name order by happened, cast(time_uuid as {self.macros.types[TEXT]})"
+        # Engines order UUIDs as their texts.
+        order = "partition by dsn, property_name order by happened, time_uuid"
         nexts = f"select *, lead(happened) over ({order}) as next_at from ({rows}) as every_value"
         ends = (
             "select nexts.*, runs.horizon, runs.ends as run_ends, case when runs.ends is null then nexts.happened "
@@ -701,7 +702,7 @@ class FleetSql:
 
     def property_hour(self) -> str:
         """Return :data:`~ayla_provider.models.tables.PROPERTY_HOUR`."""
-        uuid = f"cast(time_uuid as {self.macros.types[TEXT]})"
+        uuid = "time_uuid"
         number = self.macros.types[NUMBER]
         placed = (
             f"select *, row_number() over (partition by dsn, property_name, hour order by happened, {uuid}) as place, "

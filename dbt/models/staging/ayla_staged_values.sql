@@ -3,11 +3,11 @@ select *, case when next_at is null and run_ends = horizon then 1 else 0 end as 
 from value_before or value_text is distinct
 from text_before end as is_change
 from (
-  select *, ({{ ayla.ayla_quotient("happened", "3600000000") }}) * 3600000000 as hour, lag(ends) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as ends_before, lag(value) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as value_before, lag(value_text) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as text_before, lag(happened) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as at_before, {{ ayla.ayla_local_day(ayla.ayla_moment("happened")) }} as day
+  select *, ({{ ayla.ayla_quotient("happened", "3600000000") }}) * 3600000000 as hour, lag(ends) over (partition by dsn, property_name order by happened, time_uuid) as ends_before, lag(value) over (partition by dsn, property_name order by happened, time_uuid) as value_before, lag(value_text) over (partition by dsn, property_name order by happened, time_uuid) as text_before, lag(happened) over (partition by dsn, property_name order by happened, time_uuid) as at_before, {{ ayla.ayla_local_day(ayla.ayla_moment("happened")) }} as day
   from (
     select nexts.*, runs.horizon, runs.ends as run_ends, case when runs.ends is null then nexts.happened when nexts.next_at is null or nexts.next_at > runs.ends then runs.ends else nexts.next_at end as ends
     from (
-      select *, lead(happened) over (partition by dsn, property_name order by happened, cast(time_uuid as {{ ayla.ayla_type("text") }})) as next_at
+      select *, lead(happened) over (partition by dsn, property_name order by happened, time_uuid) as next_at
       from (
         select dsn, property_name, time_uuid, value, value_text, base_type, direction, oem_model, echo, happened, 0 as carried, cast(null as {{ ayla.ayla_type("boolean") }}) as was_change
         from {{ ref('ayla_staged_datapoints') }}
