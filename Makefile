@@ -58,7 +58,7 @@ install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constr
 # because uv installs sources alone.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel test-dbt dist docs judges release lint workflows format bench gate prove fuzz screenshots clean
+.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel test-dbt dist docs judges release lint workflows format bench gate prove robustness fuzz screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -146,6 +146,9 @@ prove: $(VENV)/.test ## Run the proofs of scale and of many seeds, and write the
 
 fuzz: $(VENV)/.test ## Fuzz each parser, with atheris if it is installed (TARGET=manifests SECONDS=60)
 	@$(BIN)/python -m fuzz $(TARGET) --seconds $(or $(SECONDS),60)
+
+robustness: $(VENV)/.test ## Type 2,000 polluted files, and print how many lines get their right outcome (FILES=2000 SEED=1)
+	@$(BIN)/python -m robustness --files $(or $(FILES),2000) --seed $(SEED)
 
 screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs Chromium and its driver)
 	@$(BIN)/python -m demo.screenshots
