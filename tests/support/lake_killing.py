@@ -16,7 +16,6 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.removal import Removed, Rule
 from ayla_provider.warehouse.base import ErasableWarehouse
-from ayla_provider.warehouse.delta import DeltaWarehouse
 from ayla_provider.warehouse.erase import ErasureRun
 from ayla_provider.warehouse.removal import remove_hours
 from tests.support.erasing import HOURS, duckdb_of, erase
@@ -31,6 +30,8 @@ _WATCHED = str(Path(package.__file__).parent)
 def warehouse_of(root: Path, kind: str) -> ErasableWarehouse:
     """The lake, or the DuckDB file, in a folder."""
     if kind == "delta":
+        from ayla_provider.warehouse.delta import DeltaWarehouse
+
         (root / "tables").mkdir(exist_ok=True)
         return DeltaWarehouse(FileDestination(root / "tables"))
     if kind == "iceberg":

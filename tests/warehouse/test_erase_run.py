@@ -49,6 +49,7 @@ from tests.support.erasing import (
     request,
     typed_of,
 )
+from tests.support.lake_killing import warehouse_of
 from tests.support.mortal import run_process
 from tests.support.proofs import scale
 from tests.support.traces import layers_with, traces
@@ -390,6 +391,62 @@ def test_nobody_comes_back_whatever_runs_again(
     names = [row.replace("'source_generation', '2'", "'source_generation', '1'") for row in rows_in_duckdb(root)]
     assert sorted(names) == others(before)
     shutil.rmtree(root)
+
+
+@pytest.mark.proof("10 examples, each with DuckDB, PostgreSQL, Iceberg, and Delta")
+@settings(max_examples=scale(1, 10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.permutations(["load again", "type anew", "copy again", "erase"]), schema=st.uuids())
+def test_nobody_comes_back_to_any_of_four_warehouses(
+    filled: Path, tmp_path_factory: pytest.TempPathFactory, server: str, steps: list[str], schema: Any
+) -> None:
+    pytest.importorskip("pyiceberg")
+    pytest.importorskip("deltalake")
+    root = tmp_path_factory.mktemp("four") / "root"
+    shutil.copytree(filled, root)
+    arguments = {"host": server, "user": postgres_server.USER, "dbname": "postgres", "autocommit": True}
+
+    def warehouses() -> list[Any]:
+        postgres = PostgresWarehouse(lambda: psycopg.connect(**arguments), schema=f"four_{schema.hex}")
+        return [duckdb_of(root), postgres, warehouse_of(root, "iceberg"), warehouse_of(root, "delta")]
+
+    def load_all(*, again: bool = False) -> None:
+        for warehouse in warehouses():
+            load(root, warehouse, again=again)
+
+    def counts() -> set[tuple[int, ...]]:
+        """How many rows each warehouse has of each hour; one element if all have the same."""
+        found = set()
+        for warehouse in warehouses():
+            with warehouse:
+                held = [warehouse.held(hour.event_type, hour.start, hour.end) for hour in hours()]
+            found.add(tuple(entry.counted for each in held for entry in each.values()))
+        return found
+
+    def left() -> dict[str, set[str]]:
+        in_tables = layers_with(root / "tables", SUBJECT)
+        with closing(psycopg.connect(**arguments)) as session:
+            for event_type in EVENT_TYPES:
+                rows = session.execute(f"select t::text from four_{schema.hex}.ayla_{event_type} as t").fetchall()
+                if names := traces(repr(rows).encode(), SUBJECT):
+                    in_tables["postgresql"] = names
+        return layers(root) | in_tables
+
+    load_all()
+    assert left().keys() >= {"postgresql", "ayla", "ayla_datapoint", "duckdb"}
+    erase(root, warehouses())
+    assert left() == {}
+    (expected,) = counts()
+    for step in steps:
+        match step:
+            case "load again":
+                load_all(again=True)
+            case "erase":
+                erase(root, warehouses())
+            case _:
+                STEPS[step](root)
+                load_all()
+        assert left() == {}, step
+        assert counts() == {expected}, step
 
 
 def test_postgresql_is_erased_with_the_archive(root: Path, server: str) -> None:
