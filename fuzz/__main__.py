@@ -48,6 +48,8 @@ def with_atheris(name: str, seconds: int) -> str:
         for number, example in enumerate(EXAMPLES[name]):
             (Path(folder) / str(number)).write_bytes(example)
         command = [sys.executable, "-c", program, folder, f"-max_total_time={seconds}", "-max_len=20000"]
+        # An input that was found is also in the output, in base64.
+        command.append(f"-artifact_prefix={folder}/")
         ran = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - it is this program
     runs = next((line for line in ran.stderr.splitlines() if line.startswith("Done ")), "")
     return f"{runs or ran.stdout + ran.stderr}, {'no finding' if ran.returncode == 0 else 'A FINDING'}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -19,6 +20,8 @@ from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.paths import is_private
 from ayla_provider.errors import AylaDestinationError, AylaUnsafeNameError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
+
+log = logging.getLogger(__name__)
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
 
@@ -49,7 +52,7 @@ class FileDestination:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         with translate_errors(self._place(path)):
             try:
-                entries = list(os.scandir(self._place(path)))
+                entries = _with_text_names(os.scandir(self._place(path)))
             except (FileNotFoundError, NotADirectoryError):
                 return {}
             names = [entry for entry in entries if not _PARTIAL.fullmatch(entry.name)]
@@ -72,7 +75,7 @@ class FileDestination:
             folder = folders.pop()
             with translate_errors(self._place(folder)):
                 try:
-                    entries = list(os.scandir(self._place(folder)))
+                    entries = _with_text_names(os.scandir(self._place(folder)))
                 except (FileNotFoundError, NotADirectoryError):
                     continue
                 for entry in entries:
@@ -230,6 +233,19 @@ class FileDestination:
 
     def _stored(self, path: str, stat: os.stat_result) -> Stored:
         return Stored(path, stat.st_size, f"{stat.st_ino}-{stat.st_mtime_ns}", None)
+
+
+def _with_text_names(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    """Return the entries whose names are UTF-8. No path of an object has another one."""
+    kept = []
+    for entry in entries:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            log.warning("%s is passed over, because its name isn't UTF-8.", ascii(entry.path))
+        else:
+            kept.append(entry)
+    return kept
 
 
 def _is(kind: Callable[[], bool]) -> bool:

@@ -203,11 +203,12 @@ def parse_partitioned_path(path: str) -> tuple[EventType, datetime, FolderStyle,
     try:
         time = datetime.strptime(match["day"] + match["time"], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
         file = unquote(match["file"], errors="strict")
+        style = FolderStyle.SPACE if match["separator"] == "T" else FolderStyle.HYPHEN
+        parsed = (EventType(match["event_type"]), time, style, file)
+        # On a disk, a name can have bytes that aren't UTF-8.
+        return parsed if partitioned_path(*parsed) == path else None
     except ValueError:
         return None
-    style = FolderStyle.SPACE if match["separator"] == "T" else FolderStyle.HYPHEN
-    parsed = (EventType(match["event_type"]), time, style, file)
-    return parsed if partitioned_path(*parsed) == path else None
 
 
 def manifest_path(hour: ExportHour) -> str:

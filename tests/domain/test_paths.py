@@ -169,6 +169,8 @@ def test_a_partitioned_path_is_plain_and_stays_in_its_hour(partition: tuple[str,
         "event_type=datapoint/date=2024-05-09/hour=02/20240509T020061Z-a.csv",
         "event_type=Datapoint/date=2024-05-09/hour=02/20240509T020000Z-a.csv",
         "/event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-a.csv",
+        # A file on a disk whose name isn't UTF-8.
+        "event_type=datapoint/date=2024-05-09/hour=02/20240509T020000Z-a\udcb1.csv",
     ],
 )
 def test_a_path_that_would_be_written_otherwise_is_not_read(path: str) -> None:
