@@ -287,8 +287,11 @@ def test_bigquery_is_reached_by_the_connection_and_makes_what_the_arguments_say(
     assert dataset["defaultEncryptionConfiguration"] == {"kmsKeyName": KEY}
     made = {body["tableReference"]["tableId"] for body in google.of("POST", "/datasets/iot/tables")}
     assert {"home_connection", "home_loads", "home_connection_unique"} <= made
-    (script,) = google.scripts()
-    assert script["jobReference"]["location"] == "EU"
+    # The plan writes the table of hours, and the load its hour.
+    *of_plan, of_load = google.scripts()
+    assert {script["jobReference"]["location"] for script in (*of_plan, of_load)} == {"EU"}
+    assert all("home_hours" in str(script) for script in of_plan)
+    assert "home_connection" in str(of_load)
     assert google.uploaded.startswith(b"PAR1")
 
 
@@ -420,6 +423,7 @@ def test_every_operator_of_a_warehouse_is_tried_here() -> None:
         "AylaExportRetentionOperator",
         "AylaExportToBucketOperator",
         "AylaExportVerifyOperator",
+        "AylaFleetModelsOperator",
         "AylaStreamToBucketOperator",
     }
     assert set(operators.__all__) - tried == others

@@ -287,7 +287,9 @@ class BigQueryWarehouse(SqlWarehouse):
         finally:
             self._script = None
         again = Retry(predicate=_is_conflict, initial=FIRST_WAIT, maximum=LONGEST_WAIT, timeout=PATIENCE)
-        again(self._query)(script, self._job_config(self._script_values), self._job_of(load) if load else "ayla_erase_")
+        again(self._query)(
+            script, self._job_config(self._script_values), self._job_of(load) if load else "ayla_change_"
+        )
 
     def _make_turn(self, load: Load) -> list[str]:
         key = f", kms_key_name = {_text(self._kms_key)}" if self._kms_key else ""
