@@ -125,6 +125,11 @@ def text64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+def with_byte(row: bytes, byte: bytes) -> bytes:
+    """Return a row with another byte within its first cell."""
+    return row[:2] + byte + row[2:]
+
+
 Pollution = Callable[[Maker], Polluted]
 POLLUTIONS: dict[str, Pollution] = {}
 """Name to what makes such a file of a maker with some good rows."""
@@ -318,14 +323,14 @@ def unicode_text(make: Maker) -> Polluted:
 @pollution
 def nul(make: Maker) -> Polluted:
     """Return a file in which a row has a NUL."""
-    make.insert(Line(make.row().replace(b"1a2b", b"1a\x002b", 1), "holds a NUL|columns instead"))
+    make.insert(Line(with_byte(make.row(), b"\x00"), "holds a NUL|columns instead"))
     return make.file("nul")
 
 
 @pollution
 def carriage_return(make: Maker) -> Polluted:
     """Return a file in which a row has a carriage return."""
-    make.insert(Line(make.row().replace(b"1a2b", b"1a\r2b", 1), "carriage return"))
+    make.insert(Line(with_byte(make.row(), b"\r"), "carriage return"))
     return make.file("carriage_return")
 
 
