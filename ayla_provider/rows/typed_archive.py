@@ -333,7 +333,8 @@ class TypedArchive:
                 log.info("%s: DuckDB refuses a line. Each line is looked at.", hour)
                 files, balance, quarantine, kept = self._type_slowly(archived, connection, folder, parquet)
         blank_ends = sum(file.ends_blank for file in files)
-        self._refuse_too_many(hour, sum(file.all_lines for file in files), blank_ends, quarantine.reasons, kept)
+        lines = sum(file.all_lines for file in files)
+        self._refuse_too_many(archived, lines, blank_ends, quarantine.reasons, kept)
         rows_files: list[RowsFile] = []
         if archived.present:
             self._remove_further(hour, stored)
@@ -372,7 +373,7 @@ class TypedArchive:
             lambda local: parts.write_quarantine(joined, local, folder),
             folder / "quarantine.parquet",
         )
-        self._refuse_too_many(hour, lines, joined.blank_ends, joined.reasons, kept)
+        self._refuse_too_many(archived, lines, joined.blank_ends, joined.reasons, kept)
         with parts.settle(joined, folder) as settled:
             # Whoever reads all files of the folder must never see a row twice. So the files that would stay beside the
             # first new one go first.
@@ -555,16 +556,20 @@ class TypedArchive:
         return path if any_kept else ""
 
     def _refuse_too_many(
-        self, hour: ExportHour, all_lines: int, blank_ends: int, all_reasons: Mapping[str, int], kept: str
+        self, archived: Manifest, all_lines: int, blank_ends: int, all_reasons: Mapping[str, int], kept: str
     ) -> None:
         """
         Refuse an hour of which too many lines are malformed.
 
+        Lines that an erasure took away count as before it. Otherwise an hour could be refused because of the erasure.
+
+        :param all_lines: of the copies
         :param blank_ends: how many files end with an empty line, which says nothing about them
         :param all_reasons: why lines are malformed, and how many
         :param kept: the path of the malformed lines
         """
-        lines = all_lines - blank_ends
+        erased = sum(file.erased.lines for file in archived.present if file.erased)
+        lines = all_lines + erased - blank_ends
         malformed = sum(all_reasons.values()) - blank_ends
         # In a short hour, a single line is a large share.
         few = min(FEW_MALFORMED, lines // 2) if self._max_malformed else 0
@@ -573,7 +578,7 @@ class TypedArchive:
         counted = Counter(all_reasons) - Counter({EMPTY_LINE: blank_ends})
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in counted.most_common(5))
         raise AylaQuarantineError(
-            f"{hour}: {malformed:,} of {lines:,} lines are malformed, more "
+            f"{archived.hour}: {malformed:,} of {lines:,} lines are malformed, more "
             f"than the {self._max_malformed:.1%} of max_malformed: {reasons}. They are kept in "
             f"{url_of(self._archive, kept)}, and the hour isn't loaded. Look at them. Then declare the files' "
             "layout, or raise max_malformed."

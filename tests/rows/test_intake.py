@@ -6,6 +6,7 @@ import contextlib
 import logging
 import tracemalloc
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.records import Records
 from ayla_provider.domain.csv import sample
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS
 from ayla_provider.domain.csv.sample import LONGEST_ROW
 from ayla_provider.domain.hour import ExportHour
-from ayla_provider.domain.manifest import ManifestFile
+from ayla_provider.domain.manifest import Erased, ManifestFile
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import parquet_path, quarantine_path, typed_manifest_path
 from ayla_provider.errors import (
@@ -283,6 +285,21 @@ def test_above_the_threshold_the_lines_are_kept_and_the_hour_is_not_loaded(tmp_p
     assert not (tmp_path / "rows").exists()
     made = TypedArchive(archive, rows, max_malformed=0.2).ensure(ExportHour("connection", HOUR), {})
     assert (made.made, made.manifest.rows, made.manifest.quarantined) == (True, 1, 4)
+
+
+def test_lines_that_an_erasure_took_away_count_as_before(tmp_path: Path) -> None:
+    archive, rows = FileDestination(tmp_path / "archive"), FileDestination(tmp_path / "rows")
+    hour, data = ExportHour("connection", HOUR), b"\n".join([CONNECTION] * 4 + [BAD] * 4)
+    manifest = archive_hour(archive.root, "connection", [data])
+    with pytest.raises(AylaQuarantineError, match=r"4 of 8 lines"):
+        TypedArchive(archive, rows, max_malformed=0.1).ensure(hour, {})
+    (file,) = manifest.files
+    left = Erased(32, file.size, file.crc32c, ("0" * 32,))
+    before = replace(file, size=10 * file.size, crc32c=Crc32c(b"before").base64, erased=left)
+    records = Records(archive)
+    records.write_manifest(replace(manifest, revision=2, files=(before,)), records.read_manifest(hour)[1])
+    made = TypedArchive(archive, rows, max_malformed=0.1).ensure(hour, {}).manifest
+    assert (made.rows, made.quarantined) == (1, 4)
 
 
 def test_the_reasons_are_of_the_lines_that_count(tmp_path: Path) -> None:
