@@ -294,7 +294,7 @@ def known_hours(documents: Sequence[Evidence]) -> dict[tuple[str, str], tuple[Ma
         if before and (document.month != before.month.next or document.previous != before.head):
             raise AylaDestinationError(
                 f"the evidence of {document.month} doesn't follow from that of {before.month}: a document is missing, "
-                "or was made anew. Restore the documents from where you keep a copy."
+                "or was made again. Restore the documents from where you keep a copy."
             )
         for entry in document.hours:
             known[entry["event_type"], entry["hour"]] = entry, document.made_at

@@ -215,7 +215,7 @@ class AylaExportIcebergRetentionOperator(_Iceberg, AylaWarehouseRetentionOperato
     """
     Removes old hours from an Iceberg namespace, by a rule of yours, with the files that still have them.
 
-    Each earlier version of a table has the old hours. So all of them go, and time travel begins anew.
+    Each earlier version of a table has the old hours. So all of them go, and time travel starts again.
 
     See :class:`~ayla_provider.operators.retention.AylaWarehouseRetentionOperator`. Its other arguments are those of
     :class:`AylaExportToIcebergOperator`.

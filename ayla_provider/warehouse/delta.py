@@ -431,7 +431,7 @@ class DeltaWarehouse:
         """
         Remove all earlier versions of tables, with their files and entries of the log, and return what keeps some.
 
-        Time travel then begins anew.
+        Time travel then starts again.
         """
         from ayla_provider.warehouse.delta_erase import forget
 
@@ -461,8 +461,8 @@ class Tries:
     """
     What the tries of one commit write, beside the rows: the ledger's days, and files without the rows that go.
 
-    A file that holds other hours, too, is written anew without those hours: a compacted day, for example. To remove it
-    would remove the other hours. An erasure writes files anew without the rows of some people.
+    A file that holds other hours, too, is rewritten without those hours: a compacted day, for example. To remove it
+    would remove the other hours. An erasure rewrites files without the rows of some people.
     """
 
     def __init__(self, warehouse: DeltaWarehouse, event_type: str) -> None:
@@ -471,7 +471,7 @@ class Tries:
         self._event_type = event_type
         self._folder = self._tables.folder(event_type)
         self._made: dict[str, NewFile | None] = {}
-        """For the path of a file that was written anew: what takes its place, None if none of its rows stay."""
+        """For the path of a file that was rewritten: what takes its place, None if none of its rows stay."""
         self._unused: set[str] = set()
         """The paths of what was written, without what the commit names; relative to the destination."""
 

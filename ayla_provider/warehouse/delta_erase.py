@@ -1,4 +1,4 @@
-"""Erases rows of Delta tables: data files are written anew without them, and nothing keeps the old ones."""
+"""Erases rows of Delta tables: data files are rewritten without them, and nothing keeps the old ones."""
 
 from __future__ import annotations
 

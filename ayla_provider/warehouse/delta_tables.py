@@ -335,7 +335,7 @@ def types_of(table: DeltaTable) -> dict[str, str]:
 
 def columns_of(table: DeltaTable) -> list[Column]:
     """
-    Return a table's columns, without its partition, as far as a file of it is to be written anew.
+    Return a table's columns, without its partition, as far as a file of it is to be rewritten.
 
     :raises AylaTableError: if another tool added a column of a type that this package doesn't write
     """
@@ -344,7 +344,7 @@ def columns_of(table: DeltaTable) -> list[Column]:
         if kind not in _OURS:
             raise AylaTableError(
                 f"{table.table_uri}: the column {name} of the type {kind} isn't one of this package. Its files can't "
-                "be written anew. Drop the column, or load into tables with another table_prefix."
+                "be rewritten. Drop the column, or load into tables with another table_prefix."
             )
         columns.append(Column(name, _OURS[kind], ""))
     return columns

@@ -358,7 +358,7 @@ class IcebergWarehouse:
         """
         Remove all earlier versions of tables, with the files that they alone have, and return what keeps some.
 
-        Time travel then begins anew.
+        Time travel then starts again.
         """
         from ayla_provider.warehouse.iceberg_upkeep import Upkeep
 
@@ -699,7 +699,7 @@ class IcebergWarehouse:
         rest: Written,
     ) -> list[DataFile]:
         """
-        Write files anew that have rows of hours, without these rows.
+        Rewrite the files that have rows of hours, without these rows.
 
         :param rest: gets the new files
         :returns: the old files, without those that have no such row
@@ -796,7 +796,7 @@ def file_day(table: IcebergTable, file: DataFile) -> datetime | None:
 
 def refuse_row_deletes(name: str, doing: str, task: FileScanTask) -> None:
     """
-    Make sure that no program deleted single rows of a data file that is to be written anew.
+    Make sure that no program deleted single rows of a data file that is to be rewritten.
 
     :raises AylaWarehouseError: if one did
     """

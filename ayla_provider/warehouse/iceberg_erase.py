@@ -1,4 +1,4 @@
-"""Erases rows of Iceberg tables: data files are written anew without them, and nothing keeps the old ones."""
+"""Erases rows of Iceberg tables: data files are rewritten without them, and nothing keeps the old ones."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _without(
     written: Written,
 ) -> list[DataFile]:
     """
-    Write the data files of hours anew, without the rows that are to be erased.
+    Rewrite the data files of hours, without the rows that are to be erased.
 
     :param written: gets the new files
     :returns: the old files, without those that have no such row

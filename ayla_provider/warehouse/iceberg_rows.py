@@ -1,4 +1,4 @@
-"""Writes the data files of an Iceberg table anew, with DuckDB: sorted, or without some hours."""
+"""Rewrites the data files of an Iceberg table with DuckDB: sorted, or without some hours."""
 
 from __future__ import annotations
 

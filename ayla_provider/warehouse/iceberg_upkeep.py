@@ -222,7 +222,7 @@ class Upkeep:
         return found
 
     def _compact_day(self, event_type: str, day: datetime, old: list[DataFile]) -> bool:
-        """Write a day's files anew. Return False if another commit changed them in the meantime."""
+        """Rewrite a day's files. Return False if another commit changed them in the meantime."""
         warehouse = self._warehouse
         table = self._table(event_type)
         doing = f"compact {day:%Y-%m-%d} of {warehouse.relation(event_type)}"

@@ -1,7 +1,7 @@
 """
 What the table formats Iceberg and Delta share: their Parquet files, on this disk and in the bucket.
 
-A table format holds an hour in Parquet files of its own, because the typed rows of the archive are written anew when
+A table format holds an hour in Parquet files of its own, because the typed rows of the archive are rewritten when
 their hour changes. Nobody writes such a file twice: its name has the version of the hour, and a part of chance.
 """
 
