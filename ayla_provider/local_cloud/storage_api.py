@@ -129,13 +129,12 @@ class StorageApi:
         return await self._patch(request, target)
 
     def _delete(self, request: Request, bucket: Bucket, name: str) -> Response:
-        wanted = request.query_params.get("generation")
-        if wanted is None:
-            self._find(request, bucket, name)
+        found = self._find(request, bucket, name)
+        if "generation" not in request.query_params:
             bucket.delete(name)
             return Response(status_code=204)
         try:
-            is_removed = bucket.remove_generation(name, int(wanted))
+            is_removed = bucket.remove_generation(name, found.generation)
         except PermissionError:
             raise ApiError(
                 403,
@@ -143,7 +142,7 @@ class StorageApi:
                 "or archived until hold is removed.",
             ) from None
         if not is_removed:
-            raise ApiError(404, f"No such object: {bucket.name}/{name}#{wanted}")
+            raise ApiError(404, f"No such object: {bucket.name}/{name}#{found.generation}")
         return Response(status_code=204)
 
     def _list(self, request: Request, target: _Target) -> Response:
@@ -171,8 +170,8 @@ class StorageApi:
         parameters = request.query_params
         stored = bucket.live(name)
         wanted = parameters.get("generation")
-        if wanted and request.method == "GET" and bucket.keeps == "versions":
-            # A generation that was replaced can be read.
+        if wanted and request.method in ("GET", "DELETE") and bucket.keeps == "versions":
+            # A generation that was replaced can be read and deleted.
             former = [each for each in bucket.former(name) if (each.name, str(each.generation)) == (name, wanted)]
             stored = former[0] if former else stored
         if stored is None or (wanted and wanted != str(stored.generation)):
