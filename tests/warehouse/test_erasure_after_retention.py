@@ -11,7 +11,7 @@ from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.removal import remove_copies, remove_quarantine
 from ayla_provider.domain.removal import Rule
 from ayla_provider.domain.typed_manifest import parse_typed_manifest, typed_manifest_path
-from tests.support.erasing import OTHER, SUBJECT, duckdb_of, erase, hours, load, make_archive, request
+from tests.support.erasing import OTHER_TERM, SUBJECT, duckdb_of, erase, hours, load, make_archive, request
 from tests.support.retaining import KEEP_FOR, LATER
 from tests.warehouse.test_erase_run import layers, others, rows_in_duckdb, rows_of
 
@@ -79,7 +79,7 @@ def test_an_erasure_of_somebody_who_is_not_there_changes_nothing(root: Path) -> 
         }
 
     before = files()
-    nobody = OTHER.dsn[:-3] + "zzz"
+    nobody = OTHER_TERM.dsn[:-3] + "zzz"
     request(root, dsn=nobody)
     assert erase(root, [duckdb_of(root)]).objects == 0
     assert files() == before
