@@ -44,7 +44,7 @@ def hours(event_types: Iterable[str] = EVENT_TYPES, count: int = HOURS) -> list[
 
 def extra_lines(event_type: str) -> bytes:
     """Lines in which the subject is where no column of it is: malformed ones, and texts of other devices."""
-    text = b64encode(f"a note about {SUBJECT['dsn']}".encode()).decode()
+    text = b64encode(f"a note about {SUBJECT['dsn']} of {SUBJECT['user_uuid']}".encode()).decode()
     lines = [f"a malformed line of {SUBJECT['dsn']}", f"{SUBJECT['user_uuid'].upper()},of,a,user", "of,nobody"]
     if event_type == "datapoint":
         lines.append(
