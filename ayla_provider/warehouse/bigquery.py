@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ayla_provider.domain.erasure import Leftover
-from ayla_provider.domain.tables import PROVENANCE, Column, ColumnType, Table
+from ayla_provider.domain.tables import PROVENANCE, Column, Table
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.models.macros import BIGQUERY
 from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, Load
@@ -26,15 +26,7 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
 
 DIALECT = Dialect(
-    types={
-        ColumnType.TEXT: "STRING",
-        ColumnType.INTEGER: "INT64",
-        ColumnType.NUMBER: "FLOAT64",
-        ColumnType.BOOLEAN: "BOOL",
-        ColumnType.UUID: "STRING",
-        ColumnType.TIMESTAMP: "TIMESTAMP",
-        ColumnType.DATE: "DATE",
-    },
+    types={kind: name.upper() for kind, name in BIGQUERY.types.items()},
     day=lambda moment: f"date({moment}, 'UTC')",
     seconds=lambda start, end: f"timestamp_diff({end}, {start}, second)",
     # The prefix, because rows and end are reserved words.

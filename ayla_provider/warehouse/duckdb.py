@@ -12,7 +12,7 @@ from typing import Any
 
 from ayla_provider.archive.private import private_umask
 from ayla_provider.domain.erasure import Leftover
-from ayla_provider.domain.tables import Column, ColumnType, Table
+from ayla_provider.domain.tables import Column, Table
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.models.macros import DUCKDB
 from ayla_provider.rows.duck import MEMORY, connect, literal
@@ -21,15 +21,7 @@ from ayla_provider.warehouse.sql import Dialect, View
 from ayla_provider.warehouse.sql_warehouse import Explanation, SqlWarehouse
 
 DIALECT = Dialect(
-    types={
-        ColumnType.TEXT: "VARCHAR",
-        ColumnType.INTEGER: "BIGINT",
-        ColumnType.NUMBER: "DOUBLE",
-        ColumnType.BOOLEAN: "BOOLEAN",
-        ColumnType.UUID: "UUID",
-        ColumnType.TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
-        ColumnType.DATE: "DATE",
-    },
+    types={kind: name.upper() for kind, name in DUCKDB.types.items()},
     # Independent of the time zone of the session that asks.
     day=lambda time: f"cast(timezone('UTC', {time}) as date)",
     seconds=lambda start, end: f"date_diff('second', {start}, {end})",

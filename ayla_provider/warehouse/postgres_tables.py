@@ -7,21 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ayla_provider.domain.tables import ColumnType, Table
+from ayla_provider.domain.tables import Table
+from ayla_provider.models.macros import POSTGRES
 from ayla_provider.rows.duck import literal
 from ayla_provider.warehouse.sql import Dialect, View
 
 DIALECT = Dialect(
     # Spelled as the catalog spells them.
-    types={
-        ColumnType.TEXT: "text",
-        ColumnType.INTEGER: "bigint",
-        ColumnType.NUMBER: "double precision",
-        ColumnType.BOOLEAN: "boolean",
-        ColumnType.UUID: "uuid",
-        ColumnType.TIMESTAMP: "timestamp with time zone",
-        ColumnType.DATE: "date",
-    },
+    types=POSTGRES.types,
     day=lambda time: f"cast({time} at time zone 'UTC' as date)",
     seconds=lambda start, end: f"cast(floor(extract(epoch from {end} - {start})) as bigint)",
     parameter=lambda name, _: f"%({name})s",

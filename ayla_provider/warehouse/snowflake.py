@@ -28,15 +28,7 @@ def _parameter(name: str, column_type: ColumnType) -> str:
 
 
 DIALECT = Dialect(
-    types={
-        ColumnType.TEXT: "VARCHAR",
-        ColumnType.INTEGER: "NUMBER(38, 0)",
-        ColumnType.NUMBER: "DOUBLE",
-        ColumnType.BOOLEAN: "BOOLEAN",
-        ColumnType.UUID: "VARCHAR(36)",
-        ColumnType.TIMESTAMP: "TIMESTAMP_TZ(6)",
-        ColumnType.DATE: "DATE",
-    },
+    types={kind: name.upper() for kind, name in SNOWFLAKE.types.items()},
     day=lambda moment: f"to_date(convert_timezone('UTC', {moment}))",
     seconds=lambda start, end: f"floor(datediff(microsecond, {start}, {end}) / 1000000)",
     parameter=_parameter,
