@@ -328,7 +328,7 @@ def hour_patterns(data: bytes) -> None:
 )
 def http_answers(data: bytes) -> None:
     """Read answers of HTTP servers."""
-    # All of these are failures of the connection to whoever asks.
+    # All of these are failures of the connection for the caller.
     with suppress(HTTPError, HTTPException, OSError):
         answer = _answer(io.BufferedReader(io.BytesIO(data)), "GET")
         while answer.read(7):

@@ -72,7 +72,7 @@ def test_a_load_after_the_erasure_has_nothing_to_do_and_needs_the_key(
     context: Any = {"ti": TaskInstance(), "outlet_events": OutletEventAccessors()}
     made = AylaExportToDuckDBOperator(task_id="load", database=str(root / "a.duckdb"), **arguments)
     assert made.execute(context)["unchanged"] == 1
-    # Typed anew, it is the same again.
+    # Typed again, it is the same.
     rows = AylaExportToParquetOperator(task_id="rows", parquet=f"file://{root / 'fresh'}", **arguments)
     assert rows.execute(context)["unchanged"] == 0
     assert layers_with(root / "fresh", SUBJECT) == {}

@@ -167,7 +167,7 @@ def remove_objects(
     """
     Remove the objects of an hour with their earlier versions, and count them.
 
-    Earlier versions go while the last object stands: as long as it does, the next run finds the hour.
+    Earlier versions go first, while the last object exists. Because of it, the next run finds the hour.
     """
     if not dry_run:
         *others, last = objects

@@ -2,7 +2,7 @@
 What an archive can be held to: a document for each month, with the hash of each manifest, chained from month to month.
 
 A document says what each hour of its month is, and what changed in the hours of earlier months since the document
-before it. So whoever keeps one hash can tell whether anything before it was changed afterwards.
+before it. So a person who keeps one hash can tell whether anything before it was changed afterwards.
 """
 
 from __future__ import annotations

@@ -732,7 +732,7 @@ class _Hour:
         if not file.lines:
             return file
         if earlier is None or self._manifest is None or file.source in self._gone():
-            # The file is another one by now, or is gone. What stands of the rows is all that is known.
+            # The file is another one by now, or is gone. Only the rows that exist are known.
             lines = loaded + file.duplicates + quarantined
             return replace(file, lines=lines, loaded=loaded, quarantined=quarantined)
         erased = _erased_of(self._manifest, file.source) - _erased_of(earlier, file.source)

@@ -102,7 +102,7 @@ def test_no_version_has_what_was_erased(
     report = run(archive, rows, requests).erase()
     assert report.leftovers == []
     assert layers(versions, tmp_path / "after") == {}
-    # The objects themselves stand, and those of which nothing was erased have their versions.
+    # The objects themselves exist, and those of which nothing was erased have their versions.
     assert {listed.stored.path for listed in archive.tree("")} >= {path for path in live if path.endswith(".csv")}
 
 

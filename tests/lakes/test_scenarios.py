@@ -196,7 +196,7 @@ def test_old_hours_are_removed_with_their_files_and_a_hold_keeps_its_hour(scene:
     assert (removed.hours, removed.rows, removed.held) == (2, rows, {"case-1": 1})
     scene.assert_agreed("connection")
     scene.assert_ledger("connection")
-    # Of earlier versions, no file is left: neither of the removed hours, nor of the hour that was loaded anew.
+    # Of earlier versions, no file is left: neither of the removed hours, nor of the hour that was loaded again.
     assert len(scene.data_files("connection")) == (1 if compacted else 2)
     scene.upkeep("connection", MIDNIGHT + LATER)
     scene.assert_agreed("connection")
