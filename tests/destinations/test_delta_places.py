@@ -217,6 +217,7 @@ def test_any_other_google_connection_is_refused_before_anything_is_written(
         google(monkeypatch, **extra)
 
 
+@pytest.mark.ci
 def test_tables_in_google_cloud_storage_are_loaded_kept_up_and_refuse_a_second_load(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def differing(place: Place, oracle: Oracle) -> list[str]:
     return [line for name in KEYS for line in differences(name, rows_of(place, name), oracle.model(name))]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
 def test_the_models_of_a_fleet_are_what_plain_python_makes_of_its_files(
     place: Place, tmp_path: Path, zone: str
