@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
@@ -13,15 +12,13 @@ from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import models_asset
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.operators.warehouses import operator_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_WAREHOUSES = {
-    "duckdb": "AylaExportDuckDBPlanOperator",
-    "postgres": "AylaExportPostgresPlanOperator",
-}
-"""The kind of a warehouse to the operator whose arguments name one of it."""
+_KINDS = ("duckdb", "postgres")
+"""The kinds of warehouses that the models are made in."""
 
 
 class AylaFleetModelsOperator(BaseOperator):
@@ -91,14 +88,14 @@ class AylaFleetModelsOperator(BaseOperator):
 
 
 def _checked(warehouse: Any) -> Mapping[str, Any]:
-    if not isinstance(warehouse, Mapping) or warehouse.get("kind") not in _WAREHOUSES:
+    if not isinstance(warehouse, Mapping) or warehouse.get("kind") not in _KINDS:
         raise AylaConfigError(
             'warehouse: expected a mapping such as {"kind": "duckdb", "database": "/data/ayla.duckdb"}; the kinds are '
-            f"{', '.join(sorted(_WAREHOUSES))}"
+            f"{', '.join(_KINDS)}"
         )
     return warehouse
 
 
 def _plan(warehouse: Any) -> Any:
     """Return the class of operators whose arguments name a warehouse of a kind."""
-    return getattr(import_module("ayla_provider.operators"), _WAREHOUSES[_checked(warehouse)["kind"]])
+    return operator_of(_checked(warehouse)["kind"])

@@ -23,6 +23,11 @@ KINDS = {
 """The kind of a warehouse to the operator whose arguments name one of it."""
 
 
+def operator_of(kind: str) -> Any:
+    """Return the class of operators whose arguments name a warehouse of a kind, which is one of :data:`KINDS`."""
+    return getattr(import_module("ayla_provider.operators"), KINDS[kind])
+
+
 def open_warehouse(kind: str, arguments: Mapping[str, Any]) -> ErasableWarehouse:
     """
     Return a warehouse, not entered.
@@ -33,7 +38,7 @@ def open_warehouse(kind: str, arguments: Mapping[str, Any]) -> ErasableWarehouse
     """
     if kind not in KINDS:
         raise AylaConfigError(f"there is no kind of warehouse {kind!r}: the kinds are {', '.join(sorted(KINDS))}")
-    operator = getattr(import_module("ayla_provider.operators"), KINDS[kind])
+    operator = operator_of(kind)
     try:
         inspect.signature(operator.address).bind(**arguments)
     except TypeError as error:
