@@ -367,7 +367,7 @@ def forget_receipts(root: Path) -> None:
 STEPS: dict[str, Callable[[Path], Any]] = {
     "load": lambda root: load(root, duckdb_of(root)),
     "load again": lambda root: load(root, duckdb_of(root), again=True),
-    "type anew": forget_receipts,
+    "type again": forget_receipts,
     "copy again": copy_again,
     "erase": lambda root: erase(root, [duckdb_of(root)]),
 }
@@ -395,7 +395,7 @@ def test_nobody_comes_back_whatever_runs_again(
 
 @pytest.mark.proof("10 examples, each with DuckDB, PostgreSQL, Iceberg, and Delta")
 @settings(max_examples=scale(1, 10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.permutations(["load again", "type anew", "copy again", "erase"]), schema=st.uuids())
+@given(steps=st.permutations(["load again", "type again", "copy again", "erase"]), schema=st.uuids())
 def test_nobody_comes_back_to_any_of_four_warehouses(
     filled: Path, tmp_path_factory: pytest.TempPathFactory, server: str, steps: list[str], schema: Any
 ) -> None:
