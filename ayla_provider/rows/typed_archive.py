@@ -375,8 +375,8 @@ class TypedArchive:
         )
         self._refuse_too_many(archived, lines, joined.blank_ends, joined.reasons, kept)
         with parts.settle(joined, folder) as settled:
-            # Whoever reads all files of the folder must never see a row twice. So the files that would stay beside the
-            # first new one go first.
+            # A reader of all files of the folder must never see a row twice. So the files that would stay beside the
+            # first new one are removed first.
             self._remove_further(hour, stored)
 
             def write(number: int) -> RowsFile:

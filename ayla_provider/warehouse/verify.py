@@ -83,7 +83,7 @@ def _difference(held: HeldHour, receipt: Receipt, now: datetime) -> tuple[Damage
     if held.version is None:
         return _not_loaded(receipt, now)
     if receipt is None:
-        # Whoever erases rows also removes the receipt.
+        # To erase rows removes the receipt, too.
         return (Damage.LEDGER, "the ledger has the hour, and there is no receipt") if held.rows == held.loaded else None
     if held.version == receipt.version:
         if held.loaded == receipt.rows:

@@ -1,4 +1,4 @@
-"""What counts as a gzipped file of a stream, for whoever reads one."""
+"""Which files of a stream count as gzipped."""
 
 from __future__ import annotations
 

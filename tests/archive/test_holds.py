@@ -72,7 +72,7 @@ def test_an_erasure_is_refused_if_nobody_knows_the_key_of_a_hold(tmp_path: Path)
         refuse_held(archive, {"dsn": "LC000X000000002"}, None, NOW, ["another key"])
 
 
-def test_an_object_that_is_no_hold_stops_whoever_reads_the_holds(tmp_path: Path) -> None:
+def test_an_object_that_is_not_a_hold_stops_removal_and_erasure(tmp_path: Path) -> None:
     (tmp_path / "_holds").mkdir()
     (tmp_path / "_holds" / "notes.txt").write_text("ask legal")
     with pytest.raises(AylaDestinationError, match="nothing is removed or erased"):

@@ -1,4 +1,4 @@
-"""What is said of a Parquet file's columns is what their values say, whoever wrote the file."""
+"""The statistics of a Parquet file's columns are those of its values. It doesn't matter which program wrote the file."""
 
 from __future__ import annotations
 
