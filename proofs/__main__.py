@@ -33,6 +33,7 @@ class Proof:
     :ivar seconds: how long all of them took
     :ivar date: when it ran, as ``2026-11-28``
     :ivar version: of the provider
+    :ivar measured: what a test noted with ``record_property("measured", ...)``, in words
     """
 
     test: str
@@ -42,6 +43,7 @@ class Proof:
     seconds: float = 0
     date: str = f"{datetime.now(UTC):%Y-%m-%d}"
     version: str = __version__
+    measured: str = ""
 
 
 class Recorder:
@@ -53,8 +55,9 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add one phase of one test to its proof."""
         name = report.nodeid.partition("[")[0]
-        scale = dict(report.user_properties).get("proof", "")
-        proof = self.proofs.setdefault(name, Proof(name, str(scale)))
+        noted = dict(report.user_properties)
+        proof = self.proofs.setdefault(name, Proof(name, str(noted.get("proof", ""))))
+        proof.measured = str(noted.get("measured", proof.measured))
         proof.seconds += report.duration
         proof.failed += report.failed
         if report.when == "call":
@@ -67,10 +70,13 @@ def write(ran: Mapping[str, Proof]) -> None:
     proofs = {proof["test"]: Proof(**proof) for proof in known} | dict(ran)
     ordered = [proofs[test] for test in sorted(proofs)]
     rounded = [asdict(proof) | {"seconds": round(proof.seconds)} for proof in ordered]
+    for proof in rounded:
+        if not proof["measured"]:
+            del proof["measured"]
     JSON.write_text(json.dumps({"proofs": rounded}, indent=1) + "\n")
     rows = [
-        f"| `{proof.test.rpartition('::')[2]}` | {proof.scale} | {proof.cases} | {proof.failed} | {proof.seconds:.0f} "
-        f"| {proof.date}, {proof.version} |"
+        f"| `{proof.test.rpartition('::')[2]}` | {_scale(proof)} | {proof.cases} | {proof.failed} "
+        f"| {proof.seconds:.0f} | {proof.date}, {proof.version} |"
         for proof in ordered
     ]
     head = f"""# Proofs
@@ -82,6 +88,11 @@ small slice of each. To run them again: `make prove`, or some of them: `make pro
 |---|---|---:|---:|---:|---|
 """
     MARKDOWN.write_text(head + "\n".join(rows) + "\n")
+
+
+def _scale(proof: Proof) -> str:
+    """Return what was run, and what was measured."""
+    return f"{proof.scale}: {proof.measured}" if proof.measured else proof.scale
 
 
 def main(argv: Sequence[str] | None = None) -> int:

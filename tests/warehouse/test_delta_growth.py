@@ -2,62 +2,64 @@
 
 from __future__ import annotations
 
-import time
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import median
 
 import pytest
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.warehouse.delta import DeltaWarehouse
 from ayla_provider.warehouse.delta_upkeep import upkeep
-from tests.support.proofs import scale
+from tests.support.proofs import PROVING, scale
 from tests.warehouse.contract import DATAPOINT
 from tests.warehouse.delta_place import InDelta
-from tests.warehouse.made_loads import HOUR, NOON, made_load
+from tests.warehouse.growth import Ages, GrowingTable, compare
 
-START = NOON.replace(hour=0)
+Note = Callable[[str, str], None]
+
 DAY = timedelta(days=1)
 
 
-def seconds_of(place: InDelta, scratch: Path, hours: range, *, with_upkeep: bool) -> list[float]:
-    """Load hours, each in a commit of its own, and return the processor time of each commit."""
+def growing(folder: Path, *, with_upkeep: bool) -> GrowingTable:
+    """A table of its own in a folder."""
+    folder.mkdir()
+    place = InDelta(folder / "tables")
     place.warehouse.prepare(DATAPOINT)
     # Replaced files are forgotten at once, because a year passes here in minutes.
     place.table().alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 1 seconds"})
-    seconds = []
-    for number in hours:
-        hour = START + number * HOUR
-        load = made_load(scratch, "datapoint", hour, [{"dsn": f"AC{row:03}", "created_at": hour} for row in range(5)])
-        began = time.process_time()
-        # As a task does it.
-        with DeltaWarehouse(FileDestination(place.folder)) as warehouse:
-            warehouse.loaded("datapoint", hour, hour + HOUR)
-            warehouse.prepare(load.table)
-            warehouse.replace(load)
-        seconds.append(time.process_time() - began)
-        if load.parquet:
-            load.parquet.unlink()
-        if with_upkeep and number % 24 == 23:
-            upkeep(place.warehouse, "datapoint", hour + HOUR, lookback=7 * DAY)
-    return seconds
+
+    def tend(now: datetime) -> None:
+        upkeep(place.warehouse, "datapoint", now, lookback=7 * DAY)
+
+    return GrowingTable(folder, lambda: DeltaWarehouse(FileDestination(place.folder)), tend if with_upkeep else None)
 
 
-@pytest.mark.proof("8,760 commits of a table with upkeep each day, and 1,000 without")
-@pytest.mark.parametrize("with_upkeep", [True, False])
-def test_commits_stay_as_quick_as_they_were(tmp_path: Path, with_upkeep: bool) -> None:
-    commits = scale(50, 8760 if with_upkeep else 1000)
-    place = InDelta(tmp_path / "tables")
-    seconds = seconds_of(place, tmp_path, range(commits), with_upkeep=with_upkeep)
-    held = place.warehouse.held("datapoint", START, START + commits * HOUR)
-    assert [(hour.version, hour.rows, hour.counted) for hour in held.values()] == [("v1", 5, 5)] * commits
-    log = place.path("datapoint") / "_delta_log"
-    if with_upkeep:
-        assert len(list(log.glob("*[0-9].json"))) <= 1000 + 48
-        # The last days aren't compacted yet.
-        assert len(place.named()) <= commits // 24 + 8 * 24
-    if commits > 300:
-        early, late = median(seconds[100:200]), median(seconds[-100:])
-        print(f"{commits} commits: {early:.3f} s of processor time, and {late:.3f} s at the end")
-        assert late <= 1.5 * early
+def measured(folder: Path, commits: int, *, with_upkeep: bool) -> Ages:
+    """Let a table grow, and compare it with a young one."""
+    young, old = (growing(folder / name, with_upkeep=with_upkeep) for name in ("young", "old"))
+    compared = scale(3, 100)
+    old.grow(commits - compared)
+    young.grow(compared)
+    ages = compare(young, old, compared)
+    old.assert_complete()
+    return ages
+
+
+@pytest.mark.proof("a Delta table of 8,760 commits with upkeep each day: its last 100, and commits 100 to 200")
+def test_commits_of_a_year_are_as_quick_as_the_first_ones(tmp_path: Path, record_property: Note) -> None:
+    commits = scale(30, 8760)
+    ages = measured(tmp_path, commits, with_upkeep=True)
+    record_property("measured", str(ages))
+    place = InDelta(tmp_path / "old" / "tables")
+    assert len(list((place.path("datapoint") / "_delta_log").glob("*[0-9].json"))) <= 1000 + 48
+    # The last days aren't compacted yet.
+    assert len(place.named()) <= commits // 24 + 8 * 24
+    assert not PROVING or ages.old <= 1.5 * ages.young
+
+
+@pytest.mark.proof("a Delta table of 1,000 commits without upkeep: its last 100, and commits 100 to 200")
+def test_commits_without_upkeep_are_as_quick_as_the_first_ones(tmp_path: Path, record_property: Note) -> None:
+    ages = measured(tmp_path, scale(30, 1000), with_upkeep=False)
+    record_property("measured", str(ages))
+    assert not PROVING or ages.old <= 1.5 * ages.young
