@@ -41,7 +41,7 @@ from ayla_provider.rows.hour_parts import parse_part
 from ayla_provider.rows.stream_lines import LineError, rewritten
 from ayla_provider.transport.exchange import _answer
 from ayla_provider.warehouse.delta_ledger import FORMAT as DELTA_FORMAT
-from ayla_provider.warehouse.delta_ledger import parse_day
+from ayla_provider.warehouse.delta_ledger import parse_index, parse_week
 
 Target = Callable[[bytes], None]
 
@@ -230,11 +230,15 @@ def hour_parts(data: bytes) -> None:
     parse_part(data, "a")
 
 
-@target(f'{{"format": "{DELTA_FORMAT}", "day": "2026-11-01", "hours": {{}}}}')
-def delta_days(data: bytes) -> None:
-    """Read the ledger of a day beside a Delta table."""
-    with suppress(AylaError):
-        parse_day(data, "a document")
+@target(
+    f'{{"format": "{DELTA_FORMAT}", "week": "2026-10-26", "hours": {{}}}}',
+    f'{{"format": "{DELTA_FORMAT}", "made": {{"1-a": ["2026110107-2026110109"]}}, "weeks": {{"2026-10-26": 1}}}}',
+)
+def delta_ledgers(data: bytes) -> None:
+    """Read the ledger beside a Delta table: a week, and the index."""
+    for parse in (parse_week, parse_index):
+        with suppress(AylaError):
+            parse(data, "a document")
 
 
 @target(

@@ -30,10 +30,17 @@ from ayla_provider.warehouse.base import (
     Load,
     Recipe,
     RowErasure,
-    recipes_of,
     refuse_own_name,
 )
-from ayla_provider.warehouse.delta_ledger import DayLedger, Entry, file_of, transaction_of
+from ayla_provider.warehouse.delta_ledger import (
+    Entry,
+    Index,
+    WeekLedger,
+    file_of,
+    index_file,
+    week_of,
+    weeks_of,
+)
 from ayla_provider.warehouse.delta_tables import (
     PARTITION,
     TYPES,
@@ -63,7 +70,6 @@ from ayla_provider.warehouse.lake import (
     remove_quietly,
     statistics,
 )
-from ayla_provider.warehouse.policy import EVER
 
 if TYPE_CHECKING:
     import duckdb
@@ -117,8 +123,8 @@ class _Batch:
         return self.loads[0].table.event_type if self.loads else ""
 
     @property
-    def days(self) -> set[date]:
-        return {hour.date() for hour in self.entries}
+    def weeks(self) -> list[date]:
+        return weeks_of(self.entries)
 
     def clear(self, began: float) -> None:
         self.began = began
@@ -185,8 +191,8 @@ class DeltaWarehouse:
         refuse_own_name(event_type)
         with self.tables.errors(f"read how the hours of {event_type} were made"):
             table = self.tables.open(event_type)
-            entries = self._entries(table, event_type, *EVER) if table else {}
-        return recipes_of({hour: entry.version for hour, entry in entries.items() if not start <= hour < end})
+            index = self.tables.index(table, event_type) if table else Index()
+        return index.made.without(start, end).recipes()
 
     def has_ledger(self) -> bool:
         """Return whether there is a table: each has its own ledger."""
@@ -210,10 +216,9 @@ class DeltaWarehouse:
         }
 
     def _entries(self, table: DeltaTable, event_type: str, start: datetime, end: datetime) -> dict[datetime, Entry]:
-        # Without the listing, each day since 1970 would be looked for.
-        days = self.tables.ledger_days(event_type)
-        ledger = self.tables.ledger(table, event_type, {day for day in days if start.date() <= day <= end.date()})
-        found = {hour: entry for day in ledger.values() for hour, entry in day.hours.items()}
+        index = self.tables.index(table, event_type)
+        ledger = self.tables.weeks(index, event_type, index.weeks_in(start, end))
+        found = {hour: entry for week in ledger.values() for hour, entry in week.hours.items()}
         return {hour: entry for hour, entry in sorted(found.items()) if start <= hour < end}
 
     # Tables.
@@ -326,9 +331,9 @@ class DeltaWarehouse:
         seen = self._seen.get(event_type)
         if seen and seen.covers(load.hour):
             return seen.entries.get(load.hour)
-        table = self.existing(event_type)
-        day = load.hour.date()
-        return self.tables.ledger(table, event_type, [day])[day].hours.get(load.hour)
+        index = self.tables.index(self.existing(event_type), event_type)
+        week = week_of(load.hour)
+        return self.tables.weeks(index, event_type, [week])[week].hours.get(load.hour)
 
     def _refuse_other_hours(self, connection: duckdb.DuckDBPyConnection, parquet: Path, load: Load) -> None:
         found = statistics(connection, parquet, ["folder_hour"])["folder_hour"]
@@ -367,32 +372,38 @@ class DeltaWarehouse:
 
         event_type = batch.event_type
         table = self.existing(event_type)
-        ledger = self.tables.ledger(table, event_type, batch.days)
+        index = self.tables.index(table, event_type)
+        ledger = self.tables.weeks(index, event_type, batch.weeks)
         if _is_there(batch, ledger):
             # By an earlier try, whose answer got lost.
-            tries.keep_named(table, batch.days)
+            tries.keep_named(table)
             return True
         for load in batch.loads:
-            if ledger[load.hour.date()].hours.get(load.hour) != batch.expected[load.hour]:
+            if ledger[week_of(load.hour)].hours.get(load.hour) != batch.expected[load.hour]:
                 raise _RefusedError(str(load))
         if time.monotonic() - batch.began > _LONGEST_LOAD:
             raise AylaWarehouseError(
                 f"{self.name}: can't load {batch}: its files are half a day old, and could be swept. Clear the task."
             )
         removed, added = tries.without(table, batch.entries)
-        numbers = tries.write_days([_with_entries(day, batch.entries) for day in ledger.values()])
+        number = tries.write_ledger(index, [week.with_entries(batch.entries) for week in ledger.values()])
         says = {"ayla.loads": [_said(load) for load in batch.loads]}
         try:
-            commit(table, [*batch.files, *added], removed, numbers=numbers, says=says)
+            commit(table, [*batch.files, *added], removed, ledger=number, says=says)
         except Exception as error:
-            if _is_there(batch, self.tables.ledger(self.existing(event_type), event_type, batch.days)):
+            if self._landed(batch):
                 log.info("%s: a commit is there, although its answer was: %s.", self.name, from_outside(error))
             elif not isinstance(error, CommitFailedError) or last:
                 raise
             else:
                 return False
-        tries.keep(added, numbers)
+        tries.keep(added, number)
         return True
+
+    def _landed(self, batch: _Batch) -> bool:
+        """Return whether the table has what a batch brings."""
+        index = self.tables.index(self.existing(batch.event_type), batch.event_type)
+        return _is_there(batch, self.tables.weeks(index, batch.event_type, batch.weeks))
 
     def existing(self, event_type: str) -> DeltaTable:
         """Return a table as it is now."""
@@ -459,7 +470,7 @@ class _RefusedError(Exception):
 
 class Tries:
     """
-    What the tries of one commit write, beside the rows: the ledger's days, and files without the rows that go.
+    What the tries of one commit write, beside the rows: the ledger, and files without the rows that go.
 
     A file that holds other hours, too, is rewritten without those hours: a compacted day, for example. To remove it
     would remove the other hours. An erasure rewrites files without the rows of some people.
@@ -474,6 +485,8 @@ class Tries:
         """For the path of a file that was rewritten: what takes its place, None if none of its rows stay."""
         self._unused: set[str] = set()
         """The paths of what was written, without what the commit names; relative to the destination."""
+        self._ledgers: dict[int, list[str]] = {}
+        """For the number of an index: the paths that were written with it, relative to the table."""
 
     def without(self, table: DeltaTable, hours: Collection[datetime]) -> tuple[list[DataFile], list[NewFile]]:
         """Return the files to remove from a table so that it has no row of some hours, and those to add."""
@@ -502,29 +515,39 @@ class Tries:
                 added.append(rest)
         return removed, added
 
-    def write_days(self, days: Iterable[DayLedger]) -> dict[date, int]:
-        """Write days of the ledger, and return their numbers."""
-        numbers = {day.day: self._tables.write_day(self._event_type, day) for day in days}
-        self._unused.update(self._path_of_day(day, number) for day, number in numbers.items())
-        return numbers
+    def write_ledger(self, index: Index, weeks: Iterable[WeekLedger]) -> int:
+        """
+        Write weeks of the ledger, and the index, and return the number of the index.
 
-    def keep(self, files: Iterable[NewFile], numbers: Mapping[date, int]) -> None:
-        """Leave what the commit names."""
+        :param index: of the table that the commit changes
+        :param weeks: as they are after the commit
+        """
+        paths = []
+        for week in weeks:
+            number = self._tables.write_week(self._event_type, week)
+            paths.append(file_of(week.week, number))
+            self._unused.add(f"{self._folder}/{paths[-1]}")
+            index = index.with_week(week, number)
+        number = self._tables.write_index(self._event_type, index)
+        paths.append(index_file(number))
+        self._unused.add(f"{self._folder}/{paths[-1]}")
+        self._ledgers[number] = paths
+        return number
+
+    def keep(self, files: Iterable[NewFile], ledger: int | None) -> None:
+        """Leave what the commit names: files, and what was written of the ledger with a number."""
         self._unused -= {f"{self._folder}/{file.path}" for file in files}
-        self._unused -= {self._path_of_day(day, number) for day, number in numbers.items()}
+        if ledger is not None:
+            self._unused -= {f"{self._folder}/{path}" for path in self._ledgers[ledger]}
 
     def remove_rest(self) -> None:
         """Remove what the commit doesn't name. Call it only when no try can arrive any more."""
         remove_quietly(self._tables.destination, sorted(self._unused))
 
-    def keep_named(self, table: DeltaTable, days: Iterable[date]) -> None:
+    def keep_named(self, table: DeltaTable) -> None:
         """Leave what a table names, because a commit is there whose answer got lost."""
-        self._unused -= {f"{self._folder}/{file.path}" for file in files_of(table)}
-        numbers = {day: table.transaction_version(transaction_of(day)) for day in days}
-        self._unused -= {self._path_of_day(day, number) for day, number in numbers.items() if number}
-
-    def _path_of_day(self, day: date, number: int) -> str:
-        return f"{self._folder}/{file_of(day, number)}"
+        named = {file.path for file in files_of(table)} | self._tables.ledger_files(table, self._event_type)
+        self._unused -= {f"{self._folder}/{path}" for path in named}
 
     def _rest(self, table: DeltaTable, file: DataFile, goes: str) -> DataFile | NewFile | None:
         """Return the file itself if it has no row that goes; otherwise what takes its place, None for nothing."""
@@ -551,12 +574,8 @@ class Tries:
         return made
 
 
-def _is_there(batch: _Batch, ledger: Mapping[date, DayLedger]) -> bool:
-    return all(ledger[hour.date()].hours.get(hour) == entry for hour, entry in batch.entries.items())
-
-
-def _with_entries(day: DayLedger, entries: Mapping[datetime, Entry]) -> DayLedger:
-    return day.with_entries({hour: entry for hour, entry in entries.items() if hour.date() == day.day})
+def _is_there(batch: _Batch, ledger: Mapping[date, WeekLedger]) -> bool:
+    return all(ledger[week_of(hour)].hours.get(hour) == entry for hour, entry in batch.entries.items())
 
 
 def _said(load: Load) -> dict[str, Any]:

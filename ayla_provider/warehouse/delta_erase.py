@@ -13,7 +13,7 @@ from ayla_provider.domain.erasure import Leftover
 from ayla_provider.rows.duck import quoted
 from ayla_provider.warehouse.base import HourLeft, RowErasure
 from ayla_provider.warehouse.delta import DeltaWarehouse, Tries, again
-from ayla_provider.warehouse.delta_ledger import FOLDER, DayLedger
+from ayla_provider.warehouse.delta_ledger import FOLDER, WeekLedger, weeks_of
 from ayla_provider.warehouse.delta_tables import PARTITION, commit, files_of, types_of
 from ayla_provider.warehouse.delta_upkeep import OWN_NAME
 from ayla_provider.warehouse.lake import (
@@ -86,33 +86,34 @@ def _erase_once(
 
     event_type = erasure.event_type
     table = warehouse.existing(event_type)
-    days = {hour.date() for hour in hours}
     # The first thing is to leave what an earlier try committed whose answer got lost.
-    tries.keep_named(table, days)
-    ledger = warehouse.tables.ledger(table, event_type, days)
-    changed = [now for day in ledger.values() if (now := _changed(day, hours)) != day]
+    tries.keep_named(table)
+    index = warehouse.tables.index(table, event_type)
+    weeks = warehouse.tables.weeks(index, event_type, weeks_of(hours))
+    changed = [now for week in weeks.values() if (now := _changed(week, hours)) != week]
     condition = condition_of_erasure(erasure, types_of(table))
     files = [file for file in files_of(table) if any(file.can_hold(hour) for hour in hours)]
     goes = f"not ({condition_of_hours(hours)}) and ({condition})" if condition else "false"
     removed, added = tries.without_rows(table, files if condition else [], goes)
     if not removed and not changed:
         return True
-    numbers = tries.write_days(changed)
+    # Without a change, the new file would be the one that the table names.
+    number = tries.write_ledger(index, changed) if changed else None
     try:
-        commit(table, added, removed, numbers=numbers, says={"ayla.erased": f"{len(hours)} hours"})
+        commit(table, added, removed, ledger=number, says={"ayla.erased": f"{len(hours)} hours"})
     except CommitFailedError:
         # If it is there all the same, the next try finds out.
         if last:
             raise
         return False
-    tries.keep(added, numbers)
+    tries.keep(added, number)
     return True
 
 
-def _changed(day: DayLedger, hours: Mapping[datetime, HourLeft]) -> DayLedger:
-    """Return a day's ledger after the erasure."""
-    entries = {hour: entry_after(entry, hours[hour]) for hour, entry in day.hours.items() if hour in hours}
-    return day.with_entries(entries)
+def _changed(week: WeekLedger, hours: Mapping[datetime, HourLeft]) -> WeekLedger:
+    """Return a week's ledger after the erasure."""
+    entries = {hour: entry_after(entry, hours[hour]) for hour, entry in week.hours.items() if hour in hours}
+    return week.with_entries(entries)
 
 
 def forget(warehouse: DeltaWarehouse, event_type: str, now: datetime) -> list[Leftover]:

@@ -21,13 +21,14 @@ from ayla_provider.rows.duck import connect, literal
 from ayla_provider.transport.redaction import from_outside
 from ayla_provider.warehouse.base import SAFE_TO_RETRY
 from ayla_provider.warehouse.delta_ledger import (
-    FOLDER,
-    DayLedger,
-    days_of,
+    TRANSACTION,
+    Index,
+    WeekLedger,
     file_of,
+    index_file,
     number_of,
-    parse_day,
-    transaction_of,
+    parse_index,
+    parse_week,
 )
 from ayla_provider.warehouse.lake import ColumnStatistics, statistics
 
@@ -219,42 +220,73 @@ class DeltaTables:
 
     # The ledger.
 
-    def ledger_days(self, event_type: str) -> set[date]:
-        """Return the days of which the ledger may say something."""
-        return days_of(self.destination.folder(f"{self.folder(event_type)}/{FOLDER}"))
-
-    def ledger(self, table: DeltaTable, event_type: str, days: Iterable[date]) -> dict[date, DayLedger]:
+    def index(self, table: DeltaTable, event_type: str) -> Index:
         """
-        Return what the ledger says of days, as of a table's version. A day that it says nothing of is empty.
+        Return the index of a table's ledger, as of the table's version. It is empty if nothing was loaded.
 
+        :raises AylaWarehouseError: if it is missing or damaged
+        """
+        number = table.transaction_version(TRANSACTION)
+        if not number:
+            return Index()
+        read = self._read(event_type, index_file(number), number, "all hours of the table count")
+        return parse_index(*read) if read else Index()
+
+    def weeks(self, index: Index, event_type: str, weeks: Iterable[date]) -> dict[date, WeekLedger]:
+        """
+        Return what the ledger says of weeks. A week that it says nothing of is empty.
+
+        :param weeks: their Mondays
         :raises AylaWarehouseError: if a file of the ledger is missing or damaged
         """
-        numbers = {day: table.transaction_version(transaction_of(day)) for day in sorted(days)}
+        wanted = sorted(set(weeks))
         with ThreadPoolExecutor(_READERS, thread_name_prefix="ayla-ledger") as pool:
-            found = {day: pool.submit(self._day, event_type, day, number) for day, number in numbers.items() if number}
-            return {day: found[day].result() if day in found else DayLedger(day) for day in numbers}
+            numbers = {week: index.weeks[week] for week in wanted if week in index.weeks}
+            found = {week: pool.submit(self._week, event_type, week, number) for week, number in numbers.items()}
+            return {week: found[week].result() if week in found else WeekLedger(week) for week in wanted}
 
-    def _day(self, event_type: str, day: date, number: int) -> DayLedger:
-        path = f"{self.folder(event_type)}/{file_of(day, number)}"
+    def _week(self, event_type: str, week: date, number: int) -> WeekLedger:
+        read = self._read(event_type, file_of(week, number), number, f"the hours of the week from {week} on count")
+        return parse_week(*read) if read else WeekLedger(week)
+
+    def _read(self, event_type: str, path: str, number: int, hours: str) -> tuple[bytes, str] | None:
+        """
+        Return the content of a file of the ledger, and its URL; None if somebody gave it up, as the message says.
+
+        :param hours: what counts as not loaded then, for the message
+        """
+        path = f"{self.folder(event_type)}/{path}"
         where = url_of(self.destination, path)
         stored = self.destination.read(path)
         if stored and not stored[0]:
-            # Somebody gave up the day's ledger, as the message below says.
-            return DayLedger(day)
+            return None
         if stored is None or number_of(stored[0]) != number:
             raise AylaWarehouseError(
                 f"{self.name}: the file {where} of the ledger is {'damaged' if stored else 'missing'}. Restore it. If "
-                f"nobody can, put an empty file in its place: then the hours of {day} count as not loaded, and are "
-                "loaded again."
+                f"nobody can, put an empty file in its place: then {hours} as not loaded, and are loaded again."
             )
-        return parse_day(stored[0], where)
+        return stored[0], where
 
-    def write_day(self, event_type: str, ledger: DayLedger) -> int:
+    def write_week(self, event_type: str, ledger: WeekLedger) -> int:
         """Write a new file of the ledger, and return its number. Nothing counts before a commit names it."""
         text = ledger.dumps()
         number = number_of(text.encode())
-        write_json(self.destination, f"{self.folder(event_type)}/{file_of(ledger.day, number)}", text, None)
+        write_json(self.destination, f"{self.folder(event_type)}/{file_of(ledger.week, number)}", text, None)
         return number
+
+    def write_index(self, event_type: str, index: Index) -> int:
+        """Write a new index of the ledger, and return its number. Nothing counts before a commit names it."""
+        text = index.dumps()
+        number = number_of(text.encode())
+        write_json(self.destination, f"{self.folder(event_type)}/{index_file(number)}", text, None)
+        return number
+
+    def ledger_files(self, table: DeltaTable, event_type: str) -> set[str]:
+        """Return the paths of the ledger's files that a table names, relative to the table."""
+        number = table.transaction_version(TRANSACTION)
+        if not number:
+            return set()
+        return {index_file(number), *self.index(table, event_type).files()}
 
     # Errors.
 
@@ -456,7 +488,7 @@ def commit(
     added: Iterable[NewFile],
     removed: Iterable[DataFile],
     *,
-    numbers: Mapping[date, int] | None = None,
+    ledger: int | None = None,
     says: Mapping[str, Any] | None = None,
     data_change: bool = True,
 ) -> None:
@@ -468,7 +500,7 @@ def commit(
     its rows would be there twice. So the caller looks again, and tries again.
 
     :param removed: only files all of whose rows go, or are in one of the added files
-    :param numbers: the ledger's new files: day to number
+    :param ledger: the number of the ledger's new index
     :param says: what the commit says of itself, for people
     :param data_change: False if the rows stay the same, so that those who follow the table pass over it
     :raises deltalake.exceptions.CommitFailedError: if it is refused
@@ -490,7 +522,7 @@ def commit(
     for file in removed:
         partition = {PARTITION: file.day.isoformat() if file.day else None}
         actions.append(RemoveAction(file.path, data_change, now, file.size, partition))
-    transactions = [Transaction(transaction_of(day), number, now) for day, number in (numbers or {}).items()]
+    transactions = [] if ledger is None else [Transaction(TRANSACTION, ledger, now)]
     table.create_write_transaction(
         actions,
         "append",

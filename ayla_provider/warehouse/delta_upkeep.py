@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ayla_provider.archive.destination import Stored
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.delta import DeltaWarehouse, again
-from ayla_provider.warehouse.delta_ledger import FOLDER, days_of, file_of, transaction_of
+from ayla_provider.warehouse.delta_ledger import FOLDER
 from ayla_provider.warehouse.delta_tables import (
     PARTITION,
     DataFile,
@@ -301,7 +301,7 @@ def _sweep(warehouse: DeltaWarehouse, event_type: str, done: Done, now: datetime
     # deltalake tells which files were replaced, and which of all files nobody needs after the time of the property.
     replaced = set(table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=True))
     expired = set(table.vacuum(dry_run=True, full=True))
-    ledger = _ledger_files(table, [stored.path.removeprefix(f"{folder}/") for stored in old])
+    ledger = tables.ledger_files(table, event_type)
     unneeded = []
     for stored in old:
         path = stored.path.removeprefix(f"{folder}/")
@@ -320,10 +320,3 @@ def _sweep(warehouse: DeltaWarehouse, event_type: str, done: Done, now: datetime
         with ThreadPoolExecutor(_REMOVERS, thread_name_prefix="ayla-sweep") as pool:
             list(pool.map(tables.destination.remove, unneeded))
     return replace(done, files_removed=len(unneeded), bytes_removed=sum(stored.size for stored in unneeded))
-
-
-def _ledger_files(table: DeltaTable, paths: Iterable[str]) -> set[str]:
-    """Return the ledger's files that a table names, of the days that some paths are of."""
-    days = days_of(path for path in paths if path.startswith(f"{FOLDER}/"))
-    numbers = {day: table.transaction_version(transaction_of(day)) for day in days}
-    return {file_of(day, number) for day, number in numbers.items() if number}

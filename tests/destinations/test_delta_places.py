@@ -90,8 +90,8 @@ def test_hours_come_change_and_are_kept_up_in_every_store(store: Place, tmp_path
         assert warehouse.has_ledger()
         done = upkeep(warehouse, "datapoint", now + 2 * DAY, lookback=365 * DAY)
         assert done
-        # The ledger's files of the loads before; the rows' files are still looked back to.
-        assert done.files_removed == 5
+        # Of each load before, a week and an index of the ledger; the rows' files are still looked back to.
+        assert done.files_removed == 10
         assert rival.loaded("datapoint", NOON, LATER) == {NOON: "v2", NOON + HOUR: "v3", NOON + 2 * HOUR: "v4"}
 
 

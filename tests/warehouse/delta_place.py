@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from deltalake.schema import PrimitiveType
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.tables import STREAM_TABLES, table_like
 from ayla_provider.warehouse.delta import DeltaWarehouse
-from ayla_provider.warehouse.delta_ledger import FOLDER, DayLedger, parse_day, transaction_of
+from ayla_provider.warehouse.delta_ledger import FOLDER, TRANSACTION, WeekLedger, parse_week
 from ayla_provider.warehouse.delta_tables import commit, types_of
 from ayla_provider.warehouse.duckdb import DIALECT
 from ayla_provider.warehouse.sql import views_of, with_existing_columns
@@ -72,21 +73,20 @@ class InDelta:
             scan = f"read_parquet({files}, union_by_name = true, hive_partitioning = false)"
             session.execute(f"insert into {_name(event_type)} by name select * from {scan}")
 
-    def ledger(self, event_type: str = "datapoint") -> list[DayLedger]:
-        """The days of the ledger that the table names."""
-        table = self.table(event_type)
-        days = []
-        for path in sorted((self.path(event_type) / FOLDER).glob("*.json")):
-            ledger = parse_day(path.read_bytes(), str(path))
-            number = table.transaction_version(transaction_of(ledger.day))
-            if number == int(path.stem[11:], 16):
-                days.append(ledger)
-        return days
+    def ledger(self, event_type: str = "datapoint") -> list[WeekLedger]:
+        """The weeks of the ledger that the table names."""
+        folder = self.path(event_type) / FOLDER
+        number = self.table(event_type).transaction_version(TRANSACTION)
+        if not number:
+            return []
+        index = json.loads((folder / f"index-{number:016x}.json").read_text())
+        paths = [folder / f"{week}-{number:016x}.json" for week, number in index["weeks"].items()]
+        return [parse_week(path.read_bytes(), str(path)) for path in paths]
 
     def _ledger(self, event_type: str) -> list[dict[str, Any]]:
         rows = []
-        for day in self.ledger(event_type):
-            for hour, entry in day.hours.items():
+        for week in self.ledger(event_type):
+            for hour, entry in week.hours.items():
                 row = {"event_type": event_type, "folder_hour": hour, **asdict(entry)}
                 row["loaded_at"] = datetime.fromisoformat(row["loaded_at"]).astimezone(UTC)
                 del row["load"]
@@ -108,10 +108,13 @@ class InDelta:
             assert statement.startswith("drop view"), statement
 
     def _forget(self, version: str, event_type: str = "datapoint") -> None:
-        for day in self.ledger(event_type):
-            left = {hour: entry for hour, entry in day.hours.items() if entry.version != version}
-            number = self.warehouse.tables.write_day(event_type, DayLedger(day.day, left))
-            commit(self.table(event_type), [], [], numbers={day.day: number})
+        tables = self.warehouse.tables
+        index = tables.index(self.table(event_type), event_type)
+        for week in self.ledger(event_type):
+            hours = {hour: entry for hour, entry in week.hours.items() if entry.version != version}
+            left = WeekLedger(week.week, hours)
+            index = index.with_week(left, tables.write_week(event_type, left))
+        commit(self.table(event_type), [], [], ledger=tables.write_index(event_type, index))
 
     def files(self, event_type: str = "datapoint") -> set[str]:
         """The Parquet files of rows that are there, whether the table names them or not."""

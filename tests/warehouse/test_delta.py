@@ -20,7 +20,7 @@ from ayla_provider.errors import AylaConflictError, AylaTableError, AylaWarehous
 from ayla_provider.warehouse import delta as delta_module
 from ayla_provider.warehouse.base import HeldHour, Load
 from ayla_provider.warehouse.delta import DeltaWarehouse
-from ayla_provider.warehouse.delta_ledger import transaction_of
+from ayla_provider.warehouse.delta_ledger import TRANSACTION
 from ayla_provider.warehouse.delta_upkeep import Done, upkeep
 from tests.warehouse.contract import DATAPOINT, Place, WarehouseContract, put
 from tests.warehouse.delta_place import InDelta, counts, dsns
@@ -146,37 +146,45 @@ def test_a_load_that_takes_long_commits_in_between(
     assert dsns(place) == ["0", "1", "2"]
 
 
-def test_the_ledger_of_several_days_outlives_checkpoints_and_the_cleanup_of_the_log(
+def test_the_ledger_of_several_weeks_outlives_checkpoints_and_the_cleanup_of_the_log(
     place: InDelta, tmp_path: Path
 ) -> None:
-    for day in range(5):
-        load_day(place, tmp_path, [day], MIDNIGHT + day * DAY)
+    for week in range(3):
+        load_day(place, tmp_path, [week], MIDNIGHT + 7 * week * DAY)
     upkeep(place.warehouse, "datapoint", datetime.now(UTC), lookback=-365 * DAY, log_entries=1)
     loaded = place.warehouse.loaded("datapoint", MIDNIGHT - 20000 * DAY, LATER)
-    assert loaded == {MIDNIGHT + day * DAY + day * HOUR: "v1" for day in range(5)}
-    assert place.warehouse.loaded("datapoint", MIDNIGHT + DAY, MIDNIGHT + 2 * DAY) == {MIDNIGHT + DAY + HOUR: "v1"}
+    assert loaded == {MIDNIGHT + 7 * week * DAY + week * HOUR: "v1" for week in range(3)}
+    second = MIDNIGHT + 7 * DAY
+    assert place.warehouse.loaded("datapoint", second, second + DAY) == {second + HOUR: "v1"}
+    assert place.warehouse.loaded("datapoint", second + 2 * HOUR, second + 3 * HOUR) == {}
 
 
 @pytest.mark.parametrize("content", [None, b"{}", b'{"format": "ayla-delta-ledger/1"}'])
+@pytest.mark.parametrize("which", ["index", "week"])
 def test_a_ledgers_file_that_is_gone_or_changed_is_not_taken_for_an_empty_one(
-    place: InDelta, tmp_path: Path, content: bytes | None
+    place: InDelta, tmp_path: Path, which: str, content: bytes | None
 ) -> None:
     load_day(place, tmp_path, [12])
-    (file,) = (place.path("datapoint") / "_ayla").iterdir()
+    load_day(place, tmp_path, [12], MIDNIGHT + 7 * DAY)
+    ordered = sorted(place.warehouse.tables.ledger_files(place.table(), "datapoint"))
+    assert len(ordered) == 3
+    # Both weeks, then the index.
+    file = place.path("datapoint") / ordered[{"week": 1, "index": 2}[which]]
     if content is None:
         file.unlink()
-        # Another day's file, because the days come from a listing.
-        (file.parent / f"{MIDNIGHT:%Y-%m-%d}-0000000000000001.json").write_bytes(b"x")
     else:
         file.write_bytes(content)
+    second = MIDNIGHT + 7 * DAY
     with pytest.raises(AylaWarehouseError, match=r"of the ledger is (damaged|missing). Restore it"):
-        place.warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + DAY)
+        place.warehouse.loaded("datapoint", second, second + DAY)
     # What the message says helps.
     file.write_bytes(b"")
-    assert place.warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + DAY) == {}
-    put(place, tmp_path, "datapoint", NOON, [{"dsn": "again"}])
-    assert dsns(place) == ["again"]
-    assert place.warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + DAY) == {NOON: "v1"}
+    assert place.warehouse.loaded("datapoint", second, second + DAY) == {}
+    left = {} if which == "index" else {NOON: "v1"}
+    assert place.warehouse.loaded("datapoint", MIDNIGHT, second) == left
+    put(place, tmp_path, "datapoint", NOON + 7 * DAY, [{"dsn": "again"}])
+    assert [dsn for dsn in dsns(place) if dsn == "again"] == ["again"]
+    assert place.warehouse.loaded("datapoint", MIDNIGHT, second + DAY) == left | {NOON + 7 * DAY: "v1"}
 
 
 # Two at once.
@@ -502,12 +510,12 @@ def test_what_no_commit_names_is_removed_after_a_day_and_what_was_replaced_after
     assert place.files() == everything
     planned = upkeep(place.warehouse, "datapoint", now + 2 * DAY, lookback=365 * DAY, dry_run=True)
     assert planned
-    # The orphan, and the ledger's files of the loads before.
-    assert planned.files_removed == 3
+    # The orphan, and of each load before a week and an index of the ledger.
+    assert planned.files_removed == 5
     assert place.files() == everything
     done = upkeep(place.warehouse, "datapoint", now + 2 * DAY, lookback=365 * DAY)
     assert done
-    assert done.files_removed == 3
+    assert done.files_removed == 5
     assert place.files() == everything - {str(orphan.relative_to(place.path("datapoint")))}
     assert all(path.exists() for path in foreign)
     # An earlier version can still be read, and it is what it was.
@@ -581,13 +589,41 @@ def test_rows_that_another_tool_deleted_are_missed(place: InDelta, tmp_path: Pat
     }
 
 
-def test_the_number_of_a_day_is_that_of_its_file_and_positive(place: InDelta, tmp_path: Path) -> None:
+def test_the_number_of_the_index_is_that_of_its_file_and_positive(place: InDelta, tmp_path: Path) -> None:
     load_day(place, tmp_path, [12])
-    number = place.table().transaction_version(transaction_of(MIDNIGHT.date()))
-    (file,) = (place.path("datapoint") / "_ayla").iterdir()
+    number = place.table().transaction_version(TRANSACTION)
+    week, index = sorted((place.path("datapoint") / "_ayla").iterdir())
     assert number
     assert 0 < number < 2**62
-    assert file.name == f"2026-11-01-{number:016x}.json"
+    assert index.name == f"index-{number:016x}.json"
+    (of_week,) = json.loads(index.read_text())["weeks"].values()
+    # The first of November is a Sunday.
+    assert week.name == f"2026-10-26-{of_week:016x}.json"
+
+
+def test_a_load_reads_as_much_of_the_ledger_in_an_old_table_as_in_a_young_one(
+    place: InDelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ayla_provider.archive.local import FileDestination as Disk
+
+    read, paths = Disk.read, list[str]()
+
+    def counted(self: FileDestination, path: str) -> Any:
+        paths.append(path)
+        return read(self, path)
+
+    monkeypatch.setattr(Disk, "read", counted)
+    numbers = []
+    for week in range(6):
+        hour = NOON + 7 * week * DAY
+        paths.clear()
+        with DeltaWarehouse(FileDestination(place.folder)) as warehouse:
+            place.warehouse.prepare(DATAPOINT)
+            assert [recipe.hours for recipe in warehouse.recipes("datapoint", hour, hour + HOUR)] == [week] * bool(week)
+            warehouse.loaded("datapoint", hour, hour + HOUR)
+            warehouse.replace(made_load(tmp_path, "datapoint", hour, [{"dsn": "A"}]))
+        numbers.append(len(paths))
+    assert numbers[1:] == [numbers[1]] * 5
 
 
 def test_every_table_has_a_log_of_its_own(place: InDelta, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def state(place: InDelta) -> dict[str, Any]:
     """What a reader sees, without what differs between runs."""
     if "datapoint" not in place.tables():
         return {}
-    entries = {hour: entry.version for day in place.ledger() for hour, entry in day.hours.items()}
+    entries = {hour: entry.version for week in place.ledger() for hour, entry in week.hours.items()}
     return {"rows": sorted((row["dsn"], row["folder_hour"]) for row in place.rows("datapoint")), "ledger": entries}
 
 
