@@ -50,7 +50,6 @@ from ayla_provider.warehouse.base import (
     Load,
     Recipe,
     RowErasure,
-    recipes_of,
     refuse_own_name,
 )
 from ayla_provider.warehouse.iceberg_io import DestinationFileIO, LocalFileIO, Storage, known
@@ -68,7 +67,7 @@ from ayla_provider.warehouse.lake import (
     put_file,
     remove_quietly,
 )
-from ayla_provider.warehouse.policy import EVER
+from ayla_provider.warehouse.made_hours import MadeHours
 
 if TYPE_CHECKING:
     import duckdb
@@ -247,8 +246,8 @@ class IcebergWarehouse:
         refuse_own_name(event_type)
         with self.errors(f"read how the hours of {event_type} were made"):
             table = self.table(event_type)
-            entries = self.ledger(table).entries(*EVER) if table else {}
-        return recipes_of({hour: entry.version for hour, entry in entries.items() if not start <= hour < end})
+            made = self.ledger(table).made() if table else MadeHours()
+        return made.without(start, end).recipes()
 
     def has_ledger(self) -> bool:
         """Return whether there is a table with the prefix: each has its own ledger."""

@@ -2,7 +2,8 @@
 Which hours an Iceberg table holds: a table property for each hour, which the same commit sets that changes the rows.
 
 Each property makes every commit a little slower. So upkeep folds old hours into one file, which one property names. A
-property counts more than the file: an hour that was folded and is loaded again gets a property.
+property counts more than the file: an hour that was folded and is loaded again gets a property. Another property says
+how the folded hours were made, so that a load that compares privacy policies doesn't read the file.
 """
 
 from __future__ import annotations
@@ -14,17 +15,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.json_fields import UNREADABLE
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.warehouse.base import LEDGER, Load
 from ayla_provider.warehouse.lake import LedgerEntry
+from ayla_provider.warehouse.made_hours import MadeHours, hour_of_key, parse_made
 
 HOUR = "ayla.load."
 """In front of an hour, as in ``ayla.load.2026110112``: the property of an hour."""
 
 FOLDED = "ayla.loads"
 """The property that names the file of folded hours: first hour, last hour, CRC32C, and URL."""
+
+MADE = "ayla.made"
+"""The property that says how the folded hours were made: CRC32C of their file, and :class:`MadeHours` as JSON."""
+
+_LONGEST_MADE = 4000
+"""Characters of this property, as far as every Hive metastore takes them. If it would be longer, the file is read."""
 
 _KEY = "%Y%m%d%H"
 
@@ -90,6 +99,7 @@ class Ledger:
         """The text of each hour that has a property."""
         stated = properties.get(FOLDED)
         self.folded = self._parsed_folded(stated) if stated else None
+        self._made = properties.get(MADE, "")
         self._old: dict[str, str] | None = None
 
     def texts(self, start: datetime, end: datetime) -> dict[datetime, str]:
@@ -115,6 +125,28 @@ class Ledger:
     def parsed(self, texts: Mapping[datetime, str]) -> dict[datetime, Entry]:
         """Return the entries that texts say."""
         return {hour: self._parsed(text) for hour, text in texts.items()}
+
+    def made(self) -> MadeHours:
+        """
+        Return how all hours were made.
+
+        :raises AylaWarehouseError: if the file of folded hours is needed, and can't be read
+        """
+        own = {hour_of_key(key): self._parsed(text).version for key, text in self.own.items()}
+        made = self._made_of_folded()
+        for hour in own:
+            made = made.without(hour, hour + ONE_HOUR)
+        return made.joined(MadeHours.of(own))
+
+    def _made_of_folded(self) -> MadeHours:
+        crc32c, _, text = self._made.partition(" ")
+        if self.folded and crc32c == self.folded.crc32c:
+            try:
+                return parse_made(json.loads(text))
+            except UNREADABLE:
+                # Another tool changed the property. The file says the same.
+                pass
+        return MadeHours.of({hour_of_key(key): self._parsed(text).version for key, text in self.old().items()})
 
     def old(self) -> dict[str, str]:
         """
@@ -157,9 +189,9 @@ class Ledger:
         return Folded(*parts)
 
 
-def folded_file(old: Mapping[str, str], more: Mapping[str, str], url: str) -> tuple[bytes, Folded]:
+def folded_file(old: Mapping[str, str], more: Mapping[str, str], url: str) -> tuple[bytes, dict[str, str]]:
     """
-    Return the content of a file of folded hours, and what the property says about it.
+    Return the content of a file of folded hours, and the properties that name it.
 
     :param old: what the file before it has
     :param more: what to add: hour to text. It replaces older texts
@@ -167,10 +199,10 @@ def folded_file(old: Mapping[str, str], more: Mapping[str, str], url: str) -> tu
     """
     hours = dict(sorted({**old, **more}.items()))
     content = json.dumps({"hours": hours}, ensure_ascii=False, indent=0).encode()
-    return content, Folded(min(hours), max(hours), Crc32c(content).base64, url)
-
-
-def hour_of_key(key: str) -> datetime:
-    """Return the hour of a key such as ``2026110112``."""
-    # Not strptime, which takes ten times as long: a table of ten years has 87,600 keys.
-    return datetime(int(key[:4]), int(key[4:6]), int(key[6:8]), int(key[8:]), tzinfo=UTC)
+    folded = Folded(min(hours), max(hours), Crc32c(content).base64, url)
+    properties = {FOLDED: folded.text()}
+    ledger = Ledger(url, properties, lambda _: content)
+    made = f"{folded.crc32c} {json.dumps(ledger.made().document())}"
+    if len(made) <= _LONGEST_MADE:
+        properties[MADE] = made
+    return content, properties

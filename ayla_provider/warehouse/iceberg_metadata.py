@@ -29,7 +29,7 @@ from pyiceberg.table.update import (
 )
 
 from ayla_provider.transport.checksum import Crc32c
-from ayla_provider.warehouse.iceberg_ledger import FOLDED, HOUR, folded_file
+from ayla_provider.warehouse.iceberg_ledger import HOUR, folded_file
 from ayla_provider.warehouse.lake import remove_file
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def fold(warehouse: IcebergWarehouse, table: Table, keys: Iterable[str]) -> bool
     moved = {key: ledger.own[key] for key in keys}
     # Beside the table's folder: programs that clean a table up remove what only this property names.
     url = f"{table.location()}-ledger/{secrets.token_hex(16)}.json"
-    content, folded = folded_file(ledger.old(), moved, url)
+    content, properties = folded_file(ledger.old(), moved, url)
     destination, path = warehouse.storage.place(url)
     destination.write(
         path,
@@ -179,7 +179,7 @@ def fold(warehouse: IcebergWarehouse, table: Table, keys: Iterable[str]) -> bool
         content_type="application/json",
     )
     updates: tuple[TableUpdate, ...] = (
-        SetPropertiesUpdate(updates={FOLDED: folded.text()}),
+        SetPropertiesUpdate(updates=properties),
         RemovePropertiesUpdate(removals=[HOUR + key for key in moved]),
     )
     # Each load makes a snapshot, and so the entries are still those that were read.

@@ -27,7 +27,6 @@ from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import connect
 from ayla_provider.warehouse.iceberg import IcebergWarehouse, Written, file_day, rows_between
 from ayla_provider.warehouse.iceberg_io import split
-from ayla_provider.warehouse.iceberg_ledger import hour_of_key
 from ayla_provider.warehouse.iceberg_metadata import (
     KEPT,
     change,
@@ -50,6 +49,7 @@ from ayla_provider.warehouse.lake import (
     sweep,
     unreferenced,
 )
+from ayla_provider.warehouse.made_hours import hour_of_key
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestFile
@@ -66,8 +66,12 @@ KEEP_METADATA = 10
 
 LOOKBACK = timedelta(days=7)
 
-_FOLD_AT_LEAST = 24
-"""Fewer hours aren't worth a new file of the ledger."""
+_FOLD_AT_LEAST = 72
+"""
+Fewer hours aren't worth a new file of the ledger.
+
+Three days of hourly loads. The file before the new one goes when the new one is a day old, and so they don't pile up.
+"""
 
 _READERS = 16
 """How many manifests are read at once."""

@@ -17,7 +17,8 @@ from pyiceberg.table import Table
 
 from ayla_provider.domain.tables import TABLES
 from ayla_provider.errors import AylaWarehouseError
-from ayla_provider.warehouse.base import HeldHour
+from ayla_provider.warehouse import iceberg_upkeep
+from ayla_provider.warehouse.base import HeldHour, Recipe
 from ayla_provider.warehouse.iceberg import IcebergWarehouse
 from ayla_provider.warehouse.iceberg_metadata import to_expire
 from ayla_provider.warehouse.iceberg_upkeep import Done, Upkeep
@@ -42,8 +43,9 @@ def warehouse(tmp_path: Path) -> Iterator[IcebergWarehouse]:
 
 
 @pytest.fixture
-def tend(warehouse: IcebergWarehouse) -> Tend:
-    """Look after the table, at a time at which all files are old."""
+def tend(warehouse: IcebergWarehouse, monkeypatch: pytest.MonkeyPatch) -> Tend:
+    """Look after the table, at a time at which all files are old, and fold the hours of a day already."""
+    monkeypatch.setattr(iceberg_upkeep, "_FOLD_AT_LEAST", 24)
 
     def run(**more: Any) -> Done:
         return Upkeep(warehouse, **{"now": LATER, "keep_snapshots": 2, **more}).run("datapoint")
@@ -281,6 +283,59 @@ def test_the_ledger_is_folded_and_stays_the_same(warehouse: IcebergWarehouse, te
     assert [name for name in existing(warehouse).properties if name.startswith("ayla.load.")] == []
     expected |= {MIDNIGHT + number * HOUR: f"v{number}" for number in range(60, 90)}
     assert warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + 99 * HOUR) == expected
+
+
+def test_how_folded_hours_were_made_is_known_without_their_file(
+    warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        put(warehouse, tmp_path, number, "A", version=f"v{number}-{'old' if number < 10 else 'new'}")
+    assert tend(now=MIDNIGHT + 9 * DAY).hours_folded == 30
+    # A folded hour that is loaded again counts as it is now.
+    put(warehouse, tmp_path, 3, "B", version="w-new")
+
+    def made(*span: int) -> list[Recipe]:
+        start, end = (MIDNIGHT + number * HOUR for number in span)
+        return list(warehouse.recipes("datapoint", start, end))
+
+    def recipe(text: str, hours: int, first: int, last: int) -> Recipe:
+        return Recipe(text, hours, MIDNIGHT + first * HOUR, MIDNIGHT + last * HOUR)
+
+    expected = {
+        (99, 99): [recipe("new", 21, 3, 29), recipe("old", 9, 0, 9)],
+        (0, 10): [recipe("new", 20, 10, 29)],
+        (2, 30): [recipe("old", 2, 0, 1)],
+    }
+    reads = []
+    with monkeypatch.context() as watched:
+        watched.setattr(warehouse, "_read", reads.append)
+        assert {span: made(*span) for span in expected} == expected
+    assert reads == []
+    # Without the property, or if it is of another file, the file says it.
+    for text in (None, "AAAAAA== {}", f"{warehouse.ledger(existing(warehouse)).folded} x"):
+        with existing(warehouse).transaction() as transaction:
+            if text is None:
+                transaction.remove_properties("ayla.made")
+            else:
+                transaction.set_properties({"ayla.made": text})
+        assert {span: made(*span) for span in expected} == expected
+
+
+def test_files_of_the_ledger_do_not_pile_up(warehouse: IcebergWarehouse, tmp_path: Path) -> None:
+    seen = set[Path]()
+    for day in range(20):
+        now = MIDNIGHT + (day + 1) * DAY
+        rows = [(MIDNIGHT + day * DAY + number * HOUR, [{"dsn": "A"}]) for number in range(24)]
+        list(warehouse.replace_several(made_load(tmp_path, "datapoint", hour, row) for hour, row in rows))
+        Upkeep(warehouse, now=now).run("datapoint")
+        ledger = {path for path in files(warehouse) if path.parent.name.endswith("-ledger")}
+        for path in ledger - seen:
+            # As old as the table's time says.
+            os.utime(path, (now.timestamp(), now.timestamp()))
+        seen |= ledger
+        assert len(ledger) <= 2
+    assert len(seen) > 2
+    assert len(warehouse.loaded("datapoint", MIDNIGHT, now)) == 20 * 24
 
 
 def test_a_load_while_the_ledger_is_folded_is_not_forgotten(
