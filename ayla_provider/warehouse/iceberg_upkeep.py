@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.table.update import SetPropertiesUpdate
 
 from ayla_provider.archive.destination import Destination
@@ -169,6 +170,7 @@ class Upkeep:
         # The current manifests also say which files a commit removed, and the smallest and largest values in them.
         rewrite_manifests(self._warehouse, self._table(event_type))
         _first_that_fits(lambda: self._expire(event_type), (0, 0))
+        self._finish_expiry(event_type)
         self._sweep(event_type)
         table = self._table(event_type)
         where = self._warehouse.relation(event_type)
@@ -329,6 +331,28 @@ class Upkeep:
         for url in files:
             removed += remove_file(*self._warehouse.storage.place(url))
         return len(expired), removed
+
+    def _finish_expiry(self, event_type: str) -> None:
+        """
+        Remove the files of snapshots that were expired before, as far as a task that was killed left them.
+
+        They were committed once, and so they don't belong to a commit that isn't finished. The metadata files of former
+        commits name them.
+        """
+        table = self._table(event_type)
+        present = {snapshot.snapshot_id for snapshot in table.metadata.snapshots}
+        gone: dict[int, Snapshot] = {}
+        for entry in table.metadata.metadata_log:
+            try:
+                earlier = FromInputFile.table_metadata(table.io.new_input(entry.metadata_file))
+            except FileNotFoundError:
+                # A commit removed it in the meantime, because it is an old one.
+                continue
+            for snapshot in earlier.snapshots:
+                if snapshot.snapshot_id not in present:
+                    gone[snapshot.snapshot_id] = snapshot
+        for url in self._only_in(table, gone.values(), table.metadata.snapshots):
+            remove_file(*self._warehouse.storage.place(url))
 
     def _only_in(
         self,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ayla_provider.domain.tables import TABLES
+from ayla_provider.warehouse import iceberg_upkeep
 from ayla_provider.warehouse.base import HourLeft
 from ayla_provider.warehouse.iceberg_upkeep import Upkeep
+from ayla_provider.warehouse.lake import remove_file
 from tests.support.traces import contents, traces
 from tests.warehouse.contract import put
 from tests.warehouse.erasure_contract import ErasureContract, erasure
@@ -80,3 +83,32 @@ def test_what_keeps_erased_rows_is_named(place: InIceberg, tmp_path: Path) -> No
     # Until then, a writer may be about to publish a snapshot that is in no branch.
     assert place.warehouse.forget(["datapoint"], datetime.now(UTC) + timedelta(days=6)) == []
     assert found(place) == {}
+
+
+@pytest.mark.parametrize("removed_before", [0, 1, 4])
+def test_an_erasure_that_ends_before_all_files_are_removed_is_finished_by_the_next_one(
+    place: InIceberg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed_before: int
+) -> None:
+    place.warehouse.prepare(TABLES["datapoint"])
+    put(place, tmp_path, "datapoint", NOON, rows()[:100], version="v")
+    put(place, tmp_path, "datapoint", NOON + HOUR, rows()[:100], version="v")
+    left = [HourLeft(NOON, "v", "v", 98), HourLeft(NOON + HOUR, "v", "v", 98)]
+    place.warehouse.erase(erasure(dsn=DSN), left)
+    done: list[str] = []
+
+    def ends(*arguments: Any) -> bool:
+        if len(done) == removed_before:
+            raise KeyboardInterrupt
+        done.append("removed")
+        return remove_file(*arguments)
+
+    now = datetime.now(UTC)
+    with monkeypatch.context() as killed:
+        killed.setattr(iceberg_upkeep, "remove_file", ends)
+        with pytest.raises(KeyboardInterrupt):
+            place.warehouse.forget(["datapoint"], now)
+    assert found(place) != {}
+    # Although the files are new.
+    assert place.warehouse.forget(["datapoint"], now) == []
+    assert found(place) == {}
+    assert len(place.rows("datapoint")) == 196
