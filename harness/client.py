@@ -26,6 +26,12 @@ _LEFT_OUT = {"dag_id", "run_id", "task_id", "map_index", "try_number", "ti", "ti
 
 _FINISHED = ("success", "failed")
 
+_WELL = ("success", "skipped", "removed")
+"""States of tasks that need no explanation."""
+
+_EXPLAINED = 10
+"""How many tasks an error explains."""
+
 
 class AirflowError(Exception):
     """Airflow, or a DAG that runs in it, failed."""
@@ -219,22 +225,41 @@ class AirflowClient:
 
         def states() -> str:
             runs = [f"{run['dag_run_id']}: {run['state']}" for run in self.dag_runs(dag_id)]
-            tasks = [_describe_task(task) for task in self.task_instances(dag_id)]
-            return "\n".join(["runs:", *runs, "tasks:", *tasks])
+            return "\n".join(["runs:", *runs, "tasks:", *self._describe_tasks(dag_id)])
 
         what = f"{len(set(run_ids)) or count} run(s) of {dag_id} to end"
         return self.wait_until(what, finished, timeout=timeout, explain=states)
 
     def _describe_run(self, dag_id: str, run: Json) -> str:
-        lines = [f"run {run['dag_run_id']} of {dag_id} ended as {run['state']}"]
-        for task in self.task_instances(dag_id, run["dag_run_id"]):
+        first = f"run {run['dag_run_id']} of {dag_id} ended as {run['state']}"
+        return "\n".join([first, *self._describe_tasks(dag_id, run["dag_run_id"])])
+
+    def _describe_tasks(self, dag_id: str = "~", run_id: str = "~") -> list[str]:
+        """Return the states of tasks, the ends of the logs of tries that haven't succeeded, and what failed them."""
+        lines = []
+        explained = 0
+        for task in self.task_instances(dag_id, run_id):
             lines.append(_describe_task(task))
-            if task["state"] == "failed":
-                log = self.task_log(
-                    dag_id, run["dag_run_id"], task["task_id"], task["try_number"], map_index=task["map_index"]
-                )
-                lines += ["    " + line for line in log.splitlines()[-30:]]
-        return "\n".join(lines)
+            tries = range(1, task["try_number"] + 1)
+            if task["state"] in _WELL:
+                tries = tries[:-1]
+            if tries and explained < _EXPLAINED:
+                explained += 1
+                for number in tries[-3:]:
+                    lines += self._end_of_log(task, number)
+        # The scheduler fails a task whose process ended while its state says that it runs. Its log says nothing of it.
+        mismatches = self.pages("eventLogs", "event_logs", event="state mismatch")
+        lines += [f"  {one['when']} {one['dag_id']} {one['task_id']}: {one['extra']}" for one in mismatches]
+        return lines
+
+    def _end_of_log(self, task: Json, number: int) -> list[str]:
+        try:
+            log = self.task_log(
+                task["dag_id"], task["dag_run_id"], task["task_id"], number, map_index=task["map_index"]
+            )
+        except AirflowApiError as error:
+            log = str(error)
+        return [f"    log of try {number}:", *(f"    {line}" for line in log.splitlines()[-30:])]
 
     # Tasks: logs, XComs
 
@@ -361,7 +386,7 @@ class AirflowClient:
         :param probe: returns None to continue waiting
         :param timeout: seconds
         :param interval: seconds between two calls
-        :param explain: returns a text to add to the error
+        :param explain: returns a text to add to the error; by default the tasks and the ends of their logs
         :raises AirflowTimeoutError: if there is no value in time
         """
         deadline = time.monotonic() + timeout
@@ -378,11 +403,15 @@ class AirflowClient:
             if value is not None:
                 return value
             if time.monotonic() > deadline:
-                raise AirflowTimeoutError(
-                    f"waited {timeout:.0f} s for {what}{last}" + (f"\n{explain()}" if explain else "")
-                )
+                raise AirflowTimeoutError(f"waited {timeout:.0f} s for {what}{last}\n{self._explained(explain)}")
             self._check()
             time.sleep(interval)
+
+    def _explained(self, explain: Callable[[], str] | None) -> str:
+        try:
+            return explain() if explain else "\n".join(self._describe_tasks())
+        except (AirflowError, requests.RequestException) as error:
+            return f"Airflow doesn't say more: {error}"
 
     def _check(self) -> None:
         """Raise an error if waiting is pointless. :meth:`wait_until` calls it between two probes."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from harness.client import AirflowClient, AirflowError, AirflowTimeoutError
+from harness.client import AirflowClient, AirflowError
 from harness.processes import (
     cleaned,
     end_processes_with,
@@ -269,10 +269,7 @@ class Standalone(AirflowClient):
                 return None
             return all(_beats(parts.get(name), name, started) for name in _PARTS) or None
 
-        try:
-            self.wait_until("Airflow to be healthy", healthy, timeout=timeout, interval=0.5)
-        except AirflowTimeoutError as error:
-            raise AirflowTimeoutError(f"{error}\n{self._log_tail()}") from None
+        self.wait_until("Airflow to be healthy", healthy, timeout=timeout, interval=0.5, explain=self._log_tail)
 
     def _check(self) -> None:
         if self._process and self._process.poll() is not None:

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.ci]
 DAG = "ayla_erase"
 SAMPLE = Path(__file__).parents[2] / "dags" / f"{DAG}.py"
 BOTH = {"dsn", "user_uuid"}
+WAITING = ("awaiting_input", "deferred")
+"""The state of a task that waits for a person, in Airflow 3.3 and before."""
 
 
 class Scene:
@@ -52,19 +54,36 @@ class Scene:
     def until_it_waits(self) -> tuple[str, dict[str, Any]]:
         """Start a run, and return its id and what a person sees once it waits for an answer."""
         run = self.airflow.trigger(DAG)["dag_run_id"]
-
-        def waiting() -> dict[str, Any] | None:
-            details = self.airflow.pages(f"dags/{DAG}/dagRuns/{run}/hitlDetails", "hitl_details")
-            return details[0] if details else None
-
-        return run, self.airflow.wait_until("the run to wait for a person", waiting, timeout=300)
+        return run, self.airflow.wait_until("the run to wait for a person", lambda: self._asked(run), timeout=300)
 
     def answer(self, run: str, option: str) -> dict[str, str]:
-        """Answer as a person does, and return the states of the tasks once the run is over."""
-        task = f"dags/{DAG}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
-        self.airflow.api("PATCH", task, json={"chosen_options": [option]})
-        self.airflow.wait_for_runs(DAG, run_ids=[run], timeout=300)
+        """
+        Answer as a person does, and return the states of the tasks once the run is over.
+
+        Airflow fails a try that is answered before its executor has reported the pause (apache/airflow#72716). The next
+        try asks again.
+        """
+
+        def over() -> bool | None:
+            if self._asked(run):
+                self.airflow.api("PATCH", f"{self._task(run)}/-1/hitlDetails", json={"chosen_options": [option]})
+            state = self.airflow.api("GET", f"dags/{DAG}/dagRuns/{run}")["state"]
+            return state in ("success", "failed") or None
+
+        self.airflow.wait_until("the run to end", over, timeout=300)
+        self.airflow.wait_for_runs(DAG, run_ids=[run])
         return {task["task_id"]: task["state"] for task in self.airflow.task_instances(DAG, run)}
+
+    def _asked(self, run: str) -> dict[str, Any] | None:
+        """What a person sees, if the run waits for an answer. The text is there before the task waits."""
+        if self.airflow.api("GET", self._task(run))["state"] not in WAITING:
+            return None
+        details = self.airflow.pages(f"dags/{DAG}/dagRuns/{run}/hitlDetails", "hitl_details")
+        unanswered = [one for one in details if not one["response_received"]]
+        return unanswered[0] if unanswered else None
+
+    def _task(self, run: str) -> str:
+        return f"dags/{DAG}/dagRuns/{run}/taskInstances/approve"
 
     def kept_by_airflow(self, identifiers: dict[str, str]) -> set[str]:
         """Which identifiers any file of Airflow has: its database with its journal, and the logs of tasks and parts."""
