@@ -13,7 +13,7 @@ from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.recognition import NAME_PATTERN
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
-from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.json_fields import CONTROL, UNREADABLE, refuse_newer, require, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.new_columns import OnNewColumn
 from ayla_provider.domain.paths import LAYOUTS, QUARANTINE, TYPED_RECEIPTS
@@ -29,6 +29,13 @@ FORMAT_OF_SETS = "ayla-export-typed/2"
 
 FORMAT_OF_REMOVED = "ayla-export-typed/3"
 """Of an hour whose Parquet files a rule has removed. A reader of the older formats would make them again."""
+
+
+MOST_MODELS = 50
+"""How many models a receipt names."""
+
+LONGEST_MODEL = 100
+"""Characters of the name of a model that a receipt names."""
 
 
 def shallow(record: Any) -> dict[str, Any]:
@@ -98,6 +105,9 @@ class TypedManifest:
     """All Parquet files of the hour if it has several, the first one included; empty otherwise."""
     removed: str = ""
     """When a rule of the customer's removed the Parquet files because of their age, ISO 8601; empty if none did."""
+    models: Mapping[str, int] | None = None
+    """Each ``oem_model`` to its rows, the largest :data:`MOST_MODELS`; the rows of all others are the difference to
+    ``rows``. None if nobody counted them, or if a policy doesn't keep the column."""
 
     @property
     def rows_files(self) -> tuple[RowsFile, ...]:
@@ -164,6 +174,8 @@ class TypedManifest:
             del document["lost"]
         if not self.removed:
             del document["removed"]
+        if self.models is None:
+            del document["models"]
         if self.parts:
             del document["path"], document["size"], document["crc32c"]
             document["parts"] = [shallow(part) for part in self.parts]
@@ -224,12 +236,25 @@ def parse_typed_manifest(text: str | bytes, where: str, hour: ExportHour) -> Typ
             lost=tuple(typed_field({"lost": [], **document}, "lost", list)),
             parts=parts,
             removed=time_field(document, "removed").isoformat() if is_removed else "",
+            models=_models(document),
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
             f"{where} isn't a valid receipt of format {FORMAT_OF_REMOVED} or older ({type(error).__name__}: "
             f"{error!s:.200}). Move it away and clear the task: the hour is then typed again."
         ) from error
+
+
+def _models(document: Any) -> Mapping[str, int] | None:
+    """Return the rows of each model. Receipts of earlier versions don't have them."""
+    if "models" not in document:
+        return None
+    models = typed_field(document, "models", dict)
+    require(len(models) <= MOST_MODELS, "it has too many models")
+    for name in models:
+        require(0 < len(name) <= LONGEST_MODEL and CONTROL.search(name) is None, "the name of a model isn't one")
+        require(typed_field(models, name, int) > 0, "a model has no rows")
+    return models
 
 
 def _parts(document: Any, hour: ExportHour) -> tuple[RowsFile, ...]:
@@ -333,6 +358,15 @@ def new_columns_in(version: str) -> OnNewColumn:
     parts = version.partition("-")[2].split("-")
     words = [part.removeprefix("new_") for part in parts if part.startswith("new_")]
     return OnNewColumn(words[0]) if words and words[0] in list(OnNewColumn) else OnNewColumn.EVOLVE
+
+
+def largest_models(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return what a receipt names of the rows of each model: the largest ones whose names can be stored."""
+    named = {
+        name: rows for name, rows in counts.items() if name and len(name) <= LONGEST_MODEL and not CONTROL.search(name)
+    }
+    largest = sorted(named.items(), key=lambda item: (-item[1], item[0]))[:MOST_MODELS]
+    return dict(sorted(largest))
 
 
 def same_files(version: str, manifest: Manifest) -> bool:

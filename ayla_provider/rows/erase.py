@@ -717,6 +717,8 @@ class _Hour:
             size=first.size,
             crc32c=first.crc32c,
             parts=tuple(standing) if len(standing) > 1 else (),
+            # They would say how many rows of a model were erased.
+            models=None,
             files=tuple(files),
             quarantine=typed.quarantine_path(self._hour) if self._objects.quarantine else "",
             written_at=datetime.now(UTC).isoformat(),

@@ -35,7 +35,7 @@ from ayla_provider.domain.typed_manifest import TypedFile, parse_typed_file, sha
 from ayla_provider.errors import AylaDestinationError, AylaError, AylaWarehouseError
 from ayla_provider.rows.duck import connect, literal
 from ayla_provider.rows.intake import GoodLines
-from ayla_provider.rows.parquet import PARQUET, SAME, TYPES, HourBalance, duckdb_errors, table_of_hour
+from ayla_provider.rows.parquet import PARQUET, SAME, TYPES, HourBalance, duckdb_errors, models_of, table_of_hour
 from ayla_provider.rows.quarantine import Quarantine
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 
@@ -405,6 +405,8 @@ class Settled:
         self._folder = folder
         self._losers: dict[int, Counter[str]] = {}
         self._one_at_a_time = threading.Lock()
+        self.models: Counter[str] = Counter()
+        """Each model to its rows in the parts that are written."""
 
     def __enter__(self) -> Settled:
         self._duck = self._parts.connect(self._folder)
@@ -482,6 +484,7 @@ class Settled:
             described = self._duck.execute(f"describe select * exclude (file_row_number) from {source}").fetchall()
             names = [name for name, *_ in described]
             if names == list(table.names) and expected == part.count:
+                self._count_models(table, local)
                 return expected
             columns = [
                 f'"{column.name}"' if column.name in names else f'null::{TYPES[column.type]} as "{column.name}"'
@@ -496,9 +499,14 @@ class Settled:
             counted = self._duck.execute(
                 f"select source_object, count(*) from read_parquet({literal(str(rewritten))}) group by all"
             ).fetchall()
+            self._count_models(table, rewritten)
         self._verify(number, dict(counted))
         rewritten.replace(local)
         return expected
+
+    def _count_models(self, table: Table, local: Path) -> None:
+        if "oem_model" in table.names:
+            self.models += models_of(self._duck, local)
 
     def _verify(self, number: int, counted: Mapping[str, int]) -> None:
         lost = self._losers.get(number, Counter())

@@ -58,6 +58,9 @@ _LONG_LINE = 64 * 1024
 _QUICK = PARQUET.replace("compression zstd, compression_level 1", "compression snappy")
 """For a file that is only read once, on this disk."""
 
+_MOST_MODELS_COUNTED = 1000
+"""How many models of a Parquet file are counted. A receipt names fewer."""
+
 _BLOCK = 64
 """Bytes of a block of SHA-256."""
 
@@ -95,11 +98,13 @@ class HourBalance:
     :param table: the rows' table, after the privacy policy
     :param rows: in the Parquet file
     :param files: source object to what became of its lines
+    :param models: each model to its rows, see :func:`models_of`; None if the rows don't have their names
     """
 
     table: Table
     rows: int
     files: dict[str, FileBalance] = field(default_factory=dict)
+    models: Counter[str] | None = None
 
 
 def type_hour(
@@ -415,7 +420,8 @@ class _HourStatements:
         for file in self._files:
             rows, quarantined = loaded[file.source], quarantine.by_source[file.source]
             files[file.source] = FileBalance(file.all_lines, rows, self._good[file.source] - rows, quarantined)
-        return HourBalance(self._policy.table(self._table), loaded.total(), files)
+        models = models_of(self._duck, parquet) if keeps_models(self._policy, self._table) else None
+        return HourBalance(self._policy.table(self._table), loaded.total(), files, models)
 
     def sample(self, rows: int) -> list[dict[str, object]]:
         names = [column.name for column in self._table.data]
@@ -583,6 +589,28 @@ def _refusal_of_new_columns(hour: ExportHour, files: Sequence[GoodLines]) -> Ayl
         "Declare the layout in the task's argument layouts, or let on_new_column be evolve, drop, or quarantine. Then "
         "clear the task.",
     )
+
+
+def keeps_models(policy: PrivacyPolicy, table: Table) -> bool:
+    """
+    Return whether the rows have the names of models as they are.
+
+    :param table: the rows' table, before the privacy policy
+    """
+    return any(column.name == "oem_model" and policy.of(column) is Treatment.KEEP for column in table.columns)
+
+
+def models_of(connection: Any, parquet: Path) -> Counter[str]:
+    """
+    Return how many rows of a Parquet file each model has.
+
+    Names of models come from outside. Of very many, the largest ones are returned.
+    """
+    counted = connection.execute(
+        f"select oem_model, count(*) as counted from {_all_of(parquet)} where oem_model is not null "
+        f"group by all order by counted desc, oem_model limit {_MOST_MODELS_COUNTED:d}"
+    )
+    return Counter(dict(counted.fetchall()))
 
 
 def _all_of(parquet: Path) -> str:

@@ -45,7 +45,7 @@ from ayla_provider.errors import (
 from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.rows.hour_parts import HourParts, content_of, fetch, typed_file, write_parquet
 from ayla_provider.rows.intake import EMPTY_LINE, GoodLines, fetch_good_lines
-from ayla_provider.rows.parquet import HourBalance, type_hour
+from ayla_provider.rows.parquet import HourBalance, keeps_models, type_hour
 from ayla_provider.rows.quarantine import FEW_MALFORMED, MAX_MALFORMED, Quarantine
 from ayla_provider.rows.stream_intake import LinesRefusedError, fetch_stream_lines
 
@@ -347,6 +347,7 @@ class TypedArchive:
             [typed_file(file, balance) for file in files],
             kept,
             written_by,
+            balance.models,
         )
         news = self._news(hour, [file.recognised for file in files if file.recognised])
         return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost), is_stream=archived.is_stream)
@@ -391,7 +392,8 @@ class TypedArchive:
             with ThreadPoolExecutor(_WRITERS, "ayla-commit") as pool:
                 rows_files += pool.map(write, range(1, len(joined.parts)))
             files = settled.files()
-        manifest = self._commit(archived, version, table, rows_files, files, kept, written_by)
+            models = settled.models if keeps_models(self._policy, joined.table) else None
+        manifest = self._commit(archived, version, table, rows_files, files, kept, written_by, models)
         news = self._news(hour, joined.recognised)
         parts.remove()
         return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost))
@@ -418,8 +420,13 @@ class TypedArchive:
         files: Sequence[TypedFile],
         kept: str,
         written_by: Mapping[str, str],
+        models: Mapping[str, int] | None,
     ) -> TypedManifest:
-        """Write the receipt."""
+        """
+        Write the receipt.
+
+        :param models: each model to its rows; None if they weren't counted
+        """
         self._erasures.refuse_change([archived.hour])
         first = rows_files[0] if rows_files else RowsFile("", 0, "", 0)
         manifest = TypedManifest(
@@ -437,6 +444,7 @@ class TypedArchive:
             written_by=written_by,
             lost=tuple(file.source for file in archived.lost),
             parts=tuple(rows_files) if len(rows_files) > 1 else (),
+            models=None if models is None else typed.largest_models(models),
         )
         self._put_text(typed.typed_manifest_path(archived.hour), manifest.dumps())
         return manifest
