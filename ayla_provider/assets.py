@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import Asset, AssetAlias
 
 from ayla_provider.domain.events import parse_event_type
-from ayla_provider.domain.paths import LAYOUTS
+from ayla_provider.domain.paths import FRESHNESS, LAYOUTS, VOLUMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 __all__ = [
     "export_alias",
     "export_asset",
+    "freshness_alias",
+    "freshness_asset",
     "layout_alias",
     "layout_asset",
     "load_asset",
     "load_hours_asset",
     "models_asset",
     "stream_alias",
+    "volume_alias",
+    "volume_asset",
 ]
 
 _MOST_GAPS = 5
@@ -143,6 +147,34 @@ def layout_asset(archive: str, event_type: str) -> Asset:
 def layout_alias() -> AssetAlias:
     """Return the alias of the layouts of all event types in all archives."""
     return AssetAlias("ayla_export_layout")
+
+
+def freshness_asset(archive: str) -> Asset:
+    """
+    Return the asset of the age of an archive's newest complete hours.
+
+    :param archive: the destination's URL, exactly as in the task that evaluates it
+    """
+    return Asset(uri=f"{archive.strip().rstrip('/')}/{FRESHNESS}")
+
+
+def freshness_alias() -> AssetAlias:
+    """Return the alias of the age of the newest complete hours of all archives."""
+    return AssetAlias("ayla_export_freshness")
+
+
+def volume_asset(archive: str) -> Asset:
+    """
+    Return the asset of the hours of an archive with unusually few or many rows.
+
+    :param archive: the destination's URL, exactly as in the task that evaluates it
+    """
+    return Asset(uri=f"{archive.strip().rstrip('/')}/{VOLUMES}")
+
+
+def volume_alias() -> AssetAlias:
+    """Return the alias of the hours of all archives with unusually few or many rows."""
+    return AssetAlias("ayla_export_volume")
 
 
 def load_asset(address: Sequence[str], event_type: str) -> Asset:

@@ -9,6 +9,7 @@ TEMPORARY = "This is usually temporary; Airflow retries the task."
 
 __all__ = [
     "AylaAccessDenied",
+    "AylaAlertError",
     "AylaConfigError",
     "AylaConflictError",
     "AylaDestinationError",
@@ -138,6 +139,10 @@ class AylaExpiringError(AylaError):
     """Hours expire at Ayla soon, and the archive lacks something of them. A retry at once doesn't help."""
 
     retryable = False
+
+
+class AylaAlertError(AylaError):
+    """An alert couldn't be sent: a notifier that the user gave has failed. The next task tries it again."""
 
 
 class AylaIncompleteError(AylaError):

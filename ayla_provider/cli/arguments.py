@@ -111,6 +111,25 @@ def span(text: str) -> timedelta:
     return int(number) * (timedelta(days=1) if unit == "d" else timedelta(hours=1))
 
 
+def time_to_come(text: str) -> datetime:
+    """
+    Return a time in the future.
+
+    :param text: a duration from now, such as ``6h`` or ``2d``, or a time in UTC
+    """
+    now = datetime.now(UTC)
+    if text[-1:] in ("h", "d") and text[:-1].isdecimal():
+        return now + span(text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a time: write 6h, 2d, or 2026-12-01T06:00") from None
+    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    if time <= now:
+        raise argparse.ArgumentTypeError(f"{text} is over: give a time that is to come, in UTC")
+    return time
+
+
 def days(text: str) -> timedelta:
     """Return a number of days as a span of time."""
     if not text.isdecimal() or not 1 <= int(text) <= 36600:

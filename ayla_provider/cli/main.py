@@ -27,6 +27,7 @@ from ayla_provider.cli.arguments import (
     first_hour,
     moment,
     span,
+    time_to_come,
 )
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
     _add_check_stream(commands, open_connections)
     _add_report(commands, open_connections)
     _add_verify(commands, open_connections)
+    _add_freshness(commands, open_connections)
     _add_completeness(commands, open_connections)
     _add_erase(commands, open_connections)
     _add_inspect(commands)
@@ -105,6 +107,41 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
     _add_device(commands, open_connections)
     _add_evidence(commands, open_connections)
     return parser
+
+
+def _add_freshness(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], open_connections: OpenConnections
+) -> None:
+    freshness = commands.add_parser(
+        "freshness",
+        help="show how old the newest complete hours are, and mute alerts",
+        description="Shows what the last look of the DAG ayla_export_freshness found at each layer, and until when "
+        "nobody is alerted. With --mute or --unmute, it changes that, for all event types and layers or for those that "
+        "are named. Needs no connection to Ayla. Exit status: 0 no hour is late, 1 one is, 2 the archive can't be read, "
+        "or wrong usage.",
+    )
+    freshness.add_argument("--event-type", metavar="NAME", help="an event type (default: all)")
+    freshness.add_argument("--layer", metavar="NAME", help="such as copied, or loaded_postgres (default: all)")
+    change = freshness.add_mutually_exclusive_group()
+    change.add_argument(
+        "--mute", type=time_to_come, metavar="TIME", help="until when nobody is alerted: 6h, 2d, or a time in UTC"
+    )
+    change.add_argument("--unmute", action="store_true", help="alert again")
+    freshness.add_argument("--json", action="store_true", help="print an object")
+    add_archive(freshness)
+    freshness.set_defaults(run=partial(_on_archive, open_connections, _freshness))
+
+
+def _freshness(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
+    from ayla_provider.cli.freshness import is_late, run, text_of
+
+    document = run(arguments, connections)
+    if arguments.json:
+        print(json.dumps(document, indent=1), file=stdout)
+    else:
+        for line in text_of(document):
+            print(line, file=stdout)
+    return 1 if is_late(document) else 0
 
 
 def _add_evidence(

@@ -33,6 +33,12 @@ POSITIONS = "_verify"
 OLDEST = "_oldest"
 """The folder of the records of the source's oldest hours."""
 
+FRESHNESS = "_freshness"
+"""The folder of what is known of the age of the newest complete hours, and of alerts."""
+
+VOLUMES = "_volumes"
+"""The folder of how many lines and rows hours had, and what is unusual about them."""
+
 COMPLETENESS = "_completeness"
 """The folder of the results of comparisons with the export, in the archive of a stream."""
 
@@ -309,6 +315,11 @@ def erased_path(hour: ExportHour) -> str:
 def position_path(event_type: EventType) -> str:
     """Return the path of the document that says how far an event type's files were read by verifications."""
     return f"{POSITIONS}/event_type={event_type}.json"
+
+
+def volumes_path(event_type: EventType) -> str:
+    """Return the path of the numbers of an event type's hours, relative to the destination."""
+    return f"{VOLUMES}/event_type={event_type}.json"
 
 
 def oldest_path(event_type: EventType) -> str:

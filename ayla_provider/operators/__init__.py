@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from ayla_provider.operators.erase import AylaExportEraseOperator
     from ayla_provider.operators.fleet_models import AylaFleetModelsOperator
+    from ayla_provider.operators.freshness import AylaExportFreshnessOperator
     from ayla_provider.operators.iceberg import (
         AylaExportIcebergPlanOperator,
         AylaExportIcebergRetentionOperator,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from ayla_provider.operators.to_bucket import AylaExportToBucketOperator
     from ayla_provider.operators.to_parquet import AylaExportToParquetOperator
     from ayla_provider.operators.verify import AylaExportVerifyOperator
+    from ayla_provider.operators.volumes import AylaExportVolumeOperator
 
 __all__ = [
     "AylaExportAccessOperator",
@@ -76,6 +78,7 @@ __all__ = [
     "AylaExportDuckDBRetentionOperator",
     "AylaExportDuckDBVerifyOperator",
     "AylaExportEraseOperator",
+    "AylaExportFreshnessOperator",
     "AylaExportIcebergPlanOperator",
     "AylaExportIcebergRetentionOperator",
     "AylaExportIcebergUpkeepOperator",
@@ -100,6 +103,7 @@ __all__ = [
     "AylaExportToPostgresOperator",
     "AylaExportToSnowflakeOperator",
     "AylaExportVerifyOperator",
+    "AylaExportVolumeOperator",
     "AylaFleetModelsOperator",
     "AylaStreamToBucketOperator",
 ]
@@ -119,6 +123,7 @@ _MODULES = {
     "AylaExportDuckDBRetentionOperator": "duckdb",
     "AylaExportDuckDBVerifyOperator": "duckdb",
     "AylaExportEraseOperator": "erase",
+    "AylaExportFreshnessOperator": "freshness",
     "AylaExportIcebergPlanOperator": "iceberg",
     "AylaExportIcebergRetentionOperator": "iceberg",
     "AylaExportIcebergUpkeepOperator": "iceberg",
@@ -143,6 +148,7 @@ _MODULES = {
     "AylaExportToPostgresOperator": "postgres",
     "AylaExportToSnowflakeOperator": "snowflake",
     "AylaExportVerifyOperator": "verify",
+    "AylaExportVolumeOperator": "volumes",
     "AylaFleetModelsOperator": "fleet_models",
     "AylaStreamToBucketOperator": "stream_to_bucket",
 }

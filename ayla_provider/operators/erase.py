@@ -14,7 +14,7 @@ from ayla_provider._airflow.run import provenance
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.paths import typed_rows_url
 from ayla_provider.errors import AylaConfigError
-from ayla_provider.operators.warehouses import KINDS, open_warehouse
+from ayla_provider.operators.warehouses import checked_warehouses, open_warehouse
 from ayla_provider.rows.duck import MEMORY
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class AylaExportEraseOperator(BaseOperator):
                 open_destination(typed_rows_url(self.archive, self.parquet), self.archive_conn_id),
                 waiting,
                 keys,
-                warehouses=[_warehouse(each) for each in _checked(self.warehouses)],
+                warehouses=[_warehouse(each) for each in checked_warehouses(self.warehouses)],
                 policy_key=self._policy_key(),
                 now=datetime.now(UTC),
                 written_by=provenance(context),
@@ -154,16 +154,6 @@ class AylaExportEraseOperator(BaseOperator):
             self.log.warning("%s: %s, %s.", leftover.store, leftover.reason, until)
         if report.to_load:
             self.log.warning("Hours whose rows the next load makes again: %d.", report.to_load)
-
-
-def _checked(warehouses: Any) -> list[Mapping[str, Any]]:
-    is_list = isinstance(warehouses, Sequence) and not isinstance(warehouses, str)
-    if not is_list or not all(isinstance(each, Mapping) and each.get("kind") in KINDS for each in warehouses):
-        raise AylaConfigError(
-            'warehouses: expected a list such as [{"kind": "duckdb", "database": "/data/ayla.duckdb"}]; the kinds are '
-            f"{', '.join(sorted(KINDS))}"
-        )
-    return list(warehouses)
 
 
 def _warehouse(arguments: Mapping[str, Any]) -> ErasableWarehouse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,21 @@ KINDS = {
 def operator_of(kind: str) -> Any:
     """Return the class of operators whose arguments name a warehouse of a kind, which is one of :data:`KINDS`."""
     return getattr(import_module("ayla_provider.operators"), KINDS[kind])
+
+
+def checked_warehouses(warehouses: Any) -> list[Mapping[str, Any]]:
+    """
+    Return a rendered argument that names warehouses.
+
+    :raises AylaConfigError: if it isn't a list of objects with a known ``kind``
+    """
+    is_list = isinstance(warehouses, Sequence) and not isinstance(warehouses, str)
+    if not is_list or not all(isinstance(each, Mapping) and each.get("kind") in KINDS for each in warehouses):
+        raise AylaConfigError(
+            'warehouses: expected a list such as [{"kind": "duckdb", "database": "/data/ayla.duckdb"}]; the kinds are '
+            f"{', '.join(sorted(KINDS))}"
+        )
+    return list(warehouses)
 
 
 def open_warehouse(kind: str, arguments: Mapping[str, Any]) -> ErasableWarehouse:
