@@ -221,6 +221,24 @@ def read_book(archive: Destination, event_type: EventType) -> tuple[VolumeBook, 
     return parse_book(content, url_of(archive, path), event_type), stored
 
 
+def anomalies_between(
+    archive: Destination, event_types: Sequence[EventType], start: datetime, end: datetime
+) -> list[tuple[str, Anomaly]]:
+    """
+    Return the anomalies that touch some hours, with their event types, the oldest first: at most the newest ones.
+
+    :param start: the first hour, aware
+    :param end: the end of the last hour, aware
+    :raises AylaDestinationError: if the archive can't be read
+    """
+    found = []
+    for event_type in event_types:
+        book, _ = read_book(archive, event_type)
+        found += [(str(event_type), each) for each in book.volumes.anomalies if each.start < end and each.last >= start]
+    found.sort(key=lambda item: (item[1].start, item[0], item[1].model))
+    return found[-SHOWN_ANOMALIES:]
+
+
 class VolumeLooks:
     """
     Reads the numbers of hours from manifests and receipts, and judges the recent ones.

@@ -13,6 +13,7 @@ from ayla_provider.domain.hour import ONE_HOUR, describe_hour, hour_of
 from ayla_provider.errors import AylaConfigError
 
 if TYPE_CHECKING:
+    from ayla_provider.archive.destination import Destination
     from ayla_provider.archive.records import Records
     from ayla_provider.cli.connections import Connections
     from ayla_provider.source.export import Export
@@ -34,6 +35,7 @@ class Report:
     :param until: the end of the last hour, aware
     :param expiring: also count the hours that expire at Ayla within this time and aren't safe yet; None to leave it out
     :param not_before: the first hour that the archive should have, aware; None for no such bound
+    :param archive: what the records are of, to tell which hours are unusual; None to leave that out
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class Report:
         until: datetime,
         expiring: timedelta | None = None,
         not_before: datetime | None = None,
+        archive: Destination | None = None,
     ) -> None:
+        self._archive = archive
         self._export = export
         self._records = records
         self.conn_id = conn_id
@@ -88,7 +92,8 @@ class Report:
 
     def rows(self) -> Iterator[Row]:
         """
-        Yield each hour of each event type, the oldest first, and count it; then count the hours that expire soon.
+        Yield each hour of each event type, the oldest first, and count it; then count the hours that expire soon, and
+        find the unusual ones.
 
         :raises AylaError: if source or destination can't be read
         """
@@ -101,6 +106,10 @@ class Report:
             self.summary.countdown = count_down(
                 self._export, self._records, self.event_types, self._expiring, self._not_before
             )
+        if self._archive:
+            from ayla_provider.archive.volumes import anomalies_between
+
+            self.summary.anomalies = anomalies_between(self._archive, self.event_types, self.since, self.until)
 
     def document(self, rows: Iterable[Row]) -> dict[str, Any]:
         """
@@ -153,11 +162,11 @@ def open_report(
             f"no hour is between {describe_hour(since)} and {describe_hour(until)}. Only hours that are over are "
             "compared."
         )
-    records = Records(connections.destination(destination, destination_conn_id))
+    archive = connections.destination(destination, destination_conn_id)
     names = event_types or [*EVENT_TYPES, *sorted(export.event_folders())]
     return Report(
         export,
-        records,
+        Records(archive),
         conn_id=conn_id,
         destination=destination,
         destination_conn_id=destination_conn_id,
@@ -166,6 +175,7 @@ def open_report(
         until=until,
         expiring=expiring,
         not_before=not_before,
+        archive=archive,
     )
 
 

@@ -17,6 +17,7 @@ from ayla_provider.transport.redaction import redacted
 
 if TYPE_CHECKING:
     from ayla_provider.archive.countdown import Countdown
+    from ayla_provider.domain.volume import Anomaly
 
 _COPIED = (Coverage.LANDED, Coverage.LATE, Coverage.EMPTY)
 
@@ -122,6 +123,8 @@ class Summary:
         """How many incomplete hours have a failed copy."""
         self.countdown: Countdown | None = None
         """The hours that expire at Ayla soon and aren't safe yet; None if they weren't looked for."""
+        self.anomalies: list[tuple[str, Anomaly]] = []
+        """The event type and the anomaly of unusual hours among the rows, the oldest first."""
 
     def add(self, row: Row) -> None:
         """Count a row."""
@@ -184,6 +187,9 @@ class Summary:
             sentences.append(f"{hours}: Ayla's exporter seems to be stalled, ask Ayla support.")
         if waiting:
             sentences.append(f"{counted(waiting, 'hour may', 'hours may')} still get files.")
+        if self.anomalies:
+            anomalies = counted(len(self.anomalies), "time", "times")
+            sentences.append(f"Hours have an unusual number of lines or rows, {anomalies}: see above.")
         return " ".join(sentences)
 
     def document(self) -> dict[str, Any]:
@@ -197,6 +203,7 @@ class Summary:
             "failed": self.failed,
             "newest": {event_type: hour and hour.isoformat() for event_type, hour in self.newest.items()},
             "expiring": self.countdown and self.countdown.document(),
+            "anomalies": [each.document(event_type) for event_type, each in self.anomalies],
         }
 
     def text(self) -> str:
@@ -212,10 +219,21 @@ class Summary:
                 f"{files_text(self.files)}, {size_text(self.bytes)}",
                 "newest of these hours in the archive:",
                 *newest,
+                *self._unusual(),
                 "",
                 self.verdict,
             ]
         )
+
+    def _unusual(self) -> list[str]:
+        """Return the lines about unusual hours; none if there are none."""
+        if not self.anomalies:
+            return []
+        lines = [
+            f"  {describe_hour(each.start)}, {counted(each.hours, 'hour', 'hours')}: {each.describe(event_type)}"
+            for event_type, each in self.anomalies
+        ]
+        return ["unusual hours:", *lines]
 
 
 def header(width: int) -> str:

@@ -128,6 +128,7 @@ def test_json_has_the_names_that_are_documented(cloud: LocalCloud, capsys: pytes
         "failed": 0,
         "newest": {"datapoint": iso(after(2))},
         "expiring": None,
+        "anomalies": [],
     }
     names = [*run.document, *run.hours[0], *run.summary, "error", "message", "failed_at", "tasks", "passing", *Coverage]
     page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")

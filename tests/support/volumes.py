@@ -44,8 +44,8 @@ class VolumeFleet:
     percent, as in real fleets: weather, and outages of a provider.
     """
 
-    def __init__(self, seed: int, scale: float = 1.0) -> None:
-        self._chance = random.Random(seed)
+    def __init__(self, seed: int, scale: float = 1.0, name: str = "") -> None:
+        self._chance = random.Random(f"{seed} {name}")
         chance = self._chance
         # All devices are in the homes, or in the offices, of some countries.
         weekend = chance.uniform(0.65, 1.3)

@@ -1,0 +1,233 @@
+"""Which hours have unusually few or many rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.volume import (
+    KEPT,
+    MOST_MODELS,
+    WEEK,
+    Anomaly,
+    Direction,
+    Volumes,
+    expect,
+    hour_at,
+    index_of,
+    judge,
+)
+
+MONDAY = datetime(2026, 9, 7, tzinfo=UTC)
+NOW = WEEK * 8 + 24 + 9
+"""Tuesday at 09:00, after eight weeks."""
+
+
+def hour(number: int) -> datetime:
+    return MONDAY + number * ONE_HOUR
+
+
+def of_week(number: int) -> int:
+    """A day with a quiet night, and a quiet weekend."""
+    of_day = 1000 + round(600 * math.sin((number % 24) / 24 * 2 * math.pi))
+    return of_day // 2 if number % WEEK >= 5 * 24 else of_day
+
+
+def volumes(rows: Callable[[int], int] = of_week, hours: int = NOW) -> Volumes:
+    """The volumes of an event type with one model."""
+    made = Volumes("datapoint")
+    for number in range(hours):
+        made.note_lines(hour(number), rows(number))
+        made.note_models(hour(number), {"a": rows(number)} if rows(number) else {}, rows(number))
+    return made
+
+
+def fleet(shares: dict[str, float], hours: int = NOW, rows: Callable[[int], int] = of_week) -> Volumes:
+    """The volumes of several models with one rhythm."""
+    made = Volumes("datapoint")
+    for number in range(hours):
+        counts = {name: round(share * rows(number)) for name, share in shares.items()}
+        made.note_models(hour(number), counts, sum(counts.values()))
+    return made
+
+
+def next_hour(made: Volumes, counts: dict[str, int], number: int = NOW) -> list[Anomaly]:
+    made.note_models(hour(number), counts, sum(counts.values()))
+    return made.judge_models(hour(number))
+
+
+MODELS = {"a": 1.0, "b": 2.0, "c": 0.5, "d": 0.7}
+
+
+def usual(number: int = NOW, factor: float = 1.0) -> dict[str, int]:
+    return {name: round(share * of_week(number) * factor) for name, share in MODELS.items()}
+
+
+def test_an_index_is_that_of_an_hour() -> None:
+    assert hour_at(index_of(MONDAY)) == MONDAY
+    assert index_of(hour(7)) - index_of(MONDAY) == 7
+
+
+def test_there_is_no_baseline_before_four_weeks() -> None:
+    for weeks in range(4):
+        assert expect(volumes(hours=weeks * WEEK).lines, index_of(hour(weeks * WEEK))) is None
+    made = volumes(hours=4 * WEEK)
+    assert expect(made.lines, index_of(hour(4 * WEEK))) is not None
+    made = volumes(hours=3 * WEEK)
+    made.note_lines(hour(3 * WEEK), 0)
+    assert made.judge_lines(hour(3 * WEEK)) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "direction"),
+    [(0.1, Direction.LOW), (0.9, None), (0.7, None), (1.9, None), (2.4, None), (4, Direction.HIGH)],
+)
+def test_lines_are_compared_with_the_same_hour_of_the_week(factor: float, direction: Direction | None) -> None:
+    made = volumes()
+    made.note_lines(hour(NOW), round(of_week(NOW) * factor))
+    anomaly = made.judge_lines(hour(NOW))
+    assert (anomaly.direction if anomaly else None) is direction
+    if anomaly:
+        assert abs(anomaly.expected - of_week(NOW)) <= 1
+
+
+def test_half_of_the_lines_of_a_weekday_look_like_a_sunday() -> None:
+    made = volumes()
+    made.note_lines(hour(NOW), of_week(NOW) // 2)
+    assert made.judge_lines(hour(NOW)) is None
+
+
+def test_a_model_that_loses_half_of_its_rows_is_found_at_once() -> None:
+    for model in MODELS:
+        made = fleet(MODELS)
+        counts = usual()
+        counts[model] //= 2
+        (anomaly,) = next_hour(made, counts)
+        assert (anomaly.model, anomaly.direction, anomaly.count) == (model, Direction.LOW, counts[model])
+
+
+def test_a_model_that_is_silent_is_found_at_once() -> None:
+    made = fleet(MODELS)
+    counts = usual()
+    del counts["d"]
+    (anomaly,) = next_hour(made, counts)
+    assert (anomaly.model, anomaly.count) == ("d", 0)
+
+
+def test_a_holiday_of_all_models_is_no_anomaly() -> None:
+    made = fleet(MODELS)
+    assert next_hour(made, usual(factor=0.45)) == []
+
+
+def test_on_a_holiday_a_model_that_loses_far_more_is_found() -> None:
+    made = fleet(MODELS)
+    counts = usual(factor=0.5)
+    counts["b"] = counts["b"] // 5
+    assert [each.model for each in next_hour(made, counts)] == ["b"]
+
+
+def test_a_holiday_in_the_weeks_before_changes_nothing() -> None:
+    def with_holiday(number: int) -> int:
+        return of_week(number) // 3 if number // 24 in (5 * 7 + 1, 7 * 7) else of_week(number)
+
+    made = volumes(with_holiday)
+    expected = expect(made.lines, index_of(hour(NOW)))
+    assert expected is not None
+    assert abs(expected.usual - of_week(NOW)) <= 0.02 * of_week(NOW)
+
+
+def test_growth_is_followed() -> None:
+    def growing(number: int) -> int:
+        return round(of_week(number) * 1.1 ** (number / WEEK))
+
+    made = volumes(growing)
+    expected = expect(made.lines, index_of(hour(NOW)))
+    assert expected is not None
+    assert expected.usual == pytest.approx(growing(NOW), rel=0.03)
+    made.note_lines(hour(NOW), round(growing(NOW) * 0.3))
+    assert made.judge_lines(hour(NOW))
+
+
+def test_a_change_that_stays_is_usual_after_two_days() -> None:
+    def released(number: int) -> int:
+        return of_week(number) * (2 if number >= NOW - 48 else 1)
+
+    expected = expect(volumes(released).lines, index_of(hour(NOW)))
+    assert expected is not None
+    assert expected.usual == pytest.approx(2 * of_week(NOW), rel=0.02)
+
+
+def test_a_small_fleet_is_never_unusual() -> None:
+    made = volumes(lambda number: 25)
+    made.note_lines(hour(NOW), 0)
+    assert made.judge_lines(hour(NOW)) is None
+
+
+def test_an_anomaly_is_one_until_three_usual_hours() -> None:
+    made = volumes(hours=NOW + 30)
+    low = {NOW, NOW + 1, NOW + 4}
+    begun = []
+    for number in range(NOW, NOW + 20):
+        made.note_lines(hour(number), 20 if number in low else of_week(number))
+        begun.append(made.judge_lines(hour(number)))
+    assert [each is not None for each in begun] == [True, *[False] * 19]
+    (anomaly,) = made.anomalies
+    assert (anomaly.start, anomaly.last, anomaly.hours, anomaly.over) == (hour(NOW), hour(NOW + 4), 3, True)
+    made.note_lines(hour(NOW + 20), 20)
+    assert made.judge_lines(hour(NOW + 20)) is not None
+    assert len(made.anomalies) == 2
+
+
+def test_a_file_that_comes_late_explains_an_hour() -> None:
+    made = volumes()
+    made.note_lines(hour(NOW), 20)
+    assert made.judge_lines(hour(NOW)) is not None
+    made.note_lines(hour(NOW), of_week(NOW))
+    assert made.judge_lines(hour(NOW)) is None
+    assert made.anomalies == []
+
+
+def test_an_earlier_hour_that_comes_later_does_not_end_an_anomaly() -> None:
+    made = volumes(hours=NOW - 1)
+    made.note_lines(hour(NOW), 20)
+    made.judge_lines(hour(NOW))
+    made.note_lines(hour(NOW - 1), of_week(NOW - 1))
+    assert made.judge_lines(hour(NOW - 1)) is None
+    (anomaly,) = made.unusual
+    assert anomaly.normal == 0
+
+
+def test_a_model_of_which_the_receipt_says_nothing_is_unknown_and_not_silent() -> None:
+    made = fleet(MODELS)
+    counts = usual()
+    small = counts.pop("d")
+    made.note_models(hour(NOW), counts, sum(counts.values()) + small)
+    assert index_of(hour(NOW)) not in made.models["d"]
+    assert made.judge_models(hour(NOW)) == []
+
+
+def test_models_and_hours_are_bounded() -> None:
+    made = Volumes("datapoint")
+    for number in range(MOST_MODELS * 2):
+        made.note_models(hour(number), {f"model {number}": 5, "first": 1}, 6)
+    assert len(made.models) == MOST_MODELS
+    made.forget_before(hour(MOST_MODELS * 2) - timedelta(hours=10))
+    # A model that has had no row since then is forgotten.
+    assert set(made.models) == {"first"}
+    assert len(made.models["first"]) == 10
+    assert KEPT == timedelta(weeks=9)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_more_rows_are_never_lower(one: int, other: int) -> None:
+    fewer, more = sorted((one, other))
+    expected = expect(volumes(hours=5 * WEEK).lines, index_of(hour(5 * WEEK)))
+    low, high = judge(fewer, expected).direction, judge(more, expected).direction
+    order = {Direction.LOW: -1, None: 0, Direction.HIGH: 1}
+    assert order[low] <= order[high]
