@@ -106,9 +106,7 @@ class Scene:
         }
         made = AylaExportFreshnessOperator(**(arguments | changes))
         self.events = OutletEventAccessors()
-        ti = SimpleNamespace(
-            dag_id="d", run_id="r", task_id="freshness", try_number=self.try_number, get_dag=self.dag
-        )
+        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="freshness", try_number=self.try_number, get_dag=self.dag)
         return made.execute({"ti": ti, "outlet_events": self.events})  # type: ignore[typeddict-item]
 
     def dag(self, dag_id: str) -> Any:

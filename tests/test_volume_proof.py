@@ -61,7 +61,9 @@ def test_a_model_that_loses_half_of_its_rows_is_found_in_the_first_hour(seed: in
         index = index_of(hour)
         counts = {model: series[index] for model, series in volumes.models.items()}
         expected = {model: expect(volumes.models[model], index) for model in counts}
-        large = [model for model, each in expected.items() if each and each.usual >= 150 and model != fleet.released.name]
+        large = [
+            model for model, each in expected.items() if each and each.usual >= 150 and model != fleet.released.name
+        ]
         model = chance.choice(large)
         counts[model] //= 2
         judgement = judge(counts[model], expected[model], rest_of(counts, expected, model))

@@ -125,8 +125,8 @@ def parse_record(text: bytes, where: str) -> FreshnessRecord:
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
-            f"{where} isn't a valid record of freshness ({type(error).__name__}: {error!s:.200}). Move it away: the next "
-            "task begins a new one, and alerts again if an hour is late."
+            f"{where} isn't a valid record of freshness ({type(error).__name__}: {error!s:.200}). Move it away: the "
+            "next task begins a new one, and alerts again if an hour is late."
         ) from error
 
 

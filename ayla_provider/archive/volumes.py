@@ -286,9 +286,7 @@ class VolumeLooks:
             write_json(self._archive, volumes_path(event_type), book.dumps(), stored)
         return VolumeReport(book.volumes, begun, weeks, is_new)
 
-    def _learn(
-        self, book: VolumeBook, event_type: EventType, recent: datetime, end: datetime, pool: Executor
-    ) -> None:
+    def _learn(self, book: VolumeBook, event_type: EventType, recent: datetime, end: datetime, pool: Executor) -> None:
         """Read hours before the recent ones that weren't read yet. None of them is judged."""
         oldest = end - KEPT
         known_to = book.learned_to

@@ -117,8 +117,8 @@ def _add_freshness(
         help="show how old the newest complete hours are, and mute alerts",
         description="Shows what the last look of the DAG ayla_export_freshness found at each layer, and until when "
         "nobody is alerted. With --mute or --unmute, it changes that, for all event types and layers or for those that "
-        "are named. Needs no connection to Ayla. Exit status: 0 no hour is late, 1 one is, 2 the archive can't be read, "
-        "or wrong usage.",
+        "are named. Needs no connection to Ayla. Exit status: 0 no hour is late, 1 one is, 2 the archive can't be "
+        "read, or wrong usage.",
     )
     freshness.add_argument("--event-type", metavar="NAME", help="an event type (default: all)")
     freshness.add_argument("--layer", metavar="NAME", help="such as copied, or loaded_postgres (default: all)")

@@ -92,8 +92,9 @@ class Report:
 
     def rows(self) -> Iterator[Row]:
         """
-        Yield each hour of each event type, the oldest first, and count it; then count the hours that expire soon, and
-        find the unusual ones.
+        Yield each hour of each event type, the oldest first, and count it.
+
+        Then count the hours that expire soon, and find the unusual ones.
 
         :raises AylaError: if source or destination can't be read
         """

@@ -305,7 +305,9 @@ def late_hours(track: Track, look: Look) -> list[datetime]:
     """Return the starts of the hours that should be complete by now and aren't, the first one first."""
     late = []
     for hour in wanted_hours(track, look.start, look.now):
-        in_grace = track.breach is None and track.resumed_at is not None and look.now < track.resumed_at + look.objective
+        in_grace = (
+            track.breach is None and track.resumed_at is not None and look.now < track.resumed_at + look.objective
+        )
         if _counts(hour, look) and due(hour, look) < look.now and not in_grace:
             late.append(hour)
     return late
@@ -328,9 +330,7 @@ def _judge(track: Track, look: Look, late: Sequence[datetime]) -> list[Alert]:
 
 def _alert(kind: str, track: Track, look: Look, breach: Breach) -> Alert:
     lag = track.lag(look.now) or timedelta(0)
-    return Alert(
-        kind, track.event_type, track.layer, breach.hour, lag, look.objective, at=look.now, since=breach.since
-    )
+    return Alert(kind, track.event_type, track.layer, breach.hour, lag, look.objective, at=look.now, since=breach.since)
 
 
 def state_of(track: Track) -> FreshnessState:

@@ -3,8 +3,8 @@ Whether an hour has unusually few or many rows, from the weeks before. Pure: no 
 
 The expectation of an hour is the median of the same hour of the week in up to eight weeks, each scaled by how much the
 fleet has grown since. Both are medians, so that a holiday or an outage in one of the weeks changes nothing. How far an
-hour may be from it depends on how much such hours differ (median absolute deviation), and on chance: small fleets have a
-wide band.
+hour may be from it depends on how much such hours differ (median absolute deviation), and on chance: small fleets have
+a wide band.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Expectation:
     What is to be expected of an hour.
 
     :param usual: from the same hour of other weeks
-    :param lowest: from the same hour of the weekday that has the fewest rows then, at most ``usual``: what a holiday has
+    :param lowest: from the same hour of the weekday that has the fewest rows then, at most ``usual``: as on a holiday
     :param highest: the same of the weekday that has the most
     :param spread: the standard deviation, of logarithms
     """
@@ -298,7 +298,11 @@ class Anomaly:
 
     def describe(self, event_type: str) -> str:
         """Return it for people: ``datapoint, model LC-THERMO-2: 120 rows, about 240 are usual``."""
-        what = f"{event_type}, model {self.model}: {self.count:,} rows" if self.model else f"{event_type}: {self.count:,} lines"
+        what = (
+            f"{event_type}, model {self.model}: {self.count:,} rows"
+            if self.model
+            else f"{event_type}: {self.count:,} lines"
+        )
         return f"{what}, about {self.expected:,} are usual at that time"
 
 
@@ -341,7 +345,9 @@ class Volumes:
         """Forget the numbers before an hour, and models without any."""
         index = index_of(hour)
         self.lines = {at: count for at, count in self.lines.items() if at >= index}
-        kept = {name: {at: count for at, count in series.items() if at >= index} for name, series in self.models.items()}
+        kept = {
+            name: {at: count for at, count in series.items() if at >= index} for name, series in self.models.items()
+        }
         self.models = {name: series for name, series in kept.items() if any(series.values())}
         recent = [each for each in self.anomalies if not each.over or index_of(each.last) >= index]
         self.anomalies = recent[-MOST_ANOMALIES:]
@@ -394,4 +400,3 @@ def _continued(anomaly: Anomaly, hour: datetime, judgement: Judgement) -> Anomal
         return replace(anomaly, last=hour, hours=anomaly.hours + 1, normal=0)
     normal = anomaly.normal + 1
     return replace(anomaly, normal=normal, over=normal >= _NORMAL_HOURS)
-

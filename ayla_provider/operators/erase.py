@@ -13,7 +13,6 @@ from ayla_provider._airflow.errors import airflow_errors, undefined_connection
 from ayla_provider._airflow.run import provenance
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.paths import typed_rows_url
-from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.warehouses import checked_warehouses, open_warehouse
 from ayla_provider.rows.duck import MEMORY
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -238,7 +239,9 @@ class AylaExportFreshnessOperator(BaseOperator):
                     f"{track.breach.since:%Y-%m-%d %H:%M} UTC",
                 )
             elif track.complete_to:
-                self.log.info("%s, %s: complete until %s.", track.event_type, track.layer, describe_hour(track.complete_to))
+                self.log.info(
+                    "%s, %s: complete until %s.", track.event_type, track.layer, describe_hour(track.complete_to)
+                )
         self._measure(board)
 
     @staticmethod
@@ -285,9 +288,8 @@ class AylaExportFreshnessOperator(BaseOperator):
                 try:
                     _notify(notifier, {**context, **values})
                 except Exception as error:  # noqa: BLE001 - a user's notifier raises anything
-                    # Its text may have an address with a password.
                     failed.append(f"{type(notifier).__name__}: {type(error).__name__}")
-                    self.log.exception("An alert can't be sent.")
+                    self._say_why(error)
                     continue
                 alert = note_sent(record, alert, place)
                 store.write(record)
@@ -297,8 +299,18 @@ class AylaExportFreshnessOperator(BaseOperator):
         if failed:
             raise AylaAlertError(
                 f"alerts that couldn't be sent: {len(failed)} ({', '.join(sorted(set(failed)))[:200]}). They are tried "
-                "again for a day. See the traceback above, and correct the notifier in on_breach or on_recovery."
+                "again for a day. See the log above, and correct the notifier in on_breach or on_recovery."
             )
+
+    def _say_why(self, error: Exception) -> None:
+        """Log where a notifier failed. The text of its error can have an address with a token."""
+        places = traceback.extract_tb(error.__traceback__)
+        self.log.error(
+            "An alert can't be sent: %s in %s, line %s. Its text isn't shown, because it can have a secret.",
+            type(error).__name__,
+            places[-1].filename,
+            places[-1].lineno,
+        )
 
     def _values(self, alert: Alert) -> dict[str, Any]:
         """Return the values that a notifier's templates may use."""
@@ -329,8 +341,8 @@ def _message(alert: Alert) -> str:
     allowed = alert.objective / ONE_HOUR
     if alert.kind == "breach":
         return (
-            f"{what}: the hour {describe_hour(alert.hour)} is late. The newest hour up to which nothing is missing ended "
-            f"{hours:.1f} h ago; the objective is {allowed:.1f} h."
+            f"{what}: the hour {describe_hour(alert.hour)} is late. The newest hour up to which nothing is missing "
+            f"ended {hours:.1f} h ago; the objective is {allowed:.1f} h."
         )
     return (
         f"{what}: no hour is late any more. The first late one was {describe_hour(alert.hour)}. The newest complete "

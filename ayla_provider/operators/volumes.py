@@ -26,9 +26,9 @@ class AylaExportVolumeOperator(BaseOperator):
     """
     Finds hours that have landed with unusually few or many rows, and warns.
 
-    An hour is compared with the same hour of the week in up to eight weeks: its lines once it is copied, and the rows of
-    each model once it is typed. Before four weeks are known, there is no baseline. It needs no connection to Ayla. The
-    numbers are kept in ``_volumes/`` of the archive.
+    An hour is compared with the same hour of the week in up to eight weeks: its lines once it is copied, and the rows
+    of each model once it is typed. Before four weeks are known, there is no baseline. It needs no connection to Ayla.
+    The numbers are kept in ``_volumes/`` of the archive.
 
     When an anomaly begins or ends, it emits an asset event, see :func:`~ayla_provider.assets.volume_alias`.
 

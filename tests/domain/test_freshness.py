@@ -43,7 +43,7 @@ class Scene:
 
     at: Callable[[datetime], datetime | None]
     """Returns when an hour is complete; None if it never is."""
-    now: datetime = hour(4)
+    now: datetime = MIDNIGHT + 4 * ONE_HOUR
     track: Track = field(default_factory=lambda: Track("datapoint", "copied"))
     alerts: list[Alert] = field(default_factory=list)
 
@@ -212,7 +212,10 @@ def test_what_is_muted_is_alerted_when_the_mute_is_over() -> None:
     scene = Scene(stalled(10, 16, back=20))
     scene.until(hour(12))
     assert scene.until(hour(15) - STEP, muted_until=hour(15)) == []
-    assert scene.until(hour(30), muted_until=hour(15)) == [("breach", hour(10), hour(15)), ("recovery", hour(10), hour(20))]
+    assert scene.until(hour(30), muted_until=hour(15)) == [
+        ("breach", hour(10), hour(15)),
+        ("recovery", hour(10), hour(20)),
+    ]
 
 
 def test_a_breach_that_is_over_before_the_mute_is_never_alerted() -> None:
@@ -227,7 +230,9 @@ def test_an_alerted_breach_that_ends_while_it_is_muted_is_alerted() -> None:
     assert scene.until(hour(30), muted_until=hour(30)) == [("recovery", hour(10), hour(20))]
 
 
-def loads(scene: Scene, copied: Callable[[datetime], datetime | None], end: datetime) -> list[tuple[str, datetime, Any]]:
+def loads(
+    scene: Scene, copied: Callable[[datetime], datetime | None], end: datetime
+) -> list[tuple[str, datetime, Any]]:
     """Look at a layer after the copy."""
     found = []
     while scene.now < end:
@@ -277,16 +282,16 @@ def test_breach_and_recovery_are_as_plain_counting_says(delays: list[int | None]
     while scene.now < end + 20 * ONE_HOUR:
         scene.now += step
         late = [
-            start
-            for start, at in complete.items()
-            if start + OBJECTIVE < scene.now and (at is None or at > scene.now)
+            start for start, at in complete.items() if start + OBJECTIVE < scene.now and (at is None or at > scene.now)
         ]
         if bool(late) != was_late:
             expected.append(("recovery" if was_late else "breach", scene.now))
         was_late = bool(late)
         scene.look()
         assert scene.track.late == len(late)
-        missing = [start for start, at in complete.items() if start + ONE_HOUR <= scene.now and (at is None or at > scene.now)]
+        missing = [
+            start for start, at in complete.items() if start + ONE_HOUR <= scene.now and (at is None or at > scene.now)
+        ]
         if missing:
             assert scene.track.complete_to == missing[0]
     assert [(alert.kind, alert.at) for alert in scene.alerts] == expected

@@ -221,7 +221,7 @@ def test_models_and_hours_are_bounded() -> None:
     # A model that has had no row since then is forgotten.
     assert set(made.models) == {"first"}
     assert len(made.models["first"]) == 10
-    assert KEPT == timedelta(weeks=9)
+    assert timedelta(weeks=9) == KEPT
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
