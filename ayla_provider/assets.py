@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import Asset, AssetAlias
 
 from ayla_provider.domain.events import parse_event_type
-from ayla_provider.domain.paths import FRESHNESS, LAYOUTS, VOLUMES
+from ayla_provider.domain.paths import DIGESTS, FRESHNESS, LAYOUTS, VOLUMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ayla_provider.domain.stream import Gap
 
 __all__ = [
+    "digest_alias",
     "export_alias",
     "export_asset",
     "freshness_alias",
@@ -175,6 +176,24 @@ def volume_asset(archive: str) -> Asset:
 def volume_alias() -> AssetAlias:
     """Return the alias of the hours of all archives with unusually few or many rows."""
     return AssetAlias("ayla_export_volume")
+
+
+def digest_alias() -> AssetAlias:
+    """Return the alias of what tasks tell the page *Ayla export*, of all archives."""
+    return AssetAlias("ayla_export_digest")
+
+
+def digest_asset(archive: str, *, is_daily: bool) -> Asset:
+    """
+    Return the asset of what tasks tell the page *Ayla export* about many hours of an archive.
+
+    :param archive: the destination's URL, exactly as in the task that copies
+    :param is_daily: whether of the events of each day, which have months of hours; else of those of each run
+    """
+    uri = f"{archive.strip().rstrip('/')}/{DIGESTS}/{'daily' if is_daily else 'newest'}"
+    if not _PLAIN_URI.fullmatch(uri):
+        return Asset(uri=uri)
+    return cast("Asset", _EventAsset(uri, uri))
 
 
 def load_asset(address: Sequence[str], event_type: str) -> Asset:

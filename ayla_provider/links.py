@@ -100,9 +100,13 @@ class AylaTableLink(BaseOperatorLink):
         project = task.project_of_tables
         if not project:
             return ""
-        table = task.table_prefix + parse_event_type(task.event_type)
-        query = {"project": project, "d": task.dataset, "p": project, "t": table, "page": "table"}
-        return f"https://console.cloud.google.com/bigquery?{urlencode(query)}"
+        return bigquery_link(project, task.dataset, task.table_prefix + parse_event_type(task.event_type))
+
+
+def bigquery_link(project: str, dataset: str, table: str) -> str:
+    """Return the address of a table in BigQuery's console."""
+    query = {"project": project, "d": dataset, "p": project, "t": table, "page": "table"}
+    return f"https://console.cloud.google.com/bigquery?{urlencode(query)}"
 
 
 def _manifests_of(task: Any) -> list[str]:

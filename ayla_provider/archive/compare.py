@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -75,6 +75,7 @@ def reconcile(
     rule: ArrivalRule | None = None,
     *,
     older_from: datetime | None = None,
+    on_hour: Callable[[HourCoverage], None] = lambda coverage: None,
 ) -> Findings:
     """
     Compare source and archive, and return what has to be repaired.
@@ -84,6 +85,7 @@ def reconcile(
     :param rule: see :func:`survey`
     :param older_from: the first of the earlier hours that are compared as well, if the source still has files of them,
         aware; None to leave them out
+    :param on_hour: called with each hour
     :raises AylaError: if source or destination can't be read
     """
     findings = Findings()
@@ -93,6 +95,7 @@ def reconcile(
         surveys.append(survey_older(export, records, event_types, older_from, start, rule))
     for covered in chain.from_iterable(surveys):
         for coverage in covered:
+            on_hour(coverage)
             findings.older += coverage.hour.start < start
             findings.hours[coverage.state.value] += 1
             if coverage.state is Coverage.UNPROVEN:

@@ -90,7 +90,7 @@ def count_down(
     retention: dict[EventType, timedelta] = {}
     hours: list[ExportHour] = []
     for event_type in event_types:
-        kept = _retention(export, records, event_type)
+        kept = retention_of(export, records, event_type)
         if kept is None:
             continue
         retention[event_type] = kept
@@ -127,7 +127,12 @@ def note_oldest(export: Export, records: Records, event_types: Sequence[EventTyp
             log.warning("The record of the oldest hours of %s can't be kept: %s", event_type, error)
 
 
-def _retention(export: Export, records: Records, event_type: EventType) -> timedelta | None:
+def retention_of(export: Export, records: Records, event_type: EventType) -> timedelta | None:
+    """
+    Return how long the vendor keeps the files of an event type, None if nobody knows it.
+
+    :raises AylaError: if the archive can't be read
+    """
     if export.retention is not None:
         return export.retention
     oldest, _ = records.read_oldest(event_type)

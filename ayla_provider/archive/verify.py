@@ -118,6 +118,7 @@ class Verification:
     :param now: aware
     :param read_every: how often each file is read; None to read nothing. Each run reads a share
     :param wait: called with seconds, at most once: before the last look at files that were written within the last hour
+    :param on_manifest: called with each manifest, before the findings about its hour
     """
 
     def __init__(
@@ -128,12 +129,14 @@ class Verification:
         now: datetime,
         read_every: timedelta | None = None,
         wait: Callable[[float], None] = time.sleep,
+        on_manifest: Callable[[Manifest], None] = lambda manifest: None,
     ) -> None:
         self._destination = destination
         self._records = Records(destination)
         self._scope = scope
         self._now = now
         self._wait = wait
+        self._on_manifest = on_manifest
         self._unreadable: set[ExportHour] = set()
         self._is_mirror = False
         """Whether a manifest names a file in the layout ``mirror``."""
@@ -189,6 +192,7 @@ class Verification:
                 self.counts.manifests += 1
                 if isinstance(result, Manifest):
                     result.refuse_stream()
+                    self._on_manifest(result)
                     yield result
                 elif result is not None:
                     self._unreadable.add(hour)

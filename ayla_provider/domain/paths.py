@@ -51,6 +51,9 @@ TYPED_RECEIPTS = "_typed"
 LAYOUTS = "_layouts"
 """The folder of the lists of layouts that files have had, next to the typed rows' event types."""
 
+DIGESTS = "_digests"
+"""The end of the names of the assets that tell the page *Ayla export* about many hours. No object has this path."""
+
 PARTS = "_parts"
 """The folder of the parts of hours that several tasks type, in the archive and next to the typed rows' event types. It
 is empty unless a task is at work, or has failed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ayla_provider.links import AylaTableLink
+from ayla_provider.links import AylaTableLink, bigquery_link
 from ayla_provider.operators.load import AylaLoadOperator, AylaPlanOperator, AylaWarehouseArguments, not_installed
 from ayla_provider.operators.retention import AylaWarehouseRetentionOperator
 from ayla_provider.operators.verify_warehouse import AylaWarehouseVerifyOperator
@@ -48,6 +48,12 @@ class _BigQuery(AylaWarehouseArguments):
         table_prefix: str = TABLE_PREFIX,
     ) -> tuple[str, ...]:
         return "bigquery", gcp_conn_id, project, dataset, table_prefix
+
+    @property
+    def table_link(self) -> str:
+        """The address of a table in BigQuery's console, empty before the task has connected."""
+        project = self.project_of_tables
+        return bigquery_link(project, self.dataset, f"{self.table_prefix}EVENT_TYPE") if project else ""
 
     def warehouse(self) -> Warehouse:
         from ayla_provider.warehouse.bigquery import BigQueryWarehouse

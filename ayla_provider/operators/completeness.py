@@ -13,11 +13,13 @@ from ayla_provider._airflow.compat import stats
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.completeness import Completeness, CompletenessSummary, HourCompleteness, by_event_type
+from ayla_provider.domain.digest import Digest, Layer
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of
 from ayla_provider.domain.paths import typed_rows_url
 from ayla_provider.domain.units import counted, first_few
 from ayla_provider.errors import AylaConfigError, AylaIncompleteError
+from ayla_provider.operators.digests import publish
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -102,12 +104,22 @@ class AylaExportCompletenessOperator(BaseOperator):
         with airflow_errors():
             start, end = self._start(now), hour_of(now)
             hours = self._compare(start, end, now)
+            self._publish(context, hours, now)
             summary = _summary(hours, start, end)
             context["ti"].xcom_push("summary", summary)
             self._report(hours, summary)
             lacking = [hour for hour in hours if hour.state.lacks_in_export]
             if lacking and self.fail:
                 raise AylaIncompleteError(self._message(lacking))
+
+    def _publish(self, context: Context, hours: Sequence[HourCompleteness], now: datetime) -> None:
+        """Tell the page of the export's archive what the comparison found, also if the task fails then."""
+        digest = Digest(Layer.COMPARED, self.stream_archive)
+        for hour in hours:
+            digest.add(hour.hour, hour.state.value, only_stream=hour.only_stream, only_export=hour.only_export)
+            if hour.state.is_missing:
+                digest.note(hour.hour, hour.missing_path)
+        publish(context, self, self.archive, now, daily=[digest])
 
     def _compare(self, start: datetime, end: datetime, now: datetime) -> list[HourCompleteness]:
         from ayla_provider.archive.stream_coverage import read_coverage

@@ -18,8 +18,9 @@ from ayla_provider._airflow.run import provenance
 from ayla_provider.assets import load_asset, load_hours_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, EventType, parse_event_type
-from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of, refuse_longer
+from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, describe_hour, hour_of, refuse_longer
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.operators.digests import is_first_of_day, publish
 from ayla_provider.operators.load_events import announce
 from ayla_provider.operators.typed_rows import AylaTypedRowsOperator, policy_with_key
 
@@ -28,9 +29,14 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from ayla_provider.domain.digest import Digest
     from ayla_provider.rows.typed_archive import TypedHourReport
-    from ayla_provider.warehouse.base import Load, Recipe, Warehouse
+    from ayla_provider.warehouse.base import LedgerCounts, Load, Recipe, Warehouse
     from ayla_provider.warehouse.plan import Comparison, ToLoad
+
+
+_COUNTED = timedelta(hours=48)
+"""A plan publishes how many rows each hour of this time has."""
 
 
 class AylaWarehouseArguments(BaseOperator):
@@ -291,6 +297,16 @@ class AylaPlanOperator(BaseOperator):
     def warehouse(self) -> Warehouse:
         """Return the warehouse that the arguments name."""
 
+    @property
+    @abstractmethod
+    def own_address(self) -> tuple[str, ...]:
+        """The address of the warehouse, see :class:`AylaWarehouseArguments`."""
+
+    @property
+    def table_link(self) -> str:
+        """The address of a table in the warehouse's console, with ``EVENT_TYPE`` in it; empty without a console."""
+        return ""
+
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Compare, and return the list to expand a load over."""
         from ayla_provider.archive.records import Records
@@ -305,9 +321,12 @@ class AylaPlanOperator(BaseOperator):
                 refuse_longer(start, end)
             event_types = [parse_event_type(name) for name in self.event_types]
             records = Records(open_destination(self.archive, self.archive_conn_id))
+            now = datetime.now(UTC)
             with self.warehouse() as warehouse:
                 recipes = {event_type: warehouse.recipes(event_type, end, end) for event_type in event_types}
                 table_versions = {event_type: warehouse.loaded(event_type, start, end) for event_type in event_types}
+                daily = self._year(warehouse, event_types, end) if is_first_of_day(context, now) else []
+                counts = _counts(warehouse, event_types, end - _COUNTED, end)
             dag_id = provenance(context)["dag_id"]
             is_of_another_policy = self._compared_policies(warehouse.name, recipes, dag_id)
 
@@ -319,6 +338,8 @@ class AylaPlanOperator(BaseOperator):
                 records, loaded, event_types, start, end, is_of_another_policy, empty_hours=self.empty_hours
             )
             self._record_hours(compared)
+            newest = self._newest(warehouse, compared, table_versions, counts)
+        publish(context, self, self.archive, now, newest=[newest], daily=daily, by_month=False)
         found, lost = compared.to_load, compared.lost
         hours = len(found)
         items = _arguments(found if hours <= self.max_loads else joined(found))[: self.max_loads]
@@ -349,6 +370,50 @@ class AylaPlanOperator(BaseOperator):
         if summary["postponed"]:
             self.log.warning("%d more hours have to wait for the next run.", summary["postponed"])
         return items
+
+    def _digest(self, warehouse: Warehouse) -> Digest:
+        from ayla_provider.domain.digest import Digest, Layer
+
+        digest = Digest(Layer.LOADED, "/".join(self.own_address))
+        digest.facts = {"name": warehouse.name, "table": self.table_link}
+        return digest
+
+    def _year(self, warehouse: Warehouse, event_types: Sequence[EventType], end: datetime) -> list[Digest]:
+        """Return what the ledger has of a year, without counts."""
+        from ayla_provider.domain.digest import LONGEST as YEAR
+        from ayla_provider.warehouse.base import REMOVED
+
+        digest = self._digest(warehouse)
+        for event_type in event_types:
+            for hour, version in warehouse.loaded(event_type, end - YEAR, end).items():
+                digest.add(ExportHour(event_type, hour), REMOVED if version == REMOVED else "loaded")
+        return [digest]
+
+    def _newest(
+        self,
+        warehouse: Warehouse,
+        compared: Comparison,
+        versions: Mapping[EventType, Mapping[datetime, str]],
+        counts: Mapping[ExportHour, LedgerCounts],
+    ) -> Digest:
+        """Return what the warehouse has of the hours that were compared."""
+        from ayla_provider.domain.digest import Activity
+        from ayla_provider.warehouse.base import REMOVED
+
+        digest = self._digest(warehouse)
+        to_load = {ExportHour(EventType(load.event_type), load.start): load.reason for load in compared.to_load}
+        for found in compared.hours:
+            hour = ExportHour(EventType(found.event_type), found.hour)
+            version = versions[hour.event_type].get(hour.start)
+            if hour in to_load:
+                digest.add(hour, "to_load")
+                if version is not None:
+                    digest.act(Activity.LOAD_AGAIN, hour, to_load[hour])
+            elif version is not None:
+                known = counts.get(hour)
+                figures = known._asdict() if known else {}
+                digest.add(hour, REMOVED if version == REMOVED else "loaded", **figures)
+        return digest
 
     def _record_hours(self, compared: Comparison) -> None:
         """Write into the warehouse what the archive has of each hour. Table formats have no such table."""
@@ -383,6 +448,21 @@ class AylaPlanOperator(BaseOperator):
         for event_type, made in recipes.items():
             refuse_others(where, event_type, made, policy, accepted=earlier, dag_id=dag_id)
         return lambda version: not policy.made(version)
+
+
+def _counts(
+    warehouse: Warehouse, event_types: Sequence[EventType], start: datetime, end: datetime
+) -> dict[ExportHour, LedgerCounts]:
+    """Return what the ledger says of each hour. That of a table format has no query for it."""
+    from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
+
+    if not isinstance(warehouse, SqlWarehouse):
+        return {}
+    return {
+        ExportHour(event_type, hour): counts
+        for event_type in event_types
+        for hour, counts in warehouse.counts(event_type, start, end).items()
+    }
 
 
 def _arguments(loads: Sequence[ToLoad]) -> list[dict[str, str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -16,12 +17,23 @@ from ayla_provider.destinations import open_destination
 from ayla_provider.domain.coverage import LEFT_TO_THE_EXPORT
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, describe_hour, hour_of
+from ayla_provider.errors import AylaError
 from ayla_provider.hooks import AylaHook
+from ayla_provider.operators.digests import console_links, is_first_of_day, publish
+from ayla_provider.transport.redaction import from_outside
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ayla_provider.archive.compare import Findings, Gap
+    from ayla_provider.archive.records import Records
+    from ayla_provider.domain.coverage import HourCoverage
+    from ayla_provider.domain.digest import Digest
+    from ayla_provider.domain.events import EventType
+    from ayla_provider.source.export import Export
+
+_RECENT = timedelta(days=8)
+"""A comparison of a longer time publishes a digest for each of its months, and none of the newest hours."""
 
 
 class AylaExportReconcileOperator(BaseOperator):
@@ -97,6 +109,7 @@ class AylaExportReconcileOperator(BaseOperator):
         from ayla_provider.archive.compare import reconcile
         from ayla_provider.archive.countdown import note_oldest
         from ayla_provider.archive.records import Records
+        from ayla_provider.domain.digest import Activity, Digest, Layer
 
         with airflow_errors():
             export = self.hook.export
@@ -107,6 +120,7 @@ class AylaExportReconcileOperator(BaseOperator):
             start = max(start, first)
             records = Records(open_destination(self.destination, self.destination_conn_id))
             event_types = [parse_event_type(name) for name in self.event_types]
+            digest = Digest(Layer.COPIED)
             findings = reconcile(
                 export,
                 records,
@@ -115,9 +129,22 @@ class AylaExportReconcileOperator(BaseOperator):
                 end,
                 export.rule.plus(LEFT_TO_THE_EXPORT).override(self.quiet_period, self.patience),
                 older_from=first if self.older_hours and first < start else None,
+                on_hour=partial(_note_hour, digest),
             )
+            for gap in findings.gaps:
+                digest.act(Activity.REPAIR, gap.hour, gap.reason)
+            digest.facts = console_links(self.destination) | _retentions(export, records, event_types)
             if self.older_hours:
                 note_oldest(export, records, event_types)
+        is_long = self.lookback > _RECENT
+        publish(
+            context,
+            self,
+            self.destination,
+            datetime.now(UTC),
+            newest=[] if is_long else [digest],
+            daily=[digest] if is_long or is_first_of_day(context, datetime.now(UTC)) else [],
+        )
         repairs = _repairs(findings.gaps[: self.max_repairs])
         summary = {
             "start": start.isoformat(),
@@ -160,3 +187,38 @@ class AylaExportReconcileOperator(BaseOperator):
 def _repairs(gaps: Sequence[Gap]) -> list[dict[str, str]]:
     """Return the arguments of a copy for each gap, as many as an XCom holds."""
     return that_fit(hours_item(gap.hour.event_type, gap.hour.start, gap.hour.end, str(gap)) for gap in gaps)
+
+
+def _note_hour(digest: Digest, coverage: HourCoverage) -> None:
+    """Add what the archive has of an hour to a digest."""
+    from ayla_provider.domain.coverage import describe_gap
+
+    manifest, lag = coverage.manifest, coverage.lag
+    digest.add(
+        coverage.hour,
+        "failed" if coverage.failure else coverage.state.value,
+        files=coverage.files,
+        bytes=coverage.bytes,
+        lines=manifest.lines if manifest else None,
+        revision=manifest.revision if manifest else None,
+        lag=None if lag is None else max(0, lag // timedelta(minutes=1)),
+        lost=len(manifest.lost) if manifest else None,
+    )
+    if coverage.failure:
+        digest.note(coverage.hour, from_outside(coverage.failure.message))
+    elif not coverage.state.complete:
+        digest.note(coverage.hour, from_outside(describe_gap(coverage)))
+
+
+def _retentions(export: Export, records: Records, event_types: Sequence[EventType]) -> dict[str, dict[str, int]]:
+    """Return for how many days Ayla keeps files of each event type, as far as it is known."""
+    from ayla_provider.archive.countdown import retention_of
+
+    days: dict[str, int] = {}
+    for event_type in event_types:
+        # The page then says that nobody knows it. A report tells why.
+        with contextlib.suppress(AylaError):
+            kept = retention_of(export, records, event_type)
+            if kept:
+                days[event_type] = kept.days
+    return {"retention_days": days}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,16 @@ from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import manifest_path, typed_rows_url
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.operators.digests import publish
+from ayla_provider.transport.redaction import from_outside
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ayla_provider.archive.destination import Destination
     from ayla_provider.archive.findings import Finding, Repair
+    from ayla_provider.domain.digest import Digest
+    from ayla_provider.domain.typed_manifest import TypedManifest
 
 _LOGGED = 200
 """How many findings the log names."""
@@ -101,6 +106,7 @@ class AylaExportVerifyOperator(BaseOperator):
         """Verify, and return the arguments to expand a copy over."""
         from ayla_provider.archive.findings import Damage, repair_of
         from ayla_provider.archive.verify import Scope, Verification
+        from ayla_provider.domain.digest import Digest, Layer
         from ayla_provider.rows.verify import verify_rows
 
         now = datetime.now(UTC)
@@ -110,13 +116,24 @@ class AylaExportVerifyOperator(BaseOperator):
             event_types = [parse_event_type(name) for name in self.event_types]
             rows = open_destination(typed_rows_url(self.destination, self.parquet), self.destination_conn_id)
             scope = Scope(event_types, start, end, self.expected_retention)
-            verification = Verification(destination, scope, now=now, read_every=self.read_every)
+            archived, typed = Digest(Layer.VERIFIED), Digest(Layer.TYPED)
+            verification = Verification(
+                destination, scope, now=now, read_every=self.read_every, on_manifest=partial(_note_manifest, archived)
+            )
             counts = verification.counts
-            of_rows = verify_rows(rows, scope, now=now, read_every=self.read_every, on_read=counts.add_read)
+            of_rows = verify_rows(
+                rows,
+                scope,
+                now=now,
+                read_every=self.read_every,
+                on_read=counts.add_read,
+                on_receipt=partial(_note_receipt, typed),
+            )
             damages: Counter[str] = Counter()
             to_repair: dict[ExportHour, list[Finding]] = {}
             marked: set[ExportHour] = set()
             for finding in chain(verification.findings(), of_rows):
+                _note_finding(typed if finding.damage in _OF_ROWS else archived, finding)
                 if finding.hour and finding.damage is Damage.LOST:
                     marked.add(finding.hour)
                     if finding.path == manifest_path(finding.hour):
@@ -128,6 +145,7 @@ class AylaExportVerifyOperator(BaseOperator):
                 if finding.hour and finding.damage.can_be_repaired:
                     to_repair.setdefault(finding.hour, []).append(finding)
             self._announce(context, destination, marked)
+        publish(context, self, self.destination, now, daily=[archived, typed])
         hours = sorted(to_repair, key=lambda hour: (hour.start, hour.event_type), reverse=True)
         repairs = _arguments([repair_of(hour, to_repair[hour]) for hour in hours[: self.max_repairs]])
         summary = {
@@ -181,3 +199,54 @@ def _arguments(repairs: Sequence[Repair]) -> list[dict[str, Any]]:
         }
         for repair in repairs
     )
+
+
+_OF_ROWS = frozenset({"rows_missing", "rows_damaged", "unreadable_receipt"})
+"""The damages of typed rows. The others are of files and manifests."""
+
+
+def _note_manifest(digest: Digest, manifest: Manifest) -> None:
+    """Add an hour to a digest, as its manifest describes it."""
+    from ayla_provider.domain.digest import Activity
+
+    newest = manifest.newest
+    lag = datetime.fromisoformat(newest) - manifest.hour.end if newest else None
+    digest.add(
+        manifest.hour,
+        "sound" if manifest.files else "empty",
+        files=len(manifest.files),
+        bytes=manifest.size,
+        lines=manifest.lines,
+        revision=manifest.revision,
+        lag=None if lag is None else max(0, lag // timedelta(minutes=1)),
+        erased=manifest.erased_lines,
+    )
+    if manifest.erased_lines:
+        digest.act(Activity.ERASURE, manifest.hour, f"{manifest.erased_lines:,}")
+
+
+def _note_receipt(digest: Digest, receipt: TypedManifest) -> None:
+    """Add an hour to a digest, as the receipt of its typed rows describes it."""
+    digest.add(
+        receipt.hour,
+        "removed" if receipt.removed else "typed",
+        rows=receipt.rows,
+        lines=receipt.lines,
+        duplicates=receipt.duplicates,
+        quarantined=receipt.quarantined,
+    )
+
+
+def _note_finding(digest: Digest, finding: Finding) -> None:
+    """Add what is wrong with an hour to a digest. What nothing needs any more isn't about an hour."""
+    from ayla_provider.archive.findings import Damage
+    from ayla_provider.domain.digest import Activity
+
+    if finding.hour is None or not finding.damage.is_loss:
+        return
+    digest.add(finding.hour, finding.damage.value)
+    digest.note(finding.hour, from_outside(f"{finding.detail}: {finding.path}"))
+    if finding.damage is Damage.LOST:
+        digest.act(Activity.LOSS, finding.hour, from_outside(finding.path))
+    elif finding.damage.can_be_repaired:
+        digest.act(Activity.REPAIR, finding.hour, from_outside(finding.detail))

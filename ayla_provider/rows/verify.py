@@ -31,6 +31,7 @@ def verify_rows(
     now: datetime,
     read_every: timedelta | None = None,
     on_read: Callable[[int], None] = lambda size: None,
+    on_receipt: Callable[[TypedManifest], None] = lambda receipt: None,
 ) -> Iterator[Finding]:
     """
     Compare each Parquet file with its hour's receipt.
@@ -41,6 +42,7 @@ def verify_rows(
     :param now: aware
     :param read_every: how often each Parquet file is read; None to read nothing. Each run reads a share
     :param on_read: called with the size of each file that was read
+    :param on_receipt: called with each receipt, before the findings about its hour
     :raises AylaDestinationError: if it can't be listed or read
     """
 
@@ -62,6 +64,7 @@ def verify_rows(
             if isinstance(receipt, AylaDestinationError):
                 yield _unreadable(hour, receipt, inventory)
                 continue
+            on_receipt(receipt)
             if receipt.removed:
                 # The removal goes on if files are still there.
                 for file in receipt.made_files:

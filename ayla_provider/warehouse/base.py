@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.hour import describe_hour
@@ -182,6 +182,15 @@ def recipes_of(versions: Mapping[datetime, str]) -> list[Recipe]:
         if version != REMOVED:
             hours.setdefault(version.partition("-")[2], []).append(hour)
     return [Recipe(text, len(found), min(found), max(found)) for text, found in sorted(hours.items())]
+
+
+class LedgerCounts(NamedTuple):
+    """What a ledger says of an hour."""
+
+    rows: int
+    lines: int
+    duplicates: int
+    quarantined: int
 
 
 @dataclass(frozen=True, slots=True)

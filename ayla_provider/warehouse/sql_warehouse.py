@@ -25,6 +25,7 @@ from ayla_provider.warehouse.base import (
     FoundHour,
     HeldHour,
     HourLeft,
+    LedgerCounts,
     Load,
     Recipe,
     RowErasure,
@@ -97,6 +98,26 @@ class SqlWarehouse(ABC):
                 {"event_type": event_type, "start": start, "end": end},
             )
             return {hour.astimezone(UTC): version for hour, version in rows}
+
+    def counts(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, LedgerCounts]:
+        """
+        Return what the ledger says of each hour that is loaded. It takes one query of the ledger.
+
+        :param start: the first hour
+        :param end: the end of the last hour
+        :raises AylaWarehouseError: if the ledger can't be read
+        """
+        refuse_own_name(event_type)
+        with self._errors(f"read how many rows of {event_type} are loaded"):
+            if not self._columns(LEDGER):
+                return {}
+            columns = ", ".join(map(self.dialect.name, ("folder_hour", *LedgerCounts._fields)))
+            rows = self._fetch(
+                f"select {columns} from {self._relation(LEDGER.event_type)} "
+                f"where {self._equals('event_type')} and {self._in_range()}",
+                {"event_type": event_type, "start": start, "end": end},
+            )
+            return {hour.astimezone(UTC): LedgerCounts(*map(int, numbers)) for hour, *numbers in rows}
 
     def recipes(self, event_type: str, start: datetime, end: datetime) -> Sequence[Recipe]:
         """Return how the hours outside a range were made."""
