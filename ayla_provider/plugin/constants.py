@@ -10,8 +10,12 @@ import json
 from datetime import timedelta
 
 from ayla_provider.domain.arrival import PATIENCE, HourState
+from ayla_provider.domain.completeness import Completeness
 from ayla_provider.domain.coverage import Coverage
+from ayla_provider.domain.digest import FORMAT as DIGEST_FORMAT
+from ayla_provider.domain.digest import Layer
 from ayla_provider.domain.events import EVENT_TYPES, SEPARATOR, fold
+from ayla_provider.domain.paths import DIGESTS
 
 FILE = "constants.js"
 """The name under which the page imports the module."""
@@ -21,6 +25,12 @@ STUCK_AFTER = timedelta(hours=6)
 
 SHORTEST_WAIT = timedelta(hours=1)
 """A shorter wait that failed didn't time out: something refused it."""
+
+LOADED_WITHIN = timedelta(hours=3)
+"""From this time after its copy on, the page shows an hour that a warehouse lacks as *not loaded*."""
+
+WAREHOUSE_FORGOTTEN = timedelta(days=3)
+"""A warehouse that no plan looked at for this time says nothing about the hours since then."""
 
 
 def constants() -> dict[str, object]:
@@ -38,10 +48,21 @@ def constants() -> dict[str, object]:
         "EXPIRED": HourState.EXPIRED,
         "OPEN": HourState.OPEN,
         "WAITING": Coverage.WAITING,
+        "LATE": Coverage.LATE,
+        "OVERDUE": Coverage.OVERDUE,
+        "MISSING": Coverage.MISSING,
+        "CHANGED": Coverage.CHANGED,
+        "UNPROVEN": Coverage.UNPROVEN,
         "LOST": Coverage.LOST,
+        "LAYERS": [layer.value for layer in Layer],
+        "LACKING": [state.value for state in Completeness if state.lacks_in_export],
+        "DIGESTS": DIGESTS,
+        "DIGEST_FORMAT": DIGEST_FORMAT,
         "PATIENCE": _milliseconds(PATIENCE),
         "STUCK_AFTER": _milliseconds(STUCK_AFTER),
         "SHORTEST_WAIT": _milliseconds(SHORTEST_WAIT),
+        "LOADED_WITHIN": _milliseconds(LOADED_WITHIN),
+        "WAREHOUSE_FORGOTTEN": _milliseconds(WAREHOUSE_FORGOTTEN),
     }
 
 

@@ -23,7 +23,10 @@ from tests.support.tools import CHROMIUM
 STATIC = Path(__file__).parents[2] / "ayla_provider" / "plugin" / "static"
 RUN = """
 const [code, args, done] = arguments;
-const names = ["api", "constants", "format", "hours", "model", "names", "proofs", "retry", "states", "views"];
+const names = [
+  "api", "constants", "digests", "format", "hours", "i18n", "layers", "measures", "model", "names", "proofs", "retry",
+  "states", "verdict", "views",
+];
 Promise.all(names.map((name) => import(`/${name}.js`)))
   .then((modules) => new Function("page", "args", code)(Object.assign({}, ...modules), args))
   .then((value) => done({ value }), (error) => done({ error: String(error.stack) }));

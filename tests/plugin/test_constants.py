@@ -30,12 +30,18 @@ SOURCES = {file.name: _COMMENT.sub("", file.read_text()) for file in STATIC.glob
 """The page's modules by name, without their comments."""
 REPORTED = {*HourState, *Coverage}
 """Every word that the sensor, the manifests and the reports have for a state."""
-SHARED = {"landed", "empty", "open", "waiting", "lost"}
-PAGE_ONLY = {"delayed", "stuck", "failed", "never", "unasked", "planned"}
+SHARED = {"landed", "empty", "open", "waiting", "lost", "missing", "changed", "unproven"}
+OF_TASKS = {"delayed", "stuck", "failed", "never", "unasked", "planned"}
+AFTER_THE_COPY = {"loading", "unloaded", "incomplete", "damaged"}
+PAGE_ONLY = OF_TASKS | AFTER_THE_COPY
 
 
 def states(page: Page) -> dict[str, dict[str, str]]:
-    result: dict[str, dict[str, str]] = page("return page.STATES")
+    code = """
+        const texts = (state) => ({label: page.labelOf(state), description: page.descriptionOf(state)});
+        return Object.fromEntries(Object.keys(page.STATES).map((state) => [state, texts(state)]));
+    """
+    result: dict[str, dict[str, str]] = page(code)
     return result
 
 

@@ -1,15 +1,17 @@
 // One archive: its totals, its heat map, and the hours of an open day.
 
-import { clock, count, counted, fullMoment, isAddressable, moment, month, size, span, weekday } from "./format.js";
+import { OPEN, WAITING } from "./constants.js";
+import { clock, count, fullMoment, isAddressable, moment, month, size, span, weekday } from "./format.js";
+import { Anomalies, Freshness } from "./freshness.js";
 import { FEW, Heatmap } from "./heatmap.js";
-import { DAY, HOUR } from "./hours.js";
-import { completeness, newestComplete } from "./model.js";
-import { PROBLEMS, STATES } from "./states.js";
-import { dayFacts, days, gapText, hourFacts, pathOf, shades, totals } from "./views.js";
+import { HOUR, WEEK } from "./hours.js";
+import { parts, t } from "./i18n.js";
+import { newestComplete } from "./model.js";
+import { Activities, Problems, Progress } from "./problems.js";
+import { labelOf, PROBLEMS } from "./states.js";
+import { dayFacts, days, gapText, hourFacts, pathOf, periodText, shades, totals, urlOf } from "./views.js";
 
 const { createElement: h, memo, useCallback, useEffect, useMemo, useRef } = globalThis.React;
-
-const urlOf = (path) => new URL(path, document.baseURI).pathname;
 
 /**
  * @param {object} props
@@ -20,12 +22,14 @@ const urlOf = (path) => new URL(path, document.baseURI).pathname;
  * @param {string} props.zone
  * @param {Set<string>} props.selected
  * @param {boolean} props.selecting
- * @param {object} props.act `show(facts, task)`, `open(task)`, `openDay(day)`, `filter(problems)`, `select(cells, step)`, whose step is one of selection.js
+ * @param {number} props.now when the page read the archive
+ * @param {object} props.act `show(facts, task)`, `openCell(key)`, `openDay(day)`, `filter(problems)`, `select(cells, step)`, whose step is one of selection.js
  */
-export const Archive = memo(function Archive({ archive, old, several, look, zone, selected, selecting, act }) {
-  const long = Boolean(look.range.days);
-  const daily = useMemo(() => long && archive.rows.map((row) => ({ ...row, cells: days(row) })), [archive, long]);
-  const opened = useMemo(() => long && look.day && ofDay(archive.rows, look.day), [archive, long, look.day]);
+export const Archive = memo(function Archive({ archive, now, old, several, look, zone, selected, selecting, act }) {
+  const { unit } = look.range;
+  const long = Boolean(unit);
+  const daily = useMemo(() => long && archive.rows.map((row) => ({ ...row, cells: days(row, unit) })), [archive, unit]);
+  const opened = useMemo(() => long && look.day && ofDay(archive.rows, look.day, unit), [archive, unit, look.day]);
   const grid = { archive, several, look, zone, selected, selecting, act };
   const day = useRef(null);
   // On a small screen, the hours are below the end of the window.
@@ -33,29 +37,39 @@ export const Archive = memo(function Archive({ archive, old, several, look, zone
     const isHere = day.current?.closest(".ayla-archive").contains(document.activeElement);
     if (isHere) day.current.scrollIntoView({ block: "nearest" });
   }, [look.day, long]);
+  const period = look.day && periodText(look.day, unit);
   return h(
     "section",
     { className: old ? "ayla-archive ayla-old" : "ayla-archive", "aria-label": archive.label, "aria-busy": old },
-    h(Title, { archive, zone }),
+    h(Title, { archive, now, zone }),
     archive.stream?.unacknowledged > 0 && h(Gaps, { stream: archive.stream, zone }),
-    h(Verdict, { rows: archive.rows, problemsOnly: look.problems, zone, onFilter: act.filter }),
-    h(Totals, { cells: archive.rows.flatMap((row) => row.cells) }),
-    h(Grid, { ...grid, rows: daily || archive.rows, range: daily || archive.rows, daily: long, label: long ? "Days" : "Hours" }),
+    h(Grid, { ...grid, rows: daily || archive.rows, range: daily || archive.rows, daily: long, label: t(labelOfUnit(unit)) }),
     opened?.[0]?.cells.length > 0 &&
       h(
         "div",
         { className: "ayla-day", ref: day },
-        h("h3", null, `The hours of ${weekday(look.day, "UTC")} in UTC${zone === "UTC" ? "" : `, in columns of ${zone}`}`),
-        h(Grid, { ...grid, rows: opened, range: archive.rows, daily: false, label: `Hours of ${weekday(look.day, "UTC")}` }),
+        h("h3", null, zone === "UTC" ? t("day.hours", { period }) : t("day.hours.zone", { period, zone })),
+        h(Grid, { ...grid, rows: opened, range: archive.rows, daily: false, label: t("day.hours", { period }) }),
       ),
+    h(Totals, { cells: archive.rows.flatMap((row) => row.cells) }),
+    h(Problems, { archive, zone, act }),
+    h(Anomalies, { measured: archive.measured, zone }),
+    h(Freshness, { measured: archive.measured, zone }),
+    h(Activities, { archive, zone }),
   );
 });
 
-const ofDay = (rows, day) =>
-  rows.map((row) => ({ ...row, cells: row.cells.filter(({ hour }) => hour >= day && hour < day + DAY) }));
+const labelOfUnit = (unit) => (unit ? (unit === WEEK ? "grid.weeks" : "grid.days") : "grid.hours");
 
-function Title({ archive, zone }) {
+const ofDay = (rows, day, unit) =>
+  rows.map((row) => ({ ...row, cells: row.cells.filter(({ hour }) => hour >= day && hour < day + unit) }));
+
+function Title({ archive, now, zone }) {
   const { label, dags, connections, paused, next, stream } = archive;
+  const links = dags.map((dag, index) => [
+    index ? ", " : "",
+    isAddressable(dag) ? h("a", { key: dag, href: urlOf(`dags/${encodeURIComponent(dag)}`) }, dag) : dag,
+  ]);
   return h(
     "header",
     null,
@@ -63,16 +77,13 @@ function Title({ archive, zone }) {
     h(
       "p",
       null,
-      "by ",
-      dags.map((dag, index) => [
-        index ? ", " : "",
-        isAddressable(dag) ? h("a", { key: dag, href: urlOf(`dags/${encodeURIComponent(dag)}`) }, dag) : dag,
-      ]),
-      connections.length ? ` · connection ${connections.join(", ")}` : "",
-      stream ? ` · stream ${stream.url}` : "",
+      dags.length > 0 && parts("archive.by", { dags: links }),
+      connections.length ? ` · ${t("archive.connection", { connections: connections.join(", ") })}` : "",
+      stream ? ` · ${t("archive.stream", { url: stream.url })}` : "",
     ),
-    paused.map((dag) => h("p", { key: dag, className: "ayla-bad" }, `${dag} is paused: it copies no hours, and runs no retries.`)),
-    next !== undefined && h("p", null, `${dags[0]} is catching up. The hour of its next run is ${moment(next, zone)}.`),
+    paused.map((dag) => h("p", { key: dag, className: "ayla-bad" }, t("archive.paused", { dag }))),
+    next !== undefined && h("p", null, t("archive.next", { dag: dags[0], moment: moment(next, zone) })),
+    h(Progress, { archive, now }),
   );
 }
 
@@ -82,59 +93,36 @@ function Gaps({ stream, zone }) {
   const more = unacknowledged - gaps.length;
   return h(
     "section",
-    { className: "ayla-bad", "aria-label": "Lost records" },
-    h("p", null, `Records expired in the stream before they were read, as of ${fullMoment(at, zone)}:`),
+    { className: "ayla-bad", "aria-label": t("gaps") },
+    h("p", null, t("gaps.expired", { moment: fullMoment(at, zone) })),
     h(
       "ul",
       null,
       gaps.map((gap, index) => h("li", { key: index }, gapText(gap, zone))),
-      more > 0 && h("li", null, `and ${counted(more, "more gap")}`),
+      more > 0 && h("li", null, t("gaps.more", { count: more })),
     ),
-    h("p", null, "To acknowledge the loss, run the draining task once with accept_loss."),
-  );
-}
-
-/** Whether anything needs attention, in one line. */
-function Verdict({ rows, problemsOnly, zone, onFilter }) {
-  const { until, gaps } = completeness(rows);
-  const { problems } = totals(rows.flatMap(({ cells }) => cells));
-  const text = until === undefined ? "Some event types have no complete hour in this range" : `Complete until ${moment(until, zone)}`;
-  const except = gaps ? `, except for ${counted(gaps, "hour")}` : "";
-  const open = problemsOnly ? "Show all hours" : `${counted(problems, "hour")} to look at`;
-  return h(
-    "p",
-    { className: "ayla-verdict" },
-    `${text}${except}. `,
-    problems > 0 && h("button", { type: "button", className: "ayla-link", onClick: () => onFilter(!problemsOnly) }, open),
+    h("p", null, t("gaps.acknowledge")),
   );
 }
 
 function Totals({ cells }) {
   const sum = totals(cells);
-  const { landed = 0, empty = 0, waiting = 0, open = 0, planned = 0 } = sum.states;
+  const { landed = 0, empty = 0, ...others } = sum.states;
+  const quiet = [WAITING, OPEN, "loading", "planned"].filter((state) => others[state]);
   const figures = [
-    [count(landed), "hours landed"],
-    [count(empty), "empty"],
-    [count(waiting), "waiting"],
-    ...(open ? [[count(open), STATES.open.label]] : []),
-    ...(planned ? [[count(planned), STATES.planned.label]] : []),
-    [count(sum.problems), sum.problems === 1 ? "problem" : "problems"],
-    ...(sum.files !== undefined ? [[count(sum.files), "files"]] : []),
-    ...(sum.bytes !== undefined ? [[size(sum.bytes), "in total"]] : []),
-    ...(sum.rows !== undefined ? [[count(sum.rows), "rows"]] : []),
-    ...(sum.lag !== undefined ? [[span(sum.lag), "longest lag"]] : []),
+    [count(landed), t("total.landed")],
+    [count(empty), t("total.empty")],
+    ...quiet.map((state) => [count(others[state]), labelOf(state)]),
+    [count(sum.problems), t("total.problems", { count: sum.problems })],
+    ...(sum.files !== undefined ? [[count(sum.files), t("figure.files")]] : []),
+    ...(sum.bytes !== undefined ? [[size(sum.bytes), t("total.bytes")]] : []),
+    ...(sum.rows !== undefined ? [[count(sum.rows), t("measure.rows")]] : []),
+    ...(sum.lag !== undefined ? [[span(sum.lag), t("total.lag")]] : []),
   ];
   return h(
     "dl",
     { className: "ayla-totals" },
-    figures.map(([value, name]) =>
-      h(
-        "div",
-        { key: name, className: /problem/.test(name) && sum.problems ? "ayla-bad" : undefined },
-        h("dt", null, name),
-        h("dd", null, value),
-      ),
-    ),
+    figures.map(([value, name]) => h("div", { key: name }, h("dt", null, name), h("dd", null, value))),
   );
 }
 
@@ -159,8 +147,7 @@ function Grid({ archive, several, rows, range, daily, look, zone, selected, sele
     (r, c) => {
       const cell = shown[r].cells[c];
       if (daily) act.openDay(cell.day);
-      else if (cell.task && pathOf(cell.task)) act.open(pathOf(cell.task));
-      else return false;
+      else act.openCell(cell.key);
       return true;
     },
     [shown, daily, act],
@@ -174,7 +161,7 @@ function Grid({ archive, several, rows, range, daily, look, zone, selected, sele
     [shown, daily, act],
   );
   const marked = useMemo(() => (daily ? daysSelected(shown, selected) : selected), [daily, shown, selected]);
-  if (!view.length || !columns.length) return h("p", { className: "ayla-quiet" }, "No problems in this range.");
+  if (!view.length || !columns.length) return h("p", { className: "ayla-quiet" }, t("grid.none"));
   return h(Heatmap, { label, zone: daily ? "UTC" : zone, columns, rows: view, selected: marked, selecting, onShow, onOpen, onSelect });
 }
 
@@ -194,8 +181,9 @@ function daysSelected(rows, selected) {
 function columnOf(cell, before, few, daily, zone) {
   if (daily) {
     const day = new Date(cell.day).getUTCDate();
-    const labelled = few || day === 1 || (day % 5 === 0 && day < 30);
-    const edge = day === 1 && Boolean(before);
+    const isNewMonth = !before || month(before.day) !== month(cell.day);
+    const labelled = few || cell.unit === WEEK || day === 1 || (day % 5 === 0 && day < 30);
+    const edge = isNewMonth && Boolean(before);
     return { key: cell.day, group: month(cell.day), text: labelled ? String(day) : "", edge };
   }
   const [group, text] = [weekday(cell.hour, zone), clock(cell.hour, zone)];
@@ -204,7 +192,7 @@ function columnOf(cell, before, few, daily, zone) {
   return { key: cell.hour, group, text: labelled ? text.replace(":00", "") : "", edge };
 }
 
-const gapsText = (gaps) => (gaps ? `, ${counted(gaps, "gap")}` : "");
+const gapsText = (gaps) => (gaps ? `, ${t("row.gaps", { count: gaps })}` : "");
 
 /** `range` has all cells of the range, from which the filter and the open day leave some. */
 function viewOf(row, archive, range, daily, by, zone) {
@@ -213,7 +201,7 @@ function viewOf(row, archive, range, daily, by, zone) {
   const newest = newestComplete(cellsIn(archive.rows));
   return {
     name: row.eventType,
-    note: newest.hour === undefined ? "" : `until ${moment(newest.hour + HOUR, zone)}${gapsText(newest.gaps)}`,
+    note: newest.hour === undefined ? "" : t("row.until", { moment: moment(newest.hour + HOUR, zone) }) + gapsText(newest.gaps),
     cells: row.cells.map((cell) => ({
       key: cell.key,
       state: cell.state,

@@ -1,13 +1,19 @@
 // Texts for figures and times.
 
 import { HOUR, MINUTE } from "./hours.js";
+import { dateLanguage, numberLanguage, t } from "./i18n.js";
 
-const number = new Intl.NumberFormat("en");
-const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const numbers = new Map();
 
-export const count = (value) => number.format(value);
-export const counted = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
+/** Return a number in the page's language. */
+function numberText(value, options) {
+  const key = numberLanguage() + JSON.stringify(options);
+  if (!numbers.has(key)) numbers.set(key, new Intl.NumberFormat(numberLanguage(), options));
+  return numbers.get(key).format(value);
+}
+
+export const percent = (share) => numberText(share, { style: "percent", maximumFractionDigits: 1 });
+export const count = (value) => numberText(value, {});
 
 /** Return a number of bytes as the reports write it: domain/units.py. */
 export function size(bytes) {
@@ -15,12 +21,14 @@ export function size(bytes) {
   const units = ["kB", "MB", "GB", "TB"];
   let [unit, value] = [0, bytes / 1000];
   for (; value >= 999.95 && unit < units.length - 1; unit += 1) value /= 1000;
-  return `${tenths.format(Math.floor(value * 10 + 0.5) / 10)} ${units[unit]}`;
+  const tenths = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
+  return `${numberText(Math.floor(value * 10 + 0.5) / 10, tenths)} ${units[unit]}`;
 }
 
 export function span(milliseconds) {
   const minutes = Math.round(milliseconds / MINUTE);
-  return minutes < 100 ? `${minutes} min` : `${short.format(milliseconds / HOUR)} h`;
+  if (minutes < 100) return t("span.minutes", { number: minutes });
+  return t("span.hours", { number: numberText(milliseconds / HOUR, { maximumSignificantDigits: 3 }) });
 }
 
 /** Return whether a URL can have an id as a part of its path. A browser resolves "." and "..", which Airflow allows. */
@@ -30,23 +38,26 @@ const formats = new Map();
 
 /** Return a time in a time zone, with the parts that `options` names. */
 export function inZone(time, zone, options) {
-  const key = zone + JSON.stringify(options);
+  const key = dateLanguage() + zone + JSON.stringify(options);
   if (!formats.has(key))
-    formats.set(key, new Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", ...options }));
+    formats.set(key, new Intl.DateTimeFormat(dateLanguage(), { timeZone: zone, hourCycle: "h23", ...options }));
   return formats.get(key).format(time);
 }
 
 export const clock = (time, zone) => inZone(time, zone, { hour: "2-digit", minute: "2-digit" });
 export const date = (time, zone) => inZone(time, zone, { day: "numeric", month: "short" });
+export const fullDate = (time, zone) => inZone(time, zone, { day: "numeric", month: "short", year: "numeric" });
 export const weekday = (time, zone) => inZone(time, zone, { weekday: "short", day: "numeric", month: "short" });
 export const month = (time) => inZone(time, "UTC", { month: "long" });
 export const moment = (time, zone) => `${date(time, zone)} ${clock(time, zone)}`;
-export const fullMoment = (time, zone) => `${date(time, zone)} ${inZone(time, zone, { year: "numeric" })} ${clock(time, zone)}`;
+export const fullMoment = (time, zone) => `${fullDate(time, zone)} ${clock(time, zone)}`;
 
-/** Return the time of day in a time zone with the difference to UTC, such as "02:00 GMT+2". */
-const clockWithOffset = (time, zone) =>
-  inZone(time, zone, { hour: "2-digit", minute: "2-digit", timeZoneName: "shortOffset" });
-const offset = (time, zone) => clockWithOffset(time, zone).split(" ")[1];
+/** Return the difference of a time zone to UTC at a time, such as "GMT+2". */
+const offset = (time, zone) => {
+  const options = { timeZone: zone, timeZoneName: "shortOffset" };
+  return new Intl.DateTimeFormat("en", options).formatToParts(time).find(({ type }) => type === "timeZoneName").value;
+};
+const clockWithOffset = (time, zone) => `${clock(time, zone)} ${offset(time, zone)}`;
 
 /** Return the hour in a time zone and, if the zone differs from UTC, also in UTC. */
 export function hourText(hour, zone) {

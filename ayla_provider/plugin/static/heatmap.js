@@ -163,6 +163,7 @@ function Cell({ cell, at, tab, selected, edge }) {
         href: cell.href,
         tabIndex: tab ? 0 : -1,
         "data-at": at,
+        "data-key": cell.key,
         "aria-label": cell.label,
       },
       cell.sign ?? STATES[cell.state].sign,

@@ -3,6 +3,10 @@
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
+export const WEEK = 7 * DAY;
+
+/** The first Monday after the epoch, which is a Thursday. */
+const MONDAY = 4 * DAY;
 
 /** Return the hours from the one that contains `start` to the last one that begins before `end`. */
 export function hoursIn(start, end) {
@@ -11,9 +15,15 @@ export function hoursIn(start, end) {
   return hours;
 }
 
-/** Return the start of a range of hours, or of whole days in UTC. The range includes the current hour or day. */
-export function startOf({ hours, days }, now) {
-  return hours ? Math.floor(now / HOUR) * HOUR - (hours - 1) * HOUR : Math.floor(now / DAY) * DAY - (days - 1) * DAY;
+/** Return the start of the day, or of the week from Monday on, in UTC that contains a time. */
+export function startOfUnit(time, unit) {
+  const origin = unit === WEEK ? MONDAY : 0;
+  return Math.floor((time - origin) / unit) * unit + origin;
+}
+
+/** Return the start of a range of hours, or of whole days or weeks in UTC. The range includes the current one. */
+export function startOf({ hours, units, unit }, now) {
+  return hours ? Math.floor(now / HOUR) * HOUR - (hours - 1) * HOUR : startOfUnit(now, unit) - (units - 1) * unit;
 }
 
 /** Return the hours of a range that an interval covers. The interval may have any length: it comes from outside. */

@@ -1,7 +1,11 @@
 // Turns the answers of Airflow's API into what the page shows. Pure: no requests, no document, no clock.
 
 import { EMPTY, EXPIRED, LANDED, LOST, OPEN, PATIENCE } from "./constants.js";
+import { digestsOf } from "./digests.js";
 import { HOUR, hoursIn, hoursWithin, intervalOfRun } from "./hours.js";
+import { t } from "./i18n.js";
+import { firstDigested, layering } from "./layers.js";
+import { anomalyText, measuresOf } from "./measures.js";
 import { names } from "./names.js";
 import { archiveOf } from "./proofs.js";
 import { DONE, isUnderWay, stateOf } from "./states.js";
@@ -12,10 +16,14 @@ import { DONE, isUnderWay, stateOf } from "./states.js";
  * @param {{assets: object[], events: object[], copies: object[], waits: object[], runs: object[], dags?: object[]}} read
  *   lists as the API returns them; `copies` and `waits` are task instances. A copy that isn't in the list either
  *   succeeded and has an event, or doesn't exist
- * @param {{from: number, now: number}} range milliseconds
+ * @param {{from: number, now: number}} range milliseconds. If `read.live` is later, events and tasks are read from there
+ *   on, and the digests say what was before
  */
 export function archives(read, range) {
   const known = names(read);
+  const digests = digestsOf(read);
+  const measures = measuresOf(read);
+  const live = read.live ?? range.from;
   const hours = hoursIn(range.from, range.now);
   const window = new Set(hours);
   const groups = new Map();
@@ -37,9 +45,12 @@ export function archives(read, range) {
       into.get(hour).push(attempt);
     }
   }
+  for (const [destination, { eventTypes }] of digests) {
+    for (const eventType of eventTypes) row({ destination }, eventType);
+  }
   const plans = plansOf(read, known, range.now);
   return [...groups.values()]
-    .map((group) => finished(group, hours, range.now, known, plans))
+    .map((group) => finished(group, { hours, live, now: range.now, known, plans, digests: digests.get(group.destination), measured: measures.get(group.destination) }))
     .filter((group) => group.rows.length)
     .sort(byDag);
 }
@@ -157,7 +168,7 @@ function countHours({ rows }) {
   return counts;
 }
 
-function finished(group, hours, now, known, plans) {
+function finished(group, { hours, live, now, known, plans, digests, measured }) {
   const counts = countHours(group);
   const most = (left, right) => (counts.get(right) ?? 0) - (counts.get(left) ?? 0) || left.localeCompare(right);
   // The first DAG is the archive's main one: a backfill of hours that never ran names it.
@@ -167,21 +178,30 @@ function finished(group, hours, now, known, plans) {
   const plan = plans.get(main) ?? {};
   const isCatchingUp = plan.next <= now && plan.isLate;
   const paused = dags.filter((dag) => plans.get(dag)?.paused);
-  const label = group.destination ?? `${dags.join(", ")}: nothing copied so far`;
+  const label = group.destination ?? t("archive.nothing", { dags: dags.join(", ") });
+  const isShown = ({ eventType, events, attempts }) =>
+    events.size || attempts.size || isCatchingUp || digests?.eventTypes.includes(eventType);
   const rows = [...group.rows.values()]
-    .filter(({ events, attempts }) => events.size || attempts.size || isCatchingUp)
+    .filter(isShown)
     .sort((left, right) => left.eventType.localeCompare(right.eventType))
     .map(({ eventType, events, attempts }) => {
-      // The first hour of the range that anything covers.
-      const first = hours.find((hour) => events.has(hour) || attempts.has(hour));
+      // The first hour of the range that anything covers. Before the live hours, only digests know what never ran.
+      const covered = hours.find((hour) => events.has(hour) || attempts.has(hour));
+      const wanted = [covered, firstDigested(digests, eventType, hours)].filter((hour) => hour !== undefined);
+      const first = digests && wanted.length ? Math.max(Math.min(...wanted), live) : covered;
       const when = { now, first, newestOfStream: group.stream?.newest, ...plan };
-      const cells = hours.map((hour) => cellOf(eventType, hour, events.get(hour), attempts.get(hour) ?? [], when, main));
+      const withDigests = layering(digests, eventType, hours, now);
+      const cells = hours.map((hour, index) =>
+        withDigests(cellOf(eventType, hour, events.get(hour), attempts.get(hour) ?? [], when, main), index),
+      );
       const keyOf = ({ hour }) => `${group.id}\n${eventType}\n${hour}`;
-      return { eventType, cells: cells.map((cell) => ({ ...cell, archive: label, key: keyOf(cell) })) };
+      const anomaly = measured?.anomalies.length ? (hour) => anomalyText(measured, eventType, hour) : () => undefined;
+      const named = (cell) => ({ ...cell, archive: label, key: keyOf(cell), anomaly: anomaly(cell.hour) });
+      return { eventType, cells: cells.map(named) };
     });
   const connections = [...group.connections].sort();
   const next = isCatchingUp ? plan.next : undefined;
-  return { ...group, label, dags, exports, paused, next, connections, rows, hours };
+  return { ...group, label, dags, exports, paused, next, connections, rows, hours, digests, measured };
 }
 
 function cellOf(eventType, hour, event, attempts, when, main) {
@@ -202,7 +222,7 @@ function cellOf(eventType, hour, event, attempts, when, main) {
   const whole = event ? landed(cell, event, attempts) : cell;
   const proof = event ? event.source_dag_id : cell.task?.dag;
   // Which DAG says so, if it isn't the archive's main one. Without a DAG, somebody created the event by the API.
-  return DONE.has(whole.state) && proof !== main ? { ...whole, by: proof ?? "a request to Airflow's API" } : whole;
+  return DONE.has(whole.state) && proof !== main ? { ...whole, by: proof ?? t("source.api") } : whole;
 }
 
 function landed(cell, event, attempts) {
@@ -226,6 +246,7 @@ function landed(cell, event, attempts) {
     ...cell,
     again: cell.again ?? (canCopy ? { ...writer, hours: 1 } : undefined),
     state: stateOfEvent(extra),
+    at: Date.parse(event.timestamp),
     expired: extra.state === EXPIRED,
     files,
     lost: extra.lost || undefined,

@@ -3,11 +3,14 @@
 import { Archive } from "./archive.js";
 import { Bar, Boundary, Details, Legend, Odd, Selection, Silent, Welcome } from "./parts.js";
 import { RetryDialog } from "./dialog.js";
+import { t } from "./i18n.js";
 import { archives, silent } from "./model.js";
+import { Panel } from "./panel.js";
+import { Verdict } from "./problems.js";
 import { sortEvents } from "./proofs.js";
 import { NOTHING_SELECTED, selectionAfter } from "./selection.js";
 import { PROBLEMS } from "./states.js";
-import { RANGES, useKept, useKeptFocus, useLook, useReading, useZone } from "./state.js";
+import { RANGES, useKept, useKeptFocus, useLanguage, useLook, useReading, useZone } from "./state.js";
 
 const { createElement: h, useCallback, useEffect, useMemo, useRef, useState } = globalThis.React;
 const { useNavigate } = globalThis.ReactRouterDOM;
@@ -24,7 +27,9 @@ function Page() {
   const [shown, setShown] = useState();
   const [{ keys: selected }, setSelected] = useKept("selected", NOTHING_SELECTED);
   const [selecting, setSelecting] = useKept("selecting", false);
-  const [asking, setAsking] = useState(false);
+  /** What the dialog is about: the cells, and the layer to begin with. */
+  const [asking, setAsking] = useState();
+  const [openKey, setOpenKey] = useKept("open cell", undefined);
   const navigate = useNavigate();
   const page = useRef(null);
   useKeptFocus(page);
@@ -47,6 +52,7 @@ function Page() {
     () => ({
       show: (facts, task) => setShown({ facts, task }),
       open: (path) => navigate(`/${path}`),
+      openCell: setOpenKey,
       openDay: (day) => change({ day }),
       filter: (problems) => change({ problems }),
       select,
@@ -64,10 +70,18 @@ function Page() {
     select(problems, "begin");
   };
   const close = (again) => {
-    setAsking(false);
+    setAsking(undefined);
     if (!again) return;
     stop();
     reading.refresh();
+  };
+  const archiveOf = (cell) => found.find(({ id }) => cell.key.startsWith(`${id}\n`));
+  const opened = useMemo(() => cells.find(({ key }) => key === openKey), [cells, openKey]);
+  const closeCell = () => {
+    // The cell may have left the map, or be in an hour that a filter hides.
+    const link = [...page.current.querySelectorAll("[data-key]")].find(({ dataset }) => dataset.key === openKey);
+    (link ?? page.current.querySelector("[data-at][tabindex='0']"))?.focus();
+    setOpenKey(undefined);
   };
   const closeDay = () => {
     const archive = document.activeElement.closest(".ayla-day")?.closest(".ayla-archive");
@@ -79,13 +93,16 @@ function Page() {
     const onKeyDown = (event) => {
       const isOther = event.defaultPrevented || event.target.closest?.("[role=dialog], [role=menu], [role=listbox]");
       if (event.key !== "Escape" || asking || isOther) return;
-      if (selecting) stop();
+      if (opened) closeCell();
+      else if (selecting) stop();
       else if (look.day) closeDay();
     };
     document.addEventListener("keydown", onKeyDown);
     return () => document.removeEventListener("keydown", onKeyDown);
   });
-  const dagOf = (cell) => found.find(({ id }) => cell.key.startsWith(`${id}\n`))?.exports[0];
+  const dagOf = (cell) => archiveOf(cell)?.exports[0];
+  const retry = (these, option) => setAsking({ cells: these, option, archives: [...new Set(these.map(archiveOf))] });
+  const now = reading.data?.range.now;
 
   return h(
     "div",
@@ -99,12 +116,14 @@ function Page() {
       onSelecting: () => (selecting ? stop() : setSelecting(true)),
     }),
     reading.data?.blind &&
-      h("p", null, "Files, bytes, rows and lag aren't shown, because your user doesn't have permission to read Airflow's assets."),
+      h("p", null, t("blind")),
+    found?.length > 0 &&
+      h(Verdict, { archives: found, now, zone, problemsOnly: look.problems, onFilter: act.filter }),
     odd.length > 0 && h(Odd, { events: odd }),
     quiet.map((archive) => h(Silent, { key: archive.destination, ...archive, zone })),
     found?.length === 0 && !quiet.length && h(Welcome),
     found?.map((archive) =>
-      h(Archive, { key: archive.id, archive, old: read !== look.name, several: found.length > 1, look: drawn, zone, selected, selecting, act }),
+      h(Archive, { key: archive.id, archive, now, old: read !== look.name, several: found.length > 1, look: drawn, zone, selected, selecting, act }),
     ),
     found?.length > 0 && h(Legend, { by: look.by }),
     found?.length > 0 &&
@@ -112,10 +131,25 @@ function Page() {
         "div",
         { className: "ayla-foot" },
         h(Details, { shown, onOpen: act.open }),
-        selecting && h(Selection, { chosen: chosen.length, onProblems: selectProblems, onRetry: () => setAsking(true) }),
+        selecting && h(Selection, { chosen: chosen.length, onProblems: selectProblems, onRetry: () => retry(chosen) }),
       ),
-    asking && h(RetryDialog, { cells: chosen, dagOf, zone, onClose: close }),
+    opened &&
+      h(Panel, {
+        cell: opened,
+        archive: archiveOf(opened),
+        zone,
+        onRetry: (option) => retry([opened], option),
+        onOpen: act.open,
+        onClose: closeCell,
+      }),
+    asking && h(RetryDialog, { ...asking, dagOf, zone, onClose: close }),
   );
 }
 
-globalThis["Ayla"] = () => h(Boundary, null, h(Page));
+/** The page in the user's language. Another language draws it again. */
+function Translated() {
+  const language = useLanguage();
+  return h(Page, { key: language });
+}
+
+globalThis["Ayla"] = () => h(Boundary, null, h(Translated));

@@ -2,44 +2,41 @@
 
 import { subject } from "./api.js";
 import { LANDED } from "./constants.js";
-import { counted, fullMoment, inZone } from "./format.js";
+import { fullMoment, inZone } from "./format.js";
+import { parts, t } from "./i18n.js";
 import { RANGES } from "./state.js";
-import { STATES } from "./states.js";
-import { MEASURES, pathOf } from "./views.js";
+import { descriptionOf, labelOf, STATES } from "./states.js";
+import { MEASURES, pathOf, urlOf } from "./views.js";
 
 const { Component, createElement: h, memo } = globalThis.React;
 
 const DOCS = "https://airflow-provider-ayla.github.io/airflow-provider-ayla/coverage/";
-const POINT = "Point at a cell, or use the arrow keys. Enter opens a cell, Space selects it.";
-const TAP = "Tap a cell to see its hour. Tap it again to open it.";
-
-const urlOf = (path) => new URL(path, document.baseURI).pathname;
 
 /** The toolbar: the user's choices, and when the page read its data. */
 export function Bar({ look, change, zone, reading, selecting, onSelecting }) {
   return h(
     "div",
     { className: "ayla-bar" },
-    h("h1", null, "Ayla export"),
+    h("h1", null, t("title")),
     h(
       "div",
-      { className: "ayla-group", role: "group", "aria-label": "Range" },
-      Object.entries(RANGES).map(([name, { label }]) =>
+      { className: "ayla-group", role: "group", "aria-label": t("bar.range") },
+      Object.keys(RANGES).map((name) =>
         h(
           "button",
           { key: name, type: "button", "aria-pressed": look.name === name, onClick: () => change({ name }) },
-          label,
+          t(`range.${name}`),
         ),
       ),
     ),
     h(
       "label",
       null,
-      "Shade by ",
+      `${t("bar.shade")} `,
       h(
         "select",
         { value: look.by, onChange: (event) => change({ by: event.target.value }) },
-        Object.entries(MEASURES).map(([value, { label }]) => h("option", { key: value, value }, label)),
+        Object.keys(MEASURES).map((value) => h("option", { key: value, value }, t(`measure.${value}`))),
       ),
     ),
     h(
@@ -50,9 +47,9 @@ export function Bar({ look, change, zone, reading, selecting, onSelecting }) {
         checked: look.problems,
         onChange: (event) => change({ problems: event.target.checked }),
       }),
-      " Problems only",
+      ` ${t("bar.problems")}`,
     ),
-    h("button", { type: "button", className: "ayla-select", "aria-pressed": selecting, onClick: onSelecting }, "Select"),
+    h("button", { type: "button", className: "ayla-select", "aria-pressed": selecting, onClick: onSelecting }, t("bar.select")),
     h(Reading, { ...reading, zone }),
   );
 }
@@ -62,78 +59,78 @@ export function Selection({ chosen, onProblems, onRetry }) {
   return h(
     "div",
     { className: "ayla-bar" },
-    h("button", { type: "button", onClick: onProblems }, "Select all problems"),
+    h("button", { type: "button", onClick: onProblems }, t("selection.problems")),
     h(
       "button",
       { type: "button", className: "ayla-primary", disabled: !chosen, onClick: onRetry },
-      `Retry these hours (${chosen})`,
+      t("selection.retry", { count: chosen }),
     ),
   );
 }
 
 function Reading({ data, error, progress, refresh, zone }) {
   const at = data && inZone(data.at, zone, { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
-  let status = data ? `Read at ${at}` : "";
+  let status = data ? t("reading.at", { at }) : "";
   // The numbers are worth showing only if reading takes a while.
-  if (progress) status = progress.of > 12 ? `Reading ${progress.done} of ${progress.of}…` : "Reading…";
+  if (progress) status = progress.of > 12 ? t("reading.of", progress) : t("reading");
   return h(
     "div",
     { className: "ayla-reading" },
     h("span", null, status),
-    h("button", { type: "button", onClick: refresh, disabled: Boolean(progress), "aria-label": "Read again" }, "↻"),
+    h("button", { type: "button", onClick: refresh, disabled: Boolean(progress), "aria-label": t("reading.again") }, "↻"),
     error &&
-      h("p", { role: "alert", className: "ayla-bad" }, explain(error), data ? ` The page shows the data read at ${at}.` : ""),
+      h("p", { role: "alert", className: "ayla-bad" }, explain(error), data ? ` ${t("reading.old", { at })}` : ""),
   );
 }
 
 function explain(error) {
-  if (error.status === 401) return "Your Airflow session has ended. Reload the page to sign in.";
-  if (error.status === 403) return `Your Airflow user doesn't have permission to read ${subject(error.path)}.`;
-  return error.status ? error.message : "Airflow can't be reached.";
+  if (error.status === 401) return t("error.session");
+  if (error.status === 403) return t("error.permission", { subject: subject(error.path) });
+  return error.status ? error.message : t("error.reach");
 }
 
 /** The meaning of colours and signs. */
 export const Legend = memo(function Legend({ by }) {
   return h(
     "ul",
-    { className: "ayla-legend", "aria-label": "Legend" },
-    Object.entries(STATES).map(([state, { sign, label, description }]) =>
+    { className: "ayla-legend", "aria-label": t("legend") },
+    Object.entries(STATES).map(([state, { sign }]) =>
       h(
         "li",
-        { key: state, title: description },
+        { key: state, title: descriptionOf(state) },
         h("span", { className: `ayla-cell ayla-${state} ayla-shade-3`, "aria-hidden": true }, sign),
-        label,
+        labelOf(state),
       ),
     ),
-    h("li", null, h("span", { className: "ayla-cell ayla-landed", "aria-hidden": true }), `${LANDED}, figures unknown`),
+    h("li", null, h("span", { className: "ayla-cell ayla-landed", "aria-hidden": true }), t("legend.unknown", { landed: labelOf(LANDED) })),
     h(
       "li",
       null,
       h("span", { className: "ayla-cell ayla-landed ayla-shade-3 ayla-marked", "aria-hidden": true }),
-      `${LANDED}, but a later run failed`,
+      t("legend.failed", { landed: labelOf(LANDED) }),
     ),
     h(
       "li",
-      { title: "for example by the reconcile DAG" },
+      { title: t("legend.foreign.example") },
       h("span", { className: "ayla-cell ayla-landed ayla-shade-3 ayla-foreign", "aria-hidden": true }),
-      "copied by another DAG",
+      t("legend.foreign"),
     ),
     h(
       "li",
       null,
-      "least ",
+      `${t("legend.least")} `,
       [1, 2, 3, 4, 5].map((shade) =>
         h("span", { key: shade, className: `ayla-cell ayla-landed ayla-shade-${shade}`, "aria-hidden": true }),
       ),
-      ` most ${MEASURES[by].label} of the event type`,
+      ` ${t("legend.most", { measure: t(`measure.${by}`) })}`,
     ),
-    h("li", null, h("a", { href: DOCS, target: "_blank", rel: "noreferrer" }, "Help")),
+    h("li", null, h("a", { href: DOCS, target: "_blank", rel: "noreferrer" }, t("help"))),
   );
 });
 
 /** What is known about the cell under the mouse or with the focus. A screen reader reads it from the cell itself. */
 export function Details({ shown, onOpen }) {
-  const hint = matchMedia("(hover: none)").matches ? TAP : POINT;
+  const hint = t(matchMedia("(hover: none)").matches ? "hint.tap" : "hint.point");
   const { facts = [hint], task } = shown ?? {};
   const path = task && pathOf(task);
   const open = (event) => {
@@ -145,19 +142,15 @@ export function Details({ shown, onOpen }) {
     "p",
     { className: "ayla-details", "aria-hidden": !path },
     facts.map((fact, index) => h("span", { key: index }, fact)),
-    path && h("a", { href: urlOf(path), onClick: open }, "Task and log"),
+    path && h("a", { href: urlOf(path), onClick: open }, t("panel.task")),
   );
 }
 
 /** Asset events that the page doesn't use. */
 export function Odd({ events }) {
   const { uri, source_dag_id: dag, source_run_id: run } = events.at(-1);
-  const source = dag ? `${dag} › ${run}` : "a request to Airflow's API";
-  return h(
-    "p",
-    null,
-    `${counted(events.length, "asset event")} left out, because the event type or the hour doesn't fit the asset. The newest one is of ${uri}, from ${source}.`,
-  );
+  const source = dag ? `${dag} › ${run}` : t("source.api");
+  return h("p", null, t("odd", { count: events.length, uri, source }));
 }
 
 /** Shows what went wrong in the parts inside it, in place of these parts. */
@@ -169,7 +162,7 @@ export class Boundary extends Component {
   render() {
     const { error } = this.state ?? {};
     if (!error) return this.props.children;
-    return h("p", { role: "alert", className: "ayla-bad" }, `The page can't show what it read: ${error.message}`);
+    return h("p", { role: "alert", className: "ayla-bad" }, t("error.show", { message: error.message }));
   }
 }
 
@@ -178,51 +171,35 @@ export function Silent({ destination, at, zone }) {
   return h(
     "p",
     null,
-    h("b", null, destination),
-    `: no run in this range. The last copy was on ${fullMoment(at, zone)}. Check whether its DAG is paused or copies to another destination.`,
+    parts("silent", { destination: h("b", { key: "name" }, destination), moment: fullMoment(at, zone) }),
   );
 }
 
 /** The first steps, on an Airflow without any export. */
 export function Welcome() {
-  const to = (path, text) => h("a", { href: urlOf(path) }, text);
-  const code = (text) => h("code", null, text);
+  const link = (path, key) => h("a", { key, href: urlOf(path) }, t(key));
+  const code = (text) => h("code", { key: text }, text);
+  const steps = {
+    "welcome.create": { link: link("connections", "welcome.connection"), id: code("ayla_default") },
+    "welcome.set": {
+      link: link("variables", "welcome.variable"),
+      id: code("ayla_export_destination"),
+      url: code("gs://your-bucket/ayla"),
+    },
+    "welcome.make": { link: link("pools", "welcome.pool"), id: code("ayla_export") },
+    "welcome.put": { link: link("dags", "welcome.unpause") },
+  };
   return h(
     "section",
     { className: "ayla-welcome" },
-    h("h2", null, "No hours of the Ayla export in this range"),
-    h("p", null, "To start with the sample DAG ", code("ayla_export_to_bucket"), ":"),
-    h(
-      "ol",
-      null,
-      h(
-        "li",
-        null,
-        "Create a ",
-        to("connections", "connection"),
-        " of type Ayla Networks, ",
-        code("ayla_default"),
-        ", and test it.",
-      ),
-      h(
-        "li",
-        null,
-        "Set the ",
-        to("variables", "Variable"),
-        " ",
-        code("ayla_export_destination"),
-        " to the destination, such as ",
-        code("gs://your-bucket/ayla"),
-        ".",
-      ),
-      h("li", null, "Create the ", to("pools", "pool"), " ", code("ayla_export"), " with 8 slots."),
-      h("li", null, "Put the DAG in your DAGs folder, and ", to("dags", "unpause"), " it."),
-    ),
+    h("h2", null, t("welcome")),
+    h("p", null, parts("welcome.start", { dag: code("ayla_export_to_bucket") })),
+    h("ol", null, Object.entries(steps).map(([key, elements]) => h("li", { key }, parts(key, elements)))),
     h(
       "p",
       null,
-      "The hours appear here within a minute of the first runs. ",
-      h("a", { href: DOCS, target: "_blank", rel: "noreferrer" }, "Help"),
+      `${t("welcome.soon")} `,
+      h("a", { href: DOCS, target: "_blank", rel: "noreferrer" }, t("help")),
     ),
   );
 }

@@ -1,8 +1,8 @@
 // Runs hours again by clearing their tasks, with the user's permissions.
 
 import { ask, dagPath, readDag } from "./api.js";
-import { counted } from "./format.js";
 import { HOUR } from "./hours.js";
+import { t } from "./i18n.js";
 
 /**
  * Return what must be cleared so that hours run again.
@@ -68,11 +68,26 @@ export async function clear({ dag, run, tasks: ids }) {
   try {
     const { task_instances } = await ask(`${dagPath(dag)}/clearTaskInstances`, { body });
     const { is_paused: paused } = await readDag(dag);
-    const tasks = counted(task_instances.length, "task");
-    if (paused) return { done: true, paused, text: `${tasks} cleared, but ${dag} is paused. Unpause it, or nothing runs.` };
-    return { done: true, text: `${tasks} will run` };
+    const tasks = { count: task_instances.length, dag };
+    if (paused) return { done: true, paused, text: t("retry.paused", tasks) };
+    return { done: true, text: t("retry.runs", tasks) };
   } catch (error) {
-    if (error.status === 403) return { done: false, text: "Your user has permission to view this DAG, but not to clear its tasks." };
-    return { done: false, text: error.message };
+    return { done: false, text: error.status === 403 ? t("retry.forbidden") : error.message };
+  }
+}
+
+/**
+ * Start a run of the DAG that knows a layer, and return the result with a text for the user.
+ *
+ * A plan of loads compares from `since` on, and loads what differs. Other DAGs have their own range.
+ */
+export async function start({ dag, since }) {
+  const conf = since === undefined ? {} : { since: new Date(since).toISOString() };
+  try {
+    await ask(`${dagPath(dag)}/dagRuns`, { body: { logical_date: null, conf } });
+    const { is_paused: paused } = await readDag(dag);
+    return { done: true, paused, text: t(paused ? "start.paused" : "start.runs", { dag }) };
+  } catch (error) {
+    return { done: false, text: error.status === 403 ? t("start.forbidden") : error.message };
   }
 }

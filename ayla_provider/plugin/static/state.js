@@ -1,15 +1,19 @@
 // The state of the page. The URL has the user's choices; this module keeps the data that was read.
 
 import { read, readDay, unique } from "./api.js";
-import { MINUTE, startOf } from "./hours.js";
+import { DAY, MINUTE, startOf, WEEK } from "./hours.js";
+import { languageOf, applyLanguage } from "./i18n.js";
+import { names } from "./names.js";
 
 const { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } = globalThis.React;
 const { useSearchParams } = globalThis.ReactRouterDOM;
 
+/** The ranges: so many hours, or so many days or weeks, each of which is a column. */
 export const RANGES = {
-  "48h": { label: "48 hours", hours: 48 },
-  "14d": { label: "14 days", days: 14 },
-  "90d": { label: "90 days", days: 90 },
+  "48h": { hours: 48 },
+  "14d": { units: 14, unit: DAY },
+  "90d": { units: 90, unit: DAY },
+  "1y": { units: 53, unit: WEEK },
 };
 
 /** Within this time after the page went, a page that is mounted continues it. In milliseconds. */
@@ -93,6 +97,28 @@ export function useLook() {
   return [look, change];
 }
 
+/** Return the language that the user chose in Airflow, and use it for all texts. */
+export function useLanguage() {
+  const [language, setLanguage] = useState(chosenLanguage);
+  useEffect(() => {
+    // Airflow sets the document's language when the user chooses another one.
+    const look = () => setLanguage(languageOf(document.documentElement.lang));
+    const observer = new MutationObserver(look);
+    observer.observe(document.documentElement, { attributes: true, attributeFilter: ["lang"] });
+    return () => observer.disconnect();
+  }, []);
+  applyLanguage(language);
+  return language;
+}
+
+function chosenLanguage() {
+  try {
+    return languageOf(localStorage.getItem("i18nextLng") ?? navigator.language);
+  } catch {
+    return languageOf(navigator.language);
+  }
+}
+
 /** Return the time zone that the user chose in Airflow. */
 export function useZone() {
   const [zone, setZone] = useState(chosenZone);
@@ -131,7 +157,7 @@ export function useReading({ name, range, day }) {
     const controller = new AbortController();
     abort.current = controller;
     const now = Date.now();
-    const asked = { from: startOf(range, now), now, whole: Boolean(range.hours), name };
+    const asked = { from: startOf(range, now), now, whole: Boolean(range.hours), unit: range.unit, name };
     const before = latest.current[name];
     const total = { done: 0, of: 0 };
     // The lists of a request that failed or was replaced may go on for a while. They no longer count.
@@ -174,14 +200,18 @@ export function useReading({ name, range, day }) {
   return { data: useDay(ranges[memory.get("shown range")], day, setError), error, progress, refresh };
 }
 
-/** Add the successful copies of the open day, which a range of days leaves out: their tries, and what to clear. */
+const NOTHING = { copies: [], runs: [] };
+
+/** Add the copies of the open day or week, which a longer range leaves out: their tries, and what to clear. */
 function useDay(data, day, fail) {
-  const [copies, setCopies] = useState([]);
+  const [opened, setOpened] = useState(NOTHING);
   useEffect(() => {
-    if (!data?.range.whole && data && day) readDay(day).then(setCopies, fail);
+    if (!data || data.range.whole || !day) return;
+    readDay(day, data.range.unit, { dags: names(data).dags }).then(setOpened, fail);
   }, [data, day]);
-  return useMemo(
-    () => data && (data.range.whole ? data : { ...data, copies: unique([...data.copies, ...copies]) }),
-    [data, copies],
-  );
+  return useMemo(() => {
+    if (!data || data.range.whole) return data;
+    const runs = new Map([...data.runs, ...opened.runs].map((run) => [`${run.dag_id}\n${run.dag_run_id}`, run]));
+    return { ...data, copies: unique([...data.copies, ...opened.copies]), runs: [...runs.values()] };
+  }, [data, opened]);
 }

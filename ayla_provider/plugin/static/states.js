@@ -1,40 +1,67 @@
 // The states of an hour on the page, in the order of the legend.
 //
 // A state whose name comes from constants.js means the same as in the provider's reports. The others exist on the page
-// only: they describe Airflow's tasks, which the reports don't know.
+// only: they describe Airflow's tasks and what comes after the copy, which the reports don't know.
 
-import { EMPTY, LANDED, LOST, OPEN, PATIENCE, SHORTEST_WAIT, STUCK_AFTER, WAITING } from "./constants.js";
-import { count } from "./format.js";
+import {
+  CHANGED,
+  EMPTY,
+  LANDED,
+  LOST,
+  MISSING,
+  OPEN,
+  PATIENCE,
+  SHORTEST_WAIT,
+  STUCK_AFTER,
+  LOADED_WITHIN,
+  UNPROVEN,
+  WAITING,
+} from "./constants.js";
 import { HOUR, MINUTE } from "./hours.js";
+import { t } from "./i18n.js";
 
-const patience = `${count(PATIENCE / MINUTE)} minutes`;
-const stuckAfter = `${count(STUCK_AFTER / HOUR)} hours`;
-
-/** The sign repeats what the colour says, for people who can't distinguish the colours. */
+/**
+ * The sign repeats what the colour says, for people who can't distinguish the colours. A rank orders the problems: the
+ * first one needs a person most. `heals` is true of a problem that a later run of a DAG mends.
+ */
 export const STATES = {
-  [LANDED]: { sign: "", label: LANDED, description: "its files are in the archive" },
-  [EMPTY]: { sign: "○", label: EMPTY, description: "it has no events" },
-  [WAITING]: { sign: "…", label: WAITING, description: "the hour isn't over, or its files may still come" },
-  [OPEN]: { sign: "~", label: OPEN, description: "not every shard of the stream was read past its end and one hour further" },
-  delayed: {
-    sign: "D",
-    label: "delayed",
-    description: `not in the archive ${patience} after the end of the hour and the start of its tasks`,
-  },
-  stuck: {
-    sign: "!",
-    label: "stuck",
-    description: `no files ${stuckAfter} after the end of the hour, or the wait timed out`,
-  },
-  [LOST]: { sign: "L", label: LOST, description: "files of it are no longer in the archive, and Ayla has deleted them" },
-  planned: { sign: "·", label: "not run yet", description: "its DAG is catching up, and creates or starts the run later" },
-  failed: { sign: "×", label: "failed", description: "a task failed" },
-  never: { sign: "?", label: "never run", description: "no DAG run covers it" },
-  unasked: { sign: "", label: "not requested", description: "before the first hour that a DAG run covers" },
+  [LANDED]: { sign: "" },
+  [EMPTY]: { sign: "○" },
+  [WAITING]: { sign: "…" },
+  [OPEN]: { sign: "~" },
+  loading: { sign: "↓" },
+  planned: { sign: "·" },
+  [LOST]: { sign: "L", rank: 1 },
+  failed: { sign: "×", rank: 2 },
+  [UNPROVEN]: { sign: "U", rank: 3 },
+  stuck: { sign: "!", rank: 4 },
+  never: { sign: "?", rank: 5 },
+  unloaded: { sign: "W", rank: 6 },
+  incomplete: { sign: "≠", rank: 7 },
+  damaged: { sign: "#", rank: 8, heals: true },
+  [MISSING]: { sign: "M", rank: 9, heals: true },
+  [CHANGED]: { sign: "C", rank: 10, heals: true },
+  delayed: { sign: "D", rank: 11, heals: true },
+  unasked: { sign: "" },
 };
 
-export const PROBLEMS = new Set(["delayed", "stuck", "failed", "never", LOST]);
+/** The problems, the ones that need a person first. */
+export const RANKED = Object.keys(STATES)
+  .filter((state) => STATES[state].rank)
+  .sort((left, right) => STATES[left].rank - STATES[right].rank);
+export const PROBLEMS = new Set(RANKED);
 export const DONE = new Set([LANDED, EMPTY]);
+
+/** Return whether an hour needs a person, and no task is working on it. */
+export const needsPerson = ({ state, underWay }) => PROBLEMS.has(state) && !STATES[state].heals && !underWay;
+
+/** Return a state's name and meaning in the page's language. In English, the name is the report's word. */
+export const labelOf = (state) => t(`state.${state}`);
+export const descriptionOf = (state) =>
+  t(`state.${state}.is`, { patience: PATIENCE / MINUTE, stuck: STUCK_AFTER / HOUR, loaded: LOADED_WITHIN / HOUR });
+
+/** Return what to do about a problem, in the page's language. */
+export const adviceOn = (state) => t(`state.${state}.do`);
 
 const ENDED = new Set(["success", "failed", "upstream_failed", "skipped", "removed"]);
 
