@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
+from ayla_provider._airflow.shared_looks import SharedLooks, shared_looks
 from ayla_provider.domain.events import parse_event_type
 from ayla_provider.domain.hour import ExportHour, describe_hours, hours_of
 from ayla_provider.errors import AylaError
 from ayla_provider.hooks import AylaHook
-from ayla_provider.source.wait import Look, look, waiting
+from ayla_provider.source.wait import waiting
 from ayla_provider.transport.redaction import redacted
 
 if TYPE_CHECKING:
-    from ayla_provider.domain.arrival import ArrivalRule
+    from ayla_provider.source.export import Export
 
 __all__ = ["AylaExportHourTrigger"]
-
-T = TypeVar("T")
 
 
 class _TriggererHook(AylaHook):
@@ -34,20 +31,12 @@ class _TriggererHook(AylaHook):
     _masks_tokens = False
 
 
-@cache
-def _threads(ayla_conn_id: str) -> ThreadPoolExecutor:
-    """
-    Return the threads in which a connection's waits look; Python chooses their number.
-
-    A cloud that doesn't answer blocks each of them until the deadlines of a look's requests are over, so each
-    connection has its own threads.
-    """
-    return ThreadPoolExecutor(thread_name_prefix=f"ayla-wait-{ayla_conn_id}")
-
-
 class AylaExportHourTrigger(BaseTrigger):
     """
     Fires once, when the hours of an interval are settled or an error occurs that only a person can fix.
+
+    All waits for one connection in a triggerer look together, at the end of each poke interval, see
+    :class:`~ayla_provider._airflow.shared_looks.SharedLooks`.
 
     It never raises, because Airflow retries a task whose trigger raised. The event says what happened:
     ``{"status": "settled", "result": {...}}`` or ``{"status": "failed", "fatal": bool, "message": str}``.
@@ -102,70 +91,70 @@ class AylaExportHourTrigger(BaseTrigger):
 
     @cached_property
     def hook(self) -> AylaHook:
-        """The hook, and with it the token, for as long as the wait lasts."""
+        """The hook that opens the export."""
         return _TriggererHook(self.ayla_conn_id)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look every ``poke_interval`` seconds, beginning at the earliest time when the hours can be settled."""
-        try:
-            too_early = await self._in_thread(self._too_early)
-        except Exception as error:  # noqa: BLE001 - see the class: a trigger must not raise
-            yield _failed(error)
-            return
-        if too_early > 0:
-            await asyncio.sleep(too_early)
+        yield await self._event()
+
+    async def _event(self) -> TriggerEvent:
+        with shared_looks(self.ayla_conn_id) as looks:
+            try:
+                too_early = self._too_early(await looks.join(self._open_export))
+            except Exception as error:  # noqa: BLE001 - see the class: a trigger must not raise
+                return _failed(error)
+            if too_early > 0:
+                await asyncio.sleep(too_early)
+            return await self._settled(looks)
+
+    async def _settled(self, looks: SharedLooks) -> TriggerEvent:
+        """Look until there is an event."""
         since = datetime.now(UTC)
         while True:
             try:
-                seen = await self._in_thread(self._look)
+                seen = await looks.look(self._hours(), _duration(self.quiet_period), _duration(self.patience))
             except Exception as error:  # noqa: BLE001 - see the class: a trigger must not raise
                 if not isinstance(error, AylaError) or not error.retryable:
-                    yield _failed(error)
-                    return
-                self.log.warning("%s Looking again in %.0f s.", redacted(str(error)), self.poke_interval)
+                    return _failed(error)
+                pause = looks.pause(self.poke_interval)
+                self.log.warning("%s Looking again in %.0f s.", redacted(str(error)), pause)
             else:
                 self.log.info("%s%s", seen.message, "" if seen.settled else waiting(since, self.until))
                 if seen.settled:
-                    yield _event({"status": "settled", "result": seen.result})
-                    return
-            await asyncio.sleep(self.poke_interval)
+                    return _made_event({"status": "settled", "result": seen.result})
+                pause = looks.pause(self.poke_interval)
+            await asyncio.sleep(pause)
 
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        # Not asyncio.to_thread: in its threads, Airflow 3.1 can't reach connections and variables.
-        call = sync_to_async(function, thread_sensitive=False, executor=_threads(self.ayla_conn_id))
-        return await call()
+    def _open_export(self) -> Export:
+        export = self.hook.export
+        # Thousands of waits share the newest one: none of them keeps its own.
+        del self.hook
+        return export
 
     def _hours(self) -> list[ExportHour]:
         start, end = datetime.fromisoformat(self.start), datetime.fromisoformat(self.end)
         return hours_of(parse_event_type(self.event_type), start, end)
 
-    def _rule(self) -> ArrivalRule:
-        quiet_period = None if self.quiet_period is None else timedelta(seconds=self.quiet_period)
-        patience = None if self.patience is None else timedelta(seconds=self.patience)
-        return self.hook.export.rule.override(quiet_period, patience)
-
-    def _too_early(self) -> float:
+    def _too_early(self, export: Export) -> float:
         """Return in how many seconds the hours can be settled; zero or less if they can be settled already."""
         hours = self._hours()
-        earliest = self._rule().earliest(hours[-1])
-        seconds = (earliest - self.hook.export.now()).total_seconds()
+        rule = export.rule.override(_duration(self.quiet_period), _duration(self.patience))
+        earliest = rule.earliest(hours[-1])
+        seconds = (earliest - export.now()).total_seconds()
         if seconds > 0:
             self.log.info("The first look for %s is at %s UTC", describe_hours(hours), f"{earliest:%Y-%m-%d %H:%M}")
         return seconds
 
-    def _look(self) -> Look:
-        export = self.hook.export
-        try:
-            return look(export, self._hours(), self._rule())
-        finally:
-            # Open until the next look, the connections of a thousand waits would exceed the limit of open files.
-            export.source.close()
-
 
 def _failed(error: Exception) -> TriggerEvent:
     fatal = isinstance(error, AylaError) and not error.retryable
-    return _event({"status": "failed", "fatal": fatal, "message": redacted(f"{type(error).__name__}: {error}")})
+    return _made_event({"status": "failed", "fatal": fatal, "message": redacted(f"{type(error).__name__}: {error}")})
 
 
-def _event(payload: dict[str, Any]) -> TriggerEvent:
+def _duration(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _made_event(payload: dict[str, Any]) -> TriggerEvent:
     return TriggerEvent(payload)  # type: ignore[no-untyped-call]

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 def watch(pipe: Connection, place: Place) -> None:
     """Run the triggerer: see :func:`~simulation.worker.serve`."""
     from ayla_provider import hooks, triggers
+    from ayla_provider._airflow import shared_looks
     from ayla_provider.source.guard import MachineMemory
 
     # Airflow's Variables need its database.
     vars(hooks)["VariableMemory"] = MachineMemory
+    # One wait looks at a time.
+    vars(shared_looks)["GATHERING"] = 0
     triggers.asyncio = SimpleNamespace(sleep=_sleep)  # type: ignore[attr-defined, assignment]
     with asyncio.Runner() as runner:
         serve(pipe, place, partial(_Triggerer, runner))

@@ -31,6 +31,11 @@ class SourceObject:
     etag: str = ""
     """Identifies the content in a download request; empty where the generation does."""
 
+    @property
+    def description(self) -> str:
+        """The object, for messages."""
+        return f"object {self.name!r}"
+
 
 class ObjectVersion(Protocol):
     """One version of an object, as a download request names it. A listed object is one, and a file of the export."""
@@ -46,6 +51,22 @@ class ObjectVersion(Protocol):
     @property
     def etag(self) -> str:
         """See :attr:`SourceObject.etag`."""
+
+
+class ReadableObject(ObjectVersion, Protocol):
+    """A version of an object with what a reader needs to know of its content."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def crc32c(self) -> str | None:
+        """See :attr:`SourceObject.crc32c`."""
+
+    @property
+    def description(self) -> str:
+        """The object, for messages."""
 
 
 class PassingError(Exception):
@@ -92,8 +113,9 @@ class Source(Protocol):
     def client(self) -> Any:
         """The client of the store's own library."""
 
-    requests: int
-    """How many pages of listings were received."""
+    @property
+    def requests(self) -> int:
+        """How many pages of listings were received."""
 
     def objects(
         self, prefix: str, what: str, *, start_offset: str = "", end_offset: str = "", max_results: int | None = None
@@ -111,6 +133,17 @@ class Source(Protocol):
         """
         Return the names of the folders directly below a prefix.
 
+        :raises AylaError: if the bucket can't be listed
+        """
+
+    def children(self, prefix: str, what: str) -> Iterator[SourceObject | str]:
+        """
+        Yield what is directly below a prefix: the objects, and the names of the folders, as they come.
+
+        An object is directly below it if its name has no slash after the prefix. A folder's name is what all names in
+        it begin with, up to the slash.
+
+        :param what: describes the listing in errors
         :raises AylaError: if the bucket can't be listed
         """
 

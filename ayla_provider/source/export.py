@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -101,6 +102,21 @@ class Export:
     def url(self) -> str:
         """The URL of the folder of all event folders, such as ``gs://bucket/<oem_id>/``."""
         return f"{self.source.url}/{self.root}"
+
+    @contextlib.contextmanager
+    def standing_still(self, source: Source) -> Iterator[None]:
+        """
+        Read another source, and let the time stand still, for the length of a ``with`` block.
+
+        :param source: shows the same bucket
+        """
+        before = self.source, self.now
+        now = self.now()
+        self.source, self.now = source, lambda: now
+        try:
+            yield
+        finally:
+            self.source, self.now = before
 
     def prefix(self, folder: str) -> str:
         """Return the prefix of all object names in an event folder."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer or for its next bytes."""
 
-_FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
+_ITEMS = "items(name,size,crc32c,generation,timeCreated)"
+_FIELDS = f"{_ITEMS},nextPageToken"
 _TEMPORARY_STATUSES = (401, 408, 429, 500, 502, 503, 504)
 _CONNECTION_ERRORS = (HTTPError, OSError, GoogleAuthError)
 _BLOCK = 1024 * 1024
@@ -94,6 +95,16 @@ class GcsSource:
                 names.update(page.get("prefixes", ()))
                 check_folders(len(names), what)
             return sorted(name[len(prefix) : -1] for name in names)
+
+    def children(self, prefix: str, what: str) -> Iterator[SourceObject | str]:
+        """See :class:`~ayla_provider.source.bucket.Source`."""
+        query = {"prefix": prefix, "delimiter": "/", "fields": f"{_ITEMS},prefixes,nextPageToken"}
+        with translate_errors(what):
+            for page in self._pages(what, None, **query):
+                for item in page.get("items", ()):
+                    yield _object(item, what)
+                for folder in page.get("prefixes", ()):
+                    yield str(folder)[:-1]
 
     def _pages(self, what: str, most: int | None, **query: str) -> Iterator[dict[str, Any]]:
         for page in listed(self._http, self._bucket_url, what, TIMEOUT, most=most, **query):

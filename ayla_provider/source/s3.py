@@ -77,6 +77,14 @@ class S3Source:
             check_folders(len(names), what)
         return sorted(name[len(prefix) : -1] for name in names)
 
+    def children(self, prefix: str, what: str) -> Iterator[SourceObject | str]:
+        """See :class:`~ayla_provider.source.bucket.Source`."""
+        for page in self._pages(what, Prefix=prefix, Delimiter="/"):
+            for entry in page.get("Contents", ()):
+                yield _object(entry, what)
+            for folder in page.get("CommonPrefixes", ()):
+                yield str(folder["Prefix"])[:-1]
+
     def _pages(self, what: str, **arguments: Any) -> Iterator[Mapping[str, Any]]:
         continuation: dict[str, str] = {}
         for _ in range(MOST_PAGES):

@@ -212,6 +212,9 @@ class MemoryBucket:
         self.requests += 1
         return sorted({name.removeprefix(prefix).split("/")[0] for name, _ in self._objects if "/" in name})
 
+    def children(self, prefix: str, what: str) -> Iterator[SourceObject | str]:
+        raise NotImplementedError
+
     def open(self, version: Any, what: str, offset: int, end: int | None = None) -> Any:
         raise NotImplementedError
 
