@@ -1,4 +1,4 @@
-"""The statistics of a Parquet file's columns are those of its values. It doesn't matter which program wrote the file."""
+"""The statistics of a Parquet file's columns are those of its values, for files of any program."""
 
 from __future__ import annotations
 
