@@ -28,16 +28,21 @@ FORMAT = "ayla-erasure/1"
 UUID_SHAPE = "uuid"
 """The shape of a UUID, with or without hyphens."""
 
-_FEWEST, _MOST = 6, 64
+FEWEST, MOST = 6, 64
 """Characters of an identifier. A shorter one would be found in words that have nothing to do with it."""
 
-_IDENTIFIER = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9_.:-]{{{_FEWEST - 2},{_MOST - 2}}})[A-Za-z0-9]", re.ASCII)
+_SERIAL = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9_.:-]{{{FEWEST - 2},{MOST - 2}}})[A-Za-z0-9]", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.ASCII)
-_SHAPE = re.compile(rf"[L0_.:-]{{{_FEWEST},{_MOST}}}", re.ASCII)
+_SHAPE = re.compile(rf"[L0_.:-]{{{FEWEST},{MOST}}}", re.ASCII)
+_NOBODY = "0" * 32
+"""The UUID that rows have in place of a user if the device has none, see :func:`canonical`."""
 _ID = re.compile(r"(?P<until>\d{8}T\d{6}Z)-(?P<mark>[0-9a-f]{12})", re.ASCII)
 _ID_TIME = "%Y%m%dT%H%M%SZ"
 _LARGEST_REQUEST = 64 * 1024
 """Bytes of a request."""
+
+_EXACT, _AT_LEAST = "exact", "at_least"
+"""What the counts of an entry are."""
 
 
 class State(StrEnum):
@@ -109,6 +114,36 @@ def shape_of(identifier: str) -> str:
         return UUID_SHAPE
     digits = re.sub(r"[0-9]", "0", identifier)
     return re.sub(r"[A-Za-z]", "L", digits)
+
+
+def why_no_subject(column: str, value: object) -> str:
+    """
+    Return why a value can't be the identifier of a column, and what to do; empty if it can. It quotes no value.
+
+    :param column: ``dsn`` or ``user_uuid``
+    """
+    text = value if isinstance(value, str) else ""
+    is_uuid = bool(_UUID.fullmatch(text.lower()))
+    if column == "user_uuid":
+        if not is_uuid:
+            return (
+                "user_uuid isn't a whole UUID of 32 hexadecimal digits, with or without hyphens. Give all of it. If it "
+                "is a serial number, name it dsn"
+            )
+        if canonical(text) == _NOBODY:
+            return (
+                "user_uuid is all zeros. Rows of many devices have that if no user is known. Give the user's own UUID, "
+                "or the dsn"
+            )
+        return ""
+    if is_uuid:
+        return "dsn is a UUID, and not the serial number of a device. If it is a user's, name it user_uuid"
+    if not _SERIAL.fullmatch(text):
+        return (
+            f"dsn isn't text of {FEWEST} to {MOST} letters, digits, and _ . : - that begins and ends with a letter or "
+            "digit"
+        )
+    return ""
 
 
 def digest_of(key: bytes, text: bytes) -> str:
@@ -211,11 +246,9 @@ def parse_request(text: bytes, where: str, made_at: datetime) -> ErasureRequest:
         value = document.get(column)
         if value is None:
             continue
-        if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
-            raise AylaConfigError(
-                f"{where} isn't a valid request: {column} isn't text of {_FEWEST} to {_MOST} letters, digits, and "
-                "_ . : -"
-            )
+        problem = why_no_subject(column, value)
+        if problem:
+            raise AylaConfigError(f"{where} isn't a valid request: {problem}")
         identifiers[column] = value
     if not identifiers:
         raise AylaConfigError(f"{where} isn't a valid request: it has neither dsn nor user_uuid")
@@ -304,6 +337,8 @@ class ErasureEntry:
     """Layer to what was erased of it: ``csv_lines``, ``parquet_rows``, ``warehouse_rows``, ..."""
     leftovers: tuple[Leftover, ...] = ()
     written_by: Mapping[str, str] = field(default_factory=dict)
+    is_counted: bool = True
+    """Whether :attr:`counts` is exact. After a try that was killed, it is the least that was erased."""
 
     def touches(self, hour: ExportHour) -> bool:
         """Return whether an hour belongs to the span of a subject."""
@@ -343,6 +378,7 @@ class ErasureEntry:
                 for subject in self.subjects
             ],
             "erased": dict(sorted(self.counts.items())),
+            "erased_is": _EXACT if self.is_counted else _AT_LEAST,
             "left": [leftover.document() for leftover in self.leftovers],
             "written_by": dict(self.written_by),
         }
@@ -378,6 +414,8 @@ def parse_entry(text: bytes, where: str) -> ErasureEntry:
             counts={name: typed_field(document["erased"], name, int) for name in document["erased"]},
             leftovers=tuple(map(_leftover, typed_field(document, "left", list))),
             written_by=typed_field(document, "written_by", dict),
+            # Entries of an earlier version don't say it.
+            is_counted=document.get("erased_is", _EXACT) == _EXACT,
         )
     except UNREADABLE as error:
         raise AylaDestinationError(

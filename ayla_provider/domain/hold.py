@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ayla_provider.domain.erasure import why_no_subject
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
@@ -154,9 +155,12 @@ def hold(
     pairs = [(column, value) for column, values in (subject or {}).items() for value in values]
     if subject is not None and not pairs:
         raise AylaConfigError("the hold's subject has no value: give a dsn or a user_uuid")
-    unknown = sorted({column for column, _ in pairs} - set(SUBJECT_COLUMNS))
-    if unknown:
-        raise AylaConfigError(f"the hold's subject has {', '.join(unknown)}: use dsn and user_uuid")
+    if any(column not in SUBJECT_COLUMNS for column in subject or {}):
+        raise AylaConfigError("the hold's subject has other fields than dsn and user_uuid")
+    for column, value in pairs:
+        problem = why_no_subject(column, value)
+        if problem:
+            raise AylaConfigError(f"the hold's subject isn't valid: {problem}")
     if pairs and not key:
         raise AylaConfigError("the hold is on a subject, so it needs a key for its hash: name the connection")
     if not pairs and start is None and end is None:

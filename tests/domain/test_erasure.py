@@ -57,6 +57,18 @@ def test_an_entry_names_nobody_and_is_read_as_it_was_written() -> None:
         (request(dsn="AB1"), "dsn isn't text of 6 to 64"),
         (request(dsn=["LC000X000000007"]), "dsn isn't text of 6 to 64"),
         (request(dsn="LC000X0000,0007"), "dsn isn't text of 6 to 64"),
+        (request(dsn=" LC000X000000007"), "dsn isn't text of 6 to 64"),
+        (request(dsn=USER), "If it is a user's, name it user_uuid"),
+        (request(dsn=USER.replace("-", "")), "If it is a user's, name it user_uuid"),
+        (request(dsn=USER, user_uuid=DSN), "If it is a user's, name it user_uuid"),
+        (request(user_uuid=DSN), "If it is a serial number, name it dsn"),
+        (request(user_uuid=USER[:23]), "user_uuid isn't a whole UUID"),
+        (request(user_uuid=f"{USER}0"), "user_uuid isn't a whole UUID"),
+        (request(user_uuid=f"{{{USER}}}"), "user_uuid isn't a whole UUID"),
+        (request(user_uuid=[USER]), "user_uuid isn't a whole UUID"),
+        (request(user_uuid=""), "user_uuid isn't a whole UUID"),
+        (request(user_uuid="00000000-0000-0000-0000-000000000000"), "user_uuid is all zeros"),
+        (request(dsn=DSN, user_uuid="0" * 32), "user_uuid is all zeros"),
         (request(dsn=DSN, name="x"), "it has other fields"),
         (request(dsn=DSN, **{"from": DSN}), "from isn't a time"),
         (request(dsn=DSN, **{"from": "2026-12-01T00:00:00Z"}), "from isn't before until"),
@@ -68,7 +80,13 @@ def test_a_request_that_is_not_valid_is_refused_without_quoting_it(content: byte
         parse_request(content, "gs://bucket/ticket-7.json", MADE)
     assert problem in str(caught.value)
     assert "gs://bucket/ticket-7.json" in str(caught.value)
-    assert DSN not in str(caught.value)
+    for identifier in (DSN, USER, USER[:23]):
+        assert identifier not in str(caught.value)
+
+
+@pytest.mark.parametrize("user", [USER, USER.lower(), USER.replace("-", "")])
+def test_a_user_is_named_in_any_spelling_of_a_uuid(user: str) -> None:
+    assert parse_request(request(user_uuid=user), "r", MADE).identifiers == {"user_uuid": user}
 
 
 def test_nothing_after_the_request_is_erased() -> None:

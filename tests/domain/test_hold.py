@@ -20,6 +20,24 @@ OTHER_KEY = "another key, and just as long..."
 DAY = timedelta(days=1)
 
 
+@pytest.mark.parametrize(
+    ("subject", "problem"),
+    [
+        ({"user_uuid": ["3fa85f64-5717-4562-b3fc"]}, "user_uuid isn't a whole UUID"),
+        ({"user_uuid": ["LC000X000000001"]}, "If it is a serial number, name it dsn"),
+        ({"dsn": ["3fa85f64-5717-4562-b3fc-2c963f66afa6"]}, "If it is a user's, name it user_uuid"),
+        ({"user_uuid": ["0" * 32]}, "user_uuid is all zeros"),
+        ({"LC000X000000001": ["x"]}, "other fields than dsn and user_uuid"),
+    ],
+)
+def test_a_subject_that_is_not_valid_is_refused_without_quoting_it(subject: dict[str, list[str]], problem: str) -> None:
+    with pytest.raises(AylaConfigError, match=problem) as caught:
+        hold("case-1", placed_at=NOW, subject=subject, key=KEY)
+    for name, (value,) in subject.items():
+        assert value == "x" or value not in str(caught.value)
+        assert name.islower() or name not in str(caught.value)
+
+
 def _hour(start: datetime, event_type: str = "datapoint") -> ExportHour:
     return ExportHour(EventType(event_type), start)
 
@@ -105,8 +123,8 @@ def test_a_user_is_the_same_with_and_without_hyphens() -> None:
         ({"id": "../case"}, "letters, digits"),
         ({"start": NOW, "end": NOW}, "ends before it begins"),
         ({"subject": {}}, "no value"),
-        ({"subject": {"ip": ["1"]}, "key": KEY}, "has ip"),
-        ({"subject": {"dsn": ["1"]}}, "needs a key"),
+        ({"subject": {"ip": ["1"]}, "key": KEY}, "other fields than"),
+        ({"subject": {"dsn": ["LC000X000000001"]}}, "needs a key"),
         ({}, "everything for ever"),
         ({"start": NOW, "reason": "x" * 201}, "more than 200"),
     ],
