@@ -14,7 +14,7 @@ import hashlib
 import io
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -25,8 +25,14 @@ from ayla_provider.archive.erasures import LineFilter, Matcher
 from ayla_provider.archive.private import open_private
 from ayla_provider.domain.csv.columns import ColumnLayout
 from ayla_provider.domain.csv.foreign import is_beside, is_ignored
-from ayla_provider.domain.csv.recognition import Recognised, recognise, refuse_other_format
-from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, head_of, is_enough, shape_of
+from ayla_provider.domain.csv.recognition import (
+    KnownColumns,
+    Recognised,
+    recognise,
+    recognise_shortened,
+    refuse_other_format,
+)
+from ayla_provider.domain.csv.sample import HEAD, LONGEST_ROW, Shape, head_of, is_enough, shape_of
 from ayla_provider.domain.csv.usual import recognise_usual
 from ayla_provider.domain.manifest import ManifestFile
 from ayla_provider.domain.paths import parse_stream_path
@@ -150,6 +156,7 @@ def fetch_good_lines(
     ignored_files: Sequence[str] = (),
     blocks: Iterator[bytes] | None = None,
     matcher: Matcher | None = None,
+    known: Callable[[], Sequence[KnownColumns]] = tuple,
 ) -> GoodLines:
     """
     Bring the good lines of a file to this machine's disk, and the others to the quarantine.
@@ -165,6 +172,8 @@ def fetch_good_lines(
     :param ignored_files: patterns of names without folders
     :param blocks: the file's content, if it is being read already
     :param matcher: finds the lines that are taken for not being there, because they are to be erased
+    :param known: returns what the columns of other files are. It is called if lines of this one were erased, and what
+        is left doesn't show its layout
     :raises AylaLayoutError: if the file fits no layout, or several
     :raises AylaDestinationError: if the file can't be read, or differs from its manifest
     """
@@ -181,7 +190,7 @@ def fetch_good_lines(
         path.unlink(missing_ok=True)
     with contextlib.closing(_Output(good)) as output:
         reader = _Reader(good, event_type, layouts, quarantine, output)
-        _read(blocks or archive.blocks(file.path), file, reader, matcher)
+        _read(blocks or archive.blocks(file.path), file, reader, matcher, known)
     return good
 
 
@@ -215,10 +224,18 @@ class _Output:
             self._file.close()
 
 
-def _read(blocks: Iterable[bytes], file: ManifestFile, reader: _Reader, matcher: Matcher | None) -> None:
+def _read(
+    blocks: Iterable[bytes],
+    file: ManifestFile,
+    reader: _Reader,
+    matcher: Matcher | None,
+    known: Callable[[], Sequence[KnownColumns]],
+) -> None:
     verified = checked(blocks, file)
+    left = LineFilter(matcher) if matcher else None
+    reader.known = lambda: known() if file.erased or (left and left.lines) else ()
     try:
-        for block in LineFilter(matcher).blocks(verified) if matcher else verified:
+        for block in left.blocks(verified) if left else verified:
             reader.feed(block)
         reader.finish()
     except AylaLayoutError:
@@ -342,6 +359,8 @@ class _Reader:
         self._layouts = layouts
         self._quarantine = quarantine
         self._output = output
+        self.known: Callable[[], Sequence[KnownColumns]] = tuple
+        """Returns what the columns are if the rows don't show it, see :func:`fetch_good_lines`."""
         self._rest = b""
         self._line = 0
         """The number of the last line that was seen, from 1."""
@@ -448,7 +467,7 @@ class _Reader:
             shape = shape_of(head, whole=whole)
             has_header = shape.header
             if shape.rows:
-                recognised = recognise(self._event_type, shape, self._layouts, file=self._good.source)
+                recognised = self._recognised(shape)
                 has_header = recognised.header
         if recognised:
             self._good.recognised = recognised
@@ -463,6 +482,15 @@ class _Reader:
             self._offset += len(self._header)
             self._good.dropped.add(self._line, len(self._header))
         return block
+
+    def _recognised(self, shape: Shape) -> Recognised:
+        try:
+            return recognise(self._event_type, shape, self._layouts, file=self._good.source)
+        except AylaLayoutError:
+            recognised = recognise_shortened(shape, self.known())
+            if recognised is None:
+                raise
+            return recognised
 
     def _take_lines(self, block: bytes) -> None:
         for line in io.BytesIO(block):

@@ -24,7 +24,7 @@ from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.csv.fit import is_declared
 from ayla_provider.domain.csv.foreign import is_ignored
-from ayla_provider.domain.csv.recognition import Recognised
+from ayla_provider.domain.csv.recognition import KnownColumns, Recognised
 from ayla_provider.domain.erasure import ErasureKeys
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.json_fields import UNREADABLE
@@ -545,6 +545,7 @@ class TypedArchive:
                         ignored_files=self._ignored_files,
                         blocks=blocks,
                         matcher=matcher,
+                        known=partial(self._known_columns, archived.hour),
                     )
                 files.append(lines)
         return files
@@ -592,6 +593,20 @@ class TypedArchive:
             "layout, or raise max_malformed."
         )
 
+    def _known_columns(self, hour: ExportHour) -> list[KnownColumns]:
+        """Return what the columns of an event type's files have been, the latest last."""
+        content, _ = self._rows.read(typed.layouts_path(hour.event_type)) or (b"{}", None)
+        layouts = {layout.name: layout for layout in self._layouts}
+        known = []
+        try:
+            for text, _ in sorted(dict(json.loads(content)).items(), key=lambda each: str(each[1])):
+                name, columns = _of_description(text)
+                if name in layouts:
+                    known.append(KnownColumns(layouts[name], columns))
+        except UNREADABLE:
+            return []
+        return known
+
     def _news(self, hour: ExportHour, recognised: Sequence[Recognised]) -> tuple[str, ...]:
         """Return which layouts are new, and remember them."""
         path = typed.layouts_path(hour.event_type)
@@ -633,10 +648,19 @@ def _stored(destination: Destination, path: str) -> Stored | None:
     return destination.folder(path.rpartition("/")[0]).get(path)
 
 
+_HEADER, _NEW_COLUMNS = " with a header", " with new columns "
+
+
 def _described(recognised: Recognised) -> str:
     text = recognised.layout.name
     if recognised.header:
-        text += " with a header"
+        text += _HEADER
     if recognised.new_columns:
-        text += f" with new columns {', '.join(recognised.new_columns)}"
+        text += f"{_NEW_COLUMNS}{', '.join(recognised.new_columns)}"
     return text
+
+
+def _of_description(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return the name of the layout and the new columns that :func:`_described` wrote."""
+    form, _, columns = text.partition(_NEW_COLUMNS)
+    return form.removesuffix(_HEADER), tuple(columns.split(", ")) if columns else ()

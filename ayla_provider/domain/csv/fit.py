@@ -77,9 +77,9 @@ def objections_to(layout: ColumnLayout, shape: Shape, placed: Placement) -> list
         return [placed.why_not]
     rows = _of_this_kind(layout, shape.rows, placed.places)
     if 2 * len(rows) <= len(shape.rows):
-        return _misfits(layout, shape.rows, placed.places) or ["at least half of the rows hold something else"]
+        return misfits(layout, shape.rows, placed.places) or ["at least half of the rows hold something else"]
     objections = [
-        *_misfits(layout, rows, placed.places),
+        *misfits(layout, rows, placed.places),
         *_gaps(layout, rows, placed.places),
         *_lack_of_evidence(layout, rows, placed.places),
     ]
@@ -110,14 +110,14 @@ def _is_telling(expectation: Expected) -> bool:
     return expectation.kind not in (CellKind.TEXT, CellKind.NAME)
 
 
-def _misfits(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> list[str]:
+def misfits(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> list[str]:
     """Name the columns that hold something else in most rows. Single rows may be malformed."""
-    misfits = []
+    found = []
     for at, name in zip(places, layout.columns, strict=True):
         expectation = expected(layout, name)
         if _is_misfit(expectation, [row[at] for row in rows]):
-            misfits.append(f"column {at + 1} ({name}) isn't {expectation.kind.label}")
-    return misfits
+            found.append(f"column {at + 1} ({name}) isn't {expectation.kind.label}")
+    return found
 
 
 def _gaps(layout: ColumnLayout, rows: list[list[str]], places: Sequence[int]) -> Iterator[str]:

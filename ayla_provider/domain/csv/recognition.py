@@ -15,7 +15,7 @@ from itertools import groupby
 
 from ayla_provider.domain.csv.cells import guess
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
-from ayla_provider.domain.csv.fit import MOST_NEW_COLUMNS, OBJECTIONS_SHOWN, is_declared, objections_to, place
+from ayla_provider.domain.csv.fit import MOST_NEW_COLUMNS, OBJECTIONS_SHOWN, is_declared, misfits, objections_to, place
 from ayla_provider.domain.csv.foreign import format_of
 from ayla_provider.domain.csv.sample import Shape
 from ayla_provider.domain.tables import PROVENANCE, TABLES
@@ -131,6 +131,47 @@ def _recognise(event_type: str, shape: Shape, layouts: Sequence[ColumnLayout], f
         reason = "its columns match no known layout. No layout of this event type is known."
     finding = f"{event_type}, {file}: {reason} Found: {described(shape)}; {_described_columns(shape)}."
     raise AylaLayoutError(finding, ADVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownColumns:
+    """
+    A layout that other files of an event type have had.
+
+    :param new_columns: those that the files had beside those of the layout
+    """
+
+    layout: ColumnLayout
+    new_columns: tuple[str, ...] = ()
+
+
+def recognise_shortened(shape: Shape, known: Sequence[KnownColumns]) -> Recognised | None:
+    """
+    Return what the columns of a file are whose lines were erased but for a few, which don't show it.
+
+    They are those of the only layout of other files that has so many columns. If none has, all of its lines are
+    malformed whatever the layout is.
+
+    :param shape: see :func:`recognise`
+    :param known: what the columns of other files are, the latest last
+    :returns: None if nobody can say
+    """
+    placed = [(each, place(each.layout, shape)) for each in known]
+    fitting = [
+        (each, places)
+        for each, places in placed
+        if not places.why_not and shape.columns == len(each.layout.columns) + len(each.new_columns)
+    ]
+    if len(fitting) > 1:
+        fitting = [(each, places) for each, places in fitting if not misfits(each.layout, shape.rows, places.places)]
+    if len(fitting) == 1:
+        each, places = fitting[0]
+        return _recognised(each.layout, shape, places.places)
+    widths = {len(each.layout.columns) + len(each.new_columns) for each in known}
+    if known and shape.columns not in widths:
+        latest = known[-1]
+        return Recognised(latest.layout, (*latest.layout.columns, *latest.new_columns), False, latest.new_columns)
+    return None
 
 
 def _may_name_columns(cells: Sequence[str], layouts: Sequence[ColumnLayout]) -> bool:
