@@ -93,7 +93,7 @@ def test_the_command_writes_an_extract_into_a_new_folder(
     for number, where in enumerate((str(request), f"file://{request}")):
         out = folder / f"out-{number}"
         assert command(folder, "extract", "--request", where, "--out", str(out)) == 0
-        assert "1 events and 0 unreadable lines" in capsys.readouterr().out
+        assert f"In {out}: 1 event, 0 unreadable lines." in capsys.readouterr().out
         assert DSN in (out / "index.html").read_text()
     assert command(folder, "extract", "--request", str(request), "--out", str(folder / "out-0")) == 2
     assert "exists already" in capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_the_command_counts_first_and_holds_keep_hours(
     assert command(folder, *placing) == 0
     assert command(folder, "hold", "list") == 0
     shown = capsys.readouterr().out
-    assert "case-1: 1 hashed values of a subject, all event types, from the beginning" in shown
+    assert "case-1: 1 hashed value of a subject, all event types, from the beginning" in shown
     assert DSN not in shown
     assert command(folder, "retention", "--keep-archive", "90", "--remove") == 0
     assert "1 hour stays because of the legal hold case-1" in capsys.readouterr().out
@@ -153,3 +153,65 @@ def test_rules_that_make_no_sense_are_refused(
 ) -> None:
     assert command(folder, "retention", *arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["extract", "--request", "request.json", "--out", "out"],
+        ["retention", "--keep-archive", "90", "--remove"],
+        ["hold", "list"],
+        ["hold", "place", "--id", "case-1", "--since", "2026-11-01"],
+        ["hold", "release", "--id", "case-1"],
+    ],
+    ids=["extract", "retention", "hold list", "hold place", "hold release"],
+)
+def test_a_place_that_is_no_archive_is_an_error_of_each_command(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    airflow_db: None,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "request.json").write_text(json.dumps({"dsn": DSN}))
+    assert main([*arguments, "--destination", f"file://{folder}/mistyped"]) == 2
+    assert "it isn't an archive, or nothing was copied into it yet. Nothing was done." in capsys.readouterr().err
+    assert not (folder / "mistyped").exists()
+    assert not (folder / "out").exists()
+
+
+def test_typed_rows_in_a_mistyped_place_are_an_error(
+    folder: Path, capsys: pytest.CaptureFixture[str], airflow_db: None
+) -> None:
+    (folder / "request.json").write_text(json.dumps({"dsn": DSN}))
+    parquet = ["--parquet", f"file://{folder}/mistyped"]
+    out = ["--out", str(folder / "out")]
+    assert command(folder, "extract", "--request", str(folder / "request.json"), *out, *parquet) == 2
+    assert "has no receipt of typed rows" in capsys.readouterr().err
+    assert command(folder, "retention", "--keep-parquet", "90", *parquet) == 2
+    assert "has no receipt of typed rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", ["requests", "archive"])
+def test_the_operator_refuses_a_mistyped_place_and_keeps_the_request(folder: Path, wrong: str) -> None:
+    (folder / "requests" / "one.json").write_text(json.dumps({"dsn": DSN}))
+    (folder / wrong).rename(folder / "elsewhere")
+    with pytest.raises(AirflowFailException, match="Nothing was done"):
+        extract(folder)
+    assert len(list(folder.glob("*/one.json"))) == 1
+    assert not (folder / "answers").exists()
+
+
+def test_an_extract_finds_unreadable_lines_as_an_erasure_does(folder: Path) -> None:
+    from base64 import b64encode
+
+    deep = b64encode(b64encode(f"a note about {DSN.lower()}".encode())).decode()
+    archive_hour(folder / "archive", "connection", [CONNECTION * 9 + f"{deep}\nx{DSN}y\n".encode()], HOUR)
+    from ayla_provider.archive.local import FileDestination
+    from ayla_provider.rows.typed_archive import TypedArchive
+
+    archive, rows = FileDestination(folder / "archive"), FileDestination(folder / "archive" / "parquet")
+    TypedArchive(archive, rows, max_malformed=1).ensure(ExportHour(EventType("connection"), HOUR), {})
+    (folder / "requests" / "one.json").write_text(json.dumps({"dsn": DSN}))
+    assert extract(folder)["unreadable_lines"] == 1

@@ -221,3 +221,13 @@ def test_a_time_that_is_too_short_removes_nothing(made: Setup) -> None:
         with pytest.raises(AirflowFailException, match="2 days or more"):
             remove()
     assert made.hours() == [OLD, NEW]
+
+
+def test_a_mistyped_archive_removes_nothing_because_its_holds_are_elsewhere(made: Setup) -> None:
+    place_hold(FileDestination(made.folder / "archive"), hold("case-1", placed_at=NOW, start=OLD))
+    made.archive = f"file://{made.folder}/mistyped"
+    for remove in (lambda: made.remove(archive=NINETY), made.remove_rows):
+        with pytest.raises(AirflowFailException, match="it isn't an archive"):
+            remove()
+    assert made.hours() == [OLD, NEW]
+    assert not (made.folder / "mistyped").exists()

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ayla_provider.archive.destination import Destination, Stored, url_of
 from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest, Leftover, merged, parse_request
-from ayla_provider.domain.units import first_few
+from ayla_provider.domain.units import counted, first_few
 from ayla_provider.errors import AylaConfigError
 
 _MOST = 1000
@@ -27,6 +27,19 @@ class WaitingRequest:
     stored: Stored
 
 
+def refuse_no_folder(requests: Destination) -> None:
+    """
+    Refuse a folder on this machine that doesn't exist. In a bucket, a folder without objects doesn't exist either.
+
+    :raises AylaConfigError: if it doesn't exist
+    """
+    local = requests.local("")
+    if local is not None and not local.is_dir():
+        raise AylaConfigError(
+            f"{requests.url}: this folder of the requests doesn't exist. Nothing was done. Correct its URL, or make it."
+        )
+
+
 def waiting_requests(
     requests: Destination, keys: ErasureKeys, only: Sequence[str] | None = None
 ) -> list[WaitingRequest]:
@@ -34,9 +47,11 @@ def waiting_requests(
     Return the requests in a folder, the oldest first.
 
     :param only: the ids of those that are wanted; None for all
-    :raises AylaConfigError: if an object isn't a valid request; it names the object, and quotes nothing of it
+    :raises AylaConfigError: if the folder doesn't exist, or an object isn't a valid request; it names the object, and
+        quotes nothing of it
     :raises AylaDestinationError: if the folder can't be read
     """
+    refuse_no_folder(requests)
     found: dict[str, WaitingRequest] = {}
     problems = []
     for stored, content, modified in _objects(requests):
@@ -48,7 +63,9 @@ def waiting_requests(
         found.setdefault(stored.path, WaitingRequest(request.id(keys), request, stored))
     if problems:
         raise AylaConfigError(
-            f"{first_few(problems, _SHOWN)}. Correct or remove it, and clear the task. Nothing was erased."
+            f"Nothing was erased, because of {counted(len(problems), 'request', 'requests')}. "
+            f"{first_few(problems, _SHOWN)}. Correct or remove {'it' if len(problems) == 1 else 'them'}, and clear the "
+            "task."
         )
     waiting = sorted(found.values(), key=lambda each: (each.request.made_at, each.stored.path))
     return [each for each in waiting if only is None or each.id in only]

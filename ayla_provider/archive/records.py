@@ -18,11 +18,46 @@ from ayla_provider.domain.failure import Failure
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.oldest import OldestHours
-from ayla_provider.domain.paths import failure_path, manifest_path, oldest_path
-from ayla_provider.errors import AylaConflictError, AylaDestinationError, AylaError
+from ayla_provider.domain.paths import MANIFESTS, TYPED_RECEIPTS, failure_path, manifest_path, oldest_path
+from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaDestinationError, AylaError
 from ayla_provider.transport.checksum import Crc32c
 
 log = logging.getLogger(__name__)
+
+
+def refuse_no_archive(archive: Destination) -> None:
+    """
+    Refuse a destination without any manifest: its URL is wrong, or nothing was copied into it yet.
+
+    Otherwise whoever mistypes a URL would be told that nothing is there to remove, or that everything is done.
+
+    :raises AylaConfigError: if it has none
+    :raises AylaDestinationError: if it can't be listed
+    """
+    if not any(not listed.unfinished for listed in archive.tree(f"{MANIFESTS}/")):
+        raise AylaConfigError(
+            f"{archive.url} has no manifest of a copy in {MANIFESTS}/: it isn't an archive, or nothing was copied into "
+            "it yet. Nothing was done. Correct the URL of the archive."
+        )
+
+
+def refuse_no_typed_rows(rows: Destination, archive_url: str) -> None:
+    """
+    Refuse a place of typed rows that a user named, and that has no receipt.
+
+    The default place, in the archive, may be empty: an archive needn't have typed rows.
+
+    :param archive_url: the archive's URL
+    :raises AylaConfigError: if it has none
+    :raises AylaDestinationError: if it can't be listed
+    """
+    if rows.url.startswith(f"{archive_url.rstrip('/')}/"):
+        return
+    if not any(not listed.unfinished for listed in rows.tree(f"{TYPED_RECEIPTS}/")):
+        raise AylaConfigError(
+            f"{rows.url} has no receipt of typed rows in {TYPED_RECEIPTS}/. Nothing was done. Correct the URL of the "
+            "typed rows. If no load ever wrote any, leave it out."
+        )
 
 
 class Records:

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -610,6 +611,7 @@ def _quarantine_replay(arguments: argparse.Namespace, connections: Connections, 
 def _extract(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
     from ayla_provider.cli.extract import declared_in, extract, read_request
     from ayla_provider.domain.paths import typed_rows_url
+    from ayla_provider.domain.units import counted
 
     found = extract(
         connections.destination(arguments.destination, arguments.destination_conn),
@@ -622,7 +624,9 @@ def _extract(arguments: argparse.Namespace, connections: Connections, stdout: Te
         layouts=declared_in(arguments.layouts),
         erasure_keys=partial(connections.erasure_keys, arguments.erasure_conn),
     )
-    print(f"{found.rows:,} events and {len(found.lines):,} unreadable lines are in {arguments.out}.", file=stdout)
+    events = counted(found.rows, "event", "events")
+    lines = counted(len(found.lines), "unreadable line", "unreadable lines")
+    print(f"In {arguments.out}: {events}, {lines}.", file=stdout)
     for hour in found.not_readable:
         print(f"{hour} can't be read any more.", file=stdout)
     return 1 if found.not_readable else 0
@@ -655,10 +659,9 @@ def _retention(arguments: argparse.Namespace, connections: Connections, stdout: 
 
 
 def _hold_list(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
-    from ayla_provider.archive.holds import read_holds
-    from ayla_provider.cli.retention import print_holds
+    from ayla_provider.cli.retention import list_holds, print_holds
 
-    holds = read_holds(connections.destination(arguments.destination, arguments.destination_conn))
+    holds = list_holds(connections.destination(arguments.destination, arguments.destination_conn))
     print_holds(holds, stdout, as_json=arguments.json)
     return 0
 
@@ -901,8 +904,17 @@ def _error_text(error: Exception, connections: Connections) -> str:
     from ayla_provider.transport.redaction import redacted
 
     if isinstance(error, AylaError):
-        return redacted(str(error), connections.secrets())
+        return for_shell(redacted(str(error), connections.secrets()))
     return f"unexpected: {type(error).__name__}. Check the connection of the destination."
+
+
+_TASK = re.compile(r"\b([Cc])lear (?:the|this) task\b(?: again)?")
+"""What errors advise, because most of them are read in the log of a task."""
+
+
+def for_shell(message: str) -> str:
+    """Return an error's message for a person at a shell, who has no task to clear."""
+    return _TASK.sub(lambda match: f"{'R' if match[1] == 'C' else 'r'}un this command again", message)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ayla_provider.archive.holds import place_hold, read_holds, release_hold
+from ayla_provider.archive.records import refuse_no_archive, refuse_no_typed_rows
 from ayla_provider.archive.removal import remove_copies, remove_quarantine, write_certificate
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hold import Hold, hold
 from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.removal import Removed, Rule, describe, with_quarantine
+from ayla_provider.domain.units import counted
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.removal import remove_rows
 from ayla_provider.warehouse.removal import remove_hours
@@ -46,8 +48,12 @@ def retain(
     :param event_types: in any spelling; None for all that the archive has, and in tables for the documented ones
     :param warehouse: for ``tables``, not entered
     :param remove: whether to remove them
+    :raises AylaConfigError: if the archive or the rows aren't where their URLs say
     :raises AylaError: if a time is too short, or archive, rows, or warehouse can't be read or written
     """
+    refuse_no_archive(archive)
+    if "parquet" in keep_for:
+        refuse_no_typed_rows(rows, archive.url)
     now, by = now or datetime.now(UTC), {"user": getpass.getuser()}
     holds = tuple(read_holds(archive))
     types = None if event_types is None else tuple(map(parse_event_type, event_types))
@@ -89,6 +95,8 @@ def place(archive: Destination, arguments: argparse.Namespace, key: str) -> Hold
     :param key: makes the hashes of the subject; empty if no connection is given
     :raises AylaError: if the hold isn't valid, or can't be written
     """
+    # In a wrong place, it would hold nothing.
+    refuse_no_archive(archive)
     made = hold(
         arguments.id,
         placed_at=datetime.now(UTC),
@@ -104,12 +112,23 @@ def place(archive: Destination, arguments: argparse.Namespace, key: str) -> Hold
     return made
 
 
+def list_holds(archive: Destination) -> list[Hold]:
+    """
+    Return the legal holds of an archive.
+
+    :raises AylaError: if it isn't an archive, or can't be read
+    """
+    refuse_no_archive(archive)
+    return read_holds(archive)
+
+
 def release(archive: Destination, id: str) -> None:  # noqa: A002 - the name of the field
     """
     Release a legal hold.
 
     :raises AylaConfigError: if there is none with this id
     """
+    refuse_no_archive(archive)
     if not release_hold(archive, id):
         raise AylaConfigError(f"{archive.url} has no legal hold {id!r}")
 
@@ -122,7 +141,8 @@ def print_holds(holds: Sequence[Hold], stdout: TextIO, *, as_json: bool) -> None
         return
     for each in holds:
         span = f"from {_time(each.start, 'the beginning')} to {_time(each.end, 'its release')}"
-        whom = f"{len(each.subjects)} hashed values of a subject" if each.subjects else "everything"
+        values = counted(len(each.subjects), "hashed value of a subject", "hashed values of a subject")
+        whom = values if each.subjects else "everything"
         types = ", ".join(each.event_types) or "all event types"
         reason = f" ({each.reason})" if each.reason else ""
         print(f"{each.id}: {whom}, {types}, {span}; placed on {each.placed_at:%Y-%m-%d}{reason}", file=stdout)

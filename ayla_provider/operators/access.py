@@ -111,8 +111,10 @@ class AylaExportAccessOperator(BaseOperator):
 
     def _waiting(self, requests: Destination) -> Iterator[tuple[Stored, ErasureRequest]]:
         from ayla_provider.archive.destination import url_of
+        from ayla_provider.archive.erasure_requests import refuse_no_folder
         from ayla_provider.domain.erasure import parse_request
 
+        refuse_no_folder(requests)
         for number, listed in enumerate(requests.tree("")):
             if number >= _MOST:
                 raise AylaConfigError(

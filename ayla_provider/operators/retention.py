@@ -74,6 +74,7 @@ class AylaExportRetentionOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Remove what is older than the rules say, and return counts."""
+        from ayla_provider.archive.records import refuse_no_archive, refuse_no_typed_rows
         from ayla_provider.archive.removal import remove_copies, remove_quarantine
         from ayla_provider.rows.removal import remove_rows
 
@@ -81,6 +82,9 @@ class AylaExportRetentionOperator(BaseOperator):
             run = provenance(context)
             archive = open_destination(self.archive, self.archive_conn_id)
             rows = open_destination(typed_rows_url(self.archive, self.parquet), self.archive_conn_id)
+            refuse_no_archive(archive)
+            if "parquet" in self.keep_for:
+                refuse_no_typed_rows(rows, archive.url)
             now, dry_run = datetime.now(UTC), flag(self.count_only, "count_only")
             rules = self._rules(archive, now)
             removers: dict[str, Callable[[Rule], Removed]] = {
@@ -145,12 +149,15 @@ class AylaWarehouseRetentionOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Remove what is older than the rule says, and return counts."""
         from ayla_provider.archive.holds import read_holds
+        from ayla_provider.archive.records import refuse_no_archive
         from ayla_provider.domain.removal import Rule
         from ayla_provider.warehouse.removal import remove_hours
 
         with airflow_errors(), self.warehouse() as warehouse:
             run = provenance(context)
             archive = open_destination(self.archive, self.archive_conn_id)
+            # In a wrong place, there would be no legal hold.
+            refuse_no_archive(archive)
             now, dry_run = datetime.now(UTC), flag(self.count_only, "count_only")
             rule = Rule(warehouse.name, self.keep_for, now, tuple(read_holds(archive)))
             event_types = list(map(parse_event_type, self.event_types))

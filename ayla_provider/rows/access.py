@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ayla_provider.archive.destination import Destination, Listed, Stored
+from ayla_provider.archive.erasures import Matcher
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.private import open_private
-from ayla_provider.archive.records import Records
+from ayla_provider.archive.records import Records, refuse_no_archive, refuse_no_typed_rows
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, ColumnLayout
 from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest, Leftover
@@ -116,6 +117,7 @@ class Access:
         self._policy_key = policy_key
         self._layouts = layouts
         self._memory = memory
+        self._matcher = Matcher.of_known((identifier, "") for identifier in request.identifiers.values())
         self._records = Records(archive)
         self._closing = contextlib.ExitStack()
 
@@ -136,8 +138,11 @@ class Access:
 
         It takes one listing, and for each hour of the span up to four reads.
 
+        :raises AylaConfigError: if the archive or the typed rows aren't where the URLs say
         :raises AylaError: if the archive or the typed rows can't be read
         """
+        refuse_no_archive(self._archive)
+        refuse_no_typed_rows(self._rows, self._archive.url)
         found = Found()
         for hour in sorted(set(self._hours())):
             found.hours_looked_at += 1
@@ -314,18 +319,20 @@ class Access:
         with open_private(local, "wb") as file:
             for block in self._archive.blocks(path):
                 file.write(block)
-        texts = sorted({text for column, value in self._request.identifiers.items() for text in _texts(column, value)})
-        # Bytes are compared as hexadecimal digits, so that a line needn't be text. A match that begins within a byte
-        # only shows a line too many.
-        conditions = " or ".join(f"contains(hex(row_bytes), {literal(text.encode().hex().upper())})" for text in texts)
+        found: list[Line] = []
         with duckdb_errors(str(hour)):
             lines = self._duck.execute(
-                f"select line, reason, row_bytes from {_relation([local])} where {conditions} "
-                "order by source_object, line"
-            ).fetchall()
+                f"select line, reason, row_bytes from {_relation([local])} order by source_object, line"
+            )
+            while fetched := lines.fetchmany(1000):
+                found += [
+                    Line(hour, int(number), str(reason), bytes(row).decode("utf-8", "replace"))
+                    for number, reason, row in fetched
+                    # As an erasure does.
+                    if self._matcher.found(row)
+                ]
         local.unlink()
-        for number, reason, row in lines:
-            yield Line(hour, int(number), str(reason), bytes(row).decode("utf-8", "replace"))
+        yield from found
 
 
 class _ReadOnly:
@@ -406,12 +413,3 @@ def _spelled(column: str, value: str) -> str:
     if column == "user_uuid" and len(lower) == 32:
         return "-".join((lower[:8], lower[8:12], lower[12:16], lower[16:20], lower[20:]))
     return lower
-
-
-def _texts(column: str, value: str) -> set[str]:
-    """Return how an identifier can be written in a line."""
-    spelled = _spelled(column, value)
-    texts = {value, spelled}
-    if column == "user_uuid":
-        texts.add(spelled.replace("-", ""))
-    return texts | {text.upper() for text in texts} | {text.lower() for text in texts}
