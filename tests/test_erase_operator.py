@@ -102,6 +102,22 @@ def test_a_request_that_is_not_valid_stops_everything_before_it_begins(root: Pat
     assert not (root / "archive" / "_erasures").exists()
 
 
+@pytest.mark.parametrize("place", ["archive", "requests"])
+def test_a_mistyped_place_is_an_error_and_the_request_stays(root: Path, place: str) -> None:
+    with pytest.raises(AirflowFailException, match=r"Nothing was done\. Correct"):
+        erase(root, **{place: f"file://{root / 'mistyped'}"})
+    assert [path.name for path in (root / "requests").iterdir()] == ["ticket-1.json"]
+    assert not (root / "mistyped").exists()
+    assert layers_with(root / "archive", SUBJECT)
+
+
+def test_the_log_counts_in_words(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    erase(root, dry_run=True)
+    assert "Would erase of 1 request: " in caplog.text
+    assert " CSV lines, " in caplog.text
+
+
 def test_the_command_counts_first_and_erases_with_apply(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "erase",
@@ -122,4 +138,23 @@ def test_the_command_counts_first_and_erases_with_apply(root: Path, capsys: pyte
     assert document["erased"]["warehouse_rows"] > 0
     assert layers_with(root / "archive", SUBJECT) == {}
     assert list((root / "requests").iterdir()) == []
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == "there is no request\n"
     assert not traces((shown + json.dumps(document)).encode(), SUBJECT)
+
+
+@pytest.mark.parametrize("place", ["--destination", "--requests"])
+def test_the_command_refuses_a_mistyped_place_and_says_what_to_do_at_a_shell(
+    root: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    places = {"--requests": f"file://{root / 'requests'}", "--destination": f"file://{root / 'archive'}"}
+    mistyped = places | {place: f"file://{root / 'mistyped'}"}
+    assert main(["erase", *(text for pair in mistyped.items() for text in pair), "--apply"]) == 2
+    assert "Nothing was done. Correct" in capsys.readouterr().err
+    assert [path.name for path in (root / "requests").iterdir()] == ["ticket-1.json"]
+    (root / "requests" / "ticket-1.json").write_text("{")
+    assert main(["erase", *(text for pair in places.items() for text in pair), "--apply"]) == 2
+    shown = capsys.readouterr().err
+    assert "Nothing was erased, because of 1 request." in shown
+    assert "Correct or remove it, and run this command again." in shown
+    assert "task" not in shown

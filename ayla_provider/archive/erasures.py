@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import contextlib
+import re
 import string
 import tempfile
 import threading
@@ -43,10 +44,6 @@ _MOST_REMEMBERED = 200_000
 _READERS = 8
 """How many entries are read at once."""
 
-_DEEPEST = 2
-"""How often base64 is decoded: a stream's unreadable record is base64, and a value in it can be base64, too."""
-
-
 _ALL = bytes(range(256))
 
 
@@ -69,15 +66,26 @@ _OF_SHAPES[ord(".")] = ord(",")
 _OF_UUIDS = bytearray(_kinds(h=string.hexdigits))
 _OF_UUIDS[ord("-")] = ord("-")
 _OF_BASE64 = _kinds(b=f"{string.ascii_letters}{string.digits}+/")
+# Of the alphabet for URLs, the last two characters.
+_URL_SAFE = b"-_"
+_TO_STANDARD = bytes.maketrans(_URL_SAFE, b"+/")
 _GROUPS = b"-".join(b"h" * count for count in (8, 4, 4, 4, 12))
 _DIGITS = b"h" * 32
+
+
+# What JSON writes in place of some characters. Two backslashes are one, whatever follows them.
+_BACKSLASHES, _ONE_BACKSLASH = rb"\\", b"\0"
+_ESCAPES = {rb"\n": b"\n", rb"\r": b"\r", rb"\t": b"\t", rb"\b": b"\b", rb"\f": b"\f", rb"\"": b'"', rb"\/": b"/"}
+_ESCAPED_CODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
 
 
 class Matcher:
     """
     Finds subjects of the ledger in bytes. Thread-safe.
 
-    It finds an identifier as text, in upper or lower case, a UUID also without hyphens, and both in base64.
+    It finds an identifier as text, in upper or lower case, and a UUID also without hyphens. It looks into base64 and
+    into JSON escapes, however deep they are nested. So a file's line names a subject if, and only if, a cell of its row
+    does, although the cell is decoded.
 
     :param subjects: each with its key, and the id of its entry
     """
@@ -112,67 +120,112 @@ class Matcher:
         self._shortest_run = self.shortest * 4 // 3
 
     def found(self, text: bytes) -> set[str]:
-        """Return the ids of the entries that have a subject in a text."""
+        """Return the ids of the entries that have a subject in a text, or in what it encodes."""
         ids: set[str] = set()
-        for of_word in self.words(text).values():
-            ids |= of_word
+        for each in decodings(text, self._shortest_run):
+            for of_word in self._plain_words(each).values():
+                ids |= of_word
         return ids
 
     def words(self, text: bytes) -> dict[bytes | None, set[str]]:
         """Return the words of a text that name a subject, with the ids; None for one that is spelled otherwise."""
+        words: dict[bytes | None, set[str]] = self._plain_words(text)
+        runs = base64_runs(text, self._shortest_run)
+        if runs and self.found(_decoded(runs)):
+            for run in runs:
+                ids = self.found(_decoded([run]))
+                if ids:
+                    words[run] = words.get(run, set()) | ids
+        unescaped = without_escapes(text)
+        if unescaped is not None:
+            for word, ids in self.words(unescaped).items():
+                spelled = word if word is not None and word in text else None
+                words[spelled] = words.get(spelled, set()) | ids
+        return words
+
+    def _plain_words(self, text: bytes) -> dict[bytes | None, set[str]]:
+        """Return the words of a text that are an identifier as it is, with the ids."""
         words: dict[bytes | None, set[str]] = {}
         for shape in self._shapes:
             words |= shape.words(text)
-        runs = self._runs(text)
-        if runs and self._found_encoded(runs, _DEEPEST):
-            for run in runs:
-                ids = self._found_encoded([run], _DEEPEST)
-                if ids:
-                    # JSON may escape a slash. Then the text doesn't have the run as it is.
-                    word = run if run in text else None
-                    words[word] = words.get(word, set()) | ids
         return words
 
-    def _found_encoded(self, runs: Iterable[bytes], depth: int) -> set[str]:
-        """Return the ids of the entries that have a subject in base64."""
-        text = _decoded(runs)
-        ids: set[str] = set()
-        for shape in self._shapes:
-            for of_word in shape.words(text).values():
-                ids |= of_word
-        if depth > 1:
-            inner = self._runs(text)
-            if inner:
-                ids |= self._found_encoded(inner, depth - 1)
-        return ids
 
-    def _runs(self, text: bytes) -> set[bytes]:
-        """Return what can be base64 in a text, and is long enough for an identifier."""
-        if b"\\/" in text:
-            text = text.replace(b"\\/", b"/")
-        kinds, wanted = text.translate(_OF_BASE64), b"b" * self._shortest_run
-        runs = set()
-        begin = kinds.find(wanted)
-        while begin >= 0:
-            end = kinds.find(b".", begin)
-            end = len(text) if end < 0 else end
-            runs.add(text[begin:end])
-            begin = kinds.find(wanted, end)
-        return runs
+def decodings(text: bytes, shortest_run: int) -> Iterator[bytes]:
+    """
+    Yield a text, and what it encodes: in base64 and in JSON escapes, and again what that encodes.
+
+    It ends: decoded base64 is shorter than its run of characters, and a text without escapes is shorter than with them.
+
+    :param shortest_run: characters of base64 that are worth decoding
+    """
+    waiting = [text]
+    decoded: set[bytes] = set()
+    while waiting:
+        each = waiting.pop()
+        yield each
+        # The same run, without escapes around it, says nothing new.
+        runs = base64_runs(each, shortest_run) - decoded
+        if runs:
+            decoded |= runs
+            waiting.append(_decoded(runs))
+        unescaped = without_escapes(each)
+        if unescaped is not None:
+            waiting.append(unescaped)
+
+
+def base64_runs(text: bytes, shortest: int) -> set[bytes]:
+    """
+    Return what can be base64 in a text.
+
+    A run of the alphabet for URLs is cut at ``-`` and ``_``. That cuts no ASCII text in it, but the last character can
+    have bits of the text, and of what isn't ASCII after it. So a run also has the character that cuts it.
+
+    :param shortest: characters of the shortest run
+    """
+    kinds, wanted = text.translate(_OF_BASE64), b"b" * shortest
+    runs = set()
+    begin = kinds.find(wanted)
+    while begin >= 0:
+        end = kinds.find(b".", begin)
+        end = len(text) if end < 0 else end
+        cut_by_url = end < len(text) and text[end] in _URL_SAFE
+        runs.add(text[begin : end + cut_by_url])
+        begin = kinds.find(wanted, end)
+    return runs
 
 
 def _decoded(runs: Iterable[bytes]) -> bytes:
     """Return what is in base64, with line ends between."""
     parts = []
     for run in runs:
+        standard = run.translate(_TO_STANDARD)
         # Nobody knows where in a run the base64 begins.
         for begin in range(4):
-            part = run[begin:]
+            part = standard[begin:]
             rest = len(part) % 4
             # A single character of four says nothing.
             part = part[:-1] if rest == 1 else part + b"=" * (-rest % 4)
             parts.append(binascii.a2b_base64(part))
     return b"\n".join(parts)
+
+
+def without_escapes(text: bytes) -> bytes | None:
+    """Return a text in which JSON's escapes are what they stand for; None if it has none."""
+    if b"\\" not in text:
+        return None
+    plain = text.replace(_BACKSLASHES, _ONE_BACKSLASH)
+    for escape, character in _ESCAPES.items():
+        plain = plain.replace(escape, character)
+    if b"\\u" in plain:
+        plain = _ESCAPED_CODE.sub(lambda match: _character(match[1]), plain)
+    plain = plain.replace(_ONE_BACKSLASH, b"\\")
+    return plain if len(plain) < len(text) else None
+
+
+def _character(digits: bytes) -> bytes:
+    # Half of a surrogate pair is no letter, and that is all that counts here.
+    return chr(int(digits, 16)).encode("utf-8", "surrogatepass")
 
 
 def _by_hash(hashes: Mapping[bytes, Mapping[str, set[str]]]) -> Callable[[bytes], Collection[str]]:
@@ -214,7 +267,7 @@ class _Shape:
     def words(self, text: bytes) -> dict[bytes | None, set[str]]:
         """Return the words of this shape in a text that name a subject, with the ids of the entries."""
         words: dict[bytes | None, set[str]] = {}
-        for word in (self._uuids(text) if self._is_uuid else self._serials(text)) - self._nobody:
+        for word in (uuids_in(text) if self._is_uuid else self._serials(text)) - self._nobody:
             # As canonical() does.
             identifier = word.lower().replace(b"-", b"") if self._is_uuid else word.lower()
             ids = set(self._ids_of(identifier))
@@ -238,16 +291,17 @@ class _Shape:
             begin = kinds.find(self._word, begin + 1)
         return words
 
-    @staticmethod
-    def _uuids(text: bytes) -> set[bytes]:
-        # Whatever is around it: so many digits can't be anything else by chance.
-        kinds, words = text.translate(bytes(_OF_UUIDS)), set()
-        for word in (_GROUPS, _DIGITS):
-            begin = kinds.find(word)
-            while begin >= 0:
-                words.add(text[begin : begin + len(word)])
-                begin = kinds.find(word, begin + 1)
-        return words
+
+def uuids_in(text: bytes) -> set[bytes]:
+    """Return the UUIDs in a text, as they are spelled: with or without hyphens."""
+    # Whatever is around one: so many digits can't be anything else by chance.
+    kinds, words = text.translate(bytes(_OF_UUIDS)), set()
+    for word in (_GROUPS, _DIGITS):
+        begin = kinds.find(word)
+        while begin >= 0:
+            words.add(text[begin : begin + len(word)])
+            begin = kinds.find(word, begin + 1)
+    return words
 
 
 _ALNUM = (b"L", b"O")
@@ -258,10 +312,14 @@ class LineFilter:
     Leaves out the lines of a file in which a subject is. The other lines stay as they are, byte by byte.
 
     Memory doesn't grow with the length of a line.
+
+    :param erased: is called with each line that is left out, and the ids of the entries that have a subject in it. A
+        line that is too long for a row comes in parts
     """
 
-    def __init__(self, matcher: Matcher) -> None:
+    def __init__(self, matcher: Matcher, erased: Callable[[bytes, Collection[str]], None] | None = None) -> None:
         self._matcher = matcher
+        self._erased = erased
         self.lines = 0
         """How many lines were left out."""
         self.by: set[str] = set()
@@ -295,6 +353,8 @@ class LineFilter:
             if ids:
                 self.lines += 1
                 self.by |= ids
+                if self._erased:
+                    self._erased(lines[begin:end], ids)
                 if begin > kept:
                     yield lines[kept:begin]
                 kept = end
@@ -319,10 +379,14 @@ class LineFilter:
             if ids:
                 self.lines += 1
                 self.by |= ids
-            else:
-                spool.seek(0)
-                while part := spool.read(CHUNK):
+            spool.seek(0)
+            seen = b""
+            while part := spool.read(CHUNK):
+                if not ids:
                     yield part
+                elif self._erased:
+                    self._erased(seen + part, ids)
+                    seen = part[-_OVERLAP:]
         # What comes after it can have whole lines.
         end = rest.rfind(b"\n") + 1
         if end:
@@ -353,14 +417,14 @@ class Content(NamedTuple):
     """Base64."""
 
 
-def filtered_copy(blocks: Iterable[bytes], matcher: Matcher, copy: IO[bytes]) -> tuple[LineFilter, Content]:
-    """Write the lines of a file that stay into another one. Return the filter, which has counted, and what stays."""
-    lines, checksum, size = LineFilter(matcher), Crc32c(), 0
+def filtered_copy(blocks: Iterable[bytes], lines: LineFilter, copy: IO[bytes]) -> Content:
+    """Write the lines of a file that stay into another one, and return what it is then."""
+    checksum, size = Crc32c(), 0
     for block in lines.blocks(blocks):
         checksum.update(block)
         size += len(block)
         copy.write(block)
-    return lines, Content(size, checksum.base64)
+    return Content(size, checksum.base64)
 
 
 class Erasures:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from ayla_provider.archive.destination import Destination, Stored
-from ayla_provider.archive.erasures import Matcher, filtered_copy
+from ayla_provider.archive.erasures import LineFilter, Matcher, filtered_copy
 from ayla_provider.domain.manifest import Erased
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaConflictError
@@ -177,7 +177,8 @@ def _content(reader: ExportReader, file: ExportFile, matcher: Matcher | None, *,
             yield _Content(cast("BinaryIO", spool), file.size, reader.crc32c)
             return
         # What arrives is verified with its last byte, before anything is left out of the copy.
-        lines, content = filtered_copy(iter(lambda: reader.read(CHUNK), b""), matcher, spool)
+        lines = LineFilter(matcher)
+        content = filtered_copy(iter(lambda: reader.read(CHUNK), b""), lines, spool)
         erased = Erased(lines.lines, content.size, content.crc32c, tuple(sorted(lines.by))) if lines.lines else None
         spool.seek(0)
         yield _Content(cast("BinaryIO", spool), content.size, content.crc32c, erased)

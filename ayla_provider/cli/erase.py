@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ayla_provider.archive.erasure_requests import remove_requests, waiting_requests
 from ayla_provider.domain.paths import typed_rows_url
 from ayla_provider.domain.units import counted, size_text
-from ayla_provider.warehouse.erase import ErasureRun
+from ayla_provider.warehouse.erase import ErasureRun, layer_text
 
 if TYPE_CHECKING:
     from ayla_provider.cli.connections import Connections
@@ -52,14 +52,18 @@ def text_of(document: dict[str, Any], *, applied: bool) -> Iterator[str]:
     """Yield lines for a person."""
     for each in document["open"]:
         yield f"request {each['id']}: to be answered by {each['deadline']}"
+    if not document["requests"]:
+        yield "there is no request"
+        return
     verb = "erased" if applied else "would erase"
     for layer, count in document["erased"].items():
-        yield f"{verb}: {count:,} {layer.replace('_', ' ')}"
+        yield f"{verb}: {layer_text(layer, count)}"
     hours = f"{document['hours']:,} of {counted(document['hours_looked_at'], 'hour', 'hours')}"
     objects = f"{counted(document['objects'], 'object', 'objects')}, {size_text(document['bytes'])}"
     yield f"{'wrote' if applied else 'would write'} again: {objects}, in {hours}"
     cost = document["cost"]
-    yield f"requests to a bucket: {cost['reads']:,} reads, {cost['writes']:,} writes, about ${cost['dollars']:.2f}"
+    reads, writes = counted(cost["reads"], "read", "reads"), counted(cost["writes"], "write", "writes")
+    yield f"requests to a bucket: {reads}, {writes}, about ${cost['dollars']:.2f}"
     for each in document["left"]:
         yield f"left in {each['store']}: {each['reason']} (gone by: {each['gone_by'] or 'not known'})"
     if document["hours_to_load"]:

@@ -369,6 +369,11 @@ def largest_models(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(largest))
 
 
+def leaves_columns_out(version: str) -> bool:
+    """Return whether rows of this version may lack new columns that their files have."""
+    return new_columns_in(version) in (OnNewColumn.DROP, OnNewColumn.QUARANTINE)
+
+
 def same_files(version: str, manifest: Manifest) -> bool:
     """Return whether a version is of a manifest's files, however users want them treated."""
     return version.partition("-")[0] == version_of(manifest)

@@ -138,14 +138,17 @@ class AylaExportEraseOperator(BaseOperator):
             log("Request %s: to be answered by %s, in %d days.", each.id, each.request.deadline.isoformat(), days)
 
     def _log_report(self, report: ErasureReport) -> None:
-        erased = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in sorted(report.counts.items()))
+        from ayla_provider.domain.units import counted
+        from ayla_provider.warehouse.erase import layer_text
+
+        erased = ", ".join(layer_text(layer, count) for layer, count in sorted(report.counts.items()))
         self.log.info(
-            "%s of %d requests: %s, in %d of %d hours; objects to write again or remove: %d.",
+            "%s of %s: %s, in %d of %s; objects to write again or remove: %d.",
             "Would erase" if self._is_dry_run else "Erased",
-            len(report.ids),
+            counted(len(report.ids), "request", "requests"),
             erased or "nothing",
             report.hours,
-            report.hours_looked_at,
+            counted(report.hours_looked_at, "hour", "hours"),
             report.objects,
         )
         for leftover in report.leftovers:

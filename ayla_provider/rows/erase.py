@@ -15,17 +15,19 @@ import tempfile
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ayla_provider.archive.ahead import read_ahead
 from ayla_provider.archive.destination import Destination, Stored, url_of
 from ayla_provider.archive.erasures import Content, LineFilter, Matcher, filtered_copy
 from ayla_provider.archive.gunzip import GZIP, unpacked
+from ayla_provider.archive.holds import HeldSubjects, held_error
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain import typed_manifest as typed
@@ -34,6 +36,7 @@ from ayla_provider.domain.erasure import ErasureEntry, ErasureRequest
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.manifest import Erased, Manifest, ManifestFile
+from ayla_provider.domain.new_columns import NEW_COLUMN
 from ayla_provider.domain.paths import (
     MANIFESTS,
     PARTS,
@@ -85,6 +88,17 @@ class Wanted:
     entry: ErasureEntry
 
 
+class Held(NamedTuple):
+    """What a legal hold is on, of what is to be erased."""
+
+    hold: str
+    """Its id."""
+    entry: str
+    """The id of the erasure's entry in the ledger."""
+    layer: str
+    """As in :attr:`HourErasure.counts`."""
+
+
 @dataclass(slots=True)
 class HourErasure:
     """What an hour has of the subjects, or had."""
@@ -102,6 +116,8 @@ class HourErasure:
     """The version that the typed rows had before, as the ledger of a warehouse states it."""
     untyped: bool = False
     """Whether the typed rows were removed, so that the next load makes them again."""
+    held: Counter[Held] = field(default_factory=Counter)
+    """How many lines and rows are to be erased that name a subject of a legal hold."""
 
 
 @dataclass(slots=True)
@@ -132,6 +148,7 @@ class ArchiveErasure:
     :param wanted: the requests; their entries are in the ledger by then, unless this is a dry run
     :param hashes: column to the hashes of its identifiers, as privacy policies write them into the typed rows
     :param apply: whether to erase; otherwise it only counts
+    :param held: finds the subjects of legal holds in what is to be erased
     :param memory: what DuckDB may take in each of a few threads, as it writes sizes
     """
 
@@ -144,6 +161,7 @@ class ArchiveErasure:
         now: datetime,
         written_by: Mapping[str, str],
         hashes: Mapping[str, Sequence[str]] | None = None,
+        held: HeldSubjects | None = None,
         apply: bool = True,
         memory: str = MEMORY,
         workers: int = _WORKERS,
@@ -154,6 +172,7 @@ class ArchiveErasure:
         self._now = now
         self._written_by = written_by
         self._hashes = hashes or {}
+        self._held = held
         self._apply = apply
         self._memory = memory
         self._working = threading.Semaphore(workers)
@@ -182,6 +201,7 @@ class ArchiveErasure:
 
         Call it again until it yields nothing. Then everything that is left was read, and has nothing of the subjects.
 
+        :raises AylaHeldError: if a legal hold is on what is to be erased of an hour. Nothing of this hour is erased
         :raises AylaError: if something can't be read or written. What was done stays done
         """
         listed = self._listed()
@@ -305,6 +325,17 @@ class _Rows:
         self.is_whole = True
 
 
+@dataclass(slots=True)
+class _Malformed:
+    """The malformed lines of an hour."""
+
+    local: Path
+    """The file of all of them, on this disk."""
+    lines: int = 0
+    numbers: list[int] = field(default_factory=list)
+    """Those that name a subject, from 0."""
+
+
 class _Hour:
     """The erasure of one hour."""
 
@@ -319,6 +350,7 @@ class _Hour:
         self._stored: Stored | None = None
         self._receipt: TypedManifest | None = None
         self._requests = [each.request for each in run._wanted if each.entry.touches(hour)]
+        self._held = run._held if run._held and run._held.over(hour) else None
 
     def run(self) -> None:
         """Erase, or only count."""
@@ -328,14 +360,16 @@ class _Hour:
         with tempfile.TemporaryDirectory(dir=self._run._folder) as folder:
             rows = self._rows_with_subjects(Path(folder))
             with self._run._working:
-                hits = any(found.numbers for found in rows)
+                malformed = self._malformed_with_subjects(Path(folder))
+                hits = any(found.numbers for found in rows) or bool(malformed.numbers)
                 if hits or self._hour in self._run._changed or not self._rows_prove():
                     self._erase_files()
-                quarantined = self._erase_quarantine(Path(folder))
+                self._refuse_held()
+                self._erase_quarantine(malformed, Path(folder))
                 self._erase_rows(rows, Path(folder))
         self._remove_parts()
         self._remove_comparisons()
-        changed = self._manifest is not before or bool(quarantined) or hits
+        changed = self._manifest is not before or hits
         with self._run._working:
             self._write_receipt(changed=changed)
 
@@ -359,14 +393,24 @@ class _Hour:
         manifest, receipt = self._manifest, self._receipt
         if manifest is None or receipt is None or manifest.is_stream or manifest.lost or receipt.lost:
             return False
+        if receipt.removed:
+            # A rule removed the rows, and the files can be there still.
+            return False
         if not typed.same_files(receipt.version, manifest) or self._objects.files.keys() - self._paths(manifest):
             return False
         if any(self._objects.rows.get(file.path) is None for file in receipt.rows_files):
             return False
-        if self._hidden(receipt):
+        if self._hidden(receipt) or typed.leaves_columns_out(receipt.version):
             return False
-        # Of lines with one identity, the one that was left out can name another user.
-        return not (receipt.duplicates and any("user_uuid" in request.identifiers for request in self._requests))
+        if receipt.quarantined and self._objects.quarantine is None:
+            # A rule removed the malformed lines, which the files still have.
+            return False
+        typed_files = {file.source for file in receipt.files if file.layout}
+        if any(file.held_size and file.source not in typed_files for file in manifest.present):
+            # No row is of such a file: a user says that it isn't export data.
+            return False
+        # Of lines with one identity, the one that was left out can name somebody else.
+        return not (receipt.duplicates and receipt.identity)
 
     def _hidden(self, receipt: TypedManifest) -> set[str]:
         """Return the columns that a policy drops or hashes, so that rows don't show whom they name."""
@@ -379,6 +423,48 @@ class _Hour:
     @staticmethod
     def _paths(manifest: Manifest) -> set[str]:
         return {entry.path for entry in manifest.files}
+
+    # Legal holds.
+
+    def _look_for_held(self, text: bytes, ids: Collection[str], *, layer: str) -> None:
+        """
+        Look for subjects of legal holds in a text that is to be erased.
+
+        :param ids: of the entries that have a subject in it
+        """
+        if self._held is None:
+            return
+        for hold in self._held.found(text, self._hour):
+            for entry in ids:
+                self.found.held[Held(hold, entry, layer)] += 1
+
+    def _look_for_held_in(self, rows: _Rows, subjects: HeldSubjects) -> None:
+        """Look for subjects of legal holds in the rows that are to be erased."""
+        is_unknown = self._hides_whom_rows_name()
+        entries = {each.entry.id for each in self._run._wanted if each.entry.touches(self._hour)}
+        result = self._run.connection().execute(
+            f"select columns(*)::varchar from {_numbered(rows.local)} "
+            "where file_row_number in (select unnest($numbers))",
+            {"numbers": rows.numbers},
+        )
+        while fetched := result.fetchmany(1000):
+            for values in fetched:
+                text = "\n".join(value for value in values if value is not None).encode()
+                # In place of an identifier, the row can have a policy's hash of it.
+                ids = self._matcher.found(text) or entries
+                holds = subjects.over(self._hour) if is_unknown else subjects.found(text, self._hour)
+                self.found.held.update(Held(hold, entry, "parquet_rows") for hold in holds for entry in ids)
+
+    def _hides_whom_rows_name(self) -> bool:
+        """Return whether a policy hides devices or users, and files that could say whom rows name are gone."""
+        privacy = self._receipt.privacy if self._receipt else {}
+        treatments = {privacy.get(column, privacy.get("*", "keep")) for column in ("dsn", "user_uuid")}
+        return treatments != {"keep"} and (self._manifest is None or bool(self._gone()))
+
+    def _refuse_held(self) -> None:
+        if self._apply and self.found.held:
+            held = min(self.found.held)
+            raise held_error(self._archive.url, held.hold, held.entry, f"lines of {self._hour}")
 
     # The files.
 
@@ -403,13 +489,14 @@ class _Hour:
                 lines, content = self._filtered(path, blocks, spool)
                 if lines.lines:
                     spools[path] = (spool, lines, content)
-                    self.found.counts["stream_lines" if path.endswith(".gz") else "csv_lines"] += lines.lines
+                    self.found.counts[_layer_of(path)] += lines.lines
                     self.found.objects += 1
                     self.found.bytes += objects[path].size
                 else:
                     spool.close()
             if not spools or not self._apply:
                 return
+            self._refuse_held()
             self._write_manifest(entries, spools)
             versions = {}
             for path, (spool, _, content) in spools.items():
@@ -426,9 +513,10 @@ class _Hour:
 
     def _filtered(self, path: str, blocks: Iterable[bytes], spool: Any) -> tuple[LineFilter, Content]:
         """Write what the filter leaves of a file."""
+        lines = LineFilter(self._matcher, partial(self._look_for_held, layer=_layer_of(path)))
         if not path.endswith(".jsonl.gz"):
-            return filtered_copy(blocks, self._matcher, spool)
-        lines, checksum, size = LineFilter(self._matcher), Crc32c(), 0
+            return lines, filtered_copy(blocks, lines, spool)
+        checksum, size = Crc32c(), 0
         compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, GZIP)
 
         def parts() -> Iterator[bytes]:
@@ -490,46 +578,49 @@ class _Hour:
 
     # The malformed lines.
 
-    def _erase_quarantine(self, folder: Path) -> Counter[str]:
-        """Erase malformed lines, and return how many of each file."""
+    def _malformed_with_subjects(self, folder: Path) -> _Malformed:
+        """Bring the malformed lines to this disk, and find those that name a subject."""
         stored = self._objects.quarantine
-        erased: Counter[str] = Counter()
+        found = _Malformed(folder / "quarantine.parquet")
         if stored is None:
-            return erased
-        local = folder / "quarantine.parquet"
-        _fetch(self._archive, stored.path, local)
-        duck = self._run.connection()
+            return found
+        _fetch(self._archive, stored.path, found.local)
         with duckdb_errors(f"{self._hour}, malformed lines"):
-            relation = f"read_parquet({literal(str(local))}, hive_partitioning = false, file_row_number = true)"
-            rows = duck.execute(f"select file_row_number, source_object, row_bytes from {relation}")
-            numbers: list[int] = []
-            total = 0
-            while fetched := rows.fetchmany(1000):
-                total += len(fetched)
-                for number, source, row in fetched:
-                    if self._matcher.found(row):
-                        numbers.append(number)
-                        erased[source] += 1
-            if not numbers:
-                return erased
-            self.found.counts["quarantined_lines"] += len(numbers)
-            self.found.objects += 1
-            self.found.bytes += stored.size
-            if not self._apply:
-                return erased
-            if len(numbers) == total:
-                self._archive.remove(stored)
-                self._objects.quarantine = None
-                return erased
-            left = folder / "left.parquet"
-            duck.execute(
-                f"copy (select * exclude (file_row_number) from {relation} "
+            lines = self._run.connection().execute(
+                f"select file_row_number, row_bytes from {_numbered(found.local)} order by file_row_number"
+            )
+            while fetched := lines.fetchmany(1000):
+                found.lines += len(fetched)
+                for number, line in fetched:
+                    ids = self._matcher.found(line)
+                    if ids:
+                        found.numbers.append(number)
+                        self._look_for_held(line, ids, layer="quarantined_lines")
+        return found
+
+    def _erase_quarantine(self, malformed: _Malformed, folder: Path) -> None:
+        """Erase malformed lines."""
+        stored = self._objects.quarantine
+        if stored is None or not malformed.numbers:
+            return
+        self.found.counts["quarantined_lines"] += len(malformed.numbers)
+        self.found.objects += 1
+        self.found.bytes += stored.size
+        if not self._apply:
+            return
+        if len(malformed.numbers) == malformed.lines:
+            self._archive.remove(stored)
+            self._objects.quarantine = None
+            return
+        left = folder / "left.parquet"
+        with duckdb_errors(f"{self._hour}, malformed lines"):
+            self._run.connection().execute(
+                f"copy (select * exclude (file_row_number) from {_numbered(malformed.local)} "
                 "where not list_contains($numbers, file_row_number) order by file_row_number) "
                 f"to {literal(str(left))} (format parquet, compression zstd)",
-                {"numbers": numbers},
+                {"numbers": malformed.numbers},
             )
         write_parquet(self._archive, stored.path, left, content_of(left), stored)
-        return erased
 
     # The rows.
 
@@ -548,6 +639,9 @@ class _Hour:
                 # The rest is needed, too. It can be another file by now.
                 rows.fetch(self._rows)
                 self._find_rows(rows)
+            if rows.numbers and self._held:
+                with self._run._working, duckdb_errors(f"{self._hour}, {path}"):
+                    self._look_for_held_in(rows, self._held)
             found.append(rows)
         return found
 
@@ -563,7 +657,11 @@ class _Hour:
 
     def _find_rows(self, rows: _Rows) -> None:
         with self._run._working, duckdb_errors(f"{self._hour}, {rows.stored.path}"):
-            rows.numbers = self._naming.numbers(self._run.connection(), rows.local)
+            rows.numbers = self._naming.numbers(self._run.connection(), rows.local, self._is_hashed)
+
+    def _is_hashed(self, column: str) -> bool:
+        privacy = self._receipt.privacy if self._receipt else {}
+        return privacy.get(column, privacy.get("*")) == "hash"
 
     def _erase_rows(self, rows: Sequence[_Rows], folder: Path) -> None:
         duck = self._run.connection()
@@ -577,11 +675,10 @@ class _Hour:
             if not self._apply:
                 continue
             left = folder / f"left-{number}.parquet"
-            relation = f"read_parquet({literal(str(found.local))}, hive_partitioning = false, file_row_number = true)"
             with duckdb_errors(f"{self._hour}, {stored.path}"):
                 duck.execute("set preserve_insertion_order = false")
                 duck.execute(
-                    f"copy (select * exclude (file_row_number) from {relation} "
+                    f"copy (select * exclude (file_row_number) from {_numbered(found.local)} "
                     f"where file_row_number not in (select unnest($numbers))) to {literal(str(left))} ({PARQUET})",
                     {"numbers": found.numbers},
                 )
@@ -695,7 +792,8 @@ class _Hour:
             standing.append(RowsFile(path, content.size, content.crc32c, sum(count for _, count in counts)))
         if len(standing) != len(receipt.rows_files):
             return None
-        if earlier is not None and earlier is not manifest and self._hidden(receipt):
+        is_partial = bool(self._hidden(receipt)) or typed.leaves_columns_out(receipt.version)
+        if earlier is not None and earlier is not manifest and is_partial:
             # Rows of the subject can be among those that are left.
             return None
         malformed = self._malformed()
@@ -763,8 +861,16 @@ class _Hour:
                 local = Path(folder) / "quarantine.parquet"
                 _fetch(self._archive, path, local)
             with duckdb_errors(f"{self._hour}, malformed lines"):
-                query = f"select source_object, count(*) from {_rows_of(local)} group by all"
+                # A row with a new column isn't malformed: it is loaded, too.
+                query = (
+                    f"select source_object, count(*) from {_rows_of(local)} "
+                    f"where not starts_with(reason, {literal(NEW_COLUMN)}) group by all"
+                )
                 return Counter(dict(self._run.connection().execute(query).fetchall()))
+
+
+def _layer_of(path: str) -> str:
+    return "stream_lines" if path.endswith(".gz") else "csv_lines"
 
 
 def _erased_of(manifest: Manifest, source: str) -> int:
@@ -773,6 +879,10 @@ def _erased_of(manifest: Manifest, source: str) -> int:
 
 def _rows_of(parquet: Path) -> str:
     return f"read_parquet({literal(str(parquet))}, hive_partitioning = false)"
+
+
+def _numbered(parquet: Path) -> str:
+    return f"read_parquet({literal(str(parquet))}, hive_partitioning = false, file_row_number = true)"
 
 
 def _fetch(destination: Destination, path: str, local: Path) -> None:

@@ -7,7 +7,7 @@ however many rows have it, by the same matcher that filters the files.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ _TEXTS = 10_000
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _HASH = "([0-9a-f]{8}:)?[0-9a-f]{64}"
+"""What a policy writes in place of a value. Its digits can be those of a UUID by chance."""
+
+
+def _nothing(column: str) -> bool:
+    return False
 
 
 class NamingRows:
@@ -47,11 +52,13 @@ class NamingRows:
         """Return whether a column of text can name a subject, by its name."""
         return column not in _NAMES_NOBODY
 
-    def numbers(self, duck: Any, parquet: Path) -> list[int]:
+    def numbers(self, duck: Any, parquet: Path, is_hashed: Callable[[str], bool] = _nothing) -> list[int]:
         """
         Return the numbers of the rows in a file that name a subject, from 0, in order.
 
         :param duck: a connection to DuckDB
+        :param is_hashed: returns whether a privacy policy hashes a column. A text of another column that looks like a
+            hash can name a subject
         :param parquet: it may lack the content of columns that name nobody, see
             :func:`~ayla_provider.rows.columns.fetch_columns`
         :raises duckdb.Error: if the file can't be read
@@ -64,14 +71,16 @@ class NamingRows:
             if column in columns:
                 # Hashes are in lower case, too.
                 found.update(_rows_with(duck, relation, f"lower({quoted(column)})", self._values[column]))
-        naming = self._naming_texts(duck, relation, columns) if columns else []
+        naming = self._naming_texts(duck, relation, columns, is_hashed) if columns else []
         for column in columns if naming else ():
             found.update(_rows_with(duck, relation, quoted(column), naming))
         return sorted(found)
 
-    def _naming_texts(self, duck: Any, relation: str, columns: list[str]) -> list[str]:
+    def _naming_texts(
+        self, duck: Any, relation: str, columns: list[str], is_hashed: Callable[[str], bool]
+    ) -> list[str]:
         """Return the texts of some columns that name a subject."""
-        queries = " union all ".join(self._texts_of(relation, column) for column in columns)
+        queries = " union all ".join(self._texts_of(relation, column, is_hashed(column)) for column in columns)
         naming: list[str] = []
         result = duck.execute(queries)
         while fetched := result.fetchmany(_TEXTS):
@@ -81,13 +90,15 @@ class NamingRows:
                 naming += [text for text in texts if self._matcher.found(text.encode())]
         return naming
 
-    def _texts_of(self, relation: str, column: str) -> str:
+    def _texts_of(self, relation: str, column: str, is_hashed: bool) -> str:
         """Return the query of the different texts of a column that are long enough to name a subject."""
         name, shortest = quoted(column), self._matcher.shortest
-        conditions = [f"length({name}) >= {shortest}", f"not regexp_full_match({name}, '{_HASH}')"]
+        conditions = [f"length({name}) >= {shortest}"]
         if column in _IDENTIFYING:
             # As a rule, a cell is an identifier and nothing else, so that comparing it says all about it.
-            conditions = [f"length({name}) > {shortest}", *conditions[1:], f"not regexp_full_match({name}, '{_UUID}')"]
+            conditions = [f"length({name}) > {shortest}", f"not regexp_full_match({name}, '{_UUID}')"]
+        if is_hashed:
+            conditions.append(f"not regexp_full_match({name}, '{_HASH}')")
         return f"select distinct {name} from {relation} where {' and '.join(conditions)}"
 
 

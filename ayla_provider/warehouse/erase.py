@@ -14,8 +14,8 @@ from typing import Any
 
 from ayla_provider.archive.destination import Destination, url_of
 from ayla_provider.archive.erasure_requests import WaitingRequest
-from ayla_provider.archive.holds import refuse_held
-from ayla_provider.archive.records import Records, write_json
+from ayla_provider.archive.holds import HeldSubjects, held_error, read_holds, refuse_held
+from ayla_provider.archive.records import Records, refuse_no_archive, refuse_no_typed_rows, write_json
 from ayla_provider.archive.stream_report import read_position
 from ayla_provider.domain.erasure import ErasureEntry, ErasureKeys, Leftover, State, entry_path, merged, parse_entry
 from ayla_provider.domain.events import EventType
@@ -31,9 +31,10 @@ from ayla_provider.domain.paths import (
 )
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.typed_manifest import TypedManifest, same_files
-from ayla_provider.errors import AylaDestinationError, AylaUnavailable
+from ayla_provider.domain.units import counted
+from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaUnavailable
 from ayla_provider.rows.duck import MEMORY
-from ayla_provider.rows.erase import ERASURES_FIELD, ArchiveErasure, HourErasure, Wanted
+from ayla_provider.rows.erase import ERASURES_FIELD, ArchiveErasure, Held, HourErasure, Wanted
 from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.rows.verify import read_receipt
 from ayla_provider.warehouse.base import ErasableWarehouse, HeldHour, HourLeft, Load, RowErasure, RowSubject, salted
@@ -56,6 +57,24 @@ _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 # What a bucket's provider asks for on the list for standard storage, in dollars.
 _WRITE_PRICE, _READ_PRICE = 5e-6, 4e-7
+
+
+_CHANGED = "warehouses_changed"
+"""In the counts of an erasure that isn't done: warehouses may keep something of erased rows."""
+
+_LAYERS = {
+    "csv_lines": ("CSV line", "CSV lines"),
+    "stream_lines": ("line of a stream's files", "lines of a stream's files"),
+    "quarantined_lines": ("quarantined line", "quarantined lines"),
+    "parquet_rows": ("Parquet row", "Parquet rows"),
+    "warehouse_rows": ("warehouse row", "warehouse rows"),
+}
+"""What counts are of, in words."""
+
+
+def layer_text(layer: str, count: int) -> str:
+    """Return a count of :attr:`ErasureReport.counts` in words: ``1 CSV line``."""
+    return counted(count, *_LAYERS[layer])
 
 
 @dataclass(slots=True)
@@ -143,6 +162,7 @@ class ErasureRun:
         """Hours in which objects were written again, or removed."""
         self._must_forget: set[str] = set()
         """The names of warehouses that may keep something of erased rows."""
+        self._has_changed_warehouses = False
         self.report = ErasureReport(ids=[each.id for each in self._requests])
 
     def count(self) -> ErasureReport:
@@ -150,19 +170,26 @@ class ErasureRun:
         Return what would be erased, without erasing it.
 
         :raises AylaHeldError: if a legal hold is on it
+        :raises AylaConfigError: if the archive, the typed rows, or a warehouse isn't one
         :raises AylaError: if something can't be read
         """
-        self._refuse_held(self._requests)
+        self._refuse_wrong_places()
+        held = self._refuse_held(self._requests)
         wanted = [Wanted(each.request, self._entry(each)) for each in self._requests]
-        with self._erasure(wanted, apply=False) as erasure:
+        rows: Counter[ExportHour] = Counter()
+        lines: Counter[Held] = Counter()
+        with self._erasure(wanted, apply=False, held=held) as erasure:
             for found in erasure.hours():
                 self._add(found)
+                rows[found.hour] += found.counts["parquet_rows"]
+                lines += found.held
             self.report.hours_looked_at = erasure.looked_at
+        self._refuse_held_lines(lines)
         for warehouse in self._warehouses:
             with warehouse:
                 for row_erasure in self._row_erasures(wanted):
-                    hits = warehouse.erasable(row_erasure)
-                    self.report.counts["warehouse_rows"] += sum(hits.values())
+                    self._refuse_held_rows(warehouse, row_erasure, wanted, held)
+                    self.report.counts["warehouse_rows"] += self._count_type(warehouse, row_erasure, rows)
         return self.report
 
     def erase(self) -> ErasureReport:
@@ -170,19 +197,23 @@ class ErasureRun:
         Erase, and write the certificates: the ledger's entries, which say what was erased.
 
         :raises AylaHeldError: if a legal hold is on what is to be erased
+        :raises AylaConfigError: if the archive, the typed rows, or a warehouse isn't one
         :raises AylaUnavailable: if a drain of the archive's stream has to end first
         :raises AylaError: if something can't be read or written. The next try does the rest
         """
         open_requests = [each for each in self._requests if not self._is_done(each)]
         if not open_requests:
             return self.report
-        self._refuse_held(open_requests)
+        self._refuse_wrong_places()
+        held = self._refuse_held(open_requests)
+        if held:
+            self._look_for_held([Wanted(each.request, self._entry(each)) for each in open_requests], held)
         self._refuse_pending()
         # The ledger first: from now on, nothing of it comes in.
         wanted = [Wanted(each.request, self._begin(each)) for each in open_requests]
-        if any(each.entry.counts.get("warehouses_changed") for each in wanted):
+        if any(each.entry.counts.get(_CHANGED) for each in wanted):
             self._must_forget.update(warehouse.name for warehouse in self._warehouses)
-        with self._erasure(wanted, apply=True) as erasure:
+        with self._erasure(wanted, apply=True, held=held) as erasure:
             for _ in range(_MOST_PASSES):
                 changed = self._pass(erasure, wanted)
                 changed |= self._erase_rows(wanted)
@@ -200,10 +231,76 @@ class ErasureRun:
             self._finish(each.entry)
         return self.report
 
-    def _refuse_held(self, requests: Iterable[WaitingRequest]) -> None:
+    def _refuse_wrong_places(self) -> None:
+        """Refuse places that a user mistyped. Otherwise the certificate would say that everything is done there."""
+        refuse_no_archive(self._archive)
+        refuse_no_typed_rows(self._rows, self._archive.url)
+        for warehouse in self._warehouses:
+            with warehouse:
+                if not warehouse.has_ledger():
+                    raise AylaConfigError(
+                        f"{warehouse.name} has no ledger of loads under the given names, so no load wrote into it. "
+                        "Nothing was done. Correct where the warehouse is, its schema, or its prefix; or leave it out."
+                    )
+
+    # Legal holds.
+
+    def _refuse_held(self, requests: Sequence[WaitingRequest]) -> HeldSubjects:
+        """Refuse requests that a legal hold is on, and return what finds the subjects of the other holds."""
         keys = [key for key in (*self._keys.keys, self._policy_key) if key]
+        holds = read_holds(self._archive)
+        touching = []
         for each in requests:
-            refuse_held(self._archive, each.request.identifiers, each.request.start, each.request.until, keys)
+            start, until = each.request.start, each.request.until
+            refuse_held(self._archive, holds, each.id, each.request.identifiers, start, until, keys)
+            touching += [hold for hold in holds if hold.touches(start, until) and hold not in touching]
+        return HeldSubjects(touching, keys)
+
+    def _look_for_held(self, wanted: Sequence[Wanted], held: HeldSubjects) -> None:
+        """
+        Refuse to erase a line or row that names the subject of a legal hold, before anything is erased.
+
+        :raises AylaHeldError: if there is one
+        """
+        lines: Counter[Held] = Counter()
+        with self._erasure(wanted, apply=False, held=held) as erasure:
+            for found in erasure.hours():
+                lines += found.held
+        self._refuse_held_lines(lines)
+        for warehouse in self._warehouses:
+            with warehouse:
+                for row_erasure in self._row_erasures(wanted):
+                    self._refuse_held_rows(warehouse, row_erasure, wanted, held)
+
+    def _refuse_held_lines(self, lines: Mapping[Held, int]) -> None:
+        if not lines:
+            return
+        first = min(lines)
+        counts = [
+            layer_text(found.layer, count)
+            for found, count in sorted(lines.items())
+            if (found.hold, found.entry) == (first.hold, first.entry)
+        ]
+        raise held_error(self._archive.url, first.hold, first.entry, ", ".join(counts))
+
+    def _refuse_held_rows(
+        self, warehouse: ErasableWarehouse, erasure: RowErasure, wanted: Sequence[Wanted], held: HeldSubjects
+    ) -> None:
+        """Refuse to erase rows under a legal hold of which nobody can say whom they name: their files are gone."""
+        if not held:
+            return
+        for at, count in sorted(warehouse.erasable(erasure).items()):
+            hour = ExportHour(EventType(erasure.event_type), at)
+            holds = held.over(hour)
+            if not holds:
+                continue
+            manifest, _ = self._records.read_manifest(hour)
+            receipt = read_receipt(self._rows, hour)
+            has_files = manifest is not None and bool(manifest.present) and not manifest.lost
+            if not has_files and (receipt is None or receipt.removed):
+                entry = next(each.entry.id for each in wanted if each.entry.touches(hour))
+                what = f"{layer_text('warehouse_rows', count)} of {hour} in {warehouse.name}, whose files are gone"
+                raise held_error(self._archive.url, min(holds), entry, what)
 
     def _refuse_to_load(self) -> None:
         if not self._to_load:
@@ -211,9 +308,9 @@ class ErasureRun:
         names = sorted({name for name, _ in self._to_load})
         first = min(hour for _, hour in self._to_load)
         raise AylaUnavailable(
-            f"{len(self._to_load)} hours of {', '.join(names)} must be loaded again, such as {first}: their typed rows "
-            "are missing, or don't show whom they name. Run the load, which makes them again without what is erased. "
-            "Then clear this task. Everything else is erased, and stays erased."
+            f"{counted(len(self._to_load), 'hour', 'hours')} of {', '.join(names)} must be loaded again, such as "
+            f"{first}: their typed rows are missing, or don't show whom they name. Run the load, which makes them "
+            "again without what is erased. Then clear this task. Everything else is erased, and stays erased."
         )
 
     # The ledger.
@@ -235,18 +332,25 @@ class ErasureRun:
             log.info("Erasure %s has begun: copies and loads leave out what it names.", entry.id)
         else:
             self._is_resumed = True
+            # What a killed try erased and didn't count isn't known.
+            entry = replace(entry, is_counted=False)
         return entry
 
     def _save(self, wanted: Sequence[Wanted]) -> None:
         """Write into the ledger what was erased so far, so that a killed run's counts aren't lost."""
         for each in wanted:
             record = self._archive.read(each.entry.path)
-            entry = replace(each.entry, counts=self._counts(each.entry), written_by=self._written_by)
+            counts = self._counts(each.entry)
+            if self._has_changed_warehouses:
+                counts[_CHANGED] = 1
+            entry = replace(each.entry, counts=counts, written_by=self._written_by)
             write_json(self._archive, entry.path, entry.dumps(), record[1] if record else None)
 
     def _finish(self, entry: ErasureEntry) -> None:
         record = self._archive.read(entry.path)
-        done = entry.done(datetime.now(UTC), self._counts(entry), self.report.leftovers, self._written_by)
+        counts = self._counts(entry)
+        counts.pop(_CHANGED, None)
+        done = entry.done(datetime.now(UTC), counts, self.report.leftovers, self._written_by)
         write_json(self._archive, entry.path, done.dumps(), record[1] if record else None)
         log.info("Erasure %s is done.", entry.id)
 
@@ -269,7 +373,7 @@ class ErasureRun:
 
     # Archive and typed rows.
 
-    def _erasure(self, wanted: Sequence[Wanted], *, apply: bool) -> ArchiveErasure:
+    def _erasure(self, wanted: Sequence[Wanted], *, apply: bool, held: HeldSubjects) -> ArchiveErasure:
         return ArchiveErasure(
             self._archive,
             self._rows,
@@ -277,6 +381,7 @@ class ErasureRun:
             now=self._now,
             written_by=self._written_by,
             hashes=self._policy_hashes(wanted),
+            held=held,
             apply=apply,
             memory=self._memory,
         )
@@ -362,14 +467,37 @@ class ErasureRun:
                 changed |= erased
         return changed
 
+    def _count_type(self, warehouse: ErasableWarehouse, erasure: RowErasure, gone: Mapping[ExportHour, int]) -> int:
+        """
+        Return how many rows an erasure would take from a table.
+
+        :param gone: how many typed rows it would take from each hour, also for a text that names a subject
+        """
+        hits = warehouse.erasable(erasure)
+        rows = 0
+        held = self._held_hours(warehouse, erasure)
+        for at, receipt in self._receipts(EventType(erasure.event_type), sorted(held)):
+            entry, count = held[at], hits.get(at, 0)
+            taken = gone.get(ExportHour(EventType(erasure.event_type), at), 0)
+            if receipt is not None and _follows(entry, receipt) and (count or taken):
+                # The hour becomes what its typed rows will be.
+                count = max(0, entry.counted - (receipt.rows - taken))
+            rows += count
+        return rows
+
+    @staticmethod
+    def _held_hours(warehouse: ErasableWarehouse, erasure: RowErasure) -> Mapping[datetime, HeldHour]:
+        start = min((subject.start or _FIRST for subject in erasure.subjects), default=_FIRST)
+        return warehouse.held(erasure.event_type, start, max(subject.end for subject in erasure.subjects))
+
     def _erase_type(
         self, warehouse: ErasableWarehouse, erasure: RowErasure, wanted: Sequence[Wanted], ids: set[str]
     ) -> bool:
         hits = dict(warehouse.erasable(erasure))
-        start = min((subject.start or _FIRST for subject in erasure.subjects), default=_FIRST)
-        end = max(subject.end for subject in erasure.subjects)
-        held = warehouse.held(erasure.event_type, start, end)
+        held = self._held_hours(warehouse, erasure)
         left, to_replace = [], []
+        rows: dict[datetime, int] = {}
+        """How many rows each hour loses."""
         for at, receipt in self._receipts(EventType(erasure.event_type), sorted(held)):
             entry, count = held[at], hits.pop(at, 0)
             hour = ExportHour(EventType(erasure.event_type), at)
@@ -377,27 +505,31 @@ class ErasureRun:
             if receipt is None and self._must_be_loaded(entry, hour, ids):
                 self._to_load.add((warehouse.name, hour))
             if receipt is not None and _is_behind(entry, receipt, count, ids):
+                rows[at] = max(0, entry.counted - receipt.rows)
                 if entry.counted - count == receipt.rows:
                     left.append(_left(at, entry, receipt))
-                    self.report.counts["warehouse_rows"] += count
                     continue
                 # Rows that name a subject elsewhere, or that have no column that does.
                 to_replace.append(receipt)
                 continue
             if count:
+                rows[at] = count
                 left.append(_lowered(at, entry, count))
-                self.report.counts["warehouse_rows"] += count
         if left or to_replace or self._to_load:
             self._must_forget.add(warehouse.name)
             # A try that is killed after this must remove what the warehouse keeps.
-            self.report.counts["warehouses_changed"] += 1
+            self._has_changed_warehouses = True
             self._save(wanted)
         for number in range(0, len(left), _HOURS_AT_ONCE):
-            warehouse.erase(erasure, left[number : number + _HOURS_AT_ONCE])
+            several = left[number : number + _HOURS_AT_ONCE]
+            warehouse.erase(erasure, several)
+            self.report.counts["warehouse_rows"] += sum(rows[each.hour] for each in several)
+            self._save(wanted)
         for receipt in to_replace:
-            before = held[receipt.hour.start].counted
             self._replace(warehouse, receipt)
-            self.report.counts["warehouse_rows"] += max(0, before - receipt.rows)
+            self.report.counts["warehouse_rows"] += rows[receipt.hour.start]
+        if to_replace:
+            self._save(wanted)
         return bool(left or to_replace)
 
     def _must_be_loaded(self, entry: HeldHour, hour: ExportHour, ids: set[str]) -> bool:
@@ -476,9 +608,14 @@ class ErasureRun:
             return self._hours | {hour for hour, found in zip(touched, changed, strict=True) if found}
 
 
+def _follows(entry: HeldHour, receipt: TypedManifest) -> bool:
+    """Return whether an hour of a warehouse can become what its receipt says."""
+    return entry.version is not None and not receipt.lost and not receipt.removed
+
+
 def _is_behind(entry: HeldHour, receipt: TypedManifest, count: int, ids: set[str]) -> bool:
     """Return whether an hour of a warehouse is to become what its receipt says: an erasure changed one of them."""
-    if entry.version is None or receipt.lost:
+    if not _follows(entry, receipt):
         return False
     if count:
         return True

@@ -61,7 +61,7 @@ def test_an_erasure_is_refused_if_a_hold_is_on_it(
     place_hold(archive, hold("case-1", placed_at=NOW, **held))
     expected = pytest.raises(AylaHeldError, match="'case-1'") if is_refused else nullcontext()
     with expected as error:
-        refuse_held(archive, identifiers, start, NOW + DAY, ["another key", KEY])
+        refuse_held(archive, read_holds(archive), "an-id", identifiers, start, NOW + DAY, ["another key", KEY])
     assert DSN not in str(error)
 
 
@@ -69,7 +69,7 @@ def test_an_erasure_is_refused_if_nobody_knows_the_key_of_a_hold(tmp_path: Path)
     archive = FileDestination(tmp_path)
     place_hold(archive, hold("case-1", placed_at=NOW, subject={"dsn": [DSN]}, key=KEY))
     with pytest.raises(AylaConfigError, match="which no given connection has"):
-        refuse_held(archive, {"dsn": "LC000X000000002"}, None, NOW, ["another key"])
+        refuse_held(archive, read_holds(archive), "an-id", {"dsn": "LC000X000000002"}, None, NOW, ["another key"])
 
 
 def test_an_object_that_is_not_a_hold_stops_removal_and_erasure(tmp_path: Path) -> None:

@@ -346,7 +346,7 @@ def copy_again(root: Path) -> None:
     """Replace the vendor's files, as a copy with another generation does: through the same filter."""
     import io
 
-    from ayla_provider.archive.erasures import Erasures, filtered_copy
+    from ayla_provider.archive.erasures import Erasures, LineFilter, filtered_copy
 
     archive = FileDestination(root / "archive")
     for hour in hours():
@@ -355,7 +355,7 @@ def copy_again(root: Path) -> None:
         for time, content in content_of(hour):
             spool = io.BytesIO()
             if matcher:
-                filtered_copy([content], matcher, spool)
+                filtered_copy([content], LineFilter(matcher), spool)
             contents.append((time, spool.getvalue() if matcher else content))
         archive_hour(root / "archive", hour.event_type, contents, hour.start, generation=2, revision=2)
 
