@@ -28,7 +28,7 @@ from ayla_provider.rows.typed_archive import TypedArchive
 from harness import reference
 from tests.rows.test_expressions import CONNECTION
 from tests.rows.test_typed_archive import rows_of
-from tests.support.proofs import scale
+from tests.support.proofs import scale, spread
 from tests.warehouse.archive import HOUR, archive_hour
 from tests.warehouse.loading import everything, load_of
 from tests.warehouse.odd_files import OddFiles
@@ -100,7 +100,7 @@ def same_as_one_task(
     return made
 
 
-@settings(max_examples=scale(8, 500), deadline=None)
+@settings(max_examples=scale(3, 500, ci=8), deadline=None)
 @given(seed=st.integers(0, 2**32), first=st.sampled_from(sorted(reference.LAYOUTS)), count=st.integers(2, 6))
 def test_odd_files_in_parts_are_the_same_as_in_one_task(
     tmp_path_factory: pytest.TempPathFactory, seed: int, first: str, count: int
@@ -133,7 +133,7 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=scale(12, 1000), deadline=None)
+@settings(max_examples=scale(4, 1000, ci=12), deadline=None)
 @given(
     files=st.lists(st.lists(ROWS, max_size=5), min_size=2, max_size=5),
     more=st.sets(st.integers(0, 4)),
@@ -321,20 +321,17 @@ def test_a_crash_before_any_write_of_a_part_or_of_the_commit_ends_in_the_same_st
 
     shutil.copytree(tmp_path / "start", tmp_path / "expected")
     assert not run(tmp_path / "expected", 1)
+    changes = -Mortal.left
+    # Each part has a record and up to three files. The commit has four files, lines, a receipt, and 15 removals.
+    assert changes >= 30
     expected = state(tmp_path / "expected")
     assert not [name for name in expected[1] if "_parts" in name]
-    dies_at = 1
-    while True:
+    for dies_at in spread(changes, scale(8, 1000, ci=1000)):
         folder = tmp_path / f"killed-{dies_at}"
         shutil.copytree(tmp_path / "start", folder)
-        killed = run(folder, 1, dies_at)
+        assert run(folder, 1, dies_at)
         assert state(folder) == expected, dies_at
         shutil.rmtree(folder)
-        if not killed:
-            break
-        dies_at += 1
-    # Each part has a record and up to three files. The commit has four files, lines, a receipt, and 15 removals.
-    assert dies_at > 30
 
 
 def test_a_load_takes_the_files_one_after_the_other(tmp_path: Path) -> None:

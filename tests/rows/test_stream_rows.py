@@ -656,7 +656,7 @@ def records(draw: st.DrawFn) -> tuple[dict[str, Any], Row]:
     return record, {name: value for name, value in row.items() if value is not None}
 
 
-@settings(max_examples=scale(40, 2000), deadline=None)
+@settings(max_examples=scale(12, 2000, ci=40), deadline=None)
 @given(made=st.lists(records(), min_size=1, max_size=8), ascii_only=st.booleans(), most_shapes=st.sampled_from([0, 8]))
 def test_records_of_all_spellings_are_what_the_oracle_says(
     tmp_path_factory: pytest.TempPathFactory, made: list[tuple[Row, Row]], ascii_only: bool, most_shapes: int

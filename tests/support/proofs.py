@@ -1,7 +1,8 @@
 """
 Proofs of scale and of many seeds.
 
-``make test`` runs a small slice of each, ``make prove`` the whole, and writes down what came of it.
+``make test`` runs a small slice of each, CI a larger one of some, and ``make prove`` the whole, and writes down what
+came of it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,15 @@ IN_CI = bool(os.environ.get("CI"))
 """Whether the tests run that are slow and rarely wrong."""
 
 
-def scale(test: T, proof: T) -> T:
-    """Return how much to run: one argument for ``make test``, the other for ``make prove``."""
-    return proof if PROVING else test
+def scale(test: T, proof: T, ci: T | None = None) -> T:
+    """Return how much to run: one argument for ``make test``, another for ``make prove``, and perhaps one for CI."""
+    if PROVING:
+        return proof
+    return test if ci is None or not IN_CI else ci
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return some of the numbers from 1 to a count, the first and the last among them; all if they are not too many."""
+    if count <= most:
+        return list(range(1, count + 1))
+    return [1 + place * (count - 1) // (most - 1) for place in range(most)]

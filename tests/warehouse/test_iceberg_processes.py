@@ -135,10 +135,11 @@ KILLED: dict[str, tuple[list[list[Any]], list[list[Any]]]] = {
 
 
 MOST_MOMENTS = 80
+KILLS = scale(2, MOST_MOMENTS, ci=4)
 
 
 @pytest.mark.proof("SIGKILL of Iceberg loads and upkeep, at every moment: before and after each write and commit")
-@pytest.mark.parametrize("number", range(scale(4, MOST_MOMENTS)))
+@pytest.mark.parametrize("number", range(KILLS))
 @pytest.mark.parametrize("what", KILLED)
 def test_a_process_that_is_killed_leaves_a_table_that_the_next_try_completes(
     workers: tuple[Worker, Worker], tmp_path: Path, what: str, number: int
@@ -155,8 +156,8 @@ def test_a_process_that_is_killed_leaves_a_table_that_the_next_try_completes(
     new = (rows(wanted), held(wanted))
     last = int(moments)
     assert last <= MOST_MOMENTS
-    # A proof kills at each moment; a test at four of them, from the first to the last.
-    dies_at = scale(1 + round(number / 3 * (last - 1)), 1 + number)
+    # A proof kills at each moment; a test at some of them, from the first to the last.
+    dies_at = scale(1 + round(number / (KILLS - 1) * (last - 1)), 1 + number)
     if dies_at > last:
         return
     assert worker.run(disturbed, *job, dies_at=dies_at) == (-9, "")
@@ -172,6 +173,7 @@ def test_a_process_that_is_killed_leaves_a_table_that_the_next_try_completes(
     assert (rows(disturbed), held(disturbed)) == new
 
 
+@pytest.mark.ci
 @pytest.mark.proof("300 Iceberg loads with upkeep beside them")
 def test_loads_with_upkeep_beside_them(workers: tuple[Worker, Worker], tmp_path: Path) -> None:
     loads = scale(30, 300)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,6 +56,13 @@ def tend(warehouse: IcebergWarehouse, monkeypatch: pytest.MonkeyPatch) -> Tend:
 def put(warehouse: IcebergWarehouse, folder: Path, number: int, *devices: str, version: str = "v1") -> None:
     hour = MIDNIGHT + number * HOUR
     warehouse.replace(made_load(folder, "datapoint", hour, [{"dsn": dsn} for dsn in devices], version=version))
+
+
+def put_several(warehouse: IcebergWarehouse, folder: Path, numbers: Iterable[int]) -> None:
+    """Load hours of one row in one commit. A commit takes most of the time."""
+    hours = ((number, MIDNIGHT + number * HOUR) for number in numbers)
+    loads = (made_load(folder, "datapoint", hour, [{"dsn": "A"}], version=f"v{number}") for number, hour in hours)
+    assert list(warehouse.replace_several(loads))
 
 
 def everything(warehouse: IcebergWarehouse) -> list[tuple[datetime, str]]:
@@ -190,8 +197,7 @@ def test_old_snapshots_and_what_they_alone_need_are_removed(
 def test_upkeep_says_what_it_would_do_and_then_does_that(
     warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path
 ) -> None:
-    for number in range(30):
-        put(warehouse, tmp_path, number, f"{number}")
+    put_several(warehouse, tmp_path, range(30))
     (left := files(warehouse)[0].with_name("left.parquet")).write_bytes(b"12345")
     before = files(warehouse)
     said = tend(dry_run=True, keep_snapshots=50)
@@ -261,8 +267,7 @@ def test_files_that_nothing_names_are_removed_after_a_day(
 
 
 def test_the_ledger_is_folded_and_stays_the_same(warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path) -> None:
-    for number in range(60):
-        put(warehouse, tmp_path, number, "A", version=f"v{number}")
+    put_several(warehouse, tmp_path, range(60))
     versions = dict(warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + 60 * HOUR))
     held = dict(warehouse.held("datapoint", MIDNIGHT, MIDNIGHT + 60 * HOUR))
     assert tend(now=MIDNIGHT + 8 * DAY).hours_folded == 24
@@ -277,8 +282,7 @@ def test_the_ledger_is_folded_and_stays_the_same(warehouse: IcebergWarehouse, te
     put(warehouse, tmp_path, 5, "B", version="new")
     expected = versions | {MIDNIGHT + 5 * HOUR: "new"}
     assert warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + 60 * HOUR) == expected
-    for number in range(60, 90):
-        put(warehouse, tmp_path, number, "A", version=f"v{number}")
+    put_several(warehouse, tmp_path, range(60, 90))
     tend()
     assert [name for name in existing(warehouse).properties if name.startswith("ayla.load.")] == []
     expected |= {MIDNIGHT + number * HOUR: f"v{number}" for number in range(60, 90)}
@@ -341,8 +345,7 @@ def test_files_of_the_ledger_do_not_pile_up(warehouse: IcebergWarehouse, tmp_pat
 def test_a_load_while_the_ledger_is_folded_is_not_forgotten(
     warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(24):
-        put(warehouse, tmp_path, number, "A")
+    put_several(warehouse, tmp_path, range(24))
     catalog = existing(warehouse).catalog
     commit_table = type(catalog).commit_table
 

@@ -14,14 +14,14 @@ import pytest
 from tests.support.erasing import SUBJECT, erase, hours, load, make_archive, request
 from tests.support.lake_killing import NEVER, erase_and_die, remove, remove_and_die, warehouse_of
 from tests.support.mortal import run_process
-from tests.support.proofs import scale
+from tests.support.proofs import scale, spread
 from tests.support.traces import contents, traces
 from tests.warehouse.contract import as_dicts
 from tests.warehouse.delta_place import InDelta
 
 pytest.importorskip("pyiceberg")
 
-MOMENTS = scale(5, 60)
+MOMENTS = scale(2, 60, ci=5)
 """How many moments are tried."""
 
 
@@ -77,7 +77,7 @@ class Setup:
         assert run_process(target, self.root, self.kind, NEVER) == 0
         passed = int((self.root / "moments").read_text())
         assert passed > 100
-        return sorted({1 + place * (passed - 1) // (MOMENTS - 1) for place in range(MOMENTS)})
+        return spread(passed, MOMENTS)
 
 
 @pytest.fixture(params=["delta", "iceberg"])
@@ -109,6 +109,7 @@ def test_an_erasure_from_a_lake_that_is_killed_anywhere_ends_as_one_that_is_not(
         assert load(made.root, made.warehouse(), hours(("datapoint",))) == 0
 
 
+@pytest.mark.ci
 @pytest.mark.proof("SIGKILL at 60 moments in each lake")
 def test_a_removal_from_a_lake_that_is_killed_anywhere_ends_as_one_that_is_not(made: Setup) -> None:
     before = made.rows()
