@@ -171,6 +171,7 @@ def test_a_block_of_python_compiles(code: str) -> None:
     compile(code, "a page", "exec")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("code", [block for block in blocks("python") if "def test_" in block.values[0]])
 def test_a_test_in_the_documents_passes(code: str, airflow_db: None, tmp_path: Path) -> None:
     (tmp_path / "test_of_a_document.py").write_text(code, encoding="utf-8")

@@ -68,6 +68,7 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
     assert simulation.stream_key.found["only_stream"]
 
 
+@pytest.mark.ci
 @pytest.mark.proof("3 days of every fault, with 2 seeds")
 @pytest.mark.parametrize("seed", scale([1], [1, 3]))
 def test_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.CaptureFixture[str], seed: int) -> None:

@@ -16,6 +16,7 @@ from tests.support.proofs import scale
 NOW = datetime.now(UTC)
 
 
+@pytest.mark.ci
 @pytest.mark.proof("1,000,000 objects")
 def test_an_inventory_takes_no_memory(tmp_path: Path) -> None:
     class Many(FileDestination):

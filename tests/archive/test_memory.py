@@ -91,6 +91,7 @@ def run(program: str, cloud: LocalCloud, **scene: str) -> tuple[dict[str, Any], 
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", ["file", "gs"])
 def test_memory_does_not_grow_with_the_size_of_the_files(tmp_path: Path, kind: str) -> None:
     with LocalCloud(now=HOUR + timedelta(hours=6)) as cloud:
@@ -111,6 +112,7 @@ def test_memory_does_not_grow_with_the_size_of_the_files(tmp_path: Path, kind: s
     assert seen["grown"] < 80 * MIB, seen
 
 
+@pytest.mark.ci
 @pytest.mark.proof("a year")
 def test_a_sweep_is_bounded_in_memory_and_requests_and_shows_progress(tmp_path: Path) -> None:
     objects, days = scale(5_000, 20_000), scale(92, 366)

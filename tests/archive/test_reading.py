@@ -343,6 +343,7 @@ def test_of_two_runs_at_the_same_time_both_end_well(tmp_path: Path) -> None:
     assert PositionFile(other, DATAPOINT).read().last_run == LATER
 
 
+@pytest.mark.ci
 @pytest.mark.proof("1,000,000 files")
 def test_reading_takes_no_memory(tmp_path: Path) -> None:
     destination = Imagined(tmp_path)

@@ -72,6 +72,7 @@ def drained(root: Path, records: int) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.ci
 @pytest.mark.proof("a batch of 4 million records")
 def test_memory_does_not_grow_with_the_records_of_a_batch(tmp_path: Path) -> None:
     small, large = scale(30_000, 100_000), scale(80_000, 4_000_000)

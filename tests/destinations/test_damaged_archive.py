@@ -32,7 +32,7 @@ from tests.support.client import RULE, bytes_of, export_of, provider_of, request
 from tests.support.damages import ORPHAN, Copy, Injected, Injector, newer
 from tests.support.object_stores import quiet
 from tests.support.places import Place
-from tests.support.proofs import IN_CI, scale
+from tests.support.proofs import scale
 
 pytestmark = quiet
 
@@ -66,15 +66,14 @@ class Extent:
         return Scope(self.event_types, self.start, END)
 
 
-DAY, WEEK, YEAR = Extent(1, ("location",), 1), Extent(7, ("location",), 1), Extent(365, EVENT_TYPES, 100)
+WEEK, YEAR = Extent(7, ("location",), 1), Extent(365, EVENT_TYPES, 100)
 
-# The emulators of s3 and abfs are slow, so CI alone has a week there.
-OF_EMULATORS = WEEK if IN_CI else DAY
 EXTENTS = {
     "file": scale(WEEK, YEAR),
     "gs": scale(WEEK, YEAR),
-    "s3": scale(OF_EMULATORS, WEEK),
-    "abfs": scale(OF_EMULATORS, WEEK),
+    # Their emulators are slow.
+    "s3": WEEK,
+    "abfs": WEEK,
 }
 
 EXPORT = {
@@ -194,7 +193,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     "12 months of five event types on gs:// and on disk, with 100 hours of each damage; a week on s3:// and abfs://"
 )
 @pytest.mark.parametrize("cloud", [EXPORT], indirect=True, ids=["export"])
-@pytest.mark.parametrize("place", list(EXTENTS), indirect=True)
+@pytest.mark.parametrize(
+    "place",
+    ["file", "gs", pytest.param("s3", marks=pytest.mark.ci), pytest.param("abfs", marks=pytest.mark.ci)],
+    indirect=True,
+)
 def test_every_damage_is_found_and_repaired_or_marked_with_all_rows_kept(
     cloud: LocalCloud, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

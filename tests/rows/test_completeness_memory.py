@@ -70,6 +70,7 @@ def measure(root: Path, events: int) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.ci
 @pytest.mark.proof("2 million events on each side")
 def test_a_fleet_is_compared_within_bounds(tmp_path: Path) -> None:
     events = scale(200_000, 2_000_000)
