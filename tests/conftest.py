@@ -57,7 +57,7 @@ from tests.support.tools import missing_tools_line  # noqa: E402
 pytest.register_assert_rewrite("tests.warehouse.contract", "tests.warehouse.erasure_contract")
 
 # How long an example takes says nothing of whether it is right.
-settings.register_profile("project", deadline=None, max_examples=25)
+settings.register_profile("project", deadline=None, max_examples=25 if IN_CI else 10)
 settings.register_profile("proof", deadline=None, max_examples=1000)
 # make test-dates: the date matters there, and make test has tried many values.
 settings.register_profile("date", deadline=None, max_examples=10)
