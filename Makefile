@@ -24,8 +24,8 @@ SAMPLES := tests/integration/test_sample_dags.py
 OF_AIRFLOW := $(patsubst %,tests/integration/test_%.py,connection_form coverage_page load_event_dags partitioned_dags) \
   $(SAMPLES)::test_every_sample_dag_is_read_without_errors_and_has_its_edges \
   $(SAMPLES)::test_the_verify_dag_copies_again_what_was_removed \
-  $(patsubst %,tests/test_%.py,alive_sensor fleet_models_operator form hooks load_events load_operators operators provider_info \
-  reconcile_operator sensors several_oems triggers warehouse_operators) \
+  $(patsubst %,tests/test_%.py,alive_sensor fleet_models_operator form freshness_operator hooks load_events load_operators operators \
+  provider_info reconcile_operator sensors several_oems triggers warehouse_operators) \
   tests/destinations/test_azure.py tests/destinations/test_aws_connections.py
 # What test-dates runs, and when it imports modules: the end of a leap February, New Year, and an hour before which the
 # local cloud's fleet has no registrations.

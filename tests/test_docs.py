@@ -33,6 +33,7 @@ from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.csv.columns import RESOURCE_TAGS
 from ayla_provider.domain.erasure import parse_entry
 from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.freshness import FreshnessState
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.privacy import Treatment
 from ayla_provider.domain.tables import STREAM_TABLES, TABLES, Table
@@ -45,6 +46,7 @@ from ayla_provider.operators import (
     AylaExportCompletenessOperator,
     AylaExportCountdownOperator,
     AylaExportEraseOperator,
+    AylaExportFreshnessOperator,
     AylaExportPartsOperator,
     AylaExportPartToBucketOperator,
     AylaExportPartToParquetOperator,
@@ -52,6 +54,7 @@ from ayla_provider.operators import (
     AylaExportRetentionOperator,
     AylaExportToBucketOperator,
     AylaExportVerifyOperator,
+    AylaExportVolumeOperator,
     AylaFleetModelsOperator,
     AylaStreamToBucketOperator,
 )
@@ -133,11 +136,13 @@ TO_TABLES = [
         AylaExportCompletenessOperator,
         AylaExportCountdownOperator,
         AylaExportEraseOperator,
+        AylaExportFreshnessOperator,
         AylaExportToBucketOperator,
         *OF_PARTS,
         *OF_RETENTION,
         AylaExportReconcileOperator,
         AylaExportVerifyOperator,
+        AylaExportVolumeOperator,
         AylaFleetModelsOperator,
         AylaStreamToBucketOperator,
     )
@@ -261,6 +266,16 @@ def test_each_argument_of_the_drain_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", arguments_of(AylaExportCountdownOperator))
 def test_each_argument_of_the_countdown_is_described(name: str) -> None:
     assert mentions("docs/alerts.md", name)
+
+
+@pytest.mark.parametrize("name", [*arguments_of(AylaExportFreshnessOperator), *FreshnessState])
+def test_each_argument_and_state_of_the_freshness_is_described(name: str) -> None:
+    assert mentions("docs/freshness.md", str(name))
+
+
+@pytest.mark.parametrize("name", arguments_of(AylaExportVolumeOperator))
+def test_each_argument_of_the_volumes_is_described(name: str) -> None:
+    assert mentions("docs/anomalies.md", name)
 
 
 @pytest.mark.parametrize("name", arguments_of(AylaExportEraseOperator))

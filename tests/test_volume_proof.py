@@ -25,7 +25,7 @@ def days(seed: int, event_type: str) -> Iterator[tuple[datetime, Volumes, Volume
     for hour in fleet.hours():
         rows = {model: count for model, count in fleet.hour(hour).items() if count}
         volumes.note_lines(hour, sum(rows.values()))
-        volumes.note_models(hour, rows, sum(rows.values()))
+        volumes.note_models(hour, rows)
         if hour >= START + LEARNED:
             yield hour, volumes, fleet
             volumes.forget_before(hour - KEPT)

@@ -415,6 +415,7 @@ def test_every_operator_of_a_warehouse_is_tried_here() -> None:
         "AylaExportCountdownOperator",
         "AylaExportDeltaUpkeepOperator",
         "AylaExportEraseOperator",
+        "AylaExportFreshnessOperator",
         "AylaExportIcebergUpkeepOperator",
         "AylaExportPartToBucketOperator",
         "AylaExportPartToParquetOperator",
@@ -423,6 +424,7 @@ def test_every_operator_of_a_warehouse_is_tried_here() -> None:
         "AylaExportRetentionOperator",
         "AylaExportToBucketOperator",
         "AylaExportVerifyOperator",
+        "AylaExportVolumeOperator",
         "AylaFleetModelsOperator",
         "AylaStreamToBucketOperator",
     }

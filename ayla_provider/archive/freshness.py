@@ -462,7 +462,7 @@ def _view(track: Track, look: Look, problem: AylaError | None) -> TrackView:
 
 def _arrival(manifest: Manifest | AylaError) -> Arrival | None:
     """Return since when an hour is complete; None if it isn't, or if nobody can read its manifest."""
-    if not isinstance(manifest, Manifest) or not (manifest.state.settled or manifest.is_stream):
+    if not isinstance(manifest, Manifest) or not manifest.state.settled:
         return None
     try:
         at = datetime.fromisoformat(manifest.written_at).astimezone(UTC)

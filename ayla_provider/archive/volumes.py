@@ -17,6 +17,7 @@ from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_of
 from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import manifest_path, volumes_path
+from ayla_provider.domain.typed_manifest import MOST_MODELS as MOST_NAMED
 from ayla_provider.domain.typed_manifest import TypedManifest, parse_typed_manifest, typed_manifest_path
 from ayla_provider.domain.volume import (
     FEWEST_WEEKS,
@@ -277,7 +278,8 @@ class VolumeLooks:
         book.evaluated_to = end
         book.volumes.forget_before(end - KEPT)
         _forget_versions(book, index_of(recent))
-        weeks = max((book.volumes.weeks(hour_at(at)) for at in list(book.volumes.lines)[-24:]), default=0)
+        newest = sorted(book.volumes.lines)[-24:]
+        weeks = max((book.volumes.weeks(hour_at(at)) for at in newest), default=0)
         report = VolumeReport(book.volumes, begun, weeks, is_new=False)
         digest = _digest(report, now)
         is_new = digest != book.published
@@ -375,7 +377,7 @@ def _is_new(stored: Mapping[str, Stored], path: str, read: Mapping[int, str], ho
 def _note_manifest(book: VolumeBook, manifest: Manifest) -> None:
     lines, index = manifest.lines, index_of(manifest.hour.start)
     # What is lost or erased isn't what the fleet sent. An hour that isn't settled can still get files.
-    is_whole = not manifest.lost and (manifest.state.settled or manifest.is_stream)
+    is_whole = not manifest.lost and manifest.state.settled
     if lines is None or not is_whole:
         book.volumes.lines.pop(index, None)
     else:
@@ -384,7 +386,8 @@ def _note_manifest(book: VolumeBook, manifest: Manifest) -> None:
 
 def _note_receipt(book: VolumeBook, receipt: TypedManifest | None) -> None:
     if receipt is not None and receipt.models is not None and not receipt.lost:
-        book.volumes.note_models(receipt.hour.start, receipt.models, receipt.rows)
+        is_complete = len(receipt.models) < MOST_NAMED
+        book.volumes.note_models(receipt.hour.start, receipt.models, is_complete=is_complete)
 
 
 def _forget_versions(book: VolumeBook, index: int) -> None:

@@ -320,15 +320,14 @@ class Volumes:
         """Note the lines of an hour's files."""
         self.lines[index_of(hour)] = lines
 
-    def note_models(self, hour: datetime, models: Mapping[str, int], rows: int) -> None:
+    def note_models(self, hour: datetime, models: Mapping[str, int], *, is_complete: bool = True) -> None:
         """
         Note the rows of an hour's models.
 
-        :param models: the largest ones
-        :param rows: of the hour
+        :param models: each to its rows
+        :param is_complete: whether they are all models of the hour, and not the largest ones alone
         """
         index = index_of(hour)
-        is_complete = sum(models.values()) == rows
         for model, count in models.items():
             if model in self.models or len(self.models) < MOST_MODELS:
                 self.models.setdefault(model, {})[index] = count

@@ -44,7 +44,7 @@ def volumes(rows: Callable[[int], int] = of_week, hours: int = NOW) -> Volumes:
     made = Volumes("datapoint")
     for number in range(hours):
         made.note_lines(hour(number), rows(number))
-        made.note_models(hour(number), {"a": rows(number)} if rows(number) else {}, rows(number))
+        made.note_models(hour(number), {"a": rows(number)} if rows(number) else {})
     return made
 
 
@@ -53,12 +53,12 @@ def fleet(shares: dict[str, float], hours: int = NOW, rows: Callable[[int], int]
     made = Volumes("datapoint")
     for number in range(hours):
         counts = {name: round(share * rows(number)) for name, share in shares.items()}
-        made.note_models(hour(number), counts, sum(counts.values()))
+        made.note_models(hour(number), counts)
     return made
 
 
 def next_hour(made: Volumes, counts: dict[str, int], number: int = NOW) -> list[Anomaly]:
-    made.note_models(hour(number), counts, sum(counts.values()))
+    made.note_models(hour(number), counts)
     return made.judge_models(hour(number))
 
 
@@ -206,8 +206,8 @@ def test_an_earlier_hour_that_comes_later_does_not_end_an_anomaly() -> None:
 def test_a_model_of_which_the_receipt_says_nothing_is_unknown_and_not_silent() -> None:
     made = fleet(MODELS)
     counts = usual()
-    small = counts.pop("d")
-    made.note_models(hour(NOW), counts, sum(counts.values()) + small)
+    del counts["d"]
+    made.note_models(hour(NOW), counts, is_complete=False)
     assert index_of(hour(NOW)) not in made.models["d"]
     assert made.judge_models(hour(NOW)) == []
 
@@ -215,7 +215,7 @@ def test_a_model_of_which_the_receipt_says_nothing_is_unknown_and_not_silent() -
 def test_models_and_hours_are_bounded() -> None:
     made = Volumes("datapoint")
     for number in range(MOST_MODELS * 2):
-        made.note_models(hour(number), {f"model {number}": 5, "first": 1}, 6)
+        made.note_models(hour(number), {f"model {number}": 5, "first": 1})
     assert len(made.models) == MOST_MODELS
     made.forget_before(hour(MOST_MODELS * 2) - timedelta(hours=10))
     # A model that has had no row since then is forgotten.
