@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 TIMES = "Times are UTC: 2026-11-01, 2026-11-01T07:00, or a duration before now such as 48h or 7d."
@@ -135,3 +137,41 @@ def days(text: str) -> timedelta:
     if not text.isdecimal() or not 1 <= int(text) <= 36600:
         raise argparse.ArgumentTypeError(f"{text!r} isn't a number of days")
     return timedelta(days=int(text))
+
+
+_LARGEST = 10**12
+"""The largest number that an argument may have."""
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """
+    Return what reads a whole number.
+
+    :param least: the smallest one that it may be
+    """
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or not least <= int(text[:15]) <= _LARGEST or len(text) > 15:
+            raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number from {least} to {_LARGEST:,}")
+        return int(text)
+
+    return read
+
+
+def number(least: float) -> Callable[[str], float]:
+    """
+    Return what reads a number.
+
+    :param least: the smallest one that it may be
+    """
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= _LARGEST:
+            raise argparse.ArgumentTypeError(f"{text!r} isn't a number from {least:g} to {_LARGEST:,}")
+        return value
+
+    return read
