@@ -145,18 +145,52 @@ def _unique(table: Table, relation: str, dialect: Dialect) -> View:
         columns = dialect.names(table.data)
         hour = dialect.name("folder_hour")
         return View(name, about, f"select {columns}, min({hour}) as {hour} from {relation} group by {columns}")
-    identity, updated = dialect.name(table.identity), dialect.name("updated_at")
-    order = [f"{dialect.name(name)} desc" for name in ("folder_hour", "source_object")]
+    return View(name, about, _each_once(table, table.identity, relation, dialect))
+
+
+def _each_once(table: Table, identity: str, relation: str, dialect: Dialect) -> str:
+    """
+    Return the query for the newest row of each identity.
+
+    An engine applies a filter by hour or by device to the rows before it looks for newer ones. It can't do that below a
+    window over the whole table.
+    """
+    name = dialect.name
+    # An id belongs to one device.
+    key = [identity, "dsn"] if _has(table, "dsn") else [identity]
+    columns = ", ".join(f"t.{name(column)} as {name(column)}" for column in table.names)
+    same = " and ".join(f"newer.{name(column)} = t.{name(column)}" for column in key)
+    is_whole = " and ".join(f"t.{name(column)} is not null" for column in key)
+    newest = (
+        f"select {columns} from {relation} as t where {is_whole} and not exists ("
+        f"select 1 from {relation} as newer where {same} and {_is_newer(table, dialect)})"
+    )
+    without_identity = f"select {columns} from {relation} as t where t.{name(identity)} is null"
+    if len(key) == 1:
+        return f"{newest} union all {without_identity}"
+    # They aren't equal to anything, so only a window finds the newest of them. There are few.
+    order = [f"{name(column)} desc" for column in ("folder_hour", "source_object")]
     if _has(table, "updated_at"):
+        updated = name("updated_at")
         order = [f"case when {updated} is null then 1 else 0 end", f"{updated} desc", *order]
-    newest_first = ", ".join(order)
-    # An id belongs to one device. With the device in it, a filter by device is applied to the rows, not to the result.
-    one = f"{identity}, {dialect.name('dsn')}" if _has(table, "dsn") else identity
-    return View(
-        name,
-        about,
-        f"select {dialect.names(table.columns)} from (select *, row_number() over (partition by {one} "
-        f"order by {newest_first}) as standing from {relation}) as ranked where standing = 1 or {identity} is null",
+    ranked = (
+        f"select *, row_number() over (partition by {name(identity)} order by {', '.join(order)}) as standing "
+        f"from {relation} where {name('dsn')} is null and {name(identity)} is not null"
+    )
+    without_device = f"select {columns} from ({ranked}) as t where standing = 1"
+    return f"{newest} union all {without_identity} union all {without_device}"
+
+
+def _is_newer(table: Table, dialect: Dialect) -> str:
+    """Return the condition that the row ``newer`` is newer than the row ``t``: by update, then by hour."""
+    hour, source = dialect.name("folder_hour"), dialect.name("source_object")
+    later = f"(newer.{hour} > t.{hour} or newer.{hour} = t.{hour} and newer.{source} > t.{source})"
+    if not _has(table, "updated_at"):
+        return later
+    updated = dialect.name("updated_at")
+    return (
+        f"(newer.{updated} > t.{updated} or newer.{updated} is not null and t.{updated} is null "
+        f"or (newer.{updated} = t.{updated} or newer.{updated} is null and t.{updated} is null) and {later})"
     )
 
 
