@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import time_machine
 
@@ -13,6 +14,8 @@ from ayla_provider._airflow.compat import AirflowFailException
 from ayla_provider.domain.completeness import missing_path
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators import AylaExportCompletenessOperator
+from ayla_provider.warehouse.base import FoundHour
+from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 from tests.rows.test_completeness import FIRST, NOW, Scene, datapoint, full, hour_at
 from tests.test_reconcile_operator import TaskInstance
 
@@ -102,6 +105,35 @@ def test_typed_rows_may_be_elsewhere(scene: Scene, tmp_path: Path) -> None:
     assert run(scene)[0]["states"] == {"not_typed": 3, "not_settled": 27}
     summary, _ = run(scene, parquet=f"file://{tmp_path}/export-rows", stream_parquet=f"file://{tmp_path}/stream-rows")
     assert summary["compared"] == 3
+
+
+def test_the_result_of_each_hour_is_in_the_warehouse(scene: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    hours = [FoundHour("datapoint", hour_at(number).start, "landed", 1, 1, 0, 4) for number in range(1, 30)]
+    with DuckDBWarehouse(path) as warehouse:
+        warehouse.record_hours(hours, NOW)
+    for _ in range(2):
+        run(scene, warehouse={"kind": "duckdb", "database": str(path)})
+    with duckdb.connect(str(path)) as session:
+        found = session.execute(
+            "select compared, only_stream, only_export, count(*) from ayla_completeness group by all order by 1"
+        ).fetchall()
+        assert found[0][:3] == ("complete", 0, 0)
+        assert ("missing_in_export", 1, 0, 1) in found
+        ((hours_compared,),) = session.execute("select count(*) from ayla_comparisons").fetchall()
+        assert hours_compared == 30
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "message"),
+    [
+        ({"kind": "excel"}, "there is no kind of warehouse 'excel'"),
+        ({"kind": "delta", "location": "file:///lake"}, "has no view of completeness"),
+    ],
+)
+def test_a_warehouse_without_the_view_is_refused(scene: Scene, warehouse: dict[str, str], message: str) -> None:
+    _, failed = run(scene, warehouse=warehouse)
+    assert message in str(failed)
 
 
 def test_a_since_in_the_future_is_refused(scene: Scene) -> None:

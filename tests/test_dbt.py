@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ayla_provider.domain.tables import PROVENANCE, STREAM_TABLES, TABLES, Table
-from ayla_provider.warehouse.base import HOURS, LEDGER
+from ayla_provider.warehouse.base import COMPARISONS, HOURS, LEDGER
 from ayla_provider.warehouse.duckdb import DIALECT
 from ayla_provider.warehouse.sql import View, views_of
 
@@ -52,14 +52,14 @@ def data_tests_of(table: dict[str, Any]) -> dict[str, list[str]]:
 
 @of_each_source
 def test_the_sources_are_the_tables_and_views_of_the_code(source: Source) -> None:
-    names = ["loads", "hours", "completeness", *source.expected, *(view.name for view in source.views)]
+    names = ["loads", "hours", "comparisons", "completeness", *source.expected, *(view.name for view in source.views)]
     assert list(source.tables()) == names
 
 
 @of_each_source
 def test_a_table_has_the_columns_of_the_code_with_their_descriptions(source: Source) -> None:
     tables = source.tables()
-    for table in (LEDGER, HOURS, *source.expected.values()):
+    for table in (LEDGER, HOURS, COMPARISONS, *source.expected.values()):
         found = tables[table.event_type]
         assert found["description"] == table.description
         columns = [(column["name"], column["description"]) for column in found["columns"]]

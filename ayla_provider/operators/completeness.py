@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,8 @@ class AylaExportCompletenessOperator(BaseOperator):
     :param stream_parquet: where the stream's typed rows are, as in its loads (templated)
     :param memory: what DuckDB may take, as in the loads
     :param fail: whether the task fails if the export lacks events
+    :param warehouse: ``{"kind": "postgres", ...}`` with the arguments that name the warehouse of the export in its
+        load, to show the result of each hour in its view ``completeness``; not those of table formats (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -66,6 +68,7 @@ class AylaExportCompletenessOperator(BaseOperator):
         "stream_archive_conn_id",
         "parquet",
         "stream_parquet",
+        "warehouse",
     )
     ui_color = "#f6ecd9"
 
@@ -83,6 +86,7 @@ class AylaExportCompletenessOperator(BaseOperator):
         stream_parquet: str = "",
         memory: str = "512MB",
         fail: bool = True,
+        warehouse: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -97,6 +101,7 @@ class AylaExportCompletenessOperator(BaseOperator):
         self.stream_parquet = stream_parquet
         self.memory = memory
         self.fail = fail
+        self.warehouse = warehouse
 
     def execute(self, context: Context) -> None:
         """Compare, and push the counts."""
@@ -108,6 +113,7 @@ class AylaExportCompletenessOperator(BaseOperator):
             summary = _summary(hours, start, end)
             context["ti"].xcom_push("summary", summary)
             self._report(hours, summary)
+            self._record(hours, now)
             lacking = [hour for hour in hours if hour.state.lacks_in_export]
             if lacking and self.fail:
                 raise AylaIncompleteError(self._message(lacking))
@@ -160,6 +166,33 @@ class AylaExportCompletenessOperator(BaseOperator):
                     f"ayla_export.{event_type}.{name}", counts.totals[name], tags={"event_type": str(event_type)}
                 )
         self.log.info("Compared %s with %s: %s", self.archive, self.stream_archive, summary["states"])
+
+    def _record(self, hours: Sequence[HourCompleteness], now: datetime) -> None:
+        """Write the result of each hour into the warehouse."""
+        if not self.warehouse:
+            return
+        from ayla_provider.operators.warehouses import open_warehouse
+        from ayla_provider.warehouse.base import ComparedHour
+        from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
+
+        arguments = dict(self.warehouse)
+        warehouse = open_warehouse(str(arguments.pop("kind", "")), arguments)
+        if not isinstance(warehouse, SqlWarehouse):
+            raise AylaConfigError(f"warehouse: {warehouse.name} has no view of completeness. Leave the argument out.")
+        found = [
+            ComparedHour(
+                str(hour.hour.event_type),
+                hour.hour.start,
+                hour.state.value,
+                hour.both,
+                hour.only_stream,
+                hour.only_export,
+            )
+            for hour in hours
+        ]
+        with warehouse:
+            changed = warehouse.record_comparisons(found, now)
+        self.log.info("Hours that %s has with another result than before: %d.", warehouse.name, changed)
 
     def _message(self, lacking: Sequence[HourCompleteness]) -> str:
         events = counted(sum(hour.only_stream for hour in lacking), "event", "events")

@@ -62,12 +62,27 @@ HOURS = Table(
 """The table that says of each hour whether there is anything to load: the ledger can't tell an empty hour from one that
 is missing."""
 
+COMPARISONS = Table(
+    "comparisons",
+    "A row for each hour of the export that was compared with a stream, as the last comparison found it.",
+    (
+        Column("event_type", ColumnType.TEXT, "The event type."),
+        Column("folder_hour", ColumnType.TIMESTAMP, "The hour of the export's folder."),
+        Column("state", ColumnType.TEXT, "complete, missing_in_export, missing_in_stream, or why it isn't compared."),
+        Column("in_both", ColumnType.INTEGER, "Events that export and stream have in this hour."),
+        Column("only_stream", ColumnType.INTEGER, "Events that the export lacks."),
+        Column("only_export", ColumnType.INTEGER, "Events that the stream lacks."),
+        Column("changed_at", ColumnType.TIMESTAMP, "When a comparison found this first."),
+    ),
+)
+"""The table that says of each hour what a stream had of it."""
+
 REMOVED = "removed"
 """The version of an hour whose rows a rule of the customer's removed because of their age."""
 
 
 _OWN_NAMES = re.compile(
-    r"loads|hours|completeness|turns|latest_values|online_sessions|registrations_by_day|.+_unique|.+_\d{10}_turn"
+    r"loads|hours|comparisons|completeness|turns|latest_values|online_sessions|registrations_by_day|.+_unique|.+_\d{10}_turn"
     r"|device|device_activity|device_owner|device_day|property_value|property_hour|state_duration|command|command_sent"
     r"|acked_property|model_day|property_as_of|fleet_\w+"
 )
@@ -204,6 +219,18 @@ class FoundHour:
     files: int = 0
     lost_files: int = 0
     lines: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedHour:
+    """An hour of an export that was compared with a stream: a row of :data:`COMPARISONS`."""
+
+    event_type: str
+    hour: datetime
+    state: str
+    in_both: int
+    only_stream: int
+    only_export: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ayla_provider.domain.tables import PROVENANCE, Column, Table
 from ayla_provider.errors import AylaConfigError, AylaWarehouseError
 from ayla_provider.models.macros import POSTGRES
 from ayla_provider.rows.duck import MEMORY, literal
-from ayla_provider.warehouse.base import HOURS, LEDGER, TABLE_PREFIX, Load
+from ayla_provider.warehouse.base import COMPARISONS, HOURS, LEDGER, TABLE_PREFIX, Load
 from ayla_provider.warehouse.postgres_copy import NULL, CsvPipe
 from ayla_provider.warehouse.postgres_tables import (
     CATALOG,
@@ -163,7 +163,7 @@ class PostgresWarehouse(SqlWarehouse):
 
     def _create_table(self, table: Table) -> None:
         definitions = list(map(DIALECT.definition, table.columns))
-        if table in (LEDGER, HOURS):
+        if table in (LEDGER, HOURS, COMPARISONS):
             definitions.append(f"primary key ({DIALECT.names(_LEDGER_KEY)})")
         self._run(f"create table {self._relation(table.event_type)} ({', '.join(definitions)})")
 

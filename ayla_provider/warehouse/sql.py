@@ -114,22 +114,29 @@ def views_of(table: Table, relation: Callable[[str], str], dialect: Dialect) -> 
 
 
 def completeness(relation: Callable[[str], str], dialect: Dialect) -> View:
-    """Return the view that says of each hour how complete the tables are."""
+    """Return the view that says of each hour how complete the tables are, and the export, if a stream can tell."""
     name = dialect.name
     columns = ("event_type", "folder_hour", "state", "revision", "files", "lost_files", "lines")
     hours = ", ".join(f"hours.{name(column)} as {name(column)}" for column in columns)
     loads = ", ".join(f"loads.{name(column)} as {name(column)}" for column in ("rows", "duplicates", "quarantined"))
+    compared = ", ".join(
+        f"compared.{name(column)} as {name(alias)}"
+        for column, alias in (("state", "compared"), ("only_stream", "only_stream"), ("only_export", "only_export"))
+    )
     is_loaded = f"loads.{name('version')} is not null and loads.{name('version')} <> 'removed'"
     is_settled = f"hours.{name('state')} in ('landed', 'empty')"
     is_empty = f"hours.{name('state')} = 'empty'"
     return View(
         "completeness",
-        "For each hour: what the archive has, what is loaded, and whether the tables have all of it.",
+        "For each hour: what the archive has, what is loaded, whether that is all, and what a stream had.",
         f"select {hours}, {loads}, loads.{name('loaded_at')} as {name('loaded_at')}, "
-        f"case when {is_empty} or ({is_loaded} and {is_settled}) then 1 else 0 end as {name('is_complete')} "
-        f"from {relation('hours')} as hours left join {relation('loads')} as loads "
+        f"case when {is_empty} or ({is_loaded} and {is_settled}) then 1 else 0 end as {name('is_complete')}, "
+        f"{compared} from {relation('hours')} as hours left join {relation('loads')} as loads "
         f"on loads.{name('event_type')} = hours.{name('event_type')} "
-        f"and loads.{name('folder_hour')} = hours.{name('folder_hour')}",
+        f"and loads.{name('folder_hour')} = hours.{name('folder_hour')} "
+        f"left join {relation('comparisons')} as compared "
+        f"on compared.{name('event_type')} = hours.{name('event_type')} "
+        f"and compared.{name('folder_hour')} = hours.{name('folder_hour')}",
     )
 
 

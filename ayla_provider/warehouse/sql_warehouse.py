@@ -18,10 +18,12 @@ from ayla_provider.models.macros import Macros
 from ayla_provider.models.sql import FleetSql
 from ayla_provider.warehouse import fleet
 from ayla_provider.warehouse.base import (
+    COMPARISONS,
     HOURS,
     LEDGER,
     REMOVED,
     SAFE_TO_RETRY,
+    ComparedHour,
     FoundHour,
     HeldHour,
     HourLeft,
@@ -33,11 +35,11 @@ from ayla_provider.warehouse.base import (
 )
 from ayla_provider.warehouse.sql import Dialect, View, completeness, views_of, with_existing_columns
 
-_FACTS = ("state", "revision", "files", "lost_files", "lines")
-"""The columns of the table of hours that say what the archive has."""
+_NOT_FACTS = ("event_type", "folder_hour", "changed_at")
+"""The columns of the tables of hours and of comparisons that don't say what an hour is like."""
 
 _HOURS_AT_ONCE = 200
-"""How many rows of the table of hours one statement writes."""
+"""How many rows of these tables one statement writes."""
 
 
 class Explanation(NamedTuple):
@@ -258,11 +260,18 @@ class SqlWarehouse(ABC):
         """
         with self._errors("write what the archive has of each hour"):
             self._prepare_hours()
-            known = self._recorded(hours)
-            wanted = [hour for hour in hours if known.get((hour.event_type, hour.hour)) != _facts(hour)]
-            for number in range(0, len(wanted), _HOURS_AT_ONCE):
-                self._record(wanted[number : number + _HOURS_AT_ONCE], now)
-        return len(wanted)
+            return self._record_changed(HOURS, hours, now)
+
+    def record_comparisons(self, hours: Sequence[ComparedHour], now: datetime) -> int:
+        """
+        Write into the table of comparisons what a stream had of some hours, and return how many weren't like that.
+
+        :param now: aware
+        :raises AylaWarehouseError: if the warehouse refuses it
+        """
+        with self._errors("write how the export compares with the stream"):
+            self._prepare_hours()
+            return self._record_changed(COMPARISONS, hours, now)
 
     def update_models(self, day_timezone: str, run_id: str, now: datetime) -> fleet.FleetReport:
         """
@@ -336,22 +345,37 @@ class SqlWarehouse(ABC):
 
     def _prepare_hours(self) -> None:
         """Create the table of hours and its view, if they don't exist."""
-        if self._columns(HOURS) and self._columns(LEDGER):
+        if all(map(self._columns, (HOURS, COMPARISONS, LEDGER))):
             return
         with self._preparing():
             changed = False
-            for table in (*self.own_tables, LEDGER, HOURS):
+            for table in (*self.own_tables, LEDGER, HOURS, COMPARISONS):
                 changed |= self._ensure_table(table)[1]
             self._ensure_views([completeness(self._relation, self.dialect)], tables_changed=changed)
 
-    def _recorded(self, hours: Sequence[FoundHour]) -> dict[tuple[str, datetime], tuple[Any, ...]]:
-        """Return what the table has of the time of some hours."""
+    def _record_changed(self, table: Table, hours: Sequence[FoundHour] | Sequence[ComparedHour], now: datetime) -> int:
+        """Replace the hours that are otherwise in a table of hours, and return how many these are."""
+        facts = [name for name in table.names if name not in _NOT_FACTS]
+        known = self._recorded(table, facts, hours)
+        wanted = [
+            hour
+            for hour in hours
+            if known.get((hour.event_type, hour.hour)) != tuple(getattr(hour, name) for name in facts)
+        ]
+        for number in range(0, len(wanted), _HOURS_AT_ONCE):
+            self._record(table, facts, wanted[number : number + _HOURS_AT_ONCE], now)
+        return len(wanted)
+
+    def _recorded(
+        self, table: Table, facts: Sequence[str], hours: Sequence[FoundHour] | Sequence[ComparedHour]
+    ) -> dict[tuple[str, datetime], tuple[Any, ...]]:
+        """Return what a table of hours has of the time of some hours."""
         if not hours:
             return {}
         start, end = min(hour.hour for hour in hours), max(hour.hour for hour in hours) + timedelta(hours=1)
-        columns = self.dialect.names(("event_type", "folder_hour", *_FACTS))
+        columns = self.dialect.names(("event_type", "folder_hour", *facts))
         rows = self._fetch(
-            f"select {columns} from {self._relation(HOURS.event_type)} where {self._in_range()}",
+            f"select {columns} from {self._relation(table.event_type)} where {self._in_range()}",
             {"start": start, "end": end},
         )
         return {
@@ -359,19 +383,21 @@ class SqlWarehouse(ABC):
             for kind, at, state, *numbers in rows
         }
 
-    def _record(self, hours: Sequence[FoundHour], now: datetime) -> None:
-        """Replace some hours in the table of hours."""
-        name, table = self.dialect.name, self._relation(HOURS.event_type)
+    def _record(
+        self, table: Table, facts: Sequence[str], hours: Sequence[FoundHour | ComparedHour], now: datetime
+    ) -> None:
+        """Replace some hours in a table of hours."""
+        name, relation = self.dialect.name, self._relation(table.event_type)
         keys, rows, values = [], [], {}
         for number, hour in enumerate(hours):
             row = {
                 "event_type": hour.event_type,
                 "folder_hour": hour.hour,
-                **dict(zip(_FACTS, _facts(hour), strict=True)),
+                **{fact: getattr(hour, fact) for fact in facts},
                 "changed_at": now,
             }
             places = {}
-            for column in HOURS.columns:
+            for column in table.columns:
                 place = self.dialect.parameter(f"{column.name}_{number}", column.type)
                 # Without it, an engine can't tell the type of an empty value.
                 places[column.name] = f"cast({place} as {self.dialect.types[column.type]})"
@@ -381,9 +407,9 @@ class SqlWarehouse(ABC):
             rows.append(f"select {', '.join(places.values())}")
         of_keys = {key: value for key, value in values.items() if key.startswith(("event_type_", "folder_hour_"))}
         with self._transaction():
-            self._lock_table(HOURS)
-            self._run(f"delete from {table} where {' or '.join(keys)}", of_keys)
-            self._run(f"insert into {table} ({self.dialect.names(HOURS.names)}) {' union all '.join(rows)}", values)
+            self._lock_table(table)
+            self._run(f"delete from {relation} where {' or '.join(keys)}", of_keys)
+            self._run(f"insert into {relation} ({self.dialect.names(table.names)}) {' union all '.join(rows)}", values)
 
     def erasable(self, erasure: RowErasure) -> Mapping[datetime, int]:
         """Return how many rows of each hour are to be erased."""
@@ -664,8 +690,3 @@ class SqlWarehouse(ABC):
             # Without its cause: the driver's own words can quote a row.
             reason = explanation.reason.rstrip(". \n")
             raise AylaWarehouseError(f"{self.name}: can't {doing}: {reason}. {explanation.advice}") from None
-
-
-def _facts(hour: FoundHour) -> tuple[Any, ...]:
-    """Return what the archive has of an hour, in the order of the table's columns."""
-    return hour.state, hour.revision, hour.files, hour.lost_files, hour.lines

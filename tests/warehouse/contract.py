@@ -22,7 +22,7 @@ from ayla_provider.domain.hold import hold
 from ayla_provider.domain.removal import Rule
 from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, table_like
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
-from ayla_provider.warehouse.base import REMOVED, FoundHour, HeldHour, Recipe, Warehouse
+from ayla_provider.warehouse.base import REMOVED, ComparedHour, FoundHour, HeldHour, Recipe, Warehouse
 from ayla_provider.warehouse.removal import remove_hours
 from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
 from tests.warehouse.made_loads import HOUR, NOON, Row, identity, made_load
@@ -195,6 +195,27 @@ class WarehouseContract:
             ("datapoint", NOON + HOUR): 0,
             ("connection", NOON): 1,
             ("connection", NOON + HOUR): 0,
+        }
+
+    def test_what_a_stream_had_of_each_hour_is_shown_with_its_completeness(self, place: Place) -> None:
+        warehouse = place.warehouse
+        if not isinstance(warehouse, SqlWarehouse):
+            pytest.skip("Table formats have no view of completeness.")
+        warehouse.record_hours([FoundHour("datapoint", NOON + number * HOUR, "landed", 1) for number in range(3)], NOON)
+        compared = [
+            ComparedHour("datapoint", NOON, "complete", 12, 0, 0),
+            ComparedHour("datapoint", NOON + HOUR, "missing_in_export", 10, 2, 0),
+        ]
+        assert warehouse.record_comparisons(compared, NOON) == 2
+        assert warehouse.record_comparisons(compared, NOON + HOUR) == 0
+        compared[1] = ComparedHour("datapoint", NOON + HOUR, "complete", 12, 0, 0)
+        assert warehouse.record_comparisons(compared, NOON + HOUR) == 1
+        columns = ("compared", "only_stream", "only_export")
+        found = {row["folder_hour"]: tuple(row[name] for name in columns) for row in place.rows("completeness")}
+        assert found == {
+            NOON: ("complete", 0, 0),
+            NOON + HOUR: ("complete", 0, 0),
+            NOON + 2 * HOUR: (None, None, None),
         }
 
     def test_every_type_arrives_as_it_was(self, place: Place, tmp_path: Path) -> None:
