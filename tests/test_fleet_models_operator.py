@@ -19,13 +19,15 @@ from tests.warehouse.made_loads import HOUR, NOON, made_load
 class TaskInstance:
     """What the operator asks of it."""
 
-    dag_id, run_id, task_id, try_number, map_index = "models", "run", "models", 1, -1
+    dag_id, task_id, try_number, map_index = "models", "models", 1, -1
+    run_id = "run"
 
 
-def run(operator: AylaFleetModelsOperator) -> tuple[dict[str, Any], dict[str, Any]]:
+def run(operator: AylaFleetModelsOperator, run_id: str = "run") -> tuple[dict[str, Any], dict[str, Any]]:
     """Run it. Return its XCom, and the extra of each asset that it announces."""
-    events = OutletEventAccessors()
-    result = operator.execute({"ti": TaskInstance(), "outlet_events": events})  # type: ignore[typeddict-item]
+    events, instance = OutletEventAccessors(), TaskInstance()
+    instance.run_id = run_id
+    result = operator.execute({"ti": instance, "outlet_events": events})  # type: ignore[typeddict-item]
     return result, {asset.name: events[asset].extra for asset in operator.outlets}
 
 
@@ -41,10 +43,14 @@ def test_it_makes_what_changed_and_announces_it(tmp_path: Path) -> None:
     operator = AylaFleetModelsOperator(
         task_id="models", warehouse=of_kind, outlets=[AylaFleetModelsOperator.asset(of_kind)]
     )
-    counts = {"hours": 1, "devices": 1, "device_days": 1, "first_day": "2026-11-01", "last_day": "2026-11-01"}
+    days = {"devices": 1, "device_days": 1, "first_day": "2026-11-01", "last_day": "2026-11-01"}
+    counts = {"hours": 1, "recomputed": 1, **days}
     assert run(operator) == (counts, {name: {"run_id": "models run", **counts}})
-    nothing = {"hours": 0, "devices": 0, "device_days": 0, "first_day": None, "last_day": None}
-    assert run(operator) == (nothing, {})
+    # Cleared, it announces what this run changed once more. The next run has changed nothing.
+    again = {"hours": 0, "recomputed": 0, **days}
+    assert run(operator) == (again, {name: {"run_id": "models run", **again}})
+    nothing = {"hours": 0, "recomputed": 0, "devices": 0, "device_days": 0, "first_day": None, "last_day": None}
+    assert run(operator, run_id="next") == (nothing, {})
     with duckdb.connect(str(path)) as session:
         found = session.execute("select online_seconds, unknown_seconds from ayla_device_day").fetchall()
         assert found == [(3600, 23 * 3600)]

@@ -20,7 +20,7 @@ from ayla_provider.domain.tables import (
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class Model(Table):
     """
     A table of the fleet models.
 
@@ -28,26 +28,22 @@ class Model:
     :param day: the column that says on which day of a device a row is: a day, or a moment; empty if it is on none
     """
 
-    name: str
-    description: str
-    columns: tuple[Column, ...]
-    key: tuple[str, ...]
+    key: tuple[str, ...] = ()
     day: str = ""
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all columns."""
-        return tuple(column.name for column in self.columns)
+    def name(self) -> str:
+        """The name without prefix."""
+        return self.event_type
 
-    def table(self, types: Mapping[str, ColumnType] | None = None) -> Table:
+    def with_types(self, types: Mapping[str, ColumnType]) -> Model:
         """
-        Return the model as a table.
+        Return the model with other types.
 
         :param types: the types of columns that aren't those of the canonical tables, such as hashed UUIDs
         """
-        changed = types or {}
-        columns = (replace(column, type=changed.get(column.name, column.type)) for column in self.columns)
-        return Table(self.name, self.description, tuple(columns))
+        columns = (replace(column, type=types.get(column.name, column.type)) for column in self.columns)
+        return replace(self, columns=tuple(columns))
 
 
 C = Column
@@ -76,8 +72,8 @@ ACTIVITY = Model(
         C("registered", INTEGER, "Registrations."),
         C("unregistered", INTEGER, "How often the device was given up."),
     ),
-    ("dsn", "day", "oem_id", "oem_model"),
-    "day",
+    key=("dsn", "day", "oem_id", "oem_model"),
+    day="day",
 )
 
 DEVICE_OWNER = Model(
@@ -90,7 +86,7 @@ DEVICE_OWNER = Model(
         C("user_uuid", UUID, "The user; empty if the registration names none."),
         C("registration_type", TEXT, "How the device was registered."),
     ),
-    ("dsn", "owned_from"),
+    key=("dsn", "owned_from"),
 )
 
 DEVICE = Model(
@@ -116,7 +112,7 @@ DEVICE = Model(
         C("owner_count", INTEGER, "How many users ever owned the device."),
         C("registrations", INTEGER, "How many ownerships there were."),
     ),
-    ("dsn",),
+    key=("dsn",),
 )
 
 DEVICE_DAY = Model(
@@ -139,8 +135,8 @@ DEVICE_DAY = Model(
         C("state_at_end", TEXT, "online, offline, or unknown, just before the end of the day."),
         C("state_since", TIMESTAMP, "Since when the device was in this state; empty if it is unknown."),
     ),
-    ("dsn", "day"),
-    "day",
+    key=("dsn", "day"),
+    day="day",
 )
 
 PROPERTY_VALUE = Model(
@@ -160,8 +156,8 @@ PROPERTY_VALUE = Model(
         C("echo", BOOLEAN, "Whether the device only repeats a value that the cloud sent to it."),
         C("is_change", BOOLEAN, "Whether the value before was another one, or is unknown."),
     ),
-    ("dsn", "property_name", "time_uuid"),
-    "valid_from",
+    key=("dsn", "property_name", "time_uuid"),
+    day="valid_from",
 )
 
 PROPERTY_HOUR = Model(
@@ -194,8 +190,8 @@ PROPERTY_HOUR = Model(
         C("weighted_sum", NUMBER, "The sum of each number, times the seconds in which it was valid."),
         C("weighted_mean", NUMBER, "weighted_sum / weighted_seconds."),
     ),
-    ("dsn", "property_name", "hour"),
-    "hour",
+    key=("dsn", "property_name", "hour"),
+    day="hour",
 )
 
 STATE_DURATION = Model(
@@ -210,8 +206,8 @@ STATE_DURATION = Model(
         C("seconds", NUMBER, "How long the value was valid on the day."),
         C("entries", INTEGER, "How often the property took the value on the day."),
     ),
-    ("dsn", "property_name", "day", "value", "value_text"),
-    "day",
+    key=("dsn", "property_name", "day", "value", "value_text"),
+    day="day",
 )
 
 SENT = Model(
@@ -234,23 +230,23 @@ SENT = Model(
         C("ack_message", INTEGER, "What the device answered: a number that the OEM defines."),
         C("outcome", TEXT, "acknowledged, refused, unanswered, or unknown if the hours of answers are missing."),
     ),
-    ("dsn", "time_uuid"),
-    "commanded_at",
+    key=("dsn", "time_uuid"),
+    day="commanded_at",
 )
 
 ACKED = Model(
     "acked_property",
     "The properties of each model that were ever answered. Only their commands can be unanswered.",
     (_MODEL, _PROPERTY_NAME),
-    ("oem_model", "property_name"),
+    key=("oem_model", "property_name"),
 )
 
 COMMAND = Model(
     "command",
     "A row for each value that was sent to a device, of the properties that are answered.",
     SENT.columns,
-    SENT.key,
-    SENT.day,
+    key=SENT.key,
+    day=SENT.day,
 )
 
 MODEL_DAY = Model(
@@ -280,13 +276,13 @@ MODEL_DAY = Model(
         C("registered", INTEGER, "Registrations."),
         C("unregistered", INTEGER, "How often a device was given up."),
     ),
-    ("oem_model", "day"),
+    key=("oem_model", "day"),
 )
 
-OF_DEVICES = (ACTIVITY, DEVICE_OWNER, DEVICE, DEVICE_DAY, PROPERTY_VALUE, PROPERTY_HOUR, STATE_DURATION, SENT)
-"""The tables whose rows are about one device, each after those that it is made from."""
+OF_DAYS = (ACTIVITY, DEVICE_DAY, PROPERTY_VALUE, PROPERTY_HOUR, STATE_DURATION, SENT)
+"""The tables that an operator makes day by day, for one device after the other."""
 
-STORED = (*OF_DEVICES, ACKED, MODEL_DAY)
+STORED = (ACTIVITY, DEVICE_OWNER, DEVICE, *OF_DAYS[1:], ACKED, MODEL_DAY)
 """All tables that an operator fills."""
 
 MODELS = (*STORED, COMMAND)
@@ -301,7 +297,7 @@ CHANGES = Model(
         _DSN,
         _DAY,
     ),
-    ("run_id", "dsn", "day"),
+    key=("run_id", "dsn", "day"),
 )
 
 HOURS_SEEN = Model(
@@ -313,18 +309,31 @@ HOURS_SEEN = Model(
         C("signature", TEXT, "Names the hour's rows."),
         C("made", TEXT, "The time zone of the days, and how the models are made."),
         C("known", INTEGER, "1 if the hour is there as a whole, or certainly empty; otherwise 0."),
-        C("first_day", DATE, "The first day of its events."),
-        C("last_day", DATE, "The last day of its events."),
     ),
-    ("event_type", "folder_hour"),
+    key=("event_type", "folder_hour"),
+)
+
+HOUR_DAYS = Model(
+    "fleet_hour_days",
+    "On which days the rows of each hour are.",
+    (
+        C("event_type", TEXT, "The event type."),
+        C("folder_hour", TIMESTAMP, "The hour of the export's folder."),
+        _DAY,
+    ),
+    key=("event_type", "folder_hour", "day"),
 )
 
 PENDING = Model(
     "fleet_pending",
-    "The devices that a run of the models has still to make, and from which day on.",
-    (_DSN, C("from_day", DATE, "The first day.")),
-    ("dsn", "from_day"),
+    "The days of devices that a run of the models has still to make.",
+    (
+        C("dsn", TEXT, "The serial number of the device; empty for all devices."),
+        C("day", DATE, "The first day to make."),
+        C("last_day", DATE, "The last day to make."),
+    ),
+    key=("dsn", "day"),
 )
 
-INTERNAL = (CHANGES, HOURS_SEEN, PENDING)
+INTERNAL = (CHANGES, HOURS_SEEN, HOUR_DAYS, PENDING)
 """What the operator keeps for itself, and the list of changes."""

@@ -30,7 +30,7 @@ class AylaFleetModelsOperator(BaseOperator):
 
     Each run lists the days of devices that it changed in the table ``fleet_changes``, and emits an event of
     :meth:`asset` if there are any. Its XCom, and the event's ``extra``, have counts:
-    ``{"hours", "devices", "device_days", "first_day", "last_day"}``.
+    ``{"hours", "recomputed", "devices", "device_days", "first_day", "last_day"}``.
 
     :param warehouse: ``{"kind": "duckdb", ...}`` with the arguments that name the warehouse in its load; the kinds are
         ``duckdb`` and ``postgres`` (templated)
@@ -78,9 +78,11 @@ class AylaFleetModelsOperator(BaseOperator):
             context["outlet_events"][asset].extra = {"run_id": run_id, **document}
             self.outlets.append(asset)
         self.log.info(
-            "Fleet models of %s: %d hours changed, and so did %d days of %d devices.",
+            "Fleet models of %s: %d hours changed. Days of devices that were made again: %d. Changed: %d days of %d "
+            "devices.",
             warehouse.name,
             report.hours,
+            report.recomputed,
             report.device_days,
             report.devices,
         )

@@ -2,11 +2,12 @@
 The fleet models in a warehouse: keeps them right, whatever hours come, come late, come again, or go.
 
 A run finds the hours that changed since the last one, by the ledger, and the days of devices that these hours touch. It
-makes these days again, and the ones behind them, from the rows and from what is stored of the day before. It then
-writes what differs from what is stored, and nothing else. So any order of loads leads to the same tables.
+makes one day after the other again, from the day's rows and from what is stored of the day before, and writes what
+differs from what is stored. Where that changes what a device takes over into the next day, it makes that one, too, and
+so on until nothing differs. So any order of loads leads to the same tables, and a run needs the memory of a day.
 
 What a run has still to make is in a table. It gets there in the transaction that notes the hours as seen, and leaves it
-in the one that writes the models. So a run that was killed is finished by the next one.
+in the one that writes the day. So a run that was killed is finished by the next one.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from ayla_provider.domain.tables import TEXT, ColumnType
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.models import tables
 from ayla_provider.models.macros import Macros
+from ayla_provider.models.parts import HOUR, Window
 from ayla_provider.models.sql import MAKE, FleetSql
 from ayla_provider.models.tables import Model
+from ayla_provider.models.values import STATE_TYPES
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +40,17 @@ EVENT_TYPES = ("datapoint", "datapoint_ack", "connection", "location", "registra
 _STATES = ("connection", "datapoint", "datapoint_ack")
 """The event types whose missing hours make figures unknown."""
 
+_ONE_DAY = timedelta(days=1)
+
 
 @dataclass(frozen=True, slots=True)
 class FleetReport:
-    """What a run of the models changed."""
+    """What a run of the models changed, also in earlier tries of the same run."""
 
     hours: int
     """Hours of the tables that changed since the last run."""
+    recomputed: int
+    """Days of devices that this try made again."""
     devices: int
     """Devices of which a day changed."""
     device_days: int
@@ -55,6 +62,7 @@ class FleetReport:
         """Return it for JSON."""
         return {
             "hours": self.hours,
+            "recomputed": self.recomputed,
             "devices": self.devices,
             "device_days": self.device_days,
             "first_day": self.first_day.isoformat() if self.first_day else None,
@@ -86,9 +94,9 @@ class Engine:
 
 
 _EVENTS = ("datapoints", "acks", "connections", "registrations", "activity", "days", "connection_spans", "values_")
-"""What is read once for all models, each after what it is made from."""
+"""What is read once for all models of a day, each after what it is made from."""
 
-_STAGED = ("now", "fleet_diff", "new_days", "scope", "scan", "runs", "changed_days", *_EVENTS)
+_STAGED = ("now", "fleet_diff", "new_days", "scope", "runs", "changed_days", "next_pending", *_EVENTS)
 """The temporary tables of a run."""
 
 
@@ -121,6 +129,7 @@ class FleetRun:
         self._engine = engine
         self._made = f"{checked_zone(day_timezone)}|{MAKE}"
         self._run_id, self._now = run_id, now
+        self._recomputed = 0
         self._sql = FleetSql(
             engine.macros,
             self._name,
@@ -141,177 +150,348 @@ class FleetRun:
         :param types: the types of columns that aren't those of the canonical tables
         """
         self._sql = replace(self._sql, types=types)
-        with self._engine.transaction():
-            self._engine.lock()
+        with self._locked():
             hours = self._find()
+        with self._locked():
+            self._stage("runs", self._sql.runs())
+            known_to, last_day = self._bounds()
+        is_pending = True
+        while is_pending:
+            with self._locked():
+                is_pending = self._make_next_day(known_to, last_day)
+        with self._locked():
+            self._forget_changes()
+            return self._report(hours)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Begin a transaction in which no other run works on the models."""
         with self._engine.transaction():
             self._engine.lock()
-            return self._make(hours)
+            yield
 
     # What changed.
 
     def _find(self) -> int:
         """Note what is to be made. Return how many hours changed."""
-        sql, run = self._sql, self._engine.run
+        sql, run, seen = self._sql, self._engine.run, self._name("fleet_hours")
+        ((others,),) = self._engine.fetch(f"select count(*) from {seen} where made <> '{self._made}'")
+        if others:
+            # The days of another time zone are other days.
+            for model in (*tables.STORED, tables.HOURS_SEEN, tables.HOUR_DAYS, tables.PENDING):
+                run(f"delete from {self._name(model.name)}")
         kinds = ", ".join(f"'{kind}'" for kind in sql.columns)
         self._stage("now", f"select * from ({sql.hours_now()}) as hours_now where event_type in ({kinds})")
-        made = f"'{self._made}'"
         self._stage(
             "fleet_diff",
             "select coalesce(n.event_type, o.event_type) as event_type, "
             "coalesce(n.folder_hour, o.folder_hour) as folder_hour, n.signature, n.known, "
-            "o.signature as old_signature, o.first_day, o.last_day, "
-            f"case when n.signature = o.signature and o.made = {made} then 0 else 1 end as rows_changed, "
-            f"case when coalesce(n.known, 0) = coalesce(o.known, 0) and o.made = {made} then 0 else 1 end "
-            "as known_changed "
-            f"from {self._name('now')} as n full outer join {self._name('fleet_hours')} as o "
+            "o.signature as old_signature, "
+            "case when n.signature = o.signature then 0 else 1 end as rows_changed, "
+            "case when coalesce(n.known, 0) = coalesce(o.known, 0) then 0 else 1 end as known_changed "
+            f"from {self._name('now')} as n full outer join {seen} as o "
             "on n.event_type = o.event_type and n.folder_hour = o.folder_hour "
-            "where n.signature is null or o.signature is null or n.signature <> o.signature "
-            f"or n.known <> o.known or o.made <> {made}",
+            "where n.signature is null or o.signature is null or n.signature <> o.signature or n.known <> o.known",
         )
-        diff = self._name("fleet_diff")
-        ((hours,),) = self._engine.fetch(f"select count(*) from {diff}")
-        if not hours:
-            return 0
-        self._stage("new_days", " union all ".join(sql.days_of_hours(kind) for kind in sql.columns))
-        first = self._first_day_of_all(diff)
-        new, device = self._name("new_days"), self._name("device")
-        touched = f"select dsn, min(first_day) as first_day from {new} group by dsn"
-        if first is not None:
-            day = f"cast('{first:%Y-%m-%d}' as {self._engine.macros.types[ColumnType.DATE]})"
-            everyone = f"select dsn from {device} union select dsn from {new}"
-            touched = (
-                f"select everyone.dsn, case when touched.first_day < {day} then touched.first_day else {day} end "
-                f"from ({everyone}) as everyone left join ({touched}) as touched on touched.dsn = everyone.dsn"
-            )
-        run(f"insert into {self._name('fleet_pending')} (dsn, from_day) {touched}")
-        run(
-            f"delete from {self._name('fleet_hours')} where exists (select 1 from {diff} as d "
-            f"where d.event_type = {self._name('fleet_hours')}.event_type "
-            f"and d.folder_hour = {self._name('fleet_hours')}.folder_hour)"
-        )
-        by_hour = (
-            f"select event_type, folder_hour, min(first_day) as first_day, max(last_day) as last_day from {new} "
-            "group by event_type, folder_hour"
-        )
-        run(
-            f"insert into {self._name('fleet_hours')} ({', '.join(tables.HOURS_SEEN.names)}) "
-            f"select d.event_type, d.folder_hour, d.signature, {made}, d.known, "
-            "case when d.rows_changed = 1 then by_hour.first_day else d.first_day end, "
-            "case when d.rows_changed = 1 then by_hour.last_day else d.last_day end "
-            f"from {diff} as d left join ({by_hour}) as by_hour on by_hour.event_type = d.event_type "
-            "and by_hour.folder_hour = d.folder_hour where d.signature is not null"
-        )
+        ((hours,),) = self._engine.fetch(f"select count(*) from {self._name('fleet_diff')}")
+        if hours:
+            days = (f"select * from ({sql.days_of_rows(kind)}) as of_{kind}" for kind in sql.columns)
+            self._stage("new_days", " union all ".join(days))
+            self._note_pending()
+            self._note_hours()
+            self._write_owners()
+            self._write_acked()
         return int(hours)
 
-    def _first_day_of_all(self, diff: str) -> date | None:
-        """Return the day from which all devices are to be made again; None if no hour demands that."""
-        macros = self._engine.macros
-        # An answer is awaited in the hour of a command, and in the one after it.
-        before = macros.moment(f"{macros.micros('folder_hour')} - 3600000000")
-        kinds = ", ".join(f"'{kind}'" for kind in _STATES)
+    def _note_pending(self) -> None:
+        """Note the days that the changed hours touch: of single devices, or, where ``dsn`` is null, of all."""
+        macros, diff, pending = self._engine.macros, self._name("fleet_diff"), self._name("fleet_pending")
+        nobody = macros.cast("null", TEXT)
+        insert = f"insert into {pending} (dsn, day, last_day)"
+        self._engine.run(f"{insert} select distinct dsn, day, day from {self._name('new_days')}")
         # Rows that are gone can be of any device.
-        ((first,),) = self._engine.fetch(
-            f"select min(day) from (select first_day as day from {diff} where rows_changed = 1 union all "
-            f"select {macros.local_day(before, self._sql.zone)} from {diff} "
-            f"where known_changed = 1 and event_type in ({kinds})) as days"
+        self._engine.run(
+            f"{insert} select distinct {nobody}, days.day, days.day from {self._name('fleet_hour_days')} as days "
+            f"join {diff} as d on d.event_type = days.event_type and d.folder_hour = days.folder_hour "
+            "where d.rows_changed = 1"
         )
-        return first if first is None or isinstance(first, date) else date.fromisoformat(str(first)[:10])
+        # An answer is awaited in the hour of a command, and in the one after it.
+        start = macros.micros("folder_hour")
+        awaited = f"case when event_type = 'datapoint_ack' then {start} - {HOUR} else {start} end"
+        first, last = self._day_of(awaited), self._day_of(f"{start} + {HOUR - 1}")
+        kinds = ", ".join(f"'{kind}'" for kind in _STATES)
+        self._engine.run(
+            f"{insert} select distinct {nobody}, {first}, {last} from {diff} "
+            f"where known_changed = 1 and event_type in ({kinds})"
+        )
+        self._note_horizon(f"{insert} select {nobody}")
+
+    def _note_horizon(self, insert: str) -> None:
+        """Note the days that begin to exist, or end to, because the last known hour of connections is another one."""
+        bounds = []
+        for name in ("fleet_hours", "now"):
+            last_moment = f"{self._engine.macros.micros('folder_hour')} + {HOUR - 1}"
+            ((found,),) = self._engine.fetch(
+                f"select max({self._day_of(last_moment)}) from {self._name(name)} "
+                "where event_type = 'connection' and known = 1"
+            )
+            bounds.append(found)
+        if bounds[0] == bounds[1]:
+            return
+        if None in bounds:
+            ((first,),) = self._engine.fetch(f"select min(day) from {self._name('device_activity')}")
+            bounds = [bound if bound is not None else first for bound in bounds]
+        days = [_as_date(bound) for bound in bounds if bound is not None]
+        if len(days) == 2:
+            self._engine.run(f"{insert}, {self._date(min(days))}, {self._date(max(days))}")
+
+    def _note_hours(self) -> None:
+        """Note the changed hours as seen, and the days of their rows."""
+        run, diff = self._engine.run, self._name("fleet_diff")
+        for name, condition in (("fleet_hours", ""), ("fleet_hour_days", " and d.rows_changed = 1")):
+            table = self._name(name)
+            run(
+                f"delete from {table} where exists (select 1 from {diff} as d "
+                f"where d.event_type = {table}.event_type and d.folder_hour = {table}.folder_hour{condition})"
+            )
+        run(
+            f"insert into {self._name('fleet_hours')} (event_type, folder_hour, signature, made, known) "
+            f"select event_type, folder_hour, signature, '{self._made}', known from {diff} where signature is not null"
+        )
+        run(
+            f"insert into {self._name('fleet_hour_days')} (event_type, folder_hour, day) "
+            f"select distinct event_type, folder_hour, day from {self._name('new_days')}"
+        )
+
+    def _write_owners(self) -> None:
+        """Write who owned devices whose registrations changed, and note the days on which the owner is another one."""
+        engine, model, diff = self._engine, tables.DEVICE_OWNER, self._name("fleet_diff")
+        changed = f"from {diff} where event_type = 'registration' and rows_changed = 1"
+        ((hours, gone_hours),) = engine.fetch(f"select count(*), count(old_signature) {changed}")
+        if not hours:
+            return
+        devices = f"select dsn from {self._name('new_days')} where event_type = 'registration'"
+        if gone_hours:
+            devices += f" union select dsn from {self._name(model.name)}"
+        self._stage("scope", f"select distinct dsn from ({devices}) as devices")
+        self._sql = replace(self._sql, scoped=True, window=None)
+        self._stage("registrations", self._sql.registrations())
+        with self._difference(model, self._sql.device_owner(), "true") as (gone, come):
+            end = engine.macros.micros(engine.macros.day_start(engine.macros.next_day("t.day"), self._sql.zone))
+            owned_from, owned_to = engine.macros.micros("o.owned_from"), engine.macros.micros("o.owned_to")
+            engine.run(
+                f"insert into {self._name('fleet_pending')} (dsn, day, last_day) "
+                f"select distinct t.dsn, t.day, t.day from {self._name('device_day')} as t "
+                f"join (select dsn from {gone} union select dsn from {come}) as changed on changed.dsn = t.dsn "
+                f"left join {self._name(model.name)} as o on o.dsn = t.dsn and {owned_from} < {end} "
+                f"and (o.owned_to is null or {owned_to} >= {end}) "
+                "where t.user_uuid is distinct from o.user_uuid"
+            )
+
+    def _write_acked(self) -> None:
+        """Write which properties are ever answered, and note the days of their commands, which appear or go."""
+        engine, model = self._engine, tables.ACKED
+        ((hours,),) = engine.fetch(
+            f"select count(*) from {self._name('fleet_diff')} where event_type = 'datapoint_ack' and rows_changed = 1"
+        )
+        if not hours:
+            return
+        self._sql = replace(self._sql, scoped=False, window=None)
+        with self._difference(model, self._sql.acked_property(), "true") as (gone, come):
+            changed = f"select oem_model, property_name from {gone} union select oem_model, property_name from {come}"
+            day = engine.macros.local_day("sent.commanded_at", self._sql.zone)
+            self._stage(
+                "changed_days",
+                f"select distinct sent.dsn, {day} as day from {self._name('command_sent')} as sent "
+                f"join ({changed}) as changed on changed.oem_model is not distinct from sent.oem_model "
+                "and changed.property_name is not distinct from sent.property_name",
+            )
+        self._note_changes()
+        engine.run(
+            f"insert into {self._name('fleet_pending')} (dsn, day, last_day) "
+            f"select dsn, day, day from {self._name('changed_days')}"
+        )
 
     # The models.
 
-    def _make(self, hours: int) -> FleetReport:
-        pending, run = self._name("fleet_pending"), self._engine.run
-        ((first_day,),) = self._engine.fetch(f"select min(from_day) from {pending}")
-        if first_day is None:
-            return FleetReport(hours, 0, 0, None, None)
-        self._stage_scope(pending)
-        self._stage("changed_days", f"select dsn, from_day as day from {pending} where 1 = 0")
+    def _bounds(self) -> tuple[date | None, date | None]:
+        """Return the last day that is known, and the last one that has rows or is known."""
+        ((known, rows),) = self._engine.fetch(
+            f"select (select max({self._day_of('ends - 1')}) from {self._name('runs')}), "
+            f"(select max(day) from {self._name('fleet_hour_days')})"
+        )
+        days = [_as_date(day) for day in (known, rows) if day is not None]
+        return (_as_date(known) if known is not None else None), max(days, default=None)
+
+    def _make_next_day(self, known_to: date | None, last_day: date | None) -> bool:
+        """Make the first day that is to be made. Return whether there was one."""
+        pending = self._name("fleet_pending")
+        ((found,),) = self._engine.fetch(f"select min(day) from {pending}")
+        if found is None:
+            return False
+        day = _as_date(found)
+        window = self._open_window(day)
+        self._stage("changed_days", f"select dsn, day from {pending} where 1 = 0")
+        self._stage("next_pending", f"select dsn, day, last_day from {pending} where 1 = 0")
         for name in _EVENTS:
             self._stage(name, getattr(self._sql, name)())
-        for model in tables.OF_DEVICES:
-            self._write(model)
-        acked = self._write_acked()
-        self._write_model_day(everything=acked)
-        run(f"delete from {pending}")
+        for model in tables.OF_DAYS:
+            with self._difference(model, getattr(self._sql, model.name)(), self._stored(model, window)) as (gone, come):
+                self._list_changes(model, gone, come)
+                if model is tables.DEVICE_DAY:
+                    self._carry_states(day, gone, come)
+                elif model is tables.PROPERTY_VALUE:
+                    self._carry_values(day, window, known_to or day, gone, come)
+        self._note_next(day, last_day or day)
+        self._write_devices(day)
+        with self._difference(tables.MODEL_DAY, self._sql.model_day(), f"t.day = {self._date(day)}"):
+            pass
         self._note_changes()
-        return self._report(hours)
+        return True
 
-    def _stage_scope(self, pending: str) -> None:
-        """Stage which devices are to be made, from which day on, and from which hours."""
-        macros, fetch = self._engine.macros, self._engine.fetch
-        start = macros.micros(macros.day_start("min(from_day)", self._sql.zone))
-        scope = f"select dsn, min(from_day) as from_day, {start} as starts from {pending} group by dsn"
-        hour = "3600000000"
-        self._stage("scope", f"select *, ({macros.quotient('starts', hour)}) * {hour} as reads from ({scope}) as scope")
-        self._stage(
-            "scan",
-            f"select event_type, folder_hour from {self._name('fleet_hours')} "
-            f"where {macros.next_day('last_day')} >= (select min(from_day) from {self._name('scope')})",
+    def _open_window(self, day: date) -> Window:
+        """Stage which devices are to be made on a day, and find where its rows are."""
+        macros, fetch, zone = self._engine.macros, self._engine.fetch, self._sql.zone
+        this, after = self._date(day), self._date(day + _ONE_DAY)
+        ((starts, ends),) = fetch(
+            f"select {macros.micros(macros.day_start(this, zone))}, {macros.micros(macros.day_start(after, zone))}"
         )
-        self._stage("runs", self._sql.runs())
-        ((reads,),) = fetch(f"select min(reads) from {self._name('scope')}")
-        ((scanned,),) = fetch(f"select min({macros.micros('folder_hour')}) from {self._name('scan')}")
-        self._sql = replace(
-            self._sql,
-            scoped=True,
-            first_moment=self._literal(int(reads)),
-            first_hour=self._literal(int(scanned if scanned is not None else reads)),
-        )
+        reads, reads_to = starts // HOUR * HOUR, -(-ends // HOUR) * HOUR
+        pending = self._name("fleet_pending")
+        ((everyone,),) = fetch(f"select count(*) from {pending} where day = {this} and dsn is null")
+        devices = f"select dsn from {pending} where day = {this} and dsn is not null"
+        if everyone:
+            devices += f" union select dsn from {self._name('device_activity')} where day <= {this}"
+        self._stage("scope", f"select distinct dsn from ({devices}) as devices")
+        ((count,),) = fetch(f"select count(*) from {self._name('scope')}")
+        self._recomputed += int(count)
+        # An hour can be on two days.
+        days = [this] if (reads, reads_to) == (starts, ends) else [self._date(day - _ONE_DAY), this, after]
+        hours: dict[str, list[str]] = {}
+        for kind, hour in fetch(
+            f"select distinct event_type, {macros.micros('folder_hour')} from {self._name('fleet_hour_days')} "
+            f"where day in ({', '.join(days)})"
+        ):
+            hours.setdefault(kind, []).append(macros.moment(str(int(hour))))
+        window = Window(this, self._date(day - _ONE_DAY), int(starts), int(ends), int(reads), int(reads_to), hours)
+        self._sql = replace(self._sql, scoped=True, window=window)
+        return window
 
-    def _literal(self, micros: int) -> str:
-        return self._engine.macros.moment(str(micros))
-
-    def _stored(self, model: Model) -> str:
-        """Return the condition that a stored row ``t`` can be made again in the scope ``scope``."""
-        micros, since = self._engine.macros.micros, self._sql.first_moment
+    def _stored(self, model: Model, window: Window) -> str:
+        """Return the condition of the stored rows ``t`` that can be made again in the window."""
+        moment = self._engine.macros.moment
         match model.name:
-            case "device" | "device_owner":
-                return "true"
             case "property_value":
-                from_, to = micros("t.valid_from"), micros("t.valid_to")
-                return (
-                    f"(t.valid_from >= {since} or t.valid_to is null or t.valid_to >= {since}) "
-                    f"and ({from_} >= scope.reads or t.valid_to is null or {to} >= scope.reads)"
-                )
+                reads, end = moment(str(window.reads)), moment(str(window.reads_to))
+                return f"t.valid_from < {end} and (t.valid_to is null or t.valid_to >= {reads})"
             case "property_hour":
-                return f"t.hour >= {since} and {micros('t.hour')} >= scope.reads"
+                return f"t.hour >= {moment(str(window.reads))} and t.hour < {moment(str(window.reads_to))}"
             case "command_sent":
-                return f"t.commanded_at >= {since} and {micros('t.commanded_at')} >= scope.starts"
+                starts, end = moment(str(window.starts)), moment(str(window.ends))
+                return f"t.commanded_at >= {starts} and t.commanded_at < {end}"
             case _:
-                return "t.day >= scope.from_day"
+                return f"t.day = {window.day}"
 
-    def _write(self, model: Model) -> None:
-        """Make a model in the scope, and write what differs."""
-        stored = (
-            f"select {', '.join(f't.{name}' for name in model.names)} from {self._name(model.name)} as t "
-            f"join {self._name('scope')} as scope on scope.dsn = t.dsn and {self._stored(model)}"
+    def _list_changes(self, model: Model, gone: str, come: str) -> None:
+        """List the days of the rows that differ."""
+        day = model.day
+        if day != "day":
+            day = self._engine.macros.local_day(day, self._sql.zone)
+        self._engine.run(
+            f"insert into {self._name('changed_days')} (dsn, day) "
+            f"select dsn, {day} from {gone} union select dsn, {day} from {come}"
         )
-        with self._difference(model, getattr(self._sql, model.name)(), stored) as (gone, come):
-            if model.day:
-                day = model.day
-                if day != "day":
-                    day = self._engine.macros.local_day(day, self._sql.zone)
-                self._engine.run(
-                    f"insert into {self._name('changed_days')} (dsn, day) "
-                    f"select dsn, {day} from {gone} union select dsn, {day} from {come}"
-                )
+
+    def _carry_states(self, day: date, gone: str, come: str) -> None:
+        """Note the next day of the devices that take over another state, or model, from this day."""
+        names = "dsn, oem_model, state_at_end, state_since"
+        either = f"select {names} from {gone} union all select {names} from {come}"
+        changed = f"select dsn from ({either}) as either group by {names} having count(*) = 1"
+        after = self._date(day + _ONE_DAY)
+        self._engine.run(
+            f"insert into {self._name('next_pending')} (dsn, day, last_day) "
+            f"select distinct dsn, {after}, {after} from ({changed}) as changed"
+        )
+
+    def _carry_values(self, day: date, window: Window, known_to: date, gone: str, come: str) -> None:
+        """Note the days after this one on which another value is valid, or for another time."""
+        macros = self._engine.macros
+        border = macros.moment(str(window.ends))
+        until = macros.local_day("valid_to", self._sql.zone)
+        until = f"case when valid_to is null then {self._date(known_to)} else {until} end"
+        names = "dsn, property_name, value, value_text, base_type, until"
+        either = " union all ".join(
+            f"select dsn, property_name, value, value_text, base_type, {until} as until from {rows} "
+            f"where valid_from < {border} and (valid_to is null or valid_to >= {border})"
+            for rows in (gone, come)
+        )
+        changed = f"select {names} from ({either}) as either group by {names} having count(*) = 1"
+        after = self._date(day + _ONE_DAY)
+        # Only a state has a row for each day on which it goes on.
+        self._engine.run(
+            f"insert into {self._name('next_pending')} (dsn, day, last_day) "
+            f"select distinct dsn, case when base_type in {STATE_TYPES} then {after} else until end, until "
+            f"from ({changed}) as changed where until >= {after}"
+        )
+
+    def _note_next(self, day: date, last_day: date) -> None:
+        """Replace what is pending by what is left, and what this day adds."""
+        pending, this, after = self._name("fleet_pending"), self._date(day), self._date(day + _ONE_DAY)
+        left = (
+            f"select dsn, case when day = {this} then {after} else day end as day, last_day from {pending} "
+            f"where last_day > {this}"
+        )
+        added = f"select dsn, day, last_day from {self._name('next_pending')} where day <= {self._date(last_day)}"
+        merged = (
+            f"select dsn, day, max(last_day) as last_day from ({left} union all {added}) as either group by dsn, day"
+        )
+        run = self._engine.run
+        merged_name = self._engine.temporary("merged")
+        run(f"create temporary table {merged_name} as {merged}")
+        run(f"delete from {pending}")
+        run(f"insert into {pending} (dsn, day, last_day) select dsn, day, last_day from {merged_name}")
+        run(f"drop table {merged_name}")
+
+    def _write_devices(self, day: date) -> None:
+        """Write the rows of the devices that have no further day to make."""
+        scope, pending, activity = self._name("scope"), self._name("fleet_pending"), self._name("device_activity")
+        ((everyone,),) = self._engine.fetch(f"select count(*) from {pending} where dsn is null")
+        left = f"select dsn from {pending} where dsn is not null"
+        if everyone:
+            # Their turn comes with a later day.
+            left += f" union select dsn from {activity} where day <= {self._date(day)}"
+        finished = self._engine.temporary("finished")
+        self._engine.run(f"create temporary table {finished} as select dsn from {scope} where dsn not in ({left})")
+        self._stage("scope", f"select dsn from {finished}")
+        self._engine.run(f"drop table {finished}")
+        with self._difference(tables.DEVICE, self._sql.device(), "true"):
+            pass
 
     @contextmanager
     def _difference(self, model: Model, select: str, stored: str) -> Iterator[tuple[str, str]]:
-        """Write what differs between rows that are made and rows that are stored. Yield where the differences are."""
-        temporary, run = self._engine.temporary, self._engine.run
-        made, gone, come = (temporary(f"{part}_{model.name}") for part in ("made", "gone", "come"))
+        """
+        Write what differs between rows that are made and rows that are stored. Yield where the differences are.
+
+        :param stored: the condition of the stored rows ``t`` that can be made again; it must not read the table
+        """
+        temporary, run, table = self._engine.temporary, self._engine.run, self._name(model.name)
+        was, made, gone, come = (temporary(f"{part}_{model.name}") for part in ("was", "made", "gone", "come"))
         columns = ", ".join(model.names)
+        of_scope = ""
+        if self._sql.scoped and "dsn" in model.names:
+            of_scope = f" join {self._name('scope')} as scope on scope.dsn = t.dsn"
+        run(
+            f"create temporary table {was} as select {', '.join(f't.{name}' for name in model.names)} "
+            f"from {table} as t{of_scope} where {stored}"
+        )
         run(f"create temporary table {made} as select {columns} from ({select}) as made")
-        run(f"create temporary table {gone} as {stored} except select {columns} from {made}")
-        run(f"create temporary table {come} as select {columns} from {made} except {stored}")
-        table = self._name(model.name)
-        same = " and ".join(self._same(f"gone.{name}", f"{table}.{name}", name) for name in model.key)
-        run(f"delete from {table} where exists (select 1 from {gone} as gone where {same})")
+        run(f"create temporary table {gone} as select * from {was} except select * from {made}")
+        run(f"create temporary table {come} as select * from {made} except select * from {was}")
+        same = " and ".join(self._same(f"gone.{name}", f"t.{name}", name) for name in model.key)
+        run(f"delete from {table} as t where {stored} and exists (select 1 from {gone} as gone where {same})")
         run(f"insert into {table} ({columns}) select {columns} from {come}")
         yield gone, come
-        for name in (made, gone, come):
+        for name in (was, made, gone, come):
             run(f"drop table {name}")
 
     def _same(self, one: str, other: str, name: str) -> str:
@@ -321,46 +501,26 @@ class FleetRun:
             return f"{one} = {other}"
         return f"{one} is not distinct from {other}"
 
-    def _write_acked(self) -> bool:
-        """Write which properties are ever answered. Return whether that changed."""
-        if "datapoint_ack" not in self._sql.columns:
-            return False
-        model = tables.ACKED
-        stored = f"select {', '.join(model.names)} from {self._name(model.name)}"
-        with self._difference(model, self._sql.acked_property(), stored) as (gone, come):
-            changed = f"select oem_model, property_name from {gone} union select oem_model, property_name from {come}"
-            day = self._engine.macros.local_day("sent.commanded_at", self._sql.zone)
-            # Their commands appear, or go.
-            self._engine.run(
-                f"insert into {self._name('changed_days')} (dsn, day) select distinct sent.dsn, {day} "
-                f"from {self._name('command_sent')} as sent join ({changed}) as changed "
-                "on changed.oem_model is not distinct from sent.oem_model "
-                "and changed.property_name is not distinct from sent.property_name"
-            )
-            ((count,),) = self._engine.fetch(f"select count(*) from ({changed}) as changed")
-        return bool(count)
-
-    def _write_model_day(self, *, everything: bool) -> None:
-        model = tables.MODEL_DAY
-        since = "" if everything else f"(select min(from_day) from {self._name('scope')})"
-        stored = f"select {', '.join(model.names)} from {self._name(model.name)}"
-        if since:
-            stored += f" where day >= {since}"
-        with self._difference(model, self._sql.model_day(since), stored):
-            pass
+    # What is said of it.
 
     def _note_changes(self) -> None:
-        """Write the list of changed days, and forget old ones, and those of devices that no longer exist."""
+        """Write the days that changed into the list of changes."""
         engine, changes = self._engine, self._name("fleet_changes")
-        moment = ColumnType.TIMESTAMP
+        run_id = engine.parameter("run_id", TEXT)
         engine.run(
-            f"insert into {changes} (run_id, changed_at, dsn, day) select {engine.parameter('run_id', TEXT)}, "
-            f"{engine.parameter('changed_at', moment)}, dsn, day "
-            f"from (select distinct dsn, day from {self._name('changed_days')}) as days",
+            f"insert into {changes} (run_id, changed_at, dsn, day) select {run_id}, "
+            f"{engine.parameter('changed_at', ColumnType.TIMESTAMP)}, dsn, day "
+            f"from (select distinct dsn, day from {self._name('changed_days')}) as days "
+            f"where not exists (select 1 from {changes} as known where known.run_id = {run_id} "
+            "and known.dsn = days.dsn and known.day = days.day)",
             {"run_id": self._run_id, "changed_at": self._now},
         )
-        engine.run(
-            f"delete from {changes} where changed_at < {engine.parameter('kept_from', moment)} "
+
+    def _forget_changes(self) -> None:
+        """Remove old changes from the list, and those of devices that no longer exist."""
+        self._engine.run(
+            f"delete from {self._name('fleet_changes')} "
+            f"where changed_at < {self._engine.parameter('kept_from', ColumnType.TIMESTAMP)} "
             f"or dsn not in (select dsn from {self._name('device')})",
             {"kept_from": self._now - CHANGES_KEPT},
         )
@@ -368,12 +528,27 @@ class FleetRun:
     def _report(self, hours: int) -> FleetReport:
         ((devices, days, first, last),) = self._engine.fetch(
             "select count(distinct dsn), count(*), min(day), max(day) "
-            f"from (select distinct dsn, day from {self._name('changed_days')}) as days"
+            f"from {self._name('fleet_changes')} where run_id = {self._engine.parameter('run_id', TEXT)}",
+            {"run_id": self._run_id},
         )
-        return FleetReport(hours, int(devices), int(days), first, last)
+        bounds = (_as_date(bound) if bound is not None else None for bound in (first, last))
+        return FleetReport(hours, self._recomputed, int(devices), int(days), *bounds)
+
+    # Small parts.
+
+    def _day_of(self, micros: str) -> str:
+        macros = self._engine.macros
+        return macros.local_day(macros.moment(micros), self._sql.zone)
+
+    def _date(self, day: date) -> str:
+        return self._engine.macros.cast(f"'{day:%Y-%m-%d}'", ColumnType.DATE)
 
     def _stage(self, name: str, select: str) -> None:
         temporary = self._name(name)
         self._engine.run(f"drop table if exists {temporary}")
         self._engine.run(f"create temporary table {temporary} as {select}")
         self._engine.staged(temporary)
+
+
+def _as_date(found: Any) -> date:
+    return found if isinstance(found, date) else date.fromisoformat(str(found)[:10])

@@ -16,6 +16,7 @@ from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import PROVENANCE, Column, Table
 from ayla_provider.errors import AylaConfigError, AylaWarehouseError
 from ayla_provider.models.macros import POSTGRES
+from ayla_provider.models.tables import Model
 from ayla_provider.rows.duck import MEMORY, literal
 from ayla_provider.warehouse.base import COMPARISONS, HOURS, LEDGER, TABLE_PREFIX, Load
 from ayla_provider.warehouse.postgres_copy import NULL, CsvPipe
@@ -172,8 +173,11 @@ class PostgresWarehouse(SqlWarehouse):
         self._run(f"alter table {self._relation(table.event_type)} {', '.join(additions)}")
 
     def _index_and_comments(self, table: Table, relation: Relation) -> Iterator[str]:
-        key = "folder_hour" if PROVENANCE[-1].name in table.names else table.names[0]
-        return index_and_comments(table, self._relation(table.event_type), relation, key)
+        keys = ["folder_hour" if PROVENANCE[-1].name in table.names else table.names[0]]
+        if isinstance(table, Model):
+            # A run looks up the rows of a day, and the values that are valid then.
+            keys += [name for name in (table.day, "valid_to") if name in table.names]
+        return index_and_comments(table, self._relation(table.event_type), relation, keys)
 
     def _ensure_views(self, views: Sequence[View], *, tables_changed: bool) -> None:
         existing = self._existing()

@@ -72,16 +72,17 @@ def usable_columns(columns: Mapping[str, str]) -> list[str]:
     return [name for name, column_type in columns.items() if column_type in ours]
 
 
-def index_and_comments(table: Table, quoted: str, existing: Relation, key: str) -> Iterator[str]:
+def index_and_comments(table: Table, quoted: str, existing: Relation, keys: Iterable[str]) -> Iterator[str]:
     """
-    Yield the statements that add a missing index and missing comments. Comments of the user's own stay.
+    Yield the statements that add missing indexes and missing comments. Comments of the user's own stay.
 
     :param quoted: the table's qualified, quoted name
     :param existing: the table, which has all columns
-    :param key: the column that an index must start with
+    :param keys: the columns that an index each must start with
     """
-    if key not in existing.indexed:
-        yield f"create index on {quoted} ({DIALECT.name(key)})"
+    for key in keys:
+        if key not in existing.indexed:
+            yield f"create index on {quoted} ({DIALECT.name(key)})"
     if existing.comment is None:
         yield f"comment on table {quoted} is {literal(table.description)}"
     for column in table.columns:

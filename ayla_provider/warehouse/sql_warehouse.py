@@ -318,7 +318,7 @@ class SqlWarehouse(ABC):
 
     def _prepare_models(self, types: Mapping[str, ColumnType]) -> None:
         """Create what is missing of the tables and views of the models."""
-        wanted = [model.table(types) for model in (*models.STORED, *models.INTERNAL)]
+        wanted = [model.with_types(types) for model in (*models.STORED, *models.INTERNAL)]
         if all(self._columns(table).keys() >= set(table.names) for table in wanted):
             return
         with self._preparing():
@@ -339,7 +339,7 @@ class SqlWarehouse(ABC):
             run=self._run,
             fetch=self._fetch,
             transaction=self._transaction,
-            lock=lambda: self._lock_table(models.PENDING.table()),
+            lock=lambda: self._lock_table(models.PENDING),
             staged=self._was_staged,
         )
 
@@ -463,7 +463,7 @@ class SqlWarehouse(ABC):
     def _models_without_erased(self, now: datetime) -> list[str]:
         """Make the models again without what is erased, if there are any. Return the names of their tables."""
         with self._errors("look for the fleet models"):
-            if not self._columns(models.HOURS_SEEN.table()):
+            if not self._columns(models.HOURS_SEEN):
                 return []
             made = [row[0] for row in self._fetch(f"select max(made) from {self._relation(models.HOURS_SEEN.name)}")]
         zone = str(made[0] or "UTC").partition("|")[0]

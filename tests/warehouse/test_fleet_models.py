@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import itertools
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.removal import Rule
 from ayla_provider.domain.tables import TABLES
 from ayla_provider.models import tables
 from ayla_provider.warehouse.base import FoundHour, HourLeft, RowErasure
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
-from ayla_provider.warehouse.fleet import FleetRun
+from ayla_provider.warehouse.removal import remove_hours
 from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
 from tests.support.fleet_oracle import KEYS, Oracle, differences
 from tests.support.fleet_rows import HOUR, OddFleet, Row, as_texts, time_uuid
@@ -171,29 +174,172 @@ def test_a_late_hour_changes_the_days_that_it_touches_and_no_other(tmp_path: Pat
         # The third day begins as before.
         assert changed == [("A", hours[0].date()), ("A", hours[24].date())]
         assert (report.devices, report.device_days) == (1, 2)
+        # The hour had no rows before. So no other device can have had any in it.
+        assert report.recomputed == 2
         compare(found, oracle_of({("connection", hour): of_hour for hour, of_hour in rows.items()}, set(), "UTC"))
 
 
-def test_a_run_that_was_killed_is_finished_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+DAY = timedelta(days=1)
+
+
+class LongHistory:
+    """Ten days of three devices that have a state and a value each day, in which hours come late."""
+
+    def __init__(self, folder: Path, warehouse: DuckDBWarehouse) -> None:
+        self.folder, self.warehouse = folder, warehouse
+        self.found = InDuckDB(folder / "a.duckdb", warehouse)
+        self.rows: dict[tuple[str, datetime], list[Row]] = {}
+        self.empty = {(event_type, NOON + number * HOUR) for event_type in TABLES for number in range(240)}
+        warehouse.prepare_missing(TABLES.values())
+
+    def add(self, event_type: str, *rows: Row) -> None:
+        """Put rows into the hours of their times, beside those that are there."""
+        for row in rows:
+            time = row["created_at" if event_type == "datapoint" else "event_time"]
+            key = (event_type, time.replace(minute=0, second=0, microsecond=0))
+            self.rows.setdefault(key, []).append(row)
+            self.empty.discard(key)
+            version = f"v{len(self.rows[key])}"
+            self.warehouse.replace(made_load(self.folder, event_type, key[1], self.rows[key], version=version))
+
+    def update(self, run_id: str) -> tuple[int, list[tuple[str, int]]]:
+        """Return how many days of devices were made again, and the device and day of each that changed."""
+        hours = [FoundHour(*key, "empty") for key in sorted(self.empty)]
+        self.warehouse.record_hours(hours + [FoundHour(*key, "landed") for key in self.rows], NOW)
+        report = self.warehouse.update_models("UTC", run_id, NOW)
+        changed = [row for row in self.found.rows("fleet_changes") if row["run_id"] == run_id]
+        assert report.device_days == len(changed)
+        compare(self.found, oracle_of(self.rows, self.empty, "UTC"))
+        return report.recomputed, sorted((row["dsn"], (row["day"] - NOON.date()).days) for row in changed)
+
+
+def value(dsn: str, time: datetime, number: int) -> Row:
+    return {
+        "dsn": dsn,
+        "oem_model": "M",
+        "property_name": "mode",
+        "base_type": "integer",
+        "time_uuid": time_uuid(time, 0),
+        "created_at": time,
+        "val_int": number,
+    }
+
+
+def message(dsn: str, time: datetime, status: str) -> Row:
+    return {"dsn": dsn, "oem_model": "M", "event_time": time, "status": status}
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[LongHistory]:
+    with DuckDBWarehouse(tmp_path / "a.duckdb") as warehouse:
+        made = LongHistory(tmp_path, warehouse)
+        for number, dsn in enumerate("ABC"):
+            made.add("connection", message(dsn, NOON + number * MINUTE, "Online"))
+            made.add("datapoint", value(dsn, NOON + number * MINUTE, 1))
+        made.add("connection", message("A", NOON + 6 * DAY, "Online"))
+        made.add("datapoint", value("A", NOON + 4 * DAY, 2), value("A", NOON + 7 * DAY, 1))
+        made.update("first")
+        yield made
+
+
+def test_a_late_state_is_carried_on_until_the_next_one_and_no_further(history: LongHistory) -> None:
+    # It comes in an hour that was empty before: no other device can have had rows there.
+    history.add("connection", message("A", NOON + 2 * DAY + HOUR, "Offline"))
+    # From the sixth day on it is online, as before, but since another moment. The last day's end isn't known.
+    assert history.update("late") == (9, [("A", day) for day in range(2, 10)])
+    history.add("connection", message("A", NOON + 3 * DAY + HOUR, "Online"), message("A", NOON + 5 * DAY, "Offline"))
+    # The sixth day takes over another state, and ends as before.
+    assert history.update("later") == (4, [("A", day) for day in (3, 4, 5)])
+
+
+def test_a_late_value_is_carried_on_until_the_next_one_and_no_further(history: LongHistory) -> None:
+    history.add("datapoint", value("A", NOON + 2 * DAY + HOUR, 5))
+    # The value of the first day ends there, and the one of the fourth day changes another one.
+    assert history.update("late") == (3, [("A", day) for day in (0, 2, 3, 4)])
+
+
+def test_a_late_value_that_changes_nothing_afterwards_is_not_carried_on(history: LongHistory) -> None:
+    history.add("datapoint", value("A", NOON + 2 * DAY + HOUR, 1))
+    recomputed, changed = history.update("late")
+    assert recomputed == 1
+    assert changed == [("A", 0), ("A", 2)]
+
+
+def test_a_replaced_hour_makes_its_own_days_and_what_follows_from_them(history: LongHistory) -> None:
+    # Another row in an hour that is loaded: every device can have had rows there.
+    history.add("datapoint", value("B", NOON + 30 * MINUTE, 1))
+    recomputed, changed = history.update("replaced")
+    assert recomputed == 3
+    assert changed == [("B", 0)]
+
+
+def test_an_hour_that_is_missing_makes_the_days_of_all_devices_again_as_long_as_they_are_unknown(
+    history: LongHistory,
+) -> None:
+    key = ("connection", NOON + 5 * DAY + 10 * HOUR)
+    history.empty.discard(key)
+    history.warehouse.record_hours([FoundHour(*key, "missing")], NOW)
+    # One device comes online again on the sixth day, so that its last day, whose end isn't known, stays as it is.
+    changed = [(dsn, day) for dsn in "ABC" for day in range(5, 11) if (dsn, day) != ("A", 10)]
+    assert history.update("missing") == (18, changed)
+    history.empty.add(key)
+    assert history.update("found") == (18, changed)
+
+
+def kill_at(warehouse: DuckDBWarehouse, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a statement of a run fail, as if the process were killed then."""
+    run, count = warehouse._run, itertools.count()
+
+    def counted(*arguments: Any) -> Any:
+        if next(count) >= number:
+            raise KeyboardInterrupt
+        return run(*arguments)
+
+    monkeypatch.setattr(warehouse, "_run", counted)
+
+
+@pytest.mark.parametrize("number", [30, 60, 90, 130, 170, 210, 260, 310])
+def test_a_run_that_is_killed_anywhere_is_finished_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     fleet, final = OddFleet(7), {}
     with DuckDBWarehouse(tmp_path / "a.duckdb") as warehouse:
         warehouse.prepare_missing(TABLES.values())
         for event_type in TABLES:
-            key = (event_type, NOON)
-            final[key] = fleet.rows(*key, 12)
-            put(warehouse, tmp_path, key, final[key], "v")
-
-        def killed(*_: Any) -> None:
-            raise KeyboardInterrupt
-
+            for hours in (0, 30):
+                key = (event_type, NOON + hours * HOUR)
+                final[key] = fleet.rows(*key, 12)
+                put(warehouse, tmp_path, key, final[key], "v")
         with monkeypatch.context() as patch:
-            patch.setattr(FleetRun, "_note_changes", killed)
+            kill_at(warehouse, number, patch)
             with pytest.raises(KeyboardInterrupt):
-                warehouse.update_models("UTC", "killed", NOW)
+                warehouse.update_models("UTC", "run", NOW)
+    with DuckDBWarehouse(tmp_path / "a.duckdb") as warehouse:
         found = InDuckDB(tmp_path / "a.duckdb", warehouse)
-        assert found.rows("device_day") == []
-        assert warehouse.update_models("UTC", "next", NOW).devices > 0
+        report = warehouse.update_models("UTC", "run", NOW)
         compare(found, oracle_of(final, set(), "UTC"))
+        changes = {(row["dsn"], row["day"]) for row in found.rows("fleet_changes")}
+        # The second try announces also what the first one changed.
+        assert report.device_days == len(changes) > 0
+        assert changes >= {(row["dsn"], row["day"]) for row in found.rows("device_day")}
+
+
+def test_hours_that_a_rule_removes_leave_the_models_with_the_next_run(place: Place, tmp_path: Path) -> None:
+    fleet, warehouse, final = OddFleet(11), place.warehouse, {}
+    assert isinstance(warehouse, SqlWarehouse)
+    warehouse.prepare_missing(TABLES.values())
+    for event_type in TABLES:
+        for number in range(4):
+            key = (event_type, NOON + 12 * number * HOUR)
+            final[key] = fleet.rows(*key, 10)
+            put(warehouse, tmp_path, key, final[key], "v")
+    warehouse.update_models("UTC", "run", NOW)
+    first_kept = NOON + 18 * HOUR
+    rule = Rule("tables", DAY, first_kept + DAY, ())
+    assert remove_hours(warehouse, [EventType(name) for name in TABLES], rule).hours == 2 * len(TABLES)
+    warehouse.update_models("UTC", "next", NOW)
+    kept = {key: rows for key, rows in final.items() if key[1] >= first_kept}
+    compare(place, oracle_of(kept, set(), "UTC"))
 
 
 def test_another_time_zone_makes_everything_again(tmp_path: Path) -> None:
