@@ -26,8 +26,7 @@ from ayla_provider.local_cloud.lives import ticks_of
 from ayla_provider.rows.history import DeviceHistory
 from ayla_provider.rows.typed_archive import TypedArchive
 from tests.support.erasing import KEYS
-from tests.support.fleet_facts import rows_of_export
-from tests.support.fleet_oracle import event_time
+from tests.support.fleet_oracle import event_time, rows_of_export
 from tests.warehouse.archive import archive_fleet, archive_hour
 
 START = datetime(2026, 11, 1, 18, tzinfo=UTC)

@@ -22,7 +22,7 @@ from ayla_provider.local_cloud.lives import (
     time_of_ticks,
 )
 from ayla_provider.local_cloud.rows import parse_file_time
-from tests.support.fleet_facts import Row, commands, owner_at, ownerships, rows_of_export, sessions, ticks_of_uuid
+from tests.support.fleet_oracle import Oracle, Row, rows_of_export, ticks_of_uuid
 
 DAY_ONE = datetime(2026, 5, 4, tzinfo=UTC)
 HOURS = [DAY_ONE + number * ONE_HOUR for number in range(48)]
@@ -132,7 +132,7 @@ def test_the_export_shows_lost_and_repeated_messages_and_outages_within_a_second
 
 
 def test_what_the_messages_say_is_mostly_true(fleet: Fleet) -> None:
-    found = sessions(rows_of_export(fleet, "connection", HOURS))
+    found = Oracle({"connection": rows_of_export(fleet, "connection", HOURS)}, {"connection": HOURS}).connected
     right = []
     for life in fleet.events.lives:
         if life.is_on_show:
@@ -140,7 +140,7 @@ def test_what_the_messages_say_is_mostly_true(fleet: Fleet) -> None:
         of_device = found[life.term(ticks_of(DAY_ONE)).dsn]
         for minute in range(6 * 60, 47 * 60, 20):
             time = DAY_ONE + timedelta(minutes=minute)
-            said = any(one.online_at <= time and (one.offline_at is None or time < one.offline_at) for one in of_device)
+            said = any(one.state == "online" and one.start <= time < one.end for one in of_device)
             right.append(said == life.is_online(ticks_of(time)))
     assert 0.85 < sum(right) / len(right) < 1
 
@@ -166,12 +166,12 @@ def test_an_answer_belongs_to_a_datapoint_of_the_same_hour(
 def test_some_values_that_users_set_are_never_answered_and_some_late(
     datapoints: list[dict[str, str]], acks: list[dict[str, str]]
 ) -> None:
-    made = list(commands(datapoints, acks).values())
-    latencies = [one.latency for one in made if one.latency is not None]
+    made = Oracle({"datapoint": datapoints, "datapoint_ack": acks}, {"datapoint_ack": HOURS}).model("command")
+    latencies = [one["latency_seconds"] for one in made if one["latency_seconds"] is not None]
     assert 0.5 < len(latencies) / len(made) < 0.95
-    assert 0 < sum(latency > 60 * SECOND for latency in latencies) / len(latencies) < 0.1
-    assert {one.status for one in made} == {"200", "404", None}
-    assert not {"mode", "fan_mode"} & {one.property_name for one in made}
+    assert 0 < sum(latency > 60 for latency in latencies) / len(latencies) < 0.1
+    assert {one["ack_status"] for one in made} == {200, 404, None}
+    assert not {"mode", "fan_mode"} & {one["property_name"] for one in made}
 
 
 def test_an_id_holds_the_time_of_its_datapoint_and_no_variant(datapoints: list[dict[str, str]]) -> None:
@@ -226,14 +226,16 @@ def test_registrations_say_whose_a_device_is(seed: int) -> None:
     fleet = Fleet(seed=seed, rows=5)
     start = ticks_of(DAY_ONE)
     hours = [DAY_ONE + number * ONE_HOUR for number in range(24 * 40)]
-    owned = ownerships(rows_of_export(fleet, "registration", hours))
+    owned = Oracle({"registration": rows_of_export(fleet, "registration", hours)}, {}).ownerships
     users = set()
     for life in fleet.events.lives:
         for time in range(start + 30 * DAY, start + 40 * DAY, 7 * HOUR):
             dsn = life.term(time).dsn
             expected = life.user(time)
             users.add(expected)
-            assert owner_at(owned.get(dsn, []), time_of_ticks(time)) == (None if expected == NO_USER else expected)
+            at = time_of_ticks(time)
+            owners = [one.user for one in owned.get(dsn, ()) if one.start <= at and (one.end is None or at < one.end)]
+            assert owners == ([] if expected == NO_USER else [expected])
     assert NO_USER in users
 
 

@@ -16,8 +16,8 @@ from functools import cache, cached_property, lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ayla_provider.local_cloud.rows import parse_file_time
-from tests.support.fleet_facts import ticks_of_uuid
+from ayla_provider.local_cloud.fleet import Fleet
+from ayla_provider.local_cloud.rows import LAYOUTS, parse_file_time
 
 Row = Mapping[str, str]
 Record = dict[str, Any]
@@ -157,7 +157,7 @@ class Oracle:
             heard = [event.time for event_type, event in events if _is_heard(event_type, event.row)]
             activated = [event.time for event_type, event in events if event_type == "activation"]
             registrations = [event for event_type, event in events if event_type == "registration"]
-            owned = self._ownerships.get(dsn, [])
+            owned = self.ownerships.get(dsn, [])
             current = owned[-1] if owned and owned[-1].end is None else None
             yield {
                 "dsn": dsn,
@@ -179,14 +179,15 @@ class Oracle:
             }
 
     @cached_property
-    def _ownerships(self) -> dict[str, list[Ownership]]:
+    def ownerships(self) -> dict[str, list[Ownership]]:
+        """Device to the times for which it was a user's."""
         by_device: dict[str, list[Event]] = defaultdict(list)
         for event in self.events.get("registration", ()):
             by_device[event.row["dsn"]].append(event)
         return {dsn: _ownerships(events) for dsn, events in by_device.items()}
 
     def _device_owner(self) -> Iterator[Record]:
-        for dsn, owned in self._ownerships.items():
+        for dsn, owned in self.ownerships.items():
             for one in owned:
                 yield {
                     "dsn": dsn,
@@ -241,7 +242,7 @@ class Oracle:
         ]
         at_end = [span.state for span in spans if span.start < end <= span.end]
         owners = [
-            one.user for one in self._ownerships.get(dsn, ()) if one.start < end and (one.end is None or one.end >= end)
+            one.user for one in self.ownerships.get(dsn, ()) if one.start < end and (one.end is None or one.end >= end)
         ]
         return {
             "dsn": dsn,
@@ -483,6 +484,30 @@ def _sortable(row: Record, columns: Sequence[str]) -> tuple[Any, ...]:
 # --- rows
 
 
+def rows_of_export(fleet: Fleet, event_type: str, hours: Iterable[datetime]) -> list[dict[str, str]]:
+    """Return the events of some hours, each in its newest state, from the well-formed lines of the export's files."""
+    columns = LAYOUTS[event_type].columns
+    found: dict[str, dict[str, str]] = {}
+    for hour in hours:
+        for file in fleet.files(event_type, hour):
+            for raw in file.contents[-1].split(b"\r\n")[:-1]:
+                cells = raw.decode("utf-8", "replace").split(",")
+                if len(cells) != len(columns) or "\ufffd" in raw.decode("utf-8", "replace"):
+                    continue
+                row = dict(zip(columns, cells, strict=True))
+                identity = row["time_uuid"] if event_type in ("datapoint", "datapoint_ack") else ",".join(cells)
+                known = found.get(identity)
+                if known is None or _is_newer(row, known):
+                    found[identity] = row
+    return list(found.values())
+
+
+def _is_newer(row: Row, known: Row) -> bool:
+    if "updated_at" not in row:
+        return False
+    return parse_file_time(row["updated_at"]) > parse_file_time(known["updated_at"])
+
+
 def _once(event_type: str, rows: Iterable[Row]) -> list[Row]:
     """Return each event once, in its newest state."""
     found: dict[Any, Row] = {}
@@ -546,6 +571,12 @@ def _time_of_id(identity: str | None) -> datetime | None:
         return datetime(1582, 10, 15, tzinfo=UTC) + timedelta(microseconds=ticks_of_uuid(identity) // 10)
     except OverflowError:
         return None
+
+
+def ticks_of_uuid(text: str) -> int:
+    """Return the time that an id holds, in units of 100 ns since 1582. The other bits don't matter."""
+    low, middle, high, _, _ = text.split("-")
+    return (int(high, 16) & 0x0FFF) << 48 | int(middle, 16) << 32 | int(low, 16)
 
 
 def _text(row: Row, column: str) -> str | None:

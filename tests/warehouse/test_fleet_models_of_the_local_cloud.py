@@ -20,8 +20,7 @@ from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.warehouse.base import FoundHour
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
-from tests.support.fleet_facts import rows_of_export
-from tests.support.fleet_oracle import KEYS, Oracle, differences
+from tests.support.fleet_oracle import KEYS, Oracle, differences, rows_of_export
 from tests.test_fleet_docs import BLOCKS, Example
 from tests.warehouse.archive import archive_fleet
 from tests.warehouse.contract import Place, Row
