@@ -57,7 +57,7 @@ def request(start: datetime | None = None, until: datetime = NOW, **identifiers:
 class Setup:
     def __init__(self, folder: Path) -> None:
         self.archive = FileDestination(folder / "archive")
-        self.rows = FileDestination(folder / "rows")
+        self.rows = FileDestination(folder / "archive" / "parquet")
         self.out = folder / "out"
 
     def type(self, hour: datetime = HOUR, **more: Any) -> None:

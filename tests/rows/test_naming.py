@@ -30,11 +30,14 @@ def write(path: Path, rows: Sequence[Sequence[str | None]], names: Sequence[str]
 
 
 def numbers(
-    path: Path, identifiers: Sequence[str] = (DSN, USER), hashes: dict[str, list[str]] | None = None
+    path: Path,
+    identifiers: Sequence[str] = (DSN, USER),
+    hashes: dict[str, list[str]] | None = None,
+    hashed: Sequence[str] = (),
 ) -> list[int]:
     matcher = Matcher.of_known((identifier, "an-id") for identifier in identifiers)
     with connect() as duck:
-        return NamingRows(matcher, identifiers, hashes or {}).numbers(duck, path)
+        return NamingRows(matcher, identifiers, hashes or {}).numbers(duck, path, hashed.__contains__)
 
 
 cells = st.one_of(
@@ -73,7 +76,10 @@ def test_hashes_of_a_policy_are_identifiers_and_other_hashes_name_nobody(tmp_pat
         # A hash that has the digits of the user by chance.
         (None, f"{USER.replace('-', '')}{'0' * 32}", None, None),
     ]
-    assert numbers(write(tmp_path / "rows.parquet", rows), hashes=hashes) == [0, 1]
+    path = write(tmp_path / "rows.parquet", rows)
+    assert numbers(path, hashes=hashes, hashed=["dsn", "user_uuid"]) == [0, 1]
+    # Where nothing is hashed, it is a text that has the user's digits.
+    assert numbers(path, hashes=hashes) == [0, 1, 3]
 
 
 @pytest.mark.parametrize("column", ["source_object", "time_uuid"])
