@@ -58,7 +58,7 @@ with DAG(
     )
     approve = ApprovalOperator(
         task_id="approve",
-        subject="Erase the data of {{ " + FOUND + "['requests'] }} requests?",
+        subject="Erase what is asked for? Requests: {{ " + FOUND + "['requests'] }}",
         body="Requests: {{ "
         + FOUND
         + "['open'] }}\n\nTo be erased: {{ "

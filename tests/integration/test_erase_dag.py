@@ -143,7 +143,7 @@ def test_nothing_is_erased_before_a_person_approves_and_airflow_never_learns_of_
     counted = running.airflow.xcoms(DAG, rejected, "count")["return_value"]
     (number,) = counted["ids"]
     assert counted["erased"]["csv_lines"] > 0
-    assert asked["subject"] == "Erase the data of 1 requests?"
+    assert asked["subject"] == "Erase what is asked for? Requests: 1"
     assert number in asked["body"]
     assert running.answer(rejected, "Reject") == {"count": "success", "approve": "success", "erase": "skipped"}
     assert running.objects() == before
