@@ -152,13 +152,10 @@ class FleetRun:
         self._sql = replace(self._sql, types=types)
         with self._locked():
             hours = self._find()
-        with self._locked():
-            self._stage("runs", self._sql.runs())
-            known_to, last_day = self._bounds()
         is_pending = True
         while is_pending:
             with self._locked():
-                is_pending = self._make_next_day(known_to, last_day)
+                is_pending = self._make_next_day()
         with self._locked():
             self._forget_changes()
             return self._report(hours)
@@ -323,13 +320,16 @@ class FleetRun:
         days = [_as_date(day) for day in (known, rows) if day is not None]
         return (_as_date(known) if known is not None else None), max(days, default=None)
 
-    def _make_next_day(self, known_to: date | None, last_day: date | None) -> bool:
+    def _make_next_day(self) -> bool:
         """Make the first day that is to be made. Return whether there was one."""
         pending = self._name("fleet_pending")
         ((found,),) = self._engine.fetch(f"select min(day) from {pending}")
         if found is None:
             return False
         day = _as_date(found)
+        # An erasure can have changed the hours since the last day.
+        self._stage("runs", self._sql.runs())
+        known_to, last_day = self._bounds()
         window = self._open_window(day)
         self._stage("changed_days", f"select dsn, day from {pending} where 1 = 0")
         self._stage("next_pending", f"select dsn, day, last_day from {pending} where 1 = 0")

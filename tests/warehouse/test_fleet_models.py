@@ -189,7 +189,8 @@ class LongHistory:
         self.folder, self.warehouse = folder, warehouse
         self.found = InDuckDB(folder / "a.duckdb", warehouse)
         self.rows: dict[tuple[str, datetime], list[Row]] = {}
-        self.empty = {(event_type, NOON + number * HOUR) for event_type in TABLES for number in range(240)}
+        kinds = ("connection", "datapoint")
+        self.empty = {(event_type, NOON + number * HOUR) for event_type in kinds for number in range(240)}
         warehouse.prepare_missing(TABLES.values())
 
     def add(self, event_type: str, *rows: Row) -> None:
