@@ -87,25 +87,25 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def empty(scene: Scene) -> Iterator[webdriver.Chrome]:
-    """A browser that the admin has signed in with, before the DAG runs."""
+def signed_in(scene: Scene) -> Iterator[webdriver.Chrome]:
+    """A browser that the admin has signed in with. The DAG is paused at first, and outside CI it never runs."""
     with browser() as driver:
         sign_in(driver, scene.airflow)
         yield driver
 
 
 @pytest.fixture(scope="module")
-def driver(scene: Scene, empty: webdriver.Chrome) -> webdriver.Chrome:
+def driver(scene: Scene, signed_in: webdriver.Chrome) -> webdriver.Chrome:
     """The same browser, once all hours have ended."""
 
     def ended() -> bool | None:
         runs = scene.airflow.dag_runs(DAG, state=["success", "failed"])
         return {datetime.fromisoformat(run["data_interval_start"]) for run in runs} >= set(HOURS) or None
 
-    open_blank(empty, scene.airflow)
+    open_blank(signed_in, scene.airflow)
     scene.airflow.unpause(DAG)
     scene.airflow.wait_until("the hours to end", ended, timeout=600)
-    return empty
+    return signed_in
 
 
 def labels(driver: webdriver.Chrome) -> dict[tuple[str, str], str]:
@@ -130,12 +130,12 @@ def in_utc(driver: webdriver.Chrome, airflow: Standalone, query: str = "") -> No
     open_page(driver, airflow, query)
 
 
-def test_an_airflow_without_an_export_says_what_to_do_first(scene: Scene, empty: webdriver.Chrome) -> None:
-    open_page(empty, scene.airflow)
-    text = empty.find_element(By.CSS_SELECTOR, ".ayla-welcome").text
+def test_an_airflow_without_an_export_says_what_to_do_first(scene: Scene, signed_in: webdriver.Chrome) -> None:
+    open_page(signed_in, scene.airflow)
+    text = signed_in.find_element(By.CSS_SELECTOR, ".ayla-welcome").text
     for word in ("ayla_default", "ayla_export_destination", "pool ayla_export", "unpause"):
         assert word in text
-    links = [str(link.get_attribute("href")) for link in empty.find_elements(By.CSS_SELECTOR, ".ayla-welcome a")]
+    links = [str(link.get_attribute("href")) for link in signed_in.find_elements(By.CSS_SELECTOR, ".ayla-welcome a")]
     own = [link for link in links if link.startswith(scene.airflow.url)]
     assert {urlsplit(link).path.removeprefix(PREFIX) for link in own} == {
         "/connections",
@@ -146,16 +146,17 @@ def test_an_airflow_without_an_export_says_what_to_do_first(scene: Scene, empty:
     assert [urlsplit(link).path for link in links if link not in own] == ["/airflow-provider-ayla/coverage/"]
 
 
-def test_it_is_in_the_navigation(scene: Scene, empty: webdriver.Chrome) -> None:
+def test_it_is_in_the_navigation(scene: Scene, signed_in: webdriver.Chrome) -> None:
     (plugin,) = [one for one in scene.airflow.pages("plugins", "plugins") if one["name"] == "ayla_export"]
     (app,) = plugin["react_apps"]
     assert (app["name"], app["destination"]) == ("Ayla", "nav")
     assert app["bundle_url"].startswith(f"{PREFIX}/ayla-export/")
-    empty.get(scene.airflow.url)
-    click(empty, "a[href$='/plugin/ayla-export']")
-    wait_for(empty, ".ayla-page h1", text="Ayla export")
+    signed_in.get(scene.airflow.url)
+    click(signed_in, "a[href$='/plugin/ayla-export']")
+    wait_for(signed_in, ".ayla-page h1", text="Ayla export")
 
 
+@pytest.mark.ci
 def test_the_map_says_what_the_manifests_say(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow)
     said = labels(driver)
@@ -181,6 +182,7 @@ def test_the_map_says_what_the_manifests_say(scene: Scene, driver: webdriver.Chr
     assert "gap" not in rows["connection"]
 
 
+@pytest.mark.ci
 def test_a_click_opens_the_task_with_its_log(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow)
     path = f"{PREFIX}/dags/{DAG}/runs/{quote(scene.run_id(BROKEN), safe='')}/tasks/datapoint.copy"
@@ -195,6 +197,7 @@ def test_a_click_opens_the_task_with_its_log(scene: Scene, driver: webdriver.Chr
 
 
 @pytest.mark.any_airflow
+@pytest.mark.ci
 def test_the_keys_walk_over_the_map_and_open_and_select(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow)
 
@@ -227,6 +230,7 @@ def test_the_keys_walk_over_the_map_and_open_and_select(scene: Scene, driver: we
     assert here().startswith(f"datapoint, {name_of(BROKEN)}")
 
 
+@pytest.mark.ci
 def test_the_hour_is_in_the_users_zone_and_in_utc(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow)
     driver.execute_script(
@@ -240,6 +244,7 @@ def test_the_hour_is_in_the_users_zone_and_in_utc(scene: Scene, driver: webdrive
 
 
 @pytest.mark.any_airflow
+@pytest.mark.ci
 def test_problems_only_leaves_the_failed_hour_also_by_a_link(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow)
     click(driver, ".ayla-bar label", "Problems only")
@@ -253,6 +258,7 @@ def test_problems_only_leaves_the_failed_hour_also_by_a_link(scene: Scene, drive
 
 
 @pytest.mark.any_airflow
+@pytest.mark.ci
 def test_days_have_the_totals_of_their_hours_which_open_on_demand(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow, "?range=14d")
     days = driver.find_elements(By.CSS_SELECTOR, "[data-at][aria-label^='datapoint,']")
@@ -272,6 +278,7 @@ def retry(driver: webdriver.Chrome, event_type: str, hour: datetime) -> None:
 
 
 @pytest.mark.ci
+@pytest.mark.ci
 def test_a_viewer_looks_and_can_not_retry(scene: Scene, driver: webdriver.Chrome) -> None:
     tries = scene.airflow.api("GET", f"dags/{DAG}/dagRuns/{scene.run_id(BROKEN)}/taskInstances/datapoint.copy")
     with browser() as other:
@@ -285,6 +292,7 @@ def test_a_viewer_looks_and_can_not_retry(scene: Scene, driver: webdriver.Chrome
 
 
 @pytest.mark.any_airflow
+@pytest.mark.ci
 def test_a_failed_refresh_keeps_what_was_read_and_says_so(scene: Scene, driver: webdriver.Chrome) -> None:
     in_utc(driver, scene.airflow)
     before = labels(driver)
@@ -294,6 +302,7 @@ def test_a_failed_refresh_keeps_what_was_read_and_says_so(scene: Scene, driver: 
     assert labels(driver) == before
 
 
+@pytest.mark.ci
 def test_a_failed_hour_is_retried_until_it_has_landed(scene: Scene, driver: webdriver.Chrome) -> None:
     scene.cloud.faults.clear()
     in_utc(driver, scene.airflow)
@@ -314,26 +323,26 @@ def test_a_failed_hour_is_retried_until_it_has_landed(scene: Scene, driver: webd
 
 
 @pytest.mark.any_airflow
-def test_two_days_take_sixteen_requests_at_most(scene: Scene, driver: webdriver.Chrome) -> None:
-    with made_up_export(driver):
-        in_utc(driver, scene.airflow)
-        assert 5 < driver.execute_script("return madeUpRequests") <= 16
-        assert len(labels(driver)) == 48 * len(EVENT_TYPES)
+def test_two_days_take_sixteen_requests_at_most(scene: Scene, signed_in: webdriver.Chrome) -> None:
+    with made_up_export(signed_in):
+        in_utc(signed_in, scene.airflow)
+        assert 5 < signed_in.execute_script("return madeUpRequests") <= 16
+        assert len(labels(signed_in)) == 48 * len(EVENT_TYPES)
 
 
 @pytest.mark.any_airflow
-def test_names_that_look_like_markup_are_text(scene: Scene, driver: webdriver.Chrome) -> None:
+def test_names_that_look_like_markup_are_text(scene: Scene, signed_in: webdriver.Chrome) -> None:
     hostile = '<img src=x onerror=\\"globalThis.broken=1\\">'
     shown = hostile.replace("\\", "")
-    with made_up_export(driver, {"ayla_export_to_bucket": hostile, "gs://your-bucket/ayla": f"gs://b/{hostile}"}):
-        in_utc(driver, scene.airflow)
-        page = driver.find_element(By.CSS_SELECTOR, ".ayla-page")
+    with made_up_export(signed_in, {"ayla_export_to_bucket": hostile, "gs://your-bucket/ayla": f"gs://b/{hostile}"}):
+        in_utc(signed_in, scene.airflow)
+        page = signed_in.find_element(By.CSS_SELECTOR, ".ayla-page")
         assert f"gs://b/{shown}" in page.text
         assert f"by {shown}" in page.text
         assert page.find_elements(By.TAG_NAME, "img") == []
         links = page.find_elements(By.CSS_SELECTOR, ".ayla-archive header a")
         assert "/dags/%3Cimg" in str(links[0].get_attribute("href"))
-        assert driver.execute_script("return globalThis.broken") is None
+        assert signed_in.execute_script("return globalThis.broken") is None
 
 
 CONTRAST = """
@@ -358,34 +367,34 @@ return [...document.querySelectorAll(".ayla-page *")]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_all_texts_can_be_read_in_either_theme(scene: Scene, driver: webdriver.Chrome, theme: str) -> None:
-    with made_up_export(driver):
-        driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
-        in_utc(driver, scene.airflow, "?range=90d")
-        driver.find_element(By.CSS_SELECTOR, ".ayla-stuck[data-at]").click()
-        wait_for(driver, ".ayla-day h3", text="The hours of")
-        assert theme in driver.find_element(By.TAG_NAME, "html").get_attribute("class").split()
-        assert driver.execute_script(CONTRAST) == []
-        driver.execute_script("localStorage.removeItem('theme')")
+def test_all_texts_can_be_read_in_either_theme(scene: Scene, signed_in: webdriver.Chrome, theme: str) -> None:
+    with made_up_export(signed_in):
+        signed_in.execute_script("localStorage.setItem('theme', arguments[0])", theme)
+        in_utc(signed_in, scene.airflow, "?range=90d")
+        signed_in.find_element(By.CSS_SELECTOR, ".ayla-stuck[data-at]").click()
+        wait_for(signed_in, ".ayla-day h3", text="The hours of")
+        assert theme in signed_in.find_element(By.TAG_NAME, "html").get_attribute("class").split()
+        assert signed_in.execute_script(CONTRAST) == []
+        signed_in.execute_script("localStorage.removeItem('theme')")
 
 
 @pytest.mark.any_airflow
-def test_on_a_narrow_screen_the_map_scrolls_beside_its_names(scene: Scene, driver: webdriver.Chrome) -> None:
-    size = driver.get_window_size()
-    with made_up_export(driver):
-        driver.set_window_size(500, 800)
-        in_utc(driver, scene.airflow)
-        page, scroll = (driver.find_element(By.CSS_SELECTOR, css) for css in (".ayla-page", ".ayla-scroll"))
+def test_on_a_narrow_screen_the_map_scrolls_beside_its_names(scene: Scene, signed_in: webdriver.Chrome) -> None:
+    size = signed_in.get_window_size()
+    with made_up_export(signed_in):
+        signed_in.set_window_size(500, 800)
+        in_utc(signed_in, scene.airflow)
+        page, scroll = (signed_in.find_element(By.CSS_SELECTOR, css) for css in (".ayla-page", ".ayla-scroll"))
         wide = "return [arguments[0].scrollWidth, arguments[0].clientWidth]"
-        inside, shown = driver.execute_script(wide, page)
+        inside, shown = signed_in.execute_script(wide, page)
         assert inside <= shown
-        inside, shown = driver.execute_script(wide, scroll)
+        inside, shown = signed_in.execute_script(wide, scroll)
         assert inside > shown
         for left in (0, 10_000):
-            driver.execute_script("arguments[0].scrollLeft = arguments[1]", scroll, left)
-            names = driver.find_elements(By.CSS_SELECTOR, ".ayla-scroll tbody th")
+            signed_in.execute_script("arguments[0].scrollLeft = arguments[1]", scroll, left)
+            names = signed_in.find_elements(By.CSS_SELECTOR, ".ayla-scroll tbody th")
             assert {name.rect["x"] for name in names} == {scroll.rect["x"]}
-            dates = driver.find_elements(By.CSS_SELECTOR, ".ayla-groups th span")
+            dates = signed_in.find_elements(By.CSS_SELECTOR, ".ayla-groups th span")
             first_cell = max(name.rect["x"] + name.rect["width"] for name in names)
             assert [date for date in dates if first_cell <= date.rect["x"] < scroll.rect["x"] + shown], "a date in view"
-    driver.set_window_size(size["width"], size["height"])
+    signed_in.set_window_size(size["width"], size["height"])
