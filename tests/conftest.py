@@ -142,6 +142,7 @@ _LONGEST = (
     "test_connection_form.py",
     "test_coverage_page.py",
     "test_alert_dag.py",
+    "test_freshness_dag.py",
     "test_reconcile_dag.py",
     "test_erase_dag.py",
     "test_standalone_harness.py",

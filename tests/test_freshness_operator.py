@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,7 +66,7 @@ class Scene:
 
         class Clock(datetime):
             @classmethod
-            def now(cls, tz: Any = None) -> datetime:
+            def now(cls, tz: Any = None) -> Any:
                 return scene.now
 
         monkeypatch.setattr(freshness, "datetime", Clock)
@@ -75,7 +76,7 @@ class Scene:
         """Copy hours, each half an hour after its end."""
         for number in hours:
             manifest = archive_hour(self.archive, event_type, [CONNECTION] if files else [], hour(number))
-            self.write(manifests.replace(manifest, written_at=hour(number + 1.5).isoformat()))
+            self.write(replace(manifest, written_at=hour(number + 1.5).isoformat()))
 
     def write(self, manifest: manifests.Manifest) -> None:
         records = Records(FileDestination(self.archive))
@@ -166,7 +167,7 @@ def test_the_templates_of_a_notifier_have_the_values(scene: Scene) -> None:
 def test_each_layer_is_alerted_for_itself(scene: Scene) -> None:
     scene.load(0, 1, 2, 3)
     warehouses = [{"kind": "duckdb", "database": str(scene.folder / "ayla.duckdb")}]
-    arguments = {"typed": timedelta(hours=3.5), "warehouses": warehouses}
+    arguments: dict[str, Any] = {"typed": timedelta(hours=3.5), "warehouses": warehouses}
     assert scene.look(**arguments) == {"states": {"ok": 3}, "alerts": 0}
     scene.copy(4, 5, 6, 7)
     scene.look(9, **arguments)
@@ -178,10 +179,10 @@ def test_each_layer_is_alerted_for_itself(scene: Scene) -> None:
 
 def test_a_warehouse_that_cannot_be_read_is_alerted_when_its_hours_are_late(scene: Scene) -> None:
     scene.load(0, 1, 2, 3)
-    good = {"warehouses": [{"kind": "duckdb", "database": str(scene.folder / "ayla.duckdb")}]}
+    good: dict[str, Any] = {"warehouses": [{"kind": "duckdb", "database": str(scene.folder / "ayla.duckdb")}]}
     broken = scene.folder / "broken.duckdb"
     broken.write_bytes(b"not a database" * 1000)
-    bad = {"warehouses": [{"kind": "duckdb", "database": str(broken)}]}
+    bad: dict[str, Any] = {"warehouses": [{"kind": "duckdb", "database": str(broken)}]}
     scene.look(**good)
     scene.copy(4, 5)
     assert scene.look(6.6, **bad)["states"] == {"ok": 1, "unknown": 1}
@@ -199,8 +200,8 @@ def test_hours_without_events_and_with_lost_files_are_complete_at_each_layer(sce
     records = Records(FileDestination(scene.archive))
     manifest, _ = records.read_manifest(ExportHour(EventType("connection"), hour(5)))
     assert manifest
-    lost = manifests.replace(manifest.files[0], lost=hour(6).isoformat())
-    scene.write(manifests.replace(manifest, files=(lost,)))
+    lost = replace(manifest.files[0], lost=hour(6).isoformat())
+    scene.write(replace(manifest, files=(lost,)))
     scene.load(6)
     assert scene.look(9.5, warehouses=warehouses)["states"] == {"ok": 2}
     assert scene.sent == []
@@ -209,7 +210,7 @@ def test_hours_without_events_and_with_lost_files_are_complete_at_each_layer(sce
 def test_an_hour_that_may_still_get_files_is_not_complete(scene: Scene) -> None:
     scene.look()
     manifest = archive_hour(scene.archive, "connection", [CONNECTION], hour(4))
-    scene.write(manifests.replace(manifest, state=HourState.ARRIVING))
+    scene.write(replace(manifest, state=HourState.ARRIVING))
     scene.look(7.5)
     assert scene.kinds() == [("breach", "copied")]
 
@@ -329,7 +330,7 @@ def test_the_event_says_what_the_page_shows_and_comes_at_once_only_with_news(sce
 
 def test_an_objective_can_differ_by_event_type(scene: Scene) -> None:
     scene.copy(*range(4), event_type="location")
-    arguments = {
+    arguments: dict[str, Any] = {
         "event_types": ["connection", "location", "datapoint"],
         "copied": {"Connection": timedelta(hours=2), "location": timedelta(hours=6)},
     }

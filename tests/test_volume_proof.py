@@ -13,7 +13,7 @@ from ayla_provider.domain.volume import KEPT, Anomaly, Volumes, expect, index_of
 from tests.support.proofs import scale
 from tests.support.volumes import LEARNED, START, VolumeFleet
 
-SEEDS = range(1, 1 + scale(2, 20))
+SEEDS = range(1, 1 + scale(1, 20))
 SIZES = {"datapoint": 1.0, "datapoint_ack": 0.3, "connection": 0.1, "location": 0.02, "registration": 0.002}
 """Event type to how many rows it has, compared with others: the last ones are small fleets."""
 

@@ -355,7 +355,7 @@ class FreshnessLooks:
                 for layer in layers:
                     upstream = None if layer == COPIED else copied
                     arrivals = copied
-                    problem = None
+                    problem: AylaError | None = None
                     if layer != COPIED:
                         try:
                             arrivals = self._later(record, event_type, layer, start, now, copied)

@@ -258,8 +258,8 @@ def _advance(track: Track, look: Look) -> None:
         track.newest = max(track.newest or hour + ONE_HOUR, hour + ONE_HOUR)
         _measure(track, hour, arrival, look)
     while complete_to in track.ahead or complete_to < look.start:
-        if complete_to not in track.ahead and _counts(complete_to, look):
-            # Nobody knows when it comes, but it took so long at least.
+        if complete_to not in track.ahead and _counts(complete_to, look) and look.is_prompt:
+            # Nobody knows when it comes, but it took so long at least. If nobody looked for days, it may be there.
             _note_lag(track, complete_to, look.now)
         track.ahead.discard(complete_to)
         complete_to += ONE_HOUR

@@ -386,7 +386,7 @@ def _objective(value: object, name: str) -> Objective:
 
 
 def _notifiers(value: object, name: str) -> list[Notify]:
-    given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [None]
+    given: list[Any] = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [None]
     if not all(callable(each) for each in given):
         raise AylaConfigError(f"{name} is {value!r:.100}: expected a list of Airflow notifiers, or of callables")
-    return given  # type: ignore[return-value]
+    return given

@@ -140,6 +140,16 @@ def test_an_hour_that_is_older_than_the_lookback_is_given_up() -> None:
     assert max(statistics(scene.track).lags) == hour(20) - hour(10)
 
 
+def test_hours_that_nobody_looked_at_for_days_are_not_measured() -> None:
+    scene = Scene(soon)
+    scene.until(hour(8))
+    scene.now = hour(24 * 20)
+    scene.look(start=hour(24 * 13), is_prompt=False)
+    figures = statistics(scene.track)
+    assert (figures.share, max(figures.lags)) == (1.0, timedelta(minutes=90))
+    assert scene.alerts == []
+
+
 def test_a_first_load_is_not_alerted_until_it_has_been_fresh_once() -> None:
     # An hour of the history is copied every minute, from 04:00 on.
     start = hour(-100)

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import pytest
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
-from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from harness.forked import ForkedStandalone
 from tests.integration.export_dag import DAGS
@@ -133,7 +133,7 @@ class Scene:
             made = archive_hour(
                 self.archive, event_type, [CONNECTION] if event_type == "connection" else [], hour(number)
             )
-            made = manifests.replace(made, written_at=hour(number + 1.5).isoformat())
+            made = replace(made, written_at=hour(number + 1.5).isoformat())
             records.write_manifest(made, records.read_manifest(made.hour)[1])
 
     def run(self, dag: str) -> dict[str, Any]:
