@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 AZURITE := azurite@3.33.0
 # Doubles of Amazon Kinesis.
 KINESIS := kinesalite@3.3.3 kinesis-local@0.6.2
+# What finds violations of WCAG on the page.
+AXE := axe-core@4.14.1
 HOURS ?= 6
 ONCE ?=
 # With LAKE=iceberg, the demo also loads Iceberg tables, which chDB reads.
@@ -72,7 +74,7 @@ simulate: $(VENV)/.demo ## Simulate late files, crashes, and faults, and compare
 soak: $(VENV)/.demo ## Simulate weeks in the same processes; nothing may grow (MINUTES=60)
 	@$(BIN)/python -m simulation.soak --minutes $(MINUTES)
 
-test: $(VENV)/.test judges $(if $(shell command -v npm),.azurite/$(AZURITE) .kinesis/$(lastword $(KINESIS))) ## Run the tests (TESTS="-k wait" for some, CI=1 for all)
+test: $(VENV)/.test judges $(if $(shell command -v npm),.azurite/$(AZURITE) .kinesis/$(lastword $(KINESIS)) .axe/$(AXE)) ## Run the tests (TESTS="-k wait" for some, CI=1 for all)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-oldest: ## Run the tests that depend on Airflow's version with the oldest supported one (TESTS=tests for all)
@@ -154,7 +156,7 @@ screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs 
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-judges .venv-dbt .venv-release .azurite .kinesis .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-judges .venv-dbt .venv-release .azurite .kinesis .axe .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
@@ -188,6 +190,11 @@ $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing doubles of Kinesis into .kinesis, for a few seconds ..."
 	@mkdir -p .kinesis
 	@npm install --prefix .kinesis --silent --ignore-scripts --no-audit --no-fund --no-package-lock $(KINESIS)
+	@touch $@
+
+.axe/$(AXE):
+	@mkdir -p .axe
+	@npm install --prefix .axe --silent --ignore-scripts --no-audit --no-fund --no-package-lock $(AXE)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

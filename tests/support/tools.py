@@ -17,6 +17,9 @@ from tests.support import postgres_server
 AZURITE = Path(__file__).parents[2] / ".azurite" / "node_modules" / ".bin" / "azurite-blob"
 """Azure's emulator, which ``make test`` installs with npm."""
 
+AXE = Path(__file__).parents[2] / ".axe" / "node_modules" / "axe-core" / "axe.min.js"
+"""What finds violations of WCAG, which ``make test`` installs with npm."""
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -56,6 +59,7 @@ GIT = Tool("git", "git", _has("git"))
 NPM = Tool("npm", "npm", AZURITE.exists)
 KINESIS = Tool(NPM.name, NPM.packages, lambda: KINESALITE.exists() and KINESIS_LOCAL.exists())
 """Doubles of Kinesis, which ``make test`` also installs with npm."""
+AXE_CORE = Tool(NPM.name, NPM.packages, AXE.exists)
 POSTGRESQL = Tool("PostgreSQL", "postgresql", lambda: postgres_server.binaries() is not None)
 REDIS = Tool("Redis", "redis-server", _has("redis-server"))
 

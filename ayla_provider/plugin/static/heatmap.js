@@ -10,6 +10,9 @@ const REST = 150;
 /** Up to this number of columns, cells are wide and each column has a text. */
 export const FEW = 16;
 
+/** Up to this number of columns, all fit on a screen. More of them scroll. */
+const DENSEST = 120;
+
 /** A group of fewer columns than this is narrower than its heading, or not much wider. */
 const NARROW = 8;
 
@@ -111,7 +114,7 @@ export const Heatmap = memo(function Heatmap({ label, zone, columns, rows, selec
     onMouseLeave: () => clearTimeout(rest.current),
     onPointerDown: ({ pointerType }) => (pointer.current = pointerType),
   };
-  const density = columns.length > 60 ? "ayla-dense" : columns.length <= FEW ? "ayla-few" : undefined;
+  const density = columns.length > 60 && columns.length <= DENSEST ? "ayla-dense" : columns.length <= FEW ? "ayla-few" : undefined;
   const events = { onKeyDown, onClick, onFocus: show, ...pointed };
   return h(
     "div",
@@ -192,7 +195,7 @@ const Heads = memo(function Heads({ columns, zone }) {
         const isLast = index === groups.length - 1 && span < NARROW && groups[index - 1]?.span >= NARROW;
         const text = isLast || span > 2 || columns.length <= FEW ? group : "";
         const className = isLast ? "ayla-last" : undefined;
-        return h(headOf(text), { key: index, colSpan: span, scope: text && "colgroup", className }, h("span", null, text));
+        return h(headOf(text), { key: index, colSpan: span, scope: text ? "colgroup" : undefined, className }, h("span", null, text));
       }),
     ),
     h(
@@ -200,7 +203,7 @@ const Heads = memo(function Heads({ columns, zone }) {
       null,
       h("th", { scope: "col" }, zone),
       columns.map(({ key, text, edge }) =>
-        h(headOf(text), { key, scope: text && "col", className: edge ? "ayla-edge" : undefined }, h("span", null, text)),
+        h(headOf(text), { key, scope: text ? "col" : undefined, className: edge ? "ayla-edge" : undefined }, h("span", null, text)),
       ),
     ),
   );
