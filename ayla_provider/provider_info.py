@@ -136,6 +136,7 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.sensors"]}],
         "operators": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.operators"]}],
         "triggers": [{"integration-name": "Ayla Networks", "python-modules": ["ayla_provider.triggers"]}],
+        "filesystems": ["ayla_provider.filesystem"],
         "extra-links": [
             "ayla_provider.links.AylaDestinationLink",
             "ayla_provider.links.AylaManifestLink",

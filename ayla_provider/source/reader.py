@@ -7,11 +7,12 @@ import hashlib
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import TEMPORARY, AylaTransferError, AylaUnavailable
-from ayla_provider.source.bucket import Download, PassingError, Source
+from ayla_provider.source.bucket import Download, ObjectVersion, PassingError, ReadableObject, Source
 from ayla_provider.transport.checksum import CHUNK, Crc32c, Lines
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class ExportReader:
     def __init__(
         self,
         source: Source,
-        file: ExportFile,
+        file: ReadableObject,
         stop: threading.Event,
         on_bytes: Callable[[int], None] = lambda size: None,
     ) -> None:
@@ -145,7 +146,7 @@ class ExportReader:
                     "Nothing was stored. The next attempt copies the rest; clear the task if no retries are left."
                 )
             if attempt:
-                delay = min(_BACKOFF * 2**attempt, 20.0) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads, protects nothing
+                delay = _delay(attempt)
                 log.info(
                     "%s: %s at byte %d, continuing in %.1f s", self._file.description, problem, self._offset, delay
                 )
@@ -164,6 +165,47 @@ class ExportReader:
             f"{self._file.description}: the download stopped at byte {self._offset} of {self._file.size} and can't "
             f"be continued ({problem}, {_TRIES_WITHOUT_PROGRESS} tries). {TEMPORARY}"
         )
+
+
+def _delay(attempt: int) -> float:
+    """Return the seconds to wait before another attempt."""
+    longest: float = min(_BACKOFF * 2**attempt, 20.0)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads, protects nothing
+
+
+def read_range(source: Source, version: ObjectVersion, what: str, start: int, end: int) -> bytes:
+    """
+    Return some bytes of one version of an object, unchecked. After an interruption it continues with the next byte.
+
+    :param what: describes the object in errors
+    :param start: of the first byte, from 0
+    :param end: the one after the last byte, at most the object's size
+    :raises AylaTransferError: if the object vanished or changed
+    :raises AylaUnavailable: if it can't be continued
+    """
+    blocks: list[bytes] = []
+    position = start
+    attempt = 0
+    while position < end:
+        problem = "the answer ended early"
+        before = position
+        try:
+            with contextlib.closing(source.open(version, what, position, end)) as download:
+                while position < end and (block := download.read(min(end - position, CHUNK))):
+                    blocks.append(block)
+                    position += len(block)
+        except PassingError as error:
+            problem = str(error)
+        if position == end:
+            break
+        attempt = 0 if position > before else attempt + 1
+        if attempt == _TRIES_WITHOUT_PROGRESS:
+            raise AylaUnavailable(
+                f"{what}: the download stopped at byte {position} and can't be continued ({problem}, "
+                f"{_TRIES_WITHOUT_PROGRESS} tries). {TEMPORARY}"
+            )
+        time.sleep(_delay(attempt))
+    return b"".join(blocks)
 
 
 def first_bytes(source: Source, file: ExportFile, size: int) -> bytes:
