@@ -129,6 +129,15 @@ class AzureStore:
         listed: list[Stored] = self._list(walk)
         return listed
 
+    def folders(self, key: str) -> list[str]:
+        async def walk() -> list[str]:
+            blobs = self._listing().walk_blobs(name_starts_with=f"{key}/" if key else "", delimiter="/")
+            # Folders alone end with a slash: those that have blobs, and the marks of folders.
+            return [blob.name.rstrip("/") async for blob in blobs if blob.name.endswith("/")]
+
+        names: list[str] = self._list(walk)
+        return [name for name in names if name != key]
+
     def tree(self, prefix: str) -> Iterator[Listed]:
         async def page_after(token: str | None) -> tuple[list[Listed], str | None]:
             pages = self._listing().list_blobs(name_starts_with=prefix, include=["metadata"]).by_page(token)

@@ -70,6 +70,13 @@ class Destination(Protocol):
     def folder(self, path: str) -> dict[str, Stored]:
         """Return the objects directly in a folder, by path."""
 
+    def folders(self, path: str) -> list[str]:
+        """
+        Return the paths of the folders directly in a folder, in order. It takes a request for each 1,000 names or so.
+
+        :param path: empty for the destination itself
+        """
+
     def remove_leftovers(self, path: str) -> None:
         """
         Remove what killed writers left unfinished in a folder more than a day ago, if it is visible there.

@@ -38,6 +38,9 @@ class FsspecStore:
         files = [(path, entry) for path, entry in self._entries(key) if entry["type"] == "file"]
         return [_stored(path, entry) for path, entry in files if not path.endswith(".partial")]
 
+    def folders(self, key: str) -> list[str]:
+        return [path for path, entry in self._entries(key) if entry["type"] == "directory"]
+
     def tree(self, prefix: str) -> Iterator[Listed]:
         folders = [prefix.rpartition("/")[0]]
         while folders:

@@ -93,6 +93,14 @@ class GcsDestination:
             objects = [self._facts(item) for item in self._items(prefix, fields, delimiter="/")]
         return {stored.path: stored for stored in objects}
 
+    def folders(self, path: str) -> list[str]:
+        """See :class:`Destination`."""
+        prefix = f"{self._prefix}{path}/" if path else self._prefix
+        with _reading(f"{self.url}/{path}"):
+            pages = self._pages(prefix, "prefixes,nextPageToken", None, delimiter="/")
+            names = {str(folder) for page in pages for folder in page.get("prefixes", ())}
+        return sorted(name.removeprefix(self._prefix)[:-1] for name in names)
+
     def remove_leftovers(self, path: str) -> None:
         """See :class:`Destination`. Unfinished uploads have no name here."""
 

@@ -60,6 +60,16 @@ class FileDestination:
             listed = [self._stored(f"{path}/{entry.name}", entry.stat()) for entry in files]
             return {stored.path: stored for stored in listed}
 
+    def folders(self, path: str) -> list[str]:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(self._place(path)):
+            try:
+                entries = _with_text_names(os.scandir(self._place(path)))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            names = sorted(entry.name for entry in entries if _is(entry.is_dir))
+        return [f"{path}/{name}" if path else name for name in names]
+
     def remove_leftovers(self, path: str) -> None:
         """See :class:`~ayla_provider.archive.destination.Destination`."""
         with contextlib.suppress(OSError):

@@ -42,6 +42,12 @@ class ObjectStorageDestination:
         relative = [self._relative(stored) for stored in objects]
         return {stored.path: stored for stored in relative}
 
+    def folders(self, path: str) -> list[str]:
+        """See :class:`~ayla_provider.archive.destination.Destination`."""
+        with translate_errors(f"{self.url}/{path}"):
+            keys = self._store.folders((self._prefix + path).rstrip("/"))
+        return sorted(key.removeprefix(self._prefix) for key in keys)
+
     def remove_leftovers(self, path: str) -> None:
         """See :class:`~ayla_provider.archive.destination.Destination`. Unfinished uploads have no name here."""
 

@@ -23,6 +23,9 @@ _CHANGED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "N
 _FROZEN = 30.0
 """Seconds that credentials are used before boto is asked again. It renews them ten minutes before they expire."""
 
+_CONTINUED = {"ContinuationToken": "NextContinuationToken"}
+"""For each argument of a listing's next page, the field of the page before."""
+
 _OFFLINE = ("GLACIER", "DEEP_ARCHIVE")
 """Storage classes of objects that must be restored before they can be read."""
 
@@ -130,17 +133,19 @@ class S3Store:
 
     def folder(self, key: str) -> list[Stored]:
         prefix = f"{key}/" if key else ""
-        listed: list[Stored] = []
-        more: dict[str, Any] = {}
-        while True:
-            page = self.call("list_objects_v2", Prefix=prefix, Delimiter="/", **more)
-            listed += [_stored(entry) for entry in page.get("Contents", []) if entry["Key"] != prefix]
-            if not page.get("IsTruncated"):
-                return listed
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+        pages = self._children(prefix)
+        return [_stored(entry) for page in pages for entry in page.get("Contents", []) if entry["Key"] != prefix]
+
+    def folders(self, key: str) -> list[str]:
+        pages = self._children(f"{key}/" if key else "")
+        return [entry["Prefix"].rstrip("/") for page in pages for entry in page.get("CommonPrefixes", [])]
+
+    def _children(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a listing of one folder."""
+        return self._pages("list_objects_v2", _CONTINUED, prefix, Delimiter="/")
 
     def tree(self, prefix: str) -> Iterator[Listed]:
-        for page in self._pages("list_objects_v2", {"ContinuationToken": "NextContinuationToken"}, prefix):
+        for page in self._pages("list_objects_v2", _CONTINUED, prefix):
             for entry in page.get("Contents", []):
                 if not entry["Key"].endswith("/"):
                     offline = entry.get("StorageClass") in _OFFLINE
@@ -151,11 +156,13 @@ class S3Store:
                 rest = Stored(upload["Key"], 0, upload["UploadId"], None)
                 yield Listed(rest, upload["Initiated"], unfinished=True)
 
-    def _pages(self, method: str, markers: Mapping[str, str], prefix: str) -> Iterator[dict[str, Any]]:
+    def _pages(
+        self, method: str, markers: Mapping[str, str], prefix: str, **arguments: str
+    ) -> Iterator[dict[str, Any]]:
         """Yield the pages of a listing. ``markers`` has, for each argument, the field of the page before."""
         more: dict[str, Any] = {}
         while True:
-            page = self.call(method, Prefix=prefix, **more)
+            page = self.call(method, Prefix=prefix, **arguments, **more)
             yield page
             if not page.get("IsTruncated"):
                 return

@@ -56,6 +56,9 @@ class ObjectStore(Protocol):
     def folder(self, key: str) -> list[Stored]:
         """Return the objects directly in a folder; '' is the root."""
 
+    def folders(self, key: str) -> list[str]:
+        """Return the keys of the folders directly in a folder, without slashes at the end; '' is the root."""
+
     def tree(self, prefix: str) -> Iterator[Listed]:
         """Yield all objects whose key begins with a prefix, and unfinished uploads where they can be listed."""
 

@@ -351,6 +351,9 @@ class _ReadOnly:
     def folder(self, path: str) -> dict[str, Stored]:
         return self._of(path).folder(path)
 
+    def folders(self, path: str) -> list[str]:
+        return self._of(path).folders(path)
+
     def remove_leftovers(self, path: str) -> None:
         pass
 

@@ -32,7 +32,7 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     # The longest first: a secret can be a part of another.
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, "***")
-    return "".join(_printable(character) for character in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def from_outside(text: object) -> str:
@@ -42,6 +42,11 @@ def from_outside(text: object) -> str:
     Every text of a vendor, a store, or a proxy passes through here before it becomes part of a message.
     """
     return redacted(str(text))[:LONGEST]
+
+
+def printable(text: str) -> str:
+    """Return a text that leaves a terminal as it is: with escapes in place of control characters."""
+    return "".join(_printable(character) for character in text)
 
 
 def _printable(character: str) -> str:
