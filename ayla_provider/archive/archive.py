@@ -53,6 +53,7 @@ from ayla_provider.errors import (
 )
 from ayla_provider.source.export import Export
 from ayla_provider.source.wait import describe_statuses
+from ayla_provider.transport.spans import facts_of, span
 
 _Copied = Future[tuple[ManifestFile, bool]]
 
@@ -252,6 +253,27 @@ class Archive:
             source doesn't show. Then nothing is committed
         :raises AylaError: if the run failed as a whole
         """
+        with span("copy", **facts_of(hours)) as note:
+            report = self._take_in(export, hours, rule, written_by, untrusted, last_try=last_try)
+            note(
+                files=report.files,
+                bytes=report.bytes,
+                copied_files=report.copied_files,
+                copied_bytes=report.copied_bytes,
+                manifests_written=report.manifests_written,
+            )
+        return report
+
+    def _take_in(
+        self,
+        export: Export,
+        hours: Sequence[ExportHour],
+        rule: ArrivalRule,
+        written_by: Mapping[str, str],
+        untrusted: Collection[str],
+        *,
+        last_try: bool,
+    ) -> ArchiveReport:
         # Before anything is copied, so that an erasure that begins later is noticed.
         erasures = self._erasures()
         run = _Run(self.records, export, written_by, _Progress(describe_hours(hours)), erasures)
@@ -320,6 +342,14 @@ class Archive:
         :raises AylaTransferError: if files couldn't be copied; it names them
         :raises AylaError: if the run failed as a whole
         """
+        with span("copy", **facts_of([hour]), part=number) as note:
+            report, files = self._copy_part(export, hour, rule, number, max_bytes)
+            note(files=files, copied_files=report.copied_files, copied_bytes=report.copied_bytes)
+        return report, files
+
+    def _copy_part(
+        self, export: Export, hour: ExportHour, rule: ArrivalRule, number: int, max_bytes: int
+    ) -> tuple[ArchiveReport, int]:
         erasures = self._erasures()
         run = _Run(self.records, export, {}, _Progress(f"{hour}, part {number}"), erasures)
         transfer = self._transfer(export, run)

@@ -10,7 +10,7 @@ from airflow.sdk import BaseHook, BaseOperator
 
 from ayla_provider._airflow.erasure_keys import ERASURE_CONN_ID, erasure_keys
 from ayla_provider._airflow.errors import airflow_errors, undefined_connection
-from ayla_provider._airflow.run import provenance
+from ayla_provider._airflow.run import at_work, provenance
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.paths import typed_rows_url
 from ayla_provider.operators.warehouses import checked_warehouses, open_warehouse
@@ -111,7 +111,7 @@ class AylaExportEraseOperator(BaseOperator):
                 open_destination(typed_rows_url(self.archive, self.parquet), self.archive_conn_id),
                 waiting,
                 keys,
-                warehouses=[_warehouse(each) for each in checked_warehouses(self.warehouses)],
+                warehouses=[at_work(_warehouse(each), context) for each in checked_warehouses(self.warehouses)],
                 policy_key=self._policy_key(),
                 now=datetime.now(UTC),
                 written_by=provenance(context),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, BaseOperator
 
 from ayla_provider._airflow.errors import airflow_errors
-from ayla_provider._airflow.run import provenance
+from ayla_provider._airflow.run import at_work, provenance
 from ayla_provider.assets import models_asset
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.operators.warehouses import operator_of
@@ -68,7 +68,7 @@ class AylaFleetModelsOperator(BaseOperator):
             arguments = {name: value for name, value in _checked(self.warehouse).items() if name != "kind"}
             plan = _plan(self.warehouse)(task_id="warehouse", archive="", **arguments)
             plan.memory = self.memory
-            with plan.warehouse() as warehouse:
+            with at_work(plan.warehouse(), context) as warehouse:
                 report = warehouse.update_models(self.day_timezone, run_id, datetime.now(UTC))
         asset = models_asset(plan.own_address)
         # A DAG can name it, and it is announced only if something changed.

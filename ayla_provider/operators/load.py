@@ -14,12 +14,12 @@ from ayla_provider._airflow.arguments import duration, map_length, names, names_
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.interval import interval
 from ayla_provider._airflow.mapping import MAP_LIMIT, hours_item, that_fit
-from ayla_provider._airflow.run import provenance
+from ayla_provider._airflow.run import at_work, provenance
 from ayla_provider.assets import load_asset, load_hours_asset
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, EventType, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, describe_hour, hour_of, refuse_longer
-from ayla_provider.errors import AylaConfigError
+from ayla_provider.errors import AylaConfigError, AylaError
 from ayla_provider.operators.digests import is_first_of_day, publish
 from ayla_provider.operators.load_events import announce
 from ayla_provider.operators.typed_rows import AylaTypedRowsOperator, policy_with_key
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ayla_provider.domain.digest import Digest
     from ayla_provider.rows.typed_archive import TypedHourReport
-    from ayla_provider.warehouse.base import LedgerCounts, Load, Recipe, Warehouse
+    from ayla_provider.warehouse.base import LedgerCounts, Load, NamedTable, Recipe, Warehouse
     from ayla_provider.warehouse.plan import Comparison, ToLoad
 
 
@@ -138,7 +138,7 @@ class AylaLoadOperator(AylaTypedRowsOperator):
 
         # The hours to announce, with how many rows each has.
         changed: dict[datetime, int] = {}
-        with airflow_errors(), self.warehouse() as warehouse:
+        with airflow_errors(), at_work(self.warehouse(), context, self.event_type) as warehouse:
             hours = interval(self.event_type, self.start, self.end)
             # Before anything is loaded, because it fails if the arguments can't be part of a name.
             assets = [make(self.own_address, hours[0].event_type) for make in (load_asset, load_hours_asset)]
@@ -165,11 +165,21 @@ class AylaLoadOperator(AylaTypedRowsOperator):
                         yield given.pop(load.hour)
 
             result = self._each_hour(context, warehouse.name, bring)
+            if self.lineage and changed:
+                self.lineage.table = self._named(warehouse, hours[0].event_type)
         # An earlier try of this task may have loaded hours, and ended before it could announce them.
         if context["ti"].try_number > 1:
             changed |= self._held
         self.outlets = announce(context, self.outlets, hours[0].event_type, assets, changed)
         return result
+
+    def _named(self, warehouse: Warehouse, event_type: str) -> NamedTable | None:
+        try:
+            return warehouse.named(event_type)
+        except AylaError as error:
+            # The rows are there. What others are told about them isn't worth a failure.
+            self.log.warning("OpenLineage isn't told of the table: %s", error)
+            return None
 
     def _loads(
         self,
@@ -186,6 +196,7 @@ class AylaLoadOperator(AylaTypedRowsOperator):
         :param given: gets the hours that are yielded
         """
         from ayla_provider.domain.tables import STREAM_TABLES, TABLES
+        from ayla_provider.domain.work import oem_of
         from ayla_provider.warehouse.base import Load
 
         # All tables exist from the first load on. Later hours of this task needn't look again.
@@ -205,7 +216,7 @@ class AylaLoadOperator(AylaTypedRowsOperator):
             with closing(self.typed.files(manifest)) as files:
                 warehouse.prepare(manifest.table)
                 given[manifest.hour.start] = report
-                yield Load.of(manifest, files, loaded_by)
+                yield Load.of(manifest, files, loaded_by, oem_of(report.export))
 
     def _is_to_load(self, report: TypedHourReport, version: str | None, where: str) -> bool:
         """
@@ -322,7 +333,7 @@ class AylaPlanOperator(BaseOperator):
             event_types = [parse_event_type(name) for name in self.event_types]
             records = Records(open_destination(self.archive, self.archive_conn_id))
             now = datetime.now(UTC)
-            with self.warehouse() as warehouse:
+            with at_work(self.warehouse(), context) as warehouse:
                 recipes = {event_type: warehouse.recipes(event_type, end, end) for event_type in event_types}
                 table_versions = {event_type: warehouse.loaded(event_type, start, end) for event_type in event_types}
                 daily = self._year(warehouse, event_types, end) if is_first_of_day(context, now) else []
@@ -337,7 +348,7 @@ class AylaPlanOperator(BaseOperator):
             compared = compare(
                 records, loaded, event_types, start, end, is_of_another_policy, empty_hours=self.empty_hours
             )
-            self._record_hours(compared)
+            self._record_hours(context, compared)
             newest = self._newest(warehouse, compared, table_versions, counts)
         publish(context, self, self.archive, now, newest=[newest], daily=daily, by_month=False)
         found, lost = compared.to_load, compared.lost
@@ -415,11 +426,11 @@ class AylaPlanOperator(BaseOperator):
                 digest.add(hour, REMOVED if version == REMOVED else "loaded", **figures)
         return digest
 
-    def _record_hours(self, compared: Comparison) -> None:
+    def _record_hours(self, context: Context, compared: Comparison) -> None:
         """Write into the warehouse what the archive has of each hour. Table formats have no such table."""
         from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
 
-        warehouse = self.warehouse()
+        warehouse = at_work(self.warehouse(), context)
         if isinstance(warehouse, SqlWarehouse):
             with warehouse:
                 changed = warehouse.record_hours(compared.hours, datetime.now(UTC))

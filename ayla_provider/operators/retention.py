@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 
 from ayla_provider._airflow.arguments import flag, names
 from ayla_provider._airflow.errors import airflow_errors
-from ayla_provider._airflow.run import provenance
+from ayla_provider._airflow.run import at_work, provenance
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.paths import typed_rows_url
@@ -153,7 +153,7 @@ class AylaWarehouseRetentionOperator(BaseOperator):
         from ayla_provider.domain.removal import Rule
         from ayla_provider.warehouse.removal import remove_hours
 
-        with airflow_errors(), self.warehouse() as warehouse:
+        with airflow_errors(), at_work(self.warehouse(), context) as warehouse:
             run = provenance(context)
             archive = open_destination(self.archive, self.archive_conn_id)
             # In a wrong place, there would be no legal hold.

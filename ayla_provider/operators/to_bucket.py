@@ -82,6 +82,7 @@ class AylaExportToBucketOperator(BaseOperator):
 
     report: ArchiveReport | None = None
     """What the copy did; None before it ends."""
+    _file_columns: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -165,6 +166,7 @@ class AylaExportToBucketOperator(BaseOperator):
         self._log_report(describe_hours(hours), report)
         self._measure(event_type, report)
         self._announce(context, event_type, report, run)
+        self._file_columns = self._look_at_columns(report)
         return result | {
             "hours": dict(sorted(report.hours.items())),
             "files": report.files,
@@ -179,7 +181,19 @@ class AylaExportToBucketOperator(BaseOperator):
 
         if self.report is None:
             return None
-        return copy_lineage(self.hook.export, parse_event_type(self.event_type), self.destination, self.report)
+        return copy_lineage(
+            self.hook.export, parse_event_type(self.event_type), self.destination, self.report, self._file_columns
+        )
+
+    def _look_at_columns(self, report: ArchiveReport) -> tuple[str, ...]:
+        """Return the columns of the copied files for OpenLineage; empty if nobody wants to know."""
+        from ayla_provider.lineage import is_reported
+
+        if not is_reported():
+            return ()
+        from ayla_provider.archive.columns import columns_of
+
+        return columns_of(self.archive.destination, report.manifests)
 
     def on_kill(self) -> None:
         """Stop the copies in progress. Complete files stay; incomplete files leave nothing."""

@@ -29,11 +29,13 @@ from ayla_provider.rows.quarantine import MAX_MALFORMED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from ayla_provider.domain.csv.columns import ColumnLayout
     from ayla_provider.domain.privacy import PrivacyPolicy
     from ayla_provider.domain.typed_manifest import TypedManifest
+    from ayla_provider.lineage import TypedRowsLineage
     from ayla_provider.rows.typed_archive import TypedArchive, TypedHourReport
 
 
@@ -99,6 +101,8 @@ class AylaTypedRowsOperator(BaseOperator):
         # For the links, which Airflow makes when the task ends.
         self.parquet_paths: list[str] = []
         self.quarantine_paths: list[str] = []
+        # For OpenLineage, which asks when the task has ended.
+        self.lineage: TypedRowsLineage | None = None
 
     @property
     def rows_url(self) -> str:
@@ -159,18 +163,33 @@ class AylaTypedRowsOperator(BaseOperator):
         if self.reason:
             self.log.info("%s", self.reason)
         hours = interval(self.event_type, self.start, self.end)
+        self._begin_lineage()
         counts: Counter[str] = Counter(hours=len(hours), unchanged=len(hours))
         started: dict[ExportHour, float] = {}
         for report in bring(self._typed_hours(context, hours, counts, started)):
             self._say(report.manifest, where, time.monotonic() - started[report.manifest.hour])
             counts["unchanged"] -= 1
             counts.update(_counts(report.manifest))
+            if self.lineage:
+                self.lineage.add(report)
         names = ("hours", "unchanged", "lost", "lines", "rows", "duplicates", "quarantined", "bytes")
         return {
             "event_type": hours[0].event_type,
             "start": hours[0].start.isoformat(),
             "end": hours[-1].end.isoformat(),
         } | {name: counts[name] for name in names}
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """Return the inputs and outputs of the task; None if nothing changed, or nobody wants to know."""
+        return self.lineage.facets() if self.lineage else None
+
+    def _begin_lineage(self) -> None:
+        from ayla_provider.lineage import TypedRowsLineage, is_reported
+
+        if is_reported():
+            from ayla_provider.rows.origins import Origins
+
+            self.lineage = TypedRowsLineage(self.archive, self.rows_url, Origins(self._all_layouts, self.policy))
 
     def _typed_hours(
         self, context: Context, hours: Sequence[ExportHour], counts: Counter[str], started: dict[ExportHour, float]

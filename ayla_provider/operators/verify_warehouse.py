@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from ayla_provider._airflow.arguments import map_length, names, optional_duration, optional_hour
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider._airflow.mapping import hours_item, that_fit
+from ayla_provider._airflow.run import at_work
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
 from ayla_provider.domain.hour import LONGEST, ONE_HOUR, ExportHour, hour_of
@@ -91,7 +92,7 @@ class AylaWarehouseVerifyOperator(BaseOperator):
             event_types = [parse_event_type(name) for name in self.event_types]
             scope = Scope(event_types, self._start(now), hour_of(now), self.expected_retention)
             rows = open_destination(self._rows_url, self.archive_conn_id)
-            with self.warehouse() as warehouse:
+            with at_work(self.warehouse(), context) as warehouse:
                 for event_type in event_types:
                     findings += verify_ledger(warehouse, rows, event_type, scope, now=now)
         findings.sort(key=lambda finding: _order(finding.hour), reverse=True)

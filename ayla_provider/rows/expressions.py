@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from ayla_provider.domain.csv.cells import INTEGER_PATTERN, NUMBER_PATTERN, names_in_rows
 from ayla_provider.domain.csv.columns import STRING_BASE_TYPES
@@ -26,6 +27,19 @@ _COMMON_TIME = "updated_at"
 _RAW = {"display_name": "display_name_raw", "val_string": "value_raw", "metadata": "metadata_raw"}
 
 
+class Origin(StrEnum):
+    """How a column of the table comes from one of a file."""
+
+    IDENTITY = "identity"
+    """The text of the cell, unchanged."""
+    PARSED = "parsed"
+    """The value that the text means, such as a time."""
+    DECODED = "decoded"
+    """The text or the value that base64 stands for."""
+    CONDITION = "condition"
+    """It decides whether there is a value, and isn't part of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowExpressions:
     """
@@ -39,6 +53,7 @@ class RowExpressions:
     :param identity_of: returns the expression of the identity, from that of the column's text
     :param typed_identity: the table's column whose values are the same if, and only if, the identities are; None if
         there is none
+    :param origins: column of the table to the file's columns that it comes from, with how it does
     """
 
     values: dict[str, str]
@@ -46,6 +61,7 @@ class RowExpressions:
     identity: str | None
     identity_of: Callable[[str], str] = str
     typed_identity: str | None = None
+    origins: dict[str, dict[str, Origin]] = field(default_factory=dict)
 
 
 def table_of(event_type: str, recognised: list[Recognised]) -> Table:
@@ -105,6 +121,7 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
     streamed = recognised.layout.streamed
     values: dict[str, str] = {}
     faults: dict[str, str] = {}
+    origins: dict[str, dict[str, Origin]] = {}
     for name in recognised.columns:
         target, text = _canonical(name, recognised), filled(name)
         if target is None:
@@ -115,6 +132,7 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
             )
         elif _is_of_any_base_type(target, recognised):
             values |= _by_base_type(text, streamed=streamed)
+            origins |= _origins_by_base_type(name, streamed=streamed)
             faults |= {
                 f"base_type = '{base_type}' and {text} is not null and {typed_name(column)} is null": (
                     f"value is no {base_type}"
@@ -124,8 +142,11 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
         elif name in recognised.layout.base64_columns:
             values[target] = _decoded(text)
             values.setdefault(_RAW.get(target, f"{target}_raw"), text)
+            origins[target] = {name: Origin.DECODED}
+            origins.setdefault(_RAW.get(target, f"{target}_raw"), {name: Origin.IDENTITY})
         else:
             values[target] = _typed(text, kinds[target], streamed=streamed)
+            origins[target] = {name: Origin.IDENTITY if kinds[target] is ColumnType.TEXT else Origin.PARSED}
             if kinds[target] is ColumnType.TIMESTAMP and name != _COMMON_TIME and _COMMON_TIME in recognised.columns:
                 # Most of a row's times are the same text, and to parse one takes long.
                 same = f"{text} = {filled(_COMMON_TIME)}"
@@ -136,11 +157,13 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
                     wrong = f"({wrong} or {typed_name(target)} not between {_TIMES})"
                 faults[f"{text} is not null and {wrong}"] = f"{name} is no {kinds[target].value}"
     if "val_string" in recognised.columns:
-        filled_values = [filled(name) for name in recognised.columns if name.startswith("val_")]
-        values["value_raw"] = f"coalesce({', '.join(filled_values)})"
+        value_columns = [name for name in recognised.columns if name.startswith("val_")]
+        values["value_raw"] = f"coalesce({', '.join(map(filled, value_columns))})"
+        origins["value_raw"] = dict.fromkeys(value_columns, Origin.IDENTITY)
     for name in ("display_name", "metadata"):
         if name in recognised.columns:
             values.setdefault(_RAW[name], filled(name))
+            origins.setdefault(_RAW[name], {name: Origin.IDENTITY})
     if _COMMON_TIME in values:
         values = {_COMMON_TIME: values[_COMMON_TIME]} | values
     identity = recognised.layout.identity
@@ -148,7 +171,7 @@ def expressions_of(event_type: str, recognised: Recognised, table: Table) -> Row
     if identity and typed_identity and kinds[typed_identity] is not ColumnType.UUID:
         # Of other types than text, different texts can have the same value. And base64 is decoded.
         typed_identity = typed_identity if values[typed_identity] == filled(identity) else None
-    return RowExpressions(values, faults, identity, _identity_of(recognised, kinds), typed_identity)
+    return RowExpressions(values, faults, identity, _identity_of(recognised, kinds), typed_identity, origins)
 
 
 def _identity_of(recognised: Recognised, kinds: dict[str, ColumnType]) -> Callable[[str], str]:
@@ -234,6 +257,16 @@ def _by_base_type(text: str, *, streamed: bool) -> dict[str, str]:
     values["val_string"] = f"case when base_type in ({strings}) then {text if streamed else _decoded(text)} end"
     values["value_raw"] = text
     return values
+
+
+def _origins_by_base_type(name: str, *, streamed: bool) -> dict[str, dict[str, Origin]]:
+    """Return the origins of the values for layouts with one column for the values of all base types."""
+    condition = {"base_type": Origin.CONDITION}
+    # A number is mostly plain text, and can be base64.
+    origins = {column: {name: Origin.PARSED, **condition} for column in _NUMERIC.values()}
+    origins["val_string"] = {name: Origin.IDENTITY if streamed else Origin.DECODED, **condition}
+    origins["value_raw"] = {name: Origin.IDENTITY}
+    return origins
 
 
 def _squashed(text: str) -> str:

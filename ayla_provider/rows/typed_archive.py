@@ -48,6 +48,7 @@ from ayla_provider.rows.intake import EMPTY_LINE, GoodLines, fetch_good_lines
 from ayla_provider.rows.parquet import HourBalance, keeps_models, type_hour
 from ayla_provider.rows.quarantine import FEW_MALFORMED, MAX_MALFORMED, Quarantine
 from ayla_provider.rows.stream_intake import LinesRefusedError, fetch_stream_lines
+from ayla_provider.transport.spans import facts_of, span
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class TypedHourReport:
     """Whether the rows were made in another way than is wanted now, and can't be made again, because files are lost."""
     is_stream: bool = False
     """Whether it is an hour of a stream."""
+    export: str = ""
+    """The URL of the export or the stream, see :attr:`~ayla_provider.domain.manifest.Manifest.export`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,21 @@ class TypedArchive:
         :raises AylaQuarantineError: if too many lines are malformed
         :raises AylaError: if archive or rows can't be read or written
         """
+        with span("type", **facts_of([hour])) as note:
+            report = self._ensure(hour, written_by, again=again)
+            made = report.manifest
+            note(
+                made=report.made,
+                files=len(made.files),
+                lines=made.lines,
+                rows=made.rows,
+                duplicates=made.duplicates,
+                quarantined=made.quarantined,
+                bytes=made.bytes,
+            )
+        return report
+
+    def _ensure(self, hour: ExportHour, written_by: Mapping[str, str], *, again: bool) -> TypedHourReport:
         self._erasures = Erasures(self._archive, self._erasure_keys)
         manifest, ignored, recipe = self._to_type(hour)
         version = typed.version_of(manifest, recipe)
@@ -161,7 +179,14 @@ class TypedArchive:
             outdated = existing.version.partition("-")[2] != recipe
             if existing.parts:
                 self._parts_of(hour).remove()
-            return TypedHourReport(existing, made=False, lost=lost, outdated=outdated, is_stream=manifest.is_stream)
+            return TypedHourReport(
+                existing,
+                made=False,
+                lost=lost,
+                outdated=outdated,
+                is_stream=manifest.is_stream,
+                export=manifest.export,
+            )
         if manifest.removed:
             raise AylaRemovedError(
                 f"{hour}: a rule removed {files_text(len(manifest.removed))} of it from the archive on "
@@ -189,6 +214,13 @@ class TypedArchive:
         :returns: None if there is nothing to do: the hour's rows exist, or it has no such part, or only one
         :raises AylaError: as :meth:`ensure` does
         """
+        with span("type", **facts_of([hour]), part=number) as note:
+            report = self._ensure_part(hour, number)
+            if report:
+                note(made=report.made, lines=report.lines, rows=report.rows)
+        return report
+
+    def _ensure_part(self, hour: ExportHour, number: int) -> TypedPartReport | None:
         self._erasures = Erasures(self._archive, self._erasure_keys)
         manifest, _, recipe = self._to_type(hour)
         parts = self._divided(manifest, recipe)
@@ -350,7 +382,14 @@ class TypedArchive:
             balance.models,
         )
         news = self._news(hour, [file.recognised for file in files if file.recognised])
-        return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost), is_stream=archived.is_stream)
+        return TypedHourReport(
+            manifest,
+            made=True,
+            news=news,
+            lost=len(archived.lost),
+            is_stream=archived.is_stream,
+            export=archived.export,
+        )
 
     def _join(
         self,
@@ -396,7 +435,7 @@ class TypedArchive:
         manifest = self._commit(archived, version, table, rows_files, files, kept, written_by, models)
         news = self._news(hour, joined.recognised)
         parts.remove()
-        return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost))
+        return TypedHourReport(manifest, made=True, news=news, lost=len(archived.lost), export=archived.export)
 
     def _remove_further(self, hour: ExportHour, stored: Mapping[str, Stored]) -> None:
         """Remove the Parquet files of an hour after the first one."""

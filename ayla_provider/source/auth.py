@@ -37,6 +37,7 @@ from ayla_provider.transport.http import MOST_BYTES, Hosts, content_of
 from ayla_provider.transport.network import Network, describe_error
 from ayla_provider.transport.redaction import from_outside, know_secret
 from ayla_provider.transport.retry_log import QuietRetry, keep_retries_out_of_the_log
+from ayla_provider.transport.spans import Noted, span
 
 log = logging.getLogger(__name__)
 
@@ -220,6 +221,12 @@ class TokenProvider:
     def _fetch(self) -> StorageToken:
         for secret in self._settings.secrets:
             know_secret(secret)
+        with span("sign_in", conn_id=self._guard.conn_id) as note:
+            return self._fetch_traced(note)
+
+    def _fetch_traced(self, note: Noted) -> StorageToken:
+        """Return a new token, and note how often the account signed in for it: not at all if the session lasts."""
+        note(sign_ins=0)
         if self._session and (token := self._ask_acs()):
             return token
         if self._session:
@@ -227,6 +234,7 @@ class TokenProvider:
             if self._session and (token := self._ask_acs()):
                 return token
         for attempt in range(1, _KILLED_TRIES + 1):
+            note(sign_ins=attempt)
             token = self._guard.sign_in(self._sign_in_and_ask)
             if token:
                 return token

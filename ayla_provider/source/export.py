@@ -37,6 +37,7 @@ from ayla_provider.domain.unplaced import Unplaced
 from ayla_provider.errors import TEMPORARY, AylaConfigError, AylaUnavailable
 from ayla_provider.source.listing import Listing, NewestListing
 from ayla_provider.source.unplaced import PAGE, IgnoredObjects, UnplacedSearch
+from ayla_provider.transport.spans import facts_of, span
 
 if TYPE_CHECKING:
     from ayla_provider.source.bucket import Source
@@ -224,8 +225,10 @@ class Export:
 
     def _list(self, hours: Sequence[ExportHour], listing: Listing) -> Listing:
         """Fill a listing with the files of some hours, and perhaps of hours around them."""
-        for prefix in self._prefixes_of(hours[0].event_type):
-            self._list_folder(hours, listing, prefix)
+        with span("list", **facts_of(hours)) as note:
+            for prefix in self._prefixes_of(hours[0].event_type):
+                self._list_folder(hours, listing, prefix)
+            note(files=listing.files_count)
         if listing.strays:
             log.warning(
                 "%d objects of %s are in no folder named by a time, and aren't copied; the first is %r.",

@@ -42,6 +42,11 @@ class Listing:
         """The files that were kept, in the order of the listing within each hour."""
         return list(chain.from_iterable(self._kept.values()))
 
+    @property
+    def files_count(self) -> int:
+        """The number of files, also of those that were only counted."""
+        return sum(map(len, self._kept.values())) + sum(totals.files for totals in self._others.values())
+
     def files_of(self, hours: Sequence[ExportHour]) -> list[ExportFile]:
         """Return the files of some consecutive hours that were kept."""
         kept = [of_hour for hour, of_hour in self._kept.items() if hours[0] <= hour <= hours[-1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.hour import describe_hour
 from ayla_provider.domain.tables import Column, ColumnType, Table
+from ayla_provider.domain.work import Work
 from ayla_provider.errors import AylaConfigError
+from ayla_provider.transport.spans import Noted, span
 
 if TYPE_CHECKING:
     from ayla_provider.domain.typed_manifest import TypedManifest
@@ -113,6 +116,7 @@ class Load:
     :param parquet: the typed rows, on this machine's disk; the first file if there are several; None if there are none
     :param further: the other files. Each exists until the next one is asked for, and so does the first one
     :param loaded_by: for the ledger
+    :param oem_id: whose events they are, see :func:`~ayla_provider.domain.work.oem_of`; empty if unknown
     """
 
     table: Table
@@ -126,9 +130,10 @@ class Load:
     loaded_at: datetime
     loaded_by: str = ""
     further: Iterable[Path] = ()
+    oem_id: str = ""
 
     @classmethod
-    def of(cls, receipt: TypedManifest, files: Iterator[Path], loaded_by: str) -> Self:
+    def of(cls, receipt: TypedManifest, files: Iterator[Path], loaded_by: str, oem_id: str = "") -> Self:
         """
         Return the load of an hour's typed rows, as of now.
 
@@ -146,6 +151,7 @@ class Load:
             loaded_at=datetime.now(UTC),
             loaded_by=loaded_by,
             further=files,
+            oem_id=oem_id,
         )
 
     @property
@@ -157,6 +163,18 @@ class Load:
 
     def __str__(self) -> str:
         return f"{self.table.event_type} {describe_hour(self.hour)}"
+
+    def traced(self) -> AbstractContextManager[Noted]:
+        """Return the context in which the load is traced."""
+        return span(
+            "load",
+            event_type=self.table.event_type,
+            hour=self.hour.isoformat(),
+            lines=self.lines,
+            rows=self.rows,
+            duplicates=self.duplicates,
+            quarantined=self.quarantined,
+        )
 
     def ledger_row(self) -> dict[str, Any]:
         """Return the row of :data:`LEDGER`: column to value."""
@@ -248,6 +266,18 @@ class HeldHour:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedTable:
+    """A table as other tools name it."""
+
+    namespace: str
+    """The server or the bucket, as OpenLineage names it, such as ``postgres://host:5432``."""
+    name: str
+    """The table there, such as ``database.schema.table``."""
+    columns: Mapping[str, str]
+    """Column to type, as the table is now."""
+
+
+@dataclass(frozen=True, slots=True)
 class RowSubject:
     """
     Whose rows are to be erased, in one span. Statements name nobody: warehouses keep the text of statements.
@@ -328,6 +358,13 @@ class Warehouse(Protocol):
     name: str
     """For people: what it is and where, without a secret."""
 
+    def work_for(self, work: Work) -> None:
+        """
+        Say what the next statements are for. A warehouse whose bill or list of queries can show it says so there.
+
+        It can be called before the ``with`` statement, and in it.
+        """
+
     def __enter__(self) -> Self:
         """
         Connect.
@@ -376,6 +413,13 @@ class Warehouse(Protocol):
         :param start: the first hour
         :param end: the end of the last hour
         :raises AylaWarehouseError: if ledger or table can't be read
+        """
+
+    def named(self, event_type: str) -> NamedTable:
+        """
+        Return the table of an event type as other tools name it, with its columns as they are now.
+
+        :raises AylaWarehouseError: if the warehouse can't be read
         """
 
     def prepare(self, table: Table) -> None:

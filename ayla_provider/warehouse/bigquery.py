@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import PROVENANCE, Column, Table
+from ayla_provider.domain.work import bigquery_labels
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.models.macros import BIGQUERY
 from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, Load
@@ -99,6 +100,9 @@ class BigQueryWarehouse(SqlWarehouse):
     def _id(self, name: str) -> str:
         return f"{self._project}.{self._dataset}.{name}"
 
+    def _name_elsewhere(self, table: str) -> tuple[str, str]:
+        return "bigquery", self._id(table)
+
     def _relation(self, name: str) -> str:
         return DIALECT.name(self._project, self._dataset, self._prefix + name)
 
@@ -127,7 +131,7 @@ class BigQueryWarehouse(SqlWarehouse):
         for name, value in (values or {}).items():
             kind = "TIMESTAMP" if isinstance(value, datetime) else "INT64" if isinstance(value, int) else "STRING"
             parameters.append(bigquery.ScalarQueryParameter(f"ledger_{name}", kind, value))
-        return bigquery.QueryJobConfig(query_parameters=parameters)
+        return bigquery.QueryJobConfig(query_parameters=parameters, labels=bigquery_labels(self._work))
 
     def _key(self) -> bigquery.EncryptionConfiguration | None:
         from google.cloud import bigquery
@@ -250,6 +254,7 @@ class BigQueryWarehouse(SqlWarehouse):
             # Only this load writes into the table. If the job is sent twice, BigQuery refuses the second one.
             write_disposition=bigquery.WriteDisposition.WRITE_EMPTY,
             destination_encryption_configuration=self._key(),
+            labels=bigquery_labels(self._work),
         )
         with parquet.open("rb") as file:
             return self._client.load_table_from_file(

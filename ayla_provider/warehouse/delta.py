@@ -19,6 +19,7 @@ from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Table
 from ayla_provider.domain.units import counted
+from ayla_provider.domain.work import Work
 from ayla_provider.errors import AylaConflictError, AylaTableError, AylaWarehouseError
 from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.transport.redaction import from_outside
@@ -28,6 +29,7 @@ from ayla_provider.warehouse.base import (
     HeldHour,
     HourLeft,
     Load,
+    NamedTable,
     Recipe,
     RowErasure,
     refuse_own_name,
@@ -61,6 +63,7 @@ from ayla_provider.warehouse.delta_tables import (
 from ayla_provider.warehouse.lake import (
     check_arrived,
     check_columns,
+    commit_traced,
     condition_of_hours,
     conflict,
     copy_rows,
@@ -69,6 +72,7 @@ from ayla_provider.warehouse.lake import (
     put_file,
     remove_quietly,
     statistics,
+    table_in_bucket,
 )
 
 if TYPE_CHECKING:
@@ -166,6 +170,9 @@ class DeltaWarehouse:
         self._memory = memory
         self._seen: dict[str, _Seen] = {}
 
+    def work_for(self, work: Work) -> None:
+        """Do nothing: nobody bills statements here."""
+
     def __enter__(self) -> Self:
         """Make sure that what it needs is installed. The log is read when it is asked for."""
         require_deltalake()
@@ -222,6 +229,11 @@ class DeltaWarehouse:
         return {hour: entry for hour, entry in sorted(found.items()) if start <= hour < end}
 
     # Tables.
+
+    def named(self, event_type: str) -> NamedTable:
+        """Return the table of an event type as other tools name it: by its folder."""
+        with self.tables.errors(f"look at the table of {event_type}"):
+            return table_in_bucket(self.tables.url(event_type), types_of(self.existing(event_type)))
 
     def prepare_missing(self, tables: Iterable[Table]) -> None:
         """Create the tables that don't exist."""
@@ -300,7 +312,7 @@ class DeltaWarehouse:
         event_type, folder = load.table.event_type, self.tables.folder(load.table.event_type)
         written: list[NewFile] = []
         try:
-            with self.tables.errors(f"load {load}"), self.scratch() as (connection, scratch):
+            with self.tables.errors(f"load {load}"), load.traced(), self.scratch() as (connection, scratch):
                 expected = self._expected(load)
                 rows = 0
                 for parquet in load.files:
@@ -348,7 +360,7 @@ class DeltaWarehouse:
         event_type = batch.event_type
         doing = f"load {batch}"
         tries = Tries(self, event_type)
-        with self.tables.errors(doing):
+        with self.tables.errors(doing), commit_traced(batch.loads):
             try:
                 again(lambda last: self._commit_once(batch, tries, last), self.name, doing)
             except _RefusedError as error:

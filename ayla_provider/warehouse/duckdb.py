@@ -70,6 +70,10 @@ class DuckDBWarehouse(SqlWarehouse):
         with private_umask():
             self._duck.close()
 
+    def _name_elsewhere(self, table: str) -> tuple[str, str]:
+        # OpenLineage has no rule for DuckDB.
+        return f"duckdb://{self._path}", f"{self._schema}.{table}"
+
     def _relation(self, name: str) -> str:
         return DIALECT.name(self._schema, f"{self._prefix}{name}")
 

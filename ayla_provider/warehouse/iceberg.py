@@ -39,6 +39,7 @@ from ayla_provider.archive.scratch import scratch_folder
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.hour import ONE_HOUR, describe_hour
 from ayla_provider.domain.tables import ColumnType, Table
+from ayla_provider.domain.work import Work
 from ayla_provider.errors import AylaConfigError, AylaConflictError, AylaError, AylaWarehouseError
 from ayla_provider.rows.duck import MEMORY, connect
 from ayla_provider.transport.redaction import from_outside
@@ -48,6 +49,7 @@ from ayla_provider.warehouse.base import (
     HeldHour,
     HourLeft,
     Load,
+    NamedTable,
     Recipe,
     RowErasure,
     refuse_own_name,
@@ -59,6 +61,7 @@ from ayla_provider.warehouse.iceberg_rows import copy_files
 from ayla_provider.warehouse.lake import (
     check_arrived,
     check_columns,
+    commit_traced,
     condition_of_hours,
     conflict,
     copy_rows,
@@ -66,6 +69,7 @@ from ayla_provider.warehouse.lake import (
     file_name,
     put_file,
     remove_quietly,
+    table_in_bucket,
 )
 from ayla_provider.warehouse.made_hours import MadeHours
 
@@ -209,6 +213,9 @@ class IcebergWarehouse:
         # The hours of the ledger as this task saw them first: what is different at the commit is a conflict.
         self._seen: dict[str, _Seen] = {}
 
+    def work_for(self, work: Work) -> None:
+        """Do nothing: nobody bills statements here."""
+
     def __enter__(self) -> Self:
         """Connect."""
         with self.errors("connect"):
@@ -275,6 +282,13 @@ class IcebergWarehouse:
                 )
             return held
 
+    def named(self, event_type: str) -> NamedTable:
+        """Return the table of an event type as other tools name it: by its folder."""
+        with self.errors(f"look at the table of {event_type}"):
+            table = self.existing_table(event_type)
+            columns = {one.name: str(one.field_type) for one in table.schema().fields}
+            return table_in_bucket(table.location(), columns)
+
     def prepare_missing(self, tables: Iterable[Table]) -> None:
         """Create the tables that don't exist."""
         for table in tables:
@@ -326,11 +340,11 @@ class IcebergWarehouse:
             written, done = Written(), list[Load]()
             try:
                 for load in loads:
-                    with self.errors(f"load {load}"):
+                    with self.errors(f"load {load}"), load.traced():
                         self._bring(load, connection, folder, written)
                     done.append(load)
                 if done:
-                    with self.errors(f"load {_several(done)}"):
+                    with self.errors(f"load {_several(done)}"), commit_traced(done):
                         self._commit_loads(done, written, connection, folder)
             except BaseException:
                 self.discard(written)

@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,8 @@ from ayla_provider.domain.tables import Column, ColumnType
 from ayla_provider.errors import AylaConflictError, AylaTableError, AylaWarehouseError
 from ayla_provider.rows.duck import literal, quoted
 from ayla_provider.rows.hour_parts import content_of, write_parquet
-from ayla_provider.warehouse.base import SAFE_TO_RETRY, HourLeft, Load, RowErasure
+from ayla_provider.transport.spans import Noted, span
+from ayla_provider.warehouse.base import SAFE_TO_RETRY, HourLeft, Load, NamedTable, RowErasure
 
 if TYPE_CHECKING:
     import duckdb
@@ -74,6 +76,32 @@ def day_file_name(day: datetime) -> str:
 def is_day_file(path: str) -> bool:
     """Return whether a file is one that compaction wrote, by its path or URL."""
     return path.rpartition("/")[2].startswith("day-")
+
+
+def table_in_bucket(url: str, columns: Mapping[str, str]) -> NamedTable:
+    """
+    Return the table in a folder.
+
+    :param url: the folder's
+    """
+    scheme, is_url, place = url.rstrip("/").partition("://")
+    if not is_url or scheme == "file":
+        path = place if is_url else url
+        return NamedTable("file", path, columns)
+    bucket, _, path = place.partition("/")
+    return NamedTable(f"{scheme}://{bucket}", path, columns)
+
+
+def commit_traced(loads: Sequence[Load]) -> AbstractContextManager[Noted]:
+    """Return the context in which the commit of some loads of one event type is traced. Each load has its own."""
+    hours = [load.hour for load in loads]
+    return span(
+        "commit",
+        event_type=loads[0].table.event_type,
+        hour=min(hours).isoformat(),
+        hours=len(hours),
+        rows=sum(load.rows for load in loads),
+    )
 
 
 def copy_rows(

@@ -14,6 +14,7 @@ import duckdb
 
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import PROVENANCE, Column, Table
+from ayla_provider.domain.work import postgres_name
 from ayla_provider.errors import AylaConfigError, AylaWarehouseError
 from ayla_provider.models.macros import POSTGRES
 from ayla_provider.models.tables import Model
@@ -99,6 +100,15 @@ class PostgresWarehouse(SqlWarehouse):
     def _close(self) -> None:
         with suppress(*_driver_errors()):
             self._connection.close()
+
+    def _show_work(self) -> None:
+        self._fetch("select set_config('application_name', %(name)s, false)", {"name": postgres_name(self._work)})
+
+    def _name_elsewhere(self, table: str) -> tuple[str, str]:
+        server = self._connection.info
+        # The host of a socket is a folder.
+        host = "localhost" if not server.host or server.host.startswith("/") else server.host
+        return f"postgres://{host}:{server.port}", f"{server.dbname}.{self._schema}.{table}"
 
     def _relation(self, name: str) -> str:
         for part in (self._schema, self._prefix + name):

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Column, ColumnType, Table
+from ayla_provider.domain.work import snowflake_tag
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.models.macros import SNOWFLAKE
 from ayla_provider.rows.duck import literal
@@ -92,6 +93,14 @@ class SnowflakeWarehouse(SqlWarehouse):
 
     def _close(self) -> None:
         self._connection.close()
+
+    def _show_work(self) -> None:
+        self._run(f"alter session set query_tag = {_literal(snowflake_tag(self._work))}")
+
+    def _name_elsewhere(self, table: str) -> tuple[str, str]:
+        session = self._connection
+        parts = (self._database or session.database, self._schema or session.schema, table)
+        return f"snowflake://{session.account}", ".".join(DIALECT.fold(part) for part in parts)
 
     def _relation(self, name: str) -> str:
         return DIALECT.name(self._prefix + name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from ayla_provider.domain.csv.recognition import MOST_COLUMNS
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table, table_like
+from ayla_provider.domain.work import Work
 from ayla_provider.errors import AylaConfigError, AylaTableError, AylaWarehouseError
 from ayla_provider.models import tables as models
 from ayla_provider.models.macros import Macros
@@ -29,6 +31,7 @@ from ayla_provider.warehouse.base import (
     HourLeft,
     LedgerCounts,
     Load,
+    NamedTable,
     Recipe,
     RowErasure,
     refuse_own_name,
@@ -74,17 +77,34 @@ class SqlWarehouse(ABC):
     def __init__(self, name: str, table_prefix: str) -> None:
         self.name = name
         self._prefix = table_prefix
+        self._work = Work()
+        self._is_open = False
+
+    def work_for(self, work: Work) -> None:
+        """Say what the next statements are for."""
+        if work != self._work:
+            self._work = work
+            if self._is_open:
+                self._show_work()
 
     def __enter__(self) -> Self:
         """Connect."""
         with self._errors("connect"):
             self._open()
+            self._is_open = True
+            try:
+                if self._work.fields:
+                    self._show_work()
+            except BaseException:
+                self.__exit__(None, None, None)
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Disconnect."""
+        self._is_open = False
         self._close()
 
     def loaded(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, str]:
@@ -152,6 +172,12 @@ class SqlWarehouse(ABC):
         with self._errors("look for its tables"):
             tables = {name: self._columns(table_like(name, (), None)) for name in event_types}
         return {f"{self._prefix}{name}": columns for name, columns in tables.items() if columns}
+
+    def named(self, event_type: str) -> NamedTable:
+        """Return the table of an event type as other tools name it."""
+        with self._errors(f"look at the table of {event_type}"):
+            columns = self._columns(table_like(event_type, (), None))
+            return NamedTable(*self._name_elsewhere(f"{self._prefix}{event_type}"), columns)
 
     def has_ledger(self) -> bool:
         """Return whether the table of the ledger exists."""
@@ -228,7 +254,9 @@ class SqlWarehouse(ABC):
         ledger, entry = self._relation(LEDGER.event_type), load.ledger_row()
         parameters = [self.dialect.parameter(column.name, column.type) for column in LEDGER.columns]
         key = {name: entry[name] for name in ("event_type", "folder_hour")}
-        with self._errors(f"load {load}"), self._staged(load) as source, self._transaction(load):
+        with self._errors(f"load {load}"):
+            self._begin_work(load)
+        with self._errors(f"load {load}"), load.traced(), self._staged(load) as source, self._transaction(load):
             # Without it, two loads of a new hour would both insert: see Warehouse.replace.
             self._lock(load)
             self._run(
@@ -244,6 +272,10 @@ class SqlWarehouse(ABC):
             self._run(
                 f"insert into {ledger} ({self.dialect.names(LEDGER.names)}) select {', '.join(parameters)}", entry
             )
+
+    def _begin_work(self, load: Load) -> None:
+        if self._work.fields:
+            self.work_for(replace(self._work, event_type=load.table.event_type, oem_id=load.oem_id))
 
     def replace_several(self, loads: Iterable[Load]) -> Iterator[Load]:
         """Replace one hour after the other."""
@@ -557,6 +589,10 @@ class SqlWarehouse(ABC):
         """Disconnect. It is called only after :meth:`_open` succeeded."""
 
     @abstractmethod
+    def _name_elsewhere(self, table: str) -> tuple[str, str]:
+        """Return the namespace and the name of a table in OpenLineage's terms; the table is with its prefix."""
+
+    @abstractmethod
     def _relation(self, name: str) -> str:
         """Return the qualified, quoted name of a table or view; the name is without its prefix."""
 
@@ -617,6 +653,9 @@ class SqlWarehouse(ABC):
             with suppress(Exception):
                 self._run("rollback")
             raise
+
+    def _show_work(self) -> None:  # noqa: B027
+        """Let the warehouse show what the next statements are for, if it can."""
 
     def _same_type(self, existing: str, wanted: str) -> bool:
         """Return whether two names of types mean the same type."""

@@ -1,9 +1,9 @@
 """
 Sessions of fakesnow that record their statements, and that fail on demand.
 
-What fakesnow 0.12 gets wrong or leaves out: ``alter session`` of a time zone or a time-out (it is always at UTC);
-``copy grants``; quotes in a table's comment; comments of columns; a ``copy`` into a temporary table by the names of
-columns; behind HTTP, an empty timestamp; locks, which is why sessions that change the same rows don't wait for each
+What fakesnow 0.12 gets wrong or leaves out: ``alter session`` of a time zone, a time-out, or a tag (it is always at
+UTC); ``copy grants``; quotes in a table's comment; comments of columns; a ``copy`` into a temporary table by the names
+of columns; behind HTTP, an empty timestamp; locks, which is why sessions that change the same rows don't wait for each
 other; rights; the offset of a ``timestamp_tz``, whose moment alone it keeps. It reads the file with DuckDB, so it
 says nothing of how Snowflake reads Parquet.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from snowflake.connector.errors import ProgrammingError
 
-LEFT_OUT = re.compile(r"^alter session set (timezone|timestamp_input_format|lock_timeout)\b")
+LEFT_OUT = re.compile(r"^alter session set (timezone|timestamp_input_format|lock_timeout|query_tag)\b")
 # What it doesn't parse, and what it does instead.
 SPELT_OTHERWISE = (
     (" copy grants ", " "),

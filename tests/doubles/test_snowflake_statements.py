@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from ayla_provider.domain.tables import TABLES
+from ayla_provider.domain.work import Work
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse.snowflake import SnowflakeWarehouse
 from tests.doubles.snowflake_session import Session
@@ -32,6 +34,21 @@ def test_a_session_is_put_into_utc_and_into_the_schema(session: Session) -> None
         "alter session set lock_timeout = 900",
         f'use database "{database}"',
         'use schema "AYLA"',
+    ]
+
+
+def test_a_session_has_a_tag_of_the_task_and_of_each_load(session: Session, tmp_path: Path) -> None:
+    target = warehouse(session)
+    target.work_for(Work("it's", "load", "manual__1"))
+    with target:
+        target.prepare(DATAPOINT)
+        for hour in (NOON, NOON + HOUR):
+            target.replace(replace(made_load(tmp_path, "datapoint", hour, [{"dsn": "A"}]), oem_id="acme"))
+    tags = [statement for statement, _ in session.statements if "query_tag" in statement]
+    begin = 'alter session set query_tag = \'{"app": "ayla_provider", "dag": "it\'\'s", "task": "load", '
+    assert tags == [
+        begin + '"run": "manual__1"}\'',
+        begin + '"run": "manual__1", "oem": "acme", "event_type": "datapoint"}\'',
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from google.auth.exceptions import RefreshError
 from google.cloud import bigquery as google_bigquery
 
 from ayla_provider.domain.tables import TABLES, Column, ColumnType
+from ayla_provider.domain.work import Work
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.warehouse import bigquery
 from ayla_provider.warehouse.base import LEDGER, Load
@@ -97,6 +99,24 @@ def test_what_is_not_there_is_made(service: Service) -> None:
     assert view["description"].startswith("The latest value")
     assert view["view"]["useLegacySql"] is False
     assert "from `acme`.`iot`.`ayla_datapoint_unique`" in view["view"]["query"]
+
+
+def test_every_job_says_for_what_task_oem_and_event_type_it_is(service: Service, tmp_path: Path) -> None:
+    there(service)
+    with warehouse(service) as target:
+        target.work_for(Work("Fleet.1", "load", "manual__1"))
+        target.prepare(DATAPOINT)
+        target.loaded("datapoint", NOON, NOON + timedelta(hours=1))
+        target.replace(replace(hour(tmp_path), oem_id="acme"))
+    of_task = {"ayla_dag": "fleet-1", "ayla_task": "load", "ayla_run": "manual__1"}
+    of_load = of_task | {"ayla_oem": "acme", "ayla_event_type": "datapoint"}
+    jobs = [request.body["configuration"] for request in service.requests if "configuration" in request.body]
+    (load_job,) = [job for job in jobs if "load" in job]
+    (script,) = [job for job in jobs if "begin transaction" in str(job)]
+    assert load_job["labels"] == script["labels"] == of_load
+    others = [job["labels"] for job in jobs if job not in (load_job, script)]
+    assert others == [of_task] * len(others)
+    assert others
 
 
 def test_where_all_is_there_nothing_is_written(service: Service) -> None:

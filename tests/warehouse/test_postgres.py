@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ayla_provider.domain.tables import PROVENANCE, TABLES, Column, ColumnType, Table
+from ayla_provider.domain.work import Work
 from ayla_provider.errors import AylaConfigError, AylaWarehouseError
 from ayla_provider.warehouse.base import Load
 from ayla_provider.warehouse.postgres import PostgresWarehouse
@@ -132,6 +133,25 @@ def test_the_order_of_hours_does_not_matter(one_driver: Database, order: list[in
         content.append(one_driver.content())
     assert content[0] == content[1]
     assert len(content[0]["ayla_loads"]) == 6
+
+
+def test_a_session_says_for_what_task_oem_and_event_type_it_works(database: Database) -> None:
+    work = Work("fleet", "load", "manual__1")
+    names: list[tuple[Any, ...]] = []
+
+    def look() -> list[tuple[Any, ...]]:
+        return database.sql("select application_name from pg_stat_activity where application_name like 'ayla:%'")
+
+    load = database.load(DATAPOINT, [point("1")], oem_id="acme")
+    with database.warehouse() as warehouse:
+        warehouse.work_for(work)
+        names += look()
+        warehouse.prepare(load.table)
+        warehouse.replace(load)
+        names += look()
+    assert names == [("ayla:::fleet:load:manual__1",), ("ayla:datapoint:acme:fleet:load:manual__1",)]
+    with database.warehouse():
+        assert look() == []
 
 
 def _unchanged_after_failure(database: Database, load: Load) -> str:
