@@ -233,7 +233,8 @@ class DeltaWarehouse:
     def named(self, event_type: str) -> NamedTable:
         """Return the table of an event type as other tools name it: by its folder."""
         with self.tables.errors(f"look at the table of {event_type}"):
-            return table_in_bucket(self.tables.url(event_type), types_of(self.existing(event_type)))
+            columns = types_of(self.existing(event_type)) | {PARTITION: "date"}
+            return table_in_bucket(self.tables.url(event_type), columns)
 
     def prepare_missing(self, tables: Iterable[Table]) -> None:
         """Create the tables that don't exist."""
