@@ -60,8 +60,8 @@ def _kinds(**characters: str) -> bytes:
 # expression over the text itself takes several times as long.
 _OF_SHAPES = bytearray(_ALL)
 _OF_SHAPES[:] = _kinds(L=string.ascii_letters, O=string.digits)
-for _character in b"_.:-":
-    _OF_SHAPES[_character] = _character
+for _sign in b"_.:-":
+    _OF_SHAPES[_sign] = _sign
 _OF_SHAPES[ord(".")] = ord(",")
 _OF_UUIDS = bytearray(_kinds(h=string.hexdigits))
 _OF_UUIDS[ord("-")] = ord("-")
