@@ -319,7 +319,7 @@ def _quality(rows: int | None, size: int | None, files: int, checks: Iterable[_C
     known = {each.name for each in attr.fields(assertions.Assertion)}
     made = []
     for check in checks:
-        facts = {
+        facts: dict[str, Any] = {
             "assertion": check.name,
             "success": check.success,
             "severity": "warn",
