@@ -218,12 +218,12 @@ def without_escapes(text: bytes) -> bytes | None:
     for escape, character in _ESCAPES.items():
         plain = plain.replace(escape, character)
     if b"\\u" in plain:
-        plain = _ESCAPED_CODE.sub(lambda match: _character(match[1]), plain)
+        plain = _ESCAPED_CODE.sub(lambda match: _of_code(match[1]), plain)
     plain = plain.replace(_ONE_BACKSLASH, b"\\")
     return plain if len(plain) < len(text) else None
 
 
-def _character(digits: bytes) -> bytes:
+def _of_code(digits: bytes) -> bytes:
     # Half of a surrogate pair is no letter, and that is all that counts here.
     return chr(int(digits, 16)).encode("utf-8", "surrogatepass")
 
