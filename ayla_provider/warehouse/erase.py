@@ -174,6 +174,8 @@ class ErasureRun:
         :raises AylaError: if something can't be read
         """
         self._refuse_wrong_places()
+        if not self._requests:
+            return self.report
         held = self._refuse_held(self._requests)
         wanted = [Wanted(each.request, self._entry(each)) for each in self._requests]
         rows: Counter[ExportHour] = Counter()

@@ -347,6 +347,13 @@ def test_a_place_that_is_no_archive_keeps_the_request(root: Path) -> None:
     assert [path.name for path in (root / "requests").iterdir()] == ["ticket-1.json"]
 
 
+def test_without_a_request_there_is_nothing_to_count_or_erase(root: Path) -> None:
+    (root / "requests" / "ticket-1.json").unlink()
+    for run in (erasure_run(root, [duckdb_of(root)]).count, erasure_run(root, [duckdb_of(root)]).erase):
+        report = run()
+        assert (report.ids, report.hours_looked_at, dict(report.counts)) == ([], 0, {})
+
+
 # The certificate.
 
 
