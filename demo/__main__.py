@@ -27,6 +27,7 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_between
 from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud import LocalCloud
+from demo import fleet
 from demo import lake as lakes
 from demo import stream as streams
 from harness.check import differences, not_loaded
@@ -71,6 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             missing = not_loaded(cloud, WAREHOUSE, hours)
             print("\n".join(missing) or "The tables contain every row of these hours exactly once.")
             print(summary(WAREHOUSE), flush=True)
+            if fleet.make(airflow):
+                print(fleet.figures(WAREHOUSE), flush=True)
+            else:
+                print(f"The models weren't made: see the log of {fleet.DAG}.", flush=True)
+                loaded = False
             if arguments.lake:
                 loaded = lakes.load(airflow) and loaded
                 unequal = lakes.differences(LAKE, WAREHOUSE, hours)
@@ -83,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.once:
                 return 0 if complete and loaded and not different and not missing else 1
             airflow.unpause(LOADS)
+            airflow.unpause(fleet.DAG)
             if arguments.lake:
                 airflow.unpause(lakes.LOADS)
             if streams.is_available():
@@ -109,7 +116,7 @@ def running(hours: int, *, with_lake: bool = False) -> Iterator[tuple[LocalCloud
     shutil.rmtree(HOME, ignore_errors=True)
     airflow.dags.mkdir(parents=True)
     more = [*(streams.DAGS if streams.is_available() else ()), *([lakes.LOADS] if with_lake else ())]
-    for dag in (DAG, LOADS, REPAIRS, *more):
+    for dag in (DAG, LOADS, REPAIRS, fleet.DAG, *more):
         shutil.copy(ROOT / "dags" / f"{dag}.py", airflow.dags)
     with LocalCloud(start=wanted[0], max_lag=MAX_LAG) as cloud, _stream(cloud, wanted[0]) as double:
         airflow.environment = {"AYLA_EXPORT_START": wanted[0].isoformat()}
@@ -218,7 +225,7 @@ def keep_running(airflow: Standalone, *, with_lake: bool) -> None:
     print(
         f"The vendor continues to export. Files come 15 to {MAX_LAG.seconds // 60} minutes after the hour's end.\n"
         f"Watch them arrive: {airflow.url}/plugin/ayla-export\n"
-        f"The DAGs: {DAG} copies, {LOADS} loads. Unpause {REPAIRS} to repair.\n"
+        f"The DAGs: {DAG} copies, {LOADS} loads, {fleet.DAG} makes the models. Unpause {REPAIRS} to repair.\n"
         f"{lake}{_stream_text()}The archive: {BUCKET}\nThe tables: {WAREHOUSE}\n"
         f"In another shell: . {SETTINGS}; {sys.executable} -m ayla_provider report\n"
         "Press Ctrl-C to end everything.",
