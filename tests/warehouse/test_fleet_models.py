@@ -336,7 +336,7 @@ def test_hours_that_a_rule_removes_leave_the_models_with_the_next_run(place: Pla
             put(warehouse, tmp_path, key, final[key], "v")
     warehouse.update_models("UTC", "run", NOW)
     first_kept = NOON + 18 * HOUR
-    rule = Rule("tables", DAY, first_kept + DAY, ())
+    rule = Rule("tables", 2 * DAY, first_kept + 2 * DAY, ())
     assert remove_hours(warehouse, [EventType(name) for name in TABLES], rule).hours == 2 * len(TABLES)
     warehouse.update_models("UTC", "next", NOW)
     kept = {key: rows for key, rows in final.items() if key[1] >= first_kept}
