@@ -40,11 +40,13 @@ os.environ.update(
     AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
 )
 
-import subprocess  # noqa: E402 - Airflow's home is set above
+import functools  # noqa: E402 - Airflow's home is set above
+import subprocess  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 
 import pytest  # noqa: E402
+from cryptography.hazmat.primitives import serialization  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from ayla_provider.domain.hour import ONE_HOUR  # noqa: E402
@@ -55,6 +57,9 @@ from tests.support.tools import missing_tools_line  # noqa: E402
 
 # Before any test imports them.
 pytest.register_assert_rewrite("tests.warehouse.contract", "tests.warehouse.erasure_contract")
+
+# Whoever reads a private key also checks it, for 0.08 s of a core. Most tests read the local cloud's own, twice.
+serialization.load_pem_private_key = functools.cache(serialization.load_pem_private_key)
 
 # How long an example takes says nothing of whether it is right.
 settings.register_profile("project", deadline=None, max_examples=25 if IN_CI else 10)
