@@ -54,7 +54,7 @@ class Scene:
     def until_it_waits(self) -> tuple[str, dict[str, Any]]:
         """Start a run, and return its id and what a person sees once it waits for an answer."""
         run = self.airflow.trigger(DAG)["dag_run_id"]
-        return run, self.airflow.wait_until("the run to wait for a person", lambda: self._asked(run), timeout=300)
+        return run, self.airflow.wait_until("the run to wait for a person", lambda: self._asked(run), timeout=900)
 
     def answer(self, run: str, option: str) -> dict[str, str]:
         """
@@ -70,7 +70,7 @@ class Scene:
             state = self.airflow.api("GET", f"dags/{DAG}/dagRuns/{run}")["state"]
             return state in ("success", "failed") or None
 
-        self.airflow.wait_until("the run to end", over, timeout=300)
+        self.airflow.wait_until("the run to end", over, timeout=900)
         self.airflow.wait_for_runs(DAG, run_ids=[run])
         return {task["task_id"]: task["state"] for task in self.airflow.task_instances(DAG, run)}
 
@@ -128,6 +128,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 def put(cloud: LocalCloud, name: str, content: bytes) -> None:
     cloud.customer.replace(name, BytesContent(content))
+
+
+def test_retries_follow_at_once_in_the_airflow_of_tests(running: Scene) -> None:
+    assert "timedelta(minutes=10)" in SAMPLE.read_text()
+    delay = running.airflow.api("GET", f"dags/{DAG}/tasks/approve")["retry_delay"]
+    assert (delay["days"], delay["seconds"]) == (0, 1)
 
 
 def test_nothing_is_erased_before_a_person_approves_and_airflow_never_learns_of_whom(running: Scene) -> None:
