@@ -40,12 +40,15 @@ os.environ.update(
     AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
 )
 
-import functools  # noqa: E402 - Airflow's home is set above
+import asyncio  # noqa: E402 - Airflow's home is set above
+import functools  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
+from collections.abc import Awaitable, Iterator  # noqa: E402
+from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
+import uvicorn.server  # noqa: E402
 from cryptography.hazmat.primitives import serialization  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
@@ -60,6 +63,19 @@ pytest.register_assert_rewrite("tests.warehouse.contract", "tests.warehouse.eras
 
 # Whoever reads a private key also checks it, for 0.08 s of a core. Most tests read the local cloud's own, twice.
 serialization.load_pem_private_key = functools.cache(serialization.load_pem_private_key)
+
+
+class _Hurried:
+    """asyncio for uvicorn, which pauses twice before it ends. Most tests wait for the end of a local cloud."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        return asyncio.sleep(seconds / 10)
+
+
+uvicorn.server.asyncio = _Hurried()  # type: ignore[assignment]
 
 # How long an example takes says nothing of whether it is right.
 settings.register_profile("project", deadline=None, max_examples=25 if IN_CI else 10)
