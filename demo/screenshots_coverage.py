@@ -27,6 +27,8 @@ def take(airflow: Standalone, driver: webdriver.Chrome, folder: Path) -> None:
     with made_up_export(driver):
         for name, query, theme, width, height in (
             ("48h", "", "light", 1280, 720),
+            ("panel", "", "light", 1280, 800),
+            ("1y", "?range=1y&by=rows", "light", 1280, 960),
             ("90d", "?range=90d&by=rows", "light", 1280, 960),
             ("dark", "?by=lag", "dark", 1280, 720),
             ("narrow", "", "light", 520, 900),
@@ -39,7 +41,11 @@ def take(airflow: Standalone, driver: webdriver.Chrome, folder: Path) -> None:
                 click(driver, ".ayla-stuck[data-at]")
                 wait_for(driver, ".ayla-day h3", text="The hours of")
                 pointed = ".ayla-day .ayla-stuck"
-            driver.execute_script(f"document.querySelector('{pointed}[data-at]').focus({{preventScroll: true}})")
+            if name == "panel":
+                click(driver, ".ayla-unloaded[data-at]")
+                wait_for(driver, ".ayla-panel", text="location")
+            else:
+                driver.execute_script(f"document.querySelector('{pointed}[data-at]').focus({{preventScroll: true}})")
             time.sleep(1)  # the navigation has animations
             driver.save_screenshot(str(folder / f"coverage-{name}.png"))
     driver.execute_script("localStorage.removeItem('theme')")

@@ -337,7 +337,7 @@ class AylaPlanOperator(BaseOperator):
                 recipes = {event_type: warehouse.recipes(event_type, end, end) for event_type in event_types}
                 table_versions = {event_type: warehouse.loaded(event_type, start, end) for event_type in event_types}
                 daily = self._year(warehouse, event_types, end) if is_first_of_day(context, now) else []
-                counts = _counts(warehouse, event_types, end - _COUNTED, end)
+                counts = _counts(warehouse, end - _COUNTED, end)
             dag_id = provenance(context)["dag_id"]
             is_of_another_policy = self._compared_policies(warehouse.name, recipes, dag_id)
 
@@ -405,7 +405,7 @@ class AylaPlanOperator(BaseOperator):
         warehouse: Warehouse,
         compared: Comparison,
         versions: Mapping[EventType, Mapping[datetime, str]],
-        counts: Mapping[ExportHour, LedgerCounts],
+        counts: Mapping[tuple[str, datetime], LedgerCounts],
     ) -> Digest:
         """Return what the warehouse has of the hours that were compared."""
         from ayla_provider.domain.digest import Activity
@@ -421,7 +421,7 @@ class AylaPlanOperator(BaseOperator):
                 if version is not None:
                     digest.act(Activity.LOAD_AGAIN, hour, to_load[hour])
             elif version is not None:
-                known = counts.get(hour)
+                known = counts.get((hour.event_type, hour.start))
                 figures = known._asdict() if known else {}
                 digest.add(hour, REMOVED if version == REMOVED else "loaded", **figures)
         return digest
@@ -461,19 +461,11 @@ class AylaPlanOperator(BaseOperator):
         return lambda version: not policy.made(version)
 
 
-def _counts(
-    warehouse: Warehouse, event_types: Sequence[EventType], start: datetime, end: datetime
-) -> dict[ExportHour, LedgerCounts]:
-    """Return what the ledger says of each hour. That of a table format has no query for it."""
+def _counts(warehouse: Warehouse, start: datetime, end: datetime) -> Mapping[tuple[str, datetime], LedgerCounts]:
+    """Return what the ledger says of each event type and hour. That of a table format has no query for it."""
     from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
 
-    if not isinstance(warehouse, SqlWarehouse):
-        return {}
-    return {
-        ExportHour(event_type, hour): counts
-        for event_type in event_types
-        for hour, counts in warehouse.counts(event_type, start, end).items()
-    }
+    return warehouse.counts(start, end) if isinstance(warehouse, SqlWarehouse) else {}
 
 
 def _arguments(loads: Sequence[ToLoad]) -> list[dict[str, str]]:

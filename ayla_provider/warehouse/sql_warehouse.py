@@ -121,25 +121,26 @@ class SqlWarehouse(ABC):
             )
             return {hour.astimezone(UTC): version for hour, version in rows}
 
-    def counts(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, LedgerCounts]:
+    def counts(self, start: datetime, end: datetime) -> Mapping[tuple[str, datetime], LedgerCounts]:
         """
-        Return what the ledger says of each hour that is loaded. It takes one query of the ledger.
+        Return what the ledger says of each event type and hour that is loaded. It takes one query of the ledger.
 
         :param start: the first hour
         :param end: the end of the last hour
         :raises AylaWarehouseError: if the ledger can't be read
         """
-        refuse_own_name(event_type)
-        with self._errors(f"read how many rows of {event_type} are loaded"):
+        with self._errors("read how many rows are loaded"):
             if not self._columns(LEDGER):
                 return {}
-            columns = ", ".join(map(self.dialect.name, ("folder_hour", *LedgerCounts._fields)))
+            columns = ", ".join(map(self.dialect.name, ("event_type", "folder_hour", *LedgerCounts._fields)))
             rows = self._fetch(
-                f"select {columns} from {self._relation(LEDGER.event_type)} "
-                f"where {self._equals('event_type')} and {self._in_range()}",
-                {"event_type": event_type, "start": start, "end": end},
+                f"select {columns} from {self._relation(LEDGER.event_type)} where {self._in_range()}",
+                {"start": start, "end": end},
             )
-            return {hour.astimezone(UTC): LedgerCounts(*map(int, numbers)) for hour, *numbers in rows}
+            return {
+                (event_type, hour.astimezone(UTC)): LedgerCounts(*map(int, numbers))
+                for event_type, hour, *numbers in rows
+            }
 
     def recipes(self, event_type: str, start: datetime, end: datetime) -> Sequence[Recipe]:
         """Return how the hours outside a range were made."""
