@@ -49,6 +49,15 @@ def test_a_week_opens_its_hours_with_what_can_be_retried(mounted: Mounted) -> No
     wait_for(driver, ".ayla-panel .ayla-note", text="the checksum crc32c differs")
 
 
+@pytest.mark.ci
+def test_an_hour_of_an_opened_day_is_in_the_state_of_its_day(mounted: Mounted) -> None:
+    driver = ready(mounted("?range=90d"))
+    driver.find_element(By.CSS_SELECTOR, ".ayla-stuck[data-at]").click()
+    # Once the tasks of the day are read, the hours have tasks that can be retried.
+    wait_for(driver, ".ayla-day a.ayla-stuck[data-at]")
+    assert driver.find_elements(By.CSS_SELECTOR, ".ayla-day .ayla-failed[data-at]") == []
+
+
 WITHOUT_DIGESTS = """
 const before = globalThis.fetch;
 globalThis.fetch = async (url, options) => {

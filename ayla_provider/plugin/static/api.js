@@ -30,6 +30,7 @@ const UNSUCCESSFUL = [
 ];
 const TASKS = "dags/~/dagRuns/~/taskInstances";
 const COPY = { operator: "AylaExportToBucketOperator" };
+const WAIT = { operator: "AylaExportHourSensor" };
 
 /** Long ranges: from this time before now on, events and tasks are read. The digests say what was before. */
 const LIVE = 48 * HOUR;
@@ -160,7 +161,7 @@ export async function read({ from, now, whole }, { tick = () => {}, signal, befo
     tasks(whole ? COPY : { ...COPY, state: UNSUCCESSFUL }),
     // Instances in any state, because they contain the event types and destinations of the tasks.
     whole ? [] : ask(TASKS, { params: { ...COPY, limit: PAGE, order_by: "-run_after" }, signal }),
-    tasks({ operator: "AylaExportHourSensor", state: UNSUCCESSFUL }),
+    tasks({ ...WAIT, state: UNSUCCESSFUL }),
   ]);
   const examples = (newest.task_instances ?? []).filter(({ run_after }) => Date.parse(run_after) >= live);
   const found = { ...landed, digests: known.digests, measures: known.measures, live, copies: unique([...copies, ...examples]), waits };
@@ -180,15 +181,18 @@ export async function read({ from, now, whole }, { tick = () => {}, signal, befo
   return { ...found, copies: unique([...found.copies, ...more.flat()]), at };
 }
 
-/** Read all copies of the runs of a day or a week, including those that succeeded, and the runs. */
+/** Read all copies of the runs of a day or a week, including those that succeeded, their waits, and the runs. */
 export async function readDay(day, length, { dags = [], signal } = {}) {
   const [from, to] = [day, day + length + HOUR];
   const ranged = { run_after_gte: time(from), run_after_lte: time(to) };
-  const [copies, runs] = await Promise.all([
-    listing(() => {}, signal)(TASKS, "task_instances", { ...COPY, ...ranged, order_by: "-run_after" }),
+  const tasks = (params) =>
+    listing(() => {}, signal)(TASKS, "task_instances", { ...ranged, ...params, order_by: "-run_after" });
+  const [copies, waits, runs] = await Promise.all([
+    tasks(COPY),
+    tasks({ ...WAIT, state: UNSUCCESSFUL }),
     dags.length ? readRuns(dags, from, () => {}, signal, to) : [],
   ]);
-  return { copies, runs };
+  return { copies, waits, runs };
 }
 
 const time = (moment) => new Date(moment).toISOString();

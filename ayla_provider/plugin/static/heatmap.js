@@ -114,7 +114,7 @@ export const Heatmap = memo(function Heatmap({ label, zone, columns, rows, selec
     onMouseLeave: () => clearTimeout(rest.current),
     onPointerDown: ({ pointerType }) => (pointer.current = pointerType),
   };
-  const density = columns.length > 60 && columns.length <= DENSEST ? "ayla-dense" : columns.length <= FEW ? "ayla-few" : undefined;
+  const density = columns.length > 50 && columns.length <= DENSEST ? "ayla-dense" : columns.length <= FEW ? "ayla-few" : undefined;
   const events = { onKeyDown, onClick, onFocus: show, ...pointed };
   return h(
     "div",

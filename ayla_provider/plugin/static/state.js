@@ -200,7 +200,7 @@ export function useReading({ name, range, day }) {
   return { data: useDay(ranges[memory.get("shown range")], day, setError), error, progress, refresh };
 }
 
-const NOTHING = { copies: [], runs: [] };
+const NOTHING = { copies: [], waits: [], runs: [] };
 
 /** Add the copies of the open day or week, which a longer range leaves out: their tries, and what to clear. */
 function useDay(data, day, fail) {
@@ -212,6 +212,7 @@ function useDay(data, day, fail) {
   return useMemo(() => {
     if (!data || data.range.whole) return data;
     const runs = new Map([...data.runs, ...opened.runs].map((run) => [`${run.dag_id}\n${run.dag_run_id}`, run]));
-    return { ...data, copies: unique([...data.copies, ...opened.copies]), runs: [...runs.values()] };
+    const [copies, waits] = ["copies", "waits"].map((list) => unique([...data[list], ...opened[list]]));
+    return { ...data, copies, waits, runs: [...runs.values()] };
   }, [data, opened]);
 }
