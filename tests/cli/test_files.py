@@ -205,7 +205,7 @@ def test_a_reader_that_ends_is_no_error(cloud: LocalCloud) -> None:
         env=os.environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (finished.stdout.strip(), "Traceback" in finished.stderr) == ("10", False)
@@ -227,7 +227,7 @@ def test_a_large_file_isnt_in_memory(cloud: LocalCloud) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=240,
+            timeout=600,
             check=True,
         )
         return int(re.findall(r"^\d+$", finished.stderr, re.MULTILINE)[-1]) * 1024
