@@ -61,9 +61,10 @@ KINESIS = Tool(NPM.name, NPM.packages, lambda: KINESALITE.exists() and KINESIS_L
 """Doubles of Kinesis, which ``make test`` also installs with npm."""
 AXE_CORE = Tool(NPM.name, NPM.packages, AXE.exists)
 POSTGRESQL = Tool("PostgreSQL", "postgresql", lambda: postgres_server.binaries() is not None)
+PROMETHEUS = Tool("Prometheus", "prometheus", _has("promtool"))
 REDIS = Tool("Redis", "redis-server", _has("redis-server"))
 
-TOOLS = (CHROMIUM, GIT, NPM, POSTGRESQL, REDIS)
+TOOLS = (CHROMIUM, GIT, NPM, POSTGRESQL, PROMETHEUS, REDIS)
 
 
 def missing_tools_line(skip_reasons: Iterable[str]) -> str | None:
