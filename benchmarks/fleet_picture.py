@@ -180,8 +180,8 @@ def main(argv: Sequence[str]) -> None:
         with duckdb.connect(str(folder / "a.duckdb"), read_only=True) as duck:
             of_devices = duck.execute(
                 "select dsn, oem_model, day, online_seconds, offline_seconds, unknown_seconds from ayla_device_day "
-                # The fleet also has devices that are there for hours alone.
-                "qualify avg(case when online_seconds > 0 then 1 else 0 end) over (partition by dsn) > 0.3"
+                # The fleet also has many devices that are there for an hour alone.
+                "qualify sum(case when connection_events > 0 then 1 else 0 end) over (partition by dsn) > 5"
             ).fetchall()
             sums: dict[date, list[int]] = defaultdict(lambda: [0, 0, 0])
             for day, *numbers in duck.execute(
