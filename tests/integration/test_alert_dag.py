@@ -38,7 +38,7 @@ class Scene:
             # Not quicker than the scheduler sees that a look has ended: else it takes the next one for a task that was
             # killed, and tries again.
             "timedelta(minutes=5)": "timedelta(seconds=8)",
-            '"retries": 3, "retry_delay": timedelta(minutes=2)': '"retries": 50, "retry_delay": timedelta(seconds=1)',
+            '"retries": 3': '"retries": 50',
         }
         reminding = {f'"{DAG}"': f'"{REMINDING}"', "timedelta(days=1)": "timedelta(seconds=12)"}
         (folder / "dags").mkdir()
