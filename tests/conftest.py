@@ -142,6 +142,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     """Waits that matter between processes alone are short, and nothing is remembered from one test to the next."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
     monkeypatch.setattr("ayla_provider.source.guard._SETTLE", 0.01)
+    # What is on the disk doesn't have to survive the machine.
+    monkeypatch.setattr("os.fsync", lambda handle: None)
     # Each test is a process of its own, as a task would be.
     monkeypatch.setattr("ayla_provider.source.auth._PROVIDERS", {})
     monkeypatch.setattr("ayla_provider.transport.redaction._known", {})

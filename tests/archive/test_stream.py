@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import logging
-import os
 import random
 import zlib
 from collections.abc import Iterator
@@ -54,11 +53,6 @@ from tests.support.stream_archives import (
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 
 LATER_RUN = RUN | {"run_id": "run 2"}
-
-
-@pytest.fixture(autouse=True)
-def _disk_without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 def put_at(stream: MemoryStream, minutes: int, shard: int = 0) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import random
 from collections.abc import Callable
 from datetime import timedelta
@@ -58,11 +57,6 @@ class CrashingDestination(FileDestination):
         stored = super().write(*arguments, **more)
         self._step()
         return stored
-
-
-@pytest.fixture(autouse=True)
-def _disk_without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 def crash(root: Path, stream: MemoryStream, steps: int, **changes: Any) -> bool:

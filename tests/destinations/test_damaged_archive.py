@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -199,10 +198,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     indirect=True,
 )
 def test_every_damage_is_found_and_repaired_or_marked_with_all_rows_kept(
-    cloud: LocalCloud, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalCloud, place: Place, tmp_path: Path
 ) -> None:
-    # What is on the disk doesn't have to survive the machine.
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
     extent = EXTENTS[place.kind]
     export = export_of(cloud, provider_of(settings_of(cloud)))
     manifests: list[Manifest] = []
