@@ -32,6 +32,10 @@ _SCALE = 1.4826
 _DEVIATIONS = 5.0
 """How many standard deviations an hour may be from its expectation. An OEM has some ten thousand numbers a month."""
 
+_CHANCE = 6.0
+"""How many standard deviations an hour must be away if its rows come by chance alone. Square roots of such numbers all
+have the same one, a half. Small fleets also differ by what a logarithm doesn't show."""
+
 _LOW = math.log(1 / 0.65)
 """An hour with two thirds of its expectation is never unusual."""
 
@@ -222,6 +226,8 @@ def judge(count: int, expected: Expectation | None, rest: Rest | None = None) ->
 def _is_low(count: int, expected: Expectation, rest: Rest | None) -> bool:
     band = max(_LOW, _DEVIATIONS * expected.spread)
     if expected.usual - count < _DEAD_BAND or _log(count) - _log(expected.usual) >= -band:
+        return False
+    if 2 * (math.sqrt(expected.usual) - math.sqrt(count)) < _CHANCE:
         return False
     is_below_every_weekday = _log(count) - _log(expected.lowest) < -band
     if rest is None:

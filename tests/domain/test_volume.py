@@ -224,10 +224,12 @@ def test_models_and_hours_are_bounded() -> None:
     assert timedelta(weeks=9) == KEPT
 
 
+EXPECTED = expect(volumes(hours=5 * WEEK).lines, index_of(hour(5 * WEEK)))
+
+
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_more_rows_are_never_lower(one: int, other: int) -> None:
     fewer, more = sorted((one, other))
-    expected = expect(volumes(hours=5 * WEEK).lines, index_of(hour(5 * WEEK)))
-    low, high = judge(fewer, expected).direction, judge(more, expected).direction
+    low, high = judge(fewer, EXPECTED).direction, judge(more, EXPECTED).direction
     order = {Direction.LOW: -1, None: 0, Direction.HIGH: 1}
     assert order[low] <= order[high]

@@ -81,9 +81,10 @@ class VolumeFleet:
         age = (hour - START) / timedelta(weeks=1)
         of_day = 1 + model.evening * math.cos((hour.hour - self._peaks[model.name]) / 24 * 2 * math.pi)
         rate = model.rows * (1 + model.growth) ** age * of_day
+        # A holiday at a weekend is a day of the weekend.
         if hour.weekday() >= 5:
             rate *= model.weekend
-        if hour.date() in self.holidays:
+        elif hour.date() in self.holidays:
             rate *= model.holiday
         if model is self.released and hour >= self.release:
             # Devices take the release within two days.
