@@ -481,7 +481,7 @@ def test_the_hours_of_several_archives_align(mounted: Mounted) -> None:
         };""",
     )
     wait_for(driver, ".ayla-reading", text="Read at")
-    maps = driver.find_elements(By.CSS_SELECTOR, ".ayla-archive table")
+    maps = driver.find_elements(By.CSS_SELECTOR, ".ayla-archive .ayla-scroll table")
     left = "return [...arguments[0].querySelectorAll('tbody tr:first-child td')].map((cell) => cell.offsetLeft)"
     first, second = (driver.execute_script(left, each) for each in maps)
     assert first == second
