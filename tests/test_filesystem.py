@@ -9,6 +9,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from airflow import __version__ as airflow_version
 from airflow.sdk import ObjectStoragePath
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -337,6 +338,7 @@ def test_duckdb_reads_a_pattern(cloud: LocalCloud) -> None:
         assert row == ("AC1",)
 
 
+@pytest.mark.skipif(not airflow_version.startswith("3.3"), reason="other versions write the path in another way")
 @pytest.mark.parametrize("given", [{}, {"conn_id": "ayla_default"}], ids=["url", "conn_id"])
 def test_airflows_object_storage_path_reads_the_export(cloud: LocalCloud, given: dict[str, Any]) -> None:
     root = ObjectStoragePath(url("Datapoint"), **given)
@@ -364,6 +366,7 @@ def test_airflows_object_storage_path_reads_the_export(cloud: LocalCloud, given:
     }
 
 
+@pytest.mark.skipif(not airflow_version.startswith("3.3"), reason="other versions write the path in another way")
 def test_airflow_copies_from_the_export_to_a_disk(cloud: LocalCloud, tmp_path: Path) -> None:
     file = ObjectStoragePath(url("Datapoint/2026-11-01 07:00:00/Datapoints.csv"))
     file.copy(ObjectStoragePath(f"file://{tmp_path}/x.csv"))
