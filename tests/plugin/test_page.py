@@ -354,7 +354,7 @@ def test_escape_ends_the_selection_and_closes_the_day(mounted: Mounted) -> None:
     driver = mounted("?range=14d")
     wait_for(driver, ".ayla-reading", text="Read at")
     driver.find_element(By.CSS_SELECTOR, "[data-at='1,5']").click()
-    wait_for(driver, ".ayla-day h3", text="in UTC")
+    wait_for(driver, ".ayla-day h3", text=" UTC")
     assert {
         head.text for head in driver.find_elements(By.CSS_SELECTOR, ".ayla-scroll thead tr:last-child > :first-child")
     } == {"UTC"}
