@@ -40,7 +40,8 @@ class Version:
                 "<Deleted>true</Deleted>",
                 f"<RemainingRetentionDays>{self.days_left}</RemainingRetentionDays>",
             )
-        properties = f"<Properties><Content-Length>5</Content-Length>{days}</Properties>"
+        kind = "<BlobType>BlockBlob</BlobType><Content-Length>5</Content-Length>"
+        properties = f"<Properties>{kind}{days}</Properties>"
         name = f"<Name>{escape(self.name)}</Name>"
         return f"<Blob>{name}{deleted}<VersionId>{self.id}</VersionId>{current}{properties}</Blob>"
 
@@ -79,10 +80,11 @@ def versioned_container(account: str) -> Iterator[Container]:
                 found = [one for one in found if one.days_left is None]
             else:
                 found = [one for one in found if one.is_current]
-            begin = int(query.get("marker") or 0)
-            page, more = found[begin : begin + _PAGE], begin + _PAGE < len(found)
+            # A marker stays right when blobs before it go: it names the next one.
+            found = [one for one in found if f"{one.name} {one.id}" >= query.get("marker", "")]
+            page, more = found[:_PAGE], found[_PAGE:]
             blobs = "".join(one.xml() for one in page)
-            marker = f"<NextMarker>{begin + _PAGE}</NextMarker>" if more else "<NextMarker/>"
+            marker = f"<NextMarker>{escape(more[0].name)} {more[0].id}</NextMarker>" if more else "<NextMarker/>"
             self._answer(
                 200,
                 '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="http://a/" '
