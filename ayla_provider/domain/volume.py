@@ -42,7 +42,7 @@ _LOW = math.log(1 / 0.65)
 _HIGH = math.log(2.5)
 """An hour with two and a half times its expectation is never unusual: new firmware, or a campaign, doubles rows."""
 
-_DEAD_BAND = 30
+_DEAD_BAND = 40
 """How many rows an hour must differ by at least."""
 
 _COMPARABLE = 30
