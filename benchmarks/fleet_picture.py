@@ -97,12 +97,12 @@ def insert(warehouse: DuckDBWarehouse, event_type: str, rows: Sequence[dict[str,
     warehouse._duck.unregister("picture")
 
 
-def draw(days: Sequence[tuple[Any, ...]], models: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+def draw(days: Sequence[tuple[Any, ...]], datapoints: Mapping[date, int]) -> Iterator[str]:
     """
     Yield the lines of the picture.
 
     :param days: dsn, model, day, online, offline, and unknown seconds of each device and day
-    :param models: day, devices online, devices, and datapoints of each day
+    :param datapoints: day to the datapoints of the whole fleet
     """
     dates = sorted({row[2] for row in days})
     devices = sorted({(row[1] or "", row[0]) for row in days})
@@ -140,32 +140,38 @@ def draw(days: Sequence[tuple[Any, ...]], models: Sequence[tuple[Any, ...]]) -> 
                 f'<rect x="{x}" y="{y + hidden:.1f}" width="{(_CELL - 1) * share:.1f}" '
                 f'height="{_ROW - 1 - hidden:.1f}" fill="#1f77b4"/>'
             )
-    yield from _sums(models, column, chart)
+    yield from _sums(days, datapoints, chart)
     yield "</svg>"
 
 
-def _sums(models: Sequence[tuple[Any, ...]], column: dict[date, int], top: int) -> Iterator[str]:
-    """Yield the two lines of the fleet's sums."""
-    yield f'<text x="12" y="{top - 10}" font-size="13">The fleet: devices online, and datapoints</text>'
-    most_online, most = (max(row[place] for row in models) for place in (1, 3))
-    for name, colour, y, values in (
-        (
-            "devices online",
-            "#1f77b4",
-            top + 10,
-            [(day, online / most_online, online) for day, online, _, _ in models],
-        ),
-        ("datapoints", "#d62728", top + 62, [(day, count / most, count) for day, _, _, count in models]),
-    ):
-        yield f'<text x="12" y="{y + 36}" fill="{colour}">{name}</text>'
-        for day, share, value in values:
-            x, tall = _LEFT + column[day] * _CELL, 40 * share
-            yield (
-                f'<rect x="{x}" y="{y + 40 - tall:.1f}" width="{_CELL - 1}" height="{tall:.1f}" fill="{colour}" '
-                'opacity="0.75"/>'
-            )
-            if column[day] % 5 == 0:
-                yield f'<text x="{x}" y="{y + 37 - tall:.1f}" font-size="8">{value:,}</text>'
+def _sums(days: Sequence[tuple[Any, ...]], datapoints: Mapping[date, int], top: int) -> Iterator[str]:
+    """Yield the two rows of bars below: the share of the known time that these devices were online, and datapoints."""
+    yield f'<text x="12" y="{top - 10}" font-size="13">These devices: time online. The fleet: datapoints</text>'
+    online: dict[date, int] = defaultdict(int)
+    known: dict[date, int] = defaultdict(int)
+    for _, _, day, seconds_online, seconds_offline, _ in days:
+        online[day] += seconds_online
+        known[day] += seconds_online + seconds_offline
+    shares = {day: online[day] / known[day] for day in online if known[day]}
+    most = max(datapoints.values())
+    counts = {day: datapoints[day] / most for day in online}
+    yield from _bars("time online", "#1f77b4", top + 10, shares, {day: f"{share:.0%}" for day, share in shares.items()})
+    yield from _bars("datapoints", "#d62728", top + 62, counts, {day: f"{datapoints[day]:,}" for day in counts})
+
+
+def _bars(name: str, colour: str, y: int, shares: Mapping[date, float], texts: Mapping[date, str]) -> Iterator[str]:
+    """Yield a bar for each day, and its text above each fifth."""
+    yield f'<text x="12" y="{y + 36}" fill="{colour}">{name}</text>'
+    first = min(shares)
+    for day, share in shares.items():
+        number = (day - first).days
+        x, tall = _LEFT + number * _CELL, 40 * share
+        yield (
+            f'<rect x="{x}" y="{y + 40 - tall:.1f}" width="{_CELL - 1}" height="{tall:.1f}" fill="{colour}" '
+            'opacity="0.75"/>'
+        )
+        if number % 5 == 0:
+            yield f'<text x="{x}" y="{y + 37 - tall:.1f}" font-size="8">{texts[day]}</text>'
 
 
 def main(argv: Sequence[str]) -> None:
@@ -183,13 +189,7 @@ def main(argv: Sequence[str]) -> None:
                 # The fleet also has many devices that are there for an hour alone.
                 "qualify sum(case when connection_events > 0 then 1 else 0 end) over (partition by dsn) > 5"
             ).fetchall()
-            sums: dict[date, list[int]] = defaultdict(lambda: [0, 0, 0])
-            for day, *numbers in duck.execute(
-                "select day, devices_online, devices, datapoints from ayla_model_day"
-            ).fetchall():
-                sums[day] = [one + other for one, other in zip(sums[day], numbers, strict=True)]
-    known = {row[2] for row in of_devices}
-    of_fleet = [(day, *numbers) for day, numbers in sorted(sums.items()) if day in known]
+            of_fleet = dict(duck.execute("select day, sum(datapoints) from ayla_model_day group by day").fetchall())
     PICTURE.write_text("\n".join(draw(of_devices, of_fleet)) + "\n", encoding="utf-8")
     print(f"Wrote {PICTURE}.")
 
