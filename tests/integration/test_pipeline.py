@@ -6,7 +6,6 @@ import contextlib
 import json
 import socket
 import threading
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,10 @@ from ayla_provider._airflow.sign_in_variable import SIGN_IN_VARIABLE
 from ayla_provider.domain.events import EVENT_TYPES
 from harness.check import differences
 from tests.integration.export_dag import DAG, Scene, Watcher
-from tests.support.otlp import OtlpEndpoint
 
 pytestmark = pytest.mark.integration
 
 HOURS = 2
-AIRFLOW_VERSION = tuple(map(int, metadata.version("apache-airflow").split(".")[:2]))
 
 
 class StatsD:
@@ -73,16 +70,12 @@ def lineage_of(file: Path) -> list[dict[str, Any]]:
 def test_all_hours_land_although_each_sign_in_ends_the_others_and_no_secret_shows(tmp_path: Path) -> None:
     scene = Scene(tmp_path, hours=HOURS, one_session=True)
     lineage = tmp_path / "lineage.json"
-    with StatsD() as measured, OtlpEndpoint() as traced:
-        scene.environment = (
-            measured.environment
-            | traced.environment
-            | {
-                "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
-                    {"type": "file", "log_file_path": str(lineage), "append": True}
-                )
-            }
-        )
+    with StatsD() as measured:
+        scene.environment = measured.environment | {
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+                {"type": "file", "log_file_path": str(lineage), "append": True}
+            )
+        }
         with scene.running(DAG) as running, Watcher(running.airflow.home) as watcher:
             runs = running.airflow.wait_until("the hours to land", running.finished, timeout=600)
             assert {run["state"] for run in runs} == {"success"}
@@ -124,15 +117,5 @@ def test_all_hours_land_although_each_sign_in_ends_the_others_and_no_secret_show
         assert measured.total(f"ayla_export.{event_type}.freshness_lag") > 0
     outputs = lineage_of(lineage)
     assert {output["name"] for output in outputs} == {f"{scene.bucket}/event_type={each}" for each in EVENT_TYPES}
-    # The spans, as children of Airflow's. Only 3.3 and newer trace tasks.
-    if AIRFLOW_VERSION >= (3, 3):
-        by_id = {span.id: span for span in traced.spans}
-        copies = [span for span in traced.spans if span.name == "ayla.copy"]
-        assert len(copies) >= len(answers)
-        parents = {by_id[span.parent].name for span in copies if span.parent in by_id}
-        assert parents
-        assert all(name.startswith("worker.") and name.endswith("copy") for name in parents)
-        assert not [secret for secret in running.cloud.secrets if secret.encode() in b"".join(traced.bodies)]
-
     counted = sum(output["outputFacets"]["outputStatistics"]["fileCount"] for output in outputs)
     assert counted >= sum(len(answer.files) for answer in answers)
