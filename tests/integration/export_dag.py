@@ -17,6 +17,7 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from harness.forked import ForkedStandalone
+from harness.standalone import Standalone
 from tests.integration.sample import limited
 from tests.support.fleet import seed_with_all_event_types
 
@@ -63,7 +64,9 @@ class Scene:
         )
         self.bucket = folder / "bucket"
         self.environment: dict[str, str] = {}
-        self.airflow = ForkedStandalone(folder / "airflow", dags or soon(folder / "dags", DAG), parallelism=16)
+        self.airflow: Standalone = ForkedStandalone(
+            folder / "airflow", dags or soon(folder / "dags", DAG), parallelism=16
+        )
 
     @contextlib.contextmanager
     def running(self, *dags: str, **other: object) -> Iterator[Scene]:
