@@ -1,11 +1,11 @@
 """
 Alert when the newest complete hour is too old: once when that begins, and once when it is over.
 
-Every five minutes, the DAG looks at each event type and layer: copied, typed, and loaded into each warehouse. One look
-is one task, however many hours are missing. The page *Ayla* and metrics show the same.
+Every five minutes, the DAG checks each event type and layer: copied, typed, and loaded into each warehouse. Each check
+is one task, no matter how many hours are missing. The page *Ayla* and metrics show the same.
 
-The DAG needs the Variable `ayla_export_destination`, and no connection to Ayla. To be silent for a while, for example
-during maintenance, run this on an Airflow machine:
+The DAG needs the Variable `ayla_export_destination`, and no connection to Ayla. To mute alerts, for example during
+maintenance, run this on an Airflow machine:
 
 ```
 python -m ayla_provider freshness --mute 6h
@@ -43,7 +43,7 @@ with DAG(
     schedule="*/5 * * * *",
     start_date=datetime(2026, 11, 1, tzinfo=UTC),
     catchup=False,
-    # Two looks at once would only wait for each other.
+    # Of two checks at the same time, one would fail and be tried again.
     max_active_runs=1,
     default_args={
         "retries": 2,
@@ -63,7 +63,7 @@ with DAG(
         warehouses=WAREHOUSES,
         on_breach=[alert],
         on_recovery=[alert],
-        # While one of these DAGs is paused, nobody is alerted of its layer.
+        # While one of these DAGs is paused, there are no alerts of its layer.
         dags={"copied": "ayla_export_to_bucket"},
         # The first hour that you want, as in ayla_export_to_bucket.
         not_before=os.environ.get("AYLA_EXPORT_START", "2026-11-01T00:00:00+00:00"),

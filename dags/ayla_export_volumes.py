@@ -3,7 +3,7 @@ Find hours that have landed with unusually few or many rows.
 
 Every 15 minutes, the DAG compares the lines of new hours, and the rows of each model, with the same hour of the week in
 the weeks before. An unusual hour is a warning in the task's log, an event of the alias `ayla_export_volume`, and a line
-in the report and on the page *Ayla*. It needs four weeks to learn from, and finds them in the archive.
+in the report and on the page *Ayla*. The DAG needs at least four weeks of hours in the archive.
 
 The DAG needs the Variable `ayla_export_destination`, and no connection to Ayla.
 """
