@@ -155,7 +155,7 @@ class Scene:
     def events(self) -> list[dict[str, Any]]:
         """What the page gets, the newest first."""
         query = (
-            "select extra from asset_event join asset on asset.id = asset_id "
+            "select asset_event.extra from asset_event join asset on asset.id = asset_id "
             "where uri like '%_freshness' order by asset_event.id desc"
         )
         with closing(sqlite3.connect(f"file:{self.airflow.home}/airflow.db?mode=ro", uri=True)) as database:
