@@ -15,7 +15,7 @@ from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.digest import FORMAT as DIGEST_FORMAT
 from ayla_provider.domain.digest import Layer
 from ayla_provider.domain.events import EVENT_TYPES, SEPARATOR, fold
-from ayla_provider.domain.paths import DIGESTS
+from ayla_provider.domain.paths import DIGESTS, FRESHNESS, VOLUMES
 
 FILE = "constants.js"
 """The name under which the page imports the module."""
@@ -58,6 +58,8 @@ def constants() -> dict[str, object]:
         "LACKING": [state.value for state in Completeness if state.lacks_in_export],
         "DIGESTS": DIGESTS,
         "DIGEST_FORMAT": DIGEST_FORMAT,
+        "FRESHNESS": FRESHNESS,
+        "VOLUMES": VOLUMES,
         "PATIENCE": _milliseconds(PATIENCE),
         "STUCK_AFTER": _milliseconds(STUCK_AFTER),
         "SHORTEST_WAIT": _milliseconds(SHORTEST_WAIT),

@@ -18,6 +18,7 @@ import ayla_provider.sensors
 from ayla_provider.domain.arrival import PATIENCE, ArrivalRule, HourState, hour_state
 from ayla_provider.domain.coverage import Coverage
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
+from ayla_provider.domain.paths import DIGESTS, FRESHNESS, VOLUMES
 from ayla_provider.plugin.constants import SHORTEST_WAIT, STUCK_AFTER, as_module, constants
 from tests.plugin.answers import HOUR, NOW, event, hour, millis, read
 from tests.support.proofs import scale
@@ -81,6 +82,11 @@ def test_the_page_has_no_copy_of_an_event_type() -> None:
     types = set(EVENT_TYPES) - {"connection"}
     quoted = {word for text in SOURCES.values() for word in re.findall(r"""["'`](\w+)["'`]""", text)}
     assert quoted & types == set()
+
+
+def test_the_page_has_no_copy_of_a_folder_of_the_archive() -> None:
+    text = "".join(SOURCES.values())
+    assert [folder for folder in (DIGESTS, FRESHNESS, VOLUMES) if folder in text] == []
 
 
 def test_the_operators_and_sensors_that_the_page_asks_for_exist() -> None:

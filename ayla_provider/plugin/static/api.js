@@ -1,6 +1,6 @@
 // Airflow's public API, from the same origin and with the user's session: Airflow decides what the user can see.
 
-import { DIGESTS } from "./constants.js";
+import { DIGESTS, FRESHNESS, VOLUMES } from "./constants.js";
 import { digestedArchive, digestsOf } from "./digests.js";
 import { isAddressable } from "./format.js";
 import { DAY, HOUR, MINUTE } from "./hours.js";
@@ -231,7 +231,7 @@ async function readDigests(list, signal) {
 
 /** Read the assets of archives: event types, and what tasks publish for the page. */
 async function readAssets(list) {
-  const patterns = ["/event_type=", `/${DIGESTS}/`, "/_freshness", "/_volumes"];
+  const patterns = ["/event_type=", `/${DIGESTS}/`, `/${FRESHNESS}`, `/${VOLUMES}`];
   const read = (uri_pattern) => list("assets", "assets", { uri_pattern, only_active: false });
   const together = await read(patterns.join("|"));
   // An Airflow that doesn't know alternatives found nothing.

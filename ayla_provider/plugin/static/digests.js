@@ -156,8 +156,6 @@ function stateIn({ start, types }, eventType, hour) {
   return run?.state ?? null;
 }
 
-
-
 const isText = (value) => typeof value === "string";
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const listOf = (value) => (Array.isArray(value) ? value : []);

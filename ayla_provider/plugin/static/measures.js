@@ -1,11 +1,12 @@
 // How old the newest complete hours are, and which hours have unusually few or many rows, as tasks published it. Pure.
 
+import { FRESHNESS, VOLUMES } from "./constants.js";
 import { count } from "./format.js";
 import { t } from "./i18n.js";
 
 /** Return the destination of an asset whose newest event has one of these documents, else undefined. */
 export function measuredArchive(uri) {
-  const [, destination, kind] = /^(.+)\/_(freshness|volumes)$/.exec(uri) ?? [];
+  const [, destination, kind] = new RegExp(`^(.+)/(${FRESHNESS}|${VOLUMES})$`).exec(uri) ?? [];
   return destination && { destination, kind };
 }
 
@@ -25,7 +26,7 @@ export function measuresOf({ assets, measures = [] }) {
     const before = found.get(archive.destination) ?? { tracks: [], anomalies: [] };
     const at = Date.parse(timestamp);
     const added =
-      archive.kind === "freshness"
+      archive.kind === FRESHNESS
         ? { tracks: listOf(extra?.tracks).map(trackOf).filter(Boolean), at }
         : { anomalies: listOf(extra?.anomalies).map(anomalyOf).filter(Boolean) };
     found.set(archive.destination, { ...before, ...added });
