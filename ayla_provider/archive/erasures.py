@@ -74,9 +74,13 @@ _DIGITS = b"h" * 32
 
 
 # What JSON writes in place of some characters. Two backslashes are one, whatever follows them.
-_BACKSLASHES, _ONE_BACKSLASH = rb"\\", b"\0"
+_BACKSLASHES, _ONE_BACKSLASH, _CODE_OF_BACKSLASH = rb"\\", b"\0", b"005c"
 _ESCAPES = {rb"\n": b"\n", rb"\r": b"\r", rb"\t": b"\t", rb"\b": b"\b", rb"\f": b"\f", rb"\"": b'"', rb"\/": b"/"}
-_ESCAPED_CODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
+_ESCAPED_CODE = re.compile(rb"\\u(?:005[cC](?:u005[cC])*|([0-9a-fA-F]{4}))")
+"""
+A code. That of a backslash can be followed by what makes another such code of the backslash, and so on. All of them are
+one backslash at last. Taken one by one, a value of a few kilobytes would have a thousand levels.
+"""
 
 
 class Matcher:
@@ -218,7 +222,7 @@ def without_escapes(text: bytes) -> bytes | None:
     for escape, character in _ESCAPES.items():
         plain = plain.replace(escape, character)
     if b"\\u" in plain:
-        plain = _ESCAPED_CODE.sub(lambda match: _of_code(match[1]), plain)
+        plain = _ESCAPED_CODE.sub(lambda match: _of_code(match[1] or _CODE_OF_BACKSLASH), plain)
     plain = plain.replace(_ONE_BACKSLASH, b"\\")
     return plain if len(plain) < len(text) else None
 

@@ -155,3 +155,12 @@ def test_entries_with_another_key_are_found_alike() -> None:
     entry = ErasureRequest({"dsn": DSN}, None, NOW, NOW).entry(KEYS, NOW, {})
     of_hash = Matcher((subject, KEYS.newest.encode(), entry.id) for subject in entry.subjects)
     assert in_file(base64(base64(f"a {DSN}")), of_hash)
+
+
+def test_a_value_of_thousands_of_nested_codes_is_one_level() -> None:
+    # Whoever can write a value could otherwise stop every erasure.
+    codes = "\\" + "u005c" * 5000
+    assert KNOWN.words(f'"{codes}"'.encode()) == {}
+    assert KNOWN.found(f'"{codes}"'.encode()) == set()
+    # However deep: the last backslash makes an A of its code.
+    assert KNOWN.found(f'"{codes}u00{ord(DSN[0]):x}{DSN[1:]}"'.encode()) == {"an-id"}
