@@ -227,6 +227,21 @@ def test_a_crash_between_reading_and_writing_changes_nothing(scene: Scene, monke
     assert len(run(scene, monkeypatch, NOW + ONE_HOUR)[0]["begun"]) == 1
 
 
+def test_an_hour_that_could_not_be_read_is_read_and_judged_the_next_time(scene: Scene) -> None:
+    scene.add(NOW, **{"LC-B": 400})
+
+    class Unavailable(FileDestination):
+        def read(self, path: str) -> tuple[bytes, Stored] | None:
+            if path.endswith(f"hour={NOW:%H}.json"):
+                raise AylaDestinationError("the store doesn't answer")
+            return super().read(path)
+
+    later = NOW + ONE_HOUR
+    assert VolumeLooks(Unavailable(scene.root), Unavailable(scene.root / "parquet")).evaluate(TYPE, later).begun == []
+    (begun,) = VolumeLooks(scene.archive, scene.rows).evaluate(TYPE, later).begun
+    assert (begun.model, begun.start) == ("LC-B", NOW)
+
+
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"format": "ayla-volumes/1"}', b"\xff"])
 def test_a_damaged_record_is_named(scene: Scene, monkeypatch: pytest.MonkeyPatch, damage: bytes) -> None:
     (scene.root / volumes_path(TYPE)).write_bytes(damage)

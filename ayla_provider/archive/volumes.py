@@ -325,21 +325,24 @@ class VolumeLooks:
         receipts = list(zip(retyped, pool.map(self._receipt, retyped), strict=True))
         begun: list[Anomaly] = []
         # All numbers first, so that those of an earlier hour are known when a later one is judged.
+        # What couldn't be read now is read again: the store may answer the next time.
         for hour, manifest in lines:
-            book.manifests[index_of(hour.start)] = stored[manifest_path(hour)].version
             if manifest is not None:
+                book.manifests[index_of(hour.start)] = stored[manifest_path(hour)].version
                 _note_manifest(book, manifest)
         for hour, receipt in receipts:
-            book.receipts[index_of(hour.start)] = stored_receipts[typed_manifest_path(hour)].version
-            _note_receipt(book, receipt)
+            if receipt is not None:
+                book.receipts[index_of(hour.start)] = stored_receipts[typed_manifest_path(hour)].version
+                _note_receipt(book, receipt)
         if is_first:
             return []
-        for hour, _ in lines:
-            if index_of(hour.start) in book.volumes.lines:
+        for hour, manifest in lines:
+            if manifest is not None and index_of(hour.start) in book.volumes.lines:
                 anomaly = book.volumes.judge_lines(hour.start)
                 begun += [anomaly] if anomaly else []
-        for hour, _ in receipts:
-            begun += book.volumes.judge_models(hour.start)
+        for hour, receipt in receipts:
+            if receipt is not None:
+                begun += book.volumes.judge_models(hour.start)
         return begun
 
     def _manifest(self, hour: ExportHour) -> Manifest | None:

@@ -217,7 +217,8 @@ def judge(count: int, expected: Expectation | None, rest: Rest | None = None) ->
     """
     if expected is None:
         return Judgement(count, None)
-    usual = round(expected.usual)
+    # A fleet that shrinks can make it a little less than nothing.
+    usual = max(0, round(expected.usual))
     is_low, is_high = _is_low(count, expected, rest), _is_high(count, expected, rest)
     direction = Direction.LOW if is_low else Direction.HIGH if is_high else None
     return Judgement(count, usual, direction)

@@ -17,6 +17,7 @@ from ayla_provider.domain.volume import (
     WEEK,
     Anomaly,
     Direction,
+    Expectation,
     Volumes,
     expect,
     hour_at,
@@ -233,3 +234,8 @@ def test_more_rows_are_never_lower(one: int, other: int) -> None:
     low, high = judge(fewer, EXPECTED).direction, judge(more, EXPECTED).direction
     order = {Direction.LOW: -1, None: 0, Direction.HIGH: 1}
     assert order[low] <= order[high]
+
+
+def test_nothing_is_expected_of_a_fleet_that_has_gone() -> None:
+    expected = Expectation(usual=-0.6, lowest=-0.6, highest=-0.6, spread=1.0)
+    assert judge(100, expected).expected == 0
