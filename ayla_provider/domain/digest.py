@@ -99,16 +99,32 @@ class Digest:
         """Say what was found to do, or done."""
         self._activities.append((activity, hour, text[:_LONGEST_TEXT]))
 
+    def since(self, start: datetime) -> Digest:
+        """
+        Return the digest without its hours before a time. What was done to them stays.
+
+        :param start: aware
+        """
+        newest = Digest(self.layer, self.where)
+        newest.facts = self.facts
+        newest._hours = {
+            event_type: {hour: fact for hour, fact in facts.items() if hour >= start}
+            for event_type, facts in self._hours.items()
+        }
+        newest._notes = self._notes
+        newest._activities = self._activities
+        return newest
+
     def documents(self, now: datetime, *, by_month: bool = False) -> list[dict[str, Any]]:
         """
         Return the documents, the oldest hours first: one, or one for each month in UTC. None if nothing was added.
 
-        Hours before :data:`LONGEST` are left out.
+        Hours before :data:`LONGEST`, and hours to come, are left out.
 
         :param now: aware
         """
         oldest = now - LONGEST
-        hours = sorted({hour for facts in self._hours.values() for hour in facts if hour >= oldest})
+        hours = sorted({hour for facts in self._hours.values() for hour in facts if oldest <= hour <= now})
         parts: Iterable[list[datetime]] = [hours] if hours else []
         if by_month:
             parts = (list(part) for _, part in groupby(hours, key=lambda hour: (hour.year, hour.month)))

@@ -142,7 +142,8 @@ class AylaExportReconcileOperator(BaseOperator):
             self,
             self.destination,
             datetime.now(UTC),
-            newest=[] if is_long else [digest],
+            # Each run publishes it, so it has no older hours, which can be those of months.
+            newest=[] if is_long else [digest.since(start)],
             daily=[digest] if is_long or is_first_of_day(context, datetime.now(UTC)) else [],
         )
         repairs = _repairs(findings.gaps[: self.max_repairs])

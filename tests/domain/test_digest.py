@@ -100,6 +100,27 @@ def test_hours_of_more_than_a_year_ago_are_left_out() -> None:
     assert digest.documents(NOW + LONGEST + timedelta(days=1)) == []
 
 
+def test_hours_to_come_are_left_out() -> None:
+    digest = Digest(Layer.VERIFIED)
+    digest.add(ExportHour(DATAPOINT, datetime(2999, 1, 1, tzinfo=UTC)), "sound")
+    assert digest.documents(NOW) == []
+    digest.add(hour(3), "sound")
+    assert [at for _, at in facts_in(digest.documents(NOW))] == [hour(3).start]
+
+
+def test_what_each_run_publishes_has_no_older_hours() -> None:
+    digest = Digest(Layer.COPIED)
+    digest.facts = {"files": "https://a"}
+    for ago in (3, 700):
+        digest.add(hour(ago), "failed", bytes=5)
+        digest.note(hour(ago), "why")
+        digest.act(Activity.REPAIR, hour(ago))
+    (document,) = digest.since(hour(3).start).documents(NOW)
+    assert (document["hours"], len(document["notes"]), document["facts"]) == (1, 1, digest.facts)
+    assert document["activity_count"] == 2
+    assert digest.documents(NOW)[0]["hours"] == 698
+
+
 def test_a_figure_that_is_0_everywhere_takes_no_room_except_a_lag() -> None:
     digest = Digest(Layer.TYPED)
     digest.add(hour(2), "typed", quarantined=0, duplicates=0, lag=0)

@@ -207,7 +207,12 @@ function useDay(data, day, fail) {
   const [opened, setOpened] = useState(NOTHING);
   useEffect(() => {
     if (!data || data.range.whole || !day) return;
-    readDay(day, data.range.unit, { dags: names(data).dags }).then(setOpened, fail);
+    const controller = new AbortController();
+    const { signal } = controller;
+    // The answer for a day that was closed in the meantime would replace that of the open one.
+    const ifOpen = (use) => (value) => signal.aborted || use(value);
+    readDay(day, data.range.unit, { dags: names(data).dags, signal }).then(ifOpen(setOpened), ifOpen(fail));
+    return () => controller.abort();
   }, [data, day]);
   return useMemo(() => {
     if (!data || data.range.whole) return data;
