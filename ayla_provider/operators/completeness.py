@@ -24,6 +24,8 @@ from ayla_provider.operators.digests import publish
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
+
 _LOGGED = 200
 """How many hours the log names."""
 
@@ -108,18 +110,20 @@ class AylaExportCompletenessOperator(BaseOperator):
         now = datetime.now(UTC)
         with airflow_errors():
             start, end = self._start(now), hour_of(now)
+            warehouse = self._opened_warehouse()
             hours = self._compare(start, end, now)
             self._publish(context, hours, now)
             summary = _summary(hours, start, end)
             context["ti"].xcom_push("summary", summary)
             self._report(hours, summary)
-            self._record(hours, now)
+            if warehouse:
+                self._record(warehouse, hours, now)
             lacking = [hour for hour in hours if hour.state.lacks_in_export]
             if lacking and self.fail:
                 raise AylaIncompleteError(self._message(lacking))
 
     def _publish(self, context: Context, hours: Sequence[HourCompleteness], now: datetime) -> None:
-        """Tell the page of the export's archive what the comparison found, also if the task fails then."""
+        """Tell the page of the export's archive what the comparison found. Airflow keeps it if the task succeeds."""
         digest = Digest(Layer.COMPARED, self.stream_archive)
         for hour in hours:
             digest.add(hour.hour, hour.state.value, only_stream=hour.only_stream, only_export=hour.only_export)
@@ -167,18 +171,23 @@ class AylaExportCompletenessOperator(BaseOperator):
                 )
         self.log.info("Compared %s with %s: %s", self.archive, self.stream_archive, summary["states"])
 
-    def _record(self, hours: Sequence[HourCompleteness], now: datetime) -> None:
-        """Write the result of each hour into the warehouse."""
+    def _opened_warehouse(self) -> SqlWarehouse | None:
+        """Return the warehouse that gets the results, not entered; None if none gets them."""
         if not self.warehouse:
-            return
+            return None
         from ayla_provider.operators.warehouses import open_warehouse
-        from ayla_provider.warehouse.base import ComparedHour
         from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
 
         arguments = dict(self.warehouse)
         warehouse = open_warehouse(str(arguments.pop("kind", "")), arguments)
         if not isinstance(warehouse, SqlWarehouse):
             raise AylaConfigError(f"warehouse: {warehouse.name} has no view of completeness. Leave the argument out.")
+        return warehouse
+
+    def _record(self, warehouse: SqlWarehouse, hours: Sequence[HourCompleteness], now: datetime) -> None:
+        """Write the result of each hour into the warehouse."""
+        from ayla_provider.warehouse.base import ComparedHour
+
         found = [
             ComparedHour(
                 str(hour.hour.event_type),
