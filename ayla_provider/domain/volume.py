@@ -20,6 +20,8 @@ from typing import Any
 DAY, WEEK = 24, 7 * 24
 """In hours."""
 
+_ONE_HOUR = timedelta(hours=1)
+
 MOST_WEEKS, FEWEST_WEEKS = 8, 4
 """How many weeks the expectation is made of. With fewer, there is no baseline yet."""
 
@@ -404,5 +406,8 @@ def _continued(anomaly: Anomaly, hour: datetime, judgement: Judgement) -> Anomal
         return None if is_first_again and not is_unusual else anomaly
     if is_unusual:
         return replace(anomaly, last=hour, hours=anomaly.hours + 1, normal=0)
+    if hour <= anomaly.last + anomaly.normal * _ONE_HOUR:
+        # It was judged before, and counts once: files came late.
+        return anomaly
     normal = anomaly.normal + 1
     return replace(anomaly, normal=normal, over=normal >= _NORMAL_HOURS)

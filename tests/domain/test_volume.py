@@ -239,3 +239,17 @@ def test_more_rows_are_never_lower(one: int, other: int) -> None:
 def test_nothing_is_expected_of_a_fleet_that_has_gone() -> None:
     expected = Expectation(usual=-0.6, lowest=-0.6, highest=-0.6, spread=1.0)
     assert judge(100, expected).expected == 0
+
+
+def test_a_usual_hour_that_is_judged_again_counts_once() -> None:
+    made = volumes()
+    made.note_lines(hour(NOW), 10)
+    assert made.judge_lines(hour(NOW)) is not None
+    made.note_lines(hour(NOW + 1), of_week(NOW + 1))
+    for _ in range(5):
+        made.judge_lines(hour(NOW + 1))
+    assert len(made.unusual) == 1
+    for number in (2, 3):
+        made.note_lines(hour(NOW + number), of_week(NOW + number))
+        made.judge_lines(hour(NOW + number))
+    assert made.unusual == []
