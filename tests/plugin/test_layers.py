@@ -163,6 +163,7 @@ def test_only_addresses_of_the_web_become_links(page: Page) -> None:
     code = "return page.digestsOf(args[0]).get(args[1]).link('files', 'datapoint', args[2]) ?? null"
     for address, link in (
         ("https://store/EVENT_TYPE/DATE/HOUR", f"https://store/datapoint/{hour(5):%Y-%m-%d}/{hour(5):%H}"),
+        ("https://store/HOUR-DATES/EVENT_TYPE/DATE/HOUR", f"https://store/HOUR-DATES/datapoint/{hour(5):%Y-%m-%d/%H}"),
         ("javascript:alert(1)", None),
         (7, None),
     ):

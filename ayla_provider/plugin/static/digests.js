@@ -73,7 +73,7 @@ export class Digests {
   link(name, eventType, hour) {
     for (const { documents } of this.all) {
       const template = documents.find(({ facts }) => facts[name])?.facts[name];
-      if (template) return addressOf(template, eventType, hour);
+      if (template) return addressOf(template, eventType, name === "table" ? undefined : hour);
     }
     return undefined;
   }
@@ -213,9 +213,20 @@ function activitiesOf({ activities, at, source, layer, where }) {
     .filter(({ what, eventType, hour, text }) => isText(what) && isText(eventType) && isText(text) && !Number.isNaN(hour));
 }
 
-/** Return the address that a template means for an hour. Only an address of the web is one: an event can say anything. */
+/**
+ * Return the address that a template means for an hour, or for a table, which has no hour. Only an address of the web is
+ * one: an event can say anything.
+ */
 function addressOf(template, eventType, hour) {
   if (!isText(template) || !template.startsWith("https://")) return undefined;
+  const address = withLast(template, "EVENT_TYPE", eventType);
+  if (hour === undefined) return address;
   const [date, time] = new Date(hour).toISOString().split("T");
-  return template.replaceAll("EVENT_TYPE", eventType).replaceAll("DATE", date).replaceAll("HOUR", time.slice(0, 2));
+  return withLast(withLast(address, "DATE", date), "HOUR", time.slice(0, 2));
+}
+
+/** Replace the last one of a word: the name of an archive, which is in front of it, can have the same letters. */
+function withLast(text, word, value) {
+  const at = text.lastIndexOf(word);
+  return at < 0 ? text : text.slice(0, at) + value + text.slice(at + word.length);
 }
