@@ -204,19 +204,6 @@ class Recipe:
     last: datetime
 
 
-def recipes_of(versions: Mapping[datetime, str]) -> list[Recipe]:
-    """
-    Return how some hours were made, without those that a rule removed.
-
-    :param versions: of the hours
-    """
-    hours: dict[str, list[datetime]] = {}
-    for hour, version in versions.items():
-        if version != REMOVED:
-            hours.setdefault(version.partition("-")[2], []).append(hour)
-    return [Recipe(text, len(found), min(found), max(found)) for text, found in sorted(hours.items())]
-
-
 class LedgerCounts(NamedTuple):
     """What a ledger says of an hour."""
 

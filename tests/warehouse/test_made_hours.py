@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayla_provider.warehouse.base import REMOVED, recipes_of
+from ayla_provider.warehouse.base import REMOVED, Recipe
 from ayla_provider.warehouse.made_hours import MadeHours, parse_made
 from tests.warehouse.made_loads import HOUR
 
@@ -17,6 +17,15 @@ START = datetime(2026, 12, 31, 20, tzinfo=UTC)
 
 HOURS = st.integers(0, 30).map(lambda number: START + number * HOUR)
 VERSIONS = st.dictionaries(HOURS, st.sampled_from(["1", "1-a", "2-a", "1-b-c", REMOVED]))
+
+
+def recipes_of(versions: Mapping[datetime, str]) -> list[Recipe]:
+    """Return how some hours were made, hour by hour."""
+    hours: dict[str, list[datetime]] = {}
+    for hour, version in versions.items():
+        if version != REMOVED:
+            hours.setdefault(version.partition("-")[2], []).append(hour)
+    return [Recipe(text, len(found), min(found), max(found)) for text, found in sorted(hours.items())]
 
 
 @given(VERSIONS, HOURS, HOURS)
