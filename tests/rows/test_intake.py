@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import tracemalloc
 from contextlib import closing
@@ -352,6 +353,13 @@ def test_the_archives_files_are_as_they_were(tmp_path: Path) -> None:
 MARK = "Zq7mark"
 
 
+def without_models(receipt: Path) -> str:
+    """Return the text of a document of the archive without the models, which receipts name on purpose."""
+    document = json.loads(receipt.read_text())
+    document.pop("models", None)
+    return json.dumps(document)
+
+
 @settings(max_examples=scale(15, 300), deadline=None)
 @given(
     seed=st.integers(0, 2**32), name=st.sampled_from(sorted(reference.LAYOUTS)), share=st.sampled_from([0.1, 0.9, 1.0])
@@ -376,7 +384,7 @@ def test_no_message_and_no_log_quotes_a_cell(
     finally:
         logging.getLogger().removeHandler(handler)
     output += " ".join(record.getMessage() for record in records)
-    output += "".join(path.read_text() for path in folder.rglob("*.json"))
+    output += "".join(without_models(path) for path in folder.rglob("*.json"))
     assert MARK not in output
     assert not list((folder / "rows").rglob(".*.partial"))
 
