@@ -132,7 +132,7 @@ def test_the_result_of_each_hour_is_in_the_warehouse(scene: Scene, tmp_path: Pat
     ("warehouse", "message"),
     [
         ({"kind": "excel"}, "there is no kind of warehouse 'excel'"),
-        ({"kind": "delta", "location": "file:///lake"}, "has no view of completeness"),
+        ({"kind": "delta", "tables": "file:///lake"}, "has no view of completeness"),
     ],
 )
 def test_a_warehouse_without_the_view_is_refused(scene: Scene, warehouse: dict[str, str], message: str) -> None:
