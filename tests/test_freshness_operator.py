@@ -247,6 +247,21 @@ def test_a_notifier_that_fails_is_tried_again_alone(scene: Scene) -> None:
     assert (len(later), len(scene.sent)) == (1, 1)
 
 
+def test_what_a_failing_task_could_not_publish_is_published_by_the_next_one(scene: Scene) -> None:
+    def fail(context: Any) -> None:
+        raise OSError
+
+    scene.look()
+    with pytest.raises(AylaAlertError):
+        scene.look(7.5, on_breach=[fail])
+    # Airflow drops the event of a task that fails. This one is a moment later, and sees the same.
+    scene.look(7.6)
+    (extra,) = scene.published()
+    assert extra["tracks"][0]["state"] == "breach"
+    scene.look(7.7)
+    assert scene.published() == []
+
+
 def test_an_alert_that_can_never_be_sent_is_given_up_after_a_day(scene: Scene) -> None:
     def fail(context: Any) -> None:
         raise OSError

@@ -144,14 +144,18 @@ class AylaExportFreshnessOperator(BaseOperator):
             record = store.read()
             paused = self._paused(context, {layer for _, layer in layers})
             board = looks.look(record, datetime.now(UTC), mutes=store.mutes(), paused=paused)
-            is_due = self._is_to_publish(record, board)
             # What is to be sent is certain before anything is sent.
             store.write(record)
             self._say(board)
+            # It ends the task if a notifier fails. Airflow would drop the event of a task that fails, so that nothing is
+            # noted as published before this.
+            self._send(context, store, record)
+            is_due = self._is_to_publish(record, board)
+            if is_due:
+                store.write(record)
             # An earlier try may have noted an event, and ended before Airflow recorded it.
             if is_due or context["ti"].try_number > 1:
                 self._publish(context, board)
-            self._send(context, store, record)
         states = Counter(view.state.value for view in board.views)
         return {"states": dict(sorted(states.items())), "alerts": len(board.alerts)}
 
