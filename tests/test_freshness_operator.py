@@ -262,7 +262,9 @@ def test_what_a_failing_task_could_not_publish_is_published_by_the_next_one(scen
     assert scene.published() == []
 
 
-def test_an_alert_that_can_never_be_sent_is_given_up_after_a_day(scene: Scene) -> None:
+def test_an_alert_that_can_never_be_sent_is_given_up_after_a_day(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(context: Any) -> None:
         raise OSError
 
@@ -271,7 +273,15 @@ def test_an_alert_that_can_never_be_sent_is_given_up_after_a_day(scene: Scene) -
         scene.look(7.5, on_breach=[fail])
     with pytest.raises(AylaAlertError):
         scene.look(31, on_breach=[fail])
+    assert "isn't tried again" not in capsys.readouterr().out
+    monkeypatch.setattr(AylaExportFreshnessOperator, "_oem_id", lambda _: "demo-oem")
     scene.look(31.6, on_breach=[fail])
+    said = (
+        "connection, copied: the alert breach of the hour 2026-11-02 04:00 UTC, OEM demo-oem, couldn't be sent for a day."
+    )
+    assert said in capsys.readouterr().out
+    scene.look(31.7, on_breach=[fail])
+    assert said not in capsys.readouterr().out
 
 
 def test_of_two_tasks_at_once_one_changes_nothing(scene: Scene) -> None:

@@ -290,6 +290,8 @@ class Board:
     """The new ones. The record has them, too."""
     problems: dict[tuple[str, str], AylaError]
     """Event type and layer to why it couldn't be read."""
+    given_up: list[Alert] = field(default_factory=list)
+    """Those that couldn't be sent for so long that they aren't tried again."""
 
     def digest(self) -> str:
         """Return what tells a board from one with another verdict."""
@@ -382,6 +384,7 @@ class FreshnessLooks:
                         board.problems[name] = problem
                 self._forget(record, event_type, layers, start)
         record.looked_at = now
+        board.given_up.extend(alert for alert in record.alerts if now - alert.at > KEPT_ALERTS)
         record.alerts = [alert for alert in record.alerts if now - alert.at <= KEPT_ALERTS] + board.alerts
         return board
 

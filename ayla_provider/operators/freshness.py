@@ -231,6 +231,15 @@ class AylaExportFreshnessOperator(BaseOperator):
 
         for (event_type, layer), problem in board.problems.items():
             self.log.warning("%s, %s: it can't be read now: %s", event_type, layer, problem)
+        for alert in board.given_up:
+            self.log.warning(
+                "%s, %s: the alert %s of the hour %s, OEM %s, couldn't be sent for a day. It isn't tried again.",
+                alert.event_type,
+                alert.layer,
+                alert.kind,
+                describe_hour(alert.hour),
+                self._oem_id() or "unknown",
+            )
         for view in board.views:
             track = view.track
             if view.state is FreshnessState.BREACH and track.breach:
