@@ -1,8 +1,11 @@
 """
 Compare what the export brought with what the stream had, and fail if the export lacks events.
 
-Every day, the DAG compares the last week, hour by hour. Both sides need typed rows: those that the DAGs
-`ayla_export_to_duckdb` and `ayla_stream_to_duckdb` make, or your own loads. It needs two Variables:
+Every day, the DAG compares the last week, hour by hour. The task `compare` tells the page *Ayla* what it found. Airflow
+passes that on only if the task succeeds, so the task `complete` is the one that fails.
+
+Both sides need typed rows: those that the DAGs `ayla_export_to_duckdb` and `ayla_stream_to_duckdb` make, or your own
+loads. The DAG needs two Variables:
 
 - `ayla_export_destination`: the archive of the export, as in `ayla_export_to_bucket`.
 - `ayla_stream_destination`: the archive of the stream, as in `ayla_stream_to_bucket`.
@@ -19,8 +22,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
+from ayla_provider.errors import AylaIncompleteError
 from ayla_provider.operators import AylaExportCompletenessOperator
 
 with DAG(
@@ -41,9 +45,22 @@ with DAG(
     },
     tags=["ayla"],
 ):
-    AylaExportCompletenessOperator(
+    compare = AylaExportCompletenessOperator(
         task_id="compare",
         archive="{{ var.value.ayla_export_destination }}",
         stream_archive="{{ var.value.ayla_stream_destination }}",
         lookback=timedelta(days=7),
+        # The next task fails in its place.
+        fail=False,
     )
+
+    # A retry looks at the same counts.
+    @task(retries=0)
+    def complete(summary: dict[str, dict[str, int]]) -> None:
+        """Fail if the export lacks events."""
+        states = summary["states"]
+        lacking = states.get("missing_in_export", 0) + states.get("both_missing", 0)
+        if lacking:
+            raise AylaIncompleteError(f"hours in which the export lacks events: {lacking}. See the log of `compare`.")
+
+    complete(compare.output["summary"])

@@ -57,7 +57,8 @@ class AylaExportCompletenessOperator(BaseOperator):
     :param parquet: where the export's typed rows are, as in its loads (templated)
     :param stream_parquet: where the stream's typed rows are, as in its loads (templated)
     :param memory: what DuckDB may take, as in the loads
-    :param fail: whether the task fails if the export lacks events
+    :param fail: whether the task fails if the export lacks events. The page learns nothing from a task that fails, so
+        set False for it, and let a later task fail
     :param warehouse: ``{"kind": "postgres", ...}`` with the arguments that name the warehouse of the export in its
         load, to show the result of each hour in its view ``completeness``; not those of table formats (templated)
     """

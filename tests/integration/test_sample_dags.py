@@ -174,6 +174,17 @@ def test_the_dag_of_large_hours_divides_an_hour_and_brings_all_of_it(
     assert not [path for path in archive.rglob("_parts/**/*") if path.is_file()]
 
 
+def published_by(task_id: str) -> str:
+    """Return what the asset events of a task say, all of them."""
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        extras = session.scalars(select(AssetEvent.extra).where(AssetEvent.source_task_id == task_id))
+        return " ".join(map(str, extras))
+
+
 def test_the_completeness_dag_keeps_its_results_with_the_stream(
     airflow_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +198,18 @@ def test_the_completeness_dag_keeps_its_results_with_the_stream(
     run(dags_of(ROOT / "dags")["ayla_export_completeness"])
     record = json.loads((tmp_path / "stream" / record_path(hour)).read_bytes())
     assert (record["state"], record["both"]) == ("complete", 1)
+    # The export lacks an event, also in the hours around it. The comparison succeeds, so that its events stay.
+    for side in (export, stream):
+        for number in (-1, 1):
+            near = ExportHour(EventType("connection"), settled + number * ONE_HOUR)
+            row = {"dsn": "AC000001", "event_time": near.start, "status": "Online"}
+            side.put(near, TABLES["connection"].data, [row])
+    rows = [{"dsn": f"AC00000{number}", "event_time": settled, "status": "Online"} for number in (1, 2)]
+    stream.put(hour, TABLES["connection"].data, rows)
+    finished = dags_of(ROOT / "dags")["ayla_export_completeness"].test(logical_date=HOUR + 2 * ONE_HOUR)
+    states = {ti.task_id: ti.state for ti in finished.get_task_instances()}
+    assert states == {"compare": "success", "complete": "failed"}
+    assert "missing_in_export" in published_by("compare")
 
 
 def test_the_dag_in_the_readme_runs(fleet: LocalCloud, tmp_path: Path, scratch_dags: Path) -> None:
