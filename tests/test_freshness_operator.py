@@ -276,12 +276,24 @@ def test_an_alert_that_can_never_be_sent_is_given_up_after_a_day(
     assert "isn't tried again" not in capsys.readouterr().out
     monkeypatch.setattr(AylaExportFreshnessOperator, "_oem_id", lambda _: "demo-oem")
     scene.look(31.6, on_breach=[fail])
-    said = (
-        "connection, copied: the alert breach of the hour 2026-11-02 04:00 UTC, OEM demo-oem, couldn't be sent for a day."
-    )
+    said = "the alert breach of the hour 2026-11-02 04:00 UTC, OEM demo-oem, couldn't be sent for a day."
     assert said in capsys.readouterr().out
     scene.look(31.7, on_breach=[fail])
     assert said not in capsys.readouterr().out
+
+
+def test_the_end_of_a_breach_says_how_many_hours_were_given_up(scene: Scene) -> None:
+    arguments: dict[str, Any] = {"lookback": timedelta(days=1)}
+    scene.look(**arguments)
+    scene.copy(*range(6, 35))
+    scene.look(28, **arguments)
+    scene.look(29.5, **arguments)
+    assert scene.kinds() == [("breach", "copied")]
+    scene.look(30.1, **arguments)
+    message = scene.sent[1]["message"]
+    assert scene.kinds()[1] == ("recovery", "copied")
+    assert message.startswith("connection, copied: hours that were still missing when they were looked at last: 2. ")
+    assert "no hour is late any more" not in message
 
 
 def test_of_two_tasks_at_once_one_changes_nothing(scene: Scene) -> None:

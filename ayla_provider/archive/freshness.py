@@ -146,6 +146,7 @@ def _track_document(track: Track) -> dict[str, Any]:
             "since": track.breach.since.isoformat(),
             "hour": track.breach.hour.isoformat(),
             "announced": track.breach.announced,
+            "given_up": track.breach.given_up,
         },
         "objective": round(track.objective.total_seconds()),
         "late": track.late,
@@ -167,7 +168,12 @@ def _track(document: Any) -> Track:
         resumed_at=_time(document, "resumed_at"),
         breach=None
         if breach is None
-        else Breach(time_field(breach, "since"), time_field(breach, "hour"), typed_field(breach, "announced", bool)),
+        else Breach(
+            time_field(breach, "since"),
+            time_field(breach, "hour"),
+            typed_field(breach, "announced", bool),
+            _given_up(breach),
+        ),
         objective=timedelta(seconds=typed_field(document, "objective", int)),
         late=typed_field(document, "late", int),
         lags=lags,
@@ -185,6 +191,7 @@ def _alert_document(alert: Alert) -> dict[str, Any]:
         "at": alert.at.isoformat(),
         "since": alert.since.isoformat(),
         "sent": list(alert.sent),
+        "given_up": alert.given_up,
     }
 
 
@@ -199,7 +206,13 @@ def _alert(document: Any) -> Alert:
         at=time_field(document, "at"),
         since=time_field(document, "since"),
         sent=tuple(map(int, typed_field(document, "sent", list))),
+        given_up=_given_up(document),
     )
+
+
+def _given_up(document: Any) -> int:
+    """Return how many hours were given up; 0 in a record of a version that didn't count them."""
+    return typed_field(document, "given_up", int) if "given_up" in document else 0
 
 
 class FreshnessStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -63,11 +63,13 @@ class Breach:
     :param since: when it was found, aware
     :param hour: the start of the first late hour
     :param announced: whether an alert was made of it: none is made while it is muted
+    :param given_up: how many of its hours became older than what is looked at, and were still missing
     """
 
     since: datetime
     hour: datetime
     announced: bool = False
+    given_up: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Alert:
     :param at: when this was found, aware
     :param since: when the breach was found, aware
     :param sent: the places of the notifiers that have sent it already, in the order of the arguments
+    :param given_up: how many hours of the breach became older than what is looked at, and were still missing
     """
 
     kind: str
@@ -92,6 +95,7 @@ class Alert:
     at: datetime
     since: datetime
     sent: tuple[int, ...] = ()
+    given_up: int = 0
 
     @property
     def id(self) -> str:
@@ -225,7 +229,9 @@ def look_at(track: Track, look: Look) -> list[Alert]:
     track.paused = look.is_paused
     if track.complete_to is None and not _begin(track, look):
         return []
-    _advance(track, look)
+    given_up = _advance(track, look)
+    if track.breach is not None:
+        track.breach = replace(track.breach, given_up=track.breach.given_up + given_up)
     _forget_old_lags(track, look.now)
     if look.is_paused:
         return []
@@ -248,8 +254,9 @@ def _begin(track: Track, look: Look) -> bool:
     return track.complete_to is not None
 
 
-def _advance(track: Track, look: Look) -> None:
-    """Note the hours that are new, and give up those that are too old."""
+def _advance(track: Track, look: Look) -> int:
+    """Note the hours that are new, give up those that are too old, and return how many were given up."""
+    given_up = 0
     complete_to = track.complete_to or look.start
     for hour, arrival in sorted(look.arrivals.items()):
         if hour < complete_to or hour in track.ahead:
@@ -258,12 +265,15 @@ def _advance(track: Track, look: Look) -> None:
         track.newest = max(track.newest or hour + ONE_HOUR, hour + ONE_HOUR)
         _measure(track, hour, arrival, look)
     while complete_to in track.ahead or complete_to < look.start:
-        if complete_to not in track.ahead and _counts(complete_to, look) and look.is_prompt:
-            # Nobody knows when it comes, but it took so long at least. If nobody looked for days, it may be there.
-            _note_lag(track, complete_to, look.now)
+        if complete_to not in track.ahead and _counts(complete_to, look):
+            given_up += 1
+            if look.is_prompt:
+                # Nobody knows when it comes, but it took so long at least. If nobody looked for days, it may be there.
+                _note_lag(track, complete_to, look.now)
         track.ahead.discard(complete_to)
         complete_to += ONE_HOUR
     track.complete_to = complete_to
+    return given_up
 
 
 def _measure(track: Track, hour: datetime, arrival: Arrival, look: Look) -> None:
@@ -323,14 +333,24 @@ def _judge(track: Track, look: Look, late: Sequence[datetime]) -> list[Alert]:
     alerts = []
     if not breach.announced and not is_muted:
         alerts.append(_alert("breach", track, look, breach))
-        breach = Breach(breach.since, breach.hour, announced=True)
+        breach = replace(breach, announced=True)
     track.breach = breach
     return alerts
 
 
 def _alert(kind: str, track: Track, look: Look, breach: Breach) -> Alert:
     lag = track.lag(look.now) or timedelta(0)
-    return Alert(kind, track.event_type, track.layer, breach.hour, lag, look.objective, at=look.now, since=breach.since)
+    return Alert(
+        kind,
+        track.event_type,
+        track.layer,
+        breach.hour,
+        lag,
+        look.objective,
+        at=look.now,
+        since=breach.since,
+        given_up=breach.given_up,
+    )
 
 
 def state_of(track: Track) -> FreshnessState:

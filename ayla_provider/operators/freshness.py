@@ -147,8 +147,8 @@ class AylaExportFreshnessOperator(BaseOperator):
             # What is to be sent is certain before anything is sent.
             store.write(record)
             self._say(board)
-            # It ends the task if a notifier fails. Airflow would drop the event of a task that fails, so that nothing is
-            # noted as published before this.
+            # It ends the task if a notifier fails. Airflow drops the event of a task that fails, so nothing is noted as
+            # published before this.
             self._send(context, store, record)
             is_due = self._is_to_publish(record, board)
             if is_due:
@@ -356,6 +356,12 @@ def _message(alert: Alert) -> str:
         return (
             f"{what}: the hour {describe_hour(alert.hour)} is late. The newest hour up to which nothing is missing "
             f"ended {hours:.1f} h ago; the objective is {allowed:.1f} h."
+        )
+    if alert.given_up:
+        return (
+            f"{what}: hours that were still missing when they were looked at last: {alert.given_up}. They are older "
+            "than the lookback now, and are no longer looked at. No other hour is late. The first late one was "
+            f"{describe_hour(alert.hour)}. The report of the archive shows whether they came."
         )
     return (
         f"{what}: no hour is late any more. The first late one was {describe_hour(alert.hour)}. The newest complete "
