@@ -84,7 +84,13 @@ def scene(template: Path, tmp_path: Path) -> Scene:
     return Scene(tmp_path, hours=0)
 
 
-def run(scene: Scene, monkeypatch: pytest.MonkeyPatch, now: datetime, try_number: int = 1) -> tuple[Any, Any]:
+def run(
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    now: datetime,
+    try_number: int = 1,
+    event_types: tuple[str, ...] = ("Connection",),
+) -> tuple[Any, Any]:
     class Clock(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
@@ -93,7 +99,7 @@ def run(scene: Scene, monkeypatch: pytest.MonkeyPatch, now: datetime, try_number
     from ayla_provider.operators import volumes
 
     monkeypatch.setattr(volumes, "datetime", Clock)
-    made = AylaExportVolumeOperator(task_id="volumes", archive=scene.url, event_types=["Connection"])
+    made = AylaExportVolumeOperator(task_id="volumes", archive=scene.url, event_types=event_types)
     events = OutletEventAccessors()
     ti = SimpleNamespace(dag_id="d", run_id="r", task_id="volumes", try_number=try_number)
     result = made.execute({"ti": ti, "outlet_events": events})  # type: ignore[typeddict-item]
@@ -151,6 +157,23 @@ def test_a_file_that_comes_late_takes_the_anomaly_back(scene: Scene, monkeypatch
     scene.add(NOW)
     result, (extra,) = run(scene, monkeypatch, NOW + ONE_HOUR)
     assert (result["unusual"], extra["anomalies"]) == (0, [])
+
+
+def test_if_one_event_type_fails_the_next_task_still_publishes_the_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = ("connection", "location")
+    run(scene, monkeypatch, NOW, event_types=both)
+    scene.add(NOW, **{"LC-B": 400})
+    damaged = scene.root / volumes_path(EventType("location"))
+    sound = damaged.read_bytes()
+    damaged.write_text("{}")
+    with pytest.raises(AylaDestinationError, match="isn't a valid record of volumes"):
+        run(scene, monkeypatch, NOW + ONE_HOUR, event_types=both)
+    damaged.write_bytes(sound)
+    _, (extra,) = run(scene, monkeypatch, NOW + ONE_HOUR, event_types=both)
+    assert [each["model"] for each in extra["anomalies"]] == ["LC-B"]
+    assert run(scene, monkeypatch, NOW + ONE_HOUR, event_types=both)[1] == []
 
 
 def test_the_report_names_unusual_hours(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,10 +254,14 @@ class VolumeLooks:
         self._archive = archive
         self._rows = rows
         self._records = Records(archive)
+        self._news: list[tuple[VolumeBook, Stored]] = []
+        """The books whose verdict is new, as they are to be written once it is published."""
 
     def evaluate(self, event_type: EventType, now: datetime) -> VolumeReport:
         """
         Read what is new of an event type, judge it, and keep the numbers.
+
+        The verdict stays new until :meth:`note_published`.
 
         :param now: aware
         :raises AylaConflictError: if another task has evaluated it at the same time
@@ -283,10 +287,24 @@ class VolumeLooks:
         report = VolumeReport(book.volumes, begun, weeks, is_new=False)
         digest = _digest(report, now)
         is_new = digest != book.published
-        book.published = digest
         if book.dumps() != before or stored is None:
-            write_json(self._archive, volumes_path(event_type), book.dumps(), stored)
+            stored = write_json(self._archive, volumes_path(event_type), book.dumps(), stored)
+        if is_new:
+            book.published = digest
+            self._news.append((book, stored))
         return VolumeReport(book.volumes, begun, weeks, is_new)
+
+    def note_published(self) -> None:
+        """
+        Note that the new verdicts of all evaluations are published.
+
+        :raises AylaConflictError: if another task has evaluated one of the event types at the same time
+        :raises AylaDestinationError: if the archive can't be written
+        """
+        for book, stored in self._news:
+            path = volumes_path(EventType(book.volumes.event_type))
+            write_json(self._archive, path, book.dumps(), stored)
+        self._news.clear()
 
     def _learn(self, book: VolumeBook, event_type: EventType, recent: datetime, end: datetime, pool: Executor) -> None:
         """Read hours before the recent ones that weren't read yet. None of them is judged."""

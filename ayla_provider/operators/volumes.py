@@ -72,6 +72,8 @@ class AylaExportVolumeOperator(BaseOperator):
                 open_destination(typed_rows_url(self.archive, self.parquet), self.archive_conn_id),
             )
             reports = [looks.evaluate(event_type, now) for event_type in map(parse_event_type, self.event_types)]
+            # Only now: Airflow drops the event of a task that fails.
+            looks.note_published()
         self._say(reports)
         # An earlier try may have kept a verdict, and ended before Airflow recorded its event.
         if any(report.is_new for report in reports) or context["ti"].try_number > 1:
