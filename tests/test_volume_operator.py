@@ -176,6 +176,22 @@ def test_if_one_event_type_fails_the_next_task_still_publishes_the_others(
     assert run(scene, monkeypatch, NOW + ONE_HOUR, event_types=both)[1] == []
 
 
+def test_a_receipt_without_models_takes_the_rows_of_its_hour_away(scene: Scene) -> None:
+    scene.add(NOW)
+    scene.learn(NOW + ONE_HOUR)
+    assert index_of(NOW) in read_book(scene.archive, TYPE)[0].volumes.models["LC-B"]
+    path = scene.root / "parquet" / typed_manifest_path(ExportHour(TYPE, NOW))
+    # An erasure leaves them out.
+    document = json.loads(path.read_text())
+    del document["models"]
+    path.unlink()
+    path.write_text(json.dumps(document))
+    assert VolumeLooks(scene.archive, scene.rows).evaluate(TYPE, NOW + ONE_HOUR).begun == []
+    models = read_book(scene.archive, TYPE)[0].volumes.models
+    assert not any(index_of(NOW) in series for series in models.values())
+    assert index_of(NOW - ONE_HOUR) in models["LC-B"]
+
+
 def test_the_report_names_unusual_hours(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.add(NOW, **{"LC-B": 400})
     run(scene, monkeypatch, NOW + ONE_HOUR)

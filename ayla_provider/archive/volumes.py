@@ -406,9 +406,14 @@ def _note_manifest(book: VolumeBook, manifest: Manifest) -> None:
 
 
 def _note_receipt(book: VolumeBook, receipt: TypedManifest | None) -> None:
-    if receipt is not None and receipt.models is not None and not receipt.lost:
-        is_complete = len(receipt.models) < MOST_NAMED
-        book.volumes.note_models(receipt.hour.start, receipt.models, is_complete=is_complete)
+    if receipt is None:
+        return
+    if receipt.models is None or receipt.lost:
+        # After an erasure, nobody may see how many rows of a model went.
+        book.volumes.forget_models(receipt.hour.start)
+        return
+    is_complete = len(receipt.models) < MOST_NAMED
+    book.volumes.note_models(receipt.hour.start, receipt.models, is_complete=is_complete)
 
 
 def _forget_versions(book: VolumeBook, index: int) -> None:

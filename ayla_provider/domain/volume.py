@@ -349,6 +349,11 @@ class Volumes:
                 # It can be one of the small ones.
                 series.pop(index, None)
 
+    def forget_models(self, hour: datetime) -> None:
+        """Forget the rows of all models in an hour."""
+        for series in self.models.values():
+            series.pop(index_of(hour), None)
+
     def forget_before(self, hour: datetime) -> None:
         """Forget the numbers before an hour, and models without any."""
         index = index_of(hour)
