@@ -14,7 +14,10 @@ _NAME_BYTES = 63
 """Bytes of ``application_name`` in PostgreSQL. It cuts off what follows."""
 
 _TAG_PART = 250
-"""Characters of a value in a tag of Snowflake, which has at most 2,000. Airflow's ids have no more."""
+"""Characters of a value in a tag of Snowflake, at most. Airflow's ids have no more."""
+
+_TAG_LENGTH = 2000
+"""Characters of a tag of Snowflake."""
 
 _DIGEST = 6
 """Hexadecimal digits at the end of what was cut, so that different texts stay different."""
@@ -75,7 +78,17 @@ def snowflake_tag(work: Work) -> str:
     """Return the ``QUERY_TAG`` of a session: a JSON object; empty if nothing is known."""
     if not work.fields:
         return ""
-    values = {name: value[:_TAG_PART] for name, value in work.fields.items()}
+    length = _TAG_PART
+    tag = _tag(work, length)
+    # JSON writes a control character with six. What is left of five values always has room in the end.
+    while len(tag) > _TAG_LENGTH:
+        length -= 1
+        tag = _tag(work, length)
+    return tag
+
+
+def _tag(work: Work, length: int) -> str:
+    values = {name: value[:length] for name, value in work.fields.items()}
     return json.dumps({"app": "ayla_provider", **values}, ensure_ascii=False)
 
 
