@@ -25,7 +25,11 @@ class _Failure:
 
     def again(self, what: str) -> AylaError:
         """Return the error as another look would get it."""
-        return type(self.error)(str(self.error).replace(self.what, what))
+        kind = type(self.error)
+        # Without its constructor, which may want other arguments than the text.
+        error = kind.__new__(kind, str(self.error).replace(self.what, what))
+        error.__dict__.update(self.error.__dict__)
+        return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,26 @@ def test_a_failure_reaches_each_look_in_its_own_words_and_is_asked_for_once() ->
     assert names_of(SharedListings(bucket)) == ["a/1", "a/2", "a/3"]
 
 
+class Refused(AylaError):
+    """An error that isn't made of its text alone."""
+
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(f"{what}: {status}")
+        self.status = status
+
+
+def test_a_failure_of_any_kind_reaches_each_look() -> None:
+    class Failing(MemoryBucket):
+        def folders(self, prefix: str, what: str) -> list[str]:
+            raise Refused(what, 418)
+
+    shared = SharedListings(Failing({}))
+    for what in ("the first look", "the second look"):
+        with pytest.raises(Refused) as failure:
+            shared.folders("a/", what)
+        assert (str(failure.value), failure.value.status) == (f"{what}: 418", 418)
+
+
 def test_a_failure_of_the_list_of_folders_reaches_each_look() -> None:
     class Failing(MemoryBucket):
         def folders(self, prefix: str, what: str) -> list[str]:
