@@ -275,7 +275,7 @@ class AylaFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return ExportObjectFile(self, path, mode, block_size or "default", **kwargs)
 
     def get_file(self, rpath: str, lpath: Any, callback: Any = None, **kwargs: Any) -> None:
-        """Download a file, whole or not at all, and verify it."""
+        """Download a file, whole or not at all, and verify it. Only this user can read it: it is personal data."""
         if self.isdir(rpath):
             Path(lpath).mkdir(parents=True, exist_ok=True)
             return

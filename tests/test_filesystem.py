@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,8 @@ def test_wrong_content_is_an_error_and_a_download_leaves_nothing(cloud: LocalClo
     assert list((tmp_path / "folder").iterdir()) == []
     fs.get_file(path, tmp_path / "folder" / "x.csv")
     assert (tmp_path / "folder" / "x.csv").read_bytes() == CSV
+    # It is personal data.
+    assert stat.S_IMODE((tmp_path / "folder" / "x.csv").stat().st_mode) == 0o600
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_an_error(cloud: LocalCloud) -> None:
