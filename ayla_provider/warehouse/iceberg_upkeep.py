@@ -376,19 +376,20 @@ class Upkeep:
         return [url for url in (*sorted(data), *sorted(files - data)) if url not in reached]
 
     def _read(self, table: Table, snapshots: Iterable[Snapshot]) -> dict[str, list[ManifestFile]]:
-        """Return the manifests of snapshots, by the URL of the snapshot's list."""
+        """Return the manifests of snapshots, by the URL of the snapshot's list. Lists that are gone are left out."""
 
-        def manifests_of(snapshot: Snapshot) -> list[ManifestFile]:
+        def manifests_of(snapshot: Snapshot) -> list[ManifestFile] | None:
             try:
                 return snapshot.manifests(table.io)
             except FileNotFoundError:
-                # Another program expires snapshots at the same time.
-                return []
+                # It was expired before, or another program expires snapshots at the same time.
+                return None
 
         wanted = [snapshot for snapshot in snapshots if snapshot.manifest_list]
         with ThreadPoolExecutor(_READERS, "ayla-upkeep") as pool:
             found = pool.map(manifests_of, wanted)
-            return {snapshot.manifest_list: manifests for snapshot, manifests in zip(wanted, found, strict=True)}
+            pairs = zip(wanted, found, strict=True)
+            return {snapshot.manifest_list: manifests for snapshot, manifests in pairs if manifests is not None}
 
     def _reached(self, table: Table, snapshots: Iterable[Snapshot]) -> Reached:
         """

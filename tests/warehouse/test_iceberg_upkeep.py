@@ -22,6 +22,7 @@ from ayla_provider.warehouse.base import HeldHour, Recipe
 from ayla_provider.warehouse.iceberg import IcebergWarehouse
 from ayla_provider.warehouse.iceberg_metadata import to_expire
 from ayla_provider.warehouse.iceberg_upkeep import Done, Upkeep
+from ayla_provider.warehouse.lake import remove_file
 from tests.warehouse.iceberg_place import dsns, existing, files, iceberg, reached
 from tests.warehouse.made_loads import HOUR, NOON, made_load
 
@@ -378,6 +379,27 @@ def test_another_program_expires_snapshots(warehouse: IcebergWarehouse, tend: Te
     tend(keep_snapshots=1)
     assert dsns(warehouse) == ["0", "2", "3", "new"]
     assert {str(path) for path in files(warehouse)} == reached(existing(warehouse))
+
+
+def test_what_was_removed_once_is_not_removed_again(
+    warehouse: IcebergWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        put(warehouse, tmp_path, number, f"{number}")
+    asked: list[str] = []
+
+    def remove(*arguments: Any) -> bool:
+        asked.append(str(arguments[-1]))
+        return remove_file(*arguments)
+
+    monkeypatch.setattr(iceberg_upkeep, "remove_file", remove)
+    warehouse.forget(["datapoint"], LATER)
+    first = {path for path in asked if "/snap-" in path}
+    assert first
+    asked.clear()
+    # The metadata files of former commits still name the expired snapshots.
+    warehouse.forget(["datapoint"], LATER)
+    assert first.isdisjoint(asked)
 
 
 def test_many_manifests_become_few(
