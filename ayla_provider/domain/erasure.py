@@ -357,6 +357,10 @@ class ErasureEntry:
             self, state=State.DONE, done_at=now, counts=counts, leftovers=tuple(leftovers), written_by=written_by
         )
 
+    def begun_again(self) -> ErasureEntry:
+        """Return the entry of an erasure that is looked at again after it was done. Its counts stay."""
+        return replace(self, state=State.BEGUN, done_at=None)
+
     def document(self) -> dict[str, Any]:
         """Return the entry for JSON. It is also the certificate of an erasure that is done."""
         return {

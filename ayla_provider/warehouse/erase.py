@@ -157,7 +157,7 @@ class ErasureRun:
         self._to_load: set[tuple[str, ExportHour]] = set()
         """Hours whose rows only a load can replace, each with the name of the warehouse."""
         self._is_resumed = False
-        """Whether a try before this one has begun."""
+        """Whether a run before this one has begun."""
         self._hours: set[ExportHour] = set()
         """Hours in which objects were written again, or removed."""
         self._must_forget: set[str] = set()
@@ -178,6 +178,7 @@ class ErasureRun:
             return self.report
         held = self._refuse_held(self._requests)
         wanted = [Wanted(each.request, self._entry(each)) for each in self._requests]
+        ids = {each.entry.id for each in wanted}
         rows: Counter[ExportHour] = Counter()
         lines: Counter[Held] = Counter()
         with self._erasure(wanted, apply=False, held=held) as erasure:
@@ -191,7 +192,7 @@ class ErasureRun:
             with warehouse:
                 for row_erasure in self._row_erasures(wanted):
                     self._refuse_held_rows(warehouse, row_erasure, wanted, held)
-                    self.report.counts["warehouse_rows"] += self._count_type(warehouse, row_erasure, rows)
+                    self.report.counts["warehouse_rows"] += self._count_type(warehouse, row_erasure, rows, ids)
         return self.report
 
     def erase(self) -> ErasureReport:
@@ -203,16 +204,16 @@ class ErasureRun:
         :raises AylaUnavailable: if a drain of the archive's stream has to end first
         :raises AylaError: if something can't be read or written. The next try does the rest
         """
-        open_requests = [each for each in self._requests if not self._is_done(each)]
-        if not open_requests:
+        if not self._requests:
             return self.report
         self._refuse_wrong_places()
-        held = self._refuse_held(open_requests)
+        held = self._refuse_held(self._requests)
         if held:
-            self._look_for_held([Wanted(each.request, self._entry(each)) for each in open_requests], held)
+            self._look_for_held([Wanted(each.request, self._entry(each)) for each in self._requests], held)
         self._refuse_pending()
-        # The ledger first: from now on, nothing of it comes in.
-        wanted = [Wanted(each.request, self._begin(each)) for each in open_requests]
+        # The ledger first: from now on, nothing of it comes in. A request can be there again after its erasure was
+        # done, with other places to look at.
+        wanted = [Wanted(each.request, self._begin(each)) for each in self._requests]
         if any(each.entry.counts.get(_CHANGED) for each in wanted):
             self._must_forget.update(warehouse.name for warehouse in self._warehouses)
         with self._erasure(wanted, apply=True, held=held) as erasure:
@@ -324,18 +325,21 @@ class ErasureRun:
             return parse_entry(record[0], url_of(self._archive, entry_path(waiting.id)))
         return waiting.request.entry(self._keys, self._now, self._written_by)
 
-    def _is_done(self, waiting: WaitingRequest) -> bool:
-        return self._entry(waiting).state is State.DONE
-
     def _begin(self, waiting: WaitingRequest) -> ErasureEntry:
         entry = self._entry(waiting)
-        if self._archive.read(entry.path) is None:
+        record = self._archive.read(entry.path)
+        if record is None:
             write_json(self._archive, entry.path, entry.dumps(), None)
             log.info("Erasure %s has begun: copies and loads leave out what it names.", entry.id)
-        else:
-            self._is_resumed = True
+            return entry
+        self._is_resumed = True
+        if entry.state is State.BEGUN:
             # What a killed try erased and didn't count isn't known.
-            entry = replace(entry, is_counted=False)
+            return replace(entry, is_counted=False)
+        # If this run is killed, the next try sees that counts may be missing.
+        entry = entry.begun_again()
+        write_json(self._archive, entry.path, entry.dumps(), record[1])
+        log.info("Erasure %s was done, and its request is there again: everything is looked at again.", entry.id)
         return entry
 
     def _save(self, wanted: Sequence[Wanted]) -> None:
@@ -352,17 +356,27 @@ class ErasureRun:
         record = self._archive.read(entry.path)
         counts = self._counts(entry)
         counts.pop(_CHANGED, None)
-        done = entry.done(datetime.now(UTC), counts, self.report.leftovers, self._written_by)
+        leftovers = merged([*self._earlier_leftovers(entry), *self.report.leftovers])
+        done = entry.done(datetime.now(UTC), counts, leftovers, self._written_by)
         write_json(self._archive, entry.path, done.dumps(), record[1] if record else None)
         log.info("Erasure %s is done.", entry.id)
 
+    def _earlier_leftovers(self, entry: ErasureEntry) -> list[Leftover]:
+        """Return what an earlier run left that can still be there, and that this run didn't look at again."""
+        looked_at = {self._archive.url, self._rows.url}
+        return [
+            each
+            for each in entry.leftovers
+            if each.store not in looked_at and (each.gone_by is None or each.gone_by > self._now)
+        ]
+
     def _counts(self, entry: ErasureEntry) -> dict[str, int]:
-        """Return what this run and earlier tries erased, of all requests of the run together."""
+        """Return what this run and earlier ones erased, of all requests of a run together."""
         total = Counter(entry.counts)
         total.update(self.report.counts)
         total["hours"] += self.report.hours
         total["objects"] += self.report.objects
-        total["requests_together"] = len(self._requests)
+        total["requests_together"] = max(total["requests_together"], len(self._requests))
         return dict(total)
 
     def _refuse_pending(self) -> None:
@@ -469,11 +483,14 @@ class ErasureRun:
                 changed |= erased
         return changed
 
-    def _count_type(self, warehouse: ErasableWarehouse, erasure: RowErasure, gone: Mapping[ExportHour, int]) -> int:
+    def _count_type(
+        self, warehouse: ErasableWarehouse, erasure: RowErasure, gone: Mapping[ExportHour, int], ids: set[str]
+    ) -> int:
         """
         Return how many rows an erasure would take from a table.
 
         :param gone: how many typed rows it would take from each hour, also for a text that names a subject
+        :param ids: of the entries
         """
         hits = warehouse.erasable(erasure)
         rows = 0
@@ -481,7 +498,8 @@ class ErasureRun:
         for at, receipt in self._receipts(EventType(erasure.event_type), sorted(held)):
             entry, count = held[at], hits.get(at, 0)
             taken = gone.get(ExportHour(EventType(erasure.event_type), at), 0)
-            if receipt is not None and _follows(entry, receipt) and (count or taken):
+            is_behind = receipt is not None and _is_behind(entry, receipt, count or taken, ids)
+            if receipt is not None and is_behind:
                 # The hour becomes what its typed rows will be.
                 count = max(0, entry.counted - (receipt.rows - taken))
             rows += count

@@ -504,3 +504,57 @@ def test_what_an_earlier_release_wrote_is_erased_without_a_full_load(tmp_path: P
     # Since then, another revision types registrations, whether anything was erased or not.
     assert load(tmp_path, duckdb_of(tmp_path), hours(("datapoint", "connection"))) == 0
     assert_whole(tmp_path)
+
+
+def certificate(root: Path) -> dict[str, Any]:
+    (path,) = (root / "archive" / "_erasures").glob("2*.json")
+    document: dict[str, Any] = json.loads(path.read_bytes())
+    return document
+
+
+def test_a_request_that_is_there_again_is_looked_at_in_a_warehouse_that_was_left_out(root: Path) -> None:
+    """Its span has a fixed end, so that the entry is the same."""
+    span = {"until": (HOUR + timedelta(hours=9)).isoformat()}
+    request(root, **SUBJECT, **span)
+    in_duckdb = rows_in_duckdb(root)
+    erase(root)
+    first = certificate(root)
+    assert first["state"] == "done"
+    expected = erasure_run(root, [duckdb_of(root)]).count()
+    report = erase(root, [duckdb_of(root)])
+    assert layers(root) == {}
+    assert rows_in_duckdb(root) == others(in_duckdb)
+    assert report.counts == expected.counts
+    assert report.counts["warehouse_rows"] == len(in_duckdb) - len(others(in_duckdb)) > 0
+    # The counts of both runs.
+    again = certificate(root)
+    assert (again["state"], again["erased_is"]) == ("done", "exact")
+    assert again["erased"] == first["erased"] | {"warehouse_rows": report.counts["warehouse_rows"]}
+    # As after a crash between the certificate and the removal of the request.
+    erase(root, [duckdb_of(root)])
+    last = certificate(root)
+    assert last | {"done_at": ""} == again | {"done_at": ""}
+
+
+def test_a_second_run_that_is_killed_makes_the_counts_the_least(root: Path) -> None:
+    erase(root)
+    assert certificate(root)["erased_is"] == "exact"
+    # It ends soon after the ledger has the entry again.
+    assert run_process(erase_and_die, root, 25) == -signal.SIGKILL
+    assert certificate(root)["state"] == "begun"
+    erase(root, [duckdb_of(root)])
+    assert layers(root) == {}
+    assert (certificate(root)["state"], certificate(root)["erased_is"]) == ("done", "at_least")
+
+
+def test_what_an_earlier_run_left_stays_in_the_certificate(root: Path) -> None:
+    erase(root)
+    (path,) = (root / "archive" / "_erasures").glob("2*.json")
+    document = certificate(root)
+    gone = {"store": "BigQuery a.b", "reason": "time travel", "gone_by": "2026-11-02T00:00:00+00:00"}
+    kept = gone | {"gone_by": "2999-11-02T00:00:00+00:00"}
+    here = kept | {"store": FileDestination(root / "archive").url}
+    for left, expected in ((kept, [kept]), (gone, []), (here, [])):
+        path.write_text(json.dumps(document | {"left": [left]}))
+        erase(root)
+        assert certificate(root)["left"] == expected
