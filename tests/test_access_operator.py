@@ -67,6 +67,15 @@ def test_a_request_that_is_not_valid_stops_the_task_before_it_does_anything(fold
     assert len(list((folder / "requests").iterdir())) == 2
 
 
+def test_an_object_with_another_name_stops_the_task_before_it_does_anything(folder: Path) -> None:
+    for name in ("one.json", "t.JSON"):
+        (folder / "requests" / name).write_text(json.dumps({"dsn": DSN}))
+    with pytest.raises(AirflowFailException, match=r"doesn't end in \.json, in lower case: t\.JSON"):
+        extract(folder)
+    assert not (folder / "answers").exists()
+    assert len(list((folder / "requests").iterdir())) == 2
+
+
 def test_a_task_that_is_killed_begins_the_request_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "requests" / "one.json").write_text(json.dumps({"dsn": DSN}))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from ayla_provider.archive.destination import Destination, Stored, url_of
-from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest, Leftover, merged, parse_request
+from ayla_provider.domain.erasure import FEWEST, ErasureKeys, ErasureRequest, Leftover, merged, parse_request
 from ayla_provider.domain.units import counted, first_few
 from ayla_provider.errors import AylaConfigError
 
@@ -54,7 +54,7 @@ def waiting_requests(
     refuse_no_folder(requests)
     found: dict[str, WaitingRequest] = {}
     problems = []
-    for stored, content, modified in _objects(requests):
+    for stored, content, modified in request_objects(requests):
         try:
             request = parse_request(content, url_of(requests, stored.path), modified)
         except AylaConfigError as error:
@@ -85,14 +85,53 @@ def remove_requests(requests: Destination, waiting: Sequence[WaitingRequest]) ->
     return merged(left)
 
 
-def _objects(requests: Destination) -> Iterator[tuple[Stored, bytes, datetime]]:
+def request_objects(requests: Destination) -> list[tuple[Stored, bytes, datetime]]:
+    """
+    Return the objects of a folder of requests: each with its content, and when it was written.
+
+    :raises AylaConfigError: if the folder has too many objects, or one whose name doesn't end in ``.json``
+    :raises AylaDestinationError: if the folder can't be read
+    """
+    found = []
+    others = []
     for count, listed in enumerate(requests.tree("")):
         if count >= _MOST:
             raise AylaConfigError(
                 f"{requests.url} has more than {_MOST} objects. Is it the folder of the requests, and of nothing else?"
             )
-        if listed.unfinished or not listed.stored.path.endswith(".json"):
+        path = listed.stored.path
+        # Consoles of clouds show an object as a folder if its name ends in a slash.
+        is_folder = not path or path.endswith("/")
+        if listed.unfinished or is_folder:
             continue
-        record = requests.read(listed.stored.path)
+        if not path.endswith(".json"):
+            others.append(path)
+            continue
+        record = requests.read(path)
         if record:
-            yield record[1], record[0], listed.modified
+            found.append((record[1], record[0], listed.modified))
+    if others:
+        raise AylaConfigError(_of_others(requests, others))
+    return found
+
+
+def _of_others(requests: Destination, paths: Sequence[str]) -> str:
+    """Return what is wrong with objects that can't be requests. It shows no name that can be an identifier."""
+    shown = [path for path in paths if _can_be_shown(path)]
+    hidden = len(paths) - len(shown)
+    names = [first_few(sorted(shown), _SHOWN)] if shown else []
+    if hidden:
+        names.append(f"{hidden:,} whose {'name is' if hidden == 1 else 'names are'} not shown, to hide identifiers")
+    return (
+        f"Nothing was done. {requests.url} has {counted(len(paths), 'object', 'objects')} whose name doesn't end in "
+        f".json, in lower case: {'; '.join(names)}. If it is a request, rename it, such as to ticket-123.json. If it "
+        "isn't, remove it. Then clear the task."
+    )
+
+
+def _can_be_shown(path: str) -> bool:
+    """Return whether the name of an object is too short for an identifier, apart from an ending such as ``.txt``."""
+    stem, dot, ending = path.rpartition(".")
+    if not dot:
+        return len(path) < FEWEST
+    return len(stem) < FEWEST and len(ending) < FEWEST and ending.isalpha()

@@ -234,7 +234,7 @@ def parse_request(text: bytes, where: str, made_at: datetime) -> ErasureRequest:
     """
     try:
         require(len(text) <= _LARGEST_REQUEST, "it is too large")
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_once)
         require(isinstance(document, dict), "it isn't an object")
         unknown = document.keys() - {"dsn", "user_uuid", "from", "until"}
         require(not unknown, "it has other fields than dsn, user_uuid, from, and until")
@@ -257,6 +257,13 @@ def parse_request(text: bytes, where: str, made_at: datetime) -> ErasureRequest:
     if start is not None and start >= until:
         raise AylaConfigError(f"{where} isn't a valid request: from isn't before until, nor before the request itself")
     return ErasureRequest(identifiers, start, until, made_at)
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. JSON would take the last one of several values of a field, and leave out the others."""
+    document = dict(pairs)
+    require(len(document) == len(pairs), "it has a field twice. Write a request of its own for each device and user")
+    return document
 
 
 def _time(document: Mapping[str, Any], name: str, where: str) -> datetime | None:

@@ -14,7 +14,6 @@ from ayla_provider._airflow.erasure_keys import ERASURE_CONN_ID, erasure_keys
 from ayla_provider._airflow.errors import airflow_errors, undefined_connection
 from ayla_provider.destinations import open_destination
 from ayla_provider.domain.paths import EXTRACTS, typed_rows_url
-from ayla_provider.errors import AylaConfigError
 from ayla_provider.rows.duck import MEMORY
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from ayla_provider.domain.erasure import ErasureRequest
 
 _CONTENT_TYPES = {".csv": "text/csv", ".json": "application/json", ".html": "text/html"}
-
-_MOST = 1000
-"""How many requests are taken at once."""
 
 
 class AylaExportAccessOperator(BaseOperator):
@@ -111,19 +107,12 @@ class AylaExportAccessOperator(BaseOperator):
 
     def _waiting(self, requests: Destination) -> Iterator[tuple[Stored, ErasureRequest]]:
         from ayla_provider.archive.destination import url_of
-        from ayla_provider.archive.erasure_requests import refuse_no_folder
+        from ayla_provider.archive.erasure_requests import refuse_no_folder, request_objects
         from ayla_provider.domain.erasure import parse_request
 
         refuse_no_folder(requests)
-        for number, listed in enumerate(requests.tree("")):
-            if number >= _MOST:
-                raise AylaConfigError(
-                    f"{requests.url} has more than {_MOST} objects. Is it the folder of the requests alone?"
-                )
-            path = listed.stored.path
-            record = requests.read(path) if path.endswith(".json") and not listed.unfinished else None
-            if record:
-                yield record[1], parse_request(record[0], url_of(requests, path), listed.modified)
+        for stored, content, modified in request_objects(requests):
+            yield stored, parse_request(content, url_of(requests, stored.path), modified)
 
     def _extract(self, request: ErasureRequest, result: dict[str, Any]) -> None:
         from ayla_provider.archive.scratch import scratch_folder

@@ -73,6 +73,7 @@ def test_an_entry_names_nobody_and_is_read_as_it_was_written() -> None:
         (request(dsn=DSN, **{"from": DSN}), "from isn't a time"),
         (request(dsn=DSN, **{"from": "2026-12-01T00:00:00Z"}), "from isn't before until"),
         (b" " * 70000, "it is too large"),
+        (f'{{"dsn": "{DSN}", "dsn": "{DSN}"}}'.encode(), "it has a field twice"),
     ],
 )
 def test_a_request_that_is_not_valid_is_refused_without_quoting_it(content: bytes, problem: str) -> None:
