@@ -298,6 +298,7 @@ DAMAGES = {
         {"state": "begun", "done_at": "2026-11-01T07:00:00+00:00"},
         {"subjects": []},
         {"erased": {"csv_lines": -1}},
+        {"looked_at": [{"kind": "archive"}]},
         {"dsn": "LC000X000000001"},
     ],
 }

@@ -328,6 +328,16 @@ def merged(leftovers: Iterable[Leftover]) -> list[Leftover]:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A place that an erasure looked at."""
+
+    kind: str
+    """``archive``, ``parquet``, or ``warehouse``."""
+    name: str
+    """For people: its URL, or the name of a warehouse. Without secrets."""
+
+
+@dataclass(frozen=True, slots=True)
 class ErasureEntry:
     """An entry of the ledger. It is never removed: it keeps erased lines from coming back."""
 
@@ -346,6 +356,8 @@ class ErasureEntry:
     written_by: Mapping[str, str] = field(default_factory=dict)
     is_counted: bool = True
     """Whether :attr:`counts` is exact. After a try that was killed, it is the least that was erased."""
+    looked_at: tuple[Place, ...] = ()
+    """Where runs looked at everything. Empty before that, and in entries of earlier versions."""
 
     def touches(self, hour: ExportHour) -> bool:
         """Return whether an hour belongs to the span of a subject."""
@@ -357,11 +369,26 @@ class ErasureEntry:
         return entry_path(self.id)
 
     def done(
-        self, now: datetime, counts: Mapping[str, int], leftovers: Iterable[Leftover], written_by: Mapping[str, str]
+        self,
+        now: datetime,
+        counts: Mapping[str, int],
+        leftovers: Iterable[Leftover],
+        written_by: Mapping[str, str],
+        looked_at: Iterable[Place] = (),
     ) -> ErasureEntry:
-        """Return the entry of an erasure that is done."""
+        """
+        Return the entry of an erasure that is done.
+
+        :param looked_at: where this run looked at everything. Places of earlier runs stay
+        """
         return replace(
-            self, state=State.DONE, done_at=now, counts=counts, leftovers=tuple(leftovers), written_by=written_by
+            self,
+            state=State.DONE,
+            done_at=now,
+            counts=counts,
+            leftovers=tuple(leftovers),
+            written_by=written_by,
+            looked_at=tuple(dict.fromkeys([*self.looked_at, *looked_at])),
         )
 
     def begun_again(self) -> ErasureEntry:
@@ -391,6 +418,7 @@ class ErasureEntry:
             "erased": dict(sorted(self.counts.items())),
             "erased_is": _EXACT if self.is_counted else _AT_LEAST,
             "left": [leftover.document() for leftover in self.leftovers],
+            "looked_at": [{"kind": place.kind, "name": place.name} for place in self.looked_at],
             "written_by": dict(self.written_by),
         }
 
@@ -427,6 +455,7 @@ def parse_entry(text: bytes, where: str) -> ErasureEntry:
             written_by=typed_field(document, "written_by", dict),
             # Entries of an earlier version don't say it.
             is_counted=document.get("erased_is", _EXACT) == _EXACT,
+            looked_at=tuple(map(_place, typed_field({"looked_at": []} | document, "looked_at", list))),
         )
     except UNREADABLE as error:
         raise AylaDestinationError(
@@ -446,6 +475,10 @@ def _subject(document: Any) -> Subject:
 def _leftover(document: Any) -> Leftover:
     gone_by = None if document["gone_by"] is None else time_field(document, "gone_by")
     return Leftover(typed_field(document, "store", str), typed_field(document, "reason", str), gone_by)
+
+
+def _place(document: Any) -> Place:
+    return Place(typed_field(document, "kind", str), typed_field(document, "name", str))
 
 
 def entry_path(identifier: str) -> str:

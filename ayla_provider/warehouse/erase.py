@@ -17,7 +17,16 @@ from ayla_provider.archive.erasure_requests import WaitingRequest
 from ayla_provider.archive.holds import HeldSubjects, held_error, read_holds, refuse_held
 from ayla_provider.archive.records import Records, refuse_no_archive, refuse_no_typed_rows, write_json
 from ayla_provider.archive.stream_report import read_position
-from ayla_provider.domain.erasure import ErasureEntry, ErasureKeys, Leftover, State, entry_path, merged, parse_entry
+from ayla_provider.domain.erasure import (
+    ErasureEntry,
+    ErasureKeys,
+    Leftover,
+    Place,
+    State,
+    entry_path,
+    merged,
+    parse_entry,
+)
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from ayla_provider.domain.paths import (
@@ -357,9 +366,14 @@ class ErasureRun:
         counts = self._counts(entry)
         counts.pop(_CHANGED, None)
         leftovers = merged([*self._earlier_leftovers(entry), *self.report.leftovers])
-        done = entry.done(datetime.now(UTC), counts, leftovers, self._written_by)
+        done = entry.done(datetime.now(UTC), counts, leftovers, self._written_by, self._places())
         write_json(self._archive, entry.path, done.dumps(), record[1] if record else None)
         log.info("Erasure %s is done.", entry.id)
+
+    def _places(self) -> list[Place]:
+        """Return where this run looks at everything."""
+        warehouses = [Place("warehouse", warehouse.name) for warehouse in self._warehouses]
+        return [Place("archive", self._archive.url), Place("parquet", self._rows.url), *warehouses]
 
     def _earlier_leftovers(self, entry: ErasureEntry) -> list[Leftover]:
         """Return what an earlier run left that can still be there, and that this run didn't look at again."""

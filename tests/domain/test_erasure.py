@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ayla_provider.domain.erasure import (
     ErasureKeys,
     Leftover,
+    Place,
     State,
     canonical,
     may_touch,
@@ -159,9 +160,20 @@ def test_identifiers_are_the_same_in_each_spelling() -> None:
     assert shape_of("AB-12_x.9") == "LL-00_L.0"
 
 
+def test_an_entry_of_an_earlier_version_does_not_say_where_it_looked() -> None:
+    document = parse_request(request(dsn=DSN), "r", MADE).entry(KEYS, MADE, {}).document()
+    del document["looked_at"]
+    entry = parse_entry(json.dumps(document).encode(), "here")
+    assert entry.looked_at == ()
+    place = Place("archive", "gs://bucket/ayla")
+    done = entry.done(MADE, {}, [], {}, [place, place])
+    assert parse_entry(done.dumps().encode(), "here").looked_at == (place,)
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
+        ({"looked_at": ["gs://bucket"]}, AylaDestinationError),
         ({"format": "ayla-erasure/2"}, AylaNewerFormatError),
         ({"format": "ayla-manifest/1"}, AylaDestinationError),
         ({"id": "../x"}, AylaDestinationError),

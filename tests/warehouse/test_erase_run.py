@@ -530,6 +530,10 @@ def test_a_request_that_is_there_again_is_looked_at_in_a_warehouse_that_was_left
     again = certificate(root)
     assert (again["state"], again["erased_is"]) == ("done", "exact")
     assert again["erased"] == first["erased"] | {"warehouse_rows": report.counts["warehouse_rows"]}
+    archive = FileDestination(root / "archive").url
+    places = [{"kind": "archive", "name": archive}, {"kind": "parquet", "name": f"{archive}/parquet"}]
+    assert first["looked_at"] == places
+    assert again["looked_at"] == [*places, {"kind": "warehouse", "name": f"DuckDB file {root / 'a.duckdb'}"}]
     # As after a crash between the certificate and the removal of the request.
     erase(root, [duckdb_of(root)])
     last = certificate(root)
