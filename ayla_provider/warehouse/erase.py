@@ -71,6 +71,12 @@ _WRITE_PRICE, _READ_PRICE = 5e-6, 4e-7
 _CHANGED = "warehouses_changed"
 """In the counts of an erasure that isn't done: warehouses may keep something of erased rows."""
 
+_TEXTS = (
+    "rows of hours whose copies and Parquet files were removed by a rule, or are lost: only their columns dsn and "
+    "user_uuid were compared, so a text in them can still name the person"
+)
+"""Why a warehouse can still have somebody after an erasure."""
+
 _LAYERS = {
     "csv_lines": ("CSV line", "CSV lines"),
     "stream_lines": ("line of a stream's files", "lines of a stream's files"),
@@ -165,6 +171,8 @@ class ErasureRun:
         self._salt = secrets.token_hex(16)
         self._to_load: set[tuple[str, ExportHour]] = set()
         """Hours whose rows only a load can replace, each with the name of the warehouse."""
+        self._without_rows: set[tuple[str, ExportHour]] = set()
+        """Hours of which a warehouse has rows and nobody has typed ones, each with the name of the warehouse."""
         self._is_resumed = False
         """Whether a run before this one has begun."""
         self._hours: set[ExportHour] = set()
@@ -202,6 +210,7 @@ class ErasureRun:
                 for row_erasure in self._row_erasures(wanted):
                     self._refuse_held_rows(warehouse, row_erasure, wanted, held)
                     self.report.counts["warehouse_rows"] += self._count_type(warehouse, row_erasure, rows, ids)
+        self._say_texts_left()
         return self.report
 
     def erase(self) -> ErasureReport:
@@ -238,6 +247,7 @@ class ErasureRun:
                     "was erased stays erased. Pause them, and clear the task."
                 )
         self._refuse_to_load()
+        self._say_texts_left()
         self._remove_versions(wanted)
         for each in wanted:
             self._finish(each.entry)
@@ -377,12 +387,15 @@ class ErasureRun:
 
     def _earlier_leftovers(self, entry: ErasureEntry) -> list[Leftover]:
         """Return what an earlier run left that can still be there, and that this run didn't look at again."""
-        looked_at = {self._archive.url, self._rows.url}
-        return [
-            each
-            for each in entry.leftovers
-            if each.store not in looked_at and (each.gone_by is None or each.gone_by > self._now)
-        ]
+        stores = {self._archive.url, self._rows.url}
+        warehouses = {warehouse.name for warehouse in self._warehouses}
+        left = []
+        for each in entry.leftovers:
+            is_gone = each.gone_by is not None and each.gone_by <= self._now
+            is_known_anew = each.store in stores or (each.reason == _TEXTS and each.store in warehouses)
+            if not is_gone and not is_known_anew:
+                left.append(each)
+        return left
 
     def _counts(self, entry: ErasureEntry) -> dict[str, int]:
         """Return what this run and earlier ones erased, of all requests of a run together."""
@@ -516,6 +529,7 @@ class ErasureRun:
             if receipt is not None and is_behind:
                 # The hour becomes what its typed rows will be.
                 count = max(0, entry.counted - (receipt.rows - taken))
+            self._note_rows(warehouse, ExportHour(EventType(erasure.event_type), at), receipt, entry.counted - count)
             rows += count
         return rows
 
@@ -536,6 +550,7 @@ class ErasureRun:
             entry, count = held[at], hits.pop(at, 0)
             hour = ExportHour(EventType(erasure.event_type), at)
             self._to_load.discard((warehouse.name, hour))
+            self._note_rows(warehouse, hour, receipt, entry.counted - count)
             if receipt is None and self._must_be_loaded(entry, hour, ids):
                 self._to_load.add((warehouse.name, hour))
             if receipt is not None and _is_behind(entry, receipt, count, ids):
@@ -565,6 +580,35 @@ class ErasureRun:
         if to_replace:
             self._save(wanted)
         return bool(left or to_replace)
+
+    def _note_rows(
+        self, warehouse: ErasableWarehouse, hour: ExportHour, receipt: TypedManifest | None, left: int
+    ) -> None:
+        """
+        Note whether an hour's rows can only be compared by their columns, unless copies of it exist.
+
+        :param left: how many rows of the hour the warehouse keeps
+        """
+        has_typed_rows = receipt is not None and not receipt.removed and not receipt.lost
+        if left > 0 and not has_typed_rows:
+            self._without_rows.add((warehouse.name, hour))
+        else:
+            self._without_rows.discard((warehouse.name, hour))
+
+    def _say_texts_left(self) -> None:
+        """State the warehouses that have rows of hours of which nothing is left to compare their texts with."""
+
+        def has_copies(hour: ExportHour) -> bool:
+            manifest, _ = self._records.read_manifest(hour)
+            return manifest is not None and bool(manifest.present) and not manifest.lost
+
+        hours = sorted({hour for _, hour in self._without_rows})
+        with ThreadPoolExecutor(_READERS, "ayla-manifests") as pool:
+            gone = {hour for hour, has in zip(hours, pool.map(has_copies, hours), strict=True) if not has}
+        for name in sorted({name for name, hour in self._without_rows if hour in gone}):
+            several = sorted(hour for of, hour in self._without_rows if of == name and hour in gone)
+            log.warning("%s, %s, such as %s: %s.", name, counted(len(several), "hour", "hours"), several[0], _TEXTS)
+            self.report.leftovers.append(Leftover(name, _TEXTS, None))
 
     def _must_be_loaded(self, entry: HeldHour, hour: ExportHour, ids: set[str]) -> bool:
         """Return whether an erasure changed an hour's files, and a warehouse has rows of the files before that."""

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.removal import remove_copies, remove_quarantine
 from ayla_provider.domain.removal import Rule
 from ayla_provider.domain.typed_manifest import parse_typed_manifest, typed_manifest_path
-from tests.support.erasing import OTHER_TERM, SUBJECT, duckdb_of, erase, hours, load, make_archive, request
+from ayla_provider.rows.removal import remove_rows
+from tests.support.erasing import (
+    EVENT_TYPES,
+    OTHER_TERM,
+    SUBJECT,
+    duckdb_of,
+    erase,
+    erasure_run,
+    hours,
+    load,
+    make_archive,
+    request,
+)
 from tests.support.retaining import KEEP_FOR, LATER
+from tests.warehouse.archive import HOUR
 from tests.warehouse.test_erase_run import layers, others, rows_in_duckdb, rows_of
 
 HOURS = hours()
@@ -67,6 +82,34 @@ def test_nobody_elses_rows_go_and_nothing_has_to_be_loaded(root: Path) -> None:
     request(root, "ticket-2.json", **SUBJECT, until="2026-11-20T00:00:00+00:00")
     assert erase(root, [duckdb_of(root)]).objects == 0
     assert rows_of(root) == rows
+
+
+def test_texts_of_tables_that_nobody_can_compare_are_left(filled: Path, tmp_path: Path) -> None:
+    shutil.copytree(filled, tmp_path / "root")
+    root = tmp_path / "root"
+    archive, rows = FileDestination(root / "archive"), FileDestination(root / "archive" / "parquet")
+    rule = Rule("rule", KEEP_FOR, LATER)
+    request(root, **SUBJECT, until="2026-11-20T00:00:00+00:00")
+    remove_rows(rows, rule, {})
+    remove_quarantine(archive, rule)
+    # The copies can still say whom the rows name.
+    assert erasure_run(root, [duckdb_of(root)]).count().leftovers == []
+    remove_copies(archive, rule, {})
+    expected = erasure_run(root, [duckdb_of(root)]).count().leftovers
+    for _ in range(2):
+        erase(root, [duckdb_of(root)])
+        assert others(rows_in_duckdb(root)) != rows_in_duckdb(root)
+        (entry,) = (root / "archive" / "_erasures").glob("2*.json")
+        (left,) = json.loads(entry.read_bytes())["left"]
+        assert (left["store"], left["gone_by"]) == (duckdb_of(root).name, None)
+        assert "a text in them can still name the person" in left["reason"]
+        assert [each.document() for each in expected] == [left]
+    # The rows are loaded in another way, or removed as well.
+    with duckdb.connect(str(root / "a.duckdb")) as session:
+        for event_type in EVENT_TYPES:
+            session.execute(f"delete from ayla_{event_type} where folder_hour = $hour", {"hour": HOUR})
+    erase(root, [duckdb_of(root)])
+    assert json.loads(entry.read_bytes())["left"] == []
 
 
 def test_an_erasure_of_somebody_who_is_not_there_changes_nothing(root: Path) -> None:
