@@ -156,8 +156,9 @@ class Access:
         if not names:
             return
         order = [name for name in _TIMES if name in names] or names[:1]
+        values = self._values(events)
         query = (
-            f"select {', '.join(quoted(name) for name in names)} from {_relation(events.files)} "
+            f"select {', '.join(values[name] for name in names)} from {_relation(events.files)} "
             f"order by {', '.join(f'{quoted(name)} nulls last' for name in order)}"
         )
         with duckdb_errors(events.event_type):
@@ -170,17 +171,35 @@ class Access:
         """
         Return the columns of the events of a type that have a value.
 
-        Text as it is in the file is left out, because the decoded one says the same. So is where a row comes from.
+        Text as it is in the file is left out if there is a decoded one, which says the same. So is where a row comes
+        from.
         """
         if not events.files:
             return []
-        left_out = {column.name for column in PROVENANCE}
+        values = self._values(events)
+        counts = ", ".join(f"count({value})" for value in values.values())
+        with duckdb_errors(events.event_type):
+            (filled,) = self._duck.execute(f"select {counts} from {_relation(events.files)}").fetchall()
+        return [name for name, count in zip(values, filled, strict=True) if count]
+
+    def _values(self, events: Events) -> dict[str, str]:
+        """Return the columns of the events of a type, each with the SQL expression of its value."""
         with duckdb_errors(events.event_type):
             described = self._duck.execute(f"describe select * from {_relation(events.files)}").fetchall()
-            names = [name for name, *_ in described if name not in left_out and not name.endswith("_raw")]
-            counts = ", ".join(f"count({quoted(name)})" for name in names)
-            (filled,) = self._duck.execute(f"select {counts} from {_relation(events.files)}").fetchall()
-        return [name for name, count in zip(names, filled, strict=True) if count]
+        found = [name for name, *_ in described]
+        left_out = {column.name for column in PROVENANCE}
+        values = {}
+        for name in found:
+            if name in left_out:
+                continue
+            if not name.endswith("_raw"):
+                values[name] = quoted(name)
+                continue
+            # The text is given where nothing was decoded: a person has a right to it.
+            decoded = [other for other in found if _is_decoded_of(name, other)]
+            is_decoded = " or ".join(f"{quoted(other)} is not null" for other in decoded) or "false"
+            values[name] = f"case when not ({is_decoded}) then nullif({quoted(name)}, '') end"
+        return values
 
     def _hours(self) -> Iterator[ExportHour]:
         for listed in self._archive.tree(f"{MANIFESTS}/"):
@@ -399,6 +418,11 @@ class _ReadOnly:
 
     def remove_earlier_versions(self, prefix: str) -> list[Leftover]:
         return []
+
+
+def _is_decoded_of(raw: str, column: str) -> bool:
+    """Return whether a column says the same as one of text as it is in the file."""
+    return column.startswith("val_") if raw == "value_raw" else column == raw.removesuffix("_raw")
 
 
 def _moment(time: datetime) -> str:

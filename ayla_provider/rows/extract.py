@@ -19,8 +19,8 @@ from ayla_provider.rows.access import Access, Events, Found
 
 FORMAT = "ayla-access/1"
 
-_RUN = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""How a cell begins that a spreadsheet would run."""
+_RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a cell begins that a spreadsheet would run. The last four are the full-width forms of the first four."""
 
 _ABOUT = (
     "These are the events that Ayla's cloud recorded. Times are UTC. Before you hand this out, look through free "

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import stat
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -216,6 +217,10 @@ def test_no_spreadsheet_runs_a_cell_and_no_browser_runs_the_page(made: Setup, tm
         ("\tx", "'\tx"),
         ("\rx", "'\rx"),
         ("x=1", "x=1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("\uff0b1", "'\uff0b1"),
+        ("\uff0d1", "'\uff0d1"),
+        ("\uff20sum", "'\uff20sum"),
         (None, ""),
         (True, "true"),
         (datetime(2026, 11, 1, tzinfo=UTC), "2026-11-01T00:00:00+00:00"),
@@ -223,6 +228,26 @@ def test_no_spreadsheet_runs_a_cell_and_no_browser_runs_the_page(made: Setup, tm
 )
 def test_a_number_stays_one_and_text_like_a_formula_does_not(value: Any, expected: str) -> None:
     assert cell(value) == expected
+
+
+def test_a_value_that_nobody_can_decode_is_given_as_it_is_in_the_file(tmp_path: Path) -> None:
+    def datapoint(number: int, value: str, metadata: str = "") -> bytes:
+        return (
+            f"1a2b3c4d,LC-THERMO-2,{DSN},note,{b64encode(b'Note').decode()},string,11111111-2222-11ee-8de9-{number:012},,"
+            f"2026-11-01T07:59:00Z,2026-11-01T07:59:0{number}Z,{USER},false,false,false,,,,,,{value},{metadata},output\n"
+        ).encode()
+
+    unreadable = b64encode(b"\xff\xfeErika\x00x").decode()
+    content = datapoint(1, unreadable) + datapoint(2, b64encode(b"Erika").decode(), unreadable)
+    archive_hour(tmp_path / "archive", "datapoint", [content])
+    made = Setup(tmp_path)
+    _, rows = made.extract(request())
+    names = ("val_string", "value_raw", "display_name_raw", "metadata_raw")
+    found = [{name: row[name] for name in names if name in row} for row in rows["datapoint"]]
+    assert found == [{"value_raw": unreadable}, {"val_string": "Erika", "metadata_raw": unreadable}]
+    with (made.out / "datapoint.csv").open(newline="") as file:
+        assert [row["value_raw"] for row in csv.DictReader(file)] == [unreadable, ""]
+    assert unreadable in (made.out / "index.html").read_text()
 
 
 def test_nobody_else_can_read_the_files(made: Setup) -> None:
