@@ -156,9 +156,9 @@ class Access:
         if not names:
             return
         order = [name for name in _TIMES if name in names] or names[:1]
-        values = self._values(events)
+        expressions = self._values(events)
         query = (
-            f"select {', '.join(values[name] for name in names)} from {_relation(events.files)} "
+            f"select {', '.join(expressions[name] for name in names)} from {_relation(events.files)} "
             f"order by {', '.join(f'{quoted(name)} nulls last' for name in order)}"
         )
         with duckdb_errors(events.event_type):
