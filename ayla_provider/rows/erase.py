@@ -696,19 +696,24 @@ class _Hour:
 
     def _remove_comparisons(self) -> None:
         """Remove what comparisons found of the hour, because it can name events that are gone. They are made again."""
-        if not self.found.counts or not self._apply:
+        if not self.found.counts:
             return
         for path in (record_path(self._hour), missing_path(self._hour)):
             stored = self._archive.folder(path.rpartition("/")[0]).get(path)
             if stored:
-                self._archive.remove(stored)
                 self.found.objects += 1
+                if self._apply:
+                    self._archive.remove(stored)
 
     # The receipt.
 
     def _write_receipt(self, *, changed: bool) -> None:
         receipt = self._receipt
-        if receipt is None or not self._apply:
+        if receipt is None:
+            return
+        if not self._apply:
+            # It would be written again, or removed.
+            self.found.objects += bool(self.found.counts)
             return
         manifest = self._manifest
         earlier = self._earlier(manifest, receipt) if manifest else None

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from ayla_provider.archive.holds import place_hold, release_hold
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.cli.verify import VerifyReport
+from ayla_provider.domain.completeness import record_path
 from ayla_provider.domain.erasure import parse_entry
 from ayla_provider.domain.hold import hold
 from ayla_provider.domain.manifest import loads
@@ -142,9 +143,15 @@ def test_the_search_finds_the_subject_in_each_layer_before(filled: Path) -> None
 
 def test_nothing_of_a_subject_is_left_and_all_other_rows_are_as_they_were(root: Path) -> None:
     before, in_duckdb = rows_of(root), rows_in_duckdb(root)
+    comparison = root / "archive" / record_path(hours()[0])
+    comparison.parent.mkdir(parents=True)
+    comparison.touch()
     expected = erasure_run(root, [duckdb_of(root)]).count()
     assert layers(root)
     report = erase(root, [duckdb_of(root)])
+    assert not comparison.exists()
+    # Receipts and comparisons count, too.
+    assert (expected.objects, expected.cost["writes"]) == (report.objects, report.objects)
     assert layers(root) == {}
     assert rows_of(root) == others(before)
     assert rows_in_duckdb(root) == others(in_duckdb)
