@@ -75,7 +75,7 @@ def test_open_hours_of_all_event_types_are_planned_and_loaded(tmp_path: Path, ai
     for item in items:
         result, _ = run(AylaExportToDuckDBOperator(task_id="load", **arguments, **item))
         assert (result["lines"], result["rows"], result["duplicates"]) == (2, 1, 1)
-    assert tables(tmp_path) == {f"ayla_stream_{name}" for name in ("hours", "loads", *STREAM_TABLES)}
+    assert tables(tmp_path) == {f"ayla_stream_{name}" for name in ("hours", "loads", "comparisons", *STREAM_TABLES)}
     assert run(AylaExportDuckDBPlanOperator(task_id="plan", event_types=STREAM_EVENT_TYPES, **arguments))[0] == []
     with duckdb.connect(str(tmp_path / "ayla.duckdb")) as database:
         for name in ("activation_unique", "latest_values", "online_sessions", "registrations_by_day"):

@@ -345,19 +345,21 @@ def test_files_of_the_ledger_do_not_pile_up(warehouse: IcebergWarehouse, tmp_pat
 
 
 def test_a_load_while_the_ledger_is_folded_is_not_forgotten(
-    warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path
 ) -> None:
     put_several(warehouse, tmp_path, range(24))
     catalog = existing(warehouse).catalog
+    # The fixture's own changes stay.
+    changes = pytest.MonkeyPatch()
     commit_table = type(catalog).commit_table
 
     def commit_later(self: Any, table: Table, requirements: Any, updates: Any) -> Any:
         if any(update.action == "remove-properties" for update in updates):
-            monkeypatch.undo()
+            changes.undo()
             put(warehouse, tmp_path, 3, "new", version="v2")
         return commit_table(self, table, requirements, updates)
 
-    monkeypatch.setattr(type(catalog), "commit_table", commit_later)
+    changes.setattr(type(catalog), "commit_table", commit_later)
     assert tend(keep_snapshots=50).hours_folded == 24
     for _ in range(2):
         versions = warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + DAY)
