@@ -125,6 +125,12 @@ def test_airflow_finds_the_provider_and_its_page_by_the_wheels_entry_points(whee
         "[apache_airflow_provider]",
         "provider_info = ayla_provider.provider_info:get_provider_info",
         "",
+        "[fsspec.specs]",
+        "ayla = ayla_provider.filesystem:AylaFileSystem",
+        "",
+        "[universal_pathlib.implementations]",
+        "ayla = upath.implementations.cloud:CloudPath",
+        "",
     ]
 
 
