@@ -185,14 +185,21 @@ def erasures(data: bytes) -> None:
         same(parse_entry(read.dumps().encode(), "it"), read)
 
 
-@target('{"dsn": "LC000X000000001", "from": "2026-11-01T00:00:00+00:00"}', '{"user_uuid": "a-b-c-d-e-f"}')
+@target(
+    '{"dsn": "LC000X000000001", "from": "2026-11-01T00:00:00+00:00"}',
+    '{"user_uuid": "01234567-89ab-4cde-8f01-23456789abcd"}',
+)
 def erasure_requests(data: bytes) -> None:
     """Read requests to erase."""
     with suppress(AylaError):
         parse_request(data, "a document", TIME)
 
 
-@target(hold.hold("case-1", placed_at=TIME, start=TIME, subject={"dsn": ["a"]}, key="k" * 16, reason="r").dumps())
+@target(
+    hold.hold(
+        "case-1", placed_at=TIME, start=TIME, subject={"dsn": ["LC000X000000001"]}, key="k" * 16, reason="r"
+    ).dumps()
+)
 def holds(data: bytes) -> None:
     """Read legal holds."""
     with suppress(AylaError):
