@@ -215,7 +215,7 @@ def _decoded(runs: Iterable[bytes]) -> bytes:
 
 
 def without_escapes(text: bytes) -> bytes | None:
-    """Return a text in which JSON's escapes are what they stand for; None if it has none."""
+    """Return a text with JSON's escapes replaced by their characters; None if it has none."""
     if b"\\" not in text:
         return None
     plain = text.replace(_BACKSLASHES, _ONE_BACKSLASH)

@@ -29,7 +29,7 @@ def refuse_no_archive(archive: Destination) -> None:
     """
     Refuse a destination without any manifest: its URL is wrong, or nothing was copied into it yet.
 
-    Otherwise whoever mistypes a URL would be told that nothing is there to remove, or that everything is done.
+    Otherwise a user with a mistyped URL would be told that there is nothing to remove, or that everything is done.
 
     :raises AylaConfigError: if it has none
     :raises AylaDestinationError: if it can't be listed

@@ -68,7 +68,7 @@ class AylaExportFreshnessOperator(BaseOperator):
     :param on_breach: Airflow notifiers, or callables that take the context
     :param on_recovery: the same, for the end of a breach that was alerted
     :param dags: layer to the id of the DAG, or to a list of DAGs, that work on it. While one of them is paused, nobody
-        is alerted of the layer. ``loaded`` stands for all warehouses. It needs Airflow 3.2
+        is alerted of the layer. ``loaded`` means all warehouses. It needs Airflow 3.2
     :param not_before: the first hour that is wanted, ISO 8601 with an offset; by default the first one that is found
         (templated)
     :param lookback: how far back hours are looked at. An hour that is missing for longer is given up

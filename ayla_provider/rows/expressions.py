@@ -35,7 +35,7 @@ class Origin(StrEnum):
     PARSED = "parsed"
     """The value that the text means, such as a time."""
     DECODED = "decoded"
-    """The text or the value that base64 stands for."""
+    """The text or the value that was encoded in base64."""
     CONDITION = "condition"
     """It decides whether there is a value, and isn't part of it."""
 

@@ -107,7 +107,7 @@ class Export:
     @contextlib.contextmanager
     def standing_still(self, source: Source) -> Iterator[None]:
         """
-        Read another source, and let the time stand still, for the length of a ``with`` block.
+        Read another source, at one time, during a ``with`` block.
 
         :param source: shows the same bucket
         """

@@ -27,7 +27,7 @@ class Version:
     id: str
     is_current: bool = False
     refusal: tuple[int, str] | None = None
-    """Status and code of the answer to whoever wants to delete it."""
+    """Status and code of the answer to a request to delete it."""
     days_left: int | None = None
     """Of a blob that was deleted, and that the account keeps."""
 

@@ -40,7 +40,7 @@ export const dateLanguage = () => DATES[language] ?? language;
  * Return a text.
  *
  * @param {string} key
- * @param {object} [values] what its placeholders stand for; `count` also chooses the form of a text with several
+ * @param {object} [values] the values of its placeholders; `count` also chooses the form of a text with several
  */
 export function t(key, values = {}) {
   return messageOf(key, values).replace(PLACEHOLDER, (_, name) => {

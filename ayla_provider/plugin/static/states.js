@@ -22,7 +22,7 @@ import { t } from "./i18n.js";
 
 /**
  * The sign repeats what the colour says, for people who can't distinguish the colours. A rank orders the problems: the
- * first one needs a person most. `heals` is true of a problem that a later run of a DAG mends.
+ * first one is the most urgent one. `heals` is true of a problem that a later run of a DAG fixes.
  */
 export const STATES = {
   [LANDED]: { sign: "" },

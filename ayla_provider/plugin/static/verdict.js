@@ -13,7 +13,7 @@ const NOTHING_COMES = new Set(["delayed", "stuck"]);
  *
  * @returns {{until: number | undefined, gaps: number, needing: number, healing: number, isStalled: boolean}} until when
  *   every event type of every archive is complete, except for `gaps` hours; how many hours need a person, and how many
- *   problems a later run mends; and whether nothing comes from the vendor, of any event type
+ *   problems a later run fixes; and whether nothing comes from the vendor, of any event type
  */
 export function verdictOf(archives, now) {
   const rows = archives.flatMap((archive) => archive.rows);
