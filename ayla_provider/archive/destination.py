@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -196,15 +197,17 @@ def url_of(destination: Destination, path: str) -> str:
     return f"{destination.url.rstrip('/')}/{path}"
 
 
-def stored_at(destination: Destination, paths: Iterable[str]) -> dict[str, Stored]:
+def stored_at(destination: Destination, paths: Iterable[str], pool: Executor | None = None) -> dict[str, Stored]:
     """
     Return the objects in the folders of some paths, by path: one listing for each folder.
 
+    :param pool: lists several folders at once; None to list one after the other
     :raises AylaDestinationError: if a folder can't be listed
     """
     existing: dict[str, Stored] = {}
-    for folder in folders_of(paths):
-        existing.update(destination.folder(folder))
+    folders = folders_of(paths)
+    for listing in pool.map(destination.folder, folders) if pool else map(destination.folder, folders):
+        existing.update(listing)
     return existing
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.archive.destination import Destination, Stored, stored_at, url_of
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.freshness import (
@@ -451,8 +451,7 @@ class FreshnessLooks:
         if rows is None:
             return []
         paths = {typed_manifest_path(ExportHour(event_type, hour)): hour for hour in hours}
-        folders = sorted({path.rpartition("/")[0] for path in paths})
-        existing = {path for folder in folders for path in rows.folder(folder)}
+        existing = stored_at(rows, paths)
         return [hour for path, hour in paths.items() if path in existing]
 
     def _held(self, event_type: EventType, layer: str, hours: Sequence[datetime]) -> list[datetime]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from datetime import datetime
 
-from ayla_provider.archive.destination import Destination, Stored, check_small, url_of
+from ayla_provider.archive.destination import Destination, Stored, check_small, stored_at, url_of
 from ayla_provider.domain import failure as failures
 from ayla_provider.domain import manifest as manifests
 from ayla_provider.domain import oldest as oldest_hours
@@ -183,10 +183,7 @@ class Records:
     ) -> list[ExportHour]:
         """Return the hours that have a record of a kind."""
         paths = {hour: path_of(hour) for hour in hours}
-        folders = sorted({path.rpartition("/")[0] for path in paths.values()})
-        existing: set[str] = set()
-        for listing in pool.map(self._destination.folder, folders):
-            existing.update(listing)
+        existing = stored_at(self._destination, paths.values(), pool)
         return [hour for hour, path in paths.items() if path in existing]
 
 

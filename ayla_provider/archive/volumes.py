@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.archive.destination import Destination, Stored, stored_at, url_of
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_of
@@ -335,10 +335,10 @@ class VolumeLooks:
     ) -> list[Anomaly]:
         """Read the recent hours that are new or changed, and judge them in their order, except at the first time."""
         hours = hours_of(event_type, recent, end)
-        stored = _listed(self._archive, [manifest_path(hour) for hour in hours], pool)
+        stored = stored_at(self._archive, [manifest_path(hour) for hour in hours], pool)
         changed = [hour for hour in hours if _is_new(stored, manifest_path(hour), book.manifests, hour)]
         lines = list(zip(changed, pool.map(self._manifest, changed), strict=True))
-        stored_receipts = _listed(self._rows, [typed_manifest_path(hour) for hour in hours], pool)
+        stored_receipts = stored_at(self._rows, [typed_manifest_path(hour) for hour in hours], pool)
         retyped = [hour for hour in hours if _is_new(stored_receipts, typed_manifest_path(hour), book.receipts, hour)]
         receipts = list(zip(retyped, pool.map(self._receipt, retyped), strict=True))
         begun: list[Anomaly] = []
@@ -379,16 +379,8 @@ class VolumeLooks:
             return None
 
     def _with_receipt(self, hours: Sequence[ExportHour], pool: Executor) -> list[ExportHour]:
-        listed = _listed(self._rows, [typed_manifest_path(hour) for hour in hours], pool)
+        listed = stored_at(self._rows, [typed_manifest_path(hour) for hour in hours], pool)
         return [hour for hour in hours if typed_manifest_path(hour) in listed]
-
-
-def _listed(destination: Destination, paths: Sequence[str], pool: Executor) -> dict[str, Stored]:
-    """Return what is in the folders of some paths: one listing for each folder."""
-    listed: dict[str, Stored] = {}
-    for folder in pool.map(destination.folder, sorted({path.rpartition("/")[0] for path in paths})):
-        listed.update(folder)
-    return listed
 
 
 def _is_new(stored: Mapping[str, Stored], path: str, read: Mapping[int, str], hour: ExportHour) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ayla_provider.archive.ahead import read_ahead
-from ayla_provider.archive.destination import Destination, Stored, url_of
+from ayla_provider.archive.destination import Destination, Stored, stored_at, url_of
 from ayla_provider.archive.erasures import Content, LineFilter, Matcher, filtered_copy
 from ayla_provider.archive.gunzip import GZIP, unpacked
 from ayla_provider.archive.holds import HeldSubjects, held_error
@@ -473,10 +473,9 @@ class _Hour:
         for entry in self._manifest.present if self._manifest else ():
             entries[entry.path] = entry
         objects = dict(self._objects.files)
-        for folder in sorted({path.rpartition("/")[0] for path in entries.keys() - objects.keys()}):
-            # In the layout mirror, or gone.
-            standing = self._archive.folder(folder)
-            objects.update({path: stored for path, stored in standing.items() if path in entries})
+        # In the layout mirror, or gone.
+        elsewhere = stored_at(self._archive, entries.keys() - objects.keys())
+        objects.update({path: stored for path, stored in elsewhere.items() if path in entries})
         paths = sorted(objects)
         far = [path for path in paths if self._archive.local(path) is None]
         readers = [lambda path=path: self._archive.blocks(path) for path in far]
