@@ -30,6 +30,7 @@ from ayla_provider.local_cloud import LocalCloud
 from demo import fleet
 from demo import lake as lakes
 from demo import stream as streams
+from demo.run import run_once
 from harness.check import differences, not_loaded
 from harness.kinesis_double import KinesisDouble
 from harness.standalone import Standalone
@@ -194,14 +195,7 @@ def copy_hours(airflow: Standalone, hours: Sequence[datetime]) -> bool:
 def load(airflow: Standalone) -> bool:
     """Let the sample DAG load the remaining hours into the DuckDB file, and return whether it succeeded."""
     print("Loading the hours that aren't in the tables yet ...", flush=True)
-    run = airflow.trigger(LOADS)["dag_run_id"]
-    (ended,) = airflow.wait_for_runs(LOADS, run_ids=[run], state=None, timeout=600)
-    # Only one process at a time can open a DuckDB file, so wait until no task has it open.
-    airflow.pause(LOADS)
-    airflow.wait_until(
-        "the loads to end", lambda: True if not airflow.dag_runs(LOADS, state=["running"]) else None, timeout=300
-    )
-    return bool(ended["state"] == "success")
+    return run_once(airflow, LOADS)
 
 
 def summary(warehouse: Path) -> str:

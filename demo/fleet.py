@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from demo.run import run_once
 from harness.standalone import Standalone
 
 DAG = "ayla_fleet_models"
@@ -38,16 +39,7 @@ FIGURES = {
 def make(airflow: Standalone) -> bool:
     """Let the sample DAG make the models, and return whether it succeeded."""
     print("Making the fleet models ...", flush=True)
-    airflow.wait_for_dag(DAG)
-    airflow.unpause(DAG)
-    run = airflow.trigger(DAG)["dag_run_id"]
-    (ended,) = airflow.wait_for_runs(DAG, run_ids=[run], state=None, timeout=600)
-    # Only one process at a time can open a DuckDB file.
-    airflow.pause(DAG)
-    airflow.wait_until(
-        "the models to end", lambda: True if not airflow.dag_runs(DAG, state=["running"]) else None, timeout=300
-    )
-    return bool(ended["state"] == "success")
+    return run_once(airflow, DAG)
 
 
 def figures(warehouse: Path) -> str:

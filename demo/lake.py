@@ -13,6 +13,7 @@ from uuid import UUID
 import duckdb
 
 from ayla_provider.domain.events import EVENT_TYPES
+from demo.run import run_once
 from harness.judges import Judge, Rows, comparable, plain
 from harness.standalone import Standalone
 
@@ -38,15 +39,7 @@ def define(airflow: Standalone, folder: Path) -> None:
 def load(airflow: Standalone) -> bool:
     """Let the sample DAG load all hours into the tables, and return whether it succeeded."""
     print("Loading the same hours into Iceberg tables ...", flush=True)
-    airflow.wait_for_dag(LOADS)
-    airflow.unpause(LOADS)
-    run = airflow.trigger(LOADS)["dag_run_id"]
-    (ended,) = airflow.wait_for_runs(LOADS, run_ids=[run], state=None, timeout=900)
-    airflow.pause(LOADS)
-    airflow.wait_until(
-        "the loads to end", lambda: True if not airflow.dag_runs(LOADS, state=["running"]) else None, timeout=300
-    )
-    return bool(ended["state"] == "success")
+    return run_once(airflow, LOADS, timeout=900)
 
 
 def differences(

@@ -6,9 +6,10 @@ import http.client
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.serving import serving
 
 _BLOB = re.compile(rb"<Blob>.*?</Blob>", re.DOTALL)
 _NAME = re.compile(rb"<Name>(.*?)</Name>", re.DOTALL)
@@ -52,15 +53,8 @@ def listing_from_a_name(azurite: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}{upstream.path}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as url:
+        yield f"{url}{upstream.path}"
 
 
 def _name(blob: bytes) -> str:

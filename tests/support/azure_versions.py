@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.support.serving import serving
 
 _PAGE = 2
 """Blobs of a page of a list."""
@@ -117,16 +118,9 @@ def versioned_container(account: str) -> Iterator[Container]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        container.url = f"http://127.0.0.1:{server.server_address[1]}/{account}"
+    with serving(Handler) as url:
+        container.url = f"{url}/{account}"
         yield container
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _error(code: str) -> str:

@@ -11,8 +11,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -23,6 +22,7 @@ from google.auth import jwt
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
 from tests.support.client import bytes_of
+from tests.support.serving import serving
 
 _PAGE = 3
 """Names on a page of a listing, so that there are several pages."""
@@ -39,15 +39,8 @@ def xml_api(cloud: LocalCloud) -> Iterator[dict[str, str]]:
         certificate = _public(key["private_key"])
         uploads: dict[str, dict[int, bytes]] = {}  # noqa: RUF012 - of one server
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield {**key, "gcs_base_url": f"http://127.0.0.1:{server.server_address[1]}"}
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as url:
+        yield {**key, "gcs_base_url": url}
 
 
 def _public(private_key: str) -> bytes:

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
+from typing import Protocol
 
 from ayla_provider.warehouse.base import Warehouse
+from tests.support.proofs import scale
 from tests.warehouse.contract import DATAPOINT
 from tests.warehouse.made_loads import HOUR, made_load
 
@@ -100,3 +102,20 @@ def compare(young: GrowingTable, old: GrowingTable, commits: int) -> Ages:
         if not number % 2:
             of_old.append(old.load())
     return Ages(median(of_young), median(of_old))
+
+
+class Growing(Protocol):
+    """Makes a table of its own in a folder."""
+
+    def __call__(self, folder: Path, *, with_upkeep: bool) -> GrowingTable: ...
+
+
+def measured(growing: Growing, folder: Path, commits: int, *, with_upkeep: bool) -> Ages:
+    """Let a table grow, and compare it with a young one."""
+    young, old = (growing(folder / name, with_upkeep=with_upkeep) for name in ("young", "old"))
+    compared = scale(3, 100)
+    old.grow(commits - compared)
+    young.grow(compared)
+    ages = compare(young, old, compared)
+    old.assert_complete()
+    return ages

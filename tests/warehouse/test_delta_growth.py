@@ -14,7 +14,7 @@ from ayla_provider.warehouse.delta_upkeep import upkeep
 from tests.support.proofs import PROVING, scale
 from tests.warehouse.contract import DATAPOINT
 from tests.warehouse.delta_place import InDelta
-from tests.warehouse.growth import Ages, GrowingTable, compare
+from tests.warehouse.growth import GrowingTable, measured
 
 Note = Callable[[str, str], None]
 
@@ -35,21 +35,10 @@ def growing(folder: Path, *, with_upkeep: bool) -> GrowingTable:
     return GrowingTable(folder, lambda: DeltaWarehouse(FileDestination(place.folder)), tend if with_upkeep else None)
 
 
-def measured(folder: Path, commits: int, *, with_upkeep: bool) -> Ages:
-    """Let a table grow, and compare it with a young one."""
-    young, old = (growing(folder / name, with_upkeep=with_upkeep) for name in ("young", "old"))
-    compared = scale(3, 100)
-    old.grow(commits - compared)
-    young.grow(compared)
-    ages = compare(young, old, compared)
-    old.assert_complete()
-    return ages
-
-
 @pytest.mark.proof("a Delta table of 8,760 commits with upkeep each day: its last 100, and commits 100 to 200")
 def test_commits_of_a_year_are_as_quick_as_the_first_ones(tmp_path: Path, record_property: Note) -> None:
     commits = scale(30, 8760)
-    ages = measured(tmp_path, commits, with_upkeep=True)
+    ages = measured(growing, tmp_path, commits, with_upkeep=True)
     record_property("measured", str(ages))
     place = InDelta(tmp_path / "old" / "tables")
     assert len(list((place.path("datapoint") / "_delta_log").glob("*[0-9].json"))) <= 1000 + 48
@@ -60,6 +49,6 @@ def test_commits_of_a_year_are_as_quick_as_the_first_ones(tmp_path: Path, record
 
 @pytest.mark.proof("a Delta table of 1,000 commits without upkeep: its last 100, and commits 100 to 200")
 def test_commits_without_upkeep_are_as_quick_as_the_first_ones(tmp_path: Path, record_property: Note) -> None:
-    ages = measured(tmp_path, scale(30, 1000), with_upkeep=False)
+    ages = measured(growing, tmp_path, scale(30, 1000), with_upkeep=False)
     record_property("measured", str(ages))
     assert not PROVING or ages.old <= 1.5 * ages.young

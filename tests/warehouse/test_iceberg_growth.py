@@ -10,7 +10,7 @@ import pytest
 
 from ayla_provider.warehouse.iceberg_upkeep import Upkeep
 from tests.support.proofs import PROVING, scale
-from tests.warehouse.growth import Ages, GrowingTable, compare
+from tests.warehouse.growth import GrowingTable, measured
 from tests.warehouse.iceberg_place import existing, files, iceberg
 
 Note = Callable[[str, str], None]
@@ -27,17 +27,6 @@ def growing(folder: Path, *, with_upkeep: bool) -> GrowingTable:
     return GrowingTable(folder, lambda: iceberg(folder), tend if with_upkeep else None)
 
 
-def measured(folder: Path, commits: int, *, with_upkeep: bool) -> Ages:
-    """Let a table grow, and compare it with a young one."""
-    young, old = (growing(folder / name, with_upkeep=with_upkeep) for name in ("young", "old"))
-    compared = scale(3, 100)
-    old.grow(commits - compared)
-    young.grow(compared)
-    ages = compare(young, old, compared)
-    old.assert_complete()
-    return ages
-
-
 def properties_of_hours(folder: Path) -> list[str]:
     """The names of the properties that the ledger has."""
     with iceberg(folder / "old") as warehouse:
@@ -47,7 +36,7 @@ def properties_of_hours(folder: Path) -> list[str]:
 @pytest.mark.proof("an Iceberg table of 8,760 commits with upkeep each day: its last 100, and commits 100 to 200")
 def test_commits_of_a_year_are_as_quick_as_the_first_ones(tmp_path: Path, record_property: Note) -> None:
     commits = scale(30, 8760)
-    ages = measured(tmp_path, commits, with_upkeep=True)
+    ages = measured(growing, tmp_path, commits, with_upkeep=True)
     record_property("measured", str(ages))
     with iceberg(tmp_path / "old") as warehouse:
         snapshots = existing(warehouse).metadata.snapshots
@@ -61,7 +50,7 @@ def test_commits_of_a_year_are_as_quick_as_the_first_ones(tmp_path: Path, record
 
 @pytest.mark.proof("an Iceberg table of 1,000 commits without upkeep: its last 100, and commits 100 to 200")
 def test_commits_without_upkeep_are_as_quick_as_the_first_ones(tmp_path: Path, record_property: Note) -> None:
-    ages = measured(tmp_path, scale(30, 1000), with_upkeep=False)
+    ages = measured(growing, tmp_path, scale(30, 1000), with_upkeep=False)
     record_property("measured", str(ages))
     with iceberg(tmp_path / "old") as warehouse:
         assert len(existing(warehouse).metadata.snapshots) <= 151
