@@ -31,7 +31,7 @@ from ayla_provider.domain.freshness import (
     wanted_hours,
 )
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
-from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, require_format, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import FRESHNESS
 from ayla_provider.domain.typed_manifest import typed_manifest_path
@@ -106,8 +106,7 @@ def parse_record(text: bytes, where: str) -> FreshnessRecord:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], FORMAT, where)
-        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        require_format(document["format"], FORMAT, where)
         tracks = [_track(each) for each in typed_field(document, "tracks", list)]
         return FreshnessRecord(
             looked_at=_time(document, "looked_at"),

@@ -14,7 +14,7 @@ from ayla_provider.archive.destination import Destination, Stored, stored_at, ur
 from ayla_provider.archive.records import Records, write_json
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_of
-from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, require, require_format, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import manifest_path, volumes_path
 from ayla_provider.domain.typed_manifest import MOST_MODELS as MOST_NAMED
@@ -111,8 +111,7 @@ def parse_book(text: bytes, where: str, event_type: EventType) -> VolumeBook:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], FORMAT, where)
-        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        require_format(document["format"], FORMAT, where)
         require(document["event_type"] == event_type, "it is of another event type")
         models = typed_field(document, "models", dict)
         require(len(models) <= MOST_MODELS, "it has too many models")

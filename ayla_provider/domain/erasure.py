@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from ayla_provider.domain.hour import ExportHour, parse_time
-from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, require, require_format, time_field, typed_field
 from ayla_provider.domain.keys import key_id
 from ayla_provider.domain.paths import ERASURES
 from ayla_provider.domain.privacy import SHORTEST_KEY
@@ -437,8 +437,7 @@ def parse_entry(text: bytes, where: str) -> ErasureEntry:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], FORMAT, where)
-        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        require_format(document["format"], FORMAT, where)
         identifier = typed_field(document, "id", str)
         require(_ID.fullmatch(identifier) is not None, "its id isn't one of this package")
         done_at = None if document["done_at"] is None else time_field(document, "done_at")

@@ -17,7 +17,7 @@ from typing import Any
 
 from ayla_provider.domain.failure import Failure
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
-from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, require, require_format, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest, ManifestFile
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
@@ -260,8 +260,7 @@ def loads(text: str | bytes, where: str) -> Evidence:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], FORMAT, where)
-        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        require_format(document["format"], FORMAT, where)
         stated = typed_field(document, "sha256", str)
         evidence = Evidence(
             month=Month.parse(typed_field(document, "month", str)),

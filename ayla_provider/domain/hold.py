@@ -17,7 +17,7 @@ from typing import Any
 from ayla_provider.domain.erasure import why_no_subject
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
-from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, require, require_format, time_field, typed_field
 from ayla_provider.domain.keys import key_id, subject_hash
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
@@ -193,8 +193,7 @@ def loads(text: str | bytes, where: str) -> Hold:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], FORMAT, where)
-        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        require_format(document["format"], FORMAT, where)
         found = Hold(
             id=typed_field(document, "id", str),
             placed_at=time_field(document, "placed_at"),

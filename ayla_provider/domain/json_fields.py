@@ -72,3 +72,17 @@ def refuse_newer(stated: object, known: str, where: str) -> None:
             f"{where} has the format {stated}, and this version of the package reads {known} at most. A newer version "
             "wrote it: upgrade airflow-provider-ayla here. Don't move or remove the file."
         )
+
+
+def require_format(stated: object, known: str, where: str) -> None:
+    """
+    Require a document to have the one format that this version reads.
+
+    :param stated: the document's format
+    :param known: such as ``ayla-export-position/1``
+    :param where: the document's URL
+    :raises AylaNewerFormatError: if a newer version of this package wrote it
+    :raises ValueError: if it has another format
+    """
+    refuse_newer(stated, known, where)
+    require(stated == known, f"its format is {stated!r}")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ayla_provider.domain.events import EventType
-from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, require, require_format, time_field, typed_field
 from ayla_provider.domain.paths import unsafe_reason
 from ayla_provider.errors import AylaDestinationError
 
@@ -85,8 +85,7 @@ def loads(text: str | bytes, where: str, event_type: EventType) -> Position:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], FORMAT, where)
-        require(document["format"] == FORMAT, f"its format is {document['format']!r}")
+        require_format(document["format"], FORMAT, where)
         require(document["event_type"] == event_type, "it is that of another event type")
         return Position(
             event_type,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ayla_provider.domain.events import STREAM_EVENT_TYPES, EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
-from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, require, require_format, time_field, typed_field
 from ayla_provider.domain.paths import parse_stream_path
 from ayla_provider.domain.units import counted
 from ayla_provider.errors import AylaDestinationError
@@ -272,8 +272,7 @@ def loads(text: str | bytes, where: str) -> StreamPosition:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        refuse_newer(document["format"], POSITION_FORMAT, where)
-        require(document["format"] == POSITION_FORMAT, f"its format is {document['format']!r}")
+        require_format(document["format"], POSITION_FORMAT, where)
         pending = document["pending"]
         position = StreamPosition(
             stream=typed_field(document, "stream", str),
