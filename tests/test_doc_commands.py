@@ -22,9 +22,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from ayla_provider.archive.freshness import FreshnessLooks, FreshnessStore
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.records import Records
 from ayla_provider.archive.stream import StreamArchive
 from ayla_provider.domain.events import EVENT_TYPES
+from ayla_provider.domain.freshness import COPIED
 from ayla_provider.domain.hour import hour_of
 from ayla_provider.domain.tables import TABLES
 from ayla_provider.local_cloud import LocalCloud
@@ -127,6 +130,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, d
             archive_fleet(root / "ayla", fleet, event_type, now - timedelta(hours=number))
     row = b"1a2b3c4d,LC-THERMO-2,LC000X000000001,Mon Feb 03 21:30:45 UTC 2020,,Online\r\n"
     archive_hour(root / "ayla", "connection", [row * 20 + b"half,a row\r\n"], now - timedelta(days=3))
+    look_at(FileDestination(root / "ayla"))
     stream = made_stream()
     live(stream, random.Random(1), timedelta(hours=2), 20)
     StreamArchive(FileDestination(root / "ayla-stream")).drain(stream, stream.now, written_by=RUN)
@@ -151,9 +155,26 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, d
         yield root, environment
 
 
+def look_at(archive: FileDestination) -> None:
+    """Check the freshness of an archive once, because only layers that were checked can be muted."""
+    store = FreshnessStore(archive)
+    record = store.read()
+    layers = {(event_type, COPIED): timedelta(hours=3) for event_type in EVENT_TYPES}
+    FreshnessLooks(Records(archive), layers).look(record, datetime.now(UTC))
+    store.write(record)
+
+
 def with_places(commands: str, root: Path) -> str:
-    """Return commands with folders of a test in place of buckets and of folders that a user has."""
-    return commands.replace("gs://your-bucket", f"file://{root}").replace("/data/ayla.duckdb", f"{root}/ayla.duckdb")
+    """Return commands with what a test has: folders in place of buckets, and a time that is still to come."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    replaced = {
+        "gs://your-bucket": f"file://{root}",
+        "/data/ayla.duckdb": f"{root}/ayla.duckdb",
+        "2026-12-01T06:00": f"{tomorrow:%Y-%m-%dT%H:%M}",
+    }
+    for documented, tested in replaced.items():
+        commands = commands.replace(documented, tested)
+    return commands
 
 
 @pytest.fixture(scope="module")
