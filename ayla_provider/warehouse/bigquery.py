@@ -30,6 +30,7 @@ DIALECT = Dialect(
     types={kind: name.upper() for kind, name in BIGQUERY.types.items()},
     day=lambda moment: f"date({moment}, 'UTC')",
     seconds=lambda start, end: f"timestamp_diff({end}, {start}, second)",
+    hours_later=lambda time, hours: f"timestamp_add({time}, interval {hours} hour)",
     # The prefix, because rows and end are reserved words.
     parameter=lambda name, _: f"@ledger_{name}",
     quote="`",

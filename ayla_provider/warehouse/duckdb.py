@@ -25,6 +25,7 @@ DIALECT = Dialect(
     # Independent of the time zone of the session that asks.
     day=lambda time: f"cast(timezone('UTC', {time}) as date)",
     seconds=lambda start, end: f"date_diff('second', {start}, {end})",
+    hours_later=lambda time, hours: f"{time} + interval '{hours} hours'",
     parameter=lambda name, _: f"${name}",
 )
 

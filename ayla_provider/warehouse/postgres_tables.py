@@ -17,6 +17,7 @@ DIALECT = Dialect(
     types=POSTGRES.types,
     day=lambda time: f"cast({time} at time zone 'UTC' as date)",
     seconds=lambda start, end: f"cast(floor(extract(epoch from {end} - {start})) as bigint)",
+    hours_later=lambda time, hours: f"{time} + interval '{hours} hours'",
     parameter=lambda name, _: f"%({name})s",
     sha256=lambda text: f"encode(sha256(convert_to({text}, 'UTF8')), 'hex')",
 )

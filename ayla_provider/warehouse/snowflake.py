@@ -32,6 +32,7 @@ DIALECT = Dialect(
     types={kind: name.upper() for kind, name in SNOWFLAKE.types.items()},
     day=lambda moment: f"to_date(convert_timezone('UTC', {moment}))",
     seconds=lambda start, end: f"floor(datediff(microsecond, {start}, {end}) / 1000000)",
+    hours_later=lambda time, hours: f"dateadd(hour, {hours}, {time})",
     parameter=_parameter,
     fold=str.upper,
     sha256=lambda text: f"sha2({text}, 256)",

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 from ayla_provider.domain.tables import Column, ColumnType, Table
 
+_SAME_TIME_HOURS = 24
+"""How far the times of creation of rows with one id can be apart. A time in a wrong zone is still within it."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -17,6 +20,7 @@ class Dialect:
     :param types: its type for each of ours
     :param day: the UTC day of a timestamp, as a date
     :param seconds: the whole seconds from one timestamp to another
+    :param hours_later: the timestamp some hours after one, or before it
     :param parameter: a statement's parameter, by its name and type
     :param quote: the character on both sides of a name
     :param escape: a name as it is between the quotes
@@ -27,6 +31,7 @@ class Dialect:
     types: Mapping[ColumnType, str]
     day: Callable[[str], str]
     seconds: Callable[[str, str], str]
+    hours_later: Callable[[str, int], str]
     parameter: Callable[[str, ColumnType], str]
     quote: str = '"'
     escape: Callable[[str], str] = lambda name: name.replace('"', '""')
@@ -168,13 +173,28 @@ def _each_once(table: Table, identity: str, relation: str, dialect: Dialect) -> 
     columns = ", ".join(f"t.{name(column)} as {name(column)}" for column in table.names)
     same = " and ".join(f"newer.{name(column)} = t.{name(column)}" for column in key)
     is_whole = " and ".join(f"t.{name(column)} is not null" for column in key)
-    newest = (
-        f"select {columns} from {relation} as t where {is_whole} and not exists ("
-        f"select 1 from {relation} as newer where {same} and {_is_newer(table, dialect)})"
-    )
-    without_identity = f"select {columns} from {relation} as t where t.{name(identity)} is null"
+    is_newer = _is_newer(table, dialect)
+
+    def newest(where: str, than: str) -> str:
+        return (
+            f"select {columns} from {relation} as t where {is_whole}{where} and not exists ("
+            f"select 1 from {relation} as newer where {same} and {than})"
+        )
+
+    if _has(table, "created_at"):
+        # An id also belongs to one time. So an engine looks only where rows of about that time are.
+        created, of_newer = f"t.{name('created_at')}", f"newer.{name('created_at')}"
+        first, last = dialect.hours_later(created, -_SAME_TIME_HOURS), dialect.hours_later(created, _SAME_TIME_HOURS)
+        of_time = f"{of_newer} >= {first} and {of_newer} <= {last} and {is_newer}"
+        parts = [
+            newest(f" and {created} is not null", of_time),
+            newest(f" and {created} is null", f"({of_newer} is not null or {is_newer})"),
+        ]
+    else:
+        parts = [newest("", is_newer)]
+    parts.append(f"select {columns} from {relation} as t where t.{name(identity)} is null")
     if len(key) == 1:
-        return f"{newest} union all {without_identity}"
+        return " union all ".join(parts)
     # They aren't equal to anything, so only a window finds the newest of them. There are few.
     order = [f"{name(column)} desc" for column in ("folder_hour", "source_object")]
     if _has(table, "updated_at"):
@@ -184,8 +204,7 @@ def _each_once(table: Table, identity: str, relation: str, dialect: Dialect) -> 
         f"select *, row_number() over (partition by {name(identity)} order by {', '.join(order)}) as standing "
         f"from {relation} where {name('dsn')} is null and {name(identity)} is not null"
     )
-    without_device = f"select {columns} from ({ranked}) as t where standing = 1"
-    return f"{newest} union all {without_identity} union all {without_device}"
+    return " union all ".join([*parts, f"select {columns} from ({ranked}) as t where standing = 1"])
 
 
 def _is_newer(table: Table, dialect: Dialect) -> str:
