@@ -16,8 +16,11 @@ ONCE ?=
 LAKE ?=
 DAYS ?= 30
 SEED ?= 1
-# The event types that simulate loads into tables: one, or all.
+# What simulate loads into tables: one event type, and of more than a month one week in each; or all.
 LOADS ?= one
+# With SEEDS=200, simulate runs the seeds 1 to 200, or of these one part.
+SEEDS ?=
+SHARD ?= 1/1
 MINUTES ?= 60
 ROWS ?= 5000000
 SAMPLES := tests/integration/test_sample_dags.py
@@ -68,8 +71,8 @@ help: ## List the targets
 demo: $(VENV)/.demo $(if $(LAKE),$(VENV)/.lake judges) $(if $(shell command -v npm),.kinesis/$(lastword $(KINESIS))) ## Run the main job: a local Ayla cloud, a real Airflow (HOURS=6; ONCE=1 checks and exits; LAKE=iceberg)
 	@$(BIN)/python -m demo --hours $(HOURS) $(if $(ONCE),--once) $(if $(LAKE),--lake $(LAKE))
 
-simulate: $(VENV)/.demo ## Simulate late files, crashes, and faults, and compare with the answer key (DAYS=30 SEED=1 LOADS=one)
-	@$(BIN)/python -m simulation --days $(DAYS) --seed $(SEED) --loads $(LOADS)
+simulate: $(VENV)/.lake ## Simulate late files, crashes, and faults, and compare with the answer key (DAYS=30 SEED=1 LOADS=one; SEEDS=200 SHARD=1/2)
+	@$(BIN)/python -m simulation --days $(DAYS) --seed $(SEED) --loads $(LOADS) $(if $(SEEDS),--seeds $(SEEDS) --shard $(SHARD))
 
 soak: $(VENV)/.demo ## Simulate weeks in the same processes; nothing may grow (MINUTES=60)
 	@$(BIN)/python -m simulation.soak --minutes $(MINUTES)
@@ -171,7 +174,7 @@ $(VENV)/.demo: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 $(VENV)/.lake: $(VENV)/.demo
-	$(call install,--editable '.[iceberg]')
+	$(call install,--editable '.[iceberg$(COMMA)delta]')
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,6 +47,7 @@ def compare(
     hours: Sequence[datetime],
     event_types: Collection[str] = EVENT_TYPES,
     lost: Mapping[str, StoredObject] | None = None,
+    left: Callable[[datetime, bytes], bytes] | None = None,
 ) -> list[str]:
     """
     Return the differences between an archive and its source; an empty list if they are equal, byte for byte.
@@ -56,6 +57,7 @@ def compare(
     :param event_types: the event types that must be there, and no others
     :param lost: what the source had, by name, of the files that neither it nor the archive has any more. Exactly these
         must be marked as lost
+    :param left: returns what erasures leave of a file of an hour; None if nobody was erased
     """
     problems: list[str] = []
     expected, wanted = set(), set(hours)
@@ -74,7 +76,8 @@ def compare(
                 continue
             expected.update(entry.path for entry in manifest.files)
             problems.extend(
-                f"{where}: {problem}" for problem in _problems_of_hour(cloud, answer, manifest, archive, lost or {})
+                f"{where}: {problem}"
+                for problem in _problems_of_hour(cloud, answer, manifest, archive, lost or {}, left)
             )
     unexpected = sorted(archive.keys() - expected)
     problems.extend(f"{path} has no source" for path in unexpected if not path.startswith(f"{FAILURES}/"))
@@ -118,6 +121,7 @@ def _problems_of_hour(
     manifest: Manifest,
     archive: Mapping[str, bytes],
     lost: Mapping[str, StoredObject],
+    left: Callable[[datetime, bytes], bytes] | None,
 ) -> Iterator[str]:
     if manifest.hour != _hour_of(answer):
         yield "the manifest is of another hour"
@@ -134,9 +138,13 @@ def _problems_of_hour(
             continue
         if bool(entry.lost) != (file.object_name in lost):
             yield f"{entry.path} is {'' if entry.lost else 'not '}marked as lost"
-        is_equal = archive.get(entry.path) == b"".join(source.content.chunks(0, source.content.size))
-        if not entry.lost and not is_equal:
-            yield f"{entry.path} differs from the source"
+        whole = b"".join(source.content.chunks(0, source.content.size))
+        wanted = left(answer.hour, whole) if left else whole
+        if not entry.lost and archive.get(entry.path) != wanted:
+            yield f"{entry.path} differs from {'the source' if wanted == whole else 'what an erasure leaves'}"
+        erased_lines = whole.count(b"\n") - wanted.count(b"\n")
+        if not entry.lost and (entry.erased.lines if entry.erased else 0) != erased_lines:
+            yield f"{erased_lines} lines of {entry.path} are erased, and the manifest states {entry.erased}"
         facts = (source.generation, source.content.size, source.content.crc32c)
         if (entry.generation, entry.size, entry.crc32c) != facts:
             yield f"the manifest states another generation, size or checksum for {entry.path}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,7 +11,8 @@ from ayla_provider.archive.compare import Gap
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.errors import AylaLostError
-from simulation.worker import Kind, Result, Task
+from simulation.weeks import Window, overlaps
+from simulation.worker import LAKE, LOAD, Kind, Result, Task
 from simulation.workers import Done
 
 STEP = timedelta(minutes=15)
@@ -40,7 +41,9 @@ LOADED = timedelta(days=7)
 LOAD_EVERY = 6
 """Hours between two loads. The sample DAG also loads after each copied hour."""
 
-LOAD = "load"
+LOAD_RARELY_AFTER = timedelta(days=2)
+"""This time after the end of a week that is loaded, its hours are loaded once a day."""
+
 EXPORT, REPAIR, SWEEP, WEEKLY = "export", "repair", "reconcile", "reconcile_weekly"
 VERIFY, VERIFY_REPAIR = "verify", "verify_repair"
 
@@ -63,14 +66,26 @@ class Customer:
     :param start: the first hour to copy
     :param end: the end of the last hour to copy
     :param loaded: the event types to load
+    :param windows: the times whose hours are loaded
+    :param lake: whether they are also loaded into lake tables
     """
 
-    def __init__(self, start: datetime, end: datetime, loaded: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        start: datetime,
+        end: datetime,
+        loaded: Collection[str] = (),
+        windows: Sequence[Window] = (),
+        *,
+        lake: bool = False,
+    ) -> None:
         self.start = start
         self.end = end
-        self._loaded = loaded
-        self._loads: dict[str, int] = {}
-        """The event types whose loads are due, and the number of their failed tries."""
+        self._windows = windows
+        dags = (LOAD, LAKE) if lake else (LOAD,)
+        self._loaded = [(dag, event_type) for event_type in sorted(loaded) for dag in dags]
+        self._loads: dict[tuple[str, str], int] = {}
+        """The due loads, by DAG and event type, and the number of their failed tries."""
         self.load_error = ""
         """The message of the last load, if it failed."""
         self.waiting: set[Cell] = set()
@@ -78,6 +93,8 @@ class Customer:
         """The due copies, by DAG and hour."""
         self.repaired: set[Cell] = set()
         self.counts: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
+        """CPU seconds of the workers, by what they did."""
         self.bugs: list[str] = []
         self._next_hour = start
         self._sweeps: dict[str, int] = {}
@@ -98,9 +115,10 @@ class Customer:
         over = {cell for cell in self.waiting if now - cell[1] - ONE_HOUR > GIVE_UP}
         self.counts["given up"] += len(over)
         self.waiting -= over
-        # Check long waits rarely: otherwise a stall costs more time than everything else.
+        # Check long waits rarely: otherwise they cost more time than everything else.
+        often = (2 if now.minute else 4) * ONE_HOUR
         rare_check = not now.minute and now.hour % 3 == 0
-        due = [cell for cell in self.waiting if rare_check or now - cell[1] < 4 * ONE_HOUR]
+        due = [cell for cell in self.waiting if rare_check or now - cell[1] < often]
         return [_task(Kind.LOOK, EXPORT, cell, now) for cell in sorted(due, key=_by_time)]
 
     def copies_due(self, now: datetime) -> list[Task]:
@@ -122,18 +140,24 @@ class Customer:
 
     def loads_due(self, now: datetime) -> list[Task]:
         """Return the due loads. They can't run at the same time."""
-        if now.minute == 45 and now.hour % LOAD_EVERY == 0:
+        begins = now.minute == 45 and now.hour % LOAD_EVERY == 0
+        recent = overlaps(now - LOAD_RARELY_AFTER, now, self._windows)
+        if begins and (recent or now.hour == 0):
             self._loads.update(dict.fromkeys(self._loaded, 0))
-        return self._load_tasks(self._loads, now, LOADED)
+        return self._load_tasks(self._loads, now, LOADED) if self._loads else []
 
     def all_loads(self, now: datetime) -> list[Task]:
         """Return the loads of everything."""
         return self._load_tasks(self._loaded, now, None)
 
-    def _load_tasks(self, event_types: Collection[str], now: datetime, lookback: timedelta | None) -> list[Task]:
+    def _load_tasks(self, loads: Collection[tuple[str, str]], now: datetime, lookback: timedelta | None) -> list[Task]:
         end = min(hour_of(now), self.end)
         start = max(self.start, end - lookback) if lookback else self.start
-        return [Task(Kind.LOAD, LOAD, event_type, start, end, now) for event_type in sorted(event_types)]
+        return [
+            Task(Kind.LOAD, dag, event_type, *window, now)
+            for dag, event_type in sorted(loads)
+            for window in overlaps(start, end, self._windows)
+        ]
 
     def verify(self, now: datetime, lookback: timedelta | None = VERIFIED) -> Task:
         """Return a verification of the last days, or of everything without a lookback."""
@@ -151,6 +175,7 @@ class Customer:
         """Record the results of tasks."""
         for task, result in done:
             self.counts[task.kind.value] += 1
+            self.seconds[task.dag if task.kind is Kind.LOAD else task.kind.value] += result.seconds
             if result.bug:
                 name = f"{task.kind.value} of {task.event_type} {task.start:%Y-%m-%d %H:%M}"
                 self.bugs.append(f"{name}: {result.error}: {result.message}")
@@ -203,10 +228,11 @@ class Customer:
         self.load_error = result.message
         if result.error:
             self.counts[f"loads {'killed' if result.error == 'killed' else 'failed'}"] += 1
-            self._loads[task.event_type] = self._loads.get(task.event_type, 0) + 1
-            if self._loads[task.event_type] < TRIES:
+            key = task.dag, task.event_type
+            self._loads[key] = self._loads.get(key, 0) + 1
+            if self._loads[key] < TRIES:
                 return
-        self._loads.pop(task.event_type, None)
+        self._loads.pop((task.dag, task.event_type), None)
 
     def _is_tried_again(self, task: Task, result: Result) -> bool:
         """Return whether a reconcile or a verification failed, and has a try left."""

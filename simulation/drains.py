@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import cycle, pairwise
 
-from ayla_provider.domain.hour import ONE_HOUR
+from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.errors import AylaConflictError, AylaStreamLossError
 from ayla_provider.local_cloud.cloud import CUSTOMER_BUCKET
 from ayla_provider.local_cloud.faults import Fault
 from ayla_provider.local_cloud.stream import LATEST
 from simulation.setup import Setup
 from simulation.stream import RETENTION
+from simulation.weeks import Window, overlaps
 from simulation.worker import Kind, Result, Task
 from simulation.workers import WorkerPool
 
 DRAIN_EVERY = 2
 """Hours between two drains. The sample DAG drains every ten minutes."""
+
+_LOADED = timedelta(days=7)
+"""What a load of the stream's archive compares."""
 
 _LOAD_EVERY = 12
 """Hours between two loads of the stream's archive. The sample DAG loads every hour."""
@@ -47,12 +51,19 @@ class Drains:
 
     :param seed: determines outages and faults; with an even seed, one outage is longer than the stream's retention
     :param loaded: the event types to load
+    :param windows: the times whose hours are loaded
     """
 
-    def __init__(self, setup: Setup, workers: WorkerPool, seed: int, loaded: Collection[str]) -> None:
+    def __init__(
+        self, setup: Setup, workers: WorkerPool, seed: int, loaded: Collection[str], windows: Sequence[Window]
+    ) -> None:
         self._setup = setup
         self._workers = workers
         self._loaded = sorted(loaded)
+        # The last hour can have records of events after it.
+        self._windows = [*windows[:-1], (windows[-1][0], windows[-1][1] + ONE_HOUR)]
+        self.seconds: dict[str, float] = defaultdict(float)
+        """CPU seconds of the workers, by what they did."""
         self._rng = random.Random(f"drains/{seed}")  # noqa: S311 - made-up trouble
         stream = setup.stream
         self.over = stream.end + LATEST + 4 * ONE_HOUR
@@ -81,18 +92,21 @@ class Drains:
         if self._is_due and not self._is_out(now):
             self._drain(Task(Kind.DRAIN, "stream", "", now, now, now))
         if now.hour % _LOAD_EVERY == 0 and now.minute == 45:
-            self.load_everything(now)
+            self._load(now, overlaps(hour_of(now) - _LOADED, hour_of(now), self._windows))
 
     def load_everything(self, now: datetime) -> int:
         """Load the hours that changed, and return their number."""
-        stream = self._setup.stream
+        return self._load(now, self._windows)
+
+    def _load(self, now: datetime, windows: Sequence[Window]) -> int:
         loaded = 0
         for event_type in self._loaded:
-            task = Task(Kind.LOAD_STREAM, "stream", event_type, stream.start, stream.end + ONE_HOUR, now)
-            ((_, result),) = self._workers.run([task])
-            if result.error:
-                self.bugs.append(f"load of the stream's {event_type}: {result.error}: {result.message}")
-            loaded += result.loaded
+            for window in windows:
+                ((_, result),) = self._workers.run([Task(Kind.LOAD_STREAM, "stream", event_type, *window, now)])
+                if result.error:
+                    self.bugs.append(f"load of the stream's {event_type}: {result.error}: {result.message}")
+                loaded += result.loaded
+                self.seconds["load stream"] += result.seconds
         self.counts["loaded hours"] += loaded
         return loaded
 
@@ -117,6 +131,7 @@ class Drains:
         results = self._run(task, kind)
         self.counts["drains"] += len(results)
         self.counts["records"] += sum(result.records for result in results)
+        self.seconds["drain"] += sum(result.seconds for result in results)
         for result in results:
             if result.bug:
                 self.bugs.append(f"drain of {task.now:%Y-%m-%d %H:%M}: {result.error}: {result.message}")

@@ -19,7 +19,7 @@ from ayla_provider.local_cloud.faults import Fault
 from ayla_provider.local_cloud.objects import StoredObject
 from simulation.setup import Setup
 from simulation.tables import TableKey
-from simulation.worker import Kind, Task
+from simulation.worker import LAKE, Kind, Task
 from simulation.workers import Done, WorkerPool
 
 PER_DAY = {
@@ -58,6 +58,14 @@ DESCRIPTIONS = {
 STALLS = (27, 3, 9)
 """The lengths of the stalls, in hours. In the longest one, the sensor gives up some hours."""
 
+_BEFORE_END = {
+    "stalled": STALLS[0] * ONE_HOUR,
+    # Later, there is little to load.
+    "load killed": 12 * ONE_HOUR,
+    "load cut off": 12 * ONE_HOUR,
+}
+"""How long before the end a kind of fault is planned at the latest."""
+
 KILLING = ("killed", "customer restarted", "load killed")
 """The faults that end processes of the customer."""
 
@@ -88,6 +96,9 @@ _MIDDLES_IN_BUCKET = (
     (replace(_HANG, step="upload", nth=2),),
 )
 
+
+_DAMAGED_WITHIN = timedelta(days=30)
+"""How old the hours are at most that are damaged."""
 
 _DAMAGED_AT_ONCE = 3
 """How many hours lose something at once: a manifest, a copy, and a copy that the vendor no longer has, either."""
@@ -128,7 +139,7 @@ def plan(seed: int, start: datetime, end: datetime, without: Collection[str] = (
     for kind, per_day in PER_DAY.items():
         if kind in without:
             continue
-        last = end - min(STALLS[0] * ONE_HOUR, (end - start) / 2) if kind == "stalled" else end
+        last = end - min(_BEFORE_END.get(kind, timedelta()), (end - start) / 2)
         for _ in range(max(1, round(days * per_day))):
             at = start + ONE_HOUR + rng.random() * (last - start - ONE_HOUR)
             planned.append(Planned(at, kind, rng.randrange(2**32)))
@@ -155,7 +166,7 @@ class FaultInjector:
         self._planned = list(planned)
         self._setup = setup
         self._workers = workers
-        self._tables = tables or TableKey(setup, ())
+        self._tables = tables or TableKey(setup, (), ())
         self._cut_off_batches = 0
         self.lost: dict[str, StoredObject] = {}
         """What the vendor had, by name, of the files that neither it nor the archive has any more."""
@@ -213,7 +224,11 @@ class FaultInjector:
         return done + self._workers.run(tasks)
 
     def _load_killed(self, planned: Planned, tasks: list[Task], rng: random.Random) -> Done:
-        """Kill the worker of a load soon after it has made the rows of some hours."""
+        """Kill the worker of a load soon after it has made the rows of some hours, or has begun to commit to a lake."""
+        if tasks[0].dag == LAKE:
+            moment = time.monotonic() + rng.uniform(0, 0.6)
+            done = self._workers.run(tasks, when=lambda _: time.monotonic() >= moment, act=self._workers.kill)
+            return self._failed(planned, done)
         enough = self._setup.receipts() + rng.randrange(3)
         delay = rng.uniform(0, 0.1)
         moments: list[float] = []
@@ -302,13 +317,13 @@ class FaultInjector:
 
     def _damage(self, planned: Planned, tasks: Sequence[Task], rng: random.Random) -> Done:
         """Damage copies and a manifest of the archive. The vendor no longer has some of the copies, either."""
-        archive = self._setup.archive()
+        archive = self._setup.archive(since=planned.at - _DAMAGED_WITHIN)
         paths = sorted(path for path in archive if path.startswith(f"{MANIFESTS}/"))
         manifests = [loads(archive[path], path) for path in paths]
         hours = [manifest for manifest in manifests if manifest.files and manifest.hour not in self._damaged]
         whole = [manifest for manifest in hours if all(self._is_whole(entry, archive) for entry in manifest.files)]
-        losable = [manifest for manifest in whole if self._tables.can_lose(manifest, archive)]
-        loaded = [manifest for manifest in losable if manifest.hour.event_type in self._tables.event_types]
+        losable = self._tables.losable(whole, archive)
+        loaded = [manifest for manifest in losable if self._tables.is_loaded(manifest.hour)]
         if len(whole) < _DAMAGED_AT_ONCE or not losable:
             self.happened["damaged"] -= 1
             self._planned.insert(0, planned)
@@ -367,7 +382,7 @@ class FaultInjector:
         """Give the folders whose time is over their right names."""
         vendor = self._setup.cloud.vendor
         over = [restyled for restyled in self._restyled if restyled.until <= now]
-        archive = self._setup.archive() if over else {}
+        archive = self._setup.archive(since=now - _DAMAGED_WITHIN) if over else {}
         for restyled in over:
             self._restyled.remove(restyled)
             path = manifest_path(restyled.hour)

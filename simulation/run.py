@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,16 +12,20 @@ from pathlib import Path
 from ayla_provider.domain.arrival import PATIENCE
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, hours_between
-from ayla_provider.domain.paths import FAILURES, MANIFESTS, QUARANTINE, TYPED_ROWS
+from ayla_provider.domain.paths import ERASURES, FAILURES, MANIFESTS, QUARANTINE, TYPED_ROWS
 from ayla_provider.domain.units import size_text
 from ayla_provider.local_cloud.answers import HourAnswer
 from harness.check import compare
 from simulation.customer import STEP, WEEKLY, Customer
 from simulation.drains import AT_DRAINS, Drains
+from simulation.erasures import AT_ERASURES, Erasures
 from simulation.faults import AT_LOADS, DESCRIPTIONS, FaultInjector, plan
+from simulation.lake import LAKES, MODULES
 from simulation.setup import Setup
 from simulation.stream_key import StreamKey
+from simulation.subjects import Subjects
 from simulation.tables import TableKey
+from simulation.weeks import is_in, windows_of
 from simulation.worker import Kind, Task
 from simulation.workers import Done, WorkerPool, start_server
 
@@ -45,7 +49,8 @@ class Simulation:
     :param port: the vendor's port; 0 chooses a free one
     :param without: the kinds of faults to leave out
     :param pool: processes that outlive the simulation; None means processes of its own
-    :param loads: the event types to load into tables; None means one, which the seed determines
+    :param loads: the event types to load into tables; None means one, which the seed determines, and of more than a
+        month only one week in each
     """
 
     days: float
@@ -57,6 +62,8 @@ class Simulation:
     without: Collection[str] = ()
     pool: WorkerPool | None = None
     loads: Collection[str] | None = None
+    drains: Drains | None = field(init=False)
+    erasures: Erasures | None = field(init=False)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -64,18 +71,28 @@ class Simulation:
         self.hours = hours_between(self.start, self.end)
         self._all_there = self.end + LONGEST_LAG
         self.now = self.start
+        windows = windows_of(self.start, self.end, everything=self.loads is not None)
         if self.loads is None:
             self.loads = (EVENT_TYPES[self.seed % len(EVENT_TYPES)],)
         without = self.without if self.loads else (*self.without, *AT_LOADS)
-        start_server(self.home, airflow=bool(self.loads))
-        self.setup = Setup(self.home, self.seed, self.start, self.end, self.port)
+        lake = LAKES[self.seed // 2 % len(LAKES)] if self.loads else ""
+        start_server(self.home, ["simulation.loads", *MODULES[lake]] if lake else [])
+        self.setup = Setup(self.home, self.seed, self.start, self.end, self.port, lake)
         self.workers = self.pool or WorkerPool(lambda: self.setup.place)
-        self.customer = Customer(self.start, self.end, self.loads)
-        self.tables = TableKey(self.setup, self.loads)
-        planned = plan(self.seed, self.start, self.end, without)
+        self.customer = Customer(self.start, self.end, self.loads, windows, lake=bool(lake))
+        self.drains = self.erasures = None
+        if self.loads:
+            self.drains = Drains(self.setup, self.workers, self.seed, self.loads, windows)
+            self.erasures = Erasures(self.setup, self.workers, self.seed, windows)
+        self.subjects = self.erasures.subjects if self.erasures else Subjects()
+        self.tables = TableKey(self.setup, self.loads, windows, self.subjects)
+        planned = [
+            fault
+            for fault in plan(self.seed, self.start, self.end, without)
+            if fault.kind not in AT_LOADS or is_in(fault.at, windows)
+        ]
         self.faults = FaultInjector(planned, self.setup, self.workers, self.tables)
-        self.drains = Drains(self.setup, self.workers, self.seed, self.loads) if self.loads else None
-        self.stream_key = StreamKey(self.setup, self.loads)
+        self.stream_key = StreamKey(self.setup, self.loads, windows, self.subjects)
 
     def close(self) -> None:
         """End all processes and the vendor."""
@@ -87,6 +104,7 @@ class Simulation:
         while self.now < self._all_there:
             self._step()
             if self.now.hour == self.now.minute == 0:
+                self.setup.forget_requests()
                 copied, faults = self.customer.counts["copied files"], self.faults.happened.total()
                 self.say(f"{self.now:%Y-%m-%d}: {copied:,} files copied, {faults} faults, {self._seconds}")
         for number in range(LAST_STEPS):
@@ -103,6 +121,11 @@ class Simulation:
             self._do([load])
         if self.drains:
             self.drains.step(self.now)
+        if self.erasures:
+            self.erasures.step(self.now)
+            if self.erasures.must_load:
+                self.erasures.must_load = False
+                self._load_everything()
 
     def _set(self, now: datetime) -> None:
         self.now = now
@@ -120,7 +143,8 @@ class Simulation:
         """Reconcile, verify, and load everything, and return whether there was nothing to do or left alone."""
         self._do([self.customer.sweep(WEEKLY, self.now)])
         self._do([self.customer.verify(self.now, None)])
-        return not self._load_everything() and self.customer.idle and not self.customer.left_alone
+        is_erased = not self.erasures or self.erasures.is_idle
+        return not self._load_everything() and self.customer.idle and not self.customer.left_alone and is_erased
 
     def _load_everything(self) -> int:
         """Plan and load everything, and return the number of loaded hours."""
@@ -134,12 +158,16 @@ class Simulation:
         # A killed process may leave an unfinished file on disk, whose name nothing reads.
         archive = {path: data for path, data in self._copies().items() if not path.endswith(".partial")}
         bugs = [*self.customer.bugs, *self.faults.bugs]
-        problems = [*bugs, *unfinished, *compare(self.setup.cloud, archive, self.hours, lost=self.faults.lost)]
+        problems = [*bugs, *unfinished, *self._different_copies(archive)]
         problems += self.tables.differences(self.hours)
         if self.drains:
             problems += self.drains.bugs
             problems += self.stream_key.differences(self.now, self.hours, self.drains.drained_at, self.faults.lost)
-        if refused := self.setup.refusals + self.setup.cloud.refusals:
+        if self.erasures:
+            problems += self.erasures.bugs
+            problems += self.erasures.traces(self.setup.archive())
+            problems += self.erasures.traces(self.setup.stream_archive())
+        if refused := self.setup.cloud.refusals:
             problems.append(f"{refused} sign-ins were refused: five in a row lock an account")
         return problems or self._again()
 
@@ -149,9 +177,12 @@ class Simulation:
         text = f"{len(cells)} hours never finish ({named}), {self.customer.left_alone} are left alone"
         return f"{text}, a load fails: {self.customer.load_error}" if self.customer.load_error else text
 
+    def _different_copies(self, archive: Mapping[str, bytes]) -> list[str]:
+        return compare(self.setup.cloud, archive, self.hours, lost=self.faults.lost, left=self.subjects.left)
+
     def _copies(self) -> dict[str, bytes]:
-        """Return the archive without what loads write there."""
-        of_loads = (f"{TYPED_ROWS}/", f"{QUARANTINE}/")
+        """Return the archive without what loads and erasures write there."""
+        of_loads = (f"{TYPED_ROWS}/", f"{QUARANTINE}/", f"{ERASURES}/")
         return {path: data for path, data in self.setup.archive().items() if not path.startswith(of_loads)}
 
     def _again(self) -> list[str]:
@@ -169,7 +200,7 @@ class Simulation:
             problems.append(f"a second run of all loads loaded {loaded} hours")
         if self.drains:
             problems += self.drains.drain_again()
-        return problems + compare(self.setup.cloud, self._copies(), self.hours, lost=self.faults.lost)
+        return problems + self._different_copies(self._copies())
 
     @property
     def _seconds(self) -> str:
@@ -198,8 +229,28 @@ class Simulation:
             f"{counts['loads killed']} tries killed, {counts['loads failed']} failed, "
             f"{self.tables.kept} hours lost files after they were loaded",
             *self._stream_summary(),
+            *self._erasure_summary(),
             *(f"{faults[kind]:>4} x {description}" for kind, description in DESCRIPTIONS.items()),
+            self._cpu_summary(),
             f"wall time: {self._seconds}",
+        ]
+
+    def _cpu_summary(self) -> str:
+        """Say what took how long, for those who wait for it."""
+        seconds = dict(self.customer.seconds)
+        for part in (self.drains, self.erasures):
+            seconds |= part.seconds if part else {}
+        longest = sorted(seconds.items(), key=lambda item: -item[1])
+        parts = [f"{what} {spent:.0f} s" for what, spent in longest]
+        return f"CPU time: vendor and answer key {time.process_time():.0f} s, {', '.join(parts)}"
+
+    def _erasure_summary(self) -> list[str]:
+        if not self.erasures:
+            return []
+        counts, happened = self.erasures.counts, self.erasures.happened
+        return [
+            f"erasures: {counts['requests']} requests in {counts['runs']} runs, {counts['erased']:,} lines and rows",
+            *(f"{happened[kind]:>4} x {description}" for kind, description in AT_ERASURES.items()),
         ]
 
     def _stream_summary(self) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from ayla_provider.domain.hour import ONE_HOUR
-from ayla_provider.domain.paths import TYPED_RECEIPTS, TYPED_ROWS
+from ayla_provider.domain.paths import ERASURES, TYPED_RECEIPTS, TYPED_ROWS
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import BytesContent
 from simulation.stream import StreamParameters
@@ -31,21 +33,21 @@ class Setup:
     :param start: the first hour of the export
     :param end: the end of the last hour to copy
     :param port: the vendor's port; 0 chooses a free one
+    :param lake: the format of the lake tables; empty if there are none
     """
 
-    def __init__(self, home: Path, seed: int, start: datetime, end: datetime, port: int = 0) -> None:
+    def __init__(self, home: Path, seed: int, start: datetime, end: datetime, port: int = 0, lake: str = "") -> None:
         self.home = home
         self.in_bucket = seed % 2 == 1
         self.folder = home / "archive"
         self.stream_folder = home / "stream"
-        self.refusals = 0
-        """The number of sign-ins that the vendor refused before its last restart."""
         self.requests = 0
-        """The number of requests that the vendor answered before its last restart."""
-        self.cloud = LocalCloud(
-            port=port, start=start, end=end + _BEYOND, now=start, seed=seed, rows=ROWS, data=home / "vendor"
-        )
+        """The number of requests that the vendor answered, and that it no longer lists."""
+        self.cloud = LocalCloud(port=port, start=start, end=end + _BEYOND, now=start, seed=seed, rows=ROWS)
         self.cloud.start()
+        self._key = self.cloud.service_account_key()
+        self.lake = lake
+        """The format of the lake tables; empty if there are none."""
         self.stream = StreamParameters(seed, self.cloud.oem_id, ROWS, start, end)
 
     @property
@@ -61,7 +63,8 @@ class Setup:
             home=self.home,
             ayla=cloud.ayla_connection(),
             url=f"gs://{cloud.customer.name}/{PREFIX}" if self.in_bucket else f"file://{self.folder}",
-            key=cloud.service_account_key(),
+            key=self._key,
+            lake=self.lake,
             stream=self.stream,
             stream_url=(
                 f"gs://{cloud.customer.name}/{STREAM_PREFIX}" if self.in_bucket else f"file://{self.stream_folder}"
@@ -75,27 +78,48 @@ class Setup:
 
     def restart(self) -> None:
         """Restart the vendor. Objects survive; connections, tokens and faults don't."""
-        old = self.cloud
-        self.refusals += old.refusals
-        self.requests += len(old.requests)
-        old.stop()
-        self.cloud = LocalCloud(port=self.port, now=old.clock.now(), data=self.home / "vendor")
-        self.cloud.start()
+        with self.cloud.not_listening():
+            self.cloud.revoke("access", "session", "storage", "customer")
+            self.cloud.faults.clear()
+        self.forget_requests()
 
-    def archive(self) -> dict[str, bytes]:
-        """Return the contents of the archive, by path, read without the provider. Typed rows are among them."""
-        return self._contents(self.folder, PREFIX)
+    def forget_requests(self) -> None:
+        """Count the requests so far, and free their memory."""
+        self.requests += len(self.cloud.requests)
+        self.cloud.requests.clear()
+
+    def archive(self, since: datetime | None = None) -> dict[str, bytes]:
+        """
+        Return the contents of the archive, by path, read without the provider. Typed rows are among them.
+
+        :param since: only what is of this day or a later one; None for everything
+        """
+        return self._contents(self.folder, PREFIX, since)
 
     def stream_archive(self) -> dict[str, bytes]:
         """Return the contents of the stream's archive, as :meth:`archive` does."""
         return self._contents(self.stream_folder, STREAM_PREFIX)
 
-    def _contents(self, folder: Path, prefix: str) -> dict[str, bytes]:
+    def erasures(self) -> set[str]:
+        """Return the paths of the entries of both erasure ledgers, each with the name of its archive."""
+        archives = (("export", self.folder, PREFIX), ("stream", self.stream_folder, STREAM_PREFIX))
+        found: set[str] = set()
+        for name, folder, prefix in archives:
+            if not self.in_bucket:
+                found |= {f"{name} {path.name}" for path in (folder / ERASURES).glob("*")}
+                continue
+            start = f"{prefix}/{ERASURES}/"
+            with self.cloud.customer.lock:
+                names = self.cloud.customer.names
+                found |= {f"{name} {path.removeprefix(start)}" for path in names if path.startswith(start)}
+        return found
+
+    def _contents(self, folder: Path, prefix: str, since: datetime | None = None) -> dict[str, bytes]:
         if not self.in_bucket:
-            files = [path for path in folder.rglob("*") if path.is_file()]
-            return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+            return {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files(folder, since)}
         bucket = self.cloud.customer
-        names = [name for name in bucket.names if name.startswith(f"{prefix}/")]
+        start = f"{prefix}/"
+        names = [name for name in bucket.names if name.startswith(start) and _is_since(name, since)]
         objects = {name.removeprefix(f"{prefix}/"): bucket.live(name) for name in names}
         contents = {path: stored.content for path, stored in objects.items() if stored}
         return {path: b"".join(content.chunks(0, content.size)) for path, content in contents.items()}
@@ -122,3 +146,19 @@ class Setup:
     def close(self) -> None:
         """Stop the vendor."""
         self.cloud.stop()
+
+
+def _files(folder: Path, since: datetime | None) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        if since:
+            # Folders of earlier days aren't even listed.
+            folders[:] = [name for name in folders if not name.startswith("date=") or _is_since(f"/{name}", since)]
+        yield from (Path(root) / name for name in names if _is_since(f"{root}/", since))
+
+
+def _is_since(path: str, since: datetime | None) -> bool:
+    """Return whether a path is of a day or of a later one."""
+    if since is None:
+        return True
+    day = path.partition("/date=")[2][:10]
+    return day >= f"{since:%Y-%m-%d}"

@@ -43,7 +43,7 @@ class Soak:
         self.deployment = Deployment(lambda: replace(self._run.setup.place, home=home))
         self._run: Simulation
         self._port = 0
-        start_server(home, airflow=False)  # it keeps running, so its files are part of the first sample
+        start_server(home, ())  # it keeps running, so its files are part of the first sample
         self._before = sample(os.getpid())
 
     def run(self, seconds: float, at_least: int = AT_LEAST) -> None:

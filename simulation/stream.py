@@ -192,12 +192,13 @@ class _Plan:
         rng = random.Random(f"reshards/{parameters.seed}")  # noqa: S311 - made-up trouble
         half = _KEYS // 2
         shards = [_shard(0, 0, half, parameters.start), _shard(1, half, _KEYS, parameters.start)]
+        is_open = [0, 1]
         now = parameters.start
         while True:
             now += timedelta(hours=_RESHARD_EVERY) * rng.uniform(0.5, 1.5)
             if now >= parameters.end:
                 return shards
-            _reshard(shards, now, rng)
+            is_open = _reshard(shards, is_open, now, rng)
 
     def shard(self, name: str) -> PlannedShard:
         """Return a shard."""
@@ -233,9 +234,14 @@ def _shard(number: int, low: int, high: int, opened: datetime, parents: Sequence
     return PlannedShard(f"shardId-{number:012d}", low, high, opened, tuple(parent.id for parent in parents))
 
 
-def _reshard(shards: list[PlannedShard], now: datetime, rng: random.Random) -> None:
-    """Split an open shard, or merge two neighbors."""
-    is_open = sorted((shard for shard in shards if shard.closed_at is None), key=lambda shard: shard.low)
+def _reshard(shards: list[PlannedShard], places: Sequence[int], now: datetime, rng: random.Random) -> list[int]:
+    """
+    Split an open shard, or merge two neighbors.
+
+    :param places: those of the open shards
+    :returns: those of the shards that are open then
+    """
+    is_open = sorted((shards[place] for place in places), key=lambda shard: shard.low)
     if len(is_open) == 1 or (len(is_open) < _MOST_SHARDS and rng.random() < 0.5):
         parents = [rng.choice(is_open)]
         middle = (parents[0].low + parents[0].high) // 2
@@ -244,8 +250,14 @@ def _reshard(shards: list[PlannedShard], now: datetime, rng: random.Random) -> N
         first = rng.randrange(len(is_open) - 1)
         parents = is_open[first : first + 2]
         ranges = [(parents[0].low, parents[1].high)]
-    for parent in parents:
-        place = shards.index(parent)
+    left = []
+    for place in places:
+        parent = shards[place]
+        if parent not in parents:
+            left.append(place)
+            continue
         shards[place] = PlannedShard(parent.id, parent.low, parent.high, parent.opened, parent.parents, now)
     for low, high in ranges:
+        left.append(len(shards))
         shards.append(_shard(len(shards), low, high, now, parents))
+    return left

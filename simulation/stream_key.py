@@ -20,10 +20,13 @@ from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.domain.paths import STREAM_POSITION, TYPED_ROWS
 from ayla_provider.local_cloud.rows import LAYOUTS
 from ayla_provider.local_cloud.stream import StreamAnswer
+from ayla_provider.local_cloud.stream_records import identity_of, row_of
 from ayla_provider.rows.completeness import CompletenessComparison, Side
 from simulation.drains import expired_between
 from simulation.setup import Setup
 from simulation.stream import TABLE_PREFIX, Arrival, arrivals_of, fleet_of, shards_of
+from simulation.subjects import Subjects
+from simulation.weeks import Window, is_in
 from simulation.worker import destination_of
 
 _SHOWN = 3
@@ -34,11 +37,15 @@ class StreamKey:
     What the stream's archive and tables must have at the end, and the comparison with them.
 
     :param event_types: those that are loaded
+    :param windows: the times whose hours are loaded
+    :param erased: who is erased
     """
 
-    def __init__(self, setup: Setup, event_types: Collection[str]) -> None:
+    def __init__(self, setup: Setup, event_types: Collection[str], windows: Sequence[Window], erased: Subjects) -> None:
         self._setup = setup
         self._event_types = event_types
+        self._windows = windows
+        self._erased = erased
         self._fleet = fleet_of(setup.stream)
         self.states: Counter[Completeness] = Counter()
         """What the comparison said of the hours."""
@@ -61,14 +68,24 @@ class StreamKey:
             for arrival in arrivals_of(self._setup.stream, shard.id)
         }
         expired = {place for place, arrival in everything.items() if _has_expired(arrival, drained_at)}
-        kept = {place: arrival for place, arrival in everything.items() if place not in expired}
+        kept = {
+            place: arrival
+            for place, arrival in everything.items()
+            if place not in expired and not self._is_erased(arrival)
+        }
         archive = self._setup.stream_archive()
         problems = list(_different_records(kept, archive))
         problems += self._different_gaps({place: everything[place] for place in expired}, archive)
         for event_type in self._event_types:
             problems += self._different_rows(event_type, kept.values())
-            problems += self._different_hours(event_type, now, hours, lost)
+            for start, end in self._windows:
+                of_window = [hour for hour in hours if start <= hour < end]
+                problems += self._different_hours(event_type, now, of_window, lost)
         return problems
+
+    def _is_erased(self, arrival: Arrival) -> bool:
+        event = arrival.event
+        return bool(event.event_type) and self._erased.names(event.hour, _text_of(arrival.record.data))
 
     def _different_gaps(
         self, expired: Mapping[tuple[str, int], Arrival], archive: Mapping[str, bytes]
@@ -94,7 +111,7 @@ class StreamKey:
     def _different_rows(self, event_type: str, kept: Collection[Arrival]) -> Iterator[str]:
         expected: dict[datetime, set[str]] = {}
         for arrival in kept:
-            if arrival.event.event_type == event_type:
+            if arrival.event.event_type == event_type and is_in(arrival.event.hour, self._windows):
                 expected.setdefault(arrival.event.hour, set()).add(arrival.event.identity)
         found = self._rows(event_type)
         identity = LAYOUTS[event_type].identity
@@ -145,15 +162,53 @@ class StreamKey:
         }
         seen = False
         for result in results:
-            answer = self._fleet.answer(event_type, result.hour.start)
-            seen = seen or bool(answer.both or answer.only_stream)
+            whole = self._fleet.answer(event_type, result.hour.start)
+            seen = seen or bool(whole.both or whole.only_stream)
+            answer = self._left(whole)
             self.states[result.state] += 1
-            wanted = _state(answer, result.hour, hours[0], touched, unusable)
+            wanted = _state(answer, result.hour, self._setup.stream.start, touched, unusable)
             if result.state is not wanted and (seen or result.state is not Completeness.STREAM_OPEN):
                 yield f"{result.hour} is {result.state.value} ({result.reason}), and should be {wanted.value}"
             elif result.state.is_compared:
                 self.found.update(only_export=result.only_export, only_stream=result.only_stream)
                 yield from _different_events(result, answer, archive)
+
+    def _left(self, answer: StreamAnswer) -> StreamAnswer:
+        """Return an answer without the events that are erased."""
+        hour = answer.hour
+        exported = {
+            identity_of(answer.event_type, row_of(answer.event_type, line.decode()))
+            for file in self._fleet.fleet.files(answer.event_type, hour)
+            for line in file.contents[-1].split(b"\r\n")[:-1]
+            if _is_row(answer.event_type, line) and not self._erased.names(hour, line)
+        }
+        streamed = {
+            record.identity
+            for record in self._fleet.records(hour)
+            if record.event_type == answer.event_type and not self._erased.names(hour, _text_of(record.data))
+        }
+        return replace(
+            answer,
+            both=frozenset(answer.both & exported & streamed),
+            only_stream=frozenset((answer.only_stream | answer.both) & streamed - exported),
+            only_export=frozenset((answer.only_export | answer.both) & exported - streamed),
+        )
+
+
+def _text_of(data: bytes) -> bytes:
+    """Return a record as text in which everything is as it was before JSON."""
+    try:
+        return json.dumps(json.loads(data), ensure_ascii=False).encode()
+    except ValueError:
+        return data
+
+
+def _is_row(event_type: str, line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return line.count(b",") == len(LAYOUTS[event_type].columns) - 1
 
 
 def _has_expired(arrival: Arrival, drained_at: Sequence[datetime]) -> bool:

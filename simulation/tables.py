@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,10 +20,12 @@ from ayla_provider.domain.paths import TYPED_ROWS
 from ayla_provider.domain.typed_manifest import parquet_path, typed_manifest_path, version_of
 from ayla_provider.local_cloud.answers import HourAnswer
 from ayla_provider.rows.verify import verify_rows
-from ayla_provider.warehouse.duckdb import DuckDBWarehouse
 from ayla_provider.warehouse.verify import verify_ledger
 from harness import reference
+from simulation.lake import rows_of_lake, warehouse_of
 from simulation.setup import Setup
+from simulation.subjects import Subjects
+from simulation.weeks import Window
 from simulation.worker import destination_of
 
 Row = frozenset[tuple[str, Any]]
@@ -33,18 +35,28 @@ _NO_COLUMNS = {"val_string_raw"}
 """What the reference has beyond the columns of a table: ``value_raw`` has the same."""
 
 
+File = tuple[str, int, bytes]
+"""Name, generation, and bytes of a file of the vendor."""
+
+
 class TableKey:
     """
     The rows that the tables must have at the end, and the comparison with them.
 
     :param event_types: those that are loaded
+    :param windows: the times whose hours are loaded
+    :param erased: who is erased
     """
 
-    def __init__(self, setup: Setup, event_types: Collection[str]) -> None:
+    def __init__(
+        self, setup: Setup, event_types: Collection[str], windows: Sequence[Window], erased: Subjects | None = None
+    ) -> None:
         self.event_types = event_types
         self._setup = setup
-        self._lost: dict[ExportHour, reference.Expected] = {}
-        """The rows of the hours with lost files."""
+        self._windows = windows
+        self._erased = erased or Subjects()
+        self._lost: dict[ExportHour, list[File]] = {}
+        """The files of the hours with lost files whose rows must be there."""
         self.kept = 0
         """The number of hours that were loaded before they lost a file."""
         self.fixed: set[str] = set()
@@ -53,37 +65,57 @@ class TableKey:
         they are loaded before or after a change.
         """
 
-    def can_lose(self, manifest: Manifest, archive: Mapping[str, bytes]) -> bool:
-        """
-        Return whether the rows of an hour are certain if the hour loses a file now.
+    def is_loaded(self, hour: ExportHour) -> bool:
+        """Return whether an hour is one of those that are loaded."""
+        return hour.event_type in self.event_types and any(start <= hour.start < end for start, end in self._windows)
 
-        They are if all of its files have come, and are either loaded or not typed at all.
-
-        :param archive: all objects of the archive, by path
+    def losable(self, manifests: Sequence[Manifest], archive: Mapping[str, bytes]) -> list[Manifest]:
         """
-        hour = manifest.hour
-        if hour.event_type not in self.event_types:
-            return True
-        vendor = self._setup.cloud.vendor
-        files = next(answer.files for answer in self._setup.cloud.answer_key() if _hour_of(answer) == hour)
-        if {file.object_name for file in files} != {entry.source for entry in manifest.files}:
+        Return the hours whose rows are certain if the hour loses a file now.
+
+        They are if all of its files have come, and are either loaded everywhere or not typed at all.
+
+        :param archive: all objects of the archive of these hours, by path
+        """
+        found = [manifest for manifest in manifests if not self.is_loaded(manifest.hour)]
+        loaded = [manifest for manifest in manifests if self.is_loaded(manifest.hour)]
+        wanted = {manifest.hour.start for manifest in loaded}
+        answers = {_hour_of(answer): answer for answer in self._setup.cloud.answer_key() if answer.hour in wanted}
+        for event_type in {manifest.hour.event_type for manifest in loaded}:
+            of_type = [manifest for manifest in loaded if manifest.hour.event_type == event_type]
+            versions = self._versions(event_type, [manifest.hour.start for manifest in of_type])
+            found += [
+                manifest
+                for manifest in of_type
+                if self._has_come(manifest, answers[manifest.hour])
+                and self._is_everywhere_or_nowhere(manifest, versions[manifest.hour.start], archive)
+            ]
+        return sorted(found, key=lambda manifest: manifest.hour)
+
+    def _has_come(self, manifest: Manifest, answer: HourAnswer) -> bool:
+        """Return whether an hour has all of its files, in their last generations."""
+        if {file.object_name for file in answer.files} != {entry.source for entry in manifest.files}:
             return False
-        if any(file.final.visible_at > vendor.now() for file in files):
-            return False
-        version = self._version(hour)
-        if version is not None:
-            return version == version_of(manifest)
-        typed = {f"{TYPED_ROWS}/{path(hour)}" for path in (typed_manifest_path, parquet_path)}
+        now = self._setup.cloud.vendor.now()
+        return all(file.final.visible_at <= now for file in answer.files)
+
+    @staticmethod
+    def _is_everywhere_or_nowhere(
+        manifest: Manifest, versions: Sequence[str | None], archive: Mapping[str, bytes]
+    ) -> bool:
+        if any(versions):
+            return all(version == version_of(manifest) for version in versions)
+        typed = {f"{TYPED_ROWS}/{path(manifest.hour)}" for path in (typed_manifest_path, parquet_path)}
         return not typed & archive.keys()
 
     def lose(self, manifest: Manifest, lost: ManifestFile) -> None:
-        """Save the rows of an hour that loses a file. Call it while the vendor still has the file."""
+        """Save the files of an hour that loses a file. Call it while the vendor still has the file."""
         hour = manifest.hour
-        if hour.event_type not in self.event_types:
+        if not self.is_loaded(hour):
             return
-        is_loaded = self._version(hour) is not None
+        is_loaded = self._versions(hour.event_type, [hour.start])[hour.start][0] is not None
         sources = [entry.source for entry in manifest.files if is_loaded or entry is not lost]
-        self._lost[hour] = self._read(hour, sources)
+        self._lost[hour] = self._files(sources)
         if is_loaded:
             self.kept += 1
         else:
@@ -96,68 +128,85 @@ class TableKey:
         :param hours: those that must be there, and no others
         """
         problems: list[str] = []
+        wanted = set(hours)
         for event_type in self.event_types:
             expected = {
-                _hour_of(answer).start: self._expected(answer)
+                answer.hour: self._expected(answer)
                 for answer in self._setup.cloud.answer_key()
-                if answer.event_type == event_type and answer.hour in hours
+                if answer.event_type == event_type and answer.hour in wanted and self.is_loaded(_hour_of(answer))
             }
-            problems += _different_rows(event_type, expected, rows_of(self._setup.database, event_type))
+            name = f"ayla_{event_type}"
+            problems += _different_rows(event_type, name, expected, rows_of(self._setup.database, event_type))
             problems += _different_ledger(event_type, expected, self._ledger(event_type))
-            problems += self._different_receipts(event_type, hours)
+            problems += self._different_receipts(event_type)
+            if self._setup.lake:
+                rows = by_hour(rows_of_lake(self._setup.place, event_type))
+                problems += _different_rows(event_type, f"{name} in {self._setup.lake}", expected, rows)
         return problems
 
     def _expected(self, answer: HourAnswer) -> reference.Expected:
         hour = _hour_of(answer)
-        return self._lost.get(hour) or self._read(hour, [file.object_name for file in answer.files])
+        files = self._lost.get(hour)
+        if files is None:
+            files = self._files([file.object_name for file in answer.files])
+        left = [(name, generation, self._erased.left(hour.start, content)) for name, generation, content in files]
+        return reference.read(hour.event_type, left)
 
-    def _read(self, hour: ExportHour, sources: Sequence[str]) -> reference.Expected:
+    def _files(self, sources: Sequence[str]) -> list[File]:
         files = []
         for source in sources:
             stored = self._setup.cloud.vendor.live(source)
             if stored:
                 content = b"".join(stored.content.chunks(0, stored.content.size))
                 files.append((source, stored.generation, content))
-        return reference.read(hour.event_type, files)
+        return files
 
-    def _version(self, hour: ExportHour) -> str | None:
-        """Return the version in the ledger."""
-        found = _ask(
-            self._setup.database,
-            "select version from ayla_loads where event_type = ? and folder_hour = ?",
-            [hour.event_type, hour.start],
-        )
-        return found[0]["version"] if found else None
+    def _versions(self, event_type: str, hours: Collection[datetime]) -> dict[datetime, list[str | None]]:
+        """Return the versions of hours in the ledgers, first that of the DuckDB file."""
+        if not self._setup.database.exists():
+            return {hour: [None] for hour in hours}
+        ledgers = []
+        for lake in ("", self._setup.lake) if self._setup.lake else ("",):
+            with warehouse_of(self._setup.place, lake) as warehouse:
+                ledgers.append(warehouse.loaded(parse_event_type(event_type), min(hours), max(hours) + ONE_HOUR))
+        return {hour: [ledger.get(hour) for ledger in ledgers] for hour in hours}
 
     def _ledger(self, event_type: str) -> dict[datetime, tuple[int, ...]]:
         found = _ask(self._setup.database, "select * from ayla_loads where event_type = ?", [event_type])
         numbers = ("lines", "rows", "duplicates", "quarantined")
         return {row["folder_hour"].astimezone(UTC): tuple(row[name] for name in numbers) for row in found}
 
-    def _different_receipts(self, event_type: str, hours: Sequence[datetime]) -> Iterator[str]:
+    def _different_receipts(self, event_type: str) -> Iterator[str]:
         place = self._setup.place
         rows = destination_of(replace(place, url=f"{place.url}/{TYPED_ROWS}"))
         name = parse_event_type(event_type)
-        scope = Scope([name], hours[0], hours[-1] + ONE_HOUR)
         # Receipts have the real time. Two days later, none of them is young.
         now = datetime.now(UTC) + timedelta(days=2)
-        for finding in verify_rows(rows, scope, now=now):
-            yield str(finding)
-        with DuckDBWarehouse(self._setup.database) as warehouse:
-            for finding in verify_ledger(warehouse, rows, name, scope, now=now):
+        for start, end in self._windows:
+            scope = Scope([name], start, end)
+            for finding in verify_rows(rows, scope, now=now):
                 yield str(finding)
+            for lake in ("", self._setup.lake) if self._setup.lake else ("",):
+                with warehouse_of(place, lake) as warehouse:
+                    for finding in verify_ledger(warehouse, rows, name, scope, now=now):
+                        yield str(finding)
 
 
 def rows_of(database: Path, event_type: str) -> dict[datetime, Counter[Row]]:
     """Return the rows of a table, by hour, and how often each is there."""
+    return by_hour(_ask(database, f"select * from ayla_{event_type}"))  # noqa: S608 - a constant
+
+
+def by_hour(rows: Iterable[Mapping[str, Any]]) -> dict[datetime, Counter[Row]]:
+    """Return rows, by hour, and how often each is there."""
     found: dict[datetime, Counter[Row]] = {}
-    for row in _ask(database, f"select * from ayla_{event_type}"):  # noqa: S608 - a constant
+    for row in rows:
         found.setdefault(row["folder_hour"].astimezone(UTC), Counter())[_comparable(row)] += 1
     return found
 
 
 def _different_rows(
-    event_type: str, expected: Mapping[datetime, reference.Expected], found: Mapping[datetime, Counter[Row]]
+    event_type: str, table: str, expected: Mapping[datetime, reference.Expected], found: Mapping[datetime, Counter[Row]]
 ) -> Iterator[str]:
     for hour in sorted(expected.keys() | found.keys()):
         wanted: Counter[Row] = Counter()
@@ -167,7 +216,7 @@ def _different_rows(
         missing, extra = wanted - held, held - wanted
         if missing or extra:
             yield (
-                f"{event_type} {hour:%Y-%m-%d %H:%M}: the table lacks {missing.total()} of {wanted.total()} rows, and "
+                f"{event_type} {hour:%Y-%m-%d %H:%M}: {table} lacks {missing.total()} of {wanted.total()} rows, and "
                 f"has {extra.total()} that it shouldn't have"
             )
 

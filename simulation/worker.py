@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,14 +26,17 @@ from google.oauth2 import service_account
 
 from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.compare import Gap, reconcile
-from ayla_provider.archive.destination import Destination, Stored
+from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.findings import Finding, Repair, repair_of
 from ayla_provider.archive.gcs import GcsDestination
+from ayla_provider.archive.holds import place_hold, release_hold
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.stream import StreamArchive
 from ayla_provider.archive.url import DestinationUrl
 from ayla_provider.archive.verify import Scope, Verification
+from ayla_provider.domain.erasure import ErasureKeys
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
+from ayla_provider.domain.hold import hold
 from ayla_provider.domain.hour import ExportHour, hours_of
 from ayla_provider.errors import AylaError
 from ayla_provider.source import auth, guard, reader
@@ -43,6 +47,14 @@ from ayla_provider.source.guard import SignInGuard
 from ayla_provider.source.settings import AylaSettings
 from ayla_provider.source.wait import look
 from simulation.stream import TABLE_PREFIX, SimulatedStream, StreamParameters
+
+EXPORT, STREAM = "export", "stream"
+"""The two archives."""
+
+LOAD, LAKE = "load", "lake"
+"""The DAGs that load into the DuckDB file, and into the lake tables."""
+
+ERASURE_KEY = "the-key-of-the-simulated-erasures"
 
 
 @dataclass(frozen=True)
@@ -62,10 +74,32 @@ class Place:
     stream_url: str = ""
     """The URL of the stream's archive."""
 
+    lake: str = ""
+    """The format of the lake tables: ``iceberg`` or ``delta``. Empty if there are none."""
+
     @property
     def database(self) -> Path:
         """The DuckDB file with the tables."""
         return self.home / "tables.duckdb"
+
+    @property
+    def lake_folder(self) -> Path:
+        """The folder with the lake tables, and with Iceberg's catalog."""
+        return self.home / "lake"
+
+    @property
+    def iceberg_catalog(self) -> dict[str, str]:
+        """The properties of Iceberg's catalog, which is a SQLite file."""
+        return {
+            "type": "sql",
+            "uri": f"sqlite:///{self.lake_folder / 'catalog.db'}?timeout=60",
+            "warehouse": f"file://{self.lake_folder}",
+        }
+
+    @property
+    def requests(self) -> dict[str, Path]:
+        """The folders of the requests for erasure: for the archive of the export, and for that of the stream."""
+        return {name: self.home / "requests" / name for name in (EXPORT, STREAM)}
 
 
 class Kind(Enum):
@@ -85,6 +119,12 @@ class Kind(Enum):
     """A run of the operator that drains the stream."""
     LOAD_STREAM = "load stream"
     """A run of the DAG that loads the stream's archive."""
+    ERASE = "erase"
+    """A run of the operator that erases what the waiting requests name from an archive, and from what is loaded."""
+    PLACE_HOLD = "place hold"
+    """A person places a legal hold on a subject, in both archives."""
+    RELEASE_HOLD = "release hold"
+    """A person releases a legal hold."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +149,13 @@ class Task:
     disk: int | None = None
     """The number of bytes of a file after which the disk is full; None means never."""
     last_write: int | None = None
-    """Of a drain: the write, counted from 1, at which SIGKILL ends its process; None means never."""
+    """Of a drain or an erasure: the write, counted from 1, at which SIGKILL ends its process; None means never."""
     failing_page: int | None = None
     """Of a drain: the page, counted from 1, from which on the stream doesn't answer; None means never."""
+    hold: str = ""
+    """The id of a legal hold."""
+    subject: tuple[tuple[str, str], ...] = ()
+    """Of a legal hold: ``dsn`` or ``user_uuid``, and its value."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +179,10 @@ class Result:
     """The number of hours that were loaded."""
     records: int = 0
     """The number of records of the stream that were committed."""
+    erased: int = 0
+    """The number of lines and rows that were erased, in all layers."""
+    seconds: float = 0.0
+    """CPU seconds of the worker."""
 
 
 _MOST_RECORDS = 60
@@ -179,7 +227,9 @@ def serve(pipe: Connection, place: Place, make: Callable[[Place], Doer]) -> None
         while True:
             with contextlib.closing(make(place)) as doer:
                 while task := pipe.recv():
-                    pipe.send(doer.do(task))
+                    before = time.process_time()
+                    result = doer.do(task)
+                    pipe.send(replace(result, seconds=time.process_time() - before))
             del doer
             gc.collect()
             _trim_memory()
@@ -200,14 +250,15 @@ class _Worker:
         self._now = datetime.now(UTC)
         source = GcsSource(provider.credentials(), settings.bucket, endpoint=settings.storage_endpoint)
         self._export = Export(source, f"{settings.oem_id}/", now=lambda: self._now)
-        self._archive = Archive(destination_of(place))
+        self._archive = Archive(destination_of(place), erasure_keys=_erasure_keys)
         self._place = place
 
     def do(self, task: Task) -> Result:
         self._now = task.now
         act = {Kind.LOOK: self._look, Kind.COPY: self._copy, Kind.RECONCILE: self._reconcile}
         act |= {Kind.VERIFY: self._verify, Kind.LOAD: self._load}
-        act |= {Kind.DRAIN: self._drain, Kind.LOAD_STREAM: self._load_stream}
+        act |= {Kind.DRAIN: self._drain, Kind.LOAD_STREAM: self._load_stream, Kind.ERASE: self._erase}
+        act |= {Kind.PLACE_HOLD: self._place_hold, Kind.RELEASE_HOLD: self._release_hold}
         try:
             with _full_after(task.disk):
                 return act[task.kind](task)
@@ -256,16 +307,17 @@ class _Worker:
         # The simulation's own process needs no Airflow.
         from simulation.loads import load
 
-        return load(task, self._place, self._archive.destination)
+        lake = self._place.lake if task.dag == LAKE else ""
+        return load(task, self._place, self._archive.destination, lake=lake)
 
     def _drain(self, task: Task) -> Result:
         assert self._place.stream  # noqa: S101 - for mypy
         stream = SimulatedStream(self._place.stream, task.now, task.failing_page)
         destination: Destination = destination_of(replace(self._place, url=self._place.stream_url))
         if task.last_write is not None:
-            _end_at_write(destination, task.last_write)
+            end_at_write(task.last_write, destination)
         run = {"dag_id": task.dag, "run_id": f"{task.now:%Y-%m-%dT%H:%M}", "try_number": str(task.try_number)}
-        report = StreamArchive(destination).drain(
+        report = StreamArchive(destination, erasure_keys=_erasure_keys).drain(
             stream, task.now, written_by=run, oem_id=self._place.stream.oem_id, max_records=_MOST_RECORDS
         )
         return Result(records=report.records)
@@ -275,6 +327,31 @@ class _Worker:
 
         place = replace(self._place, url=self._place.stream_url)
         return load(task, place, destination_of(place), TABLE_PREFIX)
+
+    def _erase(self, task: Task) -> Result:
+        from simulation.loads import erase
+
+        return erase(task, self._place)
+
+    def _place_hold(self, task: Task) -> Result:
+        column, value = task.subject[0]
+        placed = hold(task.hold, placed_at=task.now, end=task.end, subject={column: [value]}, key=ERASURE_KEY)
+        for destination in self._archives():
+            place_hold(destination, placed)
+        return Result()
+
+    def _release_hold(self, task: Task) -> Result:
+        for destination in self._archives():
+            release_hold(destination, task.hold)
+        return Result()
+
+    def _archives(self) -> list[Destination]:
+        """Return both archives."""
+        return [self._archive.destination, destination_of(replace(self._place, url=self._place.stream_url))]
+
+
+def _erasure_keys() -> ErasureKeys:
+    return ErasureKeys.parse(ERASURE_KEY, "the simulation")
 
 
 def _hours_of(task: Task) -> list[ExportHour]:
@@ -297,21 +374,24 @@ def destination_of(place: Place) -> Destination:
     return GcsDestination(place.ayla["host"], url.bucket, url.path, credentials=account)
 
 
-def _end_at_write(destination: Destination, number: int) -> None:
-    """End this process with SIGKILL at a write to a destination: before it, or after it if the number is odd."""
-    write = destination.write
+def end_at_write(number: int, *destinations: Destination) -> None:
+    """End this process with SIGKILL at a write or removal: before it, or after it if the number is odd."""
     numbers = itertools.count(1)
 
-    def last_write(*arguments: Any, **more: Any) -> Stored:
-        is_last = next(numbers) == number
-        if is_last and number % 2 == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        stored = write(*arguments, **more)
-        if is_last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return stored
+    def ending(act: Callable[..., Any]) -> Callable[..., Any]:
+        def act_and_end(*arguments: Any, **more: Any) -> Any:
+            is_last = next(numbers) == number
+            if is_last and number % 2 == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = act(*arguments, **more)
+            if is_last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
 
-    vars(destination)["write"] = last_write
+        return act_and_end
+
+    for destination in destinations:
+        vars(destination).update(write=ending(destination.write), remove=ending(destination.remove))
 
 
 @contextlib.contextmanager

@@ -30,15 +30,14 @@ _EXIT_TIMEOUT = 10.0
 """Seconds that a process has to exit."""
 
 
-def start_server(home: Path, *, airflow: bool) -> None:
+def start_server(home: Path, modules: Sequence[str]) -> None:
     """
     Start the fork server, unless it runs.
 
     :param home: where Airflow's home is. Airflow reads its settings when it is first imported
-    :param airflow: whether the fork server imports Airflow, which takes seconds, once for all workers
+    :param modules: what the fork server imports, once for all workers, because that takes seconds
     """
-    if airflow:
-        _PROCESSES.set_forkserver_preload([*_PRELOAD, "simulation.loads"])
+    _PROCESSES.set_forkserver_preload([*_PRELOAD, *modules])
     before = os.environ.get(_AIRFLOW_HOME)
     os.environ[_AIRFLOW_HOME] = str(home / "airflow")
     try:

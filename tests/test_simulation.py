@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ayla_provider.domain.completeness import Completeness
@@ -24,6 +26,7 @@ from ayla_provider.domain.paths import MANIFESTS
 from ayla_provider.local_cloud.stream import FleetStream
 from simulation.__main__ import main, report
 from simulation.drains import AT_DRAINS
+from simulation.erasures import AT_ERASURES
 from simulation.faults import DESCRIPTIONS, plan
 from simulation.memory import Sample, grown, sample, table
 from simulation.run import START, Simulation
@@ -66,6 +69,10 @@ def test_two_days_of_every_fault_end_with_the_answer_key_on_disk(
         assert simulation.stream_key.states[state]
     assert simulation.stream_key.found["only_export"]
     assert simulation.stream_key.found["only_stream"]
+    assert simulation.erasures
+    assert simulation.erasures.counts["done"] == 2 * simulation.erasures.counts["requests"] > 0
+    assert simulation.erasures.counts["erased"]
+    assert simulation.erasures.happened["erasure held"]
 
 
 @pytest.mark.ci
@@ -76,7 +83,8 @@ def test_days_of_every_fault_end_with_the_answer_key_in_a_bucket(capsys: pytest.
     assert main(["--days", str(days), "--seed", str(seed)]) == 0
     lines = capsys.readouterr().out.splitlines()
     hours = days * 24 * len(EVENT_TYPES)
-    assert f"an archive in a bucket: {hours:,} hours" in lines[-len(DESCRIPTIONS) - len(AT_DRAINS) - 9]
+    of_faults = len(DESCRIPTIONS) + len(AT_DRAINS) + len(AT_ERASURES)
+    assert f"an archive in a bucket: {hours:,} hours" in lines[-of_faults - 11]
     assert lines[-1].startswith("OK: ")
 
 
@@ -129,12 +137,12 @@ def test_the_simulation_notices_rows_that_are_missing_changed_or_too_many(
     row = f"(select min(rowid) from {table} where folder_hour = '{hour}')"
     of_hour = f"event_type = '{event_type}' and folder_hour = '{hour}'"
     damages = [
-        (f"delete from {table} where rowid = {row}", f"{named}the table lacks 1 of"),
+        (f"delete from {table} where rowid = {row}", f"{named}{table} lacks 1 of"),
         (f"insert into {table} from {table} where rowid = {row}", "and has 1 that it shouldn't have"),
-        (f"update {table} set dsn = 'other' where rowid = {row}", f"{named}the table lacks 1 of"),
+        (f"update {table} set dsn = 'other' where rowid = {row}", f"{named}{table} lacks 1 of"),
         (
             f"update {table} set folder_hour = '2026-10-01' where rowid = {row}",
-            "10-01 00:00: the table lacks 0 of 0",
+            f"10-01 00:00: {table} lacks 0 of 0",
         ),
         (f"update ayla_loads set lines = lines + 1 where {of_hour}", "but the ledger has"),
         (f"delete from ayla_loads where {of_hour}", "the ledger has None"),
@@ -148,6 +156,39 @@ def test_the_simulation_notices_rows_that_are_missing_changed_or_too_many(
         assert problem in differences, (statement, differences)
         shutil.copy(aside, database)
     assert simulation.tables.differences(simulation.hours) == []
+    lake = simulation.setup.place.lake_folder
+    lake.rename(aside_lake := simulation.home / "lake aside")
+    differences = "\n".join(simulation.tables.differences(simulation.hours))
+    assert f"{named}{table} in {simulation.setup.lake} lacks " in differences
+    shutil.rmtree(lake)
+    aside_lake.rename(lake)
+    assert simulation.tables.differences(simulation.hours) == []
+
+
+@pytest.mark.proof("2 days of every fault, on disk", alone=True)
+def test_the_simulation_notices_who_is_back_after_an_erasure(
+    simulation: Simulation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulation.erasures
+    archive, vendor = simulation.setup.archive(), simulation.setup.cloud.vendor
+    paths = sorted(path for path in archive if path.startswith(f"{MANIFESTS}/"))
+    entries = [entry for path in paths for entry in loads(archive[path], path).files if entry.erased]
+    (entry, *_) = [entry for entry in entries if vendor.live(entry.source)]
+    source = vendor.live(entry.source)
+    assert source
+    place = simulation.setup.folder / entry.path
+    place.rename(aside := simulation.home / "aside")
+    place.write_bytes(b"".join(source.content.chunks(0, source.content.size)))
+    assert report(simulation) == 1
+    assert f"{entry.path} differs from what an erasure leaves" in capsys.readouterr().out
+    simulation.customer.copies.clear()  # the repair that the verification asked for
+    aside.rename(place)
+    identifier = next(iter(simulation.subjects.all[0].identifiers.values()))
+    line = pa.table({"line": [b"another line", f"1,{identifier},2".encode()]})
+    pq.write_table(line, path := simulation.home / "malformed.parquet")
+    of_hour = "_quarantine/event_type=datapoint/date=2026-11-01/hour=00.parquet"
+    named = [*simulation.erasures.traces({of_hour: path.read_bytes()})]
+    assert named == [f"{of_hour} names somebody who is erased"]
 
 
 @pytest.mark.proof("2 days of every fault, on disk", alone=True)
