@@ -2,7 +2,8 @@
 Cloud Storage's JSON API as far as a copy needs it, in one event loop: two buckets, with nothing in them but facts.
 
 The local cloud is faithful; this one is fast, so that what is measured is the client. Every object of the source has
-the same bytes, and of what is uploaded only size and CRC32C are kept.
+the same bytes, and of what is uploaded only size and CRC32C are kept. An MD5 that is stated for it is taken as right,
+because Cloud Storage computes it on machines of its own.
 """
 
 from __future__ import annotations
@@ -326,6 +327,9 @@ class Connection(asyncio.Protocol):
         def answer() -> None:
             if total in ("", str(upload.size)):
                 stored = self._store.keep(upload.name, upload.size, upload.crc)
+                md5 = headers.get("x-goog-hash", "").partition("md5=")[2]
+                if md5:
+                    stored["md5Hash"] = md5
                 self._send(200, json.dumps(stored).encode(), {})
             else:
                 # Google's Go library, which rclone uses, requests another status instead of 308.

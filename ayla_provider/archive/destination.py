@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.errors import AylaConflictError, AylaDestinationError
@@ -48,6 +48,18 @@ class Listed:
     """Whether the object is in an archive tier, so that it can't be read now."""
     unfinished: bool = False
     """Whether it is the rest of an upload. No reader sees it."""
+
+
+@runtime_checkable
+class LeavesMd5(Protocol):
+    """A stream that compares its content with the MD5 that its source states, unless the destination does that."""
+
+    def leave_md5(self) -> Callable[[], str | None]:
+        """
+        Leave the comparison to the caller. Call it before the first byte is read.
+
+        :returns: gives the MD5 in hexadecimal once some bytes were read; None if the source doesn't state it
+        """
 
 
 class Destination(Protocol):
@@ -147,7 +159,8 @@ class Destination(Protocol):
         """
         Write an object as a whole or not at all.
 
-        :param stream: read up to ``size`` bytes; it raises before its last byte if the content is wrong
+        :param stream: read up to ``size`` bytes; it raises before its last byte if the content is wrong. If it is
+            :class:`LeavesMd5`, the destination may do a part of that instead
         :param crc32c: base64, of the content to store. None, with :attr:`takes_unknown`, to compute it of what the
             stream has, and to prove the object by it
         :param replaces: the object that the writer saw there, None if there was none

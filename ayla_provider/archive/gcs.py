@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +17,7 @@ from ayla_provider.archive.destination import (
     NOT_ALLOWED,
     NOT_ASKED,
     SOFT_DELETED,
+    LeavesMd5,
     Listed,
     Stored,
     check_small,
@@ -24,9 +25,10 @@ from ayla_provider.archive.destination import (
     first_answer,
     kept,
 )
-from ayla_provider.archive.gcs_upload import GcsUploader
+from ayla_provider.archive.gcs_upload import AT_ONCE, GcsUploader, WrongMd5Error
 from ayla_provider.domain.erasure import Leftover, merged
 from ayla_provider.errors import TEMPORARY, AylaDestinationError, AylaError, AylaUnavailable
+from ayla_provider.source.reader import CorruptedError
 from ayla_provider.transport.checksum import CHUNK, Crc32c
 from ayla_provider.transport.cloud_storage import (
     Answer,
@@ -254,6 +256,10 @@ class GcsDestination:
     ) -> Stored:
         """See :class:`Destination`."""
         where = f"{self.url}/{path}"
+        md5: Callable[[], str | None] = _no_md5
+        if crc32c is None and size > AT_ONCE and isinstance(stream, LeavesMd5):
+            # Cloud Storage computes it of each object anyway.
+            md5 = stream.leave_md5()
         with _translate_errors(where):
             try:
                 stored, crc32c_sent = self._uploader.upload(
@@ -263,8 +269,14 @@ class GcsDestination:
                     crc32c=crc32c,
                     if_generation_match=int(replaces.version) if replaces else 0,
                     content_type=content_type,
+                    md5=md5,
                 )
+            except WrongMd5Error as error:
+                self.remove(replace(error.stored, path=path))
+                raise _corrupted(where, "the object is removed") from None
             except Exception as error:
+                if getattr(error, "code", None) == 400 and md5() and _CHECKSUM.search(explanation(error)):
+                    raise _corrupted(where, explanation(error)) from None
                 if getattr(error, "code", None) != 412:
                     raise
                 raise _refused(error, where) from None
@@ -416,6 +428,17 @@ def _translated(error: Exception, where: str) -> AylaDestinationError:
         )
     return AylaDestinationError(
         f"{where}: Cloud Storage failed ({reason(error)}). {TEMPORARY} If it persists, check the connection."
+    )
+
+
+def _no_md5() -> None:
+    """Return the MD5 of content whose source states none."""
+
+
+def _corrupted(where: str, outcome: str) -> CorruptedError:
+    return CorruptedError(
+        f"{where}: what Cloud Storage got doesn't have the MD5 that the vendor's bucket says ({outcome}). Nothing was "
+        "stored. If this happens again, report it to Ayla support."
     )
 
 

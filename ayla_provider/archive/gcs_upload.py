@@ -9,11 +9,12 @@ bytes it kept, and the next request begins there. What is retried, and for how l
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
@@ -37,10 +38,22 @@ _QUANTUM = 256 * 1024
 _TIMEOUT = (10, 120)
 """Seconds to connect, and to wait for an answer."""
 
-_FIELDS = "name,size,crc32c,generation"
+_FIELDS = "name,size,crc32c,generation,md5Hash"
 
 _NO_CHECKSUM = Crc32c().base64
 """That of no content."""
+
+
+class WrongMd5Error(Exception):
+    """
+    The service stored an object although it has another MD5 than was stated.
+
+    :param stored: the object
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored.path)
+        self.stored = stored
 
 
 class GcsUploader:
@@ -64,6 +77,7 @@ class GcsUploader:
         crc32c: str | None,
         if_generation_match: int,
         content_type: str,
+        md5: Callable[[], str | None] = lambda: None,
     ) -> tuple[Stored, str]:
         """
         Store an object as a whole or not at all.
@@ -75,6 +89,9 @@ class GcsUploader:
         :param crc32c: base64; Cloud Storage refuses content with a different one. None to compute it while the stream
             is sent, and to state it with the last bytes
         :param if_generation_match: the generation to replace, 0 if the object must not exist
+        :param md5: gives the hexadecimal MD5 that the content must have, once some of it was read, or None. Only for
+            more than :data:`AT_ONCE` bytes of which the CRC32C is None
+        :raises WrongMd5Error: if the service doesn't heed the MD5
         :raises google.api_core.exceptions.GoogleAPIError: as google-cloud-storage does
         :raises ValueError: if the stream is too short, or the service misses bytes that it had kept
         :raises AylaError: if the proxy or the certificate is refused
@@ -86,7 +103,7 @@ class GcsUploader:
         parameters = {"ifGenerationMatch": str(if_generation_match), "fields": _FIELDS}
         if size <= AT_ONCE:
             return self._at_once(metadata, parameters, stream, size)
-        return self._streamed(metadata, parameters, stream, size)
+        return self._streamed(metadata, parameters, stream, size, md5)
 
     def _at_once(
         self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
@@ -114,14 +131,19 @@ class GcsUploader:
         return retried(send), checksum
 
     def _streamed(
-        self, metadata: Mapping[str, str], parameters: Mapping[str, str], stream: BinaryIO, size: int
+        self,
+        metadata: Mapping[str, str],
+        parameters: Mapping[str, str],
+        stream: BinaryIO,
+        size: int,
+        md5: Callable[[], str | None],
     ) -> tuple[Stored, str]:
         session_url = retried(partial(self._open_session, metadata, parameters, size))
         upload: _Upload
         if "crc32c" in metadata:
             upload = _Upload(self._http, session_url, stream, size)
         else:
-            upload = _LateUpload(self._http, session_url, stream, size)
+            upload = _LateUpload(self._http, session_url, stream, size, md5)
         try:
             while (stored := retried(upload.step)) is None:
                 pass
@@ -252,8 +274,11 @@ class _LateUpload(_Upload):
     bytes are a request of their own. They are read before it is sent, and the checksum is complete then.
     """
 
-    def __init__(self, http: HttpClient, url: str, stream: BinaryIO, size: int) -> None:
+    def __init__(self, http: HttpClient, url: str, stream: BinaryIO, size: int, md5: Callable[[], str | None]) -> None:
         super().__init__(http, url, stream, size)
+        self._expected_md5 = md5
+        self._md5: str | None = None
+        """The base64 MD5 that was stated."""
         self._stop = (size - 1) // _QUANTUM * _QUANTUM
         self._last = b""
         """The last bytes, once they were read."""
@@ -277,9 +302,18 @@ class _LateUpload(_Upload):
         if not self._last:
             self._last = b"".join(self._blocks(self._stop, self._size))
             self.crc32c = self._checksum.base64
+            expected = self._expected_md5()
+            self._md5 = base64.b64encode(bytes.fromhex(expected)).decode() if expected else None
         self._sent = self._size
         rest = self._last[self._kept - self._stop :]
-        return self._put(self._size, [rest], **{"X-Goog-Hash": f"crc32c={self.crc32c}"})
+        stated = f"crc32c={self.crc32c}" + (f",md5={self._md5}" if self._md5 else "")
+        return self._put(self._size, [rest], **{"X-Goog-Hash": stated})
+
+    def _result(self, response: Response) -> Stored | None:
+        stored = super()._result(response)
+        if stored and self._md5 and json.loads(response.data).get("md5Hash") != self._md5:
+            raise WrongMd5Error(stored)
+        return stored
 
 
 def _head(boundary: str, metadata: Mapping[str, str]) -> bytes:

@@ -99,7 +99,7 @@ class Transfer:
     def _once(
         self, file: ExportFile, path: str, replaces: Stored | None, trusted: bool, matcher: Matcher | None
     ) -> Copy:
-        reader = ExportReader(self._source, file, self._stop, self._on_bytes)
+        reader = self._reader(file)
         # What is there can be the same content, which isn't written again.
         may_be_late = file.crc32c is None and replaces is None and matcher is None
         late = may_be_late and self._destination.takes_unknown
@@ -128,11 +128,18 @@ class Transfer:
             except AylaConflictError:
                 # A write that succeeded, but whose answer got lost, also ends here: the client repeats it.
                 existing = self._destination.folder(path.rpartition("/")[0]).get(path)
-                crc32c = content.crc32c or _read_to_end(reader)
+                crc32c = content.crc32c
+                if crc32c is None:
+                    # The destination may have had a part in the check of what was read so far.
+                    reader = turn.enter_context(contextlib.closing(self._reader(file)))
+                    crc32c = _read_to_end(reader)
                 if existing is None or not self.holds(existing, content.size, crc32c):
                     raise
                 stored = existing
             return Copy(stored, file.crc32c or reader.crc32c, reader.lines, content.erased, reader.sha256)
+
+    def _reader(self, file: ExportFile) -> ExportReader:
+        return ExportReader(self._source, file, self._stop, self._on_bytes)
 
     def holds(self, stored: Stored, size: int, crc32c: str) -> bool:
         """Whether a file in the destination has this content."""
@@ -140,7 +147,7 @@ class Transfer:
 
 
 def _read_to_end(reader: ExportReader) -> str:
-    """Return the checksum of a file of which perhaps not all was read yet."""
+    """Read a file, and return its checksum."""
     while reader.read(CHUNK):
         pass
     return reader.crc32c

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import boto3
@@ -19,14 +19,18 @@ import requests
 from botocore.config import Config
 
 from ayla_provider.archive.archive import Archive, ArchiveReport
+from ayla_provider.archive.destination import Destination
+from ayla_provider.archive.gcs import GcsDestination
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.transfer import Transfer
 from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of, hours_of
 from ayla_provider.errors import AylaAccessDenied, AylaConfigError, AylaTransferError
+from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.source.export import Export
 from ayla_provider.source.s3 import S3Source
 from ayla_provider.transport.checksum import Crc32c
-from tests.support.client import RULE
+from tests.support.client import RULE, bytes_of, customer_credentials
 from tests.support.web_server import Answering
 
 HOUR = hour_of(datetime.now(UTC)) - timedelta(days=2)
@@ -105,11 +109,12 @@ def put(source: S3Source, content: bytes, *, folder: str = "Datapoint", hour: da
     return key
 
 
-def take_in(export: Export, root: Path, *hours: datetime) -> ArchiveReport:
+def take_in(export: Export, root: Path | Destination, *hours: datetime) -> ArchiveReport:
     # What is put now counts as arriving for a quarter of an hour.
     later = export.now() + ONE_HOUR
     there = Export(export.source, "", now=lambda: later)
-    return Archive(FileDestination(root)).take_in(
+    destination = FileDestination(root) if isinstance(root, Path) else root
+    return Archive(destination).take_in(
         there, [ExportHour("datapoint", hour) for hour in hours or [HOUR]], RULE, written_by={}
     )
 
@@ -218,6 +223,8 @@ def test_a_wrong_region_is_reported_with_the_right_one(
 
 
 CONTENT = b"0123456789abcde\n" * 200_000
+LARGE = CONTENT * 2
+"""More than goes to Cloud Storage with its metadata."""
 
 
 def test_a_download_that_breaks_off_goes_on_where_it_was(source: S3Source, passing: Passing, tmp_path: Path) -> None:
@@ -243,6 +250,47 @@ def test_what_arrives_corrupted_is_fetched_again_and_never_stored(
     passing.spoiled = ["corrupted"]
     (entry,) = take_in(there, tmp_path).manifests[0].files
     assert (tmp_path / entry.path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("spoiled", [[], ["broken off"], ["corrupted"], ["corrupted", "corrupted"]])
+@pytest.mark.parametrize("heeds", [True, False], ids=["heeds MD5s", "ignores MD5s"])
+def test_what_arrives_corrupted_is_never_kept_in_cloud_storage(
+    source: S3Source, passing: Passing, monkeypatch: pytest.MonkeyPatch, spoiled: list[str], *, heeds: bool
+) -> None:
+    put(source, LARGE)
+    if not heeds:
+        monkeypatch.setattr("ayla_provider.local_cloud.uploads._verify", lambda hashes, sink: None)
+    passing.spoiled = spoiled.copy()
+    there = Export(S3Source(client_at(passing.url), source.bucket), "")
+    with LocalCloud() as cloud:
+        destination = GcsDestination(cloud.url, cloud.customer.name, "ayla", credentials=customer_credentials(cloud))
+        with contextlib.closing(destination):
+            if len(spoiled) == 2:
+                with pytest.raises(AylaTransferError, match=r"Datapoints\.csv.*have the MD5 that the vendor's bucket"):
+                    take_in(there, destination)
+            else:
+                (entry,) = take_in(there, destination).manifests[0].files
+                assert entry.crc32c == Crc32c(LARGE).base64
+        kept = {
+            name: bytes_of(cloud.customer.live(name).content) for name in cloud.customer.names if name.endswith(".csv")
+        }
+    assert list(kept.values()) == ([] if len(spoiled) == 2 else [LARGE])
+    assert not passing.spoiled
+
+
+@pytest.mark.parametrize("size", [100_000, len(LARGE)])
+def test_what_is_there_already_is_not_proven_by_what_arrives_corrupted(
+    source: S3Source, passing: Passing, size: int
+) -> None:
+    put(source, LARGE[:size])
+    there = Export(S3Source(client_at(passing.url), source.bucket), "")
+    (file,) = there.list_files(hours_of("datapoint", HOUR, HOUR + ONE_HOUR))
+    with LocalCloud() as cloud:
+        cloud.customer.put("a.csv", b"X" + LARGE[1:size])
+        destination = GcsDestination(cloud.url, cloud.customer.name, credentials=customer_credentials(cloud))
+        passing.spoiled = ["corrupted"] * 4
+        with contextlib.closing(destination), pytest.raises(AylaTransferError, match="have MD5"):
+            Transfer(there, destination, Event()).copy(file, "a.csv", None)
 
 
 @pytest.mark.parametrize("spoiled", [[], ["refused"], ["broken off"], ["corrupted"]])
