@@ -94,12 +94,22 @@ class Transfer:
             return self._once(file, path, replaces, trusted, matcher)
         except CorruptedError as error:
             log.warning("%s Trying once more.", error)
-            return self._once(file, path, replaces, trusted, matcher)
+            return self._once(file, path, replaces, trusted, matcher, compares_md5=True)
 
     def _once(
-        self, file: ExportFile, path: str, replaces: Stored | None, trusted: bool, matcher: Matcher | None
+        self,
+        file: ExportFile,
+        path: str,
+        replaces: Stored | None,
+        trusted: bool,
+        matcher: Matcher | None,
+        *,
+        compares_md5: bool = False,
     ) -> Copy:
         reader = self._reader(file)
+        if compares_md5:
+            # The destination may not be able to: not each service states the MD5 of what it stored.
+            reader.keep_md5()
         # What is there can be the same content, which isn't written again.
         may_be_late = file.crc32c is None and replaces is None and matcher is None
         late = may_be_late and self._destination.takes_unknown

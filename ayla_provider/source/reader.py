@@ -58,6 +58,7 @@ class ExportReader:
         # Where listings have no CRC32C, the download may have an MD5.
         self._md5 = None if file.crc32c else hashlib.md5(usedforsecurity=False)
         self._expected_md5: str | None = None
+        self._keeps_md5 = False
         self._lines = Lines()
         self._sha256 = hashlib.sha256()
 
@@ -65,8 +66,14 @@ class ExportReader:
         """See :class:`~ayla_provider.archive.destination.LeavesMd5`: it takes more CPU than all else of a file."""
         if self._known:
             raise ValueError("some bytes were read already")
+        if self._keeps_md5:
+            return lambda: None
         self._md5 = None
         return lambda: self._expected_md5
+
+    def keep_md5(self) -> None:
+        """Compare the MD5 here, and leave it to no one. Call it before the first byte is read."""
+        self._keeps_md5 = True
 
     def tell(self) -> int:
         """Return the number of the next byte."""

@@ -266,7 +266,7 @@ def test_what_arrives_corrupted_is_never_kept_in_cloud_storage(
         destination = GcsDestination(cloud.url, cloud.customer.name, "ayla", credentials=customer_credentials(cloud))
         with contextlib.closing(destination):
             if len(spoiled) == 2:
-                with pytest.raises(AylaTransferError, match=r"Datapoints\.csv.*have the MD5 that the vendor's bucket"):
+                with pytest.raises(AylaTransferError, match=r"Datapoints\.csv.*have MD5 .* but the vendor's bucket"):
                     take_in(there, destination)
             else:
                 (entry,) = take_in(there, destination).manifests[0].files
@@ -276,6 +276,18 @@ def test_what_arrives_corrupted_is_never_kept_in_cloud_storage(
         }
     assert list(kept.values()) == ([] if len(spoiled) == 2 else [LARGE])
     assert not passing.spoiled
+
+
+def test_a_file_is_copied_to_a_service_that_states_no_md5(source: S3Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(source, LARGE)
+    from ayla_provider.archive import gcs_upload
+
+    monkeypatch.setattr(gcs_upload, "_FIELDS", "name,size,crc32c,generation")
+    with LocalCloud() as cloud:
+        destination = GcsDestination(cloud.url, cloud.customer.name, "ayla", credentials=customer_credentials(cloud))
+        with contextlib.closing(destination):
+            (entry,) = take_in(Export(source, ""), destination).manifests[0].files
+        assert bytes_of(cloud.customer.live(f"ayla/{entry.path}").content) == LARGE
 
 
 @pytest.mark.parametrize("size", [100_000, len(LARGE)])
