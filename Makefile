@@ -26,7 +26,7 @@ ROWS ?= 5000000
 SAMPLES := tests/integration/test_sample_dags.py
 # The tests that depend on Airflow's version: its UI, API, scheduler and forms, and its classes that ours derive from.
 # The others take the same path on every version. The wheel's tests run the sample DAG on each.
-OF_AIRFLOW := $(patsubst %,tests/integration/test_%.py,connection_form coverage_page load_event_dags partitioned_dags) \
+OF_AIRFLOW := $(patsubst %,tests/integration/test_%.py,connection_form coverage_page deadline_dag load_event_dags partitioned_dags) \
   $(SAMPLES)::test_every_sample_dag_is_read_without_errors_and_has_its_edges \
   $(SAMPLES)::test_the_verify_dag_copies_again_what_was_removed \
   $(patsubst %,tests/test_%.py,alive_sensor fleet_models_operator form freshness_operator hooks load_events load_operators operators \

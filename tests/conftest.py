@@ -166,6 +166,7 @@ _LONGEST = (
     "test_coverage_page.py",
     "test_alert_dag.py",
     "test_freshness_dag.py",
+    "test_deadline_dag.py",
     "test_reconcile_dag.py",
     "test_erase_dag.py",
     "test_standalone_harness.py",
