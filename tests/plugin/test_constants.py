@@ -91,7 +91,7 @@ def test_the_page_has_no_copy_of_a_folder_of_the_archive() -> None:
 
 def test_the_operators_and_sensors_that_the_page_asks_for_exist() -> None:
     named = set(re.findall(r"Ayla\w+(?:Operator|Sensor)\b", "".join(SOURCES.values())))
-    assert named == {"AylaExportToBucketOperator", "AylaExportHourSensor"}
+    assert named == {"AylaExportToBucketOperator", "AylaExportToParquetOperator", "AylaExportHourSensor"}
     assert all(hasattr(ayla_provider.operators, name) or hasattr(ayla_provider.sensors, name) for name in named)
 
 

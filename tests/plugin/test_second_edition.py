@@ -11,7 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from harness.browser import click, wait_for
 from tests.support.tools import AXE, AXE_CORE
@@ -143,6 +143,77 @@ def test_freshness_volumes_and_activities_are_shown(mounted: Mounted) -> None:
     driver.find_element(By.CSS_SELECTOR, ".ayla-activities summary").click()
     text = driver.find_element(By.CSS_SELECTOR, ".ayla-activities").text
     assert all(words in text for words in ("loaded again datapoint", "lost location", "to be repaired connection"))
+
+
+OF_THE_COPIES = """
+const before = globalThis.fetch;
+globalThis.cleared = [];
+globalThis.fetch = async (url, options = {}) => {
+  const [path] = new URL(url, location.href).pathname.split("/api/v2/").slice(1);
+  const task = (task_id, operator_name, ...downstream_task_ids) => ({task_id, operator_name, downstream_task_ids});
+  if (path?.endsWith("/tasks")) return new Response(JSON.stringify({tasks: TASKS}));
+  if (path?.endsWith("/clearTaskInstances")) {
+    cleared.push([path, JSON.parse(options.body).task_ids]);
+    return new Response(JSON.stringify({task_instances: [{}]}));
+  }
+  return before(url, options);
+};
+"""
+TYPES = """[
+  task("location.copy", "AylaExportToBucketOperator", "location.checked", "location.told"),
+  task("location.told", "EmptyOperator", "location.copy"),
+  task("location.checked", "EmptyOperator", "location.rows"),
+  task("location.rows", "AylaExportToParquetOperator", "location.more"),
+  task("location.more", "AylaExportToParquetOperator"),
+  task("datapoint.rows", "AylaExportToParquetOperator"),
+]"""
+
+
+@pytest.mark.ci
+def test_rows_are_typed_again_by_the_task_after_the_copy(mounted: Mounted) -> None:
+    driver = ready(mounted(change=POSTED + OF_THE_COPIES.replace("TASKS", TYPES)))
+    driver.find_element(By.CSS_SELECTOR, ".ayla-unloaded[data-at]").click()
+    click(driver, ".ayla-panel button", "Type again")
+    wait_for(driver, ".ayla-dialog li", text="ayla_export_to_bucket \u203a location.rows \u203a scheduled__")
+    click(driver, ".ayla-dialog button", "Retry")
+    wait_for(driver, ".ayla-dialog .ayla-good", text="1 task will run")
+    assert driver.execute_script("return cleared") == [
+        ["dags/ayla_export_to_bucket/clearTaskInstances", ["location.rows"]]
+    ]
+
+
+@pytest.mark.ci
+def test_rows_are_typed_again_by_the_loads_if_no_task_does_only_that(mounted: Mounted) -> None:
+    driver = ready(mounted(change=POSTED + OF_THE_COPIES.replace("TASKS", "[]")))
+    click(driver, ".ayla-bar button", "Select")
+    click(driver, ".ayla-bar button", "Select all problems")
+    driver.find_element(By.CSS_SELECTOR, ".ayla-foot .ayla-primary").click()
+    wait_for(driver, ".ayla-dialog select")
+    Select(driver.find_element(By.CSS_SELECTOR, ".ayla-dialog select")).select_by_visible_text("Typed")
+    wait_for(driver, ".ayla-dialog", text="types and loads each hour that differs")
+    click(driver, ".ayla-dialog button", "Retry")
+    wait_for(driver, ".ayla-dialog .ayla-good", text="a run was created")
+    ((path, body),) = driver.execute_script("return sent")
+    assert path == "dags/ayla_export_to_duckdb/dagRuns"
+    assert body["conf"]["since"].endswith(":00:00.000Z")
+
+
+@pytest.mark.ci
+def test_the_page_says_what_types_rows_if_it_knows_no_task(mounted: Mounted) -> None:
+    without_loads = """
+    const all = globalThis.fetch;
+    globalThis.fetch = async (url, options) => {
+      const answer = await all(url, options);
+      const content = await answer.json();
+      content.asset_events = content.asset_events?.filter(({extra}) => extra?.layer !== "loaded");
+      return new Response(JSON.stringify(content));
+    };
+    """
+    driver = ready(mounted(change=OF_THE_COPIES.replace("TASKS", "[]") + without_loads))
+    driver.find_element(By.CSS_SELECTOR, ".ayla-failed[data-at]").click()
+    click(driver, ".ayla-panel button", "Type again")
+    wait_for(driver, ".ayla-dialog", text="Run the DAG whose task has the operator AylaExportToParquetOperator")
+    assert [one.text for one in driver.find_elements(By.CSS_SELECTOR, ".ayla-dialog button")] == ["Close"]
 
 
 LANGUAGES = {"de": "Nur Probleme", "es": "Solo problemas", "zh-CN": "\u4ec5\u663e\u793a\u95ee\u9898"}

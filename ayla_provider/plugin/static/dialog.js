@@ -4,10 +4,15 @@ import { readDag } from "./api.js";
 import { hourText } from "./format.js";
 import { t } from "./i18n.js";
 import { nameOf, optionOf } from "./panel.js";
-import { backfill, clear, plan, start } from "./retry.js";
+import { backfill, clear, plan, start, typing } from "./retry.js";
 import { placeText } from "./views.js";
 
 const { createElement: h, useEffect, useMemo, useRef, useState } = globalThis.React;
+
+const TYPED = { layer: "typed", where: "" };
+
+/** The layers whose DAGs plan from an hour on. */
+const PLANNED = new Set(["typed", "loaded"]);
 
 /**
  * @param {object} props
@@ -34,6 +39,7 @@ export function RetryDialog({ cells, archives, option = "copy", dagOf, zone, onC
   };
   const shared = { cells, zone, ended, onEnd: end, closeButton, onCancel: () => dialog.current.close() };
   const layer = layers.get(chosen);
+  const ways = { typed: Types, undefined: Copies };
   return h(
     "dialog",
     { ref: dialog, className: "ayla-dialog", "aria-labelledby": "ayla-retry", onClose: () => onClose(some) },
@@ -54,26 +60,48 @@ export function RetryDialog({ cells, archives, option = "copy", dagOf, zone, onC
           ),
         ),
       ),
-    layer ? h(Runs, { key: chosen, ...shared, layer }) : h(Copies, { key: chosen, ...shared, dagOf }),
+    h(ways[layer?.layer] ?? Runs, { key: chosen, ...shared, layer, dagOf }),
   );
 }
 
-/** Return what can be run again after the copy: option to its name and the DAGs that know it. */
+/** Return what can be run again after the copy: option to its name and the DAGs that do it. */
 function layersOf(archives) {
+  const all = archives.flatMap(({ digests }) => digests?.all ?? []).filter(({ layer }) => layer !== "copied");
   const found = new Map();
-  for (const archive of archives) {
-    for (const layer of archive.digests?.all ?? []) {
-      if (layer.layer === "copied" || layer.layer === "typed" || !layer.source) continue;
-      const option = optionOf(layer);
-      if (!found.has(option)) found.set(option, { name: nameOf(layer), layer: layer.layer, dags: new Set() });
-      found.get(option).dags.add(layer.source.dag);
-    }
+  for (const layer of all.filter(({ source }) => source)) {
+    const option = optionOf(layer);
+    if (!found.has(option)) found.set(option, { name: nameOf(layer), layer: layer.layer, dags: new Set() });
+    found.get(option).dags.add(layer.source.dag);
   }
+  // What looks at typed rows doesn't make them: a load makes those that it needs.
+  const loads = [...found.values()].filter(({ layer }) => layer === "loaded");
+  const typed = { name: nameOf(TYPED), layer: TYPED.layer, dags: new Set(loads.flatMap(({ dags }) => [...dags])) };
+  if (found.size) found.set(optionOf(TYPED), typed);
   return found;
 }
 
-/** Runs the copies again. */
-function Copies({ cells, zone, dagOf, ended, onEnd, closeButton, onCancel }) {
+/** Types the rows again: with the tasks that do only that, or else with the loads. */
+function Types({ cells, layer, ...shared }) {
+  const [found, setFound] = useState();
+  const [error, setError] = useState();
+  useEffect(() => {
+    typing(cells).then(setFound, setError);
+  }, []);
+  if (error) return h(Without, { ...shared, text: error.message });
+  if (!found) return h(Without, { ...shared, text: t("reading") });
+  if (found.some(({ again }) => again)) {
+    return h(Copies, { ...shared, cells: found, what: "retry.types", dagOf: () => undefined });
+  }
+  return layer.dags.size ? h(Runs, { ...shared, cells, layer }) : h(Without, { ...shared, text: t("retry.types.none") });
+}
+
+/** Says why there is nothing to confirm. */
+function Without({ text, closeButton, onCancel }) {
+  return [h("p", { key: "text" }, text), h(Footer, { key: "footer", closeButton, onCancel, ended: true })];
+}
+
+/** Runs the copies again, or what `what` says. */
+function Copies({ cells, what = "retry.what", zone, dagOf, ended, onEnd, closeButton, onCancel }) {
   // Keep the plan while the page behind the dialog reads new data.
   const [{ runs, underWay, never, without }] = useState(() => plan(cells, dagOf));
   const [answers, setAnswers] = useState(new Map());
@@ -101,7 +129,7 @@ function Copies({ cells, zone, dagOf, ended, onEnd, closeButton, onCancel }) {
     onEnd(all);
   };
   return [
-    runs.length > 0 && h("p", { key: "what" }, t("retry.what", { hours: t("count.hours", { count: hours.length }), count: runs.length })),
+    runs.length > 0 && h("p", { key: "what" }, t(what, { hours: t("count.hours", { count: hours.length }), count: runs.length })),
     paused.length > 0 && h("p", { key: "paused", className: "ayla-bad" }, t("retry.is.paused", { dags: paused.join(", ") })),
     days.length > 0 && h("p", { key: "days" }, t("retry.days", { count: days.length })),
     archives.map((name) =>
@@ -124,7 +152,7 @@ function Runs({ cells, zone, layer, ended, onEnd, closeButton, onCancel }) {
     setBusy(true);
     const all = await Promise.all(
       [...layer.dags].map(async (dag) => {
-        const answer = await start({ dag, since: layer.layer === "loaded" ? since : undefined });
+        const answer = await start({ dag, since: PLANNED.has(layer.layer) ? since : undefined });
         setAnswers((present) => new Map(present).set(dag, answer));
         return answer;
       }),

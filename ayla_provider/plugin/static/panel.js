@@ -73,9 +73,7 @@ function Layers({ cell, archive, zone, onRetry, onOpen }) {
   const others = (archive.digests?.all ?? []).filter(({ layer }) => layer !== "copied");
   const line = (layer) => {
     const fact = layer.of(eventType, hour);
-    // A load types the rows that it needs.
-    const doer = layer.layer === "typed" ? others.find((each) => each.layer === "loaded") : layer;
-    const again = doer?.source && doer;
+    const again = layer.source && layer;
     return h(
       "tr",
       { key: `${layer.layer} ${layer.where}` },

@@ -35,6 +35,44 @@ export function plan(cells, dagOf) {
   return { runs: [...runs.values()], underWay, never: spans(never), without };
 }
 
+/** The operator that types rows, and does nothing else. */
+const TYPES = "AylaExportToParquetOperator";
+
+/**
+ * Return hours with the tasks that type their rows, in place of their copies.
+ *
+ * An hour has such a task if it comes after the copy in the copy's DAG.
+ *
+ * @param {object[]} cells
+ * @returns {Promise<object[]>} all cells, of which some have `again`
+ */
+export async function typing(cells) {
+  const dags = [...new Set(cells.filter(({ again }) => again).map(({ again }) => again.dag))];
+  const read = async (dag) => [dag, await readTasks(dag)];
+  const tasks = new Map(await Promise.all(dags.map(read)));
+  return cells.map((cell) => {
+    const task = cell.again && typingAfter(cell.again.task, tasks.get(cell.again.dag));
+    return { ...cell, again: task && { ...cell.again, task, mapIndex: -1, wait: undefined } };
+  });
+}
+
+async function readTasks(dag) {
+  const { tasks } = await ask(`${dagPath(dag)}/tasks`);
+  return new Map((Array.isArray(tasks) ? tasks : []).map((task) => [task.task_id, task]));
+}
+
+/** Return the id of the nearest task that types rows after a task; undefined if there is none. */
+function typingAfter(start, tasks) {
+  const seen = new Set([start]);
+  for (const id of seen) {
+    const task = tasks.get(id);
+    if (task?.operator_name === TYPES) return id;
+    // The loop goes on with what is added here.
+    for (const next of task?.downstream_task_ids ?? []) seen.add(next);
+  }
+  return undefined;
+}
+
 const byDagAndHour = (left, right) => left.dag.localeCompare(right.dag) || left.hour - right.hour;
 
 /** Join consecutive hours of a DAG to spans. */

@@ -215,6 +215,7 @@ export default {
   "panel.seen": "Gesehen",
   "panel.retry": "Wiederholen",
   "panel.retry.copied": "Noch einmal kopieren",
+  "panel.retry.typed": "Noch einmal typisieren",
   "panel.retry.loaded": "Noch einmal laden",
   "panel.retry.verified": "Noch einmal prüfen",
   "panel.retry.compared": "Noch einmal vergleichen",
@@ -285,6 +286,13 @@ export default {
     other:
       "Das führt die Kopien von {hours} in {count} Läufen noch einmal aus, mit den Wartetasks ohne Erfolg und allen nachfolgenden Tasks. Eine Kopie überträgt nur Dateien, die dem Archiv fehlen.",
   },
+  "retry.types": {
+    one: "Das typisiert die Zeilen von {hours} in {count} Lauf noch einmal und führt alle nachfolgenden Tasks aus. Zeilen, die zu ihren Dateien passen, bleiben unverändert.",
+    other:
+      "Das typisiert die Zeilen von {hours} in {count} Läufen noch einmal und führt alle nachfolgenden Tasks aus. Zeilen, die zu ihren Dateien passen, bleiben unverändert.",
+  },
+  "retry.types.none":
+    "Es ist kein DAG bekannt, der lädt, und kein Task nach diesen Kopien typisiert Zeilen. Starten Sie den DAG, dessen Task den Operator AylaExportToParquetOperator hat.",
   "retry.is.paused": "Pausiert: {dags}. Setzen Sie den DAG fort, sonst laufen seine Tasks nicht.",
   "retry.days": {
     one: "{count} Lauf davon umfasst mehr als eine Stunde. Alle seine Stunden laufen noch einmal.",
@@ -310,6 +318,8 @@ export default {
   "retry.forbidden": "Ihr Benutzer darf diesen DAG sehen, aber seine Tasks nicht zurücksetzen.",
   "start.loaded":
     "Das startet einen Lauf des DAGs, der lädt. Sein Plan vergleicht das Archiv ab {hour} mit dem Warehouse und lädt jede Stunde, die abweicht.",
+  "start.typed":
+    "Wer Stunden lädt, typisiert auch die nötigen Zeilen. Das startet einen Lauf jedes DAGs, der lädt. Sein Plan vergleicht das Archiv ab {hour} mit dem Warehouse, typisiert jede Stunde, die abweicht, und lädt sie.",
   "start.verified": "Das startet einen Lauf des DAGs, der das Archiv prüft. Er blickt so weit zurück wie jeder seiner Läufe.",
   "start.compared": "Das startet einen Lauf des DAGs, der Export und Strom vergleicht. Er blickt so weit zurück wie jeder seiner Läufe.",
   "start.runs": "ein Lauf wurde erzeugt",

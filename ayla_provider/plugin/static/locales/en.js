@@ -215,6 +215,7 @@ export default {
   "panel.seen": "Seen",
   "panel.retry": "Retry",
   "panel.retry.copied": "Copy again",
+  "panel.retry.typed": "Type again",
   "panel.retry.loaded": "Load again",
   "panel.retry.verified": "Verify again",
   "panel.retry.compared": "Compare again",
@@ -285,6 +286,13 @@ export default {
     other:
       "This runs the copies of {hours} in {count} runs again, together with waits that didn't succeed and all downstream tasks. A copy transfers only files that the archive lacks.",
   },
+  "retry.types": {
+    one: "This types the rows of {hours} in {count} run again, and runs all downstream tasks. Rows that fit their files stay as they are.",
+    other:
+      "This types the rows of {hours} in {count} runs again, and runs all downstream tasks. Rows that fit their files stay as they are.",
+  },
+  "retry.types.none":
+    "No load is known, and no task after these copies types rows. Run the DAG whose task has the operator AylaExportToParquetOperator.",
   "retry.is.paused": "Paused: {dags}. Unpause it, or its tasks won't run.",
   "retry.days": {
     one: "{count} run of these covers more than one hour. All of its hours run again.",
@@ -310,6 +318,8 @@ export default {
   "retry.forbidden": "Your user has permission to view this DAG, but not to clear its tasks.",
   "start.loaded":
     "This starts a run of the load's DAG. Its plan compares the archive with the warehouse from {hour} on, and loads each hour that differs.",
+  "start.typed":
+    "A load types the rows that it needs. This starts a run of each load's DAG. Its plan compares the archive with the warehouse from {hour} on, and types and loads each hour that differs.",
   "start.verified": "This starts a run of the DAG that verifies the archive. It looks as far back as each of its runs.",
   "start.compared": "This starts a run of the DAG that compares the export with the stream. It looks as far back as each of its runs.",
   "start.runs": "a run was created",

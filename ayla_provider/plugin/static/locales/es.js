@@ -215,6 +215,7 @@ export default {
   "panel.seen": "Visto",
   "panel.retry": "Reintentar",
   "panel.retry.copied": "Copiar de nuevo",
+  "panel.retry.typed": "Tipificar de nuevo",
   "panel.retry.loaded": "Cargar de nuevo",
   "panel.retry.verified": "Verificar de nuevo",
   "panel.retry.compared": "Comparar de nuevo",
@@ -285,6 +286,13 @@ export default {
     other:
       "Esto ejecuta de nuevo las copias de {hours} en {count} ejecuciones, junto con las esperas sin éxito y todas las tareas posteriores. Una copia solo transfiere los archivos que faltan en el archivo histórico.",
   },
+  "retry.types": {
+    one: "Esto tipifica de nuevo las filas de {hours} en {count} ejecución, y ejecuta todas las tareas posteriores. Las filas que corresponden a sus archivos no cambian.",
+    other:
+      "Esto tipifica de nuevo las filas de {hours} en {count} ejecuciones, y ejecuta todas las tareas posteriores. Las filas que corresponden a sus archivos no cambian.",
+  },
+  "retry.types.none":
+    "No se conoce ninguna carga, y ninguna tarea posterior a estas copias tipifica filas. Ejecute el DAG cuya tarea tiene el operador AylaExportToParquetOperator.",
   "retry.is.paused": "En pausa: {dags}. Reanúdelo, o sus tareas no se ejecutarán.",
   "retry.days": {
     one: "{count} de estas ejecuciones cubre más de una hora. Todas sus horas se ejecutan de nuevo.",
@@ -310,6 +318,8 @@ export default {
   "retry.forbidden": "Su usuario tiene permiso para ver este DAG, pero no para reiniciar sus tareas.",
   "start.loaded":
     "Esto inicia una ejecución del DAG de la carga. Su plan compara el archivo histórico con el almacén a partir de {hour}, y carga cada hora que difiere.",
+  "start.typed":
+    "Una carga tipifica las filas que necesita. Esto inicia una ejecución del DAG de cada carga. Su plan compara el archivo histórico con el almacén a partir de {hour}, y tipifica y carga cada hora que difiere.",
   "start.verified": "Esto inicia una ejecución del DAG que verifica el archivo histórico. Mira tan atrás como cada una de sus ejecuciones.",
   "start.compared": "Esto inicia una ejecución del DAG que compara la exportación con el flujo. Mira tan atrás como cada una de sus ejecuciones.",
   "start.runs": "se creó una ejecución",

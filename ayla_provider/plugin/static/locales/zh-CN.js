@@ -209,6 +209,7 @@ export default {
   "panel.seen": "查看时间",
   "panel.retry": "重试",
   "panel.retry.copied": "重新复制",
+  "panel.retry.typed": "重新类型化",
   "panel.retry.loaded": "重新加载",
   "panel.retry.verified": "重新验证",
   "panel.retry.compared": "重新比较",
@@ -277,6 +278,9 @@ export default {
   "retry.what": {
     other: "这将重新运行 {count} 次运行中 {hours}的复制，以及未成功的等待和所有下游任务。复制只传输归档缺少的文件。",
   },
+  "retry.types": { other: "这将在 {count} 次运行中重新类型化 {hours}的行，并运行所有下游任务。与文件一致的行保持不变。" },
+  "retry.types.none":
+    "没有已知的加载，这些复制之后也没有任务对行进行类型化。请运行其任务使用 AylaExportToParquetOperator 运算符的 DAG。",
   "retry.is.paused": "已暂停：{dags}。请取消暂停，否则其任务不会运行。",
   "retry.days": { other: "其中 {count} 次运行覆盖多个小时。其所有小时都会重新运行。" },
   "retry.busy": { other: "{count} 个小时被跳过，因为任务正在处理它们。" },
@@ -288,6 +292,8 @@ export default {
   "retry.paused": { other: "已清除 {count} 个任务，但 {dag} 已暂停。请取消暂停，否则不会运行。" },
   "retry.forbidden": "您的用户可以查看此 DAG，但没有清除其任务的权限。",
   "start.loaded": "这将启动加载 DAG 的一次运行。其计划从 {hour} 起比较归档和数据仓库，并加载每个不同的小时。",
+  "start.typed":
+    "加载会对所需的行进行类型化。这将启动每个加载 DAG 的一次运行。其计划从 {hour} 起比较归档和数据仓库，并对每个不同的小时进行类型化和加载。",
   "start.verified": "这将启动验证归档的 DAG 的一次运行，回溯范围与其每次运行相同。",
   "start.compared": "这将启动比较导出与数据流的 DAG 的一次运行，回溯范围与其每次运行相同。",
   "start.runs": "已创建运行",
