@@ -96,6 +96,7 @@ def _parser(open_connections: OpenConnections) -> argparse.ArgumentParser:
         "--json", action="store_true", help="print a list of steps with name, ok, detail, advice and seconds"
     )
     check.set_defaults(run=partial(_check, open_connections))
+    _add_init(commands)
     _add_check_stream(commands, open_connections)
     _add_report(commands, open_connections)
     _add_verify(commands, open_connections)
@@ -452,6 +453,31 @@ def _add_contract(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     add_duckdb(contract, "compare the tables of this DuckDB file")
     contract.set_defaults(run=_contract)
+
+
+def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from ayla_provider.cli.init import add_arguments
+
+    command = commands.add_parser(
+        "init",
+        help="write a project: DAGs, pools, Variables, the connection without its secrets, and rights for the bucket",
+        description="Writes a project of your own, from the sample DAGs and a few answers. It asks for what no flag "
+        "says, and never for a secret. If you run it again, it remembers the answers, and keeps files that differ. "
+        "Exit status: 0 all files are written, 1 one was kept, 2 an answer is missing or wrong, or a file can't be "
+        "written.",
+    )
+    add_arguments(command)
+    command.set_defaults(run=_init)
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from ayla_provider.cli.init import WrongAnswerError, run
+
+    try:
+        return run(arguments, sys.stdin, sys.stdout)
+    except (WrongAnswerError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def _add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,4 +1,4 @@
-"""Each kind of AWS connection, against a server that checks signatures and rights; with the rights of the docs."""
+"""Each kind of AWS connection, against a server that checks signatures and rights: those that ``init`` writes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
+from ayla_provider.archive.url import DestinationUrl
+from ayla_provider.cli.project_policies import policies
 from ayla_provider.destinations import open_destination
 from ayla_provider.errors import AylaDestinationError
 from ayla_provider.transport.checksum import CHUNK
@@ -24,18 +25,20 @@ ROLE, USER = (f"arn:aws:iam::123456789012:{what}" for what in ("role/archive", "
 
 @pytest.fixture
 def place(s3: Place, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A bucket on which only the role ``archive`` has rights, exactly those that the docs name."""
-    bucket, prefix = urlsplit(s3.destination.url).netloc, "ayla/archive"
-    actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
-    rights = [("s3:ListBucket", bucket), (actions, f"{bucket}/{prefix}/*")]
-    policy = [{"Effect": "Allow", "Action": what, "Resource": f"arn:aws:s3:::{where}"} for what, where in rights]
+    """A bucket on which only the role ``archive`` has rights, exactly those that ``init`` writes for a worker."""
     trust = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": USER}}]
     iam = aws_client(s3_url, "iam")
     iam.create_role(RoleName="archive", AssumeRolePolicyDocument=document(trust))
-    iam.put_role_policy(RoleName="archive", PolicyName="archive", PolicyDocument=document(policy))
+    grant(s3_url, s3, "s3-worker.json")
     yield s3
     iam.delete_role_policy(RoleName="archive", PolicyName="archive")
     iam.delete_role(RoleName="archive")
+
+
+def grant(s3_url: str, place: Place, policy: str) -> None:
+    """Give the role the rights of a file that ``init`` writes, and no others."""
+    text = policies(DestinationUrl.parse(place.destination.url), [])[policy]
+    aws_client(s3_url, "iam").put_role_policy(RoleName="archive", PolicyName="archive", PolicyDocument=text)
 
 
 def document(statements: list[dict[str, Any]]) -> str:
@@ -88,7 +91,7 @@ def check_rights(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> None:
 
 
 @pytest.mark.parametrize("kind", ["role", "session token", "environment", "workload identity"])
-def test_the_rights_of_the_docs_suffice_with_each_kind_of_connection(
+def test_the_rights_of_a_worker_suffice_with_each_kind_of_connection(
     place: Place, s3_url: str, user: dict[str, str], kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     conn_id = connect(monkeypatch, s3_url, user, kind, tmp_path)
@@ -104,10 +107,43 @@ def test_the_rights_of_the_docs_suffice_with_each_kind_of_connection(
         # The second creation of a small object doesn't go through boto.
         small = [write(destination, b"small", path=f"b/{number}.csv") for number in range(2)]
         assert destination.folder("b") == {stored.path: stored for stored in small}
+        assert {listed.stored.path for listed in destination.tree("")} == {PATH, "b/0.csv", "b/1.csv"}
         with pytest.raises(Exception, match="the download broke"):
             write(destination, data, path="a/other.csv", stream=Breaking(data, len(data) - 1))
     others = {"b/0.csv": b"small", "b/1.csv": b"small"}
     assert (place.everything(), place.unfinished()) == ({PATH: data} | others, 0)
+
+
+def test_readers_get_copies_and_typed_rows_and_nothing_else(
+    place: Place, s3_url: str, user: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    readable = [PATH, "_manifests/" + PATH, "parquet/" + PATH]
+    for path in [*readable, "_quarantine/one.csv", "_erasures/one.json"]:
+        place.spoil(path, b"data")
+    grant(s3_url, place, "s3-readers.json")
+    conn_id = connect(monkeypatch, s3_url, user, "role", tmp_path)
+    with monkeypatch.context() as checked:
+        check_rights(checked)
+        destination = open_destination(place.destination.url, conn_id)
+        assert [destination.read(path)[0] for path in readable] == [b"data"] * 3  # type: ignore[index]
+        for path in ("_quarantine/one.csv", "_erasures/one.json"):
+            with pytest.raises(AylaDestinationError, match="the store refuses it"):
+                destination.read(path)
+        with pytest.raises(AylaDestinationError, match="the store refuses it"):
+            write(destination, b"other", path="parquet/other.parquet")
+    assert len(place.everything()) == 5
+
+
+def test_a_store_takes_the_lifecycle_rules(s3: Place, s3_url: str) -> None:
+    url = DestinationUrl.parse(s3.destination.url)
+    rules = json.loads(policies(url, [])["s3-lifecycle.json"])
+    client = aws_client(s3_url)
+    client.put_bucket_lifecycle_configuration(Bucket=url.bucket, LifecycleConfiguration=rules)
+    (rule,) = client.get_bucket_lifecycle_configuration(Bucket=url.bucket)["Rules"]
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    # Only of objects that were replaced or removed.
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert "Expiration" not in rule
 
 
 def test_the_message_names_the_rights_that_are_missing(
