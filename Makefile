@@ -63,7 +63,7 @@ install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constr
 # because uv installs sources alone.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel test-dbt dist docs judges release lint workflows format bench gate prove robustness fuzz screenshots clean
+.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel test-dbt day-one dist docs judges release lint workflows format bench gate prove robustness fuzz screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -106,6 +106,9 @@ test-dbt: $(VENV)/.test ## Build the package for dbt, in DuckDB and PostgreSQL, 
 
 test-wheel: dist ## Install the wheel into an empty Airflow, and test it there (AIRFLOW=3.1, 3.2, 3.3; TESTS=tests for all)
 	@.ci/test-wheel $(CONSTRAINTS_$(AIRFLOW)) $(TESTS)
+
+day-one: dist ## Install the wheel with pip, and measure the way to the first verified hour (AIRFLOW=3.1, 3.2, 3.3)
+	@.ci/day-one $(CONSTRAINTS_$(AIRFLOW))
 
 dist: release ## Build sdist and wheel into dist/, the same bytes each time, and check them
 	@rm -rf dist
