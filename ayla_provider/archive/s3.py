@@ -26,6 +26,9 @@ _FROZEN = 30.0
 _CONTINUED = {"ContinuationToken": "NextContinuationToken"}
 """For each argument of a listing's next page, the field of the page before."""
 
+_DIRECT = {"put_object": "PutObject", "upload_part": "UploadPart"}
+"""The methods of boto's client that are only asked once; all further requests go without boto."""
+
 _OFFLINE = ("GLACIER", "DEEP_ARCHIVE")
 """Storage classes of objects that must be restored before they can be read."""
 
@@ -53,7 +56,8 @@ class S3Store:
         self.heeds_creation: bool | None = None
         """Whether the store refuses to create an object that exists; None until that was tried."""
         self.trying = Lock()
-        self._requests: S3Requests | None = None
+        self._requests: dict[str, S3Requests] = {}
+        """For methods of boto's client that were asked once."""
         self._credentials: tuple[float, Any] = (0, None)
         """Until when they are used, and the credentials."""
 
@@ -64,8 +68,8 @@ class S3Store:
         :raises ChangedError: if a conditional request finds another version
         """
         size = len(arguments.get("Body", b""))
-        if method == "put_object" and size:
-            direct = self._put_directly(**arguments)
+        if method in _DIRECT and size:
+            direct = self._send_directly(method, **arguments)
             if direct:
                 return direct
         try:
@@ -80,26 +84,30 @@ class S3Store:
         return answer
 
     async def _send(self, method: str, **arguments: Any) -> Any:
-        if method == "put_object":
+        if method in _DIRECT:
             client = await self._fs.get_s3(self.bucket)
-            if self._requests is None or self._requests.client is not client:
-                self._requests = S3Requests(client, "PutObject")
-            self._requests.through_boto(arguments["Key"])
+            if method not in self._requests or self._requests[method].client is not client:
+                self._requests[method] = S3Requests(client, _DIRECT[method])
+            self._requests[method].through_boto(arguments["Key"])
         return await self._fs._call_s3(method, Bucket=self.bucket, **arguments)
 
-    def _put_directly(
+    def _send_directly(
         self,
+        method: str,
         *,
         Key: str,  # noqa: N803 - boto's names
         Body: bytes,  # noqa: N803
-        ContentType: str,  # noqa: N803
+        ContentType: str = "",  # noqa: N803
         ChecksumCRC32C: str = "",  # noqa: N803
+        PartNumber: int = 0,  # noqa: N803
+        UploadId: str = "",  # noqa: N803
         IfMatch: str = "",  # noqa: N803
         IfNoneMatch: str = "",  # noqa: N803
         **_: Any,
     ) -> dict[str, Any] | None:
-        """Return the answer to an object that went to the store without boto, None if boto must send it."""
-        if self._requests is None or not self._requests.is_ready:
+        """Return the answer to an object, or a part, that went to the store without boto, None if boto must send it."""
+        requests = self._requests.get(method)
+        if requests is None or not requests.is_ready:
             return None
         headers = {
             "Content-Type": ContentType,
@@ -108,11 +116,12 @@ class S3Store:
             "If-None-Match": IfNoneMatch,
         }
         stated = {name: value for name, value in headers.items() if value}
+        query = {"partNumber": str(PartNumber), "uploadId": UploadId} if UploadId else {}
         with contextlib.closing(Deadline(DEADLINE + len(Body) / SLOWEST)) as deadline:
             try:
-                credentials = self._frozen_credentials(self._requests)
-                answer = self._requests.send(credentials, "PUT", Key, stated, Body, deadline=deadline)
-            except Exception:  # noqa: BLE001 - boto sends the object again, with its own retries and errors
+                credentials = self._frozen_credentials(requests)
+                answer = requests.send(credentials, "PUT", Key, stated, Body, query=query, deadline=deadline)
+            except Exception:  # noqa: BLE001 - boto sends it again, with its own retries and errors
                 if deadline.expired:
                     # The deadline is that of the object.
                     raise TimeoutError(f"no whole answer within {deadline.seconds:.0f} s") from None

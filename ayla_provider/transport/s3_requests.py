@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from ayla_provider.transport.deadline import Deadline
 from ayla_provider.transport.http import Hosts, Response
@@ -31,6 +31,9 @@ _OF_ONE_REQUEST = re.compile(
 )
 """Headers that are made for each request, or by who sends it."""
 
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+"""What boto says instead of the content's SHA-256 if the signature doesn't cover the content."""
+
 _key: ContextVar[str] = ContextVar("key", default="")
 """The key of the object that this thread or task asks boto for."""
 
@@ -43,6 +46,8 @@ class _Template:
     """Of the bucket, up to the key."""
     region: str
     headers: dict[str, str]
+    signs_content: bool
+    """Whether the signature covers the content. With TLS and a checksum, boto leaves it out."""
 
 
 class S3Requests:
@@ -76,11 +81,13 @@ class S3Requests:
         # Boto's own request goes on, whatever is wrong with the settings.
         with contextlib.suppress(Exception):
             network = _network_of(self.client, request.url)
-        if end and signed and network and request.url.endswith(f"/{end}"):
+        url = request.url.partition("?")[0]
+        if end and signed and network and url.endswith(f"/{end}"):
             headers = {name: _text(value) for name, value in request.headers.items()}
             kept = {name: value for name, value in headers.items() if not _OF_ONE_REQUEST.fullmatch(name)}
+            signs_content = _UNSIGNED not in headers.values()
             self._hosts = self._hosts or Hosts(network)
-            self._template = _Template(request.url.removesuffix(end), signed[1], kept)
+            self._template = _Template(url.removesuffix(end), signed[1], kept, signs_content)
 
     @property
     def is_ready(self) -> bool:
@@ -101,6 +108,7 @@ class S3Requests:
         headers: Mapping[str, str],
         body: bytes = b"",
         *,
+        query: Mapping[str, str] | None = None,
         stream: bool = False,
         deadline: Deadline | None = None,
     ) -> Response:
@@ -109,6 +117,7 @@ class S3Requests:
 
         :param credentials: the client's, frozen
         :param headers: those of this request alone
+        :param query: the parameters of this request
         :param stream: whether the answer's content is read as a stream
         :param deadline: see :meth:`ayla_provider.transport.http.HttpClient.request`
         :raises Exception: if there is no answer; boto then knows what to say
@@ -116,8 +125,12 @@ class S3Requests:
         if self._template is None or self._hosts is None:
             raise RuntimeError("boto has sent no request yet")
         url = self._template.url + _quoted(key)
+        if query:
+            # In the order in which they are signed.
+            url += f"?{urlencode(sorted(query.items()), quote_via=quote, safe='~')}"
         said = {**self._template.headers, **headers}
-        signed = sign(credentials, method, url, said, hashlib.sha256(body).hexdigest(), self._template.region)
+        sha256 = hashlib.sha256(body).hexdigest() if self._template.signs_content or not body else _UNSIGNED
+        signed = sign(credentials, method, url, said, sha256, self._template.region)
         return self._hosts.request(method, url, body or None, signed, _TIMEOUT, stream=stream, deadline=deadline)
 
     def close(self) -> None:
@@ -139,9 +152,9 @@ def sign(
     Return the headers of a request with AWS's Signature Version 4 for S3, which covers all of them.
 
     :param credentials: frozen
-    :param url: percent-encoded, without a query
+    :param url: percent-encoded, with its parameters in the order of their names
     :param headers: each name once, without Host, which is that of the URL
-    :param sha256: hexadecimal, of the content
+    :param sha256: hexadecimal, of the content; or what boto says instead if it isn't signed
     """
     time = f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     signed = {**headers, "X-Amz-Date": time, "X-Amz-Content-SHA256": sha256}
@@ -151,7 +164,7 @@ def sign(
     values = {name.lower(): " ".join(value.split()) for name, value in signed.items()} | {"host": parts.netloc}
     names = sorted(values)
     lines = [f"{name}:{values[name]}" for name in names]
-    request = "\n".join([method, parts.path, "", *lines, "", ";".join(names), sha256])
+    request = "\n".join([method, parts.path, parts.query, *lines, "", ";".join(names), sha256])
     scope = f"{time[:8]}/{region}/s3/aws4_request"
     digest = hashlib.sha256(request.encode()).hexdigest()
     key = _signing_key(credentials.secret_key, time[:8], region)

@@ -89,11 +89,13 @@ def test_a_store_that_ignores_preconditions_is_looked_at_before_and_after_each_w
     assert s3.everything() == ours | {"a/3.csv": b"theirs", PATH: b"theirs"}
 
 
+@pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("fault", ["no answer", "another status"])
 def test_what_does_not_arrive_without_boto_is_sent_by_boto(
-    s3: Place, monkeypatch: pytest.MonkeyPatch, fault: str
+    s3: Place, monkeypatch: pytest.MonkeyPatch, fault: str, parts: int
 ) -> None:
-    write(s3.destination, b"first")
+    data = os.urandom(10 if parts == 1 else 17 * CHUNK)
+    write(s3.destination, data)
     faults = []
 
     def failing(*_: Any, **__: Any) -> Any:
@@ -103,9 +105,23 @@ def test_what_does_not_arrive_without_boto_is_sent_by_boto(
         return SimpleNamespace(status=503, headers={})
 
     monkeypatch.setattr(S3Requests, "send", failing)
-    write(s3.destination, b"second", path="a/second.csv")
-    assert faults == [fault]
-    assert s3.everything() == {PATH: b"first", "a/second.csv": b"second"}
+    write(s3.destination, data[::-1], path="a/second.csv")
+    assert faults == [fault] * parts
+    assert s3.everything() == {PATH: data, "a/second.csv": data[::-1]}
+
+
+def test_parts_after_the_first_go_to_the_store_without_boto(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    send, sent = S3Requests.send, []
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        sent.append(named["query"].get("partNumber"))
+        return send(*arguments, **named)
+
+    monkeypatch.setattr(S3Requests, "send", noted)
+    data = os.urandom(17 * CHUNK)
+    write(s3.destination, data)
+    assert sent == ["2", "3"]
+    assert s3.everything() == {PATH: data}
 
 
 def test_an_answer_that_got_lost_is_not_a_second_object(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:

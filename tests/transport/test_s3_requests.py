@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Any
 from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ayla_provider.transport.checksum import Crc32c
+from ayla_provider.transport.http import Hosts
 from ayla_provider.transport.network import Network
-from ayla_provider.transport.s3_requests import _network_of, sign
+from ayla_provider.transport.s3_requests import S3Requests, _network_of, sign
 
 boto3 = pytest.importorskip("boto3", reason="pip install apache-airflow-providers-amazon")
 
@@ -27,16 +30,17 @@ VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20
     headers=st.dictionaries(st.sampled_from(["If-Match", "Content-Type", "x-amz-acl", "Range"]), VALUES),
     body=st.binary(max_size=20),
     token=st.none() | st.text("abc/+=", min_size=1),
+    query=st.sampled_from(["", "?partNumber=10&uploadId=a-b_c.d~", "?partNumber=2&uploadId=a%2Fb%2Bc%3D%3D"]),
 )
 def test_a_request_is_signed_as_by_botocore(
-    method: str, path: str, host: str, scheme: str, headers: dict[str, str], body: bytes, token: str | None
+    method: str, path: str, host: str, scheme: str, headers: dict[str, str], body: bytes, token: str | None, query: str
 ) -> None:
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import ReadOnlyCredentials
 
     credentials = ReadOnlyCredentials("AKID", "secret/+key", token)
-    url = f"{scheme}://{host}/{path}"
+    url = f"{scheme}://{host}/{path}{query}"
     request = AWSRequest(method, url, headers, data=body)
     with mock.patch("botocore.auth.get_current_datetime", return_value=NOW.replace(tzinfo=None)):
         S3SigV4Auth(credentials, "s3", "eu-west-1").add_auth(request)
@@ -46,21 +50,57 @@ def test_a_request_is_signed_as_by_botocore(
     assert len(signed) == len(request.headers)
 
 
-def client(monkeypatch: pytest.MonkeyPatch, **settings: object) -> object:
+def client(monkeypatch: pytest.MonkeyPatch, **settings: object) -> Any:
     from botocore.config import Config
 
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    verify = settings.pop("verify", None)
+    verify, endpoint_url = settings.pop("verify", None), settings.pop("endpoint_url", None)
     return boto3.client(
         "s3",
         region_name="eu-west-1",
         aws_access_key_id="a",
         aws_secret_access_key="b",
         verify=verify,
+        endpoint_url=endpoint_url,
         config=Config(**settings),
     )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("signed", [None, True, False])
+def test_the_signature_covers_the_content_where_botos_does(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, *, signed: bool | None
+) -> None:
+    from botocore.awsrequest import AWSResponse
+    from botocore.credentials import ReadOnlyCredentials
+
+    made = client(monkeypatch, endpoint_url=f"{scheme}://s3.example.com", s3={"payload_signing_enabled": signed})
+    requests = S3Requests(made, "UploadPart")
+    by_boto = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        by_boto.append((request.url, request.headers["X-Amz-Content-SHA256"].decode()))
+        return AWSResponse(request.url, 200, {}, mock.Mock(stream=lambda: iter([b""])))
+
+    made.meta.events.register("before-send.s3.UploadPart", answer)
+    requests.through_boto("a b/é.csv")
+    checksum = Crc32c(b"content").base64
+    of_upload = {"Bucket": "a-bucket", "Key": "a b/é.csv", "PartNumber": 2, "UploadId": "a/b+c=="}
+    made.upload_part(**of_upload, Body=b"content", ChecksumCRC32C=checksum)
+    sent = []
+    monkeypatch.setattr(
+        Hosts, "request", lambda self, method, url, body, headers, *_, **__: sent.append((url, dict(headers)))
+    )
+    requests.send(
+        ReadOnlyCredentials("a", "b", None),
+        *("PUT", "a b/é.csv", {"x-amz-checksum-crc32c": checksum}, b"content"),
+        query={"uploadId": "a/b+c==", "partNumber": "2"},
+    )
+    assert [(url, headers["X-Amz-Content-SHA256"]) for url, headers in sent] == [
+        (f"{url.partition('?')[0]}?partNumber=2&uploadId=a%2Fb%2Bc%3D%3D", sha256) for url, sha256 in by_boto
+    ]
 
 
 URL = "https://bucket.s3.eu-west-1.amazonaws.com/key"
