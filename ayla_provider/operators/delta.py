@@ -97,6 +97,9 @@ class AylaExportDeltaUpkeepOperator(_Delta):
     Run it once a day. Loads and readers may run at the same time. A file that was replaced stays for 7 days, or as long
     as the table's property ``delta.deletedFileRetentionDuration`` says, so that queries of earlier versions work.
 
+    It also looks after the tables of the fleet models and of the archive's hours, if there are any. They aren't
+    compacted: each of their days is one file anyway.
+
     Its XCom has the counts of all tables together: ``{"tables", "days_compacted", "files_compacted",
     "files_written", "days_in_use", "files_removed", "bytes_removed", "log_entries", "log_entries_removed"}``, where
     ``days_in_use`` are days that were loaded while they were compacted; the next run compacts them.
@@ -133,8 +136,11 @@ class AylaExportDeltaUpkeepOperator(_Delta):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Keep up each table."""
+        from ayla_provider.warehouse.base import HOURS
         from ayla_provider.warehouse.delta_upkeep import FEWEST_LOG_ENTRIES, upkeep
+        from ayla_provider.warehouse.lake_models import OWN_TABLES
 
+        own_tables = [table.event_type for table in (HOURS, *OWN_TABLES)]
         total: Counter[str] = Counter()
         with airflow_errors():
             if self.log_entries < FEWEST_LOG_ENTRIES:
@@ -143,7 +149,7 @@ class AylaExportDeltaUpkeepOperator(_Delta):
                     "readers that began some commits ago"
                 )
             with self.warehouse() as warehouse:
-                for event_type in map(parse_event_type, self.event_types):
+                for event_type in (*map(parse_event_type, self.event_types), *own_tables):
                     done = upkeep(
                         warehouse,
                         event_type,

@@ -17,7 +17,7 @@ from ayla_provider.operators.warehouses import operator_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_KINDS = ("duckdb", "postgres")
+_KINDS = ("delta", "duckdb", "iceberg", "postgres")
 """The kinds of warehouses that the models are made in."""
 
 
@@ -33,10 +33,10 @@ class AylaFleetModelsOperator(BaseOperator):
     ``{"hours", "recomputed", "devices", "device_days", "first_day", "last_day"}``.
 
     :param warehouse: ``{"kind": "duckdb", ...}`` with the arguments that name the warehouse in its load; the kinds are
-        ``duckdb`` and ``postgres`` (templated)
+        ``delta``, ``duckdb``, ``iceberg``, and ``postgres`` (templated)
     :param day_timezone: the time zone of days, such as ``Europe/Berlin``. With another one than before, all models are
         made again (templated)
-    :param memory: DuckDB's limit for a DuckDB file, as DuckDB writes sizes
+    :param memory: DuckDB's limit for a DuckDB file, and for Delta and Iceberg tables, as DuckDB writes sizes
     """
 
     template_fields: Sequence[str] = ("warehouse", "day_timezone")

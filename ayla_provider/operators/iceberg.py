@@ -82,7 +82,8 @@ class _Iceberg(AylaWarehouseArguments):
         )
 
     def warehouse(self) -> Warehouse:
-        return self.iceberg()
+        # A plan has no limit of memory: it reads no rows.
+        return self.iceberg(getattr(self, "memory", MEMORY))
 
 
 class AylaExportToIcebergOperator(_Iceberg, AylaLoadOperator):
@@ -99,10 +100,6 @@ class AylaExportToIcebergOperator(_Iceberg, AylaLoadOperator):
     :param tables_conn_id: the connection for the bucket of the tables, of the kind that ``destination_conn_id`` of a
         copy has; by default the credentials of the machine, and ``google_cloud_default`` for ``gs://`` (templated)
     """
-
-    def warehouse(self) -> Warehouse:
-        """Return the tables, with the operator's limit of memory."""
-        return self.iceberg(self.memory)
 
 
 class AylaExportIcebergPlanOperator(_Iceberg, AylaPlanOperator):
@@ -130,7 +127,9 @@ class AylaExportIcebergUpkeepOperator(_Iceberg, BaseOperator):
     removes old snapshots with the files that they alone have, and files that no commit names and that are older than a
     day. Snapshots that a branch or a tag of yours names stay, with their files.
 
-    Its XCom: a dictionary for each event type, ``{"days_compacted", "files_compacted", "hours_folded",
+    The tables of the fleet models and of the archive's hours aren't compacted: each of their days is one file anyway.
+
+    Its XCom: a dictionary for each event type and other table, ``{"days_compacted", "files_compacted", "hours_folded",
     "snapshots_expired", "files_removed", "bytes_removed"}``.
 
     Its other arguments are those of :class:`AylaExportToIcebergOperator`.
@@ -182,7 +181,7 @@ class AylaExportIcebergUpkeepOperator(_Iceberg, BaseOperator):
 
     def _event_types(self, warehouse: IcebergWarehouse) -> list[str]:
         if self.event_types is None:
-            return warehouse.event_types()
+            return [*warehouse.event_types(), *warehouse.own_tables()]
         return [parse_event_type(name) for name in self.event_types]
 
     def _look_after(self, warehouse: IcebergWarehouse, event_type: str, dry_run: bool) -> dict[str, int]:

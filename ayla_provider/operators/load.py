@@ -427,14 +427,10 @@ class AylaPlanOperator(BaseOperator):
         return digest
 
     def _record_hours(self, context: Context, compared: Comparison) -> None:
-        """Write into the warehouse what the archive has of each hour. Table formats have no such table."""
-        from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
-
-        warehouse = at_work(self.warehouse(), context)
-        if isinstance(warehouse, SqlWarehouse):
-            with warehouse:
-                changed = warehouse.record_hours(compared.hours, datetime.now(UTC))
-            self.log.info("Hours that %s has in another state than before: %d.", warehouse.name, changed)
+        """Write into the warehouse what the archive has of each hour."""
+        with at_work(self.warehouse(), context) as warehouse:
+            changed = warehouse.record_hours(compared.hours, datetime.now(UTC))
+        self.log.info("Hours that %s has in another state than before: %d.", warehouse.name, changed)
 
     def _compared_policies(
         self, where: str, recipes: Mapping[EventType, Sequence[Recipe]], dag_id: str

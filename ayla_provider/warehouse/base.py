@@ -92,13 +92,18 @@ _OWN_NAMES = re.compile(
 """The names of tables and views that aren't those of an event type."""
 
 
+def is_own_name(event_type: str) -> bool:
+    """Return whether the table of an event type would have the name of a table or view that this package makes."""
+    return _OWN_NAMES.fullmatch(event_type) is not None
+
+
 def refuse_own_name(event_type: str) -> None:
     """
     Make sure that the table of an event type doesn't have the name of a table or view that this package makes.
 
     :raises AylaConfigError: if it has
     """
-    if _OWN_NAMES.fullmatch(event_type):
+    if is_own_name(event_type):
         raise AylaConfigError(
             f"event type {event_type!r} can't be loaded: its table would have the name of a table or view that this "
             "provider makes. Its files stay in the archive."
@@ -452,6 +457,14 @@ class Warehouse(Protocol):
 
         :param loads: a load's files exist until the next load is asked for
         :raises AylaWarehouseError: as :meth:`replace` does
+        """
+
+    def record_hours(self, hours: Sequence[FoundHour], now: datetime) -> int:
+        """
+        Write into the table of hours what an archive has of some hours, and return how many weren't like that.
+
+        :param now: aware
+        :raises AylaWarehouseError: if the warehouse refuses it
         """
 
     def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:

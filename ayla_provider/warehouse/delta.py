@@ -26,6 +26,7 @@ from ayla_provider.transport.redaction import from_outside
 from ayla_provider.warehouse.base import (
     SAFE_TO_RETRY,
     TABLE_PREFIX,
+    FoundHour,
     HeldHour,
     HourLeft,
     Load,
@@ -78,6 +79,8 @@ from ayla_provider.warehouse.lake import (
 if TYPE_CHECKING:
     import duckdb
     from deltalake import DeltaTable
+
+    from ayla_provider.warehouse.fleet import FleetReport
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +192,7 @@ class DeltaWarehouse:
         refuse_own_name(event_type)
         with self.tables.errors(f"read which hours of {event_type} are loaded"):
             table = self.tables.open(event_type)
-            entries = self._entries(table, event_type, start, end) if table else {}
+            entries = self.entries(table, event_type, start, end) if table else {}
         self._seen[event_type] = _Seen(start, end, entries)
         return {hour: entry.version for hour, entry in entries.items()}
 
@@ -213,7 +216,7 @@ class DeltaWarehouse:
             table = self.tables.open(event_type)
             if table is None:
                 return {}
-            entries = self._entries(table, event_type, start, end)
+            entries = self.entries(table, event_type, start, end)
             rows = counted_rows(table, start, end)
         return {
             hour: HeldHour(entry.version, entry.loaded, entry.rows, rows.get(hour, 0))
@@ -222,7 +225,8 @@ class DeltaWarehouse:
             for hour in sorted({*entries, *rows})
         }
 
-    def _entries(self, table: DeltaTable, event_type: str, start: datetime, end: datetime) -> dict[datetime, Entry]:
+    def entries(self, table: DeltaTable, event_type: str, start: datetime, end: datetime) -> dict[datetime, Entry]:
+        """Return what a table's ledger says of the hours of a range, in order."""
         index = self.tables.index(table, event_type)
         ledger = self.tables.weeks(index, event_type, index.weeks_in(start, end))
         found = {hour: entry for week in ledger.values() for hour, entry in week.hours.items()}
@@ -432,6 +436,24 @@ class DeltaWarehouse:
         folder = self.tables.folder(event_type)
         remove_quietly(self.tables.destination, [f"{folder}/{file.path}" for file in files])
 
+    # The fleet models, and the hours of the archive.
+
+    def record_hours(self, hours: Sequence[FoundHour], now: datetime) -> int:
+        """Write into the table of hours what an archive has of some hours, and return how many weren't like that."""
+        from ayla_provider.warehouse.delta_models import DeltaLake
+        from ayla_provider.warehouse.lake_models import record_hours
+
+        with self.tables.errors("write what the archive has of each hour"):
+            return record_hours(DeltaLake(self), self._memory, hours, now)
+
+    def update_models(self, day_timezone: str, run_id: str, now: datetime) -> FleetReport:
+        """Bring the fleet models up to date, see :func:`~ayla_provider.warehouse.lake_models.update_models`."""
+        from ayla_provider.warehouse.delta_models import DeltaLake
+        from ayla_provider.warehouse.lake_models import update_models
+
+        with self.tables.errors("make the fleet models"):
+            return update_models(DeltaLake(self), self._memory, day_timezone, run_id, now)
+
     # Erasure.
 
     def erasable(self, erasure: RowErasure) -> Mapping[datetime, int]:
@@ -455,20 +477,30 @@ class DeltaWarehouse:
         """
         Remove all earlier versions of tables, with their files and entries of the log, and return what keeps some.
 
-        Time travel then starts again.
+        Time travel then starts again. The fleet models are made without what is erased, and lose theirs, too.
         """
-        from ayla_provider.warehouse.delta_erase import forget
+        from ayla_provider.warehouse.delta_models import DeltaLake
+        from ayla_provider.warehouse.lake_models import without_erased
 
-        leftovers: list[Leftover] = []
-        for event_type in event_types:
-            refuse_own_name(event_type)
-            with self.tables.errors(f"remove earlier versions of {event_type}"):
-                leftovers += forget(self, event_type, now)
-        return leftovers
+        with self.tables.errors("make the fleet models without what is erased"):
+            made = without_erased(DeltaLake(self), self._memory, now)
+        return [*self.expire(event_types, now), *self._forget_versions(made, now)]
 
     def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
         """Remove all earlier versions of tables, because each of them has the removed hours."""
-        return self.forget(event_types, now)
+        wanted = list(event_types)
+        for event_type in wanted:
+            refuse_own_name(event_type)
+        return self._forget_versions(wanted, now)
+
+    def _forget_versions(self, names: Iterable[str], now: datetime) -> Sequence[Leftover]:
+        from ayla_provider.warehouse.delta_erase import forget
+
+        leftovers: list[Leftover] = []
+        for name in names:
+            with self.tables.errors(f"remove earlier versions of {name}"):
+                leftovers += forget(self, name, now)
+        return leftovers
 
     @contextmanager
     def scratch(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:

@@ -14,7 +14,7 @@ from ayla_provider.rows.duck import quoted
 from ayla_provider.warehouse.base import HourLeft, RowErasure
 from ayla_provider.warehouse.delta import DeltaWarehouse, Tries, again
 from ayla_provider.warehouse.delta_ledger import FOLDER, WeekLedger, weeks_of
-from ayla_provider.warehouse.delta_tables import PARTITION, commit, files_of, types_of
+from ayla_provider.warehouse.delta_tables import PARTITION, WHOLE, commit, files_of, types_of
 from ayla_provider.warehouse.delta_upkeep import OWN_NAME
 from ayla_provider.warehouse.lake import (
     UNREFERENCED_FOR,
@@ -181,7 +181,7 @@ def _unreachable(
             elif name != _CURRENT:
                 # The rest of a commit has its statistics. Parts of checkpoints may be needed.
                 yield each, is_old and name.endswith(".tmp")
-        elif top.startswith(f"{PARTITION}="):
+        elif top == WHOLE or top.startswith(f"{PARTITION}="):
             yield each, path in replaced or (is_old and OWN_NAME.fullmatch(name) is not None)
         else:
             yield each, is_old and top == _CHANGES

@@ -19,7 +19,7 @@ from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.errors import AylaConfigError, AylaError, AylaTableError, AylaWarehouseError
 from ayla_provider.rows.duck import connect, literal
 from ayla_provider.transport.redaction import from_outside
-from ayla_provider.warehouse.base import SAFE_TO_RETRY
+from ayla_provider.warehouse.base import SAFE_TO_RETRY, is_own_name
 from ayla_provider.warehouse.delta_ledger import (
     TRANSACTION,
     Index,
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 PARTITION = "date"
 """The column that a table is partitioned by: the day of ``folder_hour``, UTC."""
 
+WHOLE = "rows"
+"""The folder of files that are in no partition of a day: of models, and of hours."""
+
 TYPES = {
     ColumnType.TEXT: "string",
     ColumnType.INTEGER: "long",
@@ -47,11 +50,12 @@ TYPES = {
     # Delta has no UUID.
     ColumnType.UUID: "string",
     ColumnType.TIMESTAMP: "timestamp",
+    ColumnType.DATE: "date",
 }
 """Delta's type for each of ours."""
 
 _OURS = {"long": ColumnType.INTEGER, "double": ColumnType.NUMBER, "boolean": ColumnType.BOOLEAN}
-_OURS |= {"string": ColumnType.TEXT, "timestamp": ColumnType.TIMESTAMP}
+_OURS |= {"string": ColumnType.TEXT, "timestamp": ColumnType.TIMESTAMP, "date": ColumnType.DATE}
 """Our type for each of Delta's that a table of ours can have."""
 
 PROPERTIES = {
@@ -113,7 +117,8 @@ class NewFile:
     path: str
     """Relative to the table."""
     size: int
-    day: date
+    day: date | None
+    """None if it is in no partition of a day."""
     statistics: str
     """As Delta's log has it: JSON."""
 
@@ -145,9 +150,12 @@ class DeltaTables:
         return url_of(self.destination, self.folder(event_type))
 
     def exist(self) -> bool:
-        """Return whether there is any table."""
-        logs = (listed.stored.path.partition("/")[2] for listed in self.destination.tree(self._prefix))
-        return any(path.startswith("_delta_log/") for path in logs)
+        """Return whether there is a table of any event type."""
+        for listed in self.destination.tree(self._prefix):
+            folder, _, path = listed.stored.path.partition("/")
+            if path.startswith("_delta_log/") and not is_own_name(folder.removeprefix(self._prefix)):
+                return True
+        return False
 
     def open(self, event_type: str) -> DeltaTable | None:
         """
@@ -166,7 +174,7 @@ class DeltaTables:
         self._refuse_unsafe(table, event_type)
         return table
 
-    def create(self, table: Table, fields: Sequence[Field]) -> None:
+    def create(self, table: Table, fields: Sequence[Field], partition_by: Sequence[str] = (PARTITION,)) -> None:
         """
         Create a table.
 
@@ -178,7 +186,7 @@ class DeltaTables:
         DeltaTable.create(
             address,
             Schema(list(fields)),
-            partition_by=[PARTITION],
+            partition_by=list(partition_by),
             name=self.folder(table.event_type),
             description=table.description,
             configuration=PROPERTIES,
@@ -212,7 +220,8 @@ class DeltaTables:
                 "table forgets which hours are loaded. Unset it: ALTER TABLE ... UNSET TBLPROPERTIES "
                 f"('{_EXPIRY}'). Hours that it forgot by then are loaded again."
             )
-        if table.metadata().partition_columns != [PARTITION]:
+        partitions = table.metadata().partition_columns
+        if partitions != [PARTITION] and (partitions or not is_own_name(event_type)):
             raise AylaTableError(
                 f"{self.name}: {self.url(event_type)} isn't partitioned by {PARTITION}, as tables of this package are. "
                 "Load into tables with another table_prefix."
@@ -347,12 +356,11 @@ def fields_of(columns: Iterable[Column]) -> list[Field]:
     ]
 
 
-def partition_field() -> Field:
+def partition_field(comment: str = "The day of folder_hour, UTC: the table's partition.") -> Field:
     """Return the column that a table is partitioned by."""
     from deltalake import Field
     from deltalake.schema import PrimitiveType
 
-    comment = "The day of folder_hour, UTC: the table's partition."
     return Field(PARTITION, PrimitiveType("date"), metadata={"comment": comment})
 
 
@@ -460,8 +468,9 @@ def describe(connection: duckdb.DuckDBPyConnection, parquet: Path, columns: Sequ
 
     :param rows: how many the file has
     """
-    wanted = [column.name for column in columns if column.type is ColumnType.TIMESTAMP or column.name == "dsn"]
-    found = statistics(connection, parquet, wanted)
+    times = (ColumnType.TIMESTAMP, ColumnType.DATE)
+    wanted = [column.name for column in columns if column.type in times or column.name == "dsn"]
+    found = statistics(connection, parquet, wanted) if wanted else {}
     document = {
         "numRecords": rows,
         "minValues": _values(found, lambda statistic: statistic.smallest),
@@ -478,6 +487,8 @@ def _values(found: Mapping[str, ColumnStatistics], which: Callable[[ColumnStatis
         if isinstance(value, datetime):
             # Milliseconds, cut off: so the protocol says for both ends, and readers allow for it.
             values[name] = value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        elif isinstance(value, date):
+            values[name] = value.isoformat()
         elif isinstance(value, str) and name == "dsn" and len(value) <= _LONGEST_TEXT:
             values[name] = value
     return values
@@ -515,19 +526,21 @@ def commit(
     )
 
     now = round(time.time() * 1000)
+    partitions = table.metadata().partition_columns
+
+    def partition(day: date | None) -> dict[str, str | None]:
+        return {name: day.isoformat() if day else None for name in partitions}
+
     actions: list[AddAction | RemoveAction] = [
-        AddAction(file.path, file.size, {PARTITION: file.day.isoformat()}, now, data_change, file.statistics)
-        for file in added
+        AddAction(file.path, file.size, partition(file.day), now, data_change, file.statistics) for file in added
     ]
-    for file in removed:
-        partition = {PARTITION: file.day.isoformat() if file.day else None}
-        actions.append(RemoveAction(file.path, data_change, now, file.size, partition))
+    actions += [RemoveAction(file.path, data_change, now, file.size, partition(file.day)) for file in removed]
     transactions = [] if ledger is None else [Transaction(TRANSACTION, ledger, now)]
     table.create_write_transaction(
         actions,
         "append",
         table.schema(),
-        [PARTITION],
+        partitions,
         commit_properties=CommitProperties(
             custom_metadata=dict(says or {}), max_commit_retries=0, app_transactions=transactions
         ),

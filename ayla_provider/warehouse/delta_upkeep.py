@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 
 from ayla_provider.archive.destination import Stored
 from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.warehouse.base import is_own_name
 from ayla_provider.warehouse.delta import DeltaWarehouse, again
 from ayla_provider.warehouse.delta_ledger import FOLDER
 from ayla_provider.warehouse.delta_tables import (
     PARTITION,
+    WHOLE,
     DataFile,
     DeltaTables,
     NewFile,
@@ -56,7 +58,7 @@ _LOG_FILE = re.compile(r"(\d{20})\.(json|checkpoint\.parquet)")
 _REMOVERS = 8
 """How many files are removed at once."""
 
-OWN_NAME = re.compile(r"(\d{10}-[A-Za-z0-9._-]+|day-\d{8})-[0-9a-f]{16}\.parquet")
+OWN_NAME = re.compile(r"(\d{10}-[A-Za-z0-9._-]+|day-\d{8}|all)-[0-9a-f]{16}\.parquet")
 """The name of a file that this package writes."""
 
 
@@ -118,6 +120,9 @@ def _compact_days(
     warehouse: DeltaWarehouse, event_type: str, table: DeltaTable, before: datetime, *, dry_run: bool
 ) -> Done:
     done = Done()
+    if is_own_name(event_type):
+        # Nobody else may commit to a model while it is made. Each of its days is a file.
+        return done
     days: dict[date, list[DataFile]] = {}
     for file in files_of(table):
         # The whole day is over by then.
@@ -308,7 +313,7 @@ def _sweep(warehouse: DeltaWarehouse, event_type: str, done: Done, now: datetime
         top, _, name = path.partition("/")
         if top == FOLDER:
             is_unneeded = path not in ledger
-        elif not top.startswith(f"{PARTITION}=") or path in named:
+        elif not (top == WHOLE or top.startswith(f"{PARTITION}=")) or path in named:
             is_unneeded = False
         else:
             # A file of another tool may belong to a commit that takes longer.

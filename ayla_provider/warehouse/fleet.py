@@ -91,6 +91,10 @@ class Engine:
     lock: Callable[[], None]
     staged: Callable[[str], None] = lambda name: None
     """Is told the name of each temporary table that has been filled."""
+    opened: Callable[[date, Window], None] = lambda day, window: None
+    """Is told which day is to be made, before its rows and what is stored of it are read."""
+    differs: Callable[[Model, str, str], None] = lambda model, gone, come: None
+    """Is told where the rows are that a model loses and gets, before anything is concluded from them."""
 
 
 _EVENTS = ("datapoints", "acks", "connections", "registrations", "activity", "days", "connection_spans", "values_")
@@ -375,6 +379,7 @@ class FleetRun:
             hours.setdefault(kind, []).append(macros.moment(str(int(hour))))
         window = Window(this, self._date(day - _ONE_DAY), int(starts), int(ends), int(reads), int(reads_to), hours)
         self._sql = replace(self._sql, scoped=True, window=window)
+        self._engine.opened(day, window)
         return window
 
     def _stored(self, model: Model, window: Window) -> str:
@@ -490,6 +495,7 @@ class FleetRun:
         same = " and ".join(self._same(f"gone.{name}", f"t.{name}", name) for name in model.key)
         run(f"delete from {table} as t where {stored} and exists (select 1 from {gone} as gone where {same})")
         run(f"insert into {table} ({columns}) select {columns} from {come}")
+        self._engine.differs(model, gone, come)
         yield gone, come
         for name in (was, made, gone, come):
             run(f"drop table {name}")

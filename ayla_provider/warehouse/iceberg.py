@@ -26,6 +26,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.transforms import DayTransform
 from pyiceberg.types import (
     BooleanType,
+    DateType,
     DoubleType,
     IcebergType,
     LongType,
@@ -46,12 +47,14 @@ from ayla_provider.transport.redaction import from_outside
 from ayla_provider.warehouse.base import (
     SAFE_TO_RETRY,
     TABLE_PREFIX,
+    FoundHour,
     HeldHour,
     HourLeft,
     Load,
     NamedTable,
     Recipe,
     RowErasure,
+    is_own_name,
     refuse_own_name,
 )
 from ayla_provider.warehouse.iceberg_io import DestinationFileIO, LocalFileIO, Storage, known
@@ -81,6 +84,8 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
     from pyiceberg.table import Table as IcebergTable
 
+    from ayla_provider.warehouse.fleet import FleetReport
+
 log = logging.getLogger(__name__)
 
 TYPES: dict[ColumnType, IcebergType] = {
@@ -91,6 +96,7 @@ TYPES: dict[ColumnType, IcebergType] = {
     # Not Iceberg's uuid: it refuses text, and some engines can't read it.
     ColumnType.UUID: StringType(),
     ColumnType.TIMESTAMP: TimestamptzType(),
+    ColumnType.DATE: DateType(),
 }
 """Iceberg's type for each of ours."""
 
@@ -257,13 +263,8 @@ class IcebergWarehouse:
         return made.without(start, end).recipes()
 
     def has_ledger(self) -> bool:
-        """Return whether there is a table with the prefix: each has its own ledger."""
-        with self.errors("look for its tables"):
-            try:
-                names = [identifier[-1] for identifier in self._catalog.list_tables(self._namespace)]
-            except NoSuchNamespaceError:
-                return False
-            return any(name.startswith(self._prefix) for name in names)
+        """Return whether there is a table of an event type: each has its own ledger."""
+        return bool(self.event_types())
 
     def held(self, event_type: str, start: datetime, end: datetime) -> Mapping[datetime, HeldHour]:
         """Return what the ledger states of each hour, and how many rows the table has."""
@@ -371,22 +372,48 @@ class IcebergWarehouse:
         """
         Remove all earlier versions of tables, with the files that they alone have, and return what keeps some.
 
-        Time travel then starts again.
+        Time travel then starts again. The fleet models are made without what is erased, and lose theirs, too.
         """
+        from ayla_provider.warehouse.iceberg_models import IcebergLake
+        from ayla_provider.warehouse.lake_models import without_erased
+
+        with self.errors("make the fleet models without what is erased"):
+            made = without_erased(IcebergLake(self), self.memory, now)
+        return [*self.expire(event_types, now), *self._forget_versions(made, now)]
+
+    def _forget_versions(self, names: Iterable[str], now: datetime) -> Sequence[Leftover]:
         from ayla_provider.warehouse.iceberg_upkeep import Upkeep
 
         leftovers: list[Leftover] = []
         upkeep = Upkeep(self, keep_snapshots=1, now=now)
-        for event_type in event_types:
-            refuse_own_name(event_type)
-            with self.errors(f"remove earlier versions of {event_type}"):
-                if self.table(event_type) is not None:
-                    leftovers += upkeep.forget(event_type)
+        for name in names:
+            with self.errors(f"remove earlier versions of {name}"):
+                if self.table(name) is not None:
+                    leftovers += upkeep.forget(name)
         return leftovers
 
     def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
         """Remove all earlier versions of tables, because each of them has the removed hours."""
-        return self.forget(event_types, now)
+        wanted = list(event_types)
+        for event_type in wanted:
+            refuse_own_name(event_type)
+        return self._forget_versions(wanted, now)
+
+    def record_hours(self, hours: Sequence[FoundHour], now: datetime) -> int:
+        """Write into the table of hours what an archive has of some hours, and return how many weren't like that."""
+        from ayla_provider.warehouse.iceberg_models import IcebergLake
+        from ayla_provider.warehouse.lake_models import record_hours
+
+        with self.errors("write what the archive has of each hour"):
+            return record_hours(IcebergLake(self), self.memory, hours, now)
+
+    def update_models(self, day_timezone: str, run_id: str, now: datetime) -> FleetReport:
+        """Bring the fleet models up to date, see :func:`~ayla_provider.warehouse.lake_models.update_models`."""
+        from ayla_provider.warehouse.iceberg_models import IcebergLake
+        from ayla_provider.warehouse.lake_models import update_models
+
+        with self.errors("make the fleet models"):
+            return update_models(IcebergLake(self), self.memory, day_timezone, run_id, now)
 
     # What upkeep and tests need, too.
 
@@ -400,6 +427,13 @@ class IcebergWarehouse:
 
     def event_types(self) -> list[str]:
         """Return the event types that have a table with a ledger's prefix, in order."""
+        return [name for name in self._names() if not is_own_name(name)]
+
+    def own_tables(self) -> list[str]:
+        """Return the tables with the prefix that aren't those of event types, in order: of hours, and of models."""
+        return [name for name in self._names() if is_own_name(name)]
+
+    def _names(self) -> list[str]:
         with self.errors("list its tables"):
             try:
                 names = sorted(identifier[-1] for identifier in self._catalog.list_tables(self._namespace))
@@ -447,9 +481,9 @@ class IcebergWarehouse:
         summary: Mapping[str, str],
         old: Iterable[DataFile],
         new: Sequence[Written],
-    ) -> None:
+    ) -> int:
         """
-        Replace data files and set properties in one snapshot.
+        Replace data files and set properties in one snapshot. Return the snapshot's id.
 
         If another commit changed rows that a condition describes, since the table was read, nothing is changed.
 
@@ -484,8 +518,9 @@ class IcebergWarehouse:
                     raise self._unknown(doing, error) from None
                 log.info("%s: the catalog answered %s, but the commit was made.", self.name, type(error).__name__)
                 # What was to be removed may belong to the commit.
-                return
+                return producer.snapshot_id
         self.remove_quietly(postponed)
+        return producer.snapshot_id
 
     def _landed(self, doing: str, table: IcebergTable, snapshot_id: int, error: Exception) -> bool:
         """Return whether a commit was made that the catalog answered with an error."""
@@ -556,15 +591,24 @@ class IcebergWarehouse:
     # Details of a load.
 
     def _create(self, table: Table) -> IcebergTable:
-        """Create a table, or return the one that another task just created."""
+        """Create the table of an event type, or return the one that another task just created."""
+        return self.create(table, _by_day)
+
+    def create(self, table: Table, spec: Callable[[Schema], PartitionSpec]) -> IcebergTable:
+        """
+        Create a table, or return the one that another task just created.
+
+        :param spec: returns how the table is partitioned, by its schema
+        """
         fields = [
             NestedField(number, column.name, TYPES[column.type], required=False, doc=column.description)
             for number, column in enumerate(table.columns, 1)
         ]
         schema = Schema(*fields)
-        hour = schema.find_field("folder_hour").field_id
-        by_day = PartitionField(source_id=hour, field_id=1000, transform=DayTransform(), name="folder_hour_day")
-        metrics = {f"{_METRICS}{name}": mode for name, mode in _WITH_METRICS.items() if name in table.names}
+        partitioned = spec(schema)
+        sources = [schema.find_field(part.source_id).name for part in partitioned.fields]
+        full = {name: "full" for name in sources if name not in _WITH_METRICS}
+        metrics = {f"{_METRICS}{name}": mode for name, mode in (_WITH_METRICS | full).items() if name in table.names}
         self._create_namespace()
         name = f"{self._prefix}{table.event_type}"
         location = "/".join((self._location, *self._namespace, name)) if self._location else None
@@ -573,7 +617,7 @@ class IcebergWarehouse:
                 (*self._namespace, name),
                 schema,
                 location=location,
-                partition_spec=PartitionSpec(by_day),
+                partition_spec=partitioned,
                 properties={**PROPERTIES, **metrics, "comment": table.description},
             )
         except TableAlreadyExistsError:
@@ -752,6 +796,13 @@ class IcebergWarehouse:
         for hour, rows in _read_counts(table, others, start, end):
             counts[hour] = counts.get(hour, 0) + rows
         return counts
+
+
+def _by_day(schema: Schema) -> PartitionSpec:
+    hour = schema.find_field("folder_hour").field_id
+    return PartitionSpec(
+        PartitionField(source_id=hour, field_id=1000, transform=DayTransform(), name="folder_hour_day")
+    )
 
 
 def _read_counts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from pyiceberg.types import (
     IcebergType,
     IntegerType,
     LongType,
+    NestedField,
     StringType,
     TimestampType,
     TimestamptzType,
@@ -93,8 +94,34 @@ def copy_files(
             local.unlink(missing_ok=True)
 
 
+def select_rows(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], schema: Schema) -> str:
+    """
+    Return the query for the rows of data files on this disk, with the columns of a table as they are called now.
+
+    Columns whose type this package doesn't know are left out.
+    """
+    known = [one for one in schema.fields if isinstance(one.field_type, DecimalType) or type(one.field_type) in _TYPES]
+    alike: dict[str, list[str]] = {}
+    for file in files:
+        alike.setdefault(_columns_in(connection, file, known), []).append(literal(str(file)))
+    selects = [
+        f"select {columns} from read_parquet([{', '.join(paths)}], hive_partitioning = false)"
+        for columns, paths in alike.items()
+    ]
+    if selects:
+        return " union all ".join(selects)
+    nothing = (f"cast(null as {_duckdb_type(one.name, one.field_type)}) as {quoted(one.name)}" for one in known)
+    return f"select {', '.join(nothing)} where false"
+
+
 def _select(connection: duckdb.DuckDBPyConnection, parquet: Path, schema: Schema) -> str:
     """Return the query for the rows of a data file, with the columns of the table as they are called now."""
+    columns = _columns_in(connection, parquet, schema.fields)
+    return f"select {columns} from read_parquet({literal(str(parquet))}, hive_partitioning = false)"
+
+
+def _columns_in(connection: duckdb.DuckDBPyConnection, parquet: Path, fields: Iterable[NestedField]) -> str:
+    """Return what a query selects to get the columns of a table from a data file."""
     described = connection.execute(
         f"select name, field_id, num_children from parquet_schema({literal(str(parquet))})"
     ).fetchall()
@@ -102,12 +129,12 @@ def _select(connection: duckdb.DuckDBPyConnection, parquet: Path, schema: Schema
     names = {name for name, _, _ in described[1:]}
     by_id = {field_id: name for name, field_id, _ in described[1:] if field_id is not None}
     columns: list[str] = []
-    for field in schema.fields:
+    for field in fields:
         # A file that another program added can have no identifiers. Names count then.
         name = by_id.get(field.field_id) if by_id else field.name if field.name in names else None
         value = quoted(name) if name else "null"
         columns.append(f"cast({value} as {_duckdb_type(field.name, field.field_type)}) as {quoted(field.name)}")
-    return f"select {', '.join(columns)} from read_parquet({literal(str(parquet))}, hive_partitioning = false)"
+    return ", ".join(columns)
 
 
 def _duckdb_type(name: str, of: IcebergType) -> str:

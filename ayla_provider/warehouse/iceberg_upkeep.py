@@ -26,6 +26,7 @@ from ayla_provider.domain.erasure import Leftover, merged
 from ayla_provider.domain.hour import hour_of
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.rows.duck import connect
+from ayla_provider.warehouse.base import is_own_name
 from ayla_provider.warehouse.iceberg import IcebergWarehouse, Written, file_day, rows_between
 from ayla_provider.warehouse.iceberg_io import split
 from ayla_provider.warehouse.iceberg_metadata import (
@@ -145,10 +146,13 @@ class Upkeep:
         """
         relation = self._warehouse.relation(event_type)
         with self._warehouse.errors(f"look after {relation}"):
-            days, files = self._compact(event_type)
+            # Nobody else may commit to a model while it is made. Each of its days is a file.
+            is_model = is_own_name(event_type)
+            days, files = (0, 0) if is_model else self._compact(event_type)
             if not self._dry_run:
                 self._set_properties(event_type)
-                merge_manifests(self._warehouse, self._table(event_type))
+                if not is_model:
+                    merge_manifests(self._warehouse, self._table(event_type))
             folded = _first_that_fits(lambda: self._fold(event_type), 0)
             expired, removed = _first_that_fits(lambda: self._expire(event_type), (0, 0))
             swept = self._sweep(event_type)

@@ -45,6 +45,7 @@ LAKE_TYPES = {
     # Delta has no UUID. Iceberg's isn't read by all engines.
     ColumnType.UUID: "VARCHAR",
     ColumnType.TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
+    ColumnType.DATE: "DATE",
 }
 """DuckDB's type for each of ours, in the files of a table format."""
 

@@ -165,7 +165,7 @@ class WarehouseContract:
     ) -> None:
         warehouse = place.warehouse
         if not isinstance(warehouse, SqlWarehouse):
-            pytest.skip("Table formats have no table of hours.")
+            pytest.skip("test_fleet_models_of_lakes.py has the table of hours of table formats.")
         hours = [FoundHour("datapoint", NOON + number * HOUR, "landed", 1, 2, 0, 12) for number in range(2)]
         hours += [FoundHour("connection", NOON, "empty", 1), FoundHour("connection", NOON + HOUR, "missing", None)]
         assert warehouse.record_hours(hours, NOON) == 4
