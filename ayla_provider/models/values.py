@@ -28,9 +28,14 @@ class Values(Parts):
                 f"from {self.name('property_value')} as t{self._of_scope('t')} "
                 f"where t.valid_from < {reads} and (t.valid_to is null or t.valid_to >= {reads})"
             )
+        timed = (
+            f"select every_value.*, runs.horizon, runs.ends as run_ends from ({rows}) as every_value "
+            f"left join {self.name('runs')} as runs on runs.event_type = 'datapoint' "
+            "and every_value.happened >= runs.starts and every_value.happened < runs.ends"
+        )
         # Engines order UUIDs as their texts.
         order = "partition by dsn, property_name order by happened, time_uuid"
-        nexts = f"select *, lead(happened) over ({order}) as next_at from ({rows}) as every_value"
+        next_at = f"lead(happened) over ({order})"
         if self.window is not None:
             # The value after the last one of the window is stored, if there is one.
             ahead = (
@@ -39,22 +44,23 @@ class Values(Parts):
                 f"from {self.name('property_value')} as t{self._of_scope('t')} "
                 f"where t.valid_from >= {self._moment(self.window.reads_to)} group by t.dsn, t.property_name"
             )
-            nexts = (
-                f"select *, coalesce(lead(happened) over ({order}), ahead_at) as next_at "
-                f"from ({rows}) as every_value left join ({ahead}) as ahead "
+            timed = (
+                f"select * from ({timed}) as timed left join ({ahead}) as ahead "
                 "on ahead_dsn = dsn and ahead_property = property_name"
             )
-        ends = (
-            "select nexts.*, runs.horizon, runs.ends as run_ends, case when runs.ends is null then nexts.happened "
-            "when nexts.next_at is null or nexts.next_at > runs.ends then runs.ends else nexts.next_at end as ends "
-            f"from ({nexts}) as nexts left join {self.name('runs')} as runs on runs.event_type = 'datapoint' "
-            "and nexts.happened >= runs.starts and nexts.happened < runs.ends"
+            next_at = f"coalesce({next_at}, ahead_at)"
+        ordered = (
+            f"select *, {next_at} as next_at, lag(happened) over ({order}) as at_before, "
+            f"lag(run_ends) over ({order}) as run_ends_before, lag(value) over ({order}) as value_before, "
+            f"lag(value_text) over ({order}) as text_before from ({timed}) as timed"
         )
         hour = self._floor("happened", HOUR)
-        befores = (
-            f"select *, {hour} as hour, lag(ends) over ({order}) as ends_before, "
-            f"lag(value) over ({order}) as value_before, lag(value_text) over ({order}) as text_before, "
-            f"lag(happened) over ({order}) as at_before, {self._day('happened')} as day from ({ends}) as ends"
+        ends = (
+            "select *, case when run_ends is null then happened "
+            "when next_at is null or next_at > run_ends then run_ends else next_at end as ends, "
+            "case when at_before is null or run_ends_before is null then at_before "
+            "when happened > run_ends_before then run_ends_before else happened end as ends_before, "
+            f"{hour} as hour, {self._day('happened')} as day from ({ordered}) as ordered"
         )
         changed = (
             "ends_before is null or ends_before <> happened or value is distinct from value_before "
@@ -62,7 +68,7 @@ class Values(Parts):
         )
         return (
             f"select *, case when next_at is null and run_ends = horizon then 1 else 0 end as is_open, "
-            f"case when carried = 1 then was_change else {changed} end as is_change from ({befores}) as befores"
+            f"case when carried = 1 then was_change else {changed} end as is_change from ({ends}) as ends"
         )
 
     def property_value(self) -> str:
@@ -78,15 +84,14 @@ class Values(Parts):
         """Return :data:`~ayla_provider.models.tables.PROPERTY_HOUR`."""
         uuid = "time_uuid"
         number = self.macros.types[NUMBER]
+        hour_end = f"hour + {HOUR}"
         placed = (
-            f"select *, row_number() over (partition by dsn, property_name, hour order by happened, {uuid}) as place, "
-            f"row_number() over (partition by dsn, property_name, hour order by happened desc, {uuid} "
-            "desc) as place_back "
+            "select *, case when at_before is null or at_before < hour then 1 else 0 end as is_first, "
+            f"case when next_at is null or next_at >= {hour_end} then 1 else 0 end as is_last "
             f"from {self.name('values_')} where carried = 0"
         )
-        hour_end = f"hour + {HOUR}"
         # The value before the first one, if it lasts into an hour that is known.
-        is_carried = "place = 1 and ends_before >= hour and at_before < hour and run_ends is not null"
+        is_carried = "is_first = 1 and ends_before >= hour and at_before < hour and run_ends is not null"
         measured = (
             f"select *, case when ends < {hour_end} then ends else {hour_end} end - happened as lasts, "
             f"case when {is_carried} then 1 else 0 end as carries, "
@@ -97,10 +102,10 @@ class Values(Parts):
             return f"cast({micros} as {number}) / {SECOND}"
 
         def first(what: str) -> str:
-            return f"max(case when place = 1 then {what} end)"
+            return f"max(case when is_first = 1 then {what} end)"
 
         def last(what: str) -> str:
-            return f"max(case when place_back = 1 then {what} end)"
+            return f"max(case when is_last = 1 then {what} end)"
 
         own = f"coalesce(value * ({seconds('lasts')}), 0)"
         carried = f"coalesce(value_before * ({seconds('carried_lasts')}), 0)"

@@ -37,8 +37,8 @@ CHANGES_KEPT = timedelta(days=30)
 EVENT_TYPES = ("datapoint", "datapoint_ack", "connection", "location", "registration", "activation")
 """The event types that the models are made from."""
 
-_STATES = ("connection", "datapoint", "datapoint_ack")
-"""The event types whose missing hours make figures unknown."""
+_STATES = ("connection", "datapoint")
+"""The event types whose missing hours make a state or a value unknown."""
 
 _ONE_DAY = timedelta(days=1)
 
@@ -216,16 +216,34 @@ class FleetRun:
             f"join {diff} as d on d.event_type = days.event_type and d.folder_hour = days.folder_hour "
             "where d.rows_changed = 1"
         )
-        # An answer is awaited in the hour of a command, and in the one after it.
         start = macros.micros("folder_hour")
-        awaited = f"case when event_type = 'datapoint_ack' then {start} - {HOUR} else {start} end"
-        first, last = self._day_of(awaited), self._day_of(f"{start} + {HOUR - 1}")
+        first, last = self._day_of(start), self._day_of(f"{start} + {HOUR - 1}")
         kinds = ", ".join(f"'{kind}'" for kind in _STATES)
         self._engine.run(
             f"{insert} select distinct {nobody}, {first}, {last} from {diff} "
             f"where known_changed = 1 and event_type in ({kinds})"
         )
+        self._note_awaited(insert)
         self._note_horizon(f"{insert} select {nobody}")
+
+    def _note_awaited(self, insert: str) -> None:
+        """Note the days of the commands whose answers become known to be missing, or no longer are."""
+        macros, diff = self._engine.macros, self._name("fleet_diff")
+        start = macros.micros("folder_hour")
+        changed = f"from {diff} where event_type = 'datapoint_ack' and known_changed = 1"
+        ((first, last),) = self._engine.fetch(f"select min({start}), max({start}) {changed}")
+        if first is None:
+            return
+        # An answer is awaited in the hour of a command, and in the one after it.
+        begin, end = (macros.moment(str(int(at))) for at in (first - HOUR, last + HOUR))
+        commanded = macros.micros("t.commanded_at")
+        hour = f"({macros.quotient(commanded, str(HOUR))}) * {HOUR}"
+        day = macros.local_day("t.commanded_at", self._sql.zone)
+        self._engine.run(
+            f"{insert} select distinct t.dsn, {day}, {day} from {self._name('command_sent')} as t "
+            f"where t.commanded_at >= {begin} and t.commanded_at < {end} "
+            f"and {hour} in (select {start} {changed} union all select {start} - {HOUR} {changed})"
+        )
 
     def _note_horizon(self, insert: str) -> None:
         """Note the days that begin to exist, or end to, because the last known hour of connections is another one."""
@@ -239,12 +257,15 @@ class FleetRun:
             bounds.append(found)
         if bounds[0] == bounds[1]:
             return
+        # The earlier of the two days exists before and after.
+        skipped = _ONE_DAY
         if None in bounds:
             ((first,),) = self._engine.fetch(f"select min(day) from {self._name('device_activity')}")
             bounds = [bound if bound is not None else first for bound in bounds]
+            skipped = timedelta()
         days = [_as_date(bound) for bound in bounds if bound is not None]
         if len(days) == 2:
-            self._engine.run(f"{insert}, {self._date(min(days))}, {self._date(max(days))}")
+            self._engine.run(f"{insert}, {self._date(min(days) + skipped)}, {self._date(max(days))}")
 
     def _note_hours(self) -> None:
         """Note the changed hours as seen, and the days of their rows."""
@@ -481,6 +502,7 @@ class FleetRun:
         """
         temporary, run, table = self._engine.temporary, self._engine.run, self._name(model.name)
         was, made, gone, come = (temporary(f"{part}_{model.name}") for part in ("was", "made", "gone", "come"))
+        differs = temporary(f"differs_{model.name}")
         columns = ", ".join(model.names)
         of_scope = ""
         if self._sql.scoped and "dsn" in model.names:
@@ -490,14 +512,19 @@ class FleetRun:
             f"from {table} as t{of_scope} where {stored}"
         )
         run(f"create temporary table {made} as select {columns} from ({select}) as made")
-        run(f"create temporary table {gone} as select * from {was} except select * from {made}")
-        run(f"create temporary table {come} as select * from {made} except select * from {was}")
+        run(
+            f"create temporary table {differs} as select {columns}, sum(side) as side from "
+            f"(select *, 1 as side from {made} union all select *, -1 as side from {was}) as either "
+            f"group by {columns} having sum(side) <> 0"
+        )
+        run(f"create temporary table {gone} as select {columns} from {differs} where side < 0")
+        run(f"create temporary table {come} as select {columns} from {differs} where side > 0")
         same = " and ".join(self._same(f"gone.{name}", f"t.{name}", name) for name in model.key)
         run(f"delete from {table} as t where {stored} and exists (select 1 from {gone} as gone where {same})")
         run(f"insert into {table} ({columns}) select {columns} from {come}")
         self._engine.differs(model, gone, come)
         yield gone, come
-        for name in (was, made, gone, come):
+        for name in (was, made, differs, gone, come):
             run(f"drop table {name}")
 
     def _same(self, one: str, other: str, name: str) -> str:
