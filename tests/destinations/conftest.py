@@ -1,4 +1,4 @@
-"""Destinations on disk, in Cloud Storage, in fsspec's memory, in an S3 server, and in Azure's emulator."""
+"""Destinations on disk, in Cloud Storage, in fsspec's memory, in two S3 servers, and in Azure's emulator."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.seaweedfs import seaweedfs
 from tests.support.fixtures import cloud, customer, stopping  # noqa: F401 - fixtures, found by their names
-from tests.support.object_stores import ACCOUNT, answers, aws_client, azure_place, memory_place, s3_place
+from tests.support.object_stores import ACCOUNT, SEAWEEDFS, answers, aws_client, azure_place, memory_place, s3_place
 from tests.support.places import Place, file_place, gcs_place
 from tests.support.tools import AZURITE, NPM
 from tests.support.versions import Versions
@@ -56,7 +57,16 @@ def _no_kept_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-@pytest.fixture(params=["file", "gs", "memory", "s3", "abfs"])
+@pytest.fixture(scope="session")
+def seaweedfs_url() -> Iterator[str]:
+    """SeaweedFS, a store that somebody else wrote, and not only for tests."""
+    with seaweedfs() as server:
+        # It answers before it can store anything.
+        server.make_bucket("first")
+        yield server.url
+
+
+@pytest.fixture(params=["file", "gs", "memory", "s3", "abfs", SEAWEEDFS])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
     if request.param == "file":
         return file_place(tmp_path / "archive")
@@ -64,6 +74,8 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
         return gcs_place(request.getfixturevalue("cloud"), request.getfixturevalue("customer"))
     if request.param == "s3":
         return s3_place(monkeypatch, request.getfixturevalue("s3_url"))
+    if request.param == "seaweedfs":
+        return s3_place(monkeypatch, request.getfixturevalue("seaweedfs_url"), is_moto=False)
     if request.param == "abfs":
         return azure_place(monkeypatch, request.getfixturevalue("azure_url"))
     return memory_place(monkeypatch)
@@ -80,11 +92,11 @@ def abfs(monkeypatch: pytest.MonkeyPatch, azure_url: str) -> Place:
 
 
 @pytest.fixture
-def versions(request: pytest.FixtureRequest, place: Place, s3_url: str) -> Versions:
+def versions(request: pytest.FixtureRequest, place: Place) -> Versions:
     """The versions of a bucket that keeps all of them from now on."""
     if place.kind == "s3":
         bucket = place.destination.url.split("/")[2]
-        aws_client(s3_url).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        return Versions(place, s3_url, None)
+        aws_client(place.server).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        return Versions(place, place.server, None)
     request.getfixturevalue("cloud").customer.keeps = "versions"
     return Versions(place, "", request.getfixturevalue("customer"))

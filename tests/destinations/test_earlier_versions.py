@@ -12,7 +12,7 @@ from ayla_provider.archive.destination import LOCKED, NOT_ALLOWED, NOT_ASKED, SO
 from ayla_provider.domain.erasure import Leftover
 from ayla_provider.errors import AylaConflictError, AylaDestinationError
 from ayla_provider.local_cloud import LocalCloud
-from tests.support.object_stores import KEY, PATH, aws_client, quiet, s3_place, write
+from tests.support.object_stores import KEY, PATH, SEAWEEDFS, aws_client, quiet, s3_place, write
 from tests.support.places import Place
 from tests.support.versions import Versions
 
@@ -81,7 +81,7 @@ def test_a_store_that_is_down_means_that_it_cannot_be_asked(s3: Place, monkeypat
 FOLDER = PATH.rpartition("/")[0]
 
 
-@pytest.mark.parametrize("place", ["gs", "s3"], indirect=True)
+@pytest.mark.parametrize("place", ["gs", "s3", SEAWEEDFS], indirect=True)
 def test_earlier_versions_below_a_prefix_cannot_be_fetched_any_more(place: Place, versions: Versions) -> None:
     gone, other = f"{FOLDER}/removed.csv", "event_type=datapoint/date=2024-05-09/hour=03/other.csv"
     for path in (PATH, gone, other):
@@ -106,7 +106,7 @@ def test_earlier_versions_below_a_prefix_cannot_be_fetched_any_more(place: Place
     assert versions.all() == after
 
 
-@pytest.mark.parametrize("place", ["gs", "s3"], indirect=True)
+@pytest.mark.parametrize("place", ["gs", "s3", SEAWEEDFS], indirect=True)
 def test_an_object_that_is_removed_for_good_leaves_no_version(place: Place, versions: Versions) -> None:
     place.spoil(PATH, b"earlier")
     place.spoil(PATH, b"first")

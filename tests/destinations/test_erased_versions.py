@@ -19,12 +19,12 @@ from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.rows.removal import remove_rows
 from ayla_provider.warehouse.erase import ErasureReport, ErasureRun
 from tests.support.erasing import KEYS, SUBJECT, hours, make_archive, typed_of
-from tests.support.object_stores import quiet, write
+from tests.support.object_stores import SEAWEEDFS, quiet, write
 from tests.support.places import PREFIX, Place, gcs_destination
 from tests.support.traces import layers_with
 from tests.support.versions import Versions
 
-pytestmark = [quiet, pytest.mark.parametrize("place", ["gs", "s3"], indirect=True)]
+pytestmark = [quiet, pytest.mark.parametrize("place", ["gs", "s3", SEAWEEDFS], indirect=True)]
 
 BOTH = {"dsn", "user_uuid"}
 LAYERS = ("_quarantine", "event_type", "parquet")

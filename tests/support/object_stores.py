@@ -26,6 +26,9 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Of the emulator, the same everywhere."""
 
+SEAWEEDFS = pytest.param("seaweedfs", marks=pytest.mark.ci)
+"""For tests that also run on a store that isn't made for tests."""
+
 quiet = pytest.mark.filterwarnings(
     # Of the stores' clients, about themselves.
     "ignore::DeprecationWarning",
@@ -69,7 +72,8 @@ def aws_client(url: str, service: str = "s3") -> Any:
     return boto3.client(service, endpoint_url=url, region_name="us-east-1", **credentials)
 
 
-def s3_place(monkeypatch: pytest.MonkeyPatch, url: str, *, locks: bool = False) -> Place:
+def s3_place(monkeypatch: pytest.MonkeyPatch, url: str, *, locks: bool = False, is_moto: bool = True) -> Place:
+    """Return a new bucket of a server that speaks S3."""
     connect_aws(monkeypatch, url)
     client = aws_client(url)
     bucket = f"bucket-{time.monotonic_ns()}"
@@ -87,6 +91,8 @@ def s3_place(monkeypatch: pytest.MonkeyPatch, url: str, *, locks: bool = False) 
         lambda path, data: client.put_object(Bucket=bucket, Key=root + path, Body=data) and None,
         lambda path: client.delete_object(Bucket=bucket, Key=root + path) and None,
         lambda: len(client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])),
+        server=url,
+        is_moto=is_moto,
     )
 
 

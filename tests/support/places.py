@@ -33,6 +33,10 @@ class Place:
     """Removes an object by hand."""
     unfinished: Callable[[], int] = lambda: 0
     """Returns how many uploads are neither complete nor thrown away."""
+    server: str = ""
+    """The address of a server that speaks S3."""
+    is_moto: bool = False
+    """Whether that is moto, which tests can change from within."""
 
 
 def file_place(root: Path) -> Place:
