@@ -59,6 +59,9 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 # does the same.
 install = @$(UV) --constraint $(CONSTRAINTS) $(1) 2>/dev/null || $(PIP) --constraint $(CONSTRAINTS) $(1)
 
+# All of a file with hashes, and nothing else.
+install_all = @$(UV) --require-hashes --requirement $(CONSTRAINTS) 2>/dev/null || $(PIP) --require-hashes --requirement $(CONSTRAINTS)
+
 # Images for containers often set this. But then each Python process compiles all of Airflow again, for seconds of a core,
 # because uv installs sources alone.
 unexport PYTHONDONTWRITEBYTECODE
@@ -168,7 +171,7 @@ $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	@echo "Creating $(VENV), for some seconds ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --upgrade --constraint constraints/release.txt pip uv
+	@$(PIP) --require-hashes --requirement constraints/pip.txt
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
@@ -224,5 +227,5 @@ $(VENV)/.dbt: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.release: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing what builds packages and documents into $(VENV), for a few seconds ..."
-	$(call install,--group dist --group docs --group workflows)
+	$(call install_all)
 	@touch $@

@@ -146,3 +146,27 @@ def test_all_addresses_of_the_project_are_of_one_repository() -> None:
         text = (ROOT / name).read_text()
         ours = re.findall(r"(?:github\.com|githubusercontent\.com|--repo)[/ ]([\w-]+/airflow-provider-[\w-]+)", text)
         assert set(ours) <= {owner}, name
+
+
+@pytest.mark.parametrize("name", ["pip.txt", "release.txt"])
+def test_each_package_that_builds_a_release_has_hashes(name: str) -> None:
+    text = (ROOT / "constraints" / name).read_text()
+    packages = re.split(r"^(?=\S)", text, flags=re.MULTILINE)[1:]
+    assert len(packages) >= 2
+    for package in packages:
+        assert re.match(r"[\w.-]+==\S+ \\\n", package), package
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}$", package.strip()), package
+    # Where a package comes from is up to the machine.
+    assert "://" not in text
+
+
+def test_what_builds_a_release_is_what_installs_it() -> None:
+    pins = {
+        name: dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints" / name).read_text(), re.MULTILINE))
+        for name in ("pip.txt", "release.txt")
+    }
+    assert set(pins["pip.txt"]) == {"pip", "uv"}
+    assert pins["pip.txt"].items() <= pins["release.txt"].items()
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    asked = {re.match(r"[\w-]+", one)[0] for group in ("dist", "docs", "workflows") for one in groups[group]}  # type: ignore[index]
+    assert asked <= set(pins["release.txt"])
