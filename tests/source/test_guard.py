@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import multiprocessing
 import os
+import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 
 from ayla_provider.errors import AylaError, AylaSignInRefused, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
@@ -397,3 +401,161 @@ def test_a_refusal_of_the_future_is_not_believed() -> None:
     record = {"connection": "c", "fingerprint": "f" * 32, "outcome": "refused", "at": "2999-01-01T00:00:00+00:00"}
     memory.write(json.dumps(record))
     guard.SignInGuard("ayla_test", "f" * 32).check()
+
+
+FINGERPRINT = "f" * 32
+NOW = datetime(2026, 11, 28, 14, 30, 5, tzinfo=UTC)
+
+
+def guard_with(memory: guard.Memory | None = None) -> SignInGuard:
+    return SignInGuard("ayla_test", FINGERPRINT, memory)
+
+
+class Listed:
+    """A memory that keeps each text that was written."""
+
+    def __init__(self, **record: Any) -> None:
+        self.texts = [json.dumps(recorded(**record))] if record else []
+
+    def read(self) -> str | None:
+        return self.texts[-1] if self.texts else None
+
+    def write(self, text: str) -> None:
+        self.texts.append(text)
+
+    @property
+    def records(self) -> list[dict[str, str]]:
+        return [json.loads(text) for text in self.texts]
+
+
+def recorded(outcome: str, at: datetime = NOW, **other: str) -> dict[str, str]:
+    """A record as other processes find it."""
+    record = {"connection": "ayla_test", "fingerprint": FINGERPRINT, "outcome": outcome, "at": at.isoformat()}
+    return record | {"reason": "", "by": ""} | other
+
+
+def refused() -> str:
+    raise AylaSignInRefused("Ayla refused.")
+
+
+def broken_off() -> str:
+    raise ConnectionError("The connection was cut.")
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for another process here."""
+
+    def sleep(seconds: float) -> None:
+        assert seconds == guard._SETTLE, "waits for others"
+
+    monkeypatch.setattr("ayla_provider.source.guard.time.sleep", sleep)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "outcome", "reason"),
+    [(lambda: "signed in", "accepted", ""), (refused, "refused", "Ayla refused."), (broken_off, "unknown", "")],
+)
+def test_others_read_who_tried_when_and_what_became_of_it(attempt: Any, outcome: str, reason: str) -> None:
+    memory = Listed()
+    with time_machine.travel(NOW, tick=False), contextlib.suppress(AylaError, ConnectionError):
+        assert guard_with(memory).sign_in(attempt) == "signed in"
+    trying, result = memory.records
+    assert trying == recorded("trying", by=trying["by"])
+    assert re.fullmatch("[0-9a-f]{16}", trying["by"])
+    assert result == recorded(outcome, reason=reason)
+    assert guard.MachineMemory(FINGERPRINT).read() is None, "the wider memory is enough"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "age", "tries"),
+    [
+        ("accepted", timedelta(minutes=10) - timedelta(microseconds=1), False),
+        ("accepted", timedelta(minutes=10), True),
+        ("trying", timedelta(seconds=90), True),
+        ("refused", timedelta(minutes=30), True),
+        ("unknown", timedelta(0), True),
+        ("refused", timedelta(minutes=-1), True),
+    ],
+)
+@pytest.mark.usefixtures("hurried")
+def test_a_record_counts_for_its_time(outcome: str, age: timedelta, tries: bool) -> None:
+    memory = Listed(outcome=outcome, at=NOW - age)
+    with time_machine.travel(NOW, tick=False):
+        assert guard_with(memory).sign_in(lambda: "signed in") == "signed in"
+    written = [record["outcome"] for record in memory.records[1:]]
+    assert written == (["trying", "accepted"] if tries else [])
+
+
+@pytest.mark.parametrize("age", [timedelta(seconds=-59), timedelta(minutes=30) - timedelta(microseconds=1)])
+def test_a_refusal_says_when_it_was_and_when_the_next_sign_in_is(age: timedelta) -> None:
+    at = NOW - age
+    memory = Listed(outcome="refused", at=at, reason="Ayla refused.")
+    with time_machine.travel(NOW, tick=False), pytest.raises(AylaSignInRefused) as caught:
+        guard_with(memory).check()
+    assert str(caught.value) == (
+        f"Ayla refused. That was at {at:%Y-%m-%dT%H:%M:%S} UTC. Nothing signs in again before "
+        f"{at + timedelta(minutes=30):%H:%M:%S} UTC unless the connection's credentials change, because five refusals "
+        "in a row lock the account for everyone."
+    )
+
+
+def test_the_newest_record_of_any_memory_counts() -> None:
+    guard.MachineMemory(FINGERPRINT).write(json.dumps(recorded("refused", NOW - timedelta(minutes=2))))
+    memory = Listed(outcome="unknown", at=NOW - timedelta(minutes=1))
+    with time_machine.travel(NOW, tick=False):
+        guard_with(memory).check()
+        memory.write(json.dumps(recorded("unknown", NOW - timedelta(minutes=3))))
+        with pytest.raises(AylaSignInRefused):
+            guard_with(memory).check()
+
+
+def test_a_trial_whose_record_was_removed_meanwhile_goes_on() -> None:
+    class Forgetful(Listed):
+        def write(self, text: str) -> None:
+            if json.loads(text)["outcome"] != "trying":
+                super().write(text)
+
+    memory = Forgetful()
+    assert guard_with(memory).sign_in(lambda: "signed in") == "signed in"
+    assert [record["outcome"] for record in memory.records] == ["accepted"]
+
+
+def test_who_waits_too_long_for_others_learns_for_how_long_and_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_TRIAL", timedelta(seconds=0.5))
+    memory = Listed(outcome="trying", at=datetime.now(UTC) + timedelta(seconds=50))
+    with pytest.raises(AylaUnavailable) as caught:
+        guard_with(memory).sign_in(lambda: "signed in")
+    assert str(caught.value) == (
+        "connection 'ayla_test': other tasks have been trying to sign in with the same credentials for 1 s without an "
+        "outcome. Ayla's user service answers slowly or not at all: see the other tasks' logs."
+    )
+
+
+def test_a_memory_that_fails_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="ayla_provider")
+    guard_with(Broken("read", "write")).sign_in(lambda: "signed in")
+    assert sorted(set(caplog.messages)) == [
+        "The record of sign-ins can't be read (ConnectionError).",
+        "The record of sign-ins can't be written (PermissionError).",
+    ]
+
+
+def test_nobody_else_can_read_the_record_and_no_draft_is_left() -> None:
+    memory = guard.MachineMemory(FINGERPRINT)
+    memory.write("a record")
+    with pytest.raises(UnicodeEncodeError):
+        memory.write("\ud800")
+    (file,) = guard._own_folder().iterdir()
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == ("a record", 0o600)
+    assert stat.S_IMODE(guard._own_folder().stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o701, 0o710, 0o777])
+def test_a_folder_that_others_can_use_is_refused_by_its_name(mode: int) -> None:
+    folder = guard._own_folder()
+    folder.chmod(mode)
+    with pytest.raises(PermissionError) as caught:
+        guard._own_folder()
+    assert (caught.value.errno, caught.value.filename) == (errno.EPERM, str(folder))
+    assert caught.value.strerror == "not a folder that only this user can use"
