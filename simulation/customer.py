@@ -153,8 +153,9 @@ class Customer:
     def _load_tasks(self, loads: Collection[tuple[str, str]], now: datetime, lookback: timedelta | None) -> list[Task]:
         end = min(hour_of(now), self.end)
         start = max(self.start, end - lookback) if lookback else self.start
+        is_nightly = lookback is not None and now.hour == 0
         return [
-            Task(Kind.LOAD, dag, event_type, *window, now)
+            Task(Kind.LOAD, dag, event_type, *window, now, upkeep=is_nightly and dag == LAKE)
             for dag, event_type in sorted(loads)
             for window in overlaps(start, end, self._windows)
         ]

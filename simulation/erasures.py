@@ -115,6 +115,7 @@ class Erasures:
         self._took = 1.0
         """Seconds of the last run that succeeded."""
         self._holds: list[_Hold] = []
+        self._next_run = setup.stream.start
         self._due: dict[str, int] = {}
         """The archives with a run that is due, and the number of its tries."""
         self._waits_for_release: set[str] = set()
@@ -139,9 +140,9 @@ class Erasures:
         """Do what is due at a time."""
         self._receive(now)
         self._release(now)
-        if now.minute == 0 and now.hour % ERASE_EVERY == 3:
-            for archive in (EXPORT, STREAM):
-                self._due.setdefault(archive, 0)
+        if now >= self._next_run:
+            self._next_run = now + ERASE_EVERY * ONE_HOUR
+            self._due = {EXPORT: 0, STREAM: 0} | self._due
         for archive in sorted(self._due):
             if not self._waiting(archive):
                 del self._due[archive]

@@ -15,7 +15,8 @@ from simulation.worker import Place
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NAMESPACE = "simulation"
+CATALOG, NAMESPACE = "iceberg_default", "simulation"
+"""The catalog's tables are below its name, and Airflow's provider takes the name of the connection."""
 
 LAKES = ("iceberg", "delta")
 """The formats of lake tables."""
@@ -39,9 +40,7 @@ def warehouse_of(place: Place, lake: str = "", table_prefix: str = TABLE_PREFIX)
         from ayla_provider.warehouse.iceberg import IcebergWarehouse
 
         place.lake_folder.mkdir(exist_ok=True)
-        return IcebergWarehouse(
-            lambda: SqlCatalog("simulation", **place.iceberg_catalog), _the_disk, namespace=NAMESPACE
-        )
+        return IcebergWarehouse(lambda: SqlCatalog(CATALOG, **place.iceberg_catalog), _the_disk, namespace=NAMESPACE)
     if lake == "delta":
         from ayla_provider.warehouse.delta import DeltaWarehouse
 
@@ -69,7 +68,7 @@ def _table(place: Place, event_type: str) -> pa.Table | None:
     from pyiceberg.exceptions import NoSuchTableError
 
     try:
-        return SqlCatalog("reader", **place.iceberg_catalog).load_table(f"{NAMESPACE}.{name}").scan().to_arrow()
+        return SqlCatalog(CATALOG, **place.iceberg_catalog).load_table(f"{NAMESPACE}.{name}").scan().to_arrow()
     except NoSuchTableError:
         return None
 

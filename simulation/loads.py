@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,12 +21,12 @@ from ayla_provider.archive.destination import Destination
 from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import parse_event_type
 from ayla_provider.errors import AylaError
+from ayla_provider.operators import delta, iceberg, typed_rows
 from ayla_provider.operators import erase as erasing
-from ayla_provider.operators import typed_rows
-from ayla_provider.operators.delta import AylaExportToDeltaOperator
+from ayla_provider.operators.delta import AylaExportDeltaUpkeepOperator, AylaExportToDeltaOperator
 from ayla_provider.operators.duckdb import AylaExportToDuckDBOperator
 from ayla_provider.operators.erase import AylaExportEraseOperator
-from ayla_provider.operators.iceberg import AylaExportToIcebergOperator
+from ayla_provider.operators.iceberg import AylaExportIcebergUpkeepOperator, AylaExportToIcebergOperator
 from ayla_provider.operators.load import AylaLoadOperator
 from ayla_provider.warehouse.base import TABLE_PREFIX
 from ayla_provider.warehouse.plan import ToLoad, joined, to_load
@@ -62,7 +63,21 @@ def load(task: Task, place: Place, archive: Destination, table_prefix: str = TAB
             errors.append(error)
     if errors:
         return Result(type(errors[0]).__name__, str(errors[0]), loaded=loaded)
+    if task.upkeep:
+        _keep_up(task, place, lake)
     return Result(loaded=loaded)
+
+
+def _keep_up(task: Task, place: Place, lake: str) -> None:
+    """Run the daily upkeep of a lake table. It compacts the days before yesterday."""
+    module = {"iceberg": iceberg, "delta": delta}[lake]
+    # By the simulated time, some days are old.
+    vars(module)["datetime"] = SimpleNamespace(now=lambda zone: task.now)
+    operators = {"iceberg": AylaExportIcebergUpkeepOperator, "delta": AylaExportDeltaUpkeepOperator}
+    operator = operators[lake](
+        task_id="upkeep", event_types=[task.event_type], lookback=timedelta(days=1), **_arguments_of_lake(place)
+    )
+    operator.execute(_context(task, "upkeep"))
 
 
 def erase(task: Task, place: Place) -> Result:

@@ -152,6 +152,8 @@ class Task:
     """Of a drain or an erasure: the write, counted from 1, at which SIGKILL ends its process; None means never."""
     failing_page: int | None = None
     """Of a drain: the page, counted from 1, from which on the stream doesn't answer; None means never."""
+    upkeep: bool = False
+    """Of a load into lake tables: whether their daily upkeep follows."""
     hold: str = ""
     """The id of a legal hold."""
     subject: tuple[tuple[str, str], ...] = ()
@@ -415,6 +417,8 @@ def _make_waits_short(locks: Path) -> None:
     os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
     at_once = SimpleNamespace(uniform=lambda low, high: 0.0)
     short: list[tuple[object, str, object]] = [
+        # Processes are killed, but never the machine.
+        (os, "fsync", lambda handle: None),
         (auth, "random", at_once),
         (reader, "random", at_once),
         (auth, "_JUST_FETCHED", 0.05),
