@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -11,6 +12,7 @@ from airflow.sdk import BaseHook
 from ayla_provider.errors import AylaConfigError, AylaDestinationError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from google.auth.credentials import Credentials
 
     from ayla_provider.archive.destination import Destination
@@ -99,33 +101,66 @@ def fields_of(conn_id: str) -> dict[str, Any]:
 
 def _of_key(key: object) -> Credentials | None:
     """Return the credentials of a service account's key; None for one that the hook refuses."""
-    from google.oauth2.service_account import Credentials as ServiceAccount
-
     try:
         info = json.loads(key) if isinstance(key, str) else key
         if not isinstance(info, dict):
             return None
         # A form can have escaped the newlines.
         info = info | {"private_key": info["private_key"].replace("\\n", "\n")}
-        credentials: Credentials = ServiceAccount.from_service_account_info(  # type: ignore[no-untyped-call]
-            info, scopes=[_SCOPE]
-        )
-    except (ValueError, KeyError, AttributeError):
+        return _of_info(info)
+    except (ValueError, KeyError, AttributeError, TypeError):
         return None
-    return credentials
 
 
 def _of_file(path: str) -> Credentials | None:
     """Return the credentials of a file with a service account's key; None for one that the hook refuses."""
+    try:
+        return _of_info(json.loads(Path(path).read_text("utf-8")))
+    except (ValueError, KeyError, AttributeError, TypeError, OSError):
+        return None
+
+
+def _of_info(info: dict[str, Any]) -> Credentials:
+    """
+    Return the credentials of a service account's key.
+
+    google-auth lets OpenSSL test whether the factors of the key are prime, which takes longer than the sign-in. Here,
+    the numbers of the key must fit each other, which a damaged key's don't.
+
+    :raises ValueError: if the key is damaged
+    :raises Exception: if the key has another form
+    """
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from google.auth.credentials import DEFAULT_UNIVERSE_DOMAIN
+    from google.auth.crypt import RSASigner
     from google.oauth2.service_account import Credentials as ServiceAccount
 
-    try:
-        credentials: Credentials = ServiceAccount.from_service_account_file(  # type: ignore[no-untyped-call]
-            path, scopes=[_SCOPE]
-        )
-    except (ValueError, OSError):
-        return None
+    pem = info["private_key"].encode()
+    private = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    if not isinstance(private, RSAPrivateKey) or not _fits(private):
+        raise ValueError("the key is damaged, or isn't of the kind that Google gives")
+    credentials: Credentials = ServiceAccount(  # type: ignore[no-untyped-call]
+        RSASigner(private, key_id=info.get("private_key_id")),  # type: ignore[no-untyped-call]
+        service_account_email=info["client_email"],
+        token_uri=info["token_uri"],
+        project_id=info.get("project_id"),
+        universe_domain=info.get("universe_domain", DEFAULT_UNIVERSE_DOMAIN),
+        scopes=[_SCOPE],
+    )
     return credentials
+
+
+def _fits(private: RSAPrivateKey) -> bool:
+    """Return whether the numbers of a key fit each other."""
+    numbers = private.private_numbers()
+    n, e = numbers.public_numbers.n, numbers.public_numbers.e
+    p, q, d = numbers.p, numbers.q, numbers.d
+    if min(p, q) < 3 or p * q != n:
+        return False
+    is_inverse = d * e % (p - 1) == 1 and d * e % (q - 1) == 1
+    shortcuts_fit = (numbers.dmp1, numbers.dmq1) == (d % (p - 1), d % (q - 1))
+    return is_inverse and shortcuts_fit and numbers.iqmp * q % p == 1
 
 
 def _of_the_hook(conn_id: str) -> tuple[Credentials, str]:

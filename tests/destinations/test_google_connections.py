@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from google.auth.exceptions import GoogleAuthError
 
 from ayla_provider.archive.gcs import GcsDestination
@@ -122,6 +125,50 @@ def test_a_key_that_is_refused_is_refused_as_by_airflows_hook(
     assert str(theirs.value) in str(own.value)
     expected = AylaDestinationError if isinstance(theirs.value, GoogleAuthError) else type(theirs.value)
     assert type(own.value) is expected
+
+
+def pem_of(private: Any) -> str:
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem: bytes = private.private_bytes(serialization.Encoding.PEM, *plain)
+    return pem.decode()
+
+
+def with_a_flipped_bit(pem: str, name: str) -> str:
+    """Damage one of the numbers of a key."""
+    private = serialization.load_pem_private_key(pem.encode(), None)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    numbers = private.private_numbers()
+    number = numbers.public_numbers.n if name == "n" else getattr(numbers, name)
+    size = (number.bit_length() + 7) // 8
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    der = private.private_bytes(serialization.Encoding.DER, *plain)
+    wrong = der.replace(number.to_bytes(size, "big"), (number ^ 0x100).to_bytes(size, "big"))
+    assert wrong != der
+    return f"-----BEGIN PRIVATE KEY-----\n{base64.encodebytes(wrong).decode()}-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("damage", ["n", "d", "p", "q", "dmp1", "dmq1", "iqmp", "cut off"])
+@pytest.mark.parametrize("place", ["keyfile_dict", "key_path"])
+def test_a_damaged_key_is_refused_as_by_airflows_hook(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: dict[str, str], damage: str, place: str
+) -> None:
+    pem = key["private_key"]
+    damaged = key | {"private_key": pem[: len(pem) // 2] if damage == "cut off" else with_a_flipped_bit(pem, damage)}
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(damaged))
+    connect(monkeypatch, **{place: str(file) if place == "key_path" else json.dumps(damaged)})
+    with pytest.raises(Exception) as theirs:  # noqa: PT011 - what it is, the hook decides
+        of_the_hook()
+    with pytest.raises(type(theirs.value)) as own:
+        open_destination(URL)
+    assert str(own.value) == str(theirs.value)
+
+
+def test_another_kind_of_key_is_left_to_airflows_hook(monkeypatch: pytest.MonkeyPatch, key: dict[str, str]) -> None:
+    connect(
+        monkeypatch, keyfile_dict=json.dumps(key | {"private_key": pem_of(ec.generate_private_key(ec.SECP256R1()))})
+    )
+    assert ours() == of_the_hook()
 
 
 def test_a_machine_without_credentials_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
