@@ -14,7 +14,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from ayla_provider._airflow.compat import AirflowFailException
 from ayla_provider.archive.destination import Stored
 from ayla_provider.archive.local import FileDestination
-from ayla_provider.archive.volumes import MOST_READ, VolumeLooks, anomalies_between, read_book
+from ayla_provider.archive.volumes import MOST_READ, VolumeLooks, anomalies_between, forget_models, read_book
 from ayla_provider.assets import volume_alias
 from ayla_provider.cli.report_table import Summary
 from ayla_provider.domain.arrival import HourState
@@ -190,6 +190,36 @@ def test_a_receipt_without_models_takes_the_rows_of_its_hour_away(scene: Scene) 
     models = read_book(scene.archive, TYPE)[0].volumes.models
     assert not any(index_of(NOW) in series for series in models.values())
     assert index_of(NOW - ONE_HOUR) in models["LC-B"]
+
+
+def test_an_erasure_takes_the_rows_of_models_of_old_hours_away_while_a_task_evaluates(scene: Scene) -> None:
+    class Evaluated(FileDestination):
+        """An archive whose volumes another task evaluates before the first write."""
+
+        evaluated = False
+
+        def write(self, path: str, *arguments: Any, **named: Any) -> Stored:
+            if not self.evaluated:
+                self.evaluated = True
+                scene.add(NOW)
+                VolumeLooks(scene.archive, scene.rows).evaluate(TYPE, NOW + ONE_HOUR)
+            return super().write(path, *arguments, **named)
+
+    before = read_book(scene.archive, TYPE)[0].volumes
+    old = [NOW - number * ONE_HOUR for number in (100, 500)]
+    forget_models(Evaluated(scene.root), [ExportHour(TYPE, hour) for hour in old])
+    after = read_book(scene.archive, TYPE)[0].volumes
+    gone = {index_of(hour) for hour in old}
+    for name, series in before.models.items():
+        assert series.keys() - after.models[name].keys() == gone | {min(series)}
+        assert after.models[name].keys() - series.keys() == {index_of(NOW)}
+    # The vendor's lines aren't of a model, nor of a device.
+    assert before.lines.keys() - after.lines.keys() == {min(before.lines)}
+
+
+def test_where_no_volumes_are_kept_there_is_nothing_to_forget(tmp_path: Path) -> None:
+    forget_models(FileDestination(tmp_path), [ExportHour(TYPE, NOW)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_report_names_unusual_hours(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

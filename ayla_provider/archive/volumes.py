@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ from ayla_provider.domain.volume import (
     hour_at,
     index_of,
 )
-from ayla_provider.errors import AylaDestinationError
+from ayla_provider.errors import AylaConflictError, AylaDestinationError
 
 FORMAT = "ayla-volumes/1"
 
@@ -44,6 +44,9 @@ SHOWN_ANOMALIES = 50
 
 SHOWN_FOR = timedelta(days=7)
 """How long an anomaly that is over is shown."""
+
+_MOST_TRIES = 5
+"""How often an object is written again that another task writes at the same time."""
 
 _READERS = 16
 """How many manifests are read at once."""
@@ -219,6 +222,30 @@ def read_book(archive: Destination, event_type: EventType) -> tuple[VolumeBook, 
     if stored is None:
         return VolumeBook(Volumes(event_type)), None
     return parse_book(content, url_of(archive, path), event_type), stored
+
+
+def forget_models(archive: Destination, hours: Collection[ExportHour]) -> None:
+    """
+    Take out of what is kept how many rows the models had in some hours. Anomalies that were found stay.
+
+    :raises AylaConflictError: if other tasks evaluate the volumes all the time
+    :raises AylaDestinationError: if the archive can't be read or written
+    """
+    for event_type in sorted({hour.event_type for hour in hours}):
+        starts = [hour.start for hour in hours if hour.event_type == event_type]
+        for tries_left in reversed(range(_MOST_TRIES)):
+            book, stored = read_book(archive, event_type)
+            before = book.dumps()
+            for start in starts:
+                book.volumes.forget_models(start)
+            if stored is None or book.dumps() == before:
+                break
+            try:
+                write_json(archive, volumes_path(event_type), book.dumps(), stored)
+                break
+            except AylaConflictError:
+                if not tries_left:
+                    raise
 
 
 def anomalies_between(

@@ -181,6 +181,8 @@ class ArchiveErasure:
         """The hours that were looked at, and the versions of what they had then."""
         self._changed: set[ExportHour] = set()
         """The hours in which something was erased. Everything in them is read again."""
+        self.without_models: set[ExportHour] = set()
+        """The hours of which nobody may know how many rows a model had, since an erasure in this run or before it."""
         self._searches: dict[tuple[int, ...], tuple[Matcher, NamingRows]] = {}
         self._closing = contextlib.ExitStack()
         self._local = threading.local()
@@ -372,6 +374,8 @@ class _Hour:
         changed = self._manifest is not before or hits
         with self._run._working:
             self._write_receipt(changed=changed)
+        if self._hides_models():
+            self._run.without_models.add(self._hour)
 
     def _read_receipt(self) -> TypedManifest | None:
         path = typed.typed_manifest_path(self._hour)
@@ -745,6 +749,13 @@ class _Hour:
         write_json(self._rows, path, made.dumps(), found[1] if found else None)
         self.found.objects += 1
         self.found.receipt = made
+
+    def _hides_models(self) -> bool:
+        """Return whether an erasure took the rows of each model out of the receipt, or the whole receipt."""
+        receipt = None if self.found.untyped else self.found.receipt or self._receipt
+        if receipt is not None:
+            return receipt.models is None
+        return self.found.untyped or (self._manifest is not None and self._manifest.erased_lines > 0)
 
     def _stands(self, receipt: TypedManifest) -> bool:
         """

@@ -17,6 +17,7 @@ from ayla_provider.archive.erasure_requests import WaitingRequest
 from ayla_provider.archive.holds import HeldSubjects, held_error, read_holds, refuse_held
 from ayla_provider.archive.records import Records, refuse_no_archive, refuse_no_typed_rows, write_json
 from ayla_provider.archive.stream_report import read_position
+from ayla_provider.archive.volumes import forget_models
 from ayla_provider.domain.erasure import (
     ErasureEntry,
     ErasureKeys,
@@ -246,6 +247,8 @@ class ErasureRun:
                     f"{self._archive.url}: copies or loads changed hours all the time while they were erased. What "
                     "was erased stays erased. Pause them, and clear the task."
                 )
+            # Every time, because an earlier try may have ended before this.
+            forget_models(self._archive, erasure.without_models)
         self._refuse_to_load()
         self._say_texts_left()
         self._remove_versions(wanted)

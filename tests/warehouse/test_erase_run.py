@@ -21,14 +21,18 @@ from hypothesis import strategies as st
 
 from ayla_provider.archive.holds import place_hold, release_hold
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.volumes import VolumeLooks, read_book
 from ayla_provider.cli.verify import VerifyReport
 from ayla_provider.domain.completeness import record_path
 from ayla_provider.domain.erasure import parse_entry
+from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hold import hold
 from ayla_provider.domain.manifest import loads
 from ayla_provider.domain.paths import manifest_path
 from ayla_provider.domain.privacy import PrivacyPolicy
 from ayla_provider.domain.tables import TABLES
+from ayla_provider.domain.typed_manifest import parse_typed_manifest, typed_manifest_path
+from ayla_provider.domain.volume import index_of
 from ayla_provider.errors import AylaHeldError, AylaUnavailable
 from ayla_provider.rows.typed_archive import TypedArchive
 from ayla_provider.warehouse.duckdb import DuckDBWarehouse
@@ -569,3 +573,46 @@ def test_what_an_earlier_run_left_stays_in_the_certificate(root: Path) -> None:
         path.write_text(json.dumps(document | {"left": [left]}))
         erase(root)
         assert certificate(root)["left"] == expected
+
+
+def test_how_many_rows_a_model_had_in_an_old_hour_goes_even_if_the_first_try_ends_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, rows = FileDestination(root / "archive"), FileDestination(root / "archive" / "parquet")
+    # Hours that are older than two days, so that no evaluation reads them again.
+    later = HOUR + timedelta(days=9)
+
+    def known() -> dict[str, set[int]]:
+        """Event type to the hours of which the rows of models are known."""
+        found = {}
+        for event_type in EVENT_TYPES:
+            models = read_book(archive, EventType(event_type))[0].volumes.models
+            found[event_type] = {index for series in models.values() for index in series}
+        return found
+
+    for event_type in EVENT_TYPES:
+        VolumeLooks(archive, rows).evaluate(EventType(event_type), later)
+    before = known()
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ayla_provider.warehouse.erase.forget_models", dies)
+        with pytest.raises(KeyboardInterrupt):
+            erase(root)
+    assert known() == before
+    erase(root)
+    left = known()
+    for event_type in EVENT_TYPES:
+        untouched = set()
+        for hour in hours((event_type,)):
+            path = typed_manifest_path(hour)
+            receipt = parse_typed_manifest((root / "archive" / "parquet" / path).read_bytes(), path, hour)
+            untouched |= set() if receipt.models is None else {index_of(hour.start)}
+        assert left[event_type] == untouched & before[event_type]
+    assert left != before
+    # Nor do they come back.
+    for event_type in EVENT_TYPES:
+        VolumeLooks(archive, rows).evaluate(EventType(event_type), later)
+    assert known() == left
