@@ -4,7 +4,7 @@ Whether an hour has unusually few or many rows, from the weeks before. Pure: no 
 The expectation of an hour is the median of the same hour of the week in up to eight weeks, each scaled by how much the
 fleet has grown since. Both are medians, so that a holiday or an outage in one of the weeks changes nothing. How far an
 hour may be from it depends on how much such hours differ (median absolute deviation), and on chance: small fleets have
-a wide band.
+a wide band. What is too little to be certain in one hour can be certain in two, so the hour before counts too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SCALE = 1.4826
 _DEVIATIONS = 5.0
 """How many standard deviations an hour may be from its expectation. An OEM has some ten thousand numbers a month."""
 
-_CHANCE = 6.0
+_CHANCE = 6.5
 """How many standard deviations an hour must be away if its rows come by chance alone. Square roots of such numbers all
 have the same one, a half. Small fleets also differ by what a logarithm doesn't show."""
 
@@ -114,12 +114,14 @@ class Expectation:
     :param lowest: from the same hour of the weekday that has the fewest rows then, at most ``usual``: as on a holiday
     :param highest: the same of the weekday that has the most
     :param spread: the standard deviation, of logarithms
+    :param hours: of how many hours this is the sum
     """
 
     usual: float
     lowest: float
     highest: float
     spread: float
+    hours: int = 1
 
 
 def expect(series: Series, index: int) -> Expectation | None:
@@ -140,6 +142,24 @@ def expect(series: Series, index: int) -> Expectation | None:
     )
 
 
+def together(first: Expectation | None, second: Expectation | None) -> Expectation | None:
+    """Return what is to be expected of two hours, one after the other; None if nobody knows it of one of them."""
+    if first is None or second is None:
+        return None
+    usual = first.usual + second.usual
+    if min(first.usual, second.usual) <= 0:
+        return None
+    # More rows vary less by chance. Everything else, such as the weather, can be the same in both hours.
+    beyond_chance = max(each.spread**2 - 1 / each.usual for each in (first, second))
+    return Expectation(
+        usual=usual,
+        lowest=first.lowest + second.lowest,
+        highest=first.highest + second.highest,
+        spread=math.sqrt(max(0.0, beyond_chance) + 1 / usual),
+        hours=first.hours + second.hours,
+    )
+
+
 def _log(count: float) -> float:
     return math.log1p(count)
 
@@ -152,28 +172,43 @@ def _deviation(values: Sequence[float]) -> float:
 
 def _growth(series: Series, index: int, week: int) -> float:
     """Return how much the last hours have grown since some weeks ago, as a logarithm."""
-    return median(_ratios(series, index, week, _GROWTH_HOURS) or [0.0])
+    return math.log(median(_ratios(series, index, week, _GROWTH_HOURS) or [1.0]))
 
 
 def _ratios(series: Series, index: int, week: int, hours: int) -> list[float]:
-    """Return the logarithms of the ratios of each of the last hours to the same hour some weeks ago."""
+    """Return the ratios of each of the last hours to the same hour some weeks ago."""
     ratios = []
-    for now in range(index - hours, index):
-        before = now - week * WEEK
-        if now in series and before in series:
-            ratios.append(_log(series[now]) - _log(series[before]))
+    for at in range(index - hours, index):
+        now, before = series.get(at), series.get(at - week * WEEK)
+        if now is not None and before is not None:
+            ratios.append((1 + now) / (1 + before))
     return ratios
 
 
 def _spread(logs: Sequence[float], series: Series, index: int, growth: Mapping[int, float]) -> float:
     """Return how much such hours differ. Few weeks say little about a single hour, so the others count more."""
     own = _SCALE * _deviation(logs)
-    ratios = _ratios(series, index, min(growth), WEEK)
+    ratios = _ratios_of_days(series, index, min(growth))
     if not ratios:
         return own
     # Both hours of a ratio differ from what is expected.
     usual = _SCALE * _deviation(ratios) / math.sqrt(2)
     return math.sqrt((own**2 + 3 * usual**2) / 4)
+
+
+def _ratios_of_days(series: Series, index: int, week: int) -> list[float]:
+    """
+    Return the logarithms of the ratios of the hours of the last week, each without the median of its day.
+
+    Otherwise, a release of firmware or a holiday in one of the two weeks makes all hours look as if they differed more.
+    """
+    ratios = []
+    for days in range(WEEK // DAY):
+        of_day = _ratios(series, index - days * DAY, week, DAY)
+        if of_day:
+            middle = median(of_day)
+            ratios += [math.log(ratio / middle) for ratio in of_day]
+    return ratios
 
 
 def _of_weekdays(series: Series, index: int, growth: Mapping[int, float]) -> list[float]:
@@ -228,25 +263,24 @@ def judge(count: int, expected: Expectation | None, rest: Rest | None = None) ->
 
 def _is_low(count: int, expected: Expectation, rest: Rest | None) -> bool:
     band = max(_LOW, _DEVIATIONS * expected.spread)
-    if expected.usual - count < _DEAD_BAND or _log(count) - _log(expected.usual) >= -band:
+    if expected.usual - count < _DEAD_BAND * expected.hours or _log(count) - _log(expected.usual) >= -band:
         return False
     if 2 * (math.sqrt(expected.usual) - math.sqrt(count)) < _CHANCE:
         return False
     is_below_every_weekday = _log(count) - _log(expected.lowest) < -band
     if rest is None:
         return is_below_every_weekday
-    if not rest.is_odd:
-        return True
+    # The more the other models lack, the more each one can lack: on a holiday, they don't all lack the same.
     common = min(rest.common, 0.0)
     is_below_rest = _log(count) - _log(expected.usual) - common < -(band + abs(common) / 2)
-    return is_below_rest and is_below_every_weekday
+    return is_below_rest and (is_below_every_weekday or not rest.is_odd)
 
 
 def _is_high(count: int, expected: Expectation, rest: Rest | None) -> bool:
     band = max(_HIGH, _DEVIATIONS * expected.spread)
     common = max(rest.common, 0.0) if rest else 0.0
     is_above = _log(count) - _log(expected.highest) - common > band + common / 2
-    return count - expected.usual >= _DEAD_BAND and is_above
+    return count - expected.usual >= _DEAD_BAND * expected.hours and is_above
 
 
 def rest_of(counts: Mapping[str, int], expected: Mapping[str, Expectation | None], model: str) -> Rest | None:
@@ -263,7 +297,13 @@ def rest_of(counts: Mapping[str, int], expected: Mapping[str, Expectation | None
     if len(others) < _FEWEST_OTHERS:
         return None
     common = _log(sum(count for count, _ in others)) - _log(sum(usual for _, usual in others))
-    return Rest(common, median(abs(_log(count) - _log(usual)) for count, usual in others))
+    return Rest(common, median(_beyond_chance(count, usual) for count, usual in others))
+
+
+def _beyond_chance(count: int, usual: float) -> float:
+    """Return how far a count is from its expectation, as a logarithm, without what chance alone explains."""
+    distance = _log(count) - _log(usual)
+    return math.sqrt(max(0.0, distance**2 - 1 / usual))
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,16 +411,12 @@ class Volumes:
 
     def judge_lines(self, hour: datetime) -> Anomaly | None:
         """Judge the lines of an hour, and return the anomaly if one begins."""
-        index = index_of(hour)
-        expected = expect(self.lines, index)
-        return self._note("", hour, judge(self.lines[index], expected))
+        judged = _judge_all({"": self.lines}, index_of(hour))
+        return self._note("", hour, judged[""])
 
     def judge_models(self, hour: datetime) -> list[Anomaly]:
         """Judge the rows of each model in an hour, and return the anomalies that begin."""
-        index = index_of(hour)
-        counts = {name: series[index] for name, series in self.models.items() if index in series}
-        expected = {name: expect(self.models[name], index) for name in counts}
-        judged = {name: judge(counts[name], expected[name], rest_of(counts, expected, name)) for name in counts}
+        judged = _judge_all(self.models, index_of(hour))
         begun = (self._note(name, hour, each) for name, each in judged.items())
         return [each for each in begun if each is not None]
 
@@ -401,6 +437,52 @@ class Volumes:
         begun = Anomaly(model, judgement.direction, hour, hour, judgement.count, judgement.expected)
         self.anomalies.append(begun)
         return begun
+
+
+def _judge_all(series: Mapping[str, Series], index: int) -> dict[str, Judgement]:
+    """
+    Judge an hour: each count for itself, and then with the hour before.
+
+    A small loss can be chance in one hour, and not in two, one after the other.
+
+    :param series: model to its rows
+    """
+    now = _hour_of(series, index)
+    judged = _judge_hour(now)
+    doubtful = [name for name, each in judged.items() if each.direction is None and _is_less(*now[name])]
+    if not doubtful:
+        return judged
+    before = _hour_of(series, index - 1)
+    both = {
+        name: (count + before[name][0], together(before[name][1], expected))
+        for name, (count, expected) in now.items()
+        if name in before
+    }
+    of_both = _judge_hour(both)
+    for name in doubtful:
+        if name in both and of_both[name].direction is Direction.LOW and _is_less(*before[name]):
+            judged[name] = replace(judged[name], direction=Direction.LOW)
+    return judged
+
+
+Counted = tuple[int, Expectation | None]
+"""A count, and what was to be expected."""
+
+
+def _hour_of(series: Mapping[str, Series], index: int) -> dict[str, Counted]:
+    """Return what is known of an hour: model to its rows and their expectation."""
+    return {name: (counts[index], expect(counts, index)) for name, counts in series.items() if index in counts}
+
+
+def _judge_hour(counted: Mapping[str, Counted]) -> dict[str, Judgement]:
+    counts = {name: count for name, (count, _) in counted.items()}
+    expected = {name: each for name, (_, each) in counted.items()}
+    return {name: judge(counts[name], expected[name], rest_of(counts, expected, name)) for name in counts}
+
+
+def _is_less(count: int, expected: Expectation | None) -> bool:
+    """Return whether an hour has so little that it can be part of a loss."""
+    return expected is not None and _log(count) - _log(expected.usual) < -_LOW
 
 
 def _continued(anomaly: Anomaly, hour: datetime, judgement: Judgement) -> Anomaly | None:

@@ -23,6 +23,7 @@ from ayla_provider.domain.volume import (
     hour_at,
     index_of,
     judge,
+    together,
 )
 
 MONDAY = datetime(2026, 9, 7, tzinfo=UTC)
@@ -111,6 +112,70 @@ def test_a_model_that_loses_half_of_its_rows_is_found_at_once() -> None:
         counts[model] //= 2
         (anomaly,) = next_hour(made, counts)
         assert (anomaly.model, anomaly.direction, anomaly.count) == (model, Direction.LOW, counts[model])
+
+
+def small_losses(*shares: float) -> list[list[str]]:
+    """The models that are found in hours, one after the other, in which one of 100 rows an hour has a share of them."""
+    shares_of_models = MODELS | {"small": 100 / of_week(NOW)}
+    made = fleet(shares_of_models)
+    found = []
+    for number, share in enumerate(shares, NOW):
+        counts = usual(number) | {"small": round(100 * share * of_week(number) / of_week(NOW))}
+        found.append([each.model for each in next_hour(made, counts, number)])
+    return found
+
+
+def test_what_can_be_chance_in_one_hour_is_found_in_two() -> None:
+    assert small_losses(0.55, 0.55) == [[], ["small"]]
+    assert small_losses(0.55, 0.95, 0.55) == [[], [], []]
+    # An hour that is far too low says nothing of the next one.
+    assert small_losses(0.1, 0.7) == [["small"], []]
+    assert small_losses(0.55, 0.7) == [[], []]
+
+
+def test_of_two_hours_each_must_be_known() -> None:
+    made = fleet({"a": 100 / of_week(NOW)})
+    for series in made.models.values():
+        series.pop(index_of(hour(NOW - 1)))
+    assert next_hour(made, {"a": 55}) == []
+    assert together(None, EXPECTED) is None
+    assert together(EXPECTED, None) is None
+
+
+@given(st.floats(10, 10**6), st.floats(10, 10**6), st.floats(0, 1), st.floats(0, 1))
+def test_two_hours_together_vary_less_than_the_worse_one(first: float, second: float, one: float, other: float) -> None:
+    """The variance of a sum of counts, by chance, is their sum. What isn't chance doesn't get less."""
+    hours = [
+        Expectation(usual, usual / 2, usual * 2, math.sqrt(1 / usual + beyond**2))
+        for usual, beyond in ((first, one), (second, other))
+    ]
+    both = together(hours[0], hours[1])
+    assert both is not None
+    assert (both.usual, both.hours) == (first + second, 2)
+    assert both.spread == pytest.approx(math.sqrt(1 / (first + second) + max(one, other) ** 2), rel=1e-6)
+
+
+def test_after_a_release_hours_do_not_look_as_if_they_varied_more() -> None:
+    def noisy(number: int) -> int:
+        return round(of_week(number) * (1 + 0.03 * math.sin(number * number)))
+
+    def released(number: int) -> int:
+        # Of the hours of the last week, half have it.
+        return 2 * noisy(number) if number >= NOW - WEEK // 2 else noisy(number)
+
+    index = index_of(hour(NOW))
+    before, after = expect(volumes(noisy).lines, index), expect(volumes(released).lines, index)
+    assert before is not None
+    assert after is not None
+    assert after.usual == pytest.approx(2 * before.usual, rel=0.02)
+    assert after.spread == pytest.approx(before.spread, rel=0.2)
+
+
+def test_what_small_models_do_by_chance_does_not_make_a_day_odd() -> None:
+    """On an odd day, the loss of half isn't found: a Sunday has half of the rows."""
+    made = fleet({"a": 1.0, "b": 0.05, "c": 0.05, "d": 0.05})
+    counts = {"a": of_week(NOW) // 2, "b": 61, "c": 82, "d": 82}
+    assert [each.model for each in next_hour(made, counts)] == ["a"]
 
 
 def test_a_model_that_is_silent_is_found_at_once() -> None:
