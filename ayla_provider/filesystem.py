@@ -72,6 +72,14 @@ class AylaFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._exports: dict[str, Export] = {}
         self._exports_lock = threading.Lock()
 
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        """Return paths without their protocol. In Airflow 3.1, ObjectStoragePath writes ayla:///ayla_default/..."""
+        if isinstance(path, list):
+            return [cls._strip_protocol(each) for each in path]
+        stripped: str = super()._strip_protocol(path)
+        return stripped.lstrip("/")
+
     @property
     def fsid(self) -> str:
         """What tells this file system from others."""

@@ -129,7 +129,7 @@ def test_airflow_finds_the_provider_and_its_page_by_the_wheels_entry_points(whee
         "ayla = ayla_provider.filesystem:AylaFileSystem",
         "",
         "[universal_pathlib.implementations]",
-        "ayla = upath.implementations.cloud:CloudPath",
+        "ayla = ayla_provider.object_path:AylaPath",
         "",
     ]
 
