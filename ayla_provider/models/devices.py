@@ -183,7 +183,8 @@ class Devices(Parts):
         if self.window is not None:
             # A device that has the day before has this one, too.
             first += (
-                f" union select t.dsn, {self.window.day} from {self.name('device_day')} as t{self._of_scope('t')} "
+                f" union distinct select t.dsn, {self.window.day} "
+                f"from {self.name('device_day')} as t{self._of_scope('t')} "
                 f"where t.day = {self.window.day_before}"
             )
         frame = (

@@ -50,7 +50,8 @@ class Hours(Parts):
             f"select distinct folder_hour, dsn, {first} as first_day, {last} as last_day from ({each}) as each_event"
         )
         of_rows = f"select '{event_type}' as event_type, folder_hour, dsn"
-        return f"with pairs as ({pairs}) {of_rows}, first_day as day from pairs union {of_rows}, last_day from pairs"
+        first_days, last_days = (f"{of_rows}, {day} as day from pairs" for day in ("first_day", "last_day"))
+        return f"with pairs as ({pairs}) {first_days} union distinct {last_days}"
 
     def known_hours(self) -> str:
         """Return the hours that are there as a whole, or certainly empty."""

@@ -6,15 +6,16 @@ makes one day after the other again, from the day's rows and from what is stored
 differs from what is stored. Where that changes what a device takes over into the next day, it makes that one, too, and
 so on until nothing differs. So any order of loads leads to the same tables, and a run needs the memory of a day.
 
-What a run has still to make is in a table. It gets there in the transaction that notes the hours as seen, and leaves it
-in the one that writes the day. So a run that was killed is finished by the next one.
+What a run has still to make is in a table. It gets there before the hours are noted as seen, and before anything is
+written that it follows from. It leaves the table when all of its day is written. So a run that was killed is finished
+by the next one, also in a warehouse that can't write everything of a day in one transaction.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -95,12 +96,16 @@ class Engine:
     """Is told which day is to be made, before its rows and what is stored of it are read."""
     differs: Callable[[Model, str, str], None] = lambda model, gone, come: None
     """Is told where the rows are that a model loses and gets, before anything is concluded from them."""
+    create: Callable[[str, str], str] = lambda name, select: f"create temporary table {name} as {select}"
+    """Returns the statement that makes a temporary table of a query, by its name and the query."""
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Returns the context in which some statements that change tables are one, if ``transaction`` doesn't do that."""
 
 
 _EVENTS = ("datapoints", "acks", "connections", "registrations", "activity", "days", "connection_spans", "values_")
 """What is read once for all models of a day, each after what it is made from."""
 
-_STAGED = ("now", "fleet_diff", "new_days", "scope", "runs", "changed_days", "next_pending", *_EVENTS)
+_STAGED = ("now", "fleet_diff", "new_days", "scope", "runs", "changed_days", "next_pending", "left", *_EVENTS)
 """The temporary tables of a run."""
 
 
@@ -179,8 +184,9 @@ class FleetRun:
         ((others,),) = self._engine.fetch(f"select count(*) from {seen} where made <> '{self._made}'")
         if others:
             # The days of another time zone are other days.
-            for model in (*tables.STORED, tables.HOURS_SEEN, tables.HOUR_DAYS, tables.PENDING):
-                run(f"delete from {self._name(model.name)}")
+            # What says that there is something to do goes last.
+            for model in (*tables.STORED, tables.PENDING, tables.HOUR_DAYS, tables.HOURS_SEEN):
+                run(f"delete from {self._name(model.name)} where true")
         kinds = ", ".join(f"'{kind}'" for kind in sql.columns)
         self._stage("now", f"select * from ({sql.hours_now()}) as hours_now where event_type in ({kinds})")
         self._stage(
@@ -199,9 +205,10 @@ class FleetRun:
             days = (f"select * from ({sql.days_of_rows(kind)}) as of_{kind}" for kind in sql.columns)
             self._stage("new_days", " union all ".join(days))
             self._note_pending()
-            self._note_hours()
             self._write_owners()
             self._write_acked()
+            with self._engine.writing():
+                self._note_hours()
         return int(hours)
 
     def _note_pending(self) -> None:
@@ -273,8 +280,8 @@ class FleetRun:
         for name, condition in (("fleet_hours", ""), ("fleet_hour_days", " and d.rows_changed = 1")):
             table = self._name(name)
             run(
-                f"delete from {table} where exists (select 1 from {diff} as d "
-                f"where d.event_type = {table}.event_type and d.folder_hour = {table}.folder_hour{condition})"
+                f"delete from {table} as t where exists (select 1 from {diff} as d "
+                f"where d.event_type = t.event_type and d.folder_hour = t.folder_hour{condition})"
             )
         run(
             f"insert into {self._name('fleet_hours')} (event_type, folder_hour, signature, made, known) "
@@ -294,18 +301,21 @@ class FleetRun:
             return
         devices = f"select dsn from {self._name('new_days')} where event_type = 'registration'"
         if gone_hours:
-            devices += f" union select dsn from {self._name(model.name)}"
+            devices += f" union distinct select dsn from {self._name(model.name)}"
         self._stage("scope", f"select distinct dsn from ({devices}) as devices")
         self._sql = replace(self._sql, scoped=True, window=None)
         self._stage("registrations", self._sql.registrations())
         with self._difference(model, self._sql.device_owner(), "true") as (gone, come):
             end = engine.macros.micros(engine.macros.day_start(engine.macros.next_day("t.day"), self._sql.zone))
             owned_from, owned_to = engine.macros.micros("o.owned_from"), engine.macros.micros("o.owned_to")
+            # The owners as they will be.
+            made = engine.temporary(f"made_{model.name}")
             engine.run(
                 f"insert into {self._name('fleet_pending')} (dsn, day, last_day) "
                 f"select distinct t.dsn, t.day, t.day from {self._name('device_day')} as t "
-                f"join (select dsn from {gone} union select dsn from {come}) as changed on changed.dsn = t.dsn "
-                f"left join {self._name(model.name)} as o on o.dsn = t.dsn and {owned_from} < {end} "
+                f"join (select dsn from {gone} union distinct select dsn from {come}) as changed "
+                "on changed.dsn = t.dsn "
+                f"left join {made} as o on o.dsn = t.dsn and {owned_from} < {end} "
                 f"and (o.owned_to is null or {owned_to} >= {end}) "
                 "where t.user_uuid is distinct from o.user_uuid"
             )
@@ -320,7 +330,8 @@ class FleetRun:
             return
         self._sql = replace(self._sql, scoped=False, window=None)
         with self._difference(model, self._sql.acked_property(), "true") as (gone, come):
-            changed = f"select oem_model, property_name from {gone} union select oem_model, property_name from {come}"
+            names = "oem_model, property_name"
+            changed = f"select {names} from {gone} union distinct select {names} from {come}"
             day = engine.macros.local_day("sent.commanded_at", self._sql.zone)
             self._stage(
                 "changed_days",
@@ -328,11 +339,11 @@ class FleetRun:
                 f"join ({changed}) as changed on changed.oem_model is not distinct from sent.oem_model "
                 "and changed.property_name is not distinct from sent.property_name",
             )
-        self._note_changes()
-        engine.run(
-            f"insert into {self._name('fleet_pending')} (dsn, day, last_day) "
-            f"select dsn, day, day from {self._name('changed_days')}"
-        )
+            self._note_changes()
+            engine.run(
+                f"insert into {self._name('fleet_pending')} (dsn, day, last_day) "
+                f"select dsn, day, day from {self._name('changed_days')}"
+            )
 
     # The models.
 
@@ -367,11 +378,17 @@ class FleetRun:
                     self._carry_states(day, gone, come)
                 elif model is tables.PROPERTY_VALUE:
                     self._carry_values(day, window, known_to or day, gone, come)
-        self._note_next(day, last_day or day)
+                self._note_changes()
+                self._note_ahead(last_day or day)
+        self._stage_left(day)
         self._write_devices(day)
         with self._difference(tables.MODEL_DAY, self._sql.model_day(), f"t.day = {self._date(day)}"):
             pass
-        self._note_changes()
+        with self._engine.writing():
+            self._engine.run(f"delete from {pending} where true")
+            self._engine.run(
+                f"insert into {pending} (dsn, day, last_day) select dsn, day, last_day from {self._name('left')}"
+            )
         return True
 
     def _open_window(self, day: date) -> Window:
@@ -386,7 +403,7 @@ class FleetRun:
         ((everyone,),) = fetch(f"select count(*) from {pending} where day = {this} and dsn is null")
         devices = f"select dsn from {pending} where day = {this} and dsn is not null"
         if everyone:
-            devices += f" union select dsn from {self._name('device_activity')} where day <= {this}"
+            devices += f" union distinct select dsn from {self._name('device_activity')} where day <= {this}"
         self._stage("scope", f"select distinct dsn from ({devices}) as devices")
         ((count,),) = fetch(f"select count(*) from {self._name('scope')}")
         self._recomputed += int(count)
@@ -425,7 +442,7 @@ class FleetRun:
             day = self._engine.macros.local_day(day, self._sql.zone)
         self._engine.run(
             f"insert into {self._name('changed_days')} (dsn, day) "
-            f"select dsn, {day} from {gone} union select dsn, {day} from {come}"
+            f"select dsn, {day} from {gone} union distinct select dsn, {day} from {come}"
         )
 
     def _carry_states(self, day: date, gone: str, come: str) -> None:
@@ -460,34 +477,32 @@ class FleetRun:
             f"from ({changed}) as changed where until >= {after}"
         )
 
-    def _note_next(self, day: date, last_day: date) -> None:
-        """Replace what is pending by what is left, and what this day adds."""
+    def _note_ahead(self, last_day: date) -> None:
+        """Note the next days before the rows are written that they follow from."""
+        self._engine.run(
+            f"insert into {self._name('fleet_pending')} (dsn, day, last_day) "
+            f"select dsn, day, last_day from {self._name('next_pending')} where day <= {self._date(last_day)}"
+        )
+
+    def _stage_left(self, day: date) -> None:
+        """Stage what is pending after this day."""
         pending, this, after = self._name("fleet_pending"), self._date(day), self._date(day + _ONE_DAY)
         left = (
             f"select dsn, case when day = {this} then {after} else day end as day, last_day from {pending} "
             f"where last_day > {this}"
         )
-        added = f"select dsn, day, last_day from {self._name('next_pending')} where day <= {self._date(last_day)}"
-        merged = (
-            f"select dsn, day, max(last_day) as last_day from ({left} union all {added}) as either group by dsn, day"
-        )
-        run = self._engine.run
-        merged_name = self._engine.temporary("merged")
-        run(f"create temporary table {merged_name} as {merged}")
-        run(f"delete from {pending}")
-        run(f"insert into {pending} (dsn, day, last_day) select dsn, day, last_day from {merged_name}")
-        run(f"drop table {merged_name}")
+        self._stage("left", f"select dsn, day, max(last_day) as last_day from ({left}) as pending group by dsn, day")
 
     def _write_devices(self, day: date) -> None:
         """Write the rows of the devices that have no further day to make."""
-        scope, pending, activity = self._name("scope"), self._name("fleet_pending"), self._name("device_activity")
+        scope, pending, activity = self._name("scope"), self._name("left"), self._name("device_activity")
         ((everyone,),) = self._engine.fetch(f"select count(*) from {pending} where dsn is null")
         left = f"select dsn from {pending} where dsn is not null"
         if everyone:
             # Their turn comes with a later day.
-            left += f" union select dsn from {activity} where day <= {self._date(day)}"
+            left += f" union distinct select dsn from {activity} where day <= {self._date(day)}"
         finished = self._engine.temporary("finished")
-        self._engine.run(f"create temporary table {finished} as select dsn from {scope} where dsn not in ({left})")
+        self._create(finished, f"select dsn from {scope} where dsn not in ({left})")
         self._stage("scope", f"select dsn from {finished}")
         self._engine.run(f"drop table {finished}")
         with self._difference(tables.DEVICE, self._sql.device(), "true"):
@@ -496,34 +511,35 @@ class FleetRun:
     @contextmanager
     def _difference(self, model: Model, select: str, stored: str) -> Iterator[tuple[str, str]]:
         """
-        Write what differs between rows that are made and rows that are stored. Yield where the differences are.
+        Find what differs between rows that are made and rows that are stored. Yield where it is, and then write it.
 
         :param stored: the condition of the stored rows ``t`` that can be made again; it must not read the table
         """
-        temporary, run, table = self._engine.temporary, self._engine.run, self._name(model.name)
+        temporary, run, create = self._engine.temporary, self._engine.run, self._create
+        table = self._name(model.name)
         was, made, gone, come = (temporary(f"{part}_{model.name}") for part in ("was", "made", "gone", "come"))
         differs = temporary(f"differs_{model.name}")
         columns = ", ".join(model.names)
         of_scope = ""
         if self._sql.scoped and "dsn" in model.names:
             of_scope = f" join {self._name('scope')} as scope on scope.dsn = t.dsn"
-        run(
-            f"create temporary table {was} as select {', '.join(f't.{name}' for name in model.names)} "
-            f"from {table} as t{of_scope} where {stored}"
-        )
-        run(f"create temporary table {made} as select {columns} from ({select}) as made")
-        run(
-            f"create temporary table {differs} as select {columns}, sum(side) as side from "
+        stored_columns = ", ".join(f"t.{name}" for name in model.names)
+        create(was, f"select {stored_columns} from {table} as t{of_scope} where {stored}")
+        create(made, f"select {columns} from ({select}) as made")
+        create(
+            differs,
+            f"select {columns}, sum(side) as side from "
             f"(select *, 1 as side from {made} union all select *, -1 as side from {was}) as either "
-            f"group by {columns} having sum(side) <> 0"
+            f"group by {columns} having sum(side) <> 0",
         )
-        run(f"create temporary table {gone} as select {columns} from {differs} where side < 0")
-        run(f"create temporary table {come} as select {columns} from {differs} where side > 0")
-        same = " and ".join(self._same(f"gone.{name}", f"t.{name}", name) for name in model.key)
-        run(f"delete from {table} as t where {stored} and exists (select 1 from {gone} as gone where {same})")
-        run(f"insert into {table} ({columns}) select {columns} from {come}")
+        create(gone, f"select {columns} from {differs} where side < 0")
+        create(come, f"select {columns} from {differs} where side > 0")
         self._engine.differs(model, gone, come)
         yield gone, come
+        same = " and ".join(self._same(f"gone.{name}", f"t.{name}", name) for name in model.key)
+        with self._engine.writing():
+            run(f"delete from {table} as t where {stored} and exists (select 1 from {gone} as gone where {same})")
+            run(f"insert into {table} ({columns}) select {columns} from {come}")
         for name in (was, made, differs, gone, come):
             run(f"drop table {name}")
 
@@ -579,8 +595,11 @@ class FleetRun:
     def _stage(self, name: str, select: str) -> None:
         temporary = self._name(name)
         self._engine.run(f"drop table if exists {temporary}")
-        self._engine.run(f"create temporary table {temporary} as {select}")
+        self._create(temporary, select)
         self._engine.staged(temporary)
+
+    def _create(self, name: str, select: str) -> None:
+        self._engine.run(self._engine.create(name, select))
 
 
 def _as_date(found: Any) -> date:
