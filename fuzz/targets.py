@@ -7,22 +7,36 @@ other error is a finding. What a parser takes, it must be able to write, and to 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from typing import Any
 
 from urllib3.exceptions import HTTPError
 
-from ayla_provider.domain import failure, hold, manifest, oldest, position, stream, stream_event, typed_manifest
+from ayla_provider.archive.freshness import FreshnessRecord, parse_record
+from ayla_provider.archive.volumes import VolumeBook, parse_book
+from ayla_provider.domain import (
+    evidence,
+    failure,
+    hold,
+    manifest,
+    oldest,
+    position,
+    stream,
+    stream_event,
+    typed_manifest,
+)
 from ayla_provider.domain.csv.declaration import declared
 from ayla_provider.domain.csv.recognition import recognise, refuse_other_format
 from ayla_provider.domain.csv.sample import head_of, shape_of
 from ayla_provider.domain.erasure import parse_entry, parse_request
 from ayla_provider.domain.events import EVENT_TYPES, parse_event_type
+from ayla_provider.domain.freshness import Arrival, Track
 from ayla_provider.domain.hour import ExportHour, parse_folder, parse_time
 from ayla_provider.domain.hour_pattern import HourPattern
 from ayla_provider.domain.paths import (
@@ -36,12 +50,17 @@ from ayla_provider.domain.paths import (
     unsafe_reason,
 )
 from ayla_provider.domain.stream import StreamRecord
+from ayla_provider.domain.volume import Anomaly, Direction, Volumes
 from ayla_provider.errors import AylaError
 from ayla_provider.rows.hour_parts import parse_part
 from ayla_provider.rows.stream_lines import LineError, rewritten
+from ayla_provider.stream.kpl import MAGIC, user_records
+from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.transport.exchange import _answer
 from ayla_provider.warehouse.delta_ledger import FORMAT as DELTA_FORMAT
 from ayla_provider.warehouse.delta_ledger import parse_index, parse_week
+from ayla_provider.warehouse.iceberg_ledger import FOLDED, Folded, Ledger
+from ayla_provider.warehouse.iceberg_ledger import HOUR as ICEBERG_HOUR
 
 Target = Callable[[bytes], None]
 
@@ -231,6 +250,40 @@ def verify_positions(data: bytes) -> None:
         same(position.loads(read.dumps(), "it", DATAPOINT), read)
 
 
+@target(
+    FreshnessRecord(
+        TIME,
+        {("datapoint", "copied"): Track("datapoint", "copied", TIME, TIME, {TIME}, True)},
+        {"datapoint": {TIME: Arrival(TIME, True)}},
+    ).dumps()
+)
+def freshness_records(data: bytes) -> None:
+    """Read what is known of the freshness of an archive."""
+    with suppress(AylaError):
+        read = parse_record(data, "a document")
+        same(parse_record(read.dumps().encode(), "it"), read)
+
+
+@target(
+    VolumeBook(
+        Volumes("datapoint", {1: 2, 3: 4}, {"LC-THERMO-2": {1: 2}}, [Anomaly("", Direction.LOW, TIME, TIME, 1, 9)])
+    ).dumps()
+)
+def volume_books(data: bytes) -> None:
+    """Read the numbers of lines and rows that anomalies are found in."""
+    with suppress(AylaError):
+        read = parse_book(data, "a document", DATAPOINT)
+        same(parse_book(read.dumps().encode(), "it", DATAPOINT), read)
+
+
+@target(evidence.Evidence(evidence.Month(2026, 10), TIME, "gs://a/b", "", (), (), ()).dumps())
+def evidence_documents(data: bytes) -> None:
+    """Read documents for an auditor."""
+    with suppress(AylaError):
+        read = evidence.loads(data, "a document")
+        same(evidence.loads(read.dumps(), "it"), read)
+
+
 @target('{"format": "ayla-part/1", "name": "a"}')
 def hour_parts(data: bytes) -> None:
     """Read records of parts of an hour."""
@@ -246,6 +299,15 @@ def delta_ledgers(data: bytes) -> None:
     for parse in (parse_week, parse_index):
         with suppress(AylaError):
             parse(data, "a document")
+
+
+@target('{"hours": {"2026110107": "[\\"1-a\\", 2, 2, 0, 0, \\"2026-11-01T08:00:00+00:00\\"]"}}', "[]")
+def iceberg_ledgers(data: bytes) -> None:
+    """Read the ledger of an Iceberg table: the file of old hours, and a property of an hour."""
+    folded = Folded("2026110107", "2026110109", Crc32c(data).base64, "s3://a/b").text()
+    for properties in ({FOLDED: folded}, {f"{ICEBERG_HOUR}2026110107": data.decode(errors="replace")}):
+        with suppress(AylaError):
+            Ledger("a table", properties, lambda _: data).entries(TIME, TIME + timedelta(hours=3))
 
 
 @target(
@@ -285,6 +347,19 @@ def stream_records(data: bytes) -> None:
         raise AssertionError(f"a record takes several lines: {line!r}")
     with suppress(LineError):
         rewritten(line[:-1], event.event_type)
+
+
+@target(b"\x0a\x01k\x1a\x07\x08\x00\x1a\x03{}\n", b"")
+def aggregated_records(data: bytes) -> None:
+    """Take records of the Kinesis Producer Library apart. One that is damaged stays as it is."""
+    # The format's own checksum, without which nothing is decoded.
+    whole = MAGIC + data + hashlib.md5(data, usedforsecurity=False).digest()
+    for content in (data, whole):
+        record = StreamRecord(1, 0, TIME, "key", content)
+        taken = user_records(record)
+        places = [one.place for one in taken]
+        if taken != [record] and places != list(range(len(taken))):
+            raise AssertionError(f"user records without their places: {places}")
 
 
 @target("1a2b3c4d/Datapoint/2026-11-01 07:24:37/Datapoints.csv", "1a2b3c4d/Datapoint/20261101T07/a b.csv")

@@ -24,6 +24,9 @@ NAMES_COMPARED = [
     "failure_notes",
     "oldest_hours",
     "verify_positions",
+    "freshness_records",
+    "volume_books",
+    "evidence_documents",
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -61,3 +64,17 @@ def test_the_command_says_how_many_inputs_it_tried() -> None:
     ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout.startswith("times: ")
     assert ran.stdout.endswith("no finding\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        # A lone surrogate in a name could be read, and not written again.
+        ("volume_books", EXAMPLES["volume_books"][0].replace(b"LC-THERMO-2", b"\\ud800")),
+        # A key that is no hour failed without saying where it is.
+        ("iceberg_ledgers", b'{"hours": {"2026110107x": "[]"}}'),
+        ("iceberg_ledgers", b'{"hours": ["2026110107"]}'),
+    ],
+)
+def test_what_was_found_once_is_taken_or_refused(name: str, found: bytes) -> None:
+    TARGETS[name](found)

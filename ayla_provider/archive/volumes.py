@@ -83,7 +83,7 @@ class VolumeBook:
             "manifests": {hour_at(at).isoformat(): version for at, version in sorted(self.manifests.items())},
             "receipts": {hour_at(at).isoformat(): version for at, version in sorted(self.receipts.items())},
         }
-        return json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n"
+        return json.dumps(document, separators=(",", ":")) + "\n"
 
 
 def _packed(series: Mapping[int, int]) -> dict[str, Any]:

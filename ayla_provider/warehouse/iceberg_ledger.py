@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ayla_provider.domain.hour import ONE_HOUR
-from ayla_provider.domain.json_fields import UNREADABLE
+from ayla_provider.domain.json_fields import UNREADABLE, typed_field
 from ayla_provider.errors import AylaWarehouseError
 from ayla_provider.transport.checksum import Crc32c
 from ayla_provider.warehouse.base import LEDGER, Load
@@ -115,7 +115,7 @@ class Ledger:
         if self.folded and self.folded.first < behind and first <= self.folded.last:
             texts.update(self.old())
         texts.update(self.own)
-        found = {hour_of_key(key): text for key, text in texts.items() if first <= key < behind}
+        found = {self._hour(key): text for key, text in texts.items() if first <= key < behind}
         return dict(sorted(found.items()))
 
     def entries(self, start: datetime, end: datetime) -> dict[datetime, Entry]:
@@ -132,7 +132,7 @@ class Ledger:
 
         :raises AylaWarehouseError: if the file of folded hours is needed, and can't be read
         """
-        own = {hour_of_key(key): self._parsed(text).version for key, text in self.own.items()}
+        own = {self._hour(key): self._parsed(text).version for key, text in self.own.items()}
         made = self._made_of_folded()
         for hour in own:
             made = made.without(hour, hour + ONE_HOUR)
@@ -146,7 +146,7 @@ class Ledger:
             except UNREADABLE:
                 # Another tool changed the property. The file says the same.
                 pass
-        return MadeHours.of({hour_of_key(key): self._parsed(text).version for key, text in self.old().items()})
+        return MadeHours.of({self._hour(key): self._parsed(text).version for key, text in self.old().items()})
 
     def old(self) -> dict[str, str]:
         """
@@ -168,10 +168,17 @@ class Ledger:
                 f"table's property {FOLDED}: these hours then count as not loaded, and are loaded again."
             )
         try:
-            hours: dict[str, str] = json.loads(content)["hours"]
+            hours: dict[str, str] = typed_field(json.loads(content), "hours", dict)
         except UNREADABLE as error:
             raise AylaWarehouseError(f"{self._where}: {folded.url} isn't valid ({type(error).__name__}).") from None
         return hours
+
+    def _hour(self, key: str) -> datetime:
+        try:
+            return hour_of_key(key)
+        except ValueError:
+            place = f"the property {HOUR}{key}" if key in self.own else f"{key!r} in {self.folded and self.folded.url}"
+            raise AylaWarehouseError(f"{self._where}: {place} isn't an hour. Remove it.") from None
 
     def _parsed(self, text: str) -> Entry:
         try:
