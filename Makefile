@@ -31,7 +31,8 @@ OF_AIRFLOW := $(patsubst %,tests/integration/test_%.py,connection_form coverage_
   $(SAMPLES)::test_the_verify_dag_copies_again_what_was_removed \
   $(patsubst %,tests/test_%.py,alive_sensor fleet_models_operator form freshness_operator hooks load_events load_operators operators \
   provider_info reconcile_operator sensors several_oems triggers warehouse_operators) \
-  tests/destinations/test_azure.py tests/destinations/test_aws_connections.py tests/test_filesystem.py
+  tests/destinations/test_azure.py tests/destinations/test_aws_connections.py tests/test_filesystem.py \
+  tests/cli/test_init.py
 # What test-dates runs, and when it imports modules: the end of a leap February, New Year, and an hour before which the
 # local cloud's fleet has no registrations.
 AT_DATES := $(wildcard tests/domain/test_*.py) $(patsubst %,tests/test_%.py,load_operators sensors triggers \
