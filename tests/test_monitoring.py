@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,14 +24,17 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY, generate_latest
 
 from ayla_provider.archive.stream import StreamReport
+from ayla_provider.archive.volumes import VolumeReport
 from ayla_provider.domain.completeness import Completeness, HourCompleteness
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour
+from ayla_provider.domain.volume import Anomaly, Direction, Volumes
 from ayla_provider.errors import AylaError
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.operators import (
     AylaExportCompletenessOperator,
     AylaExportToBucketOperator,
+    AylaExportVolumeOperator,
     AylaStreamToBucketOperator,
 )
 from tests.support.fleet import HOUR
@@ -96,18 +100,18 @@ def test_prometheus_understands_the_queries_of_the_dashboard(tmp_path: Path) -> 
 
 @pytest.fixture
 def emitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """What gives the names of all metrics that were emitted, as OpenTelemetry's Prometheus exporter gives them."""
+    """What gives all metrics that were emitted and their values, as OpenTelemetry's Prometheus exporter names them."""
     reader = PrometheusMetricReader()
     provider = MeterProvider([reader])
     stats = SafeOtelLogger(provider)
-    for module in ("to_bucket", "stream_to_bucket", "completeness", *FRESHNESS):
+    for module in ("to_bucket", "stream_to_bucket", "completeness", "volumes", *FRESHNESS):
         monkeypatch.setattr(f"ayla_provider.operators.{module}.stats", stats)
 
-    def names() -> set[str]:
-        lines = generate_latest(REGISTRY).decode().splitlines()
-        return {re.split(r"[{ ]", line)[0] for line in lines if line.startswith("airflow_")}
+    def values() -> dict[str, float]:
+        lines = [line for line in generate_latest(REGISTRY).decode().splitlines() if line.startswith("airflow_")]
+        return {re.split(r"[{ ]", line)[0]: float(line.rpartition(" ")[2]) for line in lines}
 
-    yield names
+    yield values
     provider.shutdown()
 
 
@@ -135,13 +139,39 @@ def compare() -> None:
 
 
 def observe() -> None:
-    facts = ("lag", "late", "share", "lag_p50", "lag_p95", "lag_p99")
-    view = SimpleNamespace(
-        track=SimpleNamespace(name=("datapoint", "loaded_postgres")), document=lambda now: dict.fromkeys(facts, 1)
-    )
+    facts = {"lag": 60, "late": 2, "share": 0.75, "lag_p50": 50, "lag_p95": 95, "lag_p99": 99}
+    view = SimpleNamespace(track=SimpleNamespace(name=("datapoint", "loaded_postgres")), document=lambda now: facts)
     for module in FRESHNESS:
         operator = import_module(f"ayla_provider.operators.{module}").AylaExportFreshnessOperator
         operator._measure(SimpleNamespace(now=datetime.now(UTC), views=[view]))
+
+
+def judge() -> None:
+    """Five weeks with 100 lines an hour, and two anomalies."""
+    volumes = Volumes("datapoint")
+    for number in range(5 * 7 * 24):
+        volumes.note_lines(HOUR + timedelta(hours=number), 100)
+    low = Anomaly("LC-A", Direction.LOW, HOUR, HOUR, 10, 90)
+    volumes.anomalies = [
+        low,
+        replace(low, model="LC-B"),
+        replace(low, direction=Direction.HIGH),
+        replace(low, over=True),
+    ]
+    AylaExportVolumeOperator._measure([VolumeReport(volumes, [], 5, is_new=False)])
+
+
+def emit_all(tmp_path: Path) -> None:
+    """Emit each metric at least once."""
+    copy(tmp_path, HOUR.isoformat())
+    with pytest.raises(Exception, match="start"):
+        copy(tmp_path, "no time")
+    drain(None)
+    with pytest.raises(AylaError):
+        drain(AylaError("lost"))
+    compare()
+    observe()
+    judge()
 
 
 def used(query: str) -> set[str]:
@@ -154,15 +184,8 @@ def used(query: str) -> set[str]:
 def test_every_metric_in_rules_and_dashboard_is_one_that_is_emitted(
     emitted: Any, export: LocalCloud, tmp_path: Path
 ) -> None:
-    copy(tmp_path, HOUR.isoformat())
-    with pytest.raises(Exception, match="start"):
-        copy(tmp_path, "no time")
-    drain(None)
-    with pytest.raises(AylaError):
-        drain(AylaError("lost"))
-    compare()
-    observe()
-    names = emitted()
+    emit_all(tmp_path)
+    names = set(emitted())
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     asked = set().union(*(used(query) for query in [*dashboard_queries(), *(rule["expr"] for rule in rules())]))
     assert {name for name in asked if name.startswith("ayla:")} <= recorded
@@ -174,6 +197,36 @@ def test_every_metric_in_rules_and_dashboard_is_one_that_is_emitted(
     # And nothing that is emitted is forgotten.
     unused = [name for name in sorted(names) if not any(re.fullmatch(each, name) for each in of_airflow)]
     assert unused == []
+
+
+def test_the_gauges_have_the_values_that_were_found(emitted: Any) -> None:
+    observe()
+    judge()
+    layer, volume = "airflow_ayla_export_datapoint_freshness_loaded_postgres", "airflow_ayla_export_datapoint_volume"
+    expected = {f"{volume}_low": 2, f"{volume}_high": 1, f"{volume}_weeks": 5}
+    expected |= {f"{volume}_lines": 100, f"{volume}_expected": 100}
+    if FRESHNESS:
+        expected |= {f"{layer}_lag": 60, f"{layer}_late": 2, f"{layer}_share": 0.75}
+        expected |= {f"{layer}_lag_p50": 50, f"{layer}_lag_p95": 95, f"{layer}_lag_p99": 99}
+    assert emitted() == expected
+
+
+@pytest.mark.parametrize("page", ["in-airflow.md", "freshness.md", "anomalies.md"])
+def test_every_metric_in_the_docs_is_one_that_is_emitted(
+    emitted: Any, export: LocalCloud, tmp_path: Path, page: str
+) -> None:
+    emit_all(tmp_path)
+    text = (MONITORING.parent / "docs" / page).read_text(encoding="utf-8")
+    documented = []
+    for row in re.findall(r"^\| (`ayla_export\..*?) \|", text, flags=re.MULTILINE):
+        first, *endings = re.findall(r"`([^`]+)`", row)
+        documented += [first, *(first.rpartition(".")[0] + ending for ending in endings)]
+    assert documented
+    names = set(emitted())
+    for name in documented:
+        of_one = name.replace("<event_type>", "datapoint").replace("<layer>", "loaded_postgres")
+        prometheus = "airflow_" + of_one.replace(".", "_")
+        assert {prometheus, f"{prometheus}_total"} & names, name
 
 
 def test_what_the_rule_tests_feed_is_named_like_what_is_emitted() -> None:

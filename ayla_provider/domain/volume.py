@@ -409,6 +409,13 @@ class Volumes:
         """Return of how many weeks before an hour the lines of the same hour are known."""
         return sum(index_of(hour) - week * WEEK in self.lines for week in range(1, MOST_WEEKS + 1))
 
+    def newest_lines(self) -> Judgement | None:
+        """Return what is thought of the lines of the newest known hour, by itself; None if no hour is known."""
+        if not self.lines:
+            return None
+        index = max(self.lines)
+        return judge(self.lines[index], expect(self.lines, index))
+
     def judge_lines(self, hour: datetime) -> Anomaly | None:
         """Judge the lines of an hour, and return the anomaly if one begins."""
         judged = _judge_all({"": self.lines}, index_of(hour))

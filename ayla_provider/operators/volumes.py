@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from ayla_provider._airflow.arguments import names
+from ayla_provider._airflow.compat import stats
 from ayla_provider._airflow.errors import airflow_errors
 from ayla_provider.assets import volume_alias, volume_asset
 from ayla_provider.destinations import open_destination
@@ -75,6 +76,7 @@ class AylaExportVolumeOperator(BaseOperator):
             # Only now: Airflow drops the event of a task that fails.
             looks.note_published()
         self._say(reports)
+        self._measure(reports)
         # An earlier try may have kept a verdict, and ended before Airflow recorded its event.
         if any(report.is_new for report in reports) or context["ti"].try_number > 1:
             if volume_alias() not in self.outlets:
@@ -89,6 +91,31 @@ class AylaExportVolumeOperator(BaseOperator):
                 str(report.volumes.event_type) for report in reports if not report.document()["has_baseline"]
             ],
         }
+
+    @staticmethod
+    def _measure(reports: Sequence[VolumeReport]) -> None:
+        """Report the metrics."""
+        from ayla_provider.domain.volume import Direction
+
+        for report in reports:
+            volumes = report.volumes
+            directions = [each.direction for each in volumes.unusual]
+            values = {
+                "low": directions.count(Direction.LOW),
+                "high": directions.count(Direction.HIGH),
+                "weeks": report.weeks,
+            }
+            newest = volumes.newest_lines()
+            if newest is not None:
+                values["lines"] = newest.count
+                if newest.expected is not None:
+                    values["expected"] = newest.expected
+            for name, value in values.items():
+                stats.gauge(
+                    f"ayla_export.{volumes.event_type}.volume.{name}",
+                    value,
+                    tags={"event_type": str(volumes.event_type)},
+                )
 
     def _say(self, reports: Sequence[VolumeReport]) -> None:
         for report in reports:
