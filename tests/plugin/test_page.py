@@ -72,6 +72,24 @@ def test_after_a_failed_request_the_page_can_be_read_again(mounted: Mounted) -> 
     assert driver.find_elements(By.CSS_SELECTOR, "[role=alert]") == []
 
 
+def test_until_something_is_read_the_page_says_what_it_does(mounted: Mounted) -> None:
+    driver = mounted(
+        change="""
+        let answer;
+        const refused = new Promise((resolve) => (answer = () => resolve()));
+        globalThis.refuse = answer;
+        globalThis.fetch = async () => {
+          await refused;
+          return new Response("{}", {status: 500});
+        };"""
+    )
+    wait_for(driver, ".ayla-unread", text="Reading the hours from Airflow")
+    driver.execute_script("refuse()")
+    wait_for(driver, ".ayla-unread[role=alert]", text="with 500")
+    assert "tries again every minute" in driver.find_element(By.CSS_SELECTOR, ".ayla-unread").text
+    assert len(driver.find_elements(By.CSS_SELECTOR, "[role=alert]")) == 1
+
+
 ANSWER_DAG = """
 const others = globalThis.fetch;
 globalThis.sent = [];

@@ -1,7 +1,7 @@
 // The dialog that confirms a retry of hours, and shows the result of each.
 
 import { readDag } from "./api.js";
-import { hourText } from "./format.js";
+import { hourText, moment } from "./format.js";
 import { t } from "./i18n.js";
 import { nameOf, optionOf } from "./panel.js";
 import { backfill, clear, plan, start, typing } from "./retry.js";
@@ -160,7 +160,7 @@ function Runs({ cells, zone, layer, ended, onEnd, closeButton, onCancel }) {
     onEnd(all);
   };
   return [
-    h("p", { key: "what" }, t(`start.${layer.layer}`, { hour: hourText(since, zone) })),
+    h("p", { key: "what" }, t(`start.${layer.layer}`, { hour: moment(since, zone) })),
     h(
       "ul",
       { key: "dags", className: "ayla-answers", "aria-live": "polite" },

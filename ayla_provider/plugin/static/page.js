@@ -1,7 +1,7 @@
 // The page "Ayla export": connects the user's choices, the data and the parts that show them.
 
 import { Archive } from "./archive.js";
-import { Bar, Boundary, Details, Legend, Odd, Selection, Silent, Welcome } from "./parts.js";
+import { Bar, Boundary, Details, Legend, Odd, Selection, Silent, Unread, Welcome } from "./parts.js";
 import { RetryDialog } from "./dialog.js";
 import { t } from "./i18n.js";
 import { archives, silent } from "./model.js";
@@ -115,6 +115,7 @@ function Page() {
       selecting,
       onSelecting: () => (selecting ? stop() : setSelecting(true)),
     }),
+    !reading.data && h(Unread, reading),
     reading.data?.blind &&
       h("p", null, t("blind")),
     found?.length > 0 &&

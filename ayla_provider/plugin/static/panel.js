@@ -3,7 +3,7 @@
 import { EMPTY } from "./constants.js";
 import { count, fullDate, fullMoment, hourText, size, span } from "./format.js";
 import { DAY } from "./hours.js";
-import { LOCALES, t } from "./i18n.js";
+import { LOCALES, parts, t } from "./i18n.js";
 import { adviceOn, descriptionOf, labelOf, PROBLEMS, STATES } from "./states.js";
 import { pathOf, placeText, urlOf } from "./views.js";
 
@@ -22,6 +22,7 @@ export function Panel({ cell, archive, zone, onRetry, onOpen, onClose }) {
   const heading = useRef(null);
   useEffect(() => heading.current.focus(), [cell.key]);
   const { eventType, hour, state } = cell;
+  const meaning = cell.expired ? t("state.expired.is") : descriptionOf(state);
   return h(
     "aside",
     { className: "ayla-panel", "aria-labelledby": "ayla-panel" },
@@ -36,7 +37,7 @@ export function Panel({ cell, archive, zone, onRetry, onOpen, onClose }) {
       "p",
       { className: "ayla-state" },
       h("span", { className: `ayla-cell ayla-${state} ayla-shade-3`, "aria-hidden": true }, STATES[state].sign),
-      h("span", null, h("b", null, labelOf(state)), `: ${cell.expired ? t("state.expired.is") : descriptionOf(state)}.`),
+      h("span", null, parts("panel.is", { state: h("b", null, labelOf(state)), meaning })),
     ),
     cell.note && h("p", { className: "ayla-note" }, cell.note),
     cell.anomaly && h("p", { className: "ayla-note" }, cell.anomaly),

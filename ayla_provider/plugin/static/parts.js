@@ -12,6 +12,9 @@ const { Component, createElement: h, memo } = globalThis.React;
 
 const DOCS = "https://airflow-provider-ayla.github.io/airflow-provider-ayla/coverage/";
 
+/** The numbers of requests are worth showing only if reading takes a while. */
+const FEW_REQUESTS = 12;
+
 /** The toolbar: the user's choices, and when the page read its data. */
 export function Bar({ look, change, zone, reading, selecting, onSelecting }) {
   return h(
@@ -71,15 +74,33 @@ export function Selection({ chosen, onProblems, onRetry }) {
 function Reading({ data, error, progress, refresh, zone }) {
   const at = data && inZone(data.at, zone, { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
   let status = data ? t("reading.at", { at }) : "";
-  // The numbers are worth showing only if reading takes a while.
-  if (progress) status = progress.of > 12 ? t("reading.of", progress) : t("reading");
+  if (progress) status = progress.of > FEW_REQUESTS ? t("reading.of", progress) : t("reading");
   return h(
     "div",
     { className: "ayla-reading" },
-    h("span", null, status),
+    status && h("span", null, status),
     h("button", { type: "button", onClick: refresh, disabled: Boolean(progress), "aria-label": t("reading.again") }, "↻"),
-    error &&
-      h("p", { role: "alert", className: "ayla-bad" }, explain(error), data ? ` ${t("reading.old", { at })}` : ""),
+    error && data && h("p", { role: "alert", className: "ayla-bad" }, explain(error), ` ${t("reading.old", { at })}`),
+  );
+}
+
+/** In place of the map, until the page has read any data. */
+export function Unread({ error, progress }) {
+  if (error) {
+    return h(
+      "div",
+      { className: "ayla-unread", role: "alert" },
+      h("p", { className: "ayla-bad" }, explain(error)),
+      h("p", null, t("reading.retries")),
+    );
+  }
+  // Until it is known how much there is to read, the bar moves without a value.
+  const known = progress?.of > FEW_REQUESTS ? { value: progress.done, max: progress.of } : {};
+  return h(
+    "div",
+    { className: "ayla-unread" },
+    h("p", null, t("reading.first")),
+    h("progress", { ...known, "aria-label": t("reading.first") }),
   );
 }
 

@@ -21,6 +21,8 @@ export default {
   "reading.of": "Lese {done} von {of}…",
   "reading.at": "Gelesen um {at}",
   "reading.again": "Neu lesen",
+  "reading.first": "Die Stunden werden aus Airflow gelesen…",
+  "reading.retries": "Die Seite versucht es jede Minute noch einmal.",
   "reading.old": "Die Seite zeigt die Daten von {at}.",
   "error.session": "Ihre Airflow-Sitzung ist beendet. Laden Sie die Seite neu, um sich anzumelden.",
   "error.permission": "Ihr Airflow-Benutzer darf {subject} nicht lesen.",
@@ -208,6 +210,7 @@ export default {
   "volume.high": "{rows} Zeilen{what}, üblich sind nur {expected}",
   "volume.model": " des Modells {model}",
 
+  "panel.is": "{state}: {meaning}.",
   "panel.close": "Schließen",
   "panel.layers": "Schichten",
   "panel.layer": "Schicht",

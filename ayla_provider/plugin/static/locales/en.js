@@ -21,6 +21,8 @@ export default {
   "reading.of": "Reading {done} of {of}…",
   "reading.at": "Read at {at}",
   "reading.again": "Read again",
+  "reading.first": "Reading the hours from Airflow…",
+  "reading.retries": "The page tries again every minute.",
   "reading.old": "The page shows the data read at {at}.",
   "error.session": "Your Airflow session has ended. Reload the page to sign in.",
   "error.permission": "Your Airflow user doesn't have permission to read {subject}.",
@@ -208,6 +210,7 @@ export default {
   "volume.high": "{rows} rows{what}, where only {expected} are usual",
   "volume.model": " of the model {model}",
 
+  "panel.is": "{state}: {meaning}.",
   "panel.close": "Close",
   "panel.layers": "Layers",
   "panel.layer": "Layer",

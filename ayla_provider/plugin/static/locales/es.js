@@ -21,6 +21,8 @@ export default {
   "reading.of": "Leyendo {done} de {of}…",
   "reading.at": "Leído a las {at}",
   "reading.again": "Leer de nuevo",
+  "reading.first": "Leyendo las horas de Airflow…",
+  "reading.retries": "La página lo intenta de nuevo cada minuto.",
   "reading.old": "La página muestra los datos leídos a las {at}.",
   "error.session": "Su sesión de Airflow ha terminado. Recargue la página para iniciar sesión.",
   "error.permission": "Su usuario de Airflow no tiene permiso para leer {subject}.",
@@ -208,6 +210,7 @@ export default {
   "volume.high": "{rows} filas{what}; lo habitual son solo {expected}",
   "volume.model": " del modelo {model}",
 
+  "panel.is": "{state}: {meaning}.",
   "panel.close": "Cerrar",
   "panel.layers": "Capas",
   "panel.layer": "Capa",

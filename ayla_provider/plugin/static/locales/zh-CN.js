@@ -21,6 +21,8 @@ export default {
   "reading.of": "正在读取 {done}/{of}…",
   "reading.at": "读取时间 {at}",
   "reading.again": "重新读取",
+  "reading.first": "正在从 Airflow 读取各小时…",
+  "reading.retries": "页面每分钟会重试一次。",
   "reading.old": "页面显示的是 {at} 读取的数据。",
   "error.session": "您的 Airflow 会话已结束。请重新加载页面并登录。",
   "error.permission": "您的 Airflow 用户没有读取{subject}的权限。",
@@ -202,6 +204,7 @@ export default {
   "volume.high": "{rows} 行{what}，通常仅为 {expected} 行",
   "volume.model": "（型号 {model}）",
 
+  "panel.is": "{state}：{meaning}。",
   "panel.close": "关闭",
   "panel.layers": "各层",
   "panel.layer": "层",
