@@ -25,12 +25,11 @@ SAME: dict[str, set[str]] = {
         "activity.task",
         "measure.bytes",
         "panel.manifest",
-        "subject.assets",
         "subject.dags",
         "welcome.pool",
         "welcome.variable",
     },
-    "es": {"welcome.pool", "welcome.variable"},
+    "es": {"subject.assets", "subject.dags", "welcome.pool", "welcome.variable"},
     "zh-CN": set(),
 }
 """Texts that are the same in English: names, and words that both languages have."""
