@@ -242,6 +242,12 @@ def panel(driver: webdriver.Chrome) -> None:
     wait_for(driver, ".ayla-panel", text="location")
 
 
+def typed(driver: webdriver.Chrome) -> None:
+    panel(driver)
+    click(driver, ".ayla-panel button", "Type again")
+    wait_for(driver, ".ayla-dialog footer")
+
+
 def dialog(driver: webdriver.Chrome) -> None:
     click(driver, ".ayla-bar button", "Select")
     click(driver, ".ayla-bar button", "Select all problems")
@@ -263,9 +269,11 @@ STATES: dict[str, tuple[str, str, Callable[[webdriver.Chrome], None]]] = {
     "hours": ("", "", nothing),
     "panel": ("", "", panel),
     "dialog": ("", "", dialog),
+    "typed": ("", POSTED + OF_THE_COPIES.replace("TASKS", TYPES), typed),
     "days": ("?range=14d", "", day),
     "year": ("?range=1y&by=rows", "", day),
     "problems": ("?problems=1", "", nothing),
+    "reading": ("", "globalThis.fetch = () => new Promise(() => {});", nothing),
     "refused": ("", "globalThis.fetch = async () => new Response('{}', {status: 500});", nothing),
 }
 
@@ -277,7 +285,8 @@ STATES: dict[str, tuple[str, str, Callable[[webdriver.Chrome], None]]] = {
 def test_no_state_of_the_page_violates_wcag(mounted: Mounted, state: str, theme: str) -> None:
     query, change, act = STATES[state]
     driver = mounted(query, change + (DARK if theme == "dark" else ""))
-    wait_for(driver, ".ayla-archive[aria-busy=false], .ayla-welcome, [role=alert]")
+    done = ".ayla-archive[aria-busy=false], .ayla-welcome, [role=alert]"
+    wait_for(driver, ".ayla-unread" if state == "reading" else done)
     act(driver)
     if theme == "dark":
         driver.execute_script("document.body.style.background = '#18181b'")
