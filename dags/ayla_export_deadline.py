@@ -35,7 +35,7 @@ MAIL = {
 }
 
 LATE = DeadlineAlert(
-    # A run is queued when its hour is over. A run of a first load or a backfill is queued later: it has two hours, too.
+    # A run is queued when its hour is over. A run of a first load is queued later, so that it has two hours, too.
     reference=DeadlineReference.DAGRUN_QUEUED_AT,
     interval=timedelta(hours=2),
     callback=AsyncCallback(SmtpNotifier, kwargs=MAIL),
