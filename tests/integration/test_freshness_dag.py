@@ -14,9 +14,12 @@ from typing import Any
 import airflow.sdk
 import pytest
 
+from ayla_provider.archive.freshness import FreshnessStore
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
-from ayla_provider.domain.hour import ONE_HOUR, hour_of
+from ayla_provider.domain.events import EventType
+from ayla_provider.domain.freshness import Mute
+from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
 from harness.forked import ForkedStandalone
 from tests.integration.export_dag import DAGS
 from tests.warehouse.archive import archive_hour
@@ -136,6 +139,16 @@ class Scene:
             made = replace(made, written_at=hour(number + 1.5).isoformat())
             records.write_manifest(made, records.read_manifest(made.hour)[1])
 
+    def lose(self, event_type: str, number: int) -> None:
+        """Take the files of an hour away, and say in its manifest that nothing can bring them back."""
+        records = Records(FileDestination(self.archive))
+        manifest, generation = records.read_manifest(ExportHour(EventType(event_type), hour(number)))
+        assert manifest
+        for file in manifest.files:
+            (self.archive / file.path).unlink()
+        lost = tuple(replace(file, lost=hour(number + 2).isoformat()) for file in manifest.files)
+        records.write_manifest(replace(manifest, files=lost), generation)
+
     def run(self, dag: str) -> dict[str, Any]:
         run = self.airflow.trigger(dag)["dag_run_id"]
         (ended,) = self.airflow.wait_for_runs(dag, run_ids=[run], state=None, timeout=300)
@@ -200,3 +213,39 @@ def test_stalls_slow_loads_and_recoveries_are_alerted_once(scene: Scene) -> None
         scene.airflow.api("PATCH", "dags/copies", json={"is_paused": False})
         assert scene.look(16.1) == []
     assert [line.split()[0] for line in scene.sent()] == ["breach", "recovery", "breach", "recovery"]
+
+
+def test_what_is_no_breach_is_never_alerted(scene: Scene) -> None:
+    def states(layer: str) -> set[str]:
+        return {track["state"] for track in scene.events()[0]["tracks"] if track["layer"] == layer}
+
+    # A first load takes long. When it is through, nothing has recovered.
+    for event_type in ("connection", "location"):
+        scene.copy(event_type, 5, 9)
+    assert scene.look(9.6) == []
+    assert states("copied") == {"ok"}
+    assert "first_load" in states("loaded_duckdb")
+    scene.run("loads")
+    assert scene.look(9.7) == []
+    assert states("loaded_duckdb") == {"ok"}
+    # A backfill of earlier hours, which the warehouse doesn't have.
+    scene.copy("connection", -30, -28)
+    assert scene.look(9.8) == []
+    # An hour that is declared lost. The hours around it go on.
+    for event_type in ("connection", "location"):
+        scene.copy(event_type, 9, 14)
+    scene.lose("connection", 10)
+    scene.run("loads")
+    assert scene.look(14.6) == []
+    assert scene.look(16.5) == []
+    # A stall that somebody has muted, and that is over before the mute.
+    store = FreshnessStore(FileDestination(scene.archive))
+    store.mute(Mute("", "", hour(24)), hour(16.5))
+    assert scene.look(19) == []
+    assert "breach" in states("copied")
+    for event_type in ("connection", "location"):
+        scene.copy(event_type, 14, 19)
+    scene.run("loads")
+    assert scene.look(19.6) == []
+    assert states("copied") == states("loaded_duckdb") == {"ok"}
+    assert scene.sent() == []
