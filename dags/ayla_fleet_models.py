@@ -2,7 +2,13 @@
 Keep the fleet models up to date: how long devices are online, values over time, commands, and sums by model.
 
 It follows the loads of `ayla_export_to_duckdb`, and needs the Variable and the pool of that DAG. `FILE` must be the
-value of the Variable, because an asset's name can't have templates. For PostgreSQL, replace `WAREHOUSE` and the assets.
+value of the Variable, because an asset's name can't have templates. For another warehouse, replace `WAREHOUSE`, the
+assets, and the pool. For Iceberg:
+
+```text
+WAREHOUSE = {"kind": "iceberg", "namespace": "ayla", "tables_conn_id": "aws_default"}
+assets=AssetAny(*(AylaExportToIcebergOperator.asset(name, namespace="ayla") for name in EVENT_TYPES))
+```
 
 Each run makes what the hours touch that were loaded since the last run. The first one makes everything.
 """

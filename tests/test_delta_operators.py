@@ -58,7 +58,7 @@ def test_hours_are_planned_loaded_verified_and_kept_up(arguments: dict[str, str]
 
     upkeep: dict[str, Any] = {"tables": arguments["tables"], "lookback": timedelta(days=1)}
     planned, _ = run(AylaExportDeltaUpkeepOperator(task_id="upkeep", dry_run=True, **upkeep))
-    assert planned["tables"] == 5
+    assert planned["tables"] == 6
     assert (planned["days_compacted"], planned["files_compacted"], planned["files_written"]) == (1, 3, 1)
     assert place.table("connection").version() == 1
     assert run(AylaExportDeltaUpkeepOperator(task_id="upkeep", **upkeep))[0]["days_compacted"] == 1

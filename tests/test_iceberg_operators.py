@@ -56,8 +56,8 @@ def test_hours_of_a_task_are_loaded_in_one_commit_and_then_looked_after(catalog:
     assert catalog.load_table("ayla.ayla_connection").metadata == table.metadata
     done, _ = run(AylaExportIcebergUpkeepOperator(**upkeep))
     assert said == done
-    # All tables exist from the first load on.
-    assert set(done) == {"connection", "datapoint", "datapoint_ack", "location", "registration"}
+    # All tables exist from the first load on, and that of hours from the plan on.
+    assert set(done) == {"connection", "datapoint", "datapoint_ack", "location", "registration", "hours"}
     assert (done["connection"]["days_compacted"], done["connection"]["files_compacted"]) == (1, 3)
     assert catalog.load_table("ayla.ayla_connection").scan().to_arrow().num_rows == 3
     some, _ = run(AylaExportIcebergUpkeepOperator(event_types=["Connection"], **upkeep))

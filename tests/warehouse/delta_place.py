@@ -17,6 +17,7 @@ from deltalake.schema import PrimitiveType
 
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.tables import STREAM_TABLES, table_like
+from ayla_provider.warehouse.base import is_own_name
 from ayla_provider.warehouse.delta import DeltaWarehouse
 from ayla_provider.warehouse.delta_ledger import FOLDER, TRANSACTION, WeekLedger, parse_week
 from ayla_provider.warehouse.delta_tables import commit, types_of
@@ -45,7 +46,9 @@ class InDelta:
         return DeltaTable(str(self.path(event_type)))
 
     def tables(self) -> list[str]:
-        return sorted(path.name.removeprefix("ayla_") for path in self.folder.glob("ayla_*"))
+        """The tables of event types."""
+        names = sorted(path.name.removeprefix("ayla_") for path in self.folder.glob("ayla_*"))
+        return [name for name in names if not is_own_name(name)]
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         if name == "loads":
