@@ -6,6 +6,8 @@ import copy
 import io
 import json
 import random
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -323,3 +325,46 @@ def test_a_path_that_leaves_the_destination_is_refused(path: str, documents: dic
 
 def test_the_hours_of_these_tests_are_those_of_the_archive() -> None:
     assert hours()[0].start == HOUR.astimezone(UTC)
+
+
+OLD_READER = """
+import json, sys
+from ayla_provider import __version__
+from ayla_provider.domain import manifest, typed
+from ayla_provider.errors import AylaDestinationError
+
+assert __version__ == "0.1.0"
+read = {"manifest": manifest.loads, "receipt": typed.loads}
+answers = []
+for kind, document in json.load(sys.stdin):
+    try:
+        one = read[kind](json.dumps(document), "a document")
+        answers.append([one.event_type, one.hour.isoformat(), len(one.files)])
+    except AylaDestinationError as error:
+        answers.append(str(error))
+json.dump(answers, sys.stdout)
+"""
+
+
+def test_version_0_1_refuses_newer_formats_and_misreads_nothing(
+    documents: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    with tarfile.open(Path(__file__).parent / "fixtures/version_0_1/reader.tar.xz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    given = [(kind, document) for kind in ("manifest", "receipt") for document in documents[kind]]
+    command = [sys.executable, "-c", OLD_READER]
+    run = subprocess.run(command, cwd=tmp_path, input=json.dumps(given), capture_output=True, text=True, check=True)
+    read: set[str] = set()
+    refused: set[str] = set()
+    for (_, document), answer in zip(given, json.loads(run.stdout), strict=True):
+        own = document["format"]
+        if isinstance(answer, str):
+            assert "format" in answer
+            refused.add(own)
+            continue
+        assert answer == [document["event_type"], document["hour"], len(document["files"])]
+        read.add(own)
+    assert read == {"ayla-export-manifest/1", "ayla-export-typed/1"}
+    newer = {f"ayla-export-{name}/{number}" for name in ("manifest", "typed") for number in (2, 3)}
+    assert newer <= refused
+    assert "ayla-stream-manifest/1" in refused
