@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,40 @@ def test_answers_and_secrets_are_at_most_eight_inputs() -> None:
 def test_each_field_of_the_connections_form_can_be_given() -> None:
     asked = {question.name for question in QUESTIONS} - {"destination"}
     assert {*FIELDS, *asked, "region"} >= set(CONNECTION_FIELDS) - {"app_secret"}
+
+
+STUB = """#!/usr/bin/env bash
+# Notes what Airflow's command would read.
+echo "$@" > "$NOTED/arguments"
+stat -c %a "${!#}" > "$NOTED/mode"
+cp "${!#}" "$NOTED/connections.json"
+"""
+
+
+def test_the_script_gives_airflow_the_secrets_and_leaves_them_nowhere(tmp_path: Path) -> None:
+    init(tmp_path / "project")
+    noted, folder = tmp_path / "noted", tmp_path / "tmp"
+    for made in (noted, folder, tmp_path / "bin"):
+        made.mkdir()
+    (tmp_path / "bin/airflow").write_text(STUB)
+    (tmp_path / "bin/airflow").chmod(0o755)
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    secrets = {"AYLA_PASSWORD": "a 'quoted\" $word", "AYLA_APP_SECRET": "an-app-secret-\\n"}
+    environment = {
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "TMPDIR": str(folder),
+        "NOTED": str(noted),
+        **secrets,
+    }
+    script = ["bash", str(tmp_path / "project/airflow/connection.sh")]
+    run = subprocess.run(script, env=environment, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    connection = json.loads((noted / "connections.json").read_text())["ayla_default"]
+    assert connection["password"] == secrets["AYLA_PASSWORD"]
+    assert connection["extra"]["app_secret"] == secrets["AYLA_APP_SECRET"]
+    assert (noted / "mode").read_text() == "600\n"
+    assert list(folder.iterdir()) == []
+    seen = [run.stdout, run.stderr, (noted / "arguments").read_text(), *texts(tmp_path / "project").values()]
+    assert not [text for text in seen for secret in secrets.values() if secret in text]
 
 
 @pytest.mark.parametrize(
