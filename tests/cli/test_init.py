@@ -253,7 +253,7 @@ def in_ci(warehouse: str) -> Any:
 
 @pytest.mark.parametrize("warehouse", [in_ci(each) for each in (*WAREHOUSES, NO_WAREHOUSE)])
 def test_the_dags_of_a_project_are_read_and_each_task_has_the_archives_connection(
-    warehouse: str, tmp_path: Path, airflow_db: None
+    warehouse: str, tmp_path: Path
 ) -> None:
     init(tmp_path, "--warehouse", warehouse, destination="abfs://container/ayla")
     dags = dags_of(tmp_path / "dags")
