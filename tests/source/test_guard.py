@@ -559,3 +559,9 @@ def test_a_folder_that_others_can_use_is_refused_by_its_name(mode: int) -> None:
         guard._own_folder()
     assert (caught.value.errno, caught.value.filename) == (errno.EPERM, str(folder))
     assert caught.value.strerror == "not a folder that only this user can use"
+
+
+def test_without_a_wider_memory_the_machine_has_the_outcome_and_a_lock_for_these_credentials() -> None:
+    guard_with().sign_in(lambda: "signed in")
+    assert json.loads(guard.MachineMemory(FINGERPRINT).read() or "")["outcome"] == "accepted"
+    assert {file.name for file in guard._own_folder().iterdir()} == {f"{FINGERPRINT}.json", f"{FINGERPRINT}.lock"}
