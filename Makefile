@@ -67,7 +67,7 @@ install_all = @$(UV) --require-hashes --requirement $(CONSTRAINTS) 2>/dev/null |
 # because uv installs sources alone.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel test-dbt day-one dist docs judges release lint workflows format bench gate prove robustness fuzz screenshots clean
+.PHONY: help demo simulate soak test test-oldest test-dates test-doubles test-double test-wheel test-dbt day-one dist docs judges release lint workflows format bench gate prove robustness mutation coverage fuzz screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -162,11 +162,18 @@ fuzz: $(VENV)/.test ## Fuzz each parser, with atheris if it is installed (TARGET
 robustness: $(VENV)/.test ## Type 2,000 polluted files, and print how many lines get their right outcome (FILES=2000 SEED=1)
 	@$(BIN)/python -m robustness --files $(or $(FILES),2000) --seed $(SEED)
 
+mutation: $(VENV)/.mutation ## Score the tests by small faults in the code that they notice (AREA=guard SHARE=100 AGAIN=1)
+	@$(BIN)/python -m mutation $(AREA) $(if $(SHARE),--share $(SHARE)) $(if $(AGAIN),--again)
+
+coverage: $(VENV)/.test ## Run the tests in tests/domain, and show which lines and branches of domain/ they leave out
+	@$(BIN)/coverage run -m pytest --quiet tests/domain
+	@$(BIN)/coverage report
+
 screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs Chromium and its driver)
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-judges .venv-dbt .venv-release .azurite .kinesis .axe .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-judges .venv-dbt .venv-release .azurite .kinesis .axe .demo dist site .mypy_cache .mutation .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
@@ -209,6 +216,10 @@ $(VENV)/.test: $(VENV)/.demo
 
 $(VENV)/.bench: $(VENV)/.test
 	$(call install,--group bench)
+	@touch $@
+
+$(VENV)/.mutation: $(VENV)/.test
+	$(call install,--group mutation)
 	@touch $@
 
 $(VENV)/.double: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
