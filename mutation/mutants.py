@@ -42,7 +42,10 @@ _PATIENCE = 10
 """How many times more CPU than usual the tests may take, before an endless loop is assumed."""
 
 _WAIT = 120
-"""Seconds of the clock, before an endless wait is assumed."""
+"""Seconds of the clock, besides the same patience, before an endless wait is assumed."""
+
+_REPORT_EVERY = 25
+"""After how many mutants the results are saved, and the tests of one also run without its fault."""
 
 
 def make_mutants() -> list[Mutant]:
@@ -74,6 +77,8 @@ class MutantLoop:
         self._save = save
         self._cpu: dict[pytest.Item, float] = {}
         """CPU seconds of each test."""
+        self._seconds: dict[pytest.Item, float] = {}
+        """The same by the clock."""
         self._order: list[pytest.Item] = []
         """The tests, the fastest first."""
         self._calling: dict[str, set[pytest.Item]] = defaultdict(set)
@@ -104,12 +109,14 @@ class MutantLoop:
         killed = 0
         for number, mutant in enumerate(self._mutants, 1):
             tests = self._tests_of(mutant)
-            mutant.result = self._run_in_child(mutant, tests) if tests else UNTESTED
+            if tests and number % _REPORT_EVERY == 1:
+                self._check_without_fault(tests)
+            mutant.result = self._run_in_child(mutant.name, tests) if tests else UNTESTED
             if mutant.is_killed:
                 killed += 1
             else:
                 mutant.change = changed_lines(mutant)
-            if number % 25 == 0:
+            if number % _REPORT_EVERY == 0:
                 self._save()
                 print(
                     f"{number:,}: {killed / number:.1%} killed, {time.monotonic() - begun:.0f} s, "
@@ -132,18 +139,17 @@ class MutantLoop:
         """
         set_mutant_under_test("stats")
         os.environ["MUTMUT_DEPENDENCY_DEPTH"] = "-1"
-        seconds: dict[pytest.Item, float] = {}
         for item, following in _with_next(items):
             state()._stats.clear()
             begun, cpu = time.monotonic(), time.process_time()
             reports = runtestprotocol(item, nextitem=following, log=False)
-            seconds[item], self._cpu[item] = time.monotonic() - begun, time.process_time() - cpu
+            self._seconds[item], self._cpu[item] = time.monotonic() - begun, time.process_time() - cpu
             for report in reports:
                 if report.failed:
                     raise SystemExit(f"{item.nodeid} fails without any fault:\n{report.longreprtext}")
             for function in state()._stats:
                 self._calling[function].add(item)
-        self._order = sorted(items, key=lambda item: seconds[item])
+        self._order = sorted(items, key=lambda item: self._seconds[item])
         set_mutant_under_test("")
 
     def _tests_of(self, mutant: Mutant) -> list[pytest.Item]:
@@ -160,8 +166,17 @@ class MutantLoop:
             chosen.append(item)
         return chosen
 
-    def _run_in_child(self, mutant: Mutant, tests: Sequence[pytest.Item]) -> str:
-        """Return the result of a mutant, which takes the place of its function."""
+    def _check_without_fault(self, tests: Sequence[pytest.Item]) -> None:
+        """
+        Check that it is a fault that makes tests fail in a child, and nothing else.
+
+        :raises SystemExit: if a test fails without
+        """
+        if self._run_in_child("", tests) != SURVIVED:
+            raise SystemExit(f"One of these fails in a child without any fault: {[item.nodeid for item in tests]}")
+
+    def _run_in_child(self, mutant: str, tests: Sequence[pytest.Item]) -> str:
+        """Return the result of a mutant, by its name. It takes the place of its function."""
         child = os.fork()
         if child == 0:
             self._be_child(mutant, tests)
@@ -171,17 +186,17 @@ class MutantLoop:
             return TIMEOUT
         return KILLED if status else SURVIVED
 
-    def _be_child(self, mutant: Mutant, tests: Sequence[pytest.Item]) -> None:
+    def _be_child(self, mutant: str, tests: Sequence[pytest.Item]) -> None:
         """Run the tests, and end the process."""
         status = 1
         try:
             patience = int(_PATIENCE * (1 + sum(self._cpu[item] for item in tests)))
             resource.setrlimit(resource.RLIMIT_CPU, (patience, patience + 1))
-            signal.alarm(_WAIT)
+            signal.alarm(int(_WAIT + _PATIENCE * sum(self._seconds[item] for item in tests)))
             self._is_child = True
             factory: Any = tests[0].config._tmp_path_factory  # type: ignore[attr-defined]
             factory._given_basetemp, factory._basetemp = _temporary(os.getpid()).absolute(), None
-            set_mutant_under_test(mutant.name)
+            set_mutant_under_test(mutant)
             for item, following in _with_next(tests):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             status = 0
