@@ -33,7 +33,7 @@ from mutmut.state import state
 from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths, walk_mutatable_files
 from mutmut.utils.format_utils import mangled_name_from_mutant_name
 
-from mutation.results import KILLED, SURVIVED, TIMEOUT, UNTESTED, Mutant, is_sampled
+from mutation.results import KILLED, SURVIVED, TIMEOUT, UNTESTED, Mutant, place_of
 
 _BUDGET = 3.0
 """CPU seconds of tests for each mutant: the fastest that call its function, or the one fastest."""
@@ -233,7 +233,7 @@ def main() -> None:
     arguments = parser.parse_args()
     file = Path("results.json").absolute()
     made = make_mutants()
-    sample = [mutant for mutant in made if is_sampled(mutant, arguments.share)]
+    sample = sorted((mutant for mutant in made if place_of(mutant) < arguments.share / 100), key=place_of)
     if arguments.again and file.exists():
         for mutant, earlier in _pairs(sample, json.loads(file.read_text())["mutants"]):
             mutant.result = earlier.result if earlier.is_killed else ""

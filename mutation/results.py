@@ -50,16 +50,15 @@ class Mutant:
         return f"- `{'.'.join([*module, function])}`: {' '.join(changes)}"
 
 
-def is_sampled(mutant: Mutant, share: int) -> bool:
+def place_of(mutant: Mutant) -> float:
     """
-    Return whether a mutant is in a sample.
+    Return a mutant's place in a random order, from 0 to below 1.
 
-    It depends on nothing but the mutant's name, so that a sample is the same each time, and is part of each larger one.
-
-    :param share: the sample's share of all mutants, in percent
+    It depends on nothing but the mutant's name. So the first mutants in this order are a random sample, the same each
+    time, and part of each larger one.
     """
     digest = hashlib.sha256(mutant.name.encode()).digest()
-    return int.from_bytes(digest[:4], "big") % 100 < share
+    return int.from_bytes(digest[:4], "big") / 2**32
 
 
 def interval(killed: int, tested: int) -> tuple[float, float]:

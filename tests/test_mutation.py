@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mutation.areas import AREAS, Area
-from mutation.results import Mutant, Score, interval, is_sampled
+from mutation.results import Mutant, Score, interval, place_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,13 +30,13 @@ def test_a_survivor_is_a_line_with_its_function_and_its_change(name: str, line: 
     assert survivor.line == line
 
 
-def test_a_sample_has_its_share_and_is_part_of_a_larger_one() -> None:
+def test_mutants_have_a_random_order_that_stays() -> None:
     mutants = [mutant(number) for number in range(2000)]
-    small = {one.name for one in mutants if is_sampled(one, 10)}
-    large = {one.name for one in mutants if is_sampled(one, 30)}
-    assert small < large
-    assert 150 <= len(small) <= 250
-    assert all(is_sampled(one, 100) for one in mutants)
+    places = [place_of(one) for one in mutants]
+    assert 150 <= sum(place < 0.1 for place in places) <= 250
+    assert all(0 <= place < 1 for place in places)
+    assert sorted(places) != places
+    assert places[0] == place_of(mutant(0, "survived"))
 
 
 def test_the_interval_is_wilsons() -> None:
