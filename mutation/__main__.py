@@ -36,6 +36,8 @@ def prepare(area: Area, folder: Path) -> None:
 source_paths = ["ayla_provider"]
 only_mutate = {json.dumps(area.modules)}
 also_copy = {json.dumps(copied)}
+# No program reads the words of a log.
+do_not_mutate_patterns = ['^\\s*log\\.\\w+\\(']
 """
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings)
 

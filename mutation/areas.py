@@ -51,7 +51,7 @@ AREAS = (
             ),
             "tests/rows/test_stream_shapes.py",
         ),
-        share=5,
+        share=10,
     ),
     Area(
         name="guard",
@@ -103,5 +103,7 @@ AREAS = (
         modules=("ayla_provider/archive/verify.py", "ayla_provider/rows/verify.py"),
         tests=("tests/destinations/test_verify.py", "tests/rows/test_verify_rows.py"),
         share=20,
+        # Of the stores, disks and Cloud Storage are enough, and need no server.
+        slow=("s3", "abfs", "memory"),
     ),
 )
