@@ -20,8 +20,11 @@ def verdicts(count: int, seed: int) -> list[Verdict]:
     """Return what becomes of polluted files."""
     # Each file has lines that are worth a warning.
     logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="ayla-robustness-") as folder:
-        return [judge(file, Path(folder) / "one") for file in files(count, seed)]
+    try:
+        with tempfile.TemporaryDirectory(prefix="ayla-robustness-") as folder:
+            return [judge(file, Path(folder) / "one") for file in files(count, seed)]
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def main() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -9,6 +11,7 @@ from random import Random
 import pytest
 
 from harness.reference import LAYOUTS
+from robustness.__main__ import main
 from robustness.judge import judge
 from robustness.pollution import POLLUTIONS, Line, Maker, Polluted, files
 
@@ -54,6 +57,18 @@ def test_a_wrong_outcome_is_found(tmp_path: Path) -> None:
     footer = polluted("footer")
     other = (*footer.lines[:-1], replace(footer.lines[-1], reason="not UTF-8"))
     assert "because of" in judge(replace(footer, lines=other), tmp_path / "e").problem
+
+
+@pytest.mark.proof("2,000 polluted files", alone=True)
+def test_of_two_thousand_files_nearly_all_have_the_right_outcome_and_no_value_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["robustness"])
+    status = main()
+    score, values = capsys.readouterr().out.splitlines()[-2:]
+    record_property("measured", f"{score}; {values}")
+    assert status == 0
+    assert values == "lines that were loaded with a wrong value: 0 (0)"
 
 
 def test_the_files_are_of_all_layouts_and_pollutions_and_the_same_for_a_seed() -> None:
