@@ -131,8 +131,8 @@ class SignInGuard:
         :raises AylaSignInRefused: if Ayla refuses now, or refused anyone who shares the memory
         :raises AylaUnavailable: if others tried for too long
         """
-        self.check()
-        with _machine_lock(self.fingerprint):
+        # Who need not wait reads the record once: in a task, it is a request to Airflow.
+        with _machine_lock(self.fingerprint, self.check):
             trial = self._announce()
             try:
                 result = attempt()
@@ -236,8 +236,12 @@ def _own_folder() -> Path:
 
 
 @contextlib.contextmanager
-def _machine_lock(name: str) -> Iterator[None]:
-    """Hold a lock that this user's processes on this machine share; the system releases it when a process dies."""
+def _machine_lock(name: str, before_waiting: Callable[[], None]) -> Iterator[None]:
+    """
+    Hold a lock that this user's processes on this machine share; the system releases it when a process dies.
+
+    :param before_waiting: called if another process holds the lock; it may raise
+    """
     try:
         import fcntl
     except ImportError:  # on Windows, where Airflow doesn't run either
@@ -251,11 +255,15 @@ def _machine_lock(name: str) -> Iterator[None]:
         return
     try:
         deadline = time.monotonic() + 3 * _TRIAL.total_seconds()
+        is_waiting = False
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if not is_waiting:
+                    before_waiting()
+                    is_waiting = True
                 if time.monotonic() > deadline:
                     raise AylaUnavailable(
                         "another task on this machine has been signing in for too long. Ayla's user service answers "

@@ -354,7 +354,7 @@ def _task(todo: dict[str, Any], start: Any, outcomes: Any) -> None:
 def _main(todo: dict[str, Any]) -> None:
     guard._SETTLE = 3.0
     if not todo["machine_lock"]:
-        guard._machine_lock = lambda name: contextlib.nullcontext()  # type: ignore[assignment]
+        guard._machine_lock = lambda name, before_waiting: contextlib.nullcontext()  # type: ignore[assignment]
     context = multiprocessing.get_context("fork")
     start, outcomes = context.Barrier(PROCESSES), context.Queue()
     tasks = [context.Process(target=_task, args=(todo, start, outcomes)) for _ in range(PROCESSES)]
