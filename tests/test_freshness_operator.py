@@ -17,7 +17,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from ayla_provider.__main__ import main
 from ayla_provider._airflow.compat import AirflowFailException
 from ayla_provider.archive.destination import Stored
-from ayla_provider.archive.freshness import STATE_PATH, FreshnessLooks, FreshnessStore
+from ayla_provider.archive.freshness import MUTES_PATH, STATE_PATH, FreshnessLooks, FreshnessStore
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.records import Records
 from ayla_provider.assets import freshness_alias
@@ -453,6 +453,18 @@ def test_mutes_are_kept_in_the_archive(scene: Scene) -> None:
     assert scene.look(9.1) == {"states": {"breach": 1}, "alerts": 1}
     # The end of a time of silence ends nothing else.
     assert [each.until for each in store.mute(Mute("connection", "", hour(9)), hour(9.5))] == [hour(12)]
+
+
+def test_mutes_of_another_format_are_refused_and_left_as_they_are(scene: Scene) -> None:
+    path = scene.archive / MUTES_PATH
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"format": "somebody-else/1", "mutes": []}')
+    with pytest.raises(AylaDestinationError, match=r"isn't a valid list of mutes .*its format is 'somebody-else/1'"):
+        scene.look()
+    path.write_text('{"format": "ayla-freshness/2", "mutes": []}')
+    with pytest.raises(AirflowFailException, match="A newer version wrote it"):
+        scene.look()
+    assert "ayla-freshness/2" in path.read_text()
 
 
 Command = Callable[..., tuple[int, str]]

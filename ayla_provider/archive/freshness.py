@@ -31,7 +31,7 @@ from ayla_provider.domain.freshness import (
     wanted_hours,
 )
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hour_of
-from ayla_provider.domain.json_fields import UNREADABLE, refuse_newer, require, require_format, time_field, typed_field
+from ayla_provider.domain.json_fields import UNREADABLE, require, require_format, time_field, typed_field
 from ayla_provider.domain.manifest import Manifest
 from ayla_provider.domain.paths import FRESHNESS
 from ayla_provider.domain.typed_manifest import typed_manifest_path
@@ -279,7 +279,7 @@ class FreshnessStore:
         where = url_of(self._archive, MUTES_PATH)
         try:
             document = json.loads(found[0])
-            refuse_newer(document["format"], FORMAT, where)
+            require_format(document["format"], FORMAT, where)
             mutes = [
                 Mute(typed_field(each, "event_type", str), typed_field(each, "layer", str), time_field(each, "until"))
                 for each in typed_field(document, "mutes", list)
