@@ -60,7 +60,7 @@ def test_it_makes_what_changed_and_announces_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"warehouse": {"kind": "excel"}}, "the kinds are "),
+        ({"warehouse": {"kind": "excel"}}, "the kinds are bigquery, delta, duckdb, iceberg, postgres, snowflake"),
         ({"warehouse": "duckdb"}, "expected a mapping such as"),
         ({"day_timezone": "Mars/Olympus"}, "expected a time zone such as UTC"),
         ({"day_timezone": "UTC' or 1=1"}, "expected a time zone such as UTC"),

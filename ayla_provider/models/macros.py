@@ -103,7 +103,7 @@ BIGQUERY = Macros(
     day_start=lambda day, zone: f"timestamp({day}, {zone})",
     next_day=lambda day: f"date_add({day}, interval 1 day)",
     from_hex=lambda digits: f"cast(concat('0x', {digits}) as int64)",
-    quotient=lambda number, divisor: f"div({number}, {divisor})",
+    quotient=lambda number, divisor: f"div(({number}), {divisor})",
     total=lambda value, order: f"sum({value})",
 )
 

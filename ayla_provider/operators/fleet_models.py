@@ -17,7 +17,7 @@ from ayla_provider.operators.warehouses import operator_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_KINDS = ("delta", "duckdb", "iceberg", "postgres")
+_KINDS = ("bigquery", "delta", "duckdb", "iceberg", "postgres", "snowflake")
 """The kinds of warehouses that the models are made in."""
 
 
@@ -33,7 +33,7 @@ class AylaFleetModelsOperator(BaseOperator):
     ``{"hours", "recomputed", "devices", "device_days", "first_day", "last_day"}``.
 
     :param warehouse: ``{"kind": "duckdb", ...}`` with the arguments that name the warehouse in its load; the kinds are
-        ``delta``, ``duckdb``, ``iceberg``, and ``postgres`` (templated)
+        ``bigquery``, ``delta``, ``duckdb``, ``iceberg``, ``postgres``, and ``snowflake`` (templated)
     :param day_timezone: the time zone of days, such as ``Europe/Berlin``. With another one than before, all models are
         made again (templated)
     :param memory: DuckDB's limit for a DuckDB file, and for Delta and Iceberg tables, as DuckDB writes sizes

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import PROVENANCE, Column, Table
 from ayla_provider.domain.work import bigquery_labels
 from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.models import tables as models
 from ayla_provider.models.macros import BIGQUERY
+from ayla_provider.warehouse import fleet
 from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, Load
 from ayla_provider.warehouse.sql import Dialect, View
 from ayla_provider.warehouse.sql_warehouse import Explanation, SqlWarehouse
@@ -46,7 +49,9 @@ _TIME_TRAVEL_HOURS = 168
 _FAIL_SAFE = timedelta(days=7)
 
 LEFTOVERS_EXPIRE = timedelta(hours=1)
-"""How long tables of a killed task stay. BigQuery then removes them."""
+"""How long tables of a killed load stay. BigQuery then removes them."""
+STAGED_EXPIRE = timedelta(days=1)
+"""How long tables stay that a run of the models needs. Only a run that is killed leaves them."""
 FIRST_WAIT, LONGEST_WAIT, PATIENCE = 2.0, 60.0, 600.0
 """Seconds. BigQuery doesn't queue transactions that change the same table; it cancels them."""
 
@@ -85,6 +90,8 @@ class BigQueryWarehouse(SqlWarehouse):
         self._script: list[str] | None = None
         """The statements of the transaction that is being put together; None outside of one."""
         self._script_values: dict[str, Any] = {}
+        self._staged_models: set[str] = set()
+        """The tables that a run of the models made for itself."""
 
     def _open(self) -> None:
         from google.api_core.exceptions import NotFound
@@ -290,13 +297,13 @@ class BigQueryWarehouse(SqlWarehouse):
         )
 
     def _make_turn(self, load: Load) -> list[str]:
-        key = f", kms_key_name = {_text(self._kms_key)}" if self._kms_key else ""
         hours = LEFTOVERS_EXPIRE // timedelta(hours=1)
-        return [
-            f"create table if not exists {self._turn(load)} options (",
-            f"  expiration_timestamp = timestamp_add(current_timestamp(), interval {hours} hour){key}",
-            ") as select 1 as turn;",
-        ]
+        return [f"create table if not exists {self._turn(load)} {self._expires(hours)} as select 1 as turn;"]
+
+    def _expires(self, hours: int) -> str:
+        """Return the options of a table that BigQuery removes after some hours."""
+        key = f", kms_key_name = {_text(self._kms_key)}" if self._kms_key else ""
+        return f"options (expiration_timestamp = timestamp_add(current_timestamp(), interval {hours} hour){key})"
 
     def _lock(self, load: Load) -> None:
         """
@@ -312,6 +319,44 @@ class BigQueryWarehouse(SqlWarehouse):
         self._run(f"insert into {self._relation(load.table.event_type)} ({columns}) select {columns} from {source}")
         # The load jobs counted them.
         return load.rows
+
+    def update_models(self, day_timezone: str, run_id: str, now: datetime) -> fleet.FleetReport:
+        """Bring the fleet models up to date, and remove the tables that it took."""
+        try:
+            return super().update_models(day_timezone, run_id, now)
+        finally:
+            for name in self._staged_models:
+                with suppress(Exception):
+                    self._client.delete_table(name, not_found_ok=True)
+            self._staged_models.clear()
+
+    def _engine(self) -> fleet.Engine:
+        """
+        Return how a run of the models runs statements.
+
+        A script can't ask for something in between, and only a script has temporary tables. So these are tables of the
+        dataset, and each change of a table is a transaction of its own.
+        """
+        # Names of their own, so that no other run has them.
+        run = uuid4().hex
+
+        def temporary(name: str) -> str:
+            return DIALECT.name(self._project, self._dataset, f"{self._prefix}staged_{run}_{name}")
+
+        def create(name: str, select: str) -> str:
+            self._staged_models.add(name.replace(DIALECT.quote, ""))
+            hours = STAGED_EXPIRE // timedelta(hours=1)
+            return f"create or replace table {name} {self._expires(hours)} as {select}"
+
+        engine = super()._engine()
+        return replace(engine, temporary=temporary, create=create, transaction=nullcontext, writing=self._transaction)
+
+    def _ensure_as_of(self) -> None:
+        self._run(
+            f"create or replace table function {self._relation('property_as_of')}(moment timestamp) as "
+            f"select * from {self._relation(models.PROPERTY_VALUE.name)} "
+            "where valid_from <= moment and (valid_to is null or moment < valid_to)"
+        )
 
     def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
         """Return how long the warehouse keeps removed rows."""

@@ -8,7 +8,8 @@ everyone reads UTC. ``TIMESTAMP_LTZ`` would be shown in each session's zone; ``T
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,8 +18,10 @@ from ayla_provider.domain.erasure import Leftover
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.domain.work import snowflake_tag
 from ayla_provider.errors import AylaWarehouseError
+from ayla_provider.models import tables as models
 from ayla_provider.models.macros import SNOWFLAKE
 from ayla_provider.rows.duck import literal
+from ayla_provider.warehouse import fleet
 from ayla_provider.warehouse.base import SAFE_TO_RETRY, TABLE_PREFIX, Load
 from ayla_provider.warehouse.sql import Dialect, View, with_percent_signs
 from ayla_provider.warehouse.sql_warehouse import Explanation, SqlWarehouse
@@ -219,6 +222,32 @@ class SnowflakeWarehouse(SqlWarehouse):
             f"insert into {self._relation(load.table.event_type)} ({columns}) select {columns} from {source}"
         )
         return int(inserted.rowcount)
+
+    def _engine(self) -> fleet.Engine:
+        """
+        Return how a run of the models runs statements.
+
+        A statement that makes a table ends the transaction that it is in, also if the table is temporary. So each
+        change of a table is a transaction of its own.
+        """
+        return replace(
+            super()._engine(),
+            create=lambda name, select: f"create or replace temporary table {name} as {select}",
+            transaction=nullcontext,
+            writing=self._transaction,
+        )
+
+    def _ensure_as_of(self) -> None:
+        value = models.PROPERTY_VALUE
+        columns = ", ".join(map(DIALECT.definition, value.columns))
+        select = (
+            f"select {DIALECT.names(value.names)} from {self._relation(value.name)} "
+            "where valid_from <= moment and (valid_to is null or moment < valid_to)"
+        )
+        self._run(
+            f"create or replace function {self._relation('property_as_of')}(moment timestamp_tz) "
+            f"returns table ({columns}) as $$ {select} $$"
+        )
 
     def expire(self, event_types: Iterable[str], now: datetime) -> Sequence[Leftover]:
         """Return how long the warehouse keeps removed rows."""

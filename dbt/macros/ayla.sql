@@ -66,7 +66,7 @@
 
 {% macro postgres__ayla_quotient(number, divisor) %}({{ number }}) / {{ divisor }}{% endmacro %}
 
-{% macro bigquery__ayla_quotient(number, divisor) %}div({{ number }}, {{ divisor }}){% endmacro %}
+{% macro bigquery__ayla_quotient(number, divisor) %}div(({{ number }}), {{ divisor }}){% endmacro %}
 
 {% macro snowflake__ayla_quotient(number, divisor) %}floor(({{ number }}) / {{ divisor }}){% endmacro %}
 

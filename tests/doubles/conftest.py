@@ -19,7 +19,7 @@ pytest.register_assert_rewrite("tests.warehouse.contract", "tests.warehouse.eras
 BIGQUERY, SNOWFLAKE = (find_spec(name) is not None for name in ("bqemulator", "fakesnow"))
 
 collect_ignore = [
-    *([] if BIGQUERY or SNOWFLAKE else ["test_erasures.py", "test_every_warehouse.py"]),
+    *([] if BIGQUERY or SNOWFLAKE else ["test_erasures.py", "test_every_warehouse.py", "test_fleet_models.py"]),
     *([] if SNOWFLAKE else ["test_snowflake_statements.py"]),
 ]
 

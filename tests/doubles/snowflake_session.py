@@ -4,8 +4,10 @@ Sessions of fakesnow that record their statements, and that fail on demand.
 What fakesnow 0.12 gets wrong or leaves out: ``alter session`` of a time zone, a time-out, or a tag (it is always at
 UTC); ``copy grants``; quotes in a table's comment; comments of columns; a ``copy`` into a temporary table by the names
 of columns; behind HTTP, an empty timestamp; locks, which is why sessions that change the same rows don't wait for each
-other; rights; the offset of a ``timestamp_tz``, whose moment alone it keeps. It reads the file with DuckDB, so it
-says nothing of how Snowflake reads Parquet.
+other; functions that return tables; hexadecimal numbers; timestamps of
+microseconds; rights; the offset of a ``timestamp_tz``, whose moment alone
+it keeps. It doesn't end a transaction when a table is made. It reads the file with DuckDB, so it says nothing of how
+Snowflake reads Parquet.
 """
 
 from __future__ import annotations
@@ -17,11 +19,18 @@ from typing import Any
 
 from snowflake.connector.errors import ProgrammingError
 
-LEFT_OUT = re.compile(r"^alter session set (timezone|timestamp_input_format|lock_timeout|query_tag)\b")
+LEFT_OUT = re.compile(
+    r"^(alter session set (timezone|timestamp_input_format|lock_timeout|query_tag)|create or replace function)\b"
+)
 # What it doesn't parse, and what it does instead.
 SPELT_OTHERWISE = (
     (" copy grants ", " "),
-    ("^create temporary table", "create table"),
+    ("^create (or replace )?temporary table", r"create \1table"),
+    (r"to_timestamp_tz\((convert_timezone\(.*? \|\| ') \+0000'\)", r"cast(\1+00' as timestamptz)"),
+    (r"to_timestamp_tz\(((?:(?!to_timestamp_tz).)*?), 6\)", r"make_timestamptz(cast(\1 as bigint))"),
+    (r"to_number\((\(.*?\)), 'X+'\)", r"cast('0x' || \1 as bigint)"),
+    # It divides in floating point.
+    (r"floor\((\(cast\('0x'.*? as bigint\)\)) / 10\)", r"divide(\1, 10)"),
     (r"(?<=[a-z])''(?=[a-z])", " "),
 )
 

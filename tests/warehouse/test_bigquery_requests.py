@@ -200,9 +200,8 @@ def test_one_script_changes_rows_and_ledger(service: Service, tmp_path: Path) ->
     columns = ", ".join(f"`{name}`" for name in DATAPOINT.names)
     ledger = ", ".join(f"`{name}`" for name in LEDGER.names)
     assert query["query"].splitlines() == [
-        "create table if not exists `acme`.`iot`.`ayla_datapoint_2026110112_turn` options (",
-        f'  expiration_timestamp = timestamp_add(current_timestamp(), interval 1 hour), kms_key_name = "{KEY}"',
-        ") as select 1 as turn;",
+        "create table if not exists `acme`.`iot`.`ayla_datapoint_2026110112_turn` options (expiration_timestamp = "
+        f'timestamp_add(current_timestamp(), interval 1 hour), kms_key_name = "{KEY}") as select 1 as turn;',
         "begin transaction;",
         "update `acme`.`iot`.`ayla_datapoint_2026110112_turn` set turn = turn + 1 where true;",
         "delete from `acme`.`iot`.`ayla_datapoint` where `folder_hour` = @ledger_folder_hour;",

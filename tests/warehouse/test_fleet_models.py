@@ -394,3 +394,22 @@ def test_the_value_at_a_time_is_asked_with_a_function(place: Place, tmp_path: Pa
     for minute, expected in ((5, []), (10, [10.0]), (19, [10.0]), (20, [20.0]), (500, [20.0])):
         moment = f"cast('{NOON + minute * MINUTE}' as timestamp with time zone)"
         assert [row["value"] for row in place.rows(f"property_as_of({moment})")] == expected
+
+
+def test_the_owner_and_the_model_at_a_time_are_asked_as_the_page_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "fleet-models.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("### An owner and a model at a time")
+    query, _, _ = section.partition("```sql")[2].partition("```")
+    users = [f"3fa85f64-5717-4562-b3fc-2c963f66afa{number}" for number in range(2)]
+    registrations = [
+        {"dsn": "A", "oem_model": model, "user_uuid": user, "registered": True, "registered_at": NOON + number * HOUR}
+        # The page asks for noon.
+        for number, (model, user) in enumerate(zip(("m", "n"), users, strict=True))
+    ]
+    with DuckDBWarehouse(tmp_path / "a.duckdb") as warehouse:
+        warehouse.prepare_missing(TABLES.values())
+        warehouse.replace(made_load(tmp_path, "registration", NOON, registrations))
+        warehouse.record_hours([FoundHour("connection", NOON + number * HOUR, "empty", 1) for number in range(12)], NOW)
+        warehouse.update_models("UTC", "run", NOW)
+        ((dsn, user, model),) = warehouse._fetch(query)
+    assert (dsn, str(user), model) == ("A", users[0], "n")
