@@ -355,12 +355,15 @@ class SqlWarehouse(ABC):
         if all(self._columns(table).keys() >= set(table.names) for table in wanted):
             return
         with self._preparing():
-            for table in wanted:
+            *others, last = wanted
+            for table in others:
                 self._ensure_table(table)
             sql = FleetSql(self.macros, self._relation, "'UTC'", {}, {}, quote=self.dialect.name)
             view = View(models.COMMAND.name, models.COMMAND.description, sql.command())
             self._ensure_views([view], tables_changed=True)
             self._ensure_as_of()
+            # If it is there, all the others are, also where this is no transaction.
+            self._ensure_table(last)
 
     def _engine(self) -> fleet.Engine:
         return fleet.Engine(
