@@ -104,9 +104,11 @@ test-doubles: ## Run the tests of BigQuery and Snowflake against doubles, withou
 test-double: $(VENV)/.double
 	@$(BIN)/python -m pytest --confcutdir tests/doubles -p no:bqemulator $(or $(TESTS),tests/doubles)
 
-test-dbt: $(VENV)/.test ## Build the package for dbt, in DuckDB and PostgreSQL, and compare its models with the operator's
+test-dbt: $(VENV)/.test ## Build the package for dbt, in DuckDB and PostgreSQL, also with Cosmos, and compare its models with the operator's
 	@$(MAKE) --silent --no-print-directory VENV=.venv-dbt CONSTRAINTS=constraints/dbt.txt .venv-dbt/.dbt
+	@$(MAKE) --silent --no-print-directory VENV=.venv-cosmos CONSTRAINTS=constraints/cosmos.txt .venv-cosmos/.cosmos
 	@DBT_REQUIRED=1 $(BIN)/python -m pytest $(or $(TESTS),tests/test_dbt_build.py)
+	$(if $(TESTS),,@.venv-cosmos/bin/python -m pytest --confcutdir tests/cosmos tests/cosmos)
 
 test-wheel: dist ## Install the wheel into an empty Airflow, and test it there (AIRFLOW=3.1, 3.2, 3.3; TESTS=tests for all)
 	@.ci/test-wheel $(CONSTRAINTS_$(AIRFLOW)) $(TESTS)
@@ -173,7 +175,7 @@ screenshots: $(VENV)/.test ## Take the pictures of README and docs again (needs 
 	@$(BIN)/python -m demo.screenshots
 
 clean: ## Remove what the other targets made
-	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-judges .venv-dbt .venv-release .azurite .kinesis .axe .demo dist site .mypy_cache .mutation .pytest_cache .ruff_cache .hypothesis
+	rm -rf .import_linter_cache .venv .venv-oldest .venv-doubles .venv-judges .venv-cosmos .venv-dbt .venv-release .azurite .kinesis .axe .demo dist site .mypy_cache .mutation .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
@@ -235,6 +237,11 @@ $(VENV)/.judges: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 $(VENV)/.dbt: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
 	@echo "Installing dbt into $(VENV), for half a minute ..."
 	$(call install,--group dbt)
+	@touch $@
+
+$(VENV)/.cosmos: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
+	@echo "Installing Airflow and Cosmos into $(VENV), for up to a minute ..."
+	$(call install,--editable '.[warehouse]' --group cosmos)
 	@touch $@
 
 $(VENV)/.release: $(VENV)/.pip pyproject.toml $(CONSTRAINTS)
