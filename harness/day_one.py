@@ -29,8 +29,8 @@ from harness.processes import cleaned
 _BLOCK = re.compile(r"^## (\d)\. (?:(?!^## ).)*?^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 """The first commands of a step of the README."""
 
-_LONGEST = 600
-"""Seconds for the commands of a step."""
+_LONGEST = 1800
+"""Seconds for the commands of a step, also on a busy machine."""
 
 
 class DayOneError(Exception):
