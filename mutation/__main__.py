@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ayla_provider import __version__
 from mutation.areas import AREAS, Area
 from mutation.results import Mutant, Score, markdown
 
@@ -57,9 +58,6 @@ def test(area: Area, share: int, *, again: bool) -> Score:
     subprocess.run([*command, "--", *area.pytest_arguments], cwd=folder, check=True)
     result = json.loads((folder / "results.json").read_text())
     mutants = [Mutant(**mutant) for mutant in result["mutants"]]
-    # Not at the top, where a mutated copy is imported instead.
-    from ayla_provider import __version__
-
     return Score.of(area.name, result["made"], mutants, f"{datetime.now(UTC):%Y-%m-%d}", __version__)
 
 

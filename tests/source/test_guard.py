@@ -565,3 +565,13 @@ def test_without_a_wider_memory_the_machine_has_the_outcome_and_a_lock_for_these
     guard_with().sign_in(lambda: "signed in")
     assert json.loads(guard.MachineMemory(FINGERPRINT).read() or "")["outcome"] == "accepted"
     assert {file.name for file in guard._own_folder().iterdir()} == {f"{FINGERPRINT}.json", f"{FINGERPRINT}.lock"}
+
+
+def test_a_refusal_that_no_memory_can_store_is_remembered() -> None:
+    """As on a full disk, where an empty record can still be read."""
+    guarded = guard_with()
+    guarded._memories = [Broken("write")]
+    with pytest.raises(AylaSignInRefused, match="Ayla refused"):
+        guarded.sign_in(refused)
+    with pytest.raises(AylaSignInRefused, match="Ayla refused"):
+        guarded.check()
