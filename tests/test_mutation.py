@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from mutation.__main__ import JSON, MARKDOWN
 from mutation.areas import AREAS, Area
-from mutation.results import Mutant, Score, interval, place_of
+from mutation.results import Mutant, Score, interval, markdown, place_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,6 +55,13 @@ def test_timeouts_count_as_killed_and_mutants_without_tests_do_not() -> None:
     assert score.survivors == sorted([tested[2].line, tested[3].line])
     low, high = interval(2, 4)
     assert score.row == f"| domain | 40 | 4 | 2 | 50.0% | {low:.1%} to {high:.1%} | 2026-11-28, 0.2.0 |"
+
+
+@pytest.mark.skipif(not JSON.exists(), reason="make mutation writes the results")
+def test_the_page_of_results_is_made_of_the_results() -> None:
+    scores = [Score(**score) for score in json.loads(JSON.read_text())["scores"]]
+    assert MARKDOWN.read_text() == markdown(scores)
+    assert [score.area for score in scores if not score.is_enough] == []
 
 
 @pytest.mark.parametrize("area", AREAS, ids=lambda area: area.name)
