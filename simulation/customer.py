@@ -144,7 +144,11 @@ class Customer:
         recent = overlaps(now - LOAD_RARELY_AFTER, now, self._windows)
         if begins and (recent or now.hour == 0):
             self._loads.update(dict.fromkeys(self._loaded, 0))
-        return self._load_tasks(self._loads, now, LOADED) if self._loads else []
+        tasks = self._load_tasks(self._loads, now, LOADED) if self._loads else []
+        if not tasks:
+            # The week was so long ago that nothing of it is compared any more.
+            self._loads.clear()
+        return tasks
 
     def all_loads(self, now: datetime) -> list[Task]:
         """Return the loads of everything."""

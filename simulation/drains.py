@@ -60,8 +60,8 @@ class Drains:
         self._setup = setup
         self._workers = workers
         self._loaded = sorted(loaded)
-        # The last hour can have records of events after it.
-        self._windows = [*windows[:-1], (windows[-1][0], windows[-1][1] + ONE_HOUR)]
+        # The last hour of all can have records of events after it.
+        self._windows = [(start, end + ONE_HOUR if end == setup.stream.end else end) for start, end in windows]
         self.seconds: dict[str, float] = defaultdict(float)
         """CPU seconds of the workers, by what they did."""
         self._rng = random.Random(f"drains/{seed}")  # noqa: S311 - made-up trouble
@@ -96,7 +96,7 @@ class Drains:
 
     def load_everything(self, now: datetime) -> int:
         """Load the hours that changed, and return their number."""
-        return self._load(now, self._windows)
+        return self._load(now, overlaps(self._setup.stream.start, hour_of(now), self._windows))
 
     def _load(self, now: datetime, windows: Sequence[Window]) -> int:
         loaded = 0

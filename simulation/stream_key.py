@@ -160,8 +160,12 @@ class StreamKey:
             for gap in coverage.gaps
             if (gap.start is None or gap.start - ONE_HOUR < hour + ONE_HOUR) and gap.end + ONE_HOUR > hour
         }
+        # Hours beside a week aren't loaded. So it isn't certain what can be said of the week's first and last hour.
+        at_edges = {hours[0], hours[-1]} - {self._setup.stream.start, self._setup.stream.end - ONE_HOUR}
         seen = False
         for result in results:
+            if result.hour.start in at_edges:
+                continue
             whole = self._fleet.answer(event_type, result.hour.start)
             seen = seen or bool(whole.both or whole.only_stream)
             answer = self._left(whole)

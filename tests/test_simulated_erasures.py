@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from ayla_provider.archive.erasures import LineFilter, Matcher
 from ayla_provider.local_cloud.fleet import Fleet
+from simulation.customer import Customer
 from simulation.erasures import planned_requests
 from simulation.subjects import Subject, Subjects
 from simulation.weeks import overlaps, windows_of
+from simulation.worker import Result
 
 HOUR = datetime(2026, 11, 3, 7, tzinfo=UTC)
 DSN, USER = "LC000X000000001", "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -83,6 +85,29 @@ def test_a_month_is_loaded_as_a_whole_and_of_a_year_one_week_in_each_month() -> 
     assert len({(one.year, one.month) for one, _ in weeks}) == 12
     span = datetime(2026, 11, 12, tzinfo=UTC), datetime(2026, 12, 9, tzinfo=UTC)
     assert overlaps(*span, weeks) == [(span[0], weeks[0][1]), (weeks[1][0], span[1])]
+
+
+def test_the_hours_of_a_week_are_loaded_until_all_of_it_has_come_and_then_no_more() -> None:
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    week = start + timedelta(days=7), start + timedelta(days=14)
+    customer = Customer(start, start + timedelta(days=60), ["location"], [week], lake=True)
+
+    def loads_at(day: float) -> list[tuple[str, datetime, datetime]]:
+        tasks = customer.loads_due(start + timedelta(days=day, minutes=45))
+        customer.record([(task, Result()) for task in tasks])
+        return [(task.dag, task.start, task.end) for task in tasks]
+
+    assert loads_at(7) == []
+    assert loads_at(8) == [(dag, week[0], start + timedelta(days=8)) for dag in ("lake", "load")]
+    assert loads_at(15) == [(dag, start + timedelta(days=8), week[1]) for dag in ("lake", "load")]
+    # After that, once a day.
+    assert loads_at(17.25) == []
+    assert loads_at(18) == [(dag, start + timedelta(days=11), week[1]) for dag in ("lake", "load")]
+    assert loads_at(30) == []
+    (failing, _) = customer.loads_due(start + timedelta(days=20, minutes=45))
+    customer.record([(failing, Result("AylaDestinationError", "it is unreachable"))])
+    assert customer.loads_due(start + timedelta(days=21, minutes=45)) == []
+    assert not customer._loads
 
 
 def test_people_ask_in_the_weeks_that_are_loaded() -> None:
