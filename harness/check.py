@@ -142,7 +142,7 @@ def _problems_of_hour(
         wanted = left(answer.hour, whole) if left else whole
         if not entry.lost and archive.get(entry.path) != wanted:
             yield f"{entry.path} differs from {'the source' if wanted == whole else 'what an erasure leaves'}"
-        erased_lines = whole.count(b"\n") - wanted.count(b"\n")
+        erased_lines = _lines(whole) - _lines(wanted)
         if not entry.lost and (entry.erased.lines if entry.erased else 0) != erased_lines:
             yield f"{erased_lines} lines of {entry.path} are erased, and the manifest states {entry.erased}"
         facts = (source.generation, source.content.size, source.content.crc32c)
@@ -150,3 +150,8 @@ def _problems_of_hour(
             yield f"the manifest states another generation, size or checksum for {entry.path}"
     for name in entries:
         yield f"{name!r} is in the manifest, but not in the source"
+
+
+def _lines(content: bytes) -> int:
+    """Return the number of lines, also counting a last one without a line end."""
+    return content.count(b"\n") + (content[-1:] not in (b"", b"\n"))
