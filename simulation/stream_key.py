@@ -47,6 +47,7 @@ class StreamKey:
         self._windows = windows
         self._erased = erased
         self._fleet = fleet_of(setup.stream)
+        self._parents = {planned.id: planned.parents for planned in shards_of(setup.stream)}
         self.states: Counter[Completeness] = Counter()
         """What the comparison said of the hours."""
         self.found: Counter[str] = Counter()
@@ -67,7 +68,8 @@ class StreamKey:
             for shard in shards_of(self._setup.stream)
             for arrival in arrivals_of(self._setup.stream, shard.id)
         }
-        expired = {place for place, arrival in everything.items() if _has_expired(arrival, drained_at)}
+        spans = expired_between(drained_at)
+        expired = {place for place, arrival in everything.items() if _is_in_one(arrival.record.arrived_at, spans)}
         kept = {
             place: arrival
             for place, arrival in everything.items()
@@ -102,10 +104,13 @@ class StreamKey:
             yield f"nothing expired, and there are {len(gaps)} gaps"
 
     def _with_ancestors(self, shard: str) -> set[str]:
-        parents = {planned.id: planned.parents for planned in shards_of(self._setup.stream)}
-        found = {shard}
-        for parent in parents[shard]:
-            found |= self._with_ancestors(parent)
+        found: set[str] = set()
+        waiting = [shard]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += self._parents[name]
         return found
 
     def _different_rows(self, event_type: str, kept: Collection[Arrival]) -> Iterator[str]:
@@ -215,8 +220,8 @@ def _is_row(event_type: str, line: bytes) -> bool:
     return line.count(b",") == len(LAYOUTS[event_type].columns) - 1
 
 
-def _has_expired(arrival: Arrival, drained_at: Sequence[datetime]) -> bool:
-    return any(start <= arrival.record.arrived_at < end for start, end in expired_between(drained_at))
+def _is_in_one(time: datetime, spans: Sequence[tuple[datetime, datetime]]) -> bool:
+    return any(start <= time < end for start, end in spans)
 
 
 def _different_records(kept: Mapping[tuple[str, int], Arrival], archive: Mapping[str, bytes]) -> Iterator[str]:
