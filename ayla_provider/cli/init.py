@@ -137,14 +137,14 @@ def _start(known: Mapping[str, Any]) -> datetime:
     except AylaConfigError as error:
         raise WrongAnswerError(f"--start: {error}") from None
     if start > now:
-        raise WrongAnswerError(f"--start: {text} is to come. Name an hour that is over")
+        raise WrongAnswerError(f"--start: {text} is in the future. Give an hour that is over")
     return start.astimezone(UTC)
 
 
 def _warehouse(known: Mapping[str, Any]) -> str:
     kind = str(known["warehouse"] or DEFAULT_WAREHOUSE)
     if kind not in (*WAREHOUSES, NO_WAREHOUSE):
-        raise WrongAnswerError(f"--warehouse: {kind!r} is none of {', '.join((*WAREHOUSES, NO_WAREHOUSE))}")
+        raise WrongAnswerError(f"--warehouse: {kind!r} isn't one of {', '.join((*WAREHOUSES, NO_WAREHOUSE))}")
     return kind
 
 
@@ -183,7 +183,7 @@ def _checked(question: Question, text: str) -> str:
     if question.name == "destination":
         return str(DestinationUrl.parse(value))
     if question.name == "login" and not ("@" in value and value.isprintable() and " " not in value):
-        raise AylaConfigError(f"{value!r} is no e-mail address")
+        raise AylaConfigError(f"{value!r} isn't an e-mail address")
     if question.name == "acs_url" and "?" in value:
         raise AylaConfigError("its query may be a key: leave it out here, and add it to the connection in Airflow")
     _check_connection({question.name: value})
@@ -224,7 +224,7 @@ def _answers(given: Mapping[str, Any], start: datetime, warehouse: str) -> Answe
 
 
 def _write(files: Mapping[str, str], folder: Path, stdout: TextIO, *, overwrite: bool) -> int:
-    """Write files that aren't there, and say of each other one what becomes of it."""
+    """Write the files that don't exist, and print what happens to each of the others."""
     kept = []
     for name, text in files.items():
         path = folder / name

@@ -148,6 +148,14 @@ class Ledger:
                 pass
         return MadeHours.of({self._hour(key): self._parsed(text).version for key, text in self.old().items()})
 
+    def own_before(self, end: datetime) -> list[str]:
+        """
+        Return the keys of the properties of hours before a time.
+
+        :raises AylaWarehouseError: if a property isn't of an hour
+        """
+        return [key for key in self.own if self._hour(key) < end]
+
     def old(self) -> dict[str, str]:
         """
         Return what the file of folded hours has.

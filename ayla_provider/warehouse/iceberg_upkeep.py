@@ -51,7 +51,6 @@ from ayla_provider.warehouse.lake import (
     sweep,
     unreferenced,
 )
-from ayla_provider.warehouse.made_hours import hour_of_key
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestFile
@@ -301,7 +300,7 @@ class Upkeep:
         """
         table = self._table(event_type)
         ledger = self._warehouse.ledger(table)
-        settled = [key for key in ledger.own if hour_of_key(key) < self._settled]
+        settled = ledger.own_before(self._settled)
         if len(settled) < _FOLD_AT_LEAST:
             return 0
         if self._dry_run:

@@ -209,8 +209,8 @@ def test_the_script_gives_airflow_the_secrets_and_leaves_them_nowhere(tmp_path: 
     [
         (["--destination", "nowhere"], "--destination: destination 'nowhere': expected a URL"),
         (["--start", "soon"], "--start: 'soon' isn't a time"),
-        (["--start", "2999-01-01"], "--start: 2999-01-01 is to come"),
-        (["--warehouse", "oracle"], "--warehouse: 'oracle' is none of duckdb, postgres"),
+        (["--start", "2999-01-01"], "--start: 2999-01-01 is in the future"),
+        (["--warehouse", "oracle"], "--warehouse: 'oracle' isn't one of duckdb, postgres"),
         (["--region", "moon"], "region is 'moon': expected one of us, eu"),
         (["--field", "app_secret=abc"], "--field app_secret: expected NAME=VALUE, where NAME is one of host"),
         (["--field", "proxy=http://u:abc@proxy:1"], "--field proxy: leave out its password"),

@@ -290,6 +290,14 @@ def test_the_ledger_is_folded_and_stays_the_same(warehouse: IcebergWarehouse, te
     assert warehouse.loaded("datapoint", MIDNIGHT, MIDNIGHT + 99 * HOUR) == expected
 
 
+def test_a_property_of_no_hour_is_named(warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path) -> None:
+    put_several(warehouse, tmp_path, range(60))
+    with existing(warehouse).transaction() as transaction:
+        transaction.set_properties({"ayla.load.2026023012": "[]"})
+    with pytest.raises(AylaWarehouseError, match=r"the property ayla\.load\.2026023012 isn't an hour\. Remove it"):
+        tend()
+
+
 def test_how_folded_hours_were_made_is_known_without_their_file(
     warehouse: IcebergWarehouse, tend: Tend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
