@@ -340,9 +340,11 @@ class _Workspace(DuckDBWarehouse):
                 f"select {names} from ({select}) as rows where {_part_of(table)} is not distinct from {_date(part)} "
                 f"order by {DIALECT.names(key)}"
             )
-            copy_query(self._duck, query, target, ids, file_size=FILE_SIZE)
-            new[part] = sorted(target.iterdir())
-        own.replace(self._duck, parts, {part: files for part, files in new.items() if files})
+            rows = copy_query(self._duck, query, target, ids, file_size=FILE_SIZE)
+            # DuckDB writes a file also without rows. A partition without rows has none.
+            if rows:
+                new[part] = sorted(target.iterdir())
+        own.replace(self._duck, parts, new)
         rmtree(folder)
 
     def _measured(self, table: Table) -> dict[Part, tuple[int, int]]:

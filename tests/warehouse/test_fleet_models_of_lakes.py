@@ -70,7 +70,9 @@ def is_up_to_date(place: InLake, zone: str = "UTC") -> bool:
     return (report.hours, report.recomputed, report.device_days) == (0, 0, 0)
 
 
-def test_late_and_replaced_hours_give_what_plain_python_makes_of_the_rows(place: InLake, tmp_path: Path) -> None:
+def test_late_and_replaced_hours_give_what_plain_python_makes_of_the_rows(
+    place: InLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fleet, warehouse = OddFleet(3), place.warehouse
     warehouse.prepare_missing(TABLES.values())
     final = made(fleet, [NOON, NOON + HOUR])
@@ -91,6 +93,11 @@ def test_late_and_replaced_hours_give_what_plain_python_makes_of_the_rows(place:
     complete = {(row["event_type"], row["folder_hour"]): row for row in place.rows("completeness")}
     assert {key: row["is_complete"] for key, row in complete.items()} == dict.fromkeys({*final, *empty}, 1)
     assert complete["datapoint", NOON]["rows"] == len(final["datapoint", NOON])
+    # A run that has nothing to do makes no commit.
+    commits: list[int] = []
+    at_each_commit(monkeypatch, commits.append)
+    assert is_up_to_date(place)
+    assert commits == []
 
 
 def check_any_order(place: InLake, folder: Path, seed: int, zone: str) -> None:
@@ -174,6 +181,43 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next_one(
     compare(place, oracle_of(final | more, set(), "UTC"))
     changes = {(row["dsn"], row["day"]) for row in place.rows("fleet_changes") if row["run_id"] == "run"}
     assert report.device_days == len(changes) > 0
+    assert is_up_to_date(place)
+
+
+@pytest.mark.ci
+def test_what_follows_from_a_day_is_made_also_if_the_run_is_killed_after_it_wrote_the_day(
+    place: InLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake_models, "WRITE_AFTER", 0.0)
+    warehouse = place.warehouse
+    warehouse.prepare_missing(TABLES.values())
+
+    def message(hour: datetime, status: str) -> list[Row]:
+        return [{"dsn": "A", "oem_model": "M", "event_time": hour, "status": status}]
+
+    final: Hours = {("connection", NOON): message(NOON, "Online")}
+    put(warehouse, tmp_path, final, "v1")
+    late = ("connection", NOON + HOUR)
+    empty = {("connection", NOON + number * HOUR) for number in range(1, 72)} - {late}
+    warehouse.record_hours([FoundHour(*key, "empty") for key in sorted(empty)], NOW)
+    warehouse.update_models("UTC", "first", NOW)
+    # No other day has rows: the later ones follow from the first one alone.
+    final[late] = message(late[1], "Offline")
+    put(warehouse, tmp_path, {late: final[late]}, "v1")
+
+    with monkeypatch.context() as patch:
+        for each in (IcebergTableAt, DeltaTableAt):
+
+            def watched(self: Any, *arguments: Any, replace: Any = each.replace) -> None:
+                replace(self, *arguments)
+                if self._name == "device_day":
+                    raise Killed
+
+            patch.setattr(each, "replace", watched)
+        with pytest.raises(Killed):
+            warehouse.update_models("UTC", "run", NOW)
+    warehouse.update_models("UTC", "run", NOW)
+    compare(place, oracle_of(final, empty, "UTC"))
     assert is_up_to_date(place)
 
 
