@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from multiprocessing.connection import Connection
@@ -183,7 +183,7 @@ class Result:
     """The number of records of the stream that were committed."""
     erased: int = 0
     """The number of lines and rows that were erased, in all layers."""
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
     """CPU seconds of the worker."""
 
 
