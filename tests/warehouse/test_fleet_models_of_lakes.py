@@ -70,6 +70,7 @@ def is_up_to_date(place: InLake, zone: str = "UTC") -> bool:
     return (report.hours, report.recomputed, report.device_days) == (0, 0, 0)
 
 
+@pytest.mark.ci
 def test_late_and_replaced_hours_give_what_plain_python_makes_of_the_rows(
     place: InLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
