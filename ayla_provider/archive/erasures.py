@@ -413,7 +413,7 @@ def _lines_with(lines: bytes, words: Collection[bytes | None]) -> list[tuple[int
 
 
 class Content(NamedTuple):
-    """What a filter left of a file."""
+    """What distinguishes the content of a file from others."""
 
     size: int
     """Bytes."""

@@ -4,12 +4,16 @@ Erases subjects from an archive and its typed rows, hour by hour.
 The order within an hour lets every try find what an earlier one left: the manifest, which states what its files will
 be; the files; the malformed lines; the Parquet files; and their receipt. A file is as its manifest says if that holds
 of the file itself, or of what the filter leaves of it.
+
+A damaged file loses the lines of the subjects, too. But its manifest stays as it is, so that a verification finds the
+damage afterwards.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import tempfile
 import threading
@@ -21,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from ayla_provider.archive.ahead import read_ahead
 from ayla_provider.archive.destination import Destination, Stored, stored_at, url_of
@@ -338,6 +342,40 @@ class _Malformed:
     """Those that name a subject, from 0."""
 
 
+class _MeasuredBlocks:
+    """The blocks of a file, and what they are together."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._checksum = Crc32c()
+        self._size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the blocks that nobody has taken."""
+        for block in self._blocks:
+            self._checksum.update(block)
+            self._size += len(block)
+            yield block
+
+    def content(self) -> Content:
+        """Take the rest of the blocks, and return what the file is."""
+        for _ in self:
+            pass
+        return Content(self._size, self._checksum.base64)
+
+
+class _Left(NamedTuple):
+    """What an erasure leaves of a file."""
+
+    spool: Any
+    """A temporary file with it."""
+    lines: LineFilter
+    content: Content
+    """Of what is left."""
+    before: Content
+    """Of the file as it was read."""
+
+
 class _Hour:
     """The erasure of one hour."""
 
@@ -487,11 +525,12 @@ class _Hour:
             contents = stack.enter_context(read_ahead(readers))
             spools = {}
             for path in paths:
-                blocks = next(contents) if path in far else self._archive.blocks(path)
+                blocks = _MeasuredBlocks(next(contents) if path in far else self._archive.blocks(path))
                 spool = stack.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY))
-                lines, content = self._filtered(path, blocks, spool)
+                lines = LineFilter(self._matcher, partial(self._look_for_held, layer=_layer_of(path)))
+                content = self._filtered(path, blocks, lines, spool)
                 if lines.lines:
-                    spools[path] = (spool, lines, content)
+                    spools[path] = _Left(spool, lines, content, blocks.content())
                     self.found.counts[_layer_of(path)] += lines.lines
                     self.found.objects += 1
                     self.found.bytes += objects[path].size
@@ -500,25 +539,52 @@ class _Hour:
             if not spools or not self._apply:
                 return
             self._refuse_held()
-            self._write_manifest(entries, spools)
+            damaged = {path for path in spools if path in entries and self._is_damaged(entries[path], spools[path])}
+            for path in sorted(damaged):
+                log.warning(
+                    "%s is damaged: its content isn't what the manifest says. The subjects' lines are removed from "
+                    "it, and the manifest stays as it is. Run a verification to repair the file.",
+                    url_of(self._archive, path),
+                )
+            self._write_manifest({path: entry for path, entry in entries.items() if path not in damaged}, spools)
             versions = {}
-            for path, (spool, _, content) in spools.items():
-                spool.seek(0)
+            for path, left in spools.items():
+                left.spool.seek(0)
                 versions[path] = self._archive.write(
                     path,
-                    spool,  # type: ignore[arg-type]
-                    size=content.size,
-                    crc32c=content.crc32c,
+                    left.spool,
+                    size=left.content.size,
+                    crc32c=left.content.crc32c,
                     replaces=objects[path],
                     content_type="application/gzip" if path.endswith(".gz") else "text/csv",
                 )
-            self._write_versions(versions)
+            # Nobody has proved the content of a damaged file.
+            self._write_versions({path: stored for path, stored in versions.items() if path not in damaged})
 
-    def _filtered(self, path: str, blocks: Iterable[bytes], spool: Any) -> tuple[LineFilter, Content]:
-        """Write what the filter leaves of a file."""
-        lines = LineFilter(self._matcher, partial(self._look_for_held, layer=_layer_of(path)))
+    def _is_damaged(self, entry: ManifestFile, left: _Left) -> bool:
+        """Return whether a copy isn't what its manifest says, or what it was before an erasure that was killed."""
+        if left.before == (entry.size, entry.crc32c):
+            return False
+        if entry.erased is None:
+            return True
+        stated = (entry.erased.size, entry.erased.crc32c)
+        if stated in (left.before, left.content):
+            return False
+        # The killed erasure was of fewer subjects than this one.
+        known = [
+            (identifier, each.entry.id)
+            for each in self._run._wanted
+            if each.entry.id in entry.erased.by
+            for identifier in each.request.identifiers.values()
+        ]
+        with Path(os.devnull).open("wb") as nowhere:
+            lines = LineFilter(Matcher.of_known(known))
+            return self._filtered(entry.path, self._archive.blocks(entry.path), lines, nowhere) != stated
+
+    def _filtered(self, path: str, blocks: Iterable[bytes], lines: LineFilter, copy: IO[bytes]) -> Content:
+        """Write what a filter leaves of a file."""
         if not path.endswith(".jsonl.gz"):
-            return lines, filtered_copy(blocks, lines, spool)
+            return filtered_copy(blocks, lines, copy)
         checksum, size = Crc32c(), 0
         compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, GZIP)
 
@@ -529,22 +595,24 @@ class _Hour:
 
         for part in parts():
             checksum.update(part)
-            size += spool.write(part)
-        return lines, Content(size, checksum.base64)
+            size += copy.write(part)
+        return Content(size, checksum.base64)
 
-    def _write_manifest(
-        self, entries: Mapping[str, ManifestFile], spools: Mapping[str, tuple[Any, LineFilter, Content]]
-    ) -> None:
-        """State what the files will be."""
+    def _write_manifest(self, entries: Mapping[str, ManifestFile], spools: Mapping[str, _Left]) -> None:
+        """
+        State what the files will be.
+
+        :param entries: path to the entry of each file that isn't damaged
+        """
         manifest = self._manifest
         if manifest is None:
             return
         changed = {}
-        for path, (_, lines, content) in spools.items():
+        for path, left in spools.items():
             entry = entries.get(path)
             if entry is None:
                 continue
-            earlier = entry.erased
+            lines, content, earlier = left.lines, left.content, entry.erased
             if earlier and (earlier.size, earlier.crc32c) == (content.size, content.crc32c):
                 # An earlier try stated it, and was killed before it wrote the file.
                 continue
