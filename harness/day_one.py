@@ -114,10 +114,12 @@ def _run(command: Sequence[str], typed: Sequence[str], environment: Mapping[str,
     :raises DayOneError: if the command fails, or doesn't ask for each answer
     """
     left, printed = list(typed), ""
-    with _terminal() as (mine, other):
-        process = subprocess.Popen(
+    with (
+        _terminal() as (mine, other),
+        subprocess.Popen(
             command, stdin=other, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=folder
-        )
+        ) as process,
+    ):
         limit = threading.Timer(_LONGEST, process.kill)
         limit.start()
         while process.stdout and (chunk := os.read(process.stdout.fileno(), 65536)):
