@@ -61,7 +61,7 @@ class PlannedRequest:
     """When it is put into the folders."""
     subject: Subject
     held_for: timedelta | None
-    """How long a legal hold on the subject stands that is placed before; None if there is none."""
+    """How long a legal hold on the subject lasts. It is placed before the request. None if there is none."""
 
 
 @dataclass
