@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ayla_provider.domain.tables import TABLES
-from tests.support.fleet_oracle import KEYS, Oracle, ticks_of_uuid
+from tests.support.fleet_oracle import KEYS, Oracle, differences, ticks_of_uuid
 from tests.support.fleet_rows import HOUR, OddFleet, as_texts
 
 START = datetime(2026, 5, 4, tzinfo=UTC)
@@ -30,7 +30,8 @@ def test_the_order_and_the_number_of_equal_rows_do_not_matter(seed: int, order: 
         Random(order).shuffle(of_type)
     one, other = Oracle(rows, known), Oracle(doubled, known)
     for name in KEYS:
-        assert one.model(name) == other.model(name)
+        # In another order, a sum can differ in its last digits.
+        assert differences(name, one.model(name), other.model(name)) == []
 
 
 @given(st.integers(0, 2**60 - 1))
