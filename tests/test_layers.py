@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,11 @@ def test_a_sample_dag_loads_no_client_when_it_is_parsed(airflow_home: Path) -> N
     for dag, loaded in zip(DAGS, after_each, strict=True):
         assert of(loaded, "ayla_provider")
         assert of(loaded - of_airflow, *HEAVY) == set(), dag.name
+
+
+def test_no_other_test_imports_those_with_a_real_airflow() -> None:
+    # looker-sdk, which Google's provider installs, has a package tests.integration. Python takes that one, unless
+    # pytest has imported a module of ours before.
+    imports = re.compile(r"^\s*(from|import) tests\.integration", re.MULTILINE)
+    others = [path for path in (ROOT / "tests").rglob("*.py") if path.parent.name != "integration"]
+    assert [path.name for path in others if imports.search(path.read_text())] == []

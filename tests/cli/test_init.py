@@ -17,7 +17,7 @@ from ayla_provider.cli.init import FIELDS, QUESTIONS
 from ayla_provider.cli.project import NO_WAREHOUSE, WAREHOUSES, samples
 from ayla_provider.provider_info import CONNECTION_FIELDS
 from ayla_provider.source.settings import REQUIRED_FIELDS
-from tests.integration.test_sample_dags import dags_of
+from tests.support.dag_bag import dags_of
 
 FACTS = {
     "login": "export@example.com",

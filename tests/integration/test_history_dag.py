@@ -19,7 +19,8 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, hours_between
 from ayla_provider.local_cloud import LocalCloud
 from harness.check import differences
-from tests.integration.test_sample_dags import ROOT, dags_of, run
+from tests.integration.test_sample_dags import ROOT, run
+from tests.support.dag_bag import dags_of
 from tests.support.fleet import connect
 
 # Other dates make another version of the DAG, and of several versions in its database Airflow warns itself.

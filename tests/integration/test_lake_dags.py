@@ -17,7 +17,8 @@ from ayla_provider.domain.tables import TABLES
 from ayla_provider.local_cloud import LocalCloud
 from harness import reference
 from harness.judges import INSTALLED, comparable, judges
-from tests.integration.test_sample_dags import HOUR, ROOT, dags_of, fleet, run
+from tests.integration.test_sample_dags import HOUR, ROOT, fleet, run
+from tests.support.dag_bag import dags_of
 from tests.support.lakes import Lake
 
 __all__ = ["fleet"]

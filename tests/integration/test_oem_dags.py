@@ -16,7 +16,8 @@ from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.transport.checksum import Crc32c
-from tests.integration.test_sample_dags import HOUR, ROOT, dags_of
+from tests.integration.test_sample_dags import HOUR, ROOT
+from tests.support.dag_bag import dags_of
 from tests.support.oems import OEM_IDS, clouds_of_oems
 
 # Of several versions of a DAG in its database Airflow warns itself.

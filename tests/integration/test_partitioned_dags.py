@@ -11,7 +11,7 @@ import pytest
 
 from harness.check import differences
 from tests.integration.export_dag import DAGS, Scene, soon
-from tests.integration.test_sample_dags import dags_of
+from tests.support.dag_bag import dags_of
 
 EXPORT, TOTALS = "ayla_export_partitioned", "ayla_export_partitioned_totals"
 KNOWN = hasattr(airflow.sdk, "CronPartitionTimetable")

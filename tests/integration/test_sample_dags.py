@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ from ayla_provider.domain.typed_manifest import typed_manifest_path
 from ayla_provider.local_cloud import LocalCloud
 from harness.check import differences
 from tests.rows.test_memory import ROW
+from tests.support.dag_bag import dags_of
 from tests.support.fleet import HOUR as TWO_DAYS_AGO
 from tests.support.fleet import connect, put_hour
 from tests.support.typed_sides import MadeSide
@@ -39,18 +39,6 @@ def fleet(monkeypatch: pytest.MonkeyPatch, airflow_db: None, tmp_path: Path) -> 
         monkeypatch.setenv("AIRFLOW_VAR_AYLA_EXPORT_DESTINATION", f"file://{tmp_path}/archive")
         monkeypatch.setenv("AYLA_EXPORT_START", (HOUR - 2 * ONE_HOUR).isoformat())
         yield cloud
-
-
-def dags_of(folder: Path) -> dict[str, Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            from airflow.dag_processing.dagbag import DagBag
-        except ImportError:  # Airflow 3.1
-            from airflow.models.dagbag import DagBag
-    bag = DagBag(dag_folder=str(folder))
-    assert bag.import_errors == {}
-    return dict(bag.dags)
 
 
 def run(dag: Any, hour: datetime = HOUR) -> Any:

@@ -16,7 +16,8 @@ from ayla_provider.domain.hour import ONE_HOUR, hour_of
 from ayla_provider.local_cloud.stream import FleetStream
 from harness.kinesis_double import KINESALITE, REGION, KinesisDouble
 from harness.stream_feeder import StreamFeeder
-from tests.integration.test_sample_dags import ROOT, dags_of
+from tests.integration.test_sample_dags import ROOT
+from tests.support.dag_bag import dags_of
 from tests.support.fleet import stream_with_all_event_types
 from tests.support.tools import KINESIS
 
