@@ -99,6 +99,7 @@ print(json.dumps(result), file=sys.__stderr__)
 """
 
 
+@pytest.mark.ci
 @pytest.mark.proof("5,000 waits of 20 connections, for days of a stall")
 def test_thousands_of_waits_fit_into_a_triggerer(tmp_path: Path, airflow_db: None) -> None:
     first = HOUR - HOURS * ONE_HOUR

@@ -48,6 +48,7 @@ def alarms(seed: int) -> list[Anomaly]:
     return found
 
 
+@pytest.mark.ci
 @pytest.mark.proof("20 fleets of five event types, 30 days each: at most one false alarm")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_there_is_at_most_one_false_alarm_in_30_days(seed: int) -> None:

@@ -211,6 +211,7 @@ def test_a_reader_that_ends_is_no_error(cloud: LocalCloud) -> None:
     assert (finished.stdout.strip(), "Traceback" in finished.stderr) == ("10", False)
 
 
+@pytest.mark.ci
 def test_a_large_file_isnt_in_memory(cloud: LocalCloud) -> None:
     size = 120_000_000
     cloud.put_object("Datapoint", "2026-11-01 09:00:00", "big.csv", SeededContent(1, size), CREATED)

@@ -307,6 +307,7 @@ def run(folder: Path, most: int, dies_at: int = 0) -> bool:
     return killed
 
 
+@pytest.mark.ci
 def test_a_crash_before_any_write_of_a_part_or_of_the_commit_ends_in_the_same_state(tmp_path: Path) -> None:
     first = [connections(1, 2) + b"\nwrong", connections(3, 1), connections(2, 4)]
     second = [connections(1, 2) + b"\nwrong", connections(3, 1), connections(2, 4) + b"\nwrong", connections(9)]

@@ -53,6 +53,7 @@ def sizes(warehouse: IcebergWarehouse) -> tuple[int, int, int]:
     return len(table.metadata.snapshots), len(hours), len(snapshot.manifests(table.io))
 
 
+@pytest.mark.ci
 def test_without_upkeep_the_metadata_stays_small_and_forgets_nothing(
     warehouse: IcebergWarehouse, tmp_path: Path
 ) -> None:
