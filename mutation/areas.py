@@ -51,7 +51,7 @@ AREAS = (
             ),
             "tests/rows/test_stream_shapes.py",
         ),
-        share=10,
+        share=2,
     ),
     Area(
         name="guard",
@@ -70,13 +70,17 @@ AREAS = (
             "tests/archive/test_transfer.py",
             "tests/archive/test_trust.py",
         ),
-        share=15,
+        share=8,
     ),
     Area(
         name="stream",
         modules=("ayla_provider/archive/stream_drain.py", "ayla_provider/archive/stream_upload.py"),
-        tests=("tests/archive/test_stream.py", "tests/archive/test_stream_crashes.py"),
-        share=20,
+        tests=(
+            "tests/archive/test_stream.py",
+            "tests/archive/test_stream_crashes.py",
+            "tests/archive/test_stream_gaps.py",
+        ),
+        share=15,
     ),
     Area(
         name="erasure",
@@ -84,7 +88,7 @@ AREAS = (
             "ayla_provider/archive/erasures.py",
             "ayla_provider/archive/erasure_requests.py",
             "ayla_provider/rows/erase.py",
-            "ayla_provider/rows/match.py",
+            "ayla_provider/rows/naming.py",
         ),
         tests=(
             "tests/archive/test_erased_copies.py",
@@ -92,18 +96,26 @@ AREAS = (
             "tests/archive/test_erasure_ledger.py",
             "tests/archive/test_erasure_requests.py",
             "tests/archive/test_line_filter.py",
-            "tests/rows/test_completeness.py",
+            "tests/rows/test_naming.py",
+            "tests/rows/test_naming_agrees.py",
             "tests/warehouse/test_erase_run.py",
             "tests/warehouse/test_erase_texts.py",
         ),
-        share=8,
+        share=5,
+        # These start processes or servers, measure time, or try several warehouses.
+        slow=("killed", "postgresql", "any_of_four_warehouses", "whatever_runs_again", "no_more_time", "lake"),
     ),
     Area(
         name="verify",
         modules=("ayla_provider/archive/verify.py", "ayla_provider/rows/verify.py"),
-        tests=("tests/destinations/test_verify.py", "tests/rows/test_verify_rows.py"),
-        share=20,
+        tests=(
+            "tests/archive/test_reading.py",
+            "tests/archive/test_verify_findings.py",
+            "tests/destinations/test_verify.py",
+            "tests/rows/test_verify_rows.py",
+        ),
+        share=15,
         # Of the stores, disks and Cloud Storage are enough, and need no server.
-        slow=("s3", "abfs", "memory"),
+        slow=("s3", "abfs", "memory", "killed"),
     ),
 )
