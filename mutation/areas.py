@@ -65,12 +65,17 @@ AREAS = (
         modules=("ayla_provider/archive/archive.py", "ayla_provider/archive/transfer.py"),
         tests=(
             "tests/archive/test_archive.py",
+            "tests/archive/test_copy_parts.py",
+            "tests/archive/test_erased_copies.py",
             "tests/archive/test_lost.py",
             "tests/archive/test_reconcile.py",
+            "tests/archive/test_removal.py::test_removed_hours_are_not_reported_compared_or_copied_again",
+            "tests/archive/test_take_in.py",
             "tests/archive/test_transfer.py",
             "tests/archive/test_trust.py",
         ),
         share=8,
+        slow=("killed",),
     ),
     Area(
         name="stream",
