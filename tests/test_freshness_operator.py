@@ -504,7 +504,7 @@ def test_the_command_shows_what_is_late_and_mutes_it(scene: Scene, command: Comm
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--layer", "loaded"], "the layers that were looked at are copied"),
+        (["--layer", "loaded"], "the layers that were checked are copied"),
         (["--mute", "soon"], "'soon' isn't a time"),
         (["--mute", "2020-01-01T00:00"], "is over"),
     ],

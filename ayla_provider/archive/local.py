@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -123,9 +124,11 @@ class FileDestination:
         place = self._place(path)
         with translate_errors(place):
             try:
-                return self._stored(path, place.stat())
+                found = place.stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
+        # A folder is no object.
+        return self._stored(path, found) if stat.S_ISREG(found.st_mode) else None
 
     def crc32c(self, stored: Stored) -> str:
         """See :class:`~ayla_provider.archive.destination.Destination`."""

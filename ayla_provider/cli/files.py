@@ -207,6 +207,9 @@ def open_files(arguments: argparse.Namespace, connections: Connections) -> tuple
     path: str = arguments.path
     if not path.startswith(SCHEME):
         url = arguments.destination or connections.default_destination()
+        reason = unsafe_reason(path.strip("/"))
+        if path.strip("/") and reason:
+            raise AylaUnsafeNameError(f"{path!r} {reason}. Give a path relative to the archive.")
         return ArchiveFiles(connections.destination(url, arguments.destination_conn)), path.strip("/")
     conn_id, _, rest = path.removeprefix(SCHEME).partition("/")
     if not conn_id:
@@ -247,6 +250,8 @@ def print_file(arguments: argparse.Namespace, connections: Connections, stdout: 
     """
     files, path = open_files(arguments, connections)
     entry = files.find(path) if path else None
+    if entry is None and (not path or files.entries(path)):
+        raise AylaConfigError(f"{printable(files.url(path))} is a folder. To download its files, use get.")
     if entry is None:
         raise NothingError(files, path)
     stdout.flush()

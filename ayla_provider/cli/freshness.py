@@ -31,7 +31,9 @@ def run(arguments: argparse.Namespace, connections: Connections) -> dict[str, An
     known = {each.layer for each in record.tracks.values()}
     if layer and layer not in known:
         raise AylaConfigError(
-            f"--layer is {layer!r}: the layers that were looked at are {', '.join(sorted(known)) or 'none'}"
+            f"--layer is {layer!r}: the layers that were checked are {', '.join(sorted(known))}"
+            if known
+            else f"--layer is {layer!r}: no layer was checked yet"
         )
     if arguments.mute or arguments.unmute:
         mutes = change_mutes(store, Mute(event_type, layer, arguments.mute or now), now)

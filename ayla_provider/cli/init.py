@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ayla_provider.archive.url import DestinationUrl
-from ayla_provider.cli.project import ANSWERS, DEFAULT_WAREHOUSE, NO_WAREHOUSE, WAREHOUSES, Answers, Project
+from ayla_provider.cli.project import ANSWERS, DEFAULT_WAREHOUSE, NO_WAREHOUSE, WAREHOUSES, Answers, Project, samples
+from ayla_provider.cli.project_policies import POLICIES, STORES
 from ayla_provider.cli.report import moment
 from ayla_provider.errors import AylaConfigError
 from ayla_provider.source.settings import REQUIRED_FIELDS, AylaSettings
@@ -20,6 +22,11 @@ _SECRET = ("password", "app_secret")
 """Fields of the connection that this command neither asks for nor writes."""
 
 _CONN_ID = "ayla_default"
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")
+
+_SPECIAL = "*?$"
+"""Characters that policies of S3 take for a pattern or a variable."""
 
 _PLACEHOLDERS = {
     "login": "a@example.com",
@@ -84,6 +91,8 @@ def run(arguments: argparse.Namespace, stdin: TextIO, stdout: TextIO) -> int:
     :raises OSError: if a file can't be read or written
     """
     folder = Path(arguments.folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise WrongAnswerError(f"{folder} is a file. Give a folder")
     known = _known(arguments, folder)
     start, warehouse = _start(known), _warehouse(known)
     given = {question.name: _given(question, known) for question in QUESTIONS}
@@ -181,13 +190,31 @@ def _checked(question: Question, text: str) -> str:
     if not value:
         raise AylaConfigError("an answer is needed")
     if question.name == "destination":
-        return str(DestinationUrl.parse(value))
+        return _checked_destination(value)
     if question.name == "login" and not ("@" in value and value.isprintable() and " " not in value):
         raise AylaConfigError(f"{value!r} isn't an e-mail address")
     if question.name == "acs_url" and "?" in value:
         raise AylaConfigError("its query may be a key: leave it out here, and add it to the connection in Airflow")
     _check_connection({question.name: value})
     return value
+
+
+def _checked_destination(text: str) -> str:
+    """
+    Return the URL of an archive for which this command can write files and commands.
+
+    :raises AylaConfigError: if it isn't of a known store, or has characters with a meaning in policies or shells
+    """
+    url = DestinationUrl.parse(text)
+    if url.scheme != "file" and url.scheme not in STORES:
+        raise AylaConfigError(f"{text!r}: expected file:/// or one of {', '.join(f'{store}://' for store in STORES)}")
+    if url.scheme != "file" and not _BUCKET.fullmatch(url.bucket):
+        raise AylaConfigError(
+            f"{text!r}: the name of a bucket or container has only letters of ASCII, digits, '.', '_', and '-'"
+        )
+    if url.scheme != "file" and set(url.path) & set(_SPECIAL):
+        raise AylaConfigError(f"{text!r}: a prefix can't have any of {' '.join(_SPECIAL)} here")
+    return str(url)
 
 
 def _check_connection(fields: Mapping[str, str]) -> None:
@@ -241,10 +268,18 @@ def _write(files: Mapping[str, str], folder: Path, stdout: TextIO, *, overwrite:
         partial.write_bytes(data)
         partial.replace(path)
         print(f"{'written' if before is None else 'OVERWRITTEN'}  {name}", file=stdout)
+    for name in _leftovers(files, folder):
+        print(f"LEFT     {name}: it isn't part of this project any more. Remove it", file=stdout)
     for name in kept:
         print(f"KEPT     {name}: it differs from what this command makes. --overwrite replaces it", file=stdout)
     print(f"The next steps are in {folder / 'README.md'}", file=stdout)
     return 1 if kept else 0
+
+
+def _leftovers(files: Mapping[str, str], folder: Path) -> list[str]:
+    """Return the files that an earlier run wrote for other answers."""
+    known = [f"dags/{path.name}" for path in samples().glob("*.py")] + [f"policies/{name}" for name in POLICIES]
+    return sorted(name for name in known if name not in files and (folder / name).exists())
 
 
 def _flag(question: Question) -> str:

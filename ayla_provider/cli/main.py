@@ -701,7 +701,9 @@ def _add_device(
 def _device(arguments: argparse.Namespace, connections: Connections, stdout: TextIO) -> int:
     from ayla_provider.cli.device import unknown_lines, write_csv, write_json, write_table
     from ayla_provider.domain.events import parse_event_type
+    from ayla_provider.domain.hour import describe_hour
     from ayla_provider.domain.paths import typed_rows_url
+    from ayla_provider.errors import AylaConfigError
     from ayla_provider.rows.history import DeviceHistory
 
     types = [parse_event_type(name) for name in arguments.event_type] if arguments.event_type else None
@@ -713,7 +715,12 @@ def _device(arguments: argparse.Namespace, connections: Connections, stdout: Tex
         policy_key=connections.password(arguments.privacy_conn) if arguments.privacy_conn else "",
         erasure_keys=partial(connections.erasure_keys, arguments.erasure_conn),
     ) as history:
-        history.read(types, first_hour(arguments.since, connections.first_hour()), arguments.until)
+        start = first_hour(arguments.since, connections.first_hour())
+        if start >= arguments.until:
+            raise AylaConfigError(
+                f"--since {describe_hour(start)}: it must be before --until {describe_hour(arguments.until)}"
+            )
+        history.read(types, start, arguments.until)
         if arguments.json:
             write_json(history, arguments.dsn, stdout)
         elif arguments.csv:

@@ -39,6 +39,8 @@ _ARCHIVE_ARGUMENT = re.compile(r"^( +)(destination|archive)=(.+),$", re.MULTILIN
 class Warehouse:
     """What a project with tables of some kind needs."""
 
+    name: str
+    """For people."""
     pool: tuple[int, str]
     """How many loads run at once, and why."""
     commands: tuple[str, ...] = ()
@@ -48,8 +50,9 @@ class Warehouse:
 
 
 WAREHOUSES = {
-    "duckdb": Warehouse((1, "A DuckDB file allows one process at a time"), extra="warehouse"),
+    "duckdb": Warehouse("a DuckDB file", (1, "A DuckDB file allows one process at a time"), extra="warehouse"),
     "postgres": Warehouse(
+        "PostgreSQL",
         (4, "Loads into PostgreSQL at once"),
         (
             "airflow connections add postgres_default --conn-type postgres \\\n"
@@ -58,9 +61,13 @@ WAREHOUSES = {
         "postgres",
     ),
     "bigquery": Warehouse(
-        (4, "Loads into BigQuery at once"), ("bq mk --dataset --location=YOUR-LOCATION YOUR-PROJECT:ayla",), "bigquery"
+        "BigQuery",
+        (4, "Loads into BigQuery at once"),
+        ("bq mk --dataset --location=YOUR-LOCATION YOUR-PROJECT:ayla",),
+        "bigquery",
     ),
     "snowflake": Warehouse(
+        "Snowflake",
         (4, "Loads into Snowflake at once"),
         (
             "airflow connections add snowflake_default --conn-type snowflake \\\n"
@@ -69,6 +76,7 @@ WAREHOUSES = {
         "snowflake",
     ),
     "iceberg": Warehouse(
+        "Iceberg tables",
         (4, "Loads into Iceberg at once"),
         (
             "airflow connections add iceberg_default --conn-type iceberg \\\n"
@@ -76,7 +84,7 @@ WAREHOUSES = {
         ),
         "iceberg",
     ),
-    "delta": Warehouse((4, "Loads into Delta Lake at once"), extra="delta"),
+    "delta": Warehouse("Delta Lake tables", (4, "Loads into Delta Lake at once"), extra="delta"),
 }
 """The kinds of tables that a sample DAG loads."""
 
@@ -154,6 +162,8 @@ class Project:
         if self.answers.destination_conn_id:
             conn_id = json.dumps(self.answers.destination_conn_id)
             text = _ARCHIVE_ARGUMENT.sub(rf"\g<0>\n\1\2_conn_id={conn_id},", text)
+            # The tables of Delta are beside the archive, in the same store.
+            text = text.replace("\nTABLES_CONN_ID = None", f"\nTABLES_CONN_ID = {conn_id}") if self._tables() else text
         return text
 
     def _pools(self) -> dict[str, Any]:
@@ -189,7 +199,7 @@ class Project:
             _README.format(
                 version=ayla_provider.__version__,
                 destination=self.url,
-                tables=f", and loads it into {self.answers.warehouse}" if self._warehouse else "",
+                tables=f", and loads it into {self._warehouse.name}" if self._warehouse else "",
                 first=f"{first:%Y-%m-%d %H:%M} UTC",
                 extras=",".join(self._extras()),
                 folder=shlex.quote(str(self.folder)),

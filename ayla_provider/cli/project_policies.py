@@ -16,6 +16,16 @@ What readers need of an archive: copies, manifests, and typed rows.
 They don't need the quarantine, the erasure ledger, or what tasks remember.
 """
 
+STORES = ("gs", "s3", "s3a", "abfs", "abfss")
+"""The schemes of the stores that have policies."""
+
+POLICIES = (
+    *(f"gcs-{name}" for name in ("worker-role.json", "readers.json", "lifecycle.json")),
+    *(f"s3-{name}" for name in ("worker.json", "readers.json", "lifecycle.json")),
+    *(f"azure-{name}" for name in ("worker-role.json", "readers-role.json", "readers-condition.txt", "lifecycle.json")),
+)
+"""The names of all files about rights and lifecycles."""
+
 _NONCURRENT_DAYS = 30
 """Days that a bucket with versions keeps a replaced object."""
 

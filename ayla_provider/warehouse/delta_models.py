@@ -24,8 +24,8 @@ from ayla_provider.warehouse.delta_tables import (
     files_of,
     partition_field,
 )
-from ayla_provider.warehouse.lake import LAKE_TYPES, LedgerEntry, conflict, get_file, put_file, remove_quietly
-from ayla_provider.warehouse.lake_models import Part, Piece
+from ayla_provider.warehouse.lake import LAKE_TYPES, LedgerEntry, get_file, put_file, remove_quietly
+from ayla_provider.warehouse.lake_models import Part, Piece, overtaken
 
 if TYPE_CHECKING:
     import duckdb
@@ -142,7 +142,7 @@ class TableAt:
             except CommitFailedError:
                 is_refused = not self._landed(added)
                 if is_refused or not added:
-                    raise conflict(self._warehouse.name, doing) from None
+                    raise overtaken(self._warehouse.name, doing) from None
         except BaseException:
             if is_refused:
                 remove_quietly(self._tables.destination, written)
@@ -151,7 +151,7 @@ class TableAt:
         self._table = self._warehouse.existing(self._name)
         self.__dict__.pop("_files", None)
         if self._table.version() > after:
-            raise conflict(self._warehouse.name, doing)
+            raise overtaken(self._warehouse.name, doing)
 
     def _described(self, connection: duckdb.DuckDBPyConnection, part: Part, local: Path) -> NewFile:
         """Return the new file for a Parquet file of this disk."""

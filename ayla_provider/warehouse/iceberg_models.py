@@ -18,8 +18,8 @@ from pyiceberg.transforms import DayTransform, IdentityTransform
 from ayla_provider.domain.tables import Column, ColumnType, Table
 from ayla_provider.warehouse.iceberg import TYPES, IcebergWarehouse, Written, hours_in, refuse_row_deletes
 from ayla_provider.warehouse.iceberg_rows import select_rows
-from ayla_provider.warehouse.lake import LedgerEntry, conflict, get_file
-from ayla_provider.warehouse.lake_models import Part, Piece
+from ayla_provider.warehouse.lake import LedgerEntry, get_file
+from ayla_provider.warehouse.lake_models import Part, Piece, overtaken
 
 if TYPE_CHECKING:
     import duckdb
@@ -159,17 +159,17 @@ class TableAt:
                     # Not every catalog says whether rows changed, or the metadata alone.
                     self._table = warehouse.existing_table(self._name)
                     if self._table.metadata.current_snapshot_id != before or number == _TRIES:
-                        raise conflict(warehouse.name, doing) from None
+                        raise overtaken(warehouse.name, doing) from None
         except ValidationException:
             warehouse.discard(written)
-            raise conflict(warehouse.name, doing) from None
+            raise overtaken(warehouse.name, doing) from None
         except BaseException:
             warehouse.discard(written)
             raise
         self._table = warehouse.existing_table(self._name)
         self.__dict__.pop("_files", None)
         if self._table.metadata.current_snapshot_id != made:
-            raise conflict(warehouse.name, doing)
+            raise overtaken(warehouse.name, doing)
 
     def _url(self, part: Part) -> str:
         day = f"day={part.isoformat()}/" if part else ""

@@ -185,6 +185,19 @@ class LakeTable(Protocol):
         """
 
 
+def overtaken(name: str, doing: str) -> AylaConflictError:
+    """
+    Return the error of a commit that another one made impossible.
+
+    :param name: the warehouse, for people
+    :param doing: what the commit does
+    """
+    return AylaConflictError(
+        f"{name}: can't {doing}: another task changed the table at the same time. What this run has committed is "
+        "right. The next try makes what is missing."
+    )
+
+
 class Lake(Protocol):
     """The tables of a lake."""
 

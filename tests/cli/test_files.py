@@ -262,6 +262,22 @@ def test_ls_of_an_archive(archive: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["ls", "event_type=other", *of(archive)]) == 1
 
 
+@pytest.mark.parametrize("command", [["ls"], ["cat"], ["get"]])
+@pytest.mark.parametrize("path", ["..", "../..", "event_type=datapoint/../../x"])
+def test_no_command_leaves_the_archive(
+    archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], command: list[str], path: str
+) -> None:
+    folder = [str(tmp_path / "copy")] if command == ["get"] else []
+    assert main([*command, path, *folder, *of(archive)]) == 2
+    assert "could lead out of the destination. Give a path relative to the archive" in capfd.readouterr().err
+
+
+def test_cat_of_a_folder_says_what_to_do(archive: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for path in ("event_type=datapoint", "/"):
+        assert main(["cat", path, *of(archive)]) == 2
+        assert "is a folder. To download its files, use get." in capfd.readouterr().err
+
+
 def test_get_and_cat_of_an_archive_compare_with_the_manifest(
     archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

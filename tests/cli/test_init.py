@@ -15,6 +15,7 @@ import pytest
 from ayla_provider.__main__ import main
 from ayla_provider.cli.init import FIELDS, QUESTIONS
 from ayla_provider.cli.project import NO_WAREHOUSE, WAREHOUSES, samples
+from ayla_provider.cli.project_policies import POLICIES
 from ayla_provider.provider_info import CONNECTION_FIELDS
 from ayla_provider.source.settings import REQUIRED_FIELDS
 from tests.support.dag_bag import dags_of
@@ -204,10 +205,44 @@ def test_the_script_gives_airflow_the_secrets_and_leaves_them_nowhere(tmp_path: 
     assert not [text for text in seen for secret in secrets.values() if secret in text]
 
 
+def test_what_was_for_other_answers_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert init(tmp_path, "--destination", "s3://a-bucket/ayla", "--warehouse", "duckdb") == 0
+    capsys.readouterr()
+    assert init(tmp_path, "--destination", "gs://a-bucket/ayla", "--warehouse", "postgres", "--overwrite") == 0
+    left = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("LEFT")]
+    assert left == [
+        "dags/ayla_export_to_duckdb.py:",
+        "policies/s3-lifecycle.json:",
+        "policies/s3-readers.json:",
+        "policies/s3-worker.json:",
+    ]
+
+
+def test_a_file_is_no_folder_of_a_project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert init(tmp_path / "file") == 2
+    assert "is a file. Give a folder" in capsys.readouterr().err
+
+
+def test_delta_tables_have_the_connection_of_their_store(tmp_path: Path) -> None:
+    assert init(tmp_path, "--destination", "abfs://container/ayla", "--warehouse", "delta") == 0
+    assert 'TABLES_CONN_ID = "wasb_default"\n' in (tmp_path / "dags" / "ayla_export_to_delta.py").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(WAREHOUSES))
+def test_the_names_of_all_policies_are_known(tmp_path: Path, name: str) -> None:
+    for number, destination in enumerate(("gs://a-bucket/ayla", "s3://a-bucket", "abfs://container/ayla")):
+        init(tmp_path / str(number), "--destination", destination, "--warehouse", name)
+        assert {path.name for path in (tmp_path / str(number) / "policies").iterdir()} <= set(POLICIES)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--destination", "nowhere"], "--destination: destination 'nowhere': expected a URL"),
+        (["--destination", "gs://$(id)/ayla"], "the name of a bucket or container has only letters"),
+        (["--destination", "s3://bucket/*"], "a prefix can't have any of * ? $ here"),
+        (["--destination", "ftp://bucket/a"], "expected file:/// or one of gs://, s3://"),
         (["--start", "soon"], "--start: 'soon' isn't a time"),
         (["--start", "2999-01-01"], "--start: 2999-01-01 is in the future"),
         (["--warehouse", "oracle"], "--warehouse: 'oracle' isn't one of duckdb, postgres"),
