@@ -98,6 +98,7 @@ AREAS = (
         tests=(
             "tests/archive/test_erased_copies.py",
             "tests/archive/test_erased_streams.py",
+            "tests/archive/test_erasure_folder.py",
             "tests/archive/test_erasure_ledger.py",
             "tests/archive/test_erasure_requests.py",
             "tests/archive/test_line_filter.py",
