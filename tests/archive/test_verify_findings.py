@@ -18,7 +18,7 @@ from ayla_provider.domain.arrival import HourState, HourStatus
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour, hour_of
 from ayla_provider.domain.manifest import Manifest, revise
-from ayla_provider.domain.paths import manifest_path
+from ayla_provider.domain.paths import Layout, manifest_path
 from ayla_provider.errors import AylaError, AylaLostError, AylaTransferError
 from ayla_provider.transport.checksum import Crc32c
 from tests.support.archives import archive_hour, hours_back, store
@@ -221,3 +221,35 @@ def test_a_scope_has_its_first_hour_and_not_the_one_at_its_end() -> None:
     assert hour not in Scope(None, None, END)
     assert hour not in Scope(None, after, after + timedelta(days=1))
     assert hour not in Scope([EventType("location")], None, after)
+
+
+def test_other_bytes_of_a_file_of_this_minute_are_found_after_the_wait(tmp_path: Path) -> None:
+    destination = FileDestination(tmp_path)
+    manifest, _ = filled(destination, 2)
+    path = manifest.files[0].path
+    (tmp_path / path).write_bytes(b"1,2,4\r\n")
+    waits: list[float] = []
+    findings = Verification(destination, Scope(None, None, END), now=datetime.now(UTC), wait=waits.append).findings()
+    assert [(finding.damage, finding.hour, finding.path) for finding in findings] == [
+        (Damage.DAMAGED, manifest.hour, path)
+    ]
+    assert waits == [30]
+
+
+def test_of_a_mirror_the_months_are_listed_that_it_has(tmp_path: Path) -> None:
+    listings: list[str] = []
+
+    class Noting(FileDestination):
+        def tree(self, prefix: str) -> Iterator[Listed]:
+            listings.append(prefix)
+            return super().tree(prefix)
+
+    destination = Noting(tmp_path)
+    hours = [ExportHour(EventType("datapoint"), datetime(2026, month, 5, 7, tzinfo=UTC)) for month in (3, 4)]
+    for hour in (*hours, ExportHour(hours[0].event_type, hours[0].end)):
+        archive_hour(destination, hour, [DATA], layout=Layout.MIRROR)
+    scope = Scope([hours[0].event_type], hours[0].start, hours[0].end + timedelta(hours=1))
+    assert found(destination, scope) == set()
+    month = "1a2b3c4d/Datapoint/2026-03"
+    days = "event_type=datapoint/date=2026-03-05"
+    assert listings == [f"_manifests/{days}", days, month]

@@ -6,14 +6,17 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ayla_provider.archive.findings import Damage
+from ayla_provider.archive.destination import Stored
+from ayla_provider.archive.findings import Damage, Finding
 from ayla_provider.archive.local import FileDestination
 from ayla_provider.archive.verify import Scope
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour
-from ayla_provider.domain.typed_manifest import parquet_path, typed_manifest_path
+from ayla_provider.domain.typed_manifest import TypedManifest, parquet_path, typed_manifest_path
+from ayla_provider.errors import AylaDestinationError
 from ayla_provider.rows.typed_archive import TypedArchive
-from ayla_provider.rows.verify import verify_rows
+from ayla_provider.rows.verify import read_receipt, receipts, verify_rows
+from ayla_provider.transport.checksum import Crc32c
 from tests.rows.test_expressions import CONNECTION
 from tests.warehouse.archive import HOUR, archive_hour
 
@@ -92,3 +95,71 @@ def test_reading_finds_rows_whose_bytes_changed_without_a_trace(tmp_path: Path) 
     for _ in range(2):
         assert found(rows, timedelta(days=1)) == [(Damage.ROWS_DAMAGED, parquet_path(HOURS[2]))]
     assert (rows / "_verify/event_type=connection.json").exists()
+
+
+def test_each_finding_names_its_hour_and_says_what_is_wrong(tmp_path: Path) -> None:
+    root = typed_rows(tmp_path)
+    rows = FileDestination(root)
+    missing, cut, flipped, broken, bare, _ = HOURS
+    size, data = (root / parquet_path(cut)).stat().st_size, bytearray((root / parquet_path(flipped)).read_bytes())
+    (root / parquet_path(missing)).unlink()
+    (root / parquet_path(cut)).write_bytes(b"PAR1")
+    was = Crc32c(bytes(data)).base64
+    data[-10] ^= 1
+    (root / parquet_path(flipped)).write_bytes(data)
+    (root / typed_manifest_path(broken)).write_bytes(b"{")
+    (root / typed_manifest_path(bare)).unlink()
+    # Older than the others, and of no hour that is verified.
+    before = parquet_path(ExportHour(EventType("connection"), HOUR - ONE_HOUR))
+    for path in (before, "event_type=connection/notes.txt"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"PAR1")
+    scope = Scope([EventType("connection")], HOURS[0].start, HOURS[-1].end)
+    later = datetime.now(UTC) + timedelta(days=2)
+    seen: list[TypedManifest] = []
+    sizes: list[int] = []
+    found = list(
+        verify_rows(rows, scope, now=later, read_every=timedelta(days=1), on_read=sizes.append, on_receipt=seen.append)
+    )
+    told = [finding for finding in found if finding.hour == broken]
+    assert [finding for finding in found if finding.hour != broken] == [
+        Finding(Damage.ROWS_MISSING, missing, parquet_path(missing), "the rows aren't there"),
+        Finding(Damage.ROWS_DAMAGED, cut, parquet_path(cut), f"the rows have 4 bytes, their receipt says {size}"),
+        Finding(Damage.ORPHAN, bare, parquet_path(bare), "no receipt names these rows"),
+        Finding(
+            Damage.ROWS_DAMAGED,
+            flipped,
+            parquet_path(flipped),
+            f"it has crc32c {Crc32c(bytes(data)).base64}, its receipt says {was}",
+        ),
+    ]
+    ((damage, path, detail),) = [(finding.damage, finding.path, finding.detail) for finding in told]
+    assert (damage, path) == (Damage.RECEIPT, typed_manifest_path(broken))
+    assert f"{rows.url}/{path}" in detail
+    assert seen == [read_receipt(rows, hour) for hour in (missing, cut, flipped, HOURS[-1])]
+    assert sizes == [len(data), (root / parquet_path(HOURS[-1])).stat().st_size]
+
+    listed = dict(receipts(rows, scope))
+    assert list(listed) == [missing, cut, flipped, broken, HOURS[-1]]
+    assert isinstance(listed.pop(broken), AylaDestinationError)
+    assert list(listed.values()) == seen
+    assert read_receipt(rows, bare) is None
+
+
+def test_rows_that_are_removed_meanwhile_with_their_receipt_are_no_damage(tmp_path: Path) -> None:
+    root = typed_rows(tmp_path)
+    receipt = root / typed_manifest_path(HOURS[0])
+
+    class Loading(FileDestination):
+        """Somebody removes the rows of an hour, and its receipt, once it was read."""
+
+        def read(self, path: str) -> tuple[bytes, Stored] | None:
+            record = super().read(path)
+            if path == typed_manifest_path(HOURS[0]):
+                receipt.unlink(missing_ok=True)
+            return record
+
+    (root / parquet_path(HOURS[0])).unlink()
+    scope = Scope([EventType("connection")], HOURS[0].start, HOURS[-1].end)
+    later = datetime.now(UTC) + timedelta(days=2)
+    assert list(verify_rows(Loading(root), scope, now=later)) == []
