@@ -81,6 +81,7 @@ AREAS = (
         name="stream",
         modules=("ayla_provider/archive/stream_drain.py", "ayla_provider/archive/stream_upload.py"),
         tests=(
+            "tests/archive/test_erased_streams.py",
             "tests/archive/test_stream.py",
             "tests/archive/test_stream_crashes.py",
             "tests/archive/test_stream_gaps.py",
