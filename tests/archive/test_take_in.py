@@ -199,9 +199,9 @@ def test_failures_of_one_kind_keep_it_and_others_become_one(
         take_in(archive, export, 2, 3)
     begin, first, second = str(raised.value).split("\n")
     assert begin == "2 failures; everything else was copied, and isn't copied again:"
-    for line, hour in ((first, 2), (second, 3)):
+    for line, one in ((first, 2), (second, 3)):
         assert line.startswith("- ")
-        assert manifest_path(hours_at(hour)[0]) in line
+        assert manifest_path(hours_at(one)[0]) in line
     cloud.put_object("Datapoint", "2024-05-09 04:00:00", "a.csv", b"x", at(6))
     cloud.faults.add(404, step="download", match="04:00:00/a.csv", times=None)
     with pytest.raises(AylaTransferError, match="3 failures; everything else") as mixed:
