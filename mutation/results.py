@@ -140,8 +140,9 @@ def markdown(scores: Sequence[Score]) -> str:
     head = f"""# Mutation score
 
 The share of small faults in the code that its tests notice. At least {ENOUGH:.0%} is needed. Where a sample was tested,
-the score of all mutants is within the interval with a confidence of 95 %. To test again: `make mutation`. What the
-survivors are: [survivors.md](survivors.md).
+the score of all mutants is within the interval with a confidence of 95 %, unless tests were written for survivors of
+that sample: these make its score too good. To test again: `make mutation`. What the survivors are:
+[survivors.md](survivors.md).
 
 | Area | Mutants | Tested | Killed | Score | All mutants | Date, version |
 |---|---:|---:|---:|---:|---|---|

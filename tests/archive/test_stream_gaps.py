@@ -185,3 +185,14 @@ def test_the_lag_is_that_of_the_shard_that_was_read_least_far(tmp_path: Path) ->
     drain(tmp_path, stream)
     stream.now += 3 * HOUR
     assert drain(tmp_path, stream, written_by=RUN | {"run_id": "run 2"}).lag == 3 * HOUR
+
+
+@pytest.mark.parametrize("steps", range(1, 16, 2))
+def test_a_batch_that_expired_in_part_has_its_gap_once_although_a_run_ended(tmp_path: Path, steps: int) -> None:
+    stream = begun(tmp_path, 1)
+    stream.now = START + 27 * HOUR + SECOND
+    crash(tmp_path, stream, steps, max_records=1000, accept_loss=True)
+    drain(tmp_path, stream, accept_loss=True)
+    starts = [(gap["start"], gap["lost"]) for gap in position_of(tmp_path)["gaps"]]
+    assert starts.count(((START + SECOND).isoformat(), 3)) == 1
+    assert sum(lost or 0 for _, lost in starts) == 3
