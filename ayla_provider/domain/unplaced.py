@@ -51,10 +51,14 @@ class Unplaced:
         return cls(name, created, likely_hour(name.removeprefix(prefix)))
 
     def doubts_absence(self, hour: ExportHour) -> bool:
-        """Whether it can be a file of an hour that has no file: it was created after the hour began."""
+        """
+        Whether it can be a file of an hour that has no file.
+
+        It was created after the hour began, or its name looks like this hour: the exporter's clock can be wrong.
+        """
         if self.certain:
             return self.likely_hour == hour.start
-        return self.all_hours or self.created >= hour.start
+        return self.all_hours or self.created >= hour.start or self.likely_hour == hour.start
 
     def doubts_completeness(self, hour: ExportHour) -> bool:
         """Whether it can be a file of an hour that has other files."""
