@@ -29,12 +29,12 @@ from ayla_provider.operators import (
     AylaExportToDuckDBOperator,
 )
 from ayla_provider.sensors import AylaExportAliveSensor, AylaExportHourSensor
+from tests.support.dag_bag import dags_of
 from tests.support.fleet import HOUR
 from tests.test_load_operators import CONNECTION, one_hour, plan
 from tests.test_load_operators import run as run_load
 from tests.test_reconcile_operator import reconcile
 from tests.test_sensors import MODES, run, sensor
-from tests.test_warehouse_operators import dags_of
 from tests.warehouse.archive import archive_hour
 
 FACE = [getattr(module, name) for module in (operators, sensors) for name in module.__all__]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -53,6 +52,7 @@ from ayla_provider.operators import (
     AylaExportToSnowflakeOperator,
 )
 from tests.support import postgres_server
+from tests.support.dag_bag import dags_of
 from tests.support.tools import POSTGRESQL
 from tests.test_reconcile_operator import TaskInstance
 from tests.warehouse import bigquery_service
@@ -232,18 +232,6 @@ with DAG("templates", schedule=None, params={postgres | {"table_prefix": "iot_"}
     finished = dag.test()
     assert {ti.task_id: ti.state for ti in finished.get_task_instances()} == {"plan": "success", "load": "success"}
     assert server.sql(f"select dsn from {postgres['schema']}.iot_connection") == [("LC000X000000001",)]
-
-
-def dags_of(folder: Path) -> dict[str, Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            from airflow.dag_processing.dagbag import DagBag
-        except ImportError:  # Airflow 3.1
-            from airflow.models.dagbag import DagBag
-    bag = DagBag(dag_folder=str(folder))
-    assert bag.import_errors == {}
-    return dict(bag.dags)
 
 
 @pytest.fixture
