@@ -16,9 +16,6 @@ What readers need of an archive: copies, manifests, and typed rows.
 They don't need the quarantine, the erasure ledger, or what tasks remember.
 """
 
-STORES = ("gs", "s3", "s3a", "abfs", "abfss")
-"""The schemes of the stores that have policies."""
-
 POLICIES = (
     *(f"gcs-{name}" for name in ("worker-role.json", "readers.json", "lifecycle.json")),
     *(f"s3-{name}" for name in ("worker.json", "readers.json", "lifecycle.json")),
@@ -38,17 +35,10 @@ def policies(url: DestinationUrl, tables: Sequence[DestinationUrl]) -> dict[str,
 
     :param tables: where lake tables are, which the worker writes and readers read as well
     """
-    make: dict[str, Callable[..., dict[str, str]]] = {
-        "gs": _google,
-        "s3": _amazon,
-        "s3a": _amazon,
-        "abfs": _azure,
-        "abfss": _azure,
-    }
-    if url.scheme not in make:
+    if url.scheme not in _MAKERS:
         return {}
     of_bucket = [table for table in tables if (table.scheme, table.bucket) == (url.scheme, url.bucket)]
-    return make[url.scheme](url, of_bucket)
+    return _MAKERS[url.scheme](url, of_bucket)
 
 
 def folders(url: DestinationUrl, names: Sequence[str] = ("",)) -> list[str]:
@@ -161,3 +151,15 @@ def _azure(url: DestinationUrl, tables: Sequence[DestinationUrl]) -> dict[str, s
         "azure-readers-condition.txt": condition + "\n",
         "azure-lifecycle.json": _json({"rules": [rule]}),
     }
+
+
+_MAKERS: dict[str, Callable[[DestinationUrl, Sequence[DestinationUrl]], dict[str, str]]] = {
+    "gs": _google,
+    "s3": _amazon,
+    "s3a": _amazon,
+    "abfs": _azure,
+    "abfss": _azure,
+}
+
+STORES = tuple(_MAKERS)
+"""The schemes of the stores that have policies."""
