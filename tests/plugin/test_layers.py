@@ -93,6 +93,14 @@ def test_a_task_that_is_at_work_says_more_than_a_digest(page: Page) -> None:
     assert (cell["state"], cell["note"]) == ("failed", "the checksum differs")
 
 
+def test_the_note_of_a_failure_goes_when_the_copy_has_succeeded(page: Page) -> None:
+    """The page can read the asset events just before a task succeeds, and the tasks just after it."""
+    found = attempt(30, "success") | {"digests": [published(Layer.COPIED, {30: "failed"}, note="the checksum differs")]}
+    found["assets"].append({"id": 9, "uri": f"{DESTINATION}/_digests/newest"})
+    cell = state_of(page, found, 30)
+    assert (cell["state"], cell.get("note")) == ("landed", None)
+
+
 @pytest.mark.parametrize(("minutes", "state"), [(100, "loading"), (200, "unloaded")])
 def test_an_hour_that_a_warehouse_lacks_is_a_problem_after_some_hours(page: Page, minutes: int, state: str) -> None:
     copied = event("datapoint", hour(5), at=NOW - timedelta(minutes=minutes))

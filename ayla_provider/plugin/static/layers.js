@@ -77,7 +77,10 @@ function withCopied(cell, copied, verified, now) {
   if (isProven && !(SINCE.has(state) && document.at > cell.at)) return cell;
   // Airflow's tasks know more of what isn't done than a task that looked at the archive.
   const isLive = cell.task || cell.state === "planned" || cell.underWay;
-  if (!isProven && isLive && !DONE.has(state) && state !== LOST) return { ...cell, note: noteIn(document, cell) };
+  if (!isProven && isLive && !DONE.has(state) && state !== LOST) {
+    // A copy that has succeeded since then made the note out of date.
+    return DONE.has(cell.state) ? cell : { ...cell, note: noteIn(document, cell) };
+  }
   const figure = (name) => figureIn(document, name, cell.eventType, cell.hour);
   const lag = figure("lag");
   const isEmpty = state === EMPTY;
