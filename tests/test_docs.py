@@ -24,7 +24,7 @@ from airflow.sdk import BaseOperator
 from ayla_provider import errors, operators
 from ayla_provider.__main__ import airflow_connections
 from ayla_provider.archive.findings import Damage
-from ayla_provider.cli.main import _parser
+from ayla_provider.cli.main import command_parser
 from ayla_provider.domain import manifest
 from ayla_provider.domain import typed_manifest as typed
 from ayla_provider.domain.arrival import PATIENCE, QUIET_PERIOD, HourState
@@ -207,7 +207,7 @@ def test_a_command_of_the_provider_takes_the_documented_arguments(code: str, air
     for command in re.findall(
         r"python -m ayla_provider (.*?)(?:`|$|\||>|;|&)", code.replace("\\\n", " "), re.MULTILINE
     ):
-        _parser(airflow_connections).parse_args(shlex.split(command, comments=True))
+        command_parser(airflow_connections).parse_args(shlex.split(command, comments=True))
 
 
 @pytest.mark.parametrize("code", blocks("json"))

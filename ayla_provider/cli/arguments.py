@@ -6,6 +6,10 @@ import argparse
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""Where a command adds its parser."""
 
 TIMES = "Times are UTC: 2026-11-01, 2026-11-01T07:00, or a duration before now such as 48h or 7d."
 
@@ -44,6 +48,13 @@ def add_hours(command: argparse.ArgumentParser, *, event_types: str, first: str 
     )
     command.add_argument(
         "--until", type=moment, default="0h", metavar="TIME", help="the end of the last hour (default: now)"
+    )
+
+
+def add_parquet(command: argparse.ArgumentParser) -> None:
+    """Add the argument that names the folder of the typed rows."""
+    command.add_argument(
+        "--parquet", metavar="URL", help="where the typed rows are, as in the loads (default: the archive's parquet/)"
     )
 
 

@@ -213,3 +213,8 @@ def test_wrong_hours_are_refused(filled: Path, airflow_db: None) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["device", DSN, "--destination", f"file://{filled}", "--since", "soon"])
     assert refused.value.code == 2
+
+
+def test_an_empty_serial_number_is_refused(filled: Path, airflow_db: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "", "--destination", f"file://{filled}"]) == 2
+    assert "DSN is empty: give the device's serial number" in capsys.readouterr().err
