@@ -90,3 +90,17 @@ def test_a_part_that_fails_leaves_the_rest_of_it_and_nothing_is_decided(cloud: L
         commit(archive, ArrivalRule().override(AylaHook().export.now() - HOUR, None))
     assert archive.manifest(TARGET) is None
     assert commit(archive).manifests_written == 1
+
+
+def test_a_part_counts_what_it_copied(cloud: LocalCloud, tmp_path: Path) -> None:
+    archive = archive_of(tmp_path)
+    put_hour(cloud, "Datapoint", data=b"longer than the others", file="b.csv")
+    for number, (files, copied, size) in {1: (1, 1, 10), 2: (1, 1, 22), 3: (2, 2, 20), 4: (0, 0, 0)}.items():
+        report, of_part = archive.copy_part(AylaHook().export, TARGET, ArrivalRule(), number, 20)
+        assert (of_part, report.copied_files, report.copied_bytes) == (files, copied, size)
+        assert (report.files, report.bytes, report.manifests, report.manifests_written) == (0, 0, [], 0)
+        assert 0 < report.seconds < 100
+    (lost,) = tmp_path.glob("event_type=*/*/*/*-d.csv")
+    lost.unlink()
+    report, of_part = archive.copy_part(AylaHook().export, TARGET, ArrivalRule(), 3, 20)
+    assert (of_part, report.copied_files, report.copied_bytes) == (2, 1, 10)

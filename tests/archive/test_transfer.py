@@ -7,21 +7,27 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
+from ayla_provider.archive.destination import LeavesMd5, Stored
+from ayla_provider.archive.erasures import Matcher
 from ayla_provider.archive.gcs_upload import AT_ONCE
-from ayla_provider.archive.transfer import Transfer
+from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.transfer import Copy, Transfer
 from ayla_provider.domain.hour import hours_of
+from ayla_provider.domain.manifest import Erased
 from ayla_provider.domain.paths import ExportFile
 from ayla_provider.errors import AylaAccessDenied, AylaConflictError, AylaError, AylaTransferError, AylaUnavailable
 from ayla_provider.local_cloud import LocalCloud
 from ayla_provider.local_cloud.contents import Content, SeededContent
-from ayla_provider.source import reader
+from ayla_provider.source import gcs, reader
 from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.export import Export
-from ayla_provider.transport.checksum import CHUNK
+from ayla_provider.source.reader import CorruptedError
+from ayla_provider.transport.checksum import CHUNK, Crc32c
 from tests.support.client import age, at, bytes_of, client_of, export_of, put, requests_of
 from tests.support.places import Place
 from tests.support.web_server import Answering
@@ -391,3 +397,129 @@ def test_a_file_without_a_checksum_that_is_there_already_is_taken(
     assert place.everything() == {PATH: bytes_of(SeededContent(1, size))}
     assert transfer_of(export, place).copy(other, PATH, first.stored).stored != first.stored
     assert place.everything() == {PATH: bytes_of(SeededContent(2, size))}
+
+
+# What the destination is given, and what is known of the copy
+
+DSN = "LC000X000000007"
+
+
+class Watched(FileDestination):
+    """A folder that notes what it is told of each file."""
+
+    def __init__(self, root: Path, *, takes_unknown: bool = True) -> None:
+        super().__init__(root)
+        self.takes_unknown = takes_unknown
+        self.told: list[tuple[str | None, int, str]] = []
+
+    def write(self, path: str, stream: BinaryIO, **more: Any) -> Stored:
+        self.told.append((more["crc32c"], more["size"], more["content_type"]))
+        return super().write(path, stream, **more)
+
+
+def transfer_to(export: Export, destination: FileDestination) -> Transfer:
+    return Transfer(export, destination, threading.Event())
+
+
+@pytest.mark.parametrize("size", [10, 10 * CHUNK])
+@pytest.mark.parametrize("takes_unknown", [True, False])
+def test_a_checksum_is_known_before_the_write_unless_the_destination_can_wait_for_it(
+    cloud: LocalCloud, export: Export, tmp_path: Path, size: int, takes_unknown: bool
+) -> None:
+    file = listed(cloud, export, SeededContent(1, size))
+    other = listed(cloud, export, SeededContent(2, size))
+    destination = Watched(tmp_path, takes_unknown=takes_unknown)
+    transfer = transfer_to(export, destination)
+    transfer.copy(other, "known.csv", None)
+    transfer.copy(dataclasses.replace(other, crc32c=None), "new.csv", None)
+    theirs = destination.write("there.csv", io.BytesIO(b"x"), size=1, crc32c=None, replaces=None, content_type="x")
+    transfer.copy(dataclasses.replace(other, crc32c=None), "there.csv", theirs)
+    waits = takes_unknown and size > 1024 * 1024
+    expected = [other.crc32c, None if waits else other.crc32c, other.crc32c]
+    assert [told for told in destination.told if told[2] != "x"] == [(crc32c, size, "text/csv") for crc32c in expected]
+    assert other.crc32c != file.crc32c
+
+
+@pytest.mark.parametrize("size", [10, 10 * CHUNK])
+def test_what_is_there_already_is_written_again_only_if_it_is_not_trusted(
+    cloud: LocalCloud, export: Export, tmp_path: Path, size: int
+) -> None:
+    content = SeededContent(1, size)
+    listed_file = listed(cloud, export, content)
+    file = dataclasses.replace(listed_file, crc32c=None)
+    destination = Watched(tmp_path)
+    transfer = transfer_to(export, destination)
+    first = transfer.copy(file, PATH, None)
+    sha256 = hashlib.sha256(bytes_of(content)).hexdigest()
+    assert first == Copy(first.stored, str(listed_file.crc32c), lines_of(content), None, sha256)
+    assert transfer.copy(file, PATH, first.stored) == first
+    assert len(destination.told) == 1
+    again = transfer.copy(file, PATH, first.stored, trusted=False)
+    assert again == dataclasses.replace(first, stored=again.stored)
+    assert again.stored == destination.find(PATH) != first.stored
+    # Another file of the same size isn't the one that is there.
+    other = dataclasses.replace(listed(cloud, export, SeededContent(2, size)), crc32c=None)
+    assert transfer.copy(other, PATH, again.stored).stored != again.stored
+    assert (tmp_path / PATH).read_bytes() == bytes_of(SeededContent(2, size))
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+@pytest.mark.parametrize("states_checksum", [True, False])
+def test_a_copy_without_erased_lines_says_what_both_files_are(
+    cloud: LocalCloud, export: Export, tmp_path: Path, is_long: bool, states_checksum: bool
+) -> None:
+    others = b"of somebody else\n" * (100_000 if is_long else 1)
+    whole = others + f"of {DSN}\n".encode() + others + f"{DSN} of LC000X000000008\n".encode() + others
+    file = listed(cloud, export, whole)
+    crc32c = str(file.crc32c)
+    file = file if states_checksum else dataclasses.replace(file, crc32c=None)
+    destination = Watched(tmp_path)
+    transfer = transfer_to(export, destination)
+    matcher = Matcher.of_known([(DSN, "second"), ("LC000X000000008", "first")])
+    copy = transfer.copy(file, PATH, None, matcher=matcher)
+    left = Crc32c(others * 3).base64
+    erased = Erased(2, 3 * len(others), left, ("first", "second"))
+    lines = len(whole.splitlines())
+    assert copy == Copy(copy.stored, crc32c, lines, erased, hashlib.sha256(whole).hexdigest())
+    assert (tmp_path / PATH).read_bytes() == others * 3
+    assert destination.told == [(left, 3 * len(others), "text/csv")]
+    # The same again isn't written again.
+    assert transfer.copy(file, PATH, copy.stored, matcher=matcher) == copy
+    # As after a write whose answer got lost.
+    assert transfer.copy(file, PATH, None, matcher=matcher) == copy
+    nobody = Matcher.of_known([("LC000X000000009", "third")])
+    untouched = transfer.copy(file, "other.csv", None, matcher=nobody)
+    assert (untouched.erased, untouched.stored.size) == (None, len(whole))
+
+
+def test_a_copy_that_arrives_corrupted_is_compared_here_the_second_time(
+    cloud: LocalCloud, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = SeededContent(1, 10 * CHUNK)
+    file = dataclasses.replace(listed(cloud, export, content), crc32c=None)
+    md5 = hashlib.md5(bytes_of(content), usedforsecurity=False).hexdigest()
+    left: list[str | None] = []
+
+    class Refusing(FileDestination):
+        """A store that compares the MD5 itself, and finds another one in the first upload."""
+
+        def write(self, path: str, stream: BinaryIO, **more: Any) -> Stored:
+            assert isinstance(stream, LeavesMd5)
+            to_compare = stream.leave_md5()
+            stream.read(1)
+            left.append(to_compare())
+            if len(left) == 1:
+                raise CorruptedError("the MD5 is another one")
+            stream.seek(0)
+            return super().write(path, stream, **more)
+
+    monkeypatch.setattr(gcs._GcsDownload, "md5", md5)
+    transfer_to(export, Refusing(tmp_path)).copy(file, PATH, None)
+    assert left == [md5, None]
+    assert (tmp_path / PATH).read_bytes() == bytes_of(content)
+    # In the second time, a wrong MD5 is noticed here.
+    left.clear()
+    monkeypatch.setattr(gcs._GcsDownload, "md5", "0" * 32)
+    with pytest.raises(CorruptedError, match="have MD5"):
+        transfer_to(export, Refusing(tmp_path)).copy(file, "other.csv", None)
+    assert not (tmp_path / "other.csv").exists()
