@@ -103,14 +103,13 @@ AREAS = (
             "tests/archive/test_erasure_ledger.py",
             "tests/archive/test_erasure_requests.py",
             "tests/archive/test_line_filter.py",
+            # Those of whole runs, in tests/warehouse, take so long that no mutant would get one.
+            "tests/rows/test_erase_hours.py",
             "tests/rows/test_naming.py",
             "tests/rows/test_naming_agrees.py",
-            "tests/warehouse/test_erase_run.py",
-            "tests/warehouse/test_erase_texts.py",
         ),
         share=5,
-        # These start processes or servers, measure time, or try several warehouses.
-        slow=("killed", "postgresql", "any_of_four_warehouses", "whatever_runs_again", "no_more_time", "lake"),
+        slow=("no_more_time",),
     ),
     Area(
         name="verify",
