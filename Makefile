@@ -155,8 +155,8 @@ bench: $(VENV)/.bench $(if $(shell command -v npm),.azurite/$(AZURITE) .kinesis/
 gate: $(VENV)/.test ## Compare requests and CPU time of the main steps with what is recorded (RECORD=1 to record)
 	@$(BIN)/python -m benchmarks.gate $(if $(RECORD),--record)
 
-prove: $(VENV)/.test ## Run the proofs of scale and of many seeds, and write their results into proofs/ (TESTS="..." for some)
-	@$(BIN)/python -m proofs $(TESTS)
+prove: $(VENV)/.test ## Run the proofs of scale and of many seeds, and write their results into proofs/ (TESTS="..." for some, SHARD=1/40 for a part)
+	@$(BIN)/python -m proofs --shard $(SHARD) $(TESTS)
 
 fuzz: $(VENV)/.test ## Fuzz each parser, with atheris if it is installed (TARGET=manifests SECONDS=60)
 	@$(BIN)/python -m fuzz $(TARGET) --seconds $(or $(SECONDS),60)

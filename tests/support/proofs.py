@@ -8,12 +8,16 @@ came of it.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
 VARIABLE = "AYLA_PROVE"
 """The environment variable that ``make prove`` sets."""
+
+SHARD = "AYLA_PROVE_SHARD"
+"""The environment variable that says which part of some proofs ``make prove`` runs, such as ``2/40``."""
 
 PROVING = VARIABLE in os.environ
 
@@ -33,3 +37,9 @@ def spread(count: int, most: int) -> list[int]:
     if count <= most:
         return list(range(1, count + 1))
     return [1 + place * (count - 1) // (most - 1) for place in range(most)]
+
+
+def of_shard(cases: Sequence[T]) -> Sequence[T]:
+    """Return the cases that this run proves: consecutive ones if there are shards, otherwise all."""
+    number, shards = map(int, os.environ.get(SHARD, "1/1").split("/"))
+    return cases[(number - 1) * len(cases) // shards : number * len(cases) // shards]
