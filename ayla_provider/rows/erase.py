@@ -914,10 +914,10 @@ class _Hour:
         """Return what became of the lines that are left of a file."""
         if not file.lines:
             return file
+        # Of a file that is another one by now, is gone, or is damaged.
+        known = replace(file, lines=loaded + file.duplicates + quarantined, loaded=loaded, quarantined=quarantined)
         if earlier is None or self._manifest is None or file.source in self._gone():
-            # The file is another one by now, or is gone. Only the rows that exist are known.
-            lines = loaded + file.duplicates + quarantined
-            return replace(file, lines=lines, loaded=loaded, quarantined=quarantined)
+            return known
         erased = _erased_of(self._manifest, file.source) - _erased_of(earlier, file.source)
         lines = file.lines - erased
         if self._receipt and self._receipt.quarantine and self._objects.quarantine is None:
@@ -925,8 +925,17 @@ class _Hour:
             quarantined = min(file.quarantined, max(0, lines - loaded - file.duplicates))
         duplicates = lines - loaded - quarantined
         if lines < 0 or not 0 <= duplicates <= file.duplicates:
-            return None
+            # The manifest of a damaged file doesn't say what was erased from it. Its rows can be all that is left.
+            return known if self._has_other_content(file.source) else None
         return replace(file, lines=lines, loaded=loaded, duplicates=duplicates, quarantined=quarantined)
+
+    def _has_other_content(self, source: str) -> bool:
+        """Return whether the copy of a file is missing, or isn't what the manifest says."""
+        (entry,) = [file for file in self._manifest.files if file.source == source] if self._manifest else (None,)
+        if entry is None or entry.path not in stored_at(self._archive, [entry.path]):
+            return True
+        content = _MeasuredBlocks(self._archive.blocks(entry.path)).content()
+        return content != (entry.held_size, entry.held_crc32c)
 
     def _gone(self) -> set[str]:
         """Return the files of the hour that are lost, or that a rule removed."""

@@ -700,7 +700,9 @@ def _is_behind(entry: HeldHour, receipt: TypedManifest, count: int, ids: set[str
         return False
     if count:
         return True
-    return entry.version != receipt.version and not ids.isdisjoint(receipt.written_by.get(ERASURES_FIELD, "").split())
+    # The version stays if the files of the hour are damaged or lost.
+    differs = entry.version != receipt.version or entry.counted != receipt.rows
+    return differs and not ids.isdisjoint(receipt.written_by.get(ERASURES_FIELD, "").split())
 
 
 def _left(at: datetime, entry: HeldHour, receipt: TypedManifest) -> HourLeft:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from ayla_provider.archive.destination import Stored
 from ayla_provider.archive.holds import place_hold, release_hold
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.records import Records
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hold import hold
 from ayla_provider.domain.hour import ExportHour
@@ -82,6 +85,28 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class DiesBeforeReceipt(FileDestination):
+    """Typed rows on disk, of which no receipt can be written."""
+
+    def write(self, path: str, *arguments: Any, **more: Any) -> Stored:
+        if path.endswith(".json"):
+            raise KeyboardInterrupt
+        return super().write(path, *arguments, **more)
+
+
+def damage(root: Path, *, is_lost: bool) -> None:
+    """Change a byte of the hour's file, and perhaps mark it as lost."""
+    (copy,) = (root / "archive").glob("event_type=*/*/*/*.csv")
+    data = copy.read_bytes()
+    copy.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    if is_lost:
+        records = Records(FileDestination(root / "archive"))
+        manifest, stored = records.read_manifest(OF_HOUR)
+        assert manifest
+        files = tuple(replace(file, lost="2026-11-03T05:30:00+00:00") for file in manifest.files)
+        records.write_manifest(replace(manifest, files=files), stored)
+
+
 def in_parquet(root: Path) -> set[str]:
     names: set[str] = set()
     for path in (root / "archive" / "parquet").glob("event_type=*/*/*/*.parquet"):
@@ -103,6 +128,33 @@ def in_files(root: Path) -> set[str]:
         if each.count(",") > 10
     ]
     return {each.split(",")[3].removeprefix("note_") for each in lines}
+
+
+@pytest.mark.parametrize("has_own_lines", [True, False], ids=["own", "only_texts"])
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "damaged"])
+@pytest.mark.parametrize("dies", [False, pytest.param(True, marks=pytest.mark.ci)], ids=["at_once", "killed"])
+def test_rows_of_others_stay_where_a_file_is_damaged_or_lost_and_tables_have_the_same(
+    tmp_path: Path, *, has_own_lines: bool, is_lost: bool, dies: bool
+) -> None:
+    lines = content().splitlines(keepends=True)
+    data = b"".join(lines if has_own_lines else lines[:-2])
+    archive_hour(tmp_path / "archive", "datapoint", [data + data])
+    load(tmp_path, duckdb_of(tmp_path), [OF_HOUR])
+    damage(tmp_path, is_lost=is_lost)
+    request(tmp_path, **SUBJECT)
+    if dies:
+        rows = DiesBeforeReceipt(tmp_path / "archive" / "parquet")
+        with pytest.raises(KeyboardInterrupt):
+            erasure_run(tmp_path, [duckdb_of(tmp_path)], rows=rows).erase()
+    erase(tmp_path, [duckdb_of(tmp_path)])
+    assert in_parquet(tmp_path) == in_duckdb(tmp_path) == set(OF_OTHERS)
+    assert in_files(tmp_path) == set(OF_OTHERS)
+    with duckdb.connect(str(tmp_path / "a.duckdb"), read_only=True) as session:
+        ledger = session.execute("select lines, rows, duplicates, quarantined from ayla_loads").fetchone()
+    assert ledger
+    lines_left, rows_left, duplicates, quarantined = ledger
+    assert rows_left == len(OF_OTHERS)
+    assert lines_left == rows_left + duplicates + quarantined
 
 
 def test_files_rows_and_tables_lose_the_same_and_no_load_brings_it_back(root: Path) -> None:
