@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,26 @@ class DuckDBWarehouse(SqlWarehouse):
             raise AylaConfigError(f"database is the folder {self._path}: name a file in it, such as ayla.duckdb")
         with private_umask():
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._path.exists():
+                self._create()
             self._duck = connect(self._path, self._memory)
         self._run("set preserve_insertion_order = false")
+
+    def _create(self) -> None:
+        """
+        Create the file at once.
+
+        DuckDB writes the first blocks one after the other. If the disk is full, or the task is killed, it leaves a file
+        that it never opens again.
+        """
+        whole = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        try:
+            connect(whole, self._memory).close()
+            # Another task can have created it by now, and not every file system has links.
+            with suppress(OSError):
+                os.link(whole, self._path)
+        finally:
+            whole.unlink(missing_ok=True)
 
     def _close(self) -> None:
         # It can write the file a last time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -207,6 +208,24 @@ def test_hashed_devices_remain_distinct(tmp_path: Path) -> None:
     with DuckDBWarehouse(tmp_path / "d") as warehouse:
         load(warehouse, archive_of(tmp_path, policy), "connection", [HOUR])
     assert ask(tmp_path / "d", "select count(distinct dsn), min(length(dsn)) from ayla_online_sessions") == [(2, 73)]
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 10_000])
+def test_a_disk_that_is_full_when_the_file_is_created_leaves_none_that_cannot_be_opened(
+    tmp_path: Path, size: int
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(AylaWarehouseError), DuckDBWarehouse(tmp_path / "a.duckdb"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    archive_hour(tmp_path / "archive", "connection", [event(1, "Online") + b"\n"])
+    with DuckDBWarehouse(tmp_path / "a.duckdb") as warehouse:
+        load(warehouse, archive_of(tmp_path), "connection", [HOUR])
+    assert ask(tmp_path / "a.duckdb", "select count(*) from ayla_connection") == [(1,)]
 
 
 def test_a_database_in_no_folder_yet_and_a_schema_in_another_case(tmp_path: Path) -> None:
