@@ -21,9 +21,6 @@ CATALOG, NAMESPACE = "iceberg_default", "simulation"
 LAKES = ("iceberg", "delta")
 """The formats of lake tables."""
 
-MODULES = {"iceberg": ["pyiceberg.catalog.sql", "pyiceberg.io.pyarrow"], "delta": ["deltalake"]}
-"""What loads of each format import."""
-
 _NOT_OF_ROWS = {"date"}
 """The columns of lake tables that the reference doesn't have."""
 

@@ -20,7 +20,7 @@ from simulation.customer import STEP, WEEKLY, Customer
 from simulation.drains import AT_DRAINS, Drains
 from simulation.erasures import AT_ERASURES, Erasures
 from simulation.faults import AT_LOADS, DESCRIPTIONS, FaultInjector, plan
-from simulation.lake import LAKES, MODULES
+from simulation.lake import LAKES
 from simulation.setup import Setup
 from simulation.stream_key import StreamKey
 from simulation.subjects import Subjects
@@ -76,7 +76,7 @@ class Simulation:
             self.loads = (EVENT_TYPES[self.seed % len(EVENT_TYPES)],)
         without = self.without if self.loads else (*self.without, *AT_LOADS)
         lake = LAKES[self.seed // 2 % len(LAKES)] if self.loads else ""
-        start_server(self.home, ["simulation.loads", *MODULES[lake]] if lake else [])
+        start_server(self.home, ["simulation.preload"] if self.loads else [])
         self.setup = Setup(self.home, self.seed, self.start, self.end, self.port, lake)
         self.workers = self.pool or WorkerPool(lambda: self.setup.place)
         self.customer = Customer(self.start, self.end, self.loads, windows, lake=bool(lake))
