@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ayla_provider.domain.tables import ColumnType
+
+_HOUR = 3_600_000_000
+"""Microseconds."""
 
 Expression = Callable[[str], str]
 """Returns an SQL expression, from the one that is its argument."""
@@ -43,7 +46,22 @@ class Macros:
         return f"cast({value} as {self.types[column_type]})"
 
 
-DUCKDB = Macros(
+def _with_whole_days(macros: Macros) -> Macros:
+    """
+    Let days begin with the first moment of their date.
+
+    An engine's midnight can be the second one of a day: in the Azores and in Cuba, clocks go back from 1:00 to 0:00.
+    """
+
+    def day_start(day: str, zone: str) -> str:
+        midnight = macros.day_start(day, zone)
+        earlier = macros.moment(f"{macros.micros(midnight)} - {_HOUR}")
+        return f"case when {macros.local_day(earlier, zone)} = {day} then {earlier} else {midnight} end"
+
+    return replace(macros, day_start=day_start)
+
+
+_DUCKDB = Macros(
     types={
         ColumnType.TEXT: "varchar",
         ColumnType.INTEGER: "bigint",
@@ -63,7 +81,7 @@ DUCKDB = Macros(
     total=lambda value, order: f"sum({value} order by {order})",
 )
 
-POSTGRES = Macros(
+_POSTGRES = Macros(
     types={
         ColumnType.TEXT: "text",
         ColumnType.INTEGER: "bigint",
@@ -87,7 +105,7 @@ POSTGRES = Macros(
     total=lambda value, order: f"sum({value} order by {order})",
 )
 
-BIGQUERY = Macros(
+_BIGQUERY = Macros(
     types={
         ColumnType.TEXT: "string",
         ColumnType.INTEGER: "int64",
@@ -107,7 +125,7 @@ BIGQUERY = Macros(
     total=lambda value, order: f"sum({value})",
 )
 
-SNOWFLAKE = Macros(
+_SNOWFLAKE = Macros(
     types={
         ColumnType.TEXT: "varchar",
         ColumnType.INTEGER: "number(38, 0)",
@@ -128,3 +146,5 @@ SNOWFLAKE = Macros(
     quotient=lambda number, divisor: f"floor(({number}) / {divisor})",
     total=lambda value, order: f"sum({value})",
 )
+
+DUCKDB, POSTGRES, BIGQUERY, SNOWFLAKE = map(_with_whole_days, (_DUCKDB, _POSTGRES, _BIGQUERY, _SNOWFLAKE))

@@ -32,13 +32,13 @@
 
 {% macro ayla_day_start(day) %}{{ return(adapter.dispatch('ayla_day_start', 'ayla')(day)) }}{% endmacro %}
 
-{% macro duckdb__ayla_day_start(day) %}timezone('{{ var("ayla_day_timezone", "UTC") }}', cast({{ day }} as timestamp)){% endmacro %}
+{% macro duckdb__ayla_day_start(day) %}case when cast(timezone('{{ var("ayla_day_timezone", "UTC") }}', make_timestamptz(epoch_us(timezone('{{ var("ayla_day_timezone", "UTC") }}', cast({{ day }} as timestamp))) - 3600000000)) as date) = {{ day }} then make_timestamptz(epoch_us(timezone('{{ var("ayla_day_timezone", "UTC") }}', cast({{ day }} as timestamp))) - 3600000000) else timezone('{{ var("ayla_day_timezone", "UTC") }}', cast({{ day }} as timestamp)) end{% endmacro %}
 
-{% macro postgres__ayla_day_start(day) %}(cast({{ day }} as timestamp) at time zone '{{ var("ayla_day_timezone", "UTC") }}'){% endmacro %}
+{% macro postgres__ayla_day_start(day) %}case when cast((timestamp with time zone 'epoch' + (cast(extract(epoch from (cast({{ day }} as timestamp) at time zone '{{ var("ayla_day_timezone", "UTC") }}')) * 1000000 as bigint) - 3600000000) / 1000000 * interval '1 second' + (cast(extract(epoch from (cast({{ day }} as timestamp) at time zone '{{ var("ayla_day_timezone", "UTC") }}')) * 1000000 as bigint) - 3600000000) % 1000000 * interval '1 microsecond') at time zone '{{ var("ayla_day_timezone", "UTC") }}' as date) = {{ day }} then (timestamp with time zone 'epoch' + (cast(extract(epoch from (cast({{ day }} as timestamp) at time zone '{{ var("ayla_day_timezone", "UTC") }}')) * 1000000 as bigint) - 3600000000) / 1000000 * interval '1 second' + (cast(extract(epoch from (cast({{ day }} as timestamp) at time zone '{{ var("ayla_day_timezone", "UTC") }}')) * 1000000 as bigint) - 3600000000) % 1000000 * interval '1 microsecond') else (cast({{ day }} as timestamp) at time zone '{{ var("ayla_day_timezone", "UTC") }}') end{% endmacro %}
 
-{% macro bigquery__ayla_day_start(day) %}timestamp({{ day }}, '{{ var("ayla_day_timezone", "UTC") }}'){% endmacro %}
+{% macro bigquery__ayla_day_start(day) %}case when date(timestamp_micros(unix_micros(timestamp({{ day }}, '{{ var("ayla_day_timezone", "UTC") }}')) - 3600000000), '{{ var("ayla_day_timezone", "UTC") }}') = {{ day }} then timestamp_micros(unix_micros(timestamp({{ day }}, '{{ var("ayla_day_timezone", "UTC") }}')) - 3600000000) else timestamp({{ day }}, '{{ var("ayla_day_timezone", "UTC") }}') end{% endmacro %}
 
-{% macro snowflake__ayla_day_start(day) %}to_timestamp_tz(convert_timezone('{{ var("ayla_day_timezone", "UTC") }}', 'UTC', cast({{ day }} as timestamp_ntz)) || ' +0000'){% endmacro %}
+{% macro snowflake__ayla_day_start(day) %}case when to_date(convert_timezone('{{ var("ayla_day_timezone", "UTC") }}', to_timestamp_tz(date_part(epoch_microsecond, to_timestamp_tz(convert_timezone('{{ var("ayla_day_timezone", "UTC") }}', 'UTC', cast({{ day }} as timestamp_ntz)) || ' +0000')) - 3600000000, 6))) = {{ day }} then to_timestamp_tz(date_part(epoch_microsecond, to_timestamp_tz(convert_timezone('{{ var("ayla_day_timezone", "UTC") }}', 'UTC', cast({{ day }} as timestamp_ntz)) || ' +0000')) - 3600000000, 6) else to_timestamp_tz(convert_timezone('{{ var("ayla_day_timezone", "UTC") }}', 'UTC', cast({{ day }} as timestamp_ntz)) || ' +0000') end{% endmacro %}
 
 {% macro ayla_next_day(day) %}{{ return(adapter.dispatch('ayla_next_day', 'ayla')(day)) }}{% endmacro %}
 
