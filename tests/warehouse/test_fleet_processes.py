@@ -48,7 +48,7 @@ def worker() -> Iterator[Worker]:
 
 
 @pytest.mark.ci
-@pytest.mark.proof("SIGKILL of a run of the models in Iceberg and Delta, at 60 moments: at each write of a file")
+@pytest.mark.proof("SIGKILL of a run of the models in Iceberg and Delta, at 20 moments: at each write of a file")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_process_that_is_killed_anywhere_leaves_work_that_the_next_run_finishes(
     worker: Worker, tmp_path: Path, kind: str
@@ -68,7 +68,7 @@ def test_a_process_that_is_killed_anywhere_leaves_work_that_the_next_run_finishe
     shutil.copytree(folder, tmp_path / "copy")
     code, said = worker.run(kind, folder, 0)
     assert code == 0, said
-    for moment in spread(int(said), scale(2, 60)):
+    for moment in spread(int(said), scale(2, 20)):
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "copy", folder)
         code, said = worker.run(kind, folder, moment)
