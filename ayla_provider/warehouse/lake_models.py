@@ -286,6 +286,9 @@ class _Workspace(DuckDBWarehouse):
         # What each partition was like that was brought or written last: the number of its rows, and a sum of hashes.
         self._prints: dict[str, dict[Part, tuple[int, int]]] = {}
 
+    def _comment_on(self, relation: str, columns: Sequence[Column]) -> None:
+        """Do nothing: nobody reads the descriptions of these tables."""
+
     def own(self, table: Table) -> LakeTable:
         """Return a table of the lake, as of when this run first looked at it, or wrote it."""
         name = table.event_type
@@ -436,9 +439,9 @@ class _Models(_Workspace):
     def _look(self, day_timezone: str) -> None:
         """Look at all tables. What the models were made from is older than what they are made from now."""
         fleet.checked_zone(day_timezone)
-        missing = [kind for kind in TABLES if self._lake.source(kind) is None]
-        if missing:
+        if self._lake.source(models.HOURS_SEEN.name) is None:
             # Without tables of events, no table of a model is created.
+            missing = [kind for kind in TABLES if self._lake.source(kind) is None]
             self._refuse_unusable({kind: {} if kind in missing else {"dsn": ""} for kind in fleet.EVENT_TYPES})
         for table in (*OWN_TABLES, HOURS):
             self.own(table)
