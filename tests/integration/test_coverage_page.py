@@ -358,7 +358,7 @@ def test_a_failed_hour_is_retried_until_it_has_landed(scene: Scene, driver: webd
         wait_for(driver, ".ayla-reading", text="Read at")
         label = labels(driver)["datapoint", name_of(BROKEN)]
         # The copy can succeed after the page reads its asset events, and before it reads the tasks.
-        return label.startswith("landed, ") and not label.startswith("landed, no figures") or None
+        return (label.startswith("landed, ") and not label.startswith("landed, no figures")) or None
 
     scene.airflow.wait_until("the hour to land", landed, timeout=900)
     assert labels(driver)["datapoint", name_of(BROKEN)].startswith(scene.expected_label("datapoint", BROKEN))
