@@ -172,27 +172,31 @@ def _each_once(table: Table, identity: str, relation: str, dialect: Dialect) -> 
     key = [identity, "dsn"] if _has(table, "dsn") else [identity]
     columns = ", ".join(f"t.{name(column)} as {name(column)}" for column in table.names)
     same = " and ".join(f"newer.{name(column)} = t.{name(column)}" for column in key)
-    is_whole = " and ".join(f"t.{name(column)} is not null" for column in key)
     is_newer = _is_newer(table, dialect)
 
     def newest(where: str, than: str) -> str:
         return (
-            f"select {columns} from {relation} as t where {is_whole}{where} and not exists ("
+            f"select {columns} from {relation} as t where {where} and not exists ("
             f"select 1 from {relation} as newer where {same} and {than})"
         )
 
-    if _has(table, "created_at"):
+    has_time = _has(table, "created_at")
+    whole = [*key[1:], "created_at"] if has_time else key[1:]
+    is_whole = " and ".join(f"t.{name(column)} is not null" for column in whole)
+    # Rows without an identity are all there. With a condition that is only "is not null", DuckDB would read the whole
+    # table before it applies a filter by hour.
+    first_rows = f"(t.{name(identity)} is null or {is_whole})" if whole else "true"
+    if has_time:
         # An id also belongs to one time. So an engine looks only where rows of about that time are.
         created, of_newer = f"t.{name('created_at')}", f"newer.{name('created_at')}"
         first, last = dialect.hours_later(created, -_SAME_TIME_HOURS), dialect.hours_later(created, _SAME_TIME_HOURS)
-        of_time = f"{of_newer} >= {first} and {of_newer} <= {last} and {is_newer}"
+        is_keyed = " and ".join(f"t.{name(column)} is not null" for column in key)
         parts = [
-            newest(f" and {created} is not null", of_time),
-            newest(f" and {created} is null", f"({of_newer} is not null or {is_newer})"),
+            newest(first_rows, f"{of_newer} >= {first} and {of_newer} <= {last} and {is_newer}"),
+            newest(f"{is_keyed} and {created} is null", f"({of_newer} is not null or {is_newer})"),
         ]
     else:
-        parts = [newest("", is_newer)]
-    parts.append(f"select {columns} from {relation} as t where t.{name(identity)} is null")
+        parts = [newest(first_rows, is_newer)]
     if len(key) == 1:
         return " union all ".join(parts)
     # They aren't equal to anything, so only a window finds the newest of them. There are few.
