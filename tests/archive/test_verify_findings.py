@@ -17,7 +17,7 @@ from ayla_provider.archive.verify import Scope, Verification
 from ayla_provider.domain.arrival import HourState, HourStatus
 from ayla_provider.domain.events import EventType
 from ayla_provider.domain.hour import ExportHour, hour_of
-from ayla_provider.domain.manifest import Manifest, revise
+from ayla_provider.domain.manifest import Manifest, after_removal, revise
 from ayla_provider.domain.paths import Layout, manifest_path
 from ayla_provider.errors import AylaError, AylaLostError, AylaTransferError
 from ayla_provider.transport.checksum import Crc32c
@@ -253,3 +253,49 @@ def test_of_a_mirror_the_months_are_listed_that_it_has(tmp_path: Path) -> None:
     month = "1a2b3c4d/Datapoint/2026-03"
     days = "event_type=datapoint/date=2026-03-05"
     assert listings == [f"_manifests/{days}", days, month]
+
+
+def test_files_that_a_rule_removed_are_counted_and_are_no_loss(tmp_path: Path) -> None:
+    destination = FileDestination(tmp_path)
+    manifest, _ = filled(destination, 2)
+    written = Records(destination).read_manifest(manifest.hour)[1]
+    Records(destination).write_manifest(after_removal(manifest, NOW, {}), written)
+    for file in manifest.files:
+        (tmp_path / file.path).unlink()
+    verification = Verification(destination, Scope(None, None, END), now=LATER)
+    assert list(verification.findings()) == []
+    assert (verification.counts.files, verification.counts.removed) == (4, 2)
+
+
+def test_a_long_verification_says_how_many_manifests_it_has_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ayla_provider.archive.verify._CHUNK", 2)
+    monkeypatch.setattr("ayla_provider.archive.verify._PROGRESS_EVERY", 0.0)
+    caplog.set_level("INFO", "ayla_provider.archive.verify")
+    destination = FileDestination(tmp_path)
+    filled(destination, 5)
+    assert found(destination) == set()
+    assert [record.getMessage() for record in caplog.records] == [
+        "Listed the archive",
+        "Checked 2 manifests",
+        "Checked 4 manifests",
+        "Checked 5 manifests",
+    ]
+
+
+def test_copies_in_folders_of_their_own_are_copies_of_their_hour(tmp_path: Path) -> None:
+    destination = FileDestination(tmp_path)
+    filled(destination, 1)
+    before = hours_back(NOW, 3)[0]
+    folder = f"1a2b3c4d/Datapoint/{before.start:%Y-%m-%d %H}:00:00"
+    # The name of a file can have folders, also one that looks like another hour.
+    store(destination, f"{folder}/a/b/Datapoint/2020-01-01 00:00:00/0.csv", DATA)
+    # A copy of another archive is in a folder more.
+    other = hours_back(NOW, 4)[0]
+    store(destination, f"backup/1a2b3c4d/Datapoint/{other.start:%Y-%m-%d %H}:00:00/0.csv", DATA)
+    listed = hours_back(NOW, 2)[0]
+    archive_hour(destination, listed, [DATA], layout=Layout.MIRROR)
+    assert found(destination) == {
+        Finding(Damage.NO_MANIFEST, before, manifest_path(before), "the hour has no manifest")
+    }

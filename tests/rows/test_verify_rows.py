@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,12 +25,12 @@ from tests.warehouse.archive import HOUR, archive_hour
 HOURS = [ExportHour(EventType("connection"), HOUR + number * ONE_HOUR) for number in range(6)]
 
 
-def typed_rows(root: Path) -> Path:
-    """Type some hours, and return the folder of their rows."""
-    for hour in HOURS:
+def typed_rows(root: Path, count: int = len(HOURS)) -> Path:
+    """Type the first hours, and return the folder of their rows."""
+    for hour in HOURS[:count]:
         archive_hour(root / "archive", hour.event_type, [CONNECTION], hour.start)
     archive = TypedArchive(FileDestination(root / "archive"), FileDestination(root / "rows"))
-    for hour in HOURS:
+    for hour in HOURS[:count]:
         archive.ensure(hour, {})
     return root / "rows"
 
@@ -163,3 +165,35 @@ def test_rows_that_are_removed_meanwhile_with_their_receipt_are_no_damage(tmp_pa
     scope = Scope([EventType("connection")], HOURS[0].start, HOURS[-1].end)
     later = datetime.now(UTC) + timedelta(days=2)
     assert list(verify_rows(Loading(root), scope, now=later)) == []
+
+
+def test_rows_that_a_rule_removed_are_not_missing_and_those_that_it_left_are_no_orphans(tmp_path: Path) -> None:
+    root = typed_rows(tmp_path, 2)
+    rows = FileDestination(root)
+    gone, left, *_ = HOURS
+    for hour in (gone, left):
+        receipt = read_receipt(rows, hour)
+        assert receipt
+        (root / typed_manifest_path(hour)).write_text(replace(receipt, removed=HOUR.isoformat()).dumps())
+    (root / parquet_path(gone)).unlink()
+    assert found(root) == []
+
+
+def test_rows_whose_receipt_goes_while_they_are_read_are_no_damage(tmp_path: Path) -> None:
+    root = typed_rows(tmp_path, 1)
+    damaged = root / parquet_path(HOURS[0])
+    facts, data = damaged.stat(), bytearray(damaged.read_bytes())
+    data[-10] ^= 1
+    damaged.write_bytes(data)
+    os.utime(damaged, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    class Removing(FileDestination):
+        """Somebody removes the receipt when the rows are read."""
+
+        def blocks(self, path: str) -> Iterator[bytes]:
+            (root / typed_manifest_path(HOURS[0])).unlink(missing_ok=True)
+            yield from super().blocks(path)
+
+    scope = Scope([EventType("connection")], HOURS[0].start, HOURS[-1].end)
+    later = datetime.now(UTC) + timedelta(days=2)
+    assert list(verify_rows(Removing(root), scope, now=later, read_every=timedelta(days=1))) == []
