@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import PurePosixPath
 
 import pytest
@@ -15,12 +15,24 @@ from ayla_provider.domain.paths import (
     ExportFile,
     Layout,
     destination_path,
+    erased_path,
+    failure_path,
+    hour_of_path,
+    is_private,
+    layout_of,
     manifest_path,
+    oldest_path,
+    parse_manifest_path,
     parse_partitioned_path,
     parse_source,
+    parse_stream_path,
     partitioned_path,
+    position_path,
     source_prefix,
     source_window,
+    stream_path,
+    typed_rows_url,
+    volumes_path,
 )
 from ayla_provider.errors import AylaUnsafeNameError
 
@@ -226,3 +238,150 @@ def test_every_hour_has_a_manifest_of_its_own_outside_the_event_types(one: Expor
 
 def test_a_manifest_is_under_its_utc_hour() -> None:
     assert manifest_path(ExportHour("datapoint", TWO)) == "_manifests/event_type=datapoint/date=2024-05-09/hour=02.json"
+
+
+def test_a_file_is_described_by_its_event_type_its_folder_and_its_name() -> None:
+    file = file_named("é.csv", style=FolderStyle.HYPHEN)
+    assert file.description == (
+        "datapoint, folder 2024-05-09-02:00:00, object '0a1b2c3d/Datapoint/2024-05-09-02:00:00/é.csv'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a\x00b", "contains a control character"),
+        ("a\\b", "contains a backslash"),
+        ("../a.csv", "contains an empty part, '.' or '..', which could lead out of the destination"),
+    ],
+)
+def test_a_refused_name_comes_with_the_reason_and_what_to_do(name: str, reason: str) -> None:
+    file = file_named(name)
+    with pytest.raises(AylaUnsafeNameError) as refused:
+        destination_path(file, Layout.PARTITIONED)
+    assert str(refused.value) == (
+        f"datapoint, folder 2024-05-09 02:00:00: the object {file.name!r} {reason}, so it isn't copied. Ask Ayla "
+        "support to rename or remove it."
+    )
+
+
+def test_a_listing_window_begins_and_ends_as_the_names_of_its_hours_do() -> None:
+    assert source_window("p/", TWO, TWO + ONE_HOUR) == ("p/2024-05-09 02", "p/2024-05-09-03")
+    assert source_window("p/", TWO, TWO + 22 * ONE_HOUR) == ("p/2024-05-09 02", "p/2024-05-09-24")
+
+
+@given(partitions.filter(lambda partition: "/" not in partition[3]))
+def test_the_layout_of_a_copy_follows_from_its_path(partition: tuple[str, datetime, FolderStyle, str]) -> None:
+    assert layout_of(partitioned_path(*partition)) is Layout.PARTITIONED
+    assert layout_of("oem/Datapoint/2024-05-09 02:00:00/a.csv") is Layout.MIRROR
+
+
+HOUR = ExportHour("datapoint", TWO)
+PARTITION = "event_type=datapoint/date=2024-05-09/hour=02"
+
+
+def test_each_kind_of_record_has_a_folder_of_its_own() -> None:
+    assert failure_path(HOUR) == f"_failures/{PARTITION}.json"
+    assert erased_path(HOUR) == f"_erased/{PARTITION}.json"
+    assert position_path("datapoint") == "_verify/event_type=datapoint.json"
+    assert volumes_path("datapoint") == "_volumes/event_type=datapoint.json"
+    assert oldest_path("datapoint") == "_oldest/event_type=datapoint.json"
+
+
+@pytest.mark.parametrize(
+    ("path", "hour"),
+    [
+        (f"_manifests/{PARTITION}.json", HOUR),
+        (f"{PARTITION}.json", None),
+        (f"_failures/{PARTITION}.json", None),
+        (f"_manifests/_manifests/{PARTITION}.json", None),
+        (f"_manifests/{PARTITION}.json.gz", None),
+        ("_manifests/event_type=datapoint/date=2024-02-30/hour=02.json", None),
+        ("_manifests/event_type=datapoint/date=2024-05-09/hour=24.json", None),
+        ("_manifests/event_type=Datapoint/date=2024-05-09/hour=02.json", None),
+    ],
+)
+def test_the_path_of_a_manifest_says_its_hour(path: str, hour: ExportHour | None) -> None:
+    assert parse_manifest_path(path) == hour
+    assert parse_manifest_path(path.replace("_manifests/", "_typed/", 1), "_typed") == (
+        hour if path.startswith("_manifests") else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "hour"),
+    [
+        (f"{PARTITION}/20240509T024500Z-a.csv", HOUR),
+        ("oem/Datapoint/2024-05-09 02:45:00/a.csv", HOUR),
+        ("oem/Datapoint/2024-05-09-02:45:00/sub/a.csv", HOUR),
+        ("Datapoint Ack/2024-05-09 02:00:00/a.csv", ExportHour("datapoint_ack", TWO)),
+        # The first folder that states an hour counts, if what is above it can be an event type.
+        ("oem/Datapoint/2024-05-09 02:00:00/Location/2024-05-09 03:00:00/a.csv", HOUR),
+        ("oem/%/2024-05-09 03:00:00/Datapoint/2024-05-09 02:00:00/a.csv", HOUR),
+        # The file's own name states nothing, and neither does a folder with nothing above it.
+        ("oem/Datapoint/2024-05-09 02:00:00", None),
+        ("2024-05-09 02:00:00/a.csv", None),
+        (f"{PARTITION}/a.csv", None),
+        ("notes.txt", None),
+    ],
+)
+def test_the_path_of_a_copy_says_its_hour(path: str, hour: ExportHour | None) -> None:
+    assert hour_of_path(path) == hour
+
+
+@pytest.mark.parametrize(
+    ("archive", "parquet", "url"),
+    [
+        ("gs://b/ayla", "", "gs://b/ayla/parquet"),
+        (" gs://b/ayla// ", "", "gs://b/ayla/parquet"),
+        ("gs://b/ayla", "gs://c/rows/", "gs://c/rows/"),
+    ],
+)
+def test_typed_rows_are_beside_the_archive_unless_somebody_says_otherwise(archive: str, parquet: str, url: str) -> None:
+    assert typed_rows_url(archive, parquet) == url
+
+
+@pytest.mark.parametrize(
+    ("event_type", "batch", "path"),
+    [
+        ("datapoint", 7, f"{PARTITION}/0000000007.jsonl.gz"),
+        ("datapoint", 12345678901, f"{PARTITION}/12345678901.jsonl.gz"),
+        (None, 7, "_unreadable/date=2024-05-09/hour=02/0000000007.jsonl.gz"),
+    ],
+)
+def test_a_file_of_a_stream_is_in_the_folder_of_its_hour(event_type: str | None, batch: int, path: str) -> None:
+    berlin = timezone(timedelta(hours=2))
+    assert stream_path(event_type, TWO.astimezone(berlin), batch) == path
+    assert parse_stream_path(path) == (event_type, TWO, batch)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{PARTITION}/000000007.jsonl.gz",
+        f"{PARTITION}/00000000007.jsonl.gz",
+        f"{PARTITION}/0000000007.jsonl",
+        "event_type=datapoint/date=2024-05-09/hour=25/0000000007.jsonl.gz",
+        "event_type=/date=2024-05-09/hour=02/0000000007.jsonl.gz",
+        "_quarantine/date=2024-05-09/hour=02/0000000007.jsonl.gz",
+    ],
+)
+def test_another_path_is_no_file_of_a_stream(path: str) -> None:
+    assert parse_stream_path(path) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "private"),
+    [
+        ("_parts/a", True),
+        ("_quarantine/a/b.parquet", True),
+        ("_unreadable/date=2024-05-09/a", True),
+        ("_erasures/a.json", True),
+        ("_extracts/a", True),
+        ("_manifests/a.json", False),
+        ("event_type=datapoint/_parts/a", False),
+        ("_partsx/a", False),
+    ],
+)
+def test_some_folders_have_personal_data_that_no_analyst_needs(path: str, private: bool) -> None:
+    assert is_private(path) is private
