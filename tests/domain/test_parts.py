@@ -38,6 +38,6 @@ def test_a_part_is_as_large_as_it_may_be(sizes: list[int], parts: list[list[int]
 
 @given(st.lists(st.integers(0, 20).map(Sized)), st.lists(st.integers(0, 20).map(Sized)), st.integers(1, 30))
 def test_files_that_come_last_change_only_the_last_part(first: list[Sized], more: list[Sized], most: int) -> None:
-    before, after = divide(first, most), divide([*first, *more], most)
-    assert after[: len(before) - 1] == before[:-1]
+    finished, after = divide(first, most)[:-1], divide([*first, *more], most)
+    assert after[: len(finished)] == finished
     assert [file for part in after for file in part] == [*first, *more]
