@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ayla_provider.domain.arrival import HourState
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle
-from ayla_provider.domain.manifest import Manifest, ManifestFile, describe, loads, revise
+from ayla_provider.domain.manifest import Erased, Manifest, ManifestFile, after_removal, describe, loads, revise
 from ayla_provider.domain.paths import ExportFile
-from ayla_provider.errors import AylaConfigError, AylaDestinationError
+from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaNewerFormatError
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
 NOW = HOUR + 2 * ONE_HOUR
@@ -449,3 +449,292 @@ def test_the_export_of_another_oem_is_refused(known: str, asked: str) -> None:
         manifest = replace(revised(None, {}, HourState.EMPTY), export=before)
         with pytest.raises(AylaConfigError, match="Give each OEM its own destination"):
             manifest.refuse_other(after)
+
+
+ERASED = Erased(
+    lines=2, size=9, crc32c="BBBBBB==", by=("20240601T000000Z-0123456789ab", "20240602T000000Z-0123456789ab")
+)
+
+
+def full(**fields: Any) -> Manifest:
+    """A manifest in which each optional field has a value."""
+    file = replace(entry("a"), lines=5, version="7", lost="", erased=ERASED, sha256="0f" * 32)
+    lost = replace(entry("b"), lost="2024-06-01T00:00:00+00:00")
+    removed = replace(entry("c"), lines=4, removed="2024-06-02T00:00:00+00:00")
+    whole = Manifest(
+        hour=ExportHour("datapoint", HOUR),
+        state=HourState.LANDED,
+        revision=3,
+        files=(file, lost, removed),
+        written_at="2024-05-09T04:00:00+00:00",
+        written_by=RUN,
+        export="gs://ayla/é/",
+    )
+    return replace(whole, **fields)
+
+
+def test_what_is_optional_is_written_where_it_has_a_value_and_read_again() -> None:
+    manifest = full()
+    document = json.loads(manifest.dumps())
+    assert document | {"files": []} == {
+        "format": "ayla-export-manifest/3",
+        "export": "gs://ayla/é/",
+        "event_type": "datapoint",
+        "hour": "2024-05-09T02:00:00+00:00",
+        "state": "landed",
+        "revision": 3,
+        "total_files": 3,
+        "total_bytes": 33,
+        "total_lines": None,
+        "lost_files": 1,
+        "removed_files": 1,
+        "erased_lines": 2,
+        "written_at": "2024-05-09T04:00:00+00:00",
+        "written_by": RUN,
+        "files": [],
+    }
+    first, lost, removed = document["files"]
+    common = {"generation": 1, "size": 11, "crc32c": "AAAAAA==", "created": "2024-05-09T04:00:00+00:00"}
+    assert first == common | {
+        "source": "oem/a",
+        "path": "copies/a",
+        "lines": 5,
+        "version": "7",
+        "erased": {"lines": 2, "size": 9, "crc32c": "BBBBBB==", "by": list(ERASED.by)},
+        "sha256": "0f" * 32,
+    }
+    assert lost == common | {"source": "oem/b", "path": "copies/b", "lines": None, "lost": "2024-06-01T00:00:00+00:00"}
+    assert removed == common | {
+        "source": "oem/c",
+        "path": "copies/c",
+        "lines": 4,
+        "removed": "2024-06-02T00:00:00+00:00",
+    }
+    assert manifest.dumps() == json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    read = loads(manifest.dumps(), WHERE)
+    assert read == manifest
+    assert read.dumps() == manifest.dumps()
+
+
+def test_a_manifest_tells_what_is_there_from_what_is_gone() -> None:
+    manifest = full()
+    first, lost, removed = manifest.files
+    assert (manifest.present, manifest.lost, manifest.removed) == ((first,), (lost,), (removed,))
+    assert manifest.copied == (first, removed)
+    assert (manifest.erased_lines, manifest.lines, manifest.size) == (2, None, 33)
+    assert (first.held_size, first.held_crc32c) == (9, "BBBBBB==")
+    assert (lost.held_size, lost.held_crc32c) == (11, "AAAAAA==")
+    assert full(files=(first, removed)).lines == 9
+
+
+@pytest.mark.parametrize(
+    ("is_stream", "files", "form"),
+    [
+        (False, "", "ayla-export-manifest/1"),
+        (False, "b", "ayla-export-manifest/2"),
+        (False, "c", "ayla-export-manifest/2"),
+        (False, "ab", "ayla-export-manifest/3"),
+        (True, "b", "ayla-stream-manifest/1"),
+        (True, "a", "ayla-stream-manifest/2"),
+    ],
+)
+def test_a_format_says_what_a_reader_must_know(is_stream: bool, files: str, form: str) -> None:
+    of_name = dict(zip("abc", full().files, strict=True))
+    manifest = full(is_stream=is_stream, files=tuple(of_name[name] for name in files))
+    assert json.loads(manifest.dumps())["format"] == form
+    assert loads(manifest.dumps(), WHERE).is_stream is is_stream
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": "ayla-typed/1"}, "ValueError: its format is 'ayla-typed/1'"),
+        ({"hour": "2024-05-09T02:00:00"}, "ValueError: its hour has no time zone"),
+        ({"event_type": 5}, "ValueError: event_type is int, not str"),
+        ({"revision": "1"}, "ValueError: revision is str, not int"),
+        ({"written_at": None}, "ValueError: written_at is NoneType, not str"),
+        ({"written_by": []}, "ValueError: written_by is list, not dict"),
+        ({"export": None}, "ValueError: export is NoneType, not str"),
+        ({"files": {}}, "ValueError: files is dict, not list"),
+    ],
+)
+def test_a_refused_manifest_comes_with_the_reason_and_what_to_do(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(AylaDestinationError) as refused:
+        loads(json.dumps(json.loads(full().dumps()) | change), WHERE)
+    assert str(refused.value) == (
+        f"{WHERE} is not a valid manifest of format ayla-export-manifest/1 ({reason}). Move it away and clear the "
+        "task: it then verifies the hour's files and writes the manifest again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"size": -1}, "ValueError: a size is negative"),
+        ({"lines": -1}, "ValueError: a size is negative"),
+        ({"lines": "1"}, "ValueError: lines is str, not int"),
+        ({"created": "2024-05-09T04:00:00"}, "ValueError: created has no time zone"),
+        ({"lost": "2024-05-09T04:00:00"}, "ValueError: lost has no time zone"),
+        ({"removed": "2024-05-09T04:00:00"}, "ValueError: removed has no time zone"),
+        ({"sha256": "0F" * 32}, "ValueError: sha256 isn't one"),
+        ({"sha256": 5}, "ValueError: sha256 is int, not str"),
+        ({"version": 5}, "ValueError: version is int, not str"),
+        ({"lost": 5}, "ValueError: lost is int, not str"),
+        ({"removed": 5}, "ValueError: removed is int, not str"),
+        ({"source": 5}, "ValueError: source is int, not str"),
+        ({"crc32c": 5}, "ValueError: crc32c is int, not str"),
+        ({"generation": "5"}, "ValueError: generation is str, not int"),
+        ({"path": "a\\b"}, "ValueError: a path contains a backslash"),
+        (
+            {"erased": {"lines": 0, "size": 0, "crc32c": "", "by": []}},
+            "ValueError: erased has a number that is too small",
+        ),
+        (
+            {"erased": {"lines": 1, "size": -1, "crc32c": "", "by": []}},
+            "ValueError: erased has a number that is too small",
+        ),
+        (
+            {"erased": {"lines": 1, "size": 0, "crc32c": "", "by": [5]}},
+            "ValueError: erased names something else than entries",
+        ),
+        ({"erased": {"lines": 1, "size": 0, "crc32c": 5, "by": []}}, "ValueError: crc32c is int, not str"),
+        ({"erased": {"lines": 1, "size": "", "crc32c": "", "by": []}}, "ValueError: size is str, not int"),
+        ({"erased": {"lines": 1, "size": 0, "crc32c": "", "by": ""}}, "ValueError: by is str, not list"),
+        ({"erased": None}, "TypeError: 'NoneType' object is not subscriptable"),
+    ],
+)
+def test_a_refused_file_comes_with_the_reason(change: dict[str, Any], reason: str) -> None:
+    document = json.loads(revised(None, {"a": 1}).dumps())
+    document["files"][0] |= change
+    with pytest.raises(AylaDestinationError) as refused:
+        loads(json.dumps(document), WHERE)
+    assert f"manifest/1 ({reason}). Move" in str(refused.value)
+
+
+def test_values_at_their_limits_are_read() -> None:
+    document = json.loads(revised(None, {"a": 1}).dumps())
+    least = {"lines": 1, "size": 0, "crc32c": "", "by": []}
+    document["files"][0] |= {"size": 0, "lines": 0, "erased": least}
+    (file,) = loads(json.dumps(document), WHERE).files
+    assert (file.size, file.lines, file.erased) == (0, 0, Erased(1, 0, "", ()))
+
+
+@pytest.mark.parametrize("form", ["ayla-export-manifest/4", "ayla-stream-manifest/3"])
+def test_a_manifest_of_a_newer_version_is_called_newer(form: str) -> None:
+    with pytest.raises(AylaNewerFormatError, match=f"^{WHERE} has the format {form}, "):
+        loads(changed(format=form), WHERE)
+
+
+def test_archives_are_not_mixed_and_the_message_names_both() -> None:
+    with pytest.raises(AylaConfigError) as refused:
+        full(export="gs://ayla/0a1b/").refuse_other("gs://ayla/0a1c/")
+    assert str(refused.value) == (
+        "datapoint 2024-05-09 02:00 UTC: the destination is the archive of the export 'gs://ayla/0a1b/', and the "
+        "connection leads to gs://ayla/0a1c/. Give each OEM its own destination."
+    )
+    stream = full(is_stream=True, export="kinesis://eu/x")
+    for refuse in (stream.refuse_stream, lambda: stream.refuse_other("kinesis://eu/x")):
+        with pytest.raises(AylaConfigError) as refused:
+            refuse()
+        assert str(refused.value) == (
+            "datapoint 2024-05-09 02:00 UTC: the destination is the archive of the stream kinesis://eu/x, and not of "
+            "an export. Give the export a destination, or a prefix, of its own, or correct this task's destination."
+        )
+    full().refuse_stream()
+    # Earlier versions didn't write the export.
+    full(export="").refuse_other("gs://ayla/0a1c/")
+
+
+def test_an_entry_is_of_exactly_one_generation_of_a_file_at_one_path() -> None:
+    file = ExportFile("datapoint", HOUR, FolderStyle.SPACE, "a", "oem/a", 3, "AAAAAA==", 7, NOW)
+    made = ManifestFile.of(file, "copies/a", "AAAAAA==", 2, "v", ERASED, "0f" * 32)
+    assert (made.lines, made.version, made.erased, made.sha256, made.lost, made.removed) == (
+        2,
+        "v",
+        ERASED,
+        "0f" * 32,
+        "",
+        "",
+    )
+    assert made.is_of(file, "copies/a")
+    assert made.is_of(replace(file, crc32c=None), "copies/a")
+    for other in (
+        replace(file, generation=8),
+        replace(file, size=4),
+        replace(file, crc32c="BBBBBB=="),
+        replace(file, created=NOW + ONE_HOUR),
+        replace(file, name="oem/b"),
+    ):
+        assert not made.is_of(other, "copies/a")
+    assert not made.is_of(file, "copies/b")
+
+
+def test_the_line_of_the_log_says_what_is_lost_erased_and_removed() -> None:
+    assert describe(full()) == (
+        "datapoint 2024-05-09 02:00 UTC: landed, 3 files, 33 B, revision 3, 1 lost file, 2 lines erased, "
+        "1 removed file by rule"
+    )
+    one = replace(full().files[0], lines=1, erased=replace(ERASED, lines=1))
+    assert describe(full(files=(one,))) == (
+        "datapoint 2024-05-09 02:00 UTC: landed, 1 file, 11 B, 1 line, revision 3, 1 line erased"
+    )
+    many = replace(one, lines=1234, erased=None)
+    assert (
+        describe(full(files=(many,))) == "datapoint 2024-05-09 02:00 UTC: landed, 1 file, 11 B, 1,234 lines, revision 3"
+    )
+
+
+def test_a_rule_marks_what_it_removes_once_and_spares_what_is_lost() -> None:
+    manifest, at = full(), datetime(2024, 7, 1, tzinfo=UTC)
+    after = after_removal(manifest, at, {"run_id": "rule"})
+    assert [file.removed for file in after.files] == ["2024-07-01T00:00:00+00:00", "", "2024-06-02T00:00:00+00:00"]
+    assert after == replace(manifest, written_at="2024-07-01T00:00:00+00:00", written_by={"run_id": "rule"})
+    assert after_removal(after, at + ONE_HOUR, {}) is after
+
+
+def test_a_revision_says_which_run_wrote_it_and_of_which_export() -> None:
+    previous = revised(None, {"a": 1})
+    more = {"written_at": NOW + ONE_HOUR, "written_by": {"run_id": "2"}, "export": "gs://ayla/0a1b/"}
+    later = revise(previous, previous.hour, HourState.ARRIVING, [entry("b")], **more)
+    assert later == Manifest(
+        previous.hour,
+        HourState.ARRIVING,
+        2,
+        (entry("a"), entry("b")),
+        "2024-05-09T05:00:00+00:00",
+        {"run_id": "2"},
+        "gs://ayla/0a1b/",
+    )
+    landed = revise(later, later.hour, HourState.LANDED, [], **more | {"export": "gs://ayla/0a1b/export/"})
+    assert landed == replace(later, state=HourState.LANDED, export="gs://ayla/0a1b/export/")
+
+
+def test_a_copy_that_was_written_again_has_its_new_version_in_the_manifest() -> None:
+    known = replace(entry("a"), version="1", lines=3, sha256="0f" * 32)
+    hour = ExportHour("datapoint", HOUR)
+    first = revise(None, hour, HourState.LANDED, [known], written_at=NOW, written_by=RUN)
+    # A version that nobody knows is no other version.
+    unknown = replace(known, version="", lines=None, sha256="")
+    assert revise(first, hour, HourState.LANDED, [unknown], written_at=NOW, written_by=RUN) is first
+    again = replace(unknown, version="2")
+    later = revise(first, hour, HourState.LANDED, [again], written_at=NOW + ONE_HOUR, written_by=RUN)
+    (file,) = later.files
+    assert (file.version, file.lines, file.sha256) == ("2", 3, "0f" * 32)
+    assert (later.revision, later.written_at) == (1, "2024-05-09T05:00:00+00:00")
+
+
+def test_a_file_with_other_erased_lines_raises_the_revision() -> None:
+    hour = ExportHour("datapoint", HOUR)
+    first = revise(None, hour, HourState.LANDED, [entry("a")], written_at=NOW, written_by=RUN)
+    erased = replace(entry("a"), erased=ERASED)
+    later = revise(first, hour, HourState.LANDED, [erased], written_at=NOW, written_by=RUN)
+    assert (later.revision, later.files[0].erased) == (2, ERASED)
+    assert revise(later, hour, HourState.LANDED, [erased], written_at=NOW, written_by=RUN) is later
+
+
+def test_a_file_that_moved_to_another_bucket_has_one_entry() -> None:
+    hour = ExportHour("datapoint", HOUR)
+    first = revise(None, hour, HourState.LANDED, [entry("a"), entry("b")], written_at=NOW, written_by=RUN)
+    moved = replace(entry("a"), source="other/a")
+    later = revise(first, hour, HourState.LANDED, [moved], written_at=NOW, written_by=RUN)
+    assert [file.source for file in later.files] == ["oem/b", "other/a"]
