@@ -75,7 +75,8 @@ AREAS = (
             "tests/archive/test_trust.py",
         ),
         share=8,
-        slow=("killed",),
+        # These test the reader and the clients of stores, which aren't in the area, or take as long as all others.
+        slow=("killed", "download", "upload", "fleets_hours", "cost_grows", "many_files_are_copied"),
     ),
     Area(
         name="stream",

@@ -19,9 +19,11 @@ from ayla_provider.archive import archive as archives
 from ayla_provider.archive.archive import Archive
 from ayla_provider.archive.destination import Listed, Stored
 from ayla_provider.archive.local import FileDestination
+from ayla_provider.archive.records import write_json
 from ayla_provider.archive.removal import remove_copies
 from ayla_provider.archive.transfer import Copy, Transfer
 from ayla_provider.domain.arrival import HourState
+from ayla_provider.domain.erasure import ErasureKeys, ErasureRequest
 from ayla_provider.domain.hour_pattern import HourPattern
 from ayla_provider.domain.paths import ExportFile, Layout, failure_path, manifest_path
 from ayla_provider.domain.removal import Rule
@@ -349,6 +351,8 @@ def test_a_mirror_whose_folders_have_a_style_of_their_own_is_not_forgotten(
         (3, f"{folder}/09-05-2024 03h/a.csv", "1 file"),
     ):
         for layout in Layout:
+            (plan,) = Archive(place.destination, layout=layout).plan(reading, hours_at(one), RULE)
+            assert (plan.manifest, plan.to_copy) == (None, ())
             with pytest.raises(AylaLostError) as raised:
                 take_in(Archive(place.destination, layout=layout), reading, one)
             assert f"The archive still has {count} of it, for example {of_first}." in str(raised.value)
@@ -616,3 +620,66 @@ def test_a_commit_that_fails_leaves_the_other_hours(
     assert conflicting not in place.everything()
     assert other in place.everything()
     assert notes(place) == set()
+
+
+def test_a_part_without_what_is_erased_is_read_and_not_written_again(
+    cloud: LocalCloud, export: Export, place: Place
+) -> None:
+    dsn, keys = "LC000X000000007", ErasureKeys.parse("a-key-of-sixteen-characters", "x")
+    entry = ErasureRequest({"dsn": dsn}, None, at(12), at(12)).entry(keys, at(12), {})
+    write_json(place.destination, entry.path, entry.dumps(), None)
+    put(cloud, 2, "a.csv", f"of {dsn}\nof another\n".encode())
+    put(cloud, 5, "later.csv")
+    archive = Archive(place.destination, erasure_keys=lambda: keys)
+    archive.copy_part(export, hours_at(2)[0], RULE, 1, 1000)
+    before = place.destination.find(path_of("a"))
+    assert take_in(archive, export, 2).copied_files == 1
+    assert place.destination.find(path_of("a")) == before
+    assert place.everything()[path_of("a")] == b"of another\n"
+    manifest = archive.manifest(hours_at(2)[0])
+    assert manifest is not None
+    assert manifest.erased_lines == 1
+    # With the manifest, there is nothing to plan.
+    (plan,) = archive.plan(export, hours_at(2), RULE)
+    assert plan.to_copy == ()
+
+
+def test_copies_without_a_manifest_are_taken_only_if_they_are_the_files(
+    cloud: LocalCloud, export: Export, place: Place, archive: Archive
+) -> None:
+    for name in "abc":
+        put(cloud, 2, f"{name}.csv", b"right")
+    put(cloud, 5, "later.csv")
+    for name, data in (("a", b"right"), ("b", b"wrong"), ("c", b"long and wrong")):
+        place.spoil(path_of(name), data)
+    before = place.destination.find(path_of("a"))
+    (plan,) = archive.plan(export, hours_at(2), RULE)
+    assert [file.file for file in plan.to_copy] == ["b.csv", "c.csv"]
+    assert take_in(archive, export, 2).copied_files == 2
+    assert place.destination.find(path_of("a")) == before
+    assert {place.everything()[path_of(name)] for name in "abc"} == {b"right"}
+    manifest = archive.manifest(hours_at(2)[0])
+    assert manifest is not None
+    for file in manifest.files:
+        assert place.destination.folder(FOLDER)[file.path].version == file.version
+
+
+def test_a_doubtful_copy_that_ayla_no_longer_shows_is_kept_if_it_is_whole(
+    cloud: LocalCloud, export: Export, place: Place, archive: Archive
+) -> None:
+    for name in "ab":
+        put(cloud, 2, f"{name}.csv", name.encode())
+    put(cloud, 5, "later.csv")
+    take_in(archive, export, 2)
+    whole = archive.manifest(hours_at(2)[0])
+    assert whole is not None
+    cloud.delete_object("Datapoint", SOURCE_FOLDER, "b.csv")
+    place.remove(path_of("b"))
+    place.spoil(path_of("b"), b"b")
+    report = archive.take_in(export, hours_at(2), RULE, written_by={}, untrusted=["*"])
+    assert (report.hours, report.files) == ({"landed": 1}, 2)
+    manifest = archive.manifest(hours_at(2)[0])
+    assert manifest is not None
+    assert (manifest.files, manifest.lost) == (whole.files, ())
+    for file in manifest.files:
+        assert place.destination.folder(FOLDER)[file.path].version == file.version

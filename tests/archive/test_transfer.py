@@ -454,6 +454,8 @@ def test_what_is_there_already_is_written_again_only_if_it_is_not_trusted(
     assert first == Copy(first.stored, str(listed_file.crc32c), lines_of(content), None, sha256)
     assert transfer.copy(file, PATH, first.stored) == first
     assert len(destination.told) == 1
+    # As after a write whose answer got lost.
+    assert transfer.copy(file, PATH, None) == first
     again = transfer.copy(file, PATH, first.stored, trusted=False)
     assert again == dataclasses.replace(first, stored=again.stored)
     assert again.stored == destination.find(PATH) != first.stored
