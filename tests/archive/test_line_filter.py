@@ -114,6 +114,30 @@ def test_a_line_that_is_longer_than_a_row_goes_as_a_whole_and_takes_no_memory(
     assert left(b"".join(rows), 1 << 16) == (b"".join((rows[0], rows[2], rows[3])), 1)
 
 
+def test_each_erased_line_is_shown_and_one_that_is_too_long_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasures, "LONGEST_ROW", 1000)
+    monkeypatch.setattr(erasures, "CHUNK", 1500)
+    monkeypatch.setattr(erasures, "_OVERLAP", 20)
+    short = f"of {DSN}\n".encode()
+    long = b"a" * 990 + f" {DSN} ".encode() + b"b" * 2000 + b"\n"
+    shown: list[tuple[bytes, set[str]]] = []
+    lines = LineFilter(matcher(), lambda line, ids: shown.append((line, set(ids))))
+    content = b"first\n" + short + long + b"between\n" + short + b"last"
+    blocks = [content[begin : begin + 700] for begin in range(0, len(content), 700)]
+    assert b"".join(lines.blocks(blocks)) == b"first\nbetween\nlast"
+    assert lines.lines == 3
+    assert [line for line, _ in shown] == [
+        short,
+        long[:1500],
+        # Each part begins with the end of the one before.
+        long[1480:3000],
+        long[2980:],
+        short,
+    ]
+    assert [ids for _, ids in shown] == [lines.by] * 5
+    assert len(lines.by) == 1
+
+
 @given(splits=st.lists(st.integers(0, 200), max_size=10))
 def test_the_blocks_make_no_difference(splits: list[int]) -> None:
     content = b"".join(f"{number},{DSN if number % 3 == 0 else OTHER_DSN},x\n".encode() for number in range(9))

@@ -189,14 +189,17 @@ def test_a_second_subject_adds_to_what_the_manifest_says(tmp_path: Path) -> None
     assert contents(tmp_path) == [LEFT[0], LEFT[1], b""]
 
 
+class Dies(FileDestination):
+    """A folder on disk, to which no copy can be written."""
+
+    def write(self, path: str, stream: BinaryIO, **more: Any) -> Stored:
+        if path.endswith(".csv"):
+            raise KeyboardInterrupt
+        return super().write(path, stream, **more)
+
+
 def test_an_erasure_that_ended_before_the_files_states_the_same_again(tmp_path: Path) -> None:
     before = archive_hour(tmp_path / "archive", "connection", FILES)
-
-    class Dies(FileDestination):
-        def write(self, path: str, stream: BinaryIO, **more: Any) -> Stored:
-            if path.endswith(".csv"):
-                raise KeyboardInterrupt
-            return super().write(path, stream, **more)
 
     with pytest.raises(KeyboardInterrupt):
         erased(places(tmp_path, Dies))
@@ -206,6 +209,23 @@ def test_an_erasure_that_ended_before_the_files_states_the_same_again(tmp_path: 
     after = manifest_in(tmp_path)
     assert [file.erased for file in after.files] == [file.erased for file in begun.files]
     assert (after.revision, contents(tmp_path)) == (begun.revision, LEFT)
+
+
+def test_an_erasure_that_ended_goes_on_with_another_subject(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = [line(dsn) for dsn in (SUBJECT, FIRST, SECOND, THIRD)]
+    archive_hour(tmp_path / "archive", "connection", [b"".join(lines)])
+    requests = [wanted(dsn) for dsn in (SUBJECT, FIRST, SECOND)]
+    erased(places(tmp_path), requests[0])
+    with pytest.raises(KeyboardInterrupt):
+        erased(places(tmp_path, Dies), requests[1])
+    assert contents(tmp_path) == [b"".join(lines[1:])]
+    erased(places(tmp_path), *requests[1:])
+    assert contents(tmp_path) == [lines[3]]
+    ids = tuple(sorted(each.entry.id for each in requests))
+    (file,) = manifest_in(tmp_path).files
+    assert file.erased is not None
+    assert (file.erased.size, file.erased.crc32c, file.erased.by) == (len(lines[3]), Crc32c(lines[3]).base64, ids)
+    assert "damaged" not in caplog.text
 
 
 @pytest.mark.parametrize("damage", [FILES[0][:-1], FILES[0] + line(SECOND)])
@@ -408,7 +428,7 @@ def test_rows_malformed_lines_and_receipt_are_those_of_the_files_that_are_left(
     assert (after.path, after.size, after.crc32c) == (before.path, len(rows), Crc32c(rows).base64)
     assert (after.quarantine, after.models, after.parts) == (quarantine_path(OF_HOUR), None, ())
     assert after.written_by == {**BY, "erasures": entry.entry.id}
-    assert datetime.fromisoformat(after.written_at).tzinfo == UTC
+    assert datetime.fromisoformat(after.written_at) > datetime.fromisoformat(before.written_at)
     assert before.models is not None
 
 
@@ -473,6 +493,9 @@ def test_rows_that_can_not_be_told_apart_are_made_again(root: Path) -> None:
         (found,) = run.hours()
         assert run.without_models == {OF_HOUR}
     assert (found.untyped, found.before, found.receipt) == (True, before.version, None)
+    assert found.counts == {"csv_lines": 4, "quarantined_lines": 1, "parquet_rows": 3}
+    # Two files, the Parquet file, the malformed lines, and all typed rows.
+    assert found.objects == 5
     assert not receipt.exists()
     assert not rows.exists()
     assert notes.exists()
