@@ -520,15 +520,17 @@ class SqlWarehouse(ABC):
             return self.dialect.sha256(f"{salt} || {spelled}")
 
         for number, subject in enumerate(erasure.subjects):
+            hashes_of = {column: hashes for column, hashes in subject.hashes.items() if column in existing}
+            if not hashes_of:
+                # DuckDB refuses a parameter that no condition names.
+                continue
             spans = []
             for bound, at, sign in (("start", subject.start, ">="), ("end", subject.end, "<")):
                 if at is not None:
                     parameters[f"{bound}_{number}"] = at
                     place = self.dialect.parameter(f"{bound}_{number}", ColumnType.TIMESTAMP)
                     spans.append(f"{name('folder_hour')} {sign} {place}")
-            for column, hashes in subject.hashes.items():
-                if column not in existing:
-                    continue
+            for column, hashes in hashes_of.items():
                 named = {f"{column}_{number}_{index}": each for index, each in enumerate(hashes)}
                 parameters |= named
                 wanted = [self.dialect.parameter(each, ColumnType.TEXT) for each in named]

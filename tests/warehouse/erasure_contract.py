@@ -124,7 +124,11 @@ class ErasureContract:
         put(place, tmp_path, "datapoint", NOON, [{"user_uuid": USER}, {"user_uuid": OTHER}], table=table)
         assert place.warehouse.erasable(erasure(dsn=A)) == {}
         assert place.warehouse.erasable(erasure(dsn=A, user_uuid=USER)) == {NOON: 1}
-        place.warehouse.erase(erasure(dsn=A, user_uuid=USER), lowered({NOON: ("v1", 1)}))
+        # Two requests, each of another identifier.
+        of_device, of_user = erasure(NOON, dsn=A), erasure(NOON, user_uuid=USER)
+        both = dataclasses.replace(of_device, subjects=(*of_device.subjects, *of_user.subjects))
+        assert place.warehouse.erasable(both) == {NOON: 1}
+        place.warehouse.erase(both, lowered({NOON: ("v1", 1)}))
         assert [row["user_uuid"] for row in place.rows("datapoint")] == [OTHER]
 
     def test_many_hours_and_subjects_fit_into_one_call(self, place: Place, tmp_path: Path) -> None:
