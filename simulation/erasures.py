@@ -217,6 +217,8 @@ class Erasures:
             self.happened["erasure cut off"] += 1
         elif not any(reason in result.message for reason in _NOT_NOW) or number > _MOST_TRIES:
             self.bugs.append(f"{where}: {result.error}: {result.message}")
+            # A run that always fails would take hours of a simulation. The next one is due later.
+            del self._due[archive]
 
     def _run(self, task: Task, kind: str) -> Result:
         if kind == "killed":
