@@ -318,7 +318,8 @@ class FaultInjector:
     def _damage(self, planned: Planned, tasks: Sequence[Task], rng: random.Random) -> Done:
         """Damage copies and a manifest of the archive. The vendor no longer has some of the copies, either."""
         archive = self._setup.archive(since=planned.at - _DAMAGED_WITHIN)
-        paths = sorted(path for path in archive if path.startswith(f"{MANIFESTS}/"))
+        # A killed process may leave an unfinished manifest, whose name nothing reads.
+        paths = sorted(path for path in archive if path.startswith(f"{MANIFESTS}/") and path.endswith(".json"))
         manifests = [loads(archive[path], path) for path in paths]
         hours = [manifest for manifest in manifests if manifest.files and manifest.hour not in self._damaged]
         whole = [manifest for manifest in hours if all(self._is_whole(entry, archive) for entry in manifest.files)]
