@@ -1,24 +1,12 @@
-"""
-A worker with Iceberg tables, for tests that race or kill it.
-
-Each line of its input is a JSON list: a folder, at which moment to die (0: never), and a list of steps. It forks for
-each line, and answers with the exit code and what the fork said: how many moments it had, or its error.
-"""
+"""A worker with Iceberg tables, for tests that race or kill it. See :mod:`tests.warehouse.forking`."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-import tempfile
 import time
-import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow.parquet  # noqa: F401 - once, before the forks
 import pyiceberg.io.pyarrow  # noqa: F401
 from pyiceberg.catalog.sql import SqlCatalog
@@ -27,34 +15,19 @@ from ayla_provider.domain.tables import TABLES
 from ayla_provider.warehouse import iceberg_metadata, iceberg_upkeep
 from ayla_provider.warehouse.iceberg import IcebergWarehouse
 from ayla_provider.warehouse.iceberg_upkeep import Upkeep
+from tests.warehouse.forking import moment, serve
 from tests.warehouse.iceberg_place import existing, iceberg
 from tests.warehouse.made_loads import made_load
 
 MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
-_moments = _dies_at = 0
-
-_WATCHED = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "tempfile.mkdtemp"}
-
-
-def _moment() -> None:
-    global _moments
-    _moments += 1
-    if _moments == _dies_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in _WATCHED or (event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wxa")):
-        _moment()
-
 
 class _Watched(SqlCatalog):
     def commit_table(self, *arguments: Any) -> Any:
-        _moment()
+        moment()
         answer = super().commit_table(*arguments)
-        _moment()
+        moment()
         return answer
 
 
@@ -144,33 +117,5 @@ _STEPS = {
 }
 
 
-def main() -> None:
-    """Answer lines until there are no more."""
-    global _moments, _dies_at
-    connect = duckdb.connect
-    # Threads of the parent don't survive a fork.
-    connect(":memory:").close()
-    sys.addaudithook(_watch)
-    for line in sys.stdin:
-        folder, dies, steps = json.loads(line)
-        said, says = os.pipe()
-        pid = os.fork()
-        if not pid:
-            tempfile.tempdir = str(Path(folder) / "tmp")
-            _moments, _dies_at = 0, dies
-            try:
-                work(Path(folder), steps)
-                os.write(says, str(_moments).encode())
-            except BaseException as error:  # noqa: BLE001 - the parent is told
-                _dies_at = 0
-                os.write(says, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"[:4000].encode())
-                os._exit(1)
-            os._exit(0)
-        os.close(says)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(json.dumps([status, os.read(said, 5000).decode()]), flush=True)
-        os.close(said)
-
-
 if __name__ == "__main__":
-    main()
+    serve(work)

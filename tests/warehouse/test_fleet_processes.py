@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +11,9 @@ import pytest
 from ayla_provider.domain.tables import TABLES
 from tests.support.fleet_rows import HOUR, OddFleet
 from tests.support.proofs import scale, spread
+from tests.warehouse import forking
 from tests.warehouse.fleet_lakes import KINDS, InLake, lake
+from tests.warehouse.forking import Worker
 from tests.warehouse.made_loads import NOON
 from tests.warehouse.test_fleet_models import NOW, compare, oracle_of
 from tests.warehouse.test_fleet_models_of_lakes import is_up_to_date, made, put
@@ -23,28 +22,10 @@ pytest.importorskip("pyiceberg")
 pytest.importorskip("deltalake")
 
 
-class Worker:
-    """A process that forks for each job."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def run(self, kind: str, folder: Path, dies_at: int) -> tuple[int, str]:
-        assert self._process.stdin
-        assert self._process.stdout
-        print(json.dumps([kind, str(folder), dies_at]), file=self._process.stdin, flush=True)
-        code, said = json.loads(self._process.stdout.readline())
-        return code, said
-
-
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
-    command = [sys.executable, "-m", "tests.warehouse.fleet_process"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, cwd=Path(__file__).parents[2], **pipes) as process:
-        yield Worker(process)
-        assert process.stdin
-        process.stdin.close()
+    with forking.worker("tests.warehouse.fleet_process") as running:
+        yield running
 
 
 @pytest.mark.ci
@@ -66,12 +47,12 @@ def test_a_process_that_is_killed_anywhere_leaves_work_that_the_next_run_finishe
     final |= more
     # The tables name their files with the whole path. So all runs are in the same folder.
     shutil.copytree(folder, tmp_path / "copy")
-    code, said = worker.run(kind, folder, 0)
+    code, said = worker.run(folder, kind)
     assert code == 0, said
     for moment in spread(int(said), scale(2, 20)):
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "copy", folder)
-        code, said = worker.run(kind, folder, moment)
+        code, said = worker.run(folder, kind, dies_at=moment)
         assert code == -9, said
         with lake(kind, folder) as warehouse:
             place = InLake(warehouse)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,48 +12,19 @@ import pytest
 from ayla_provider.warehouse.base import HeldHour
 from ayla_provider.warehouse.iceberg_upkeep import Upkeep
 from tests.support.proofs import scale
+from tests.warehouse import forking
+from tests.warehouse.forking import Answer, Worker
 from tests.warehouse.iceberg_place import dsns, existing, files, iceberg, in_sqlite, reached
 
 MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
-Answer = tuple[int, str]
-
-
-class Worker:
-    """A process that forks for each job."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._process = stack.enter_context(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.warehouse.iceberg_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=Path(__file__).parents[2],
-            )
-        )
-        assert self._process.stdin
-        stack.callback(self._process.stdin.close)
-
-    def begin(self, folder: Path, *steps: list[Any], dies_at: int = 0) -> None:
-        (folder / "tmp").mkdir(exist_ok=True)
-        print(json.dumps([str(folder), dies_at, steps]), file=self._process.stdin, flush=True)
-
-    def end(self) -> Answer:
-        assert self._process.stdout
-        code, said = json.loads(self._process.stdout.readline())
-        return code, said
-
-    def run(self, folder: Path, *steps: list[Any], dies_at: int = 0) -> Answer:
-        self.begin(folder, *steps, dies_at=dies_at)
-        return self.end()
-
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[tuple[Worker, Worker]]:
-    with ExitStack() as stack:
-        yield Worker(stack), Worker(stack)
+    module = "tests.warehouse.iceberg_process"
+    with forking.worker(module) as first, forking.worker(module) as second:
+        yield first, second
 
 
 def held(folder: Path, hours: int = 48) -> dict[int, HeldHour]:
