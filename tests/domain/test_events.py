@@ -86,3 +86,13 @@ def test_a_name_that_can_not_stand_in_a_path_is_refused_and_named(name: str) -> 
     assert repr(name) in str(refused.value)
     # What would have been right.
     assert all(event_type in str(refused.value) for event_type in EVENT_TYPES)
+
+
+@pytest.mark.parametrize("name", ["a/b", None, 5])
+def test_a_refused_event_type_comes_with_what_is_expected(name: object) -> None:
+    with pytest.raises(AylaConfigError) as refused:
+        parse_event_type(name)
+    assert str(refused.value) == (
+        f"event type {name!r}: expected letters, digits, spaces, '_' or '-'. The documented event types are "
+        "connection, datapoint, datapoint_ack, location, registration."
+    )

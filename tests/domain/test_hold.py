@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayla_provider.domain.events import EventType
-from ayla_provider.domain.hold import Hold, first_over, hold, hold_path, loads
+from ayla_provider.domain.hold import HeldSubject, Hold, first_over, hold, hold_path, loads
 from ayla_provider.domain.hour import ExportHour
 from ayla_provider.domain.keys import key_id, subject_hash
 from ayla_provider.errors import AylaConfigError, AylaDestinationError, AylaNewerFormatError
@@ -90,8 +91,12 @@ def test_a_hold_on_everything_concerns_every_subject_without_a_key() -> None:
 
 def test_without_the_key_of_a_hold_nobody_can_say_whom_it_concerns() -> None:
     placed = hold("case-1", placed_at=NOW, subject={"dsn": ["LC000X000000001"]}, key=KEY)
-    with pytest.raises(AylaConfigError, match=f"'case-1' was made with the key {key_id(KEY)}"):
+    with pytest.raises(AylaConfigError) as refused:
         placed.concerns({"dsn": ["LC000X000000002"]}, [OTHER_KEY])
+    assert str(refused.value) == (
+        f"the legal hold 'case-1' was made with the key {key_id(KEY)}, which no given connection has. Without it "
+        "nobody can say whether the hold is on this subject. Add a connection with that key, or release the hold."
+    )
 
 
 def test_the_text_of_a_hold_gives_the_same_hold_and_names_no_subject() -> None:
@@ -120,18 +125,96 @@ def test_a_user_is_the_same_with_and_without_hyphens() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"id": "../case"}, "letters, digits"),
-        ({"start": NOW, "end": NOW}, "ends before it begins"),
-        ({"subject": {}}, "no value"),
-        ({"subject": {"ip": ["1"]}, "key": KEY}, "other fields than"),
-        ({"subject": {"dsn": ["LC000X000000001"]}}, "needs a key"),
-        ({}, "everything for ever"),
-        ({"start": NOW, "reason": "x" * 201}, "more than 200"),
+        (
+            {"id": "../case"},
+            "the hold's id is '../case': use at most 64 letters, digits, _ and -, without a name of a person or a "
+            "device",
+        ),
+        ({"start": NOW, "end": NOW}, "the hold ends before it begins: correct start or end"),
+        ({"subject": {}}, "the hold's subject has no value: give a dsn or a user_uuid"),
+        ({"subject": {"ip": ["1"]}, "key": KEY}, "the hold's subject has other fields than dsn and user_uuid"),
+        (
+            {"subject": {"dsn": ["LC000X000000001"]}},
+            "the hold is on a subject, so it needs a key for its hash: name the connection",
+        ),
+        ({}, "the hold is on everything for ever: give a start, an end, or a subject"),
+        (
+            {"start": NOW, "reason": "x" * 201},
+            "the hold's reason has more than 200 characters: refer to a file instead",
+        ),
     ],
 )
 def test_a_hold_that_makes_no_sense_is_refused(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(AylaConfigError, match=message):
+    with pytest.raises(AylaConfigError) as refused:
         hold(**{"id": "case-1", "placed_at": NOW, **arguments})  # type: ignore[arg-type]
+    assert str(refused.value) == message
+
+
+def test_a_hold_has_what_was_given_and_nothing_else() -> None:
+    assert hold("case-1", placed_at=NOW, end=NOW) == Hold("case-1", NOW, None, NOW, (), (), "", {})
+    placed = hold(
+        "case-1",
+        placed_at=NOW,
+        start=NOW,
+        event_types=iter([EventType("location")]),
+        subject={"dsn": ["LC000X000000001"], "user_uuid": ["11111111-2222-3333-4444-555555555555"]},
+        key=KEY,
+        reason="x" * 200,
+        placed_by={"user": "legal"},
+    )
+    subjects = (
+        HeldSubject("dsn", subject_hash(KEY, "dsn", "LC000X000000001"), key_id(KEY)),
+        HeldSubject("user_uuid", subject_hash(KEY, "user_uuid", "11111111222233334444555555555555"), key_id(KEY)),
+    )
+    location = (EventType("location"),)
+    assert placed == Hold("case-1", NOW, NOW, None, location, subjects, "x" * 200, {"user": "legal"})
+    document = {
+        "format": "ayla-export-hold/1",
+        "id": "case-1",
+        "start": NOW.isoformat(),
+        "end": None,
+        "event_types": ["location"],
+        "subjects": [{"column": each.column, "hash": each.hash, "key_id": each.key_id} for each in subjects],
+        "reason": "x" * 200,
+        "placed_at": NOW.isoformat(),
+        "placed_by": {"user": "legal"},
+    }
+    assert placed.dumps() == json.dumps(document, indent=1) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"id": "../a"}, "ValueError: its id isn't valid"),
+        ({"id": 5}, "ValueError: id is int, not str"),
+        ({"format": "ayla-hold/1"}, "ValueError: its format is 'ayla-hold/1'"),
+        ({"start": "2026-11-01"}, "ValueError: start has no time zone"),
+        ({"end": "2026-11-01"}, "ValueError: end has no time zone"),
+        ({"placed_at": "2026-11-01"}, "ValueError: placed_at has no time zone"),
+        ({"event_types": [5]}, "ValueError: an event type isn't text"),
+        ({"event_types": {}}, "ValueError: event_types is dict, not list"),
+        ({"reason": None}, "ValueError: reason is NoneType, not str"),
+        ({"placed_by": []}, "ValueError: placed_by is list, not dict"),
+        ({"subjects": {}}, "ValueError: subjects is dict, not list"),
+        ({"subjects": [{"column": "ip", "hash": "", "key_id": ""}]}, "ValueError: a subject has another column"),
+        ({"subjects": [{"column": "dsn", "hash": "A" * 64, "key_id": ""}]}, "ValueError: a subject's hash isn't valid"),
+        (
+            {"subjects": [{"column": "dsn", "hash": "a" * 64, "key_id": "a" * 9}]},
+            "ValueError: a subject's key_id isn't valid",
+        ),
+        ({"subjects": [{"column": 5, "hash": "a" * 64, "key_id": ""}]}, "ValueError: column is int, not str"),
+        ({"subjects": [{"column": "dsn", "hash": 5, "key_id": ""}]}, "ValueError: hash is int, not str"),
+        ({"subjects": [{"column": "dsn", "hash": "a" * 64, "key_id": 5}]}, "ValueError: key_id is int, not str"),
+    ],
+)
+def test_a_refused_hold_comes_with_the_reason_and_what_to_do(change: dict[str, object], reason: str) -> None:
+    document = json.loads(hold("a", placed_at=NOW, start=NOW, end=NOW + DAY).dumps()) | change
+    with pytest.raises(AylaDestinationError) as refused:
+        loads(json.dumps(document), "gs://bucket/_holds/a.json")
+    assert str(refused.value) == (
+        f"gs://bucket/_holds/a.json isn't a valid legal hold of format ayla-export-hold/1 ({reason}). While it is "
+        "there, nothing is removed or erased. Correct it, or release the hold."
+    )
 
 
 def test_a_hold_that_cannot_be_read_is_an_error_that_says_what_stops() -> None:

@@ -17,8 +17,10 @@ from ayla_provider.domain.hour import (
     hour_of,
     hours_between,
     hours_of,
+    is_empty,
     parse_folder,
     parse_time,
+    refuse_longer,
 )
 from ayla_provider.errors import AylaConfigError
 
@@ -198,3 +200,78 @@ def test_hours_are_described_by_their_bounds() -> None:
     assert describe_hours([ExportHour("location", TWO)]) == "location 2024-05-09 02:00 UTC"
     hours = hours_of("location", TWO, TWO + 2 * ONE_HOUR)
     assert describe_hours(hours) == "location 2024-05-09 02:00 UTC to 2024-05-09 04:00 UTC (2 hours)"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        (
+            TWO,
+            TWO,
+            "the interval from 2024-05-09T02:00:00+00:00 to 2024-05-09T02:00:00+00:00 holds no hour. With a schedule "
+            "of '@hourly' Airflow 3 makes intervals of no width: use CronDataIntervalTimetable('0 * * * *', "
+            "timezone='UTC'), or give start and end.",
+        ),
+        (
+            TWO + timedelta(minutes=1),
+            TWO + ONE_HOUR,
+            "start 2024-05-09T02:01:00+00:00 isn't on the hour in UTC: the export knows whole hours only. Schedule "
+            "the DAG on the hour, or give start and end.",
+        ),
+        (
+            TWO,
+            (TWO + ONE_HOUR).replace(tzinfo=None),
+            "end 2024-05-09T03:00:00 has no time zone: write it as 2024-05-09T03:00:00+00:00",
+        ),
+        (
+            TWO,
+            TWO + timedelta(days=20 * 366, hours=1),
+            "the interval from 2024-05-09T02:00:00+00:00 to 2044-05-24T03:00:00+00:00 is longer than 20 years: "
+            "correct its bounds",
+        ),
+    ],
+)
+def test_an_interval_is_refused_with_what_to_do(start: datetime, end: datetime, message: str) -> None:
+    with pytest.raises(AylaConfigError) as refused:
+        hours_between(start, end)
+    assert str(refused.value) == message
+
+
+def test_an_interval_of_twenty_years_is_not_too_long() -> None:
+    refuse_longer(TWO, TWO + timedelta(days=20 * 366))
+    with pytest.raises(AylaConfigError):
+        refuse_longer(TWO, TWO + timedelta(days=20 * 366, microseconds=1))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            None,
+            "start is empty: this run has neither a data interval nor a partition. Give start yourself, for example "
+            "as a DAG parameter, or trigger the run with a logical date.",
+        ),
+        ("tomorrow", "start 'tomorrow' isn't an ISO 8601 time: write it as 2024-05-09T02:00:00+00:00"),
+        (
+            5,
+            "start is 5, of the type int: expected a datetime with a time zone, or text such as "
+            "2024-05-09T02:00:00+00:00",
+        ),
+        ("2024-05-09T02:00:00", "start 2024-05-09T02:00:00 has no time zone: write it as 2024-05-09T02:00:00+00:00"),
+        ("9999-12-31T23:00:00+00:00", "start 9999-12-31T23:00:00+00:00 is outside of the calendar in UTC"),
+    ],
+)
+def test_a_time_is_refused_with_what_to_do(value: object, message: str) -> None:
+    with pytest.raises(AylaConfigError) as refused:
+        parse_time(value, "start")
+    assert str(refused.value) == message
+
+
+def test_a_time_keeps_its_fields_to_the_microsecond() -> None:
+    time = datetime(2024, 5, 9, 2, 3, 4, 5, tzinfo=INDIA)
+    assert parse_time(time, "start") == parse_time("2024-05-09T02:03:04.000005+05:30", "start") == time
+
+
+@pytest.mark.parametrize(("value", "empty"), [(None, True), ("", True), (" \n", True), ("0", False), (0, False)])
+def test_nothing_and_spaces_are_empty(value: object, empty: bool) -> None:
+    assert is_empty(value) is empty
