@@ -930,12 +930,16 @@ class _Hour:
         return replace(file, lines=lines, loaded=loaded, duplicates=duplicates, quarantined=quarantined)
 
     def _has_other_content(self, source: str) -> bool:
-        """Return whether the copy of a file is missing, or isn't what the manifest says."""
-        (entry,) = [file for file in self._manifest.files if file.source == source] if self._manifest else (None,)
-        if entry is None or entry.path not in stored_at(self._archive, [entry.path]):
-            return True
-        content = _MeasuredBlocks(self._archive.blocks(entry.path)).content()
-        return content != (entry.held_size, entry.held_crc32c)
+        """Return whether a copy of a file is missing, or isn't what the manifest says."""
+        entries = [file for file in self._manifest.files if file.source == source] if self._manifest else []
+        standing = stored_at(self._archive, [entry.path for entry in entries])
+        for entry in entries:
+            if entry.path not in standing:
+                return True
+            content = _MeasuredBlocks(self._archive.blocks(entry.path)).content()
+            if content != (entry.held_size, entry.held_crc32c):
+                return True
+        return False
 
     def _gone(self) -> set[str]:
         """Return the files of the hour that are lost, or that a rule removed."""
