@@ -22,6 +22,7 @@ from ayla_provider.domain.stream import (
     ShardRange,
     StreamPosition,
     describe_gap,
+    gap_facts,
     loads,
 )
 from ayla_provider.errors import AylaDestinationError, AylaNewerFormatError
@@ -105,34 +106,156 @@ def change(path: str, value: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
+    ("path", "value", "reason"),
     [
-        ("format", "ayla-verify-position/1"),
-        ("stream", None),
-        ("stream", "a\nb"),
-        ("created_at", "2026-11-29T06:00:00"),
-        ("since", "2026-11-29T06:30:00+00:00"),
-        ("complete_to", "2026-11-29T05:00:00+00:00"),
-        ("batch", 0),
-        ("batch", True),
-        ("shards/0/after", 5),
-        ("shards/0/after", "-5"),
-        ("shards/0/after", "\u0665"),
-        ("shards/0/after", "9" * 101),
-        ("shards/0/closed", 1),
-        ("pending", []),
-        ("pending/ranges/0/to", "1"),
-        ("pending/files/0/path", "event_type=datapoint/../../x"),
-        ("pending/files/0/size", -1),
-        ("event_types", ["another"]),
-        ("open_hours", {"datapoint": ["2026-11-29T06:30:00+00:00"]}),
-        ("gaps/0/end", None),
-        ("ended", "yes"),
+        ("format", "ayla-verify-position/1", "its format is 'ayla-verify-position/1'"),
+        ("stream", None, "stream is NoneType, not str"),
+        ("stream", "a\nb", "stream contains a control character"),
+        ("created_at", "2026-11-29T06:00:00", "created_at has no time zone"),
+        ("since", "2026-11-29T06:30:00+00:00", "since isn't on the hour"),
+        ("complete_to", "2026-11-29T06:30:00+00:00", "complete_to isn't on the hour"),
+        ("complete_to", "2026-11-29T05:00:00+00:00", "complete_to is before since"),
+        ("oem_id", None, "oem_id is NoneType, not str"),
+        ("batch", 0, "batch is less than 1"),
+        ("batch", True, "batch is bool, not int"),
+        ("shards", [], "shards is list, not dict"),
+        ("shards/0/after", 5, "after is int, not str"),
+        ("shards/0/after", "-5", "after isn't a number"),
+        ("shards/0/after", "\u0665", "after isn't a number"),
+        ("shards/0/after", "9" * 101, "after isn't a number"),
+        ("shards/0/read_to", "2026-11-29T06:00:00", "read_to has no time zone"),
+        ("shards/0/closed", 1, "closed is int, not bool"),
+        ("pending/until", "2026-11-29T06:00:00", "until has no time zone"),
+        ("pending/oem_id", None, "oem_id is NoneType, not str"),
+        ("pending/ranges", [], "ranges is list, not dict"),
+        ("pending/ranges/0/to", "1", "a range ends before it begins"),
+        ("pending/ranges/0/to", 5, "to is int, not str"),
+        ("pending/ranges/0/after", 5, "after is int, not str"),
+        ("pending/ranges/0/read_to", "2026-11-29T06:00:00", "read_to has no time zone"),
+        ("pending/ranges/0/closed", 1, "closed is int, not bool"),
+        ("pending/ranges/0/records", "1", "records is str, not int"),
+        ("pending/files", {}, "files is dict, not list"),
+        ("pending/files/0/path", "event_type=datapoint/../../x", "a path isn't that of a file of a batch"),
+        ("pending/files/0/path", 5, "path is int, not str"),
+        ("pending/files/0/size", -1, "a size is negative"),
+        ("pending/files/0/size", "1", "size is str, not int"),
+        ("pending/files/0/lines", -1, "a size is negative"),
+        ("pending/files/0/lines", "1", "lines is str, not int"),
+        ("pending/files/0/crc32c", 5, "crc32c is int, not str"),
+        ("pending/files/0/content_crc32c", 5, "content_crc32c is int, not str"),
+        ("pending/gaps", {}, "gaps is dict, not list"),
+        ("event_types", ["another"], "an event type isn't one of a stream"),
+        ("event_types", {}, "event_types is dict, not list"),
+        ("open_hours", {"datapoint": ["2026-11-29T06:30:00+00:00"]}, "open_hours isn't on the hour"),
+        ("open_hours", {"another": []}, "an event type isn't one of a stream"),
+        ("open_hours", [], "open_hours is list, not dict"),
+        ("to_announce", {"datapoint": ["2026-11-29T06:00:00"]}, "to_announce has no time zone"),
+        ("gaps", {}, "gaps is dict, not list"),
+        ("gaps/0/end", None, "end is NoneType, not str"),
+        ("gaps/0/start", 5, "start is int, not str"),
+        ("gaps/0/shard", 5, "shard is int, not str"),
+        ("gaps/0/lost", "5", "lost is str, not int"),
+        ("gaps/0/reported", 1, "reported is int, not bool"),
+        ("gaps/0/acknowledged", 1, "acknowledged is int, not bool"),
+        ("ended", "yes", "ended is str, not bool"),
+        ("written_by", [], "written_by is list, not dict"),
     ],
 )
-def test_what_is_not_a_position_is_refused(path: str, value: Any) -> None:
-    with pytest.raises(AylaDestinationError, match=r"here isn't a valid position .* Restore an earlier version"):
+def test_what_is_not_a_position_is_refused_with_the_reason(path: str, value: Any, reason: str) -> None:
+    with pytest.raises(AylaDestinationError) as refused:
         loads(change(path, value), "here")
+    assert str(refused.value) == (
+        f"here isn't a valid position of format ayla-stream-position/1 (ValueError: {reason}). It says which records "
+        "of the stream the destination has. Restore an earlier version of it, and clear the task."
+    )
+
+
+def test_values_at_their_limits_are_read() -> None:
+    assert loads(change("shards/0/after", "9" * 100), "here").shards["0"].after == 10**100 - 1
+    assert loads(change("pending/files/0/size", 0), "here").pending
+    assert loads(change("pending/files/0/lines", 0), "here").pending
+    assert loads(change("pending/ranges/0/after", None), "here").pending
+
+
+def test_a_position_has_what_is_documented() -> None:
+    gap = Gap("0", HOUR, HOUR + timedelta(minutes=1), 7)
+    at = "2026-11-29T06:00:00+00:00"
+    file = BatchFile(stream_path(None, HOUR, 7), 3, "a", "b", 2)
+    ranges = {"1": ShardRange(None, None, None), "0": ShardRange(5, 6, HOUR, closed=True, records=2)}
+    position = StreamPosition(
+        "kinesis://eu-west-1/é",
+        created_at=HOUR - timedelta(days=1),
+        since=HOUR,
+        complete_to=HOUR + timedelta(hours=1),
+        oem_id="0a1b",
+        shards={"1": ShardPosition(), "0": ShardPosition(5, HOUR, closed=True)},
+        batch=7,
+        pending=Batch(
+            HOUR, {"1": ShardRange(None, None, None), "0": ShardRange(5, 6, HOUR, True, 2)}, (file,), (gap,), "0a1b"
+        ),
+        event_types=(STREAM_EVENT_TYPES[0], STREAM_EVENT_TYPES[1]),
+        open_hours=(ExportHour(STREAM_EVENT_TYPES[1], HOUR), ExportHour(STREAM_EVENT_TYPES[0], HOUR)),
+        gaps=(KnownGap(gap, reported=True, acknowledged=True), KnownGap(Gap("1", None, HOUR), reported=True)),
+        to_announce=(ExportHour(STREAM_EVENT_TYPES[0], HOUR),),
+        ended=True,
+        written_by={"run_id": "r"},
+    )
+    gap_document = {"shard": "0", "start": at, "end": "2026-11-29T06:01:00+00:00", "lost": 7}
+    document = {
+        "format": "ayla-stream-position/1",
+        "stream": "kinesis://eu-west-1/é",
+        "created_at": "2026-11-28T06:00:00+00:00",
+        "oem_id": "0a1b",
+        "since": at,
+        "complete_to": "2026-11-29T07:00:00+00:00",
+        "batch": 7,
+        "shards": {
+            "0": {"after": "5", "read_to": at, "closed": True},
+            "1": {"after": None, "read_to": None, "closed": False},
+        },
+        "pending": {
+            "until": at,
+            "oem_id": "0a1b",
+            "ranges": {
+                "0": {"after": "5", "to": "6", "read_to": at, "closed": True, "records": 2},
+                "1": {"after": None, "to": None, "read_to": None, "closed": False, "records": 0},
+            },
+            "files": [{"path": file.path, "size": 3, "crc32c": "a", "content_crc32c": "b", "lines": 2}],
+            "gaps": [gap_document],
+        },
+        "event_types": ["connection", "datapoint"],
+        "open_hours": {"connection": [at], "datapoint": [at]},
+        "gaps": [
+            gap_document | {"reported": True, "acknowledged": True},
+            {"shard": "1", "start": None, "end": at, "lost": None, "reported": True, "acknowledged": False},
+        ],
+        "to_announce": {"connection": [at]},
+        "ended": True,
+        "written_by": {"run_id": "r"},
+    }
+    assert position.dumps() == json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    assert position.unacknowledged == (Gap("1", None, HOUR),)
+
+
+def test_a_gap_touches_the_hours_whose_events_can_have_arrived_in_it() -> None:
+    hour, tick = ExportHour(STREAM_EVENT_TYPES[0], HOUR), timedelta(microseconds=1)
+    long_after = HOUR + timedelta(days=1)
+    assert Gap("0", HOUR + timedelta(hours=2) - tick, long_after).touches(hour)
+    assert not Gap("0", HOUR + timedelta(hours=2), long_after).touches(hour)
+    assert Gap("0", None, HOUR - timedelta(hours=1) + tick).touches(hour)
+    assert not Gap("0", None, HOUR - timedelta(hours=1)).touches(hour)
+
+
+def test_a_shard_is_after_the_last_record_of_a_batch_or_where_it_was() -> None:
+    assert ShardRange(1, 2, HOUR, closed=True).position == ShardPosition(2, HOUR, closed=True)
+    assert ShardRange(1, None, None).position == ShardPosition(1, None, closed=False)
+    assert ShardRange(None, 0, HOUR).position == ShardPosition(0, HOUR)
+
+
+def test_a_gap_is_told_to_programs() -> None:
+    at = "2026-11-29T06:00:00+00:00"
+    assert gap_facts(Gap("0", HOUR, HOUR, 1)) == {"shard": "0", "from": at, "to": at, "lost": 1}
+    assert gap_facts(Gap("0", None, HOUR)) == {"shard": "0", "from": None, "to": at, "lost": None}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", b"\xff", "[" * 100_000])
