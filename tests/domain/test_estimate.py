@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,3 +59,59 @@ def test_a_small_export_costs_the_minimum_of_a_warehouse() -> None:
 def test_more_devices_never_need_less(devices: int, events: float, more: int) -> None:
     small, large = amounts(Size(devices, events)), amounts(Size(devices * more, events))
     assert [name for name, amount in small.items() if large[name] < amount] == []
+
+
+def test_each_quantity_has_its_group_its_name_and_its_unit() -> None:
+    # 864 events a second.
+    size = Size(
+        devices=86_400,
+        events=864.0,
+        event_types=2,
+        files=3,
+        line=100,
+        looks=4,
+        loads=1.5,
+        months=2,
+        parquet=0.25,
+        row=200,
+        snowflake=30.0,
+        record=70_000,
+        peak=2.0,
+    )
+    rows, loads = 86_400 * 864 * 30, 720 * 2 * 1.5
+    hour = rows * 200 / 720
+    units = math.ceil(864 * 2 * 70_000 / 1_000_000)
+    expected = [
+        ("Events", "in 30 days", rows, "events"),
+        ("Events", "in a second", 864, "events"),
+        ("Events", "in an hour", 864 * 3600, "events"),
+        ("Requests", "waits", 720 * 2 * 4 * 2, "requests"),
+        ("Requests", "copies", 720 * 2 * (11 + 2 * 2), "requests"),
+        ("Bytes out of buckets", "Ayla's, to the workers that copy", rows * 100, "B"),
+        ("Bytes out of buckets", "your archive, to the workers that load", rows * 100 * 1.5, "B"),
+        ("Bytes out of buckets", "your typed rows, to each warehouse", rows * 100 * 0.25 * 1.5, "B"),
+        ("Storage", "archive", rows * 100 * 2, "B kept"),
+        ("Storage", "typed rows", rows * 100 * 2 * 0.25, "B kept"),
+        ("Storage", "each warehouse, uncompressed", rows * 200 * 2, "B kept"),
+        ("BigQuery", "load jobs, free", loads, "jobs"),
+        ("BigQuery", "scripts", loads, "jobs"),
+        ("BigQuery", "bytes billed", 720 * 1.5 * (13 * hour + 30_000_000), "B"),
+        ("Snowflake", "loads", loads, "loads"),
+        ("Snowflake", "virtual warehouse", 720 * 90 / 3600, "hours"),
+        ("Stream: Kinesis", "shards", units, "shards"),
+        ("Stream: Kinesis", "shard hours", units * 720, "hours"),
+        ("Stream: Kinesis", "payload units", rows * 3, "units"),
+        ("Stream: Event Hubs", "throughput units", units, "units"),
+        ("Stream: Event Hubs", "throughput unit hours", units * 720, "hours"),
+        ("Stream: Event Hubs", "ingress events", rows * 2, "events"),
+    ]
+    found = estimate(size)
+    assert [(each.group, each.name, each.unit) for each in found] == [
+        (group, name, unit) for group, name, _, unit in expected
+    ]
+    assert [each.amount for each in found] == pytest.approx([amount for *_, amount, _ in expected])
+
+
+def test_an_export_without_events_still_has_a_shard_and_a_throughput_unit() -> None:
+    found = amounts(Size(devices=1, events=0))
+    assert (found["Stream: Kinesis: shards"], found["Stream: Event Hubs: throughput units"]) == (1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,16 +15,20 @@ from ayla_provider.domain.freshness import (
     MOST_TRACKS,
     Alert,
     Arrival,
+    Breach,
     FreshnessState,
     Look,
     Mute,
     Track,
     TrackView,
     document_of,
+    due,
+    late_hours,
     look_at,
     muted_until,
     state_of,
     statistics,
+    wanted_hours,
 )
 from ayla_provider.domain.hour import ONE_HOUR, hour_of
 
@@ -338,3 +342,82 @@ def test_a_document_has_few_tracks_and_those_in_breach_first() -> None:
     assert (len(document["tracks"]), document["left_out"]) == (MOST_TRACKS, 20)
     assert document["tracks"][-1]["event_type"] == f"type_{MOST_TRACKS + 10:03}"
     assert document["tracks"][-1]["lag"] == 3600
+
+
+def test_a_document_says_all_of_a_track() -> None:
+    track = Track("datapoint", "loaded_postgres", complete_to=hour(5), newest=hour(7), objective=OBJECTIVE, late=2)
+    track.breach = Breach(hour(8.5), hour(5))
+    track.lags = {MIDNIGHT.date(): [60, 200, 90]}
+    view = TrackView(track, FreshnessState.BREACH, muted_until=hour(12))
+    shown = {
+        "event_type": "datapoint",
+        "layer": "loaded_postgres",
+        "state": "breach",
+        "objective": 10_800,
+        "complete_to": "2026-11-02T05:00:00+00:00",
+        "newest": "2026-11-02T07:00:00+00:00",
+        "lag": 14_400,
+        "late": 2,
+        "hour": "2026-11-02T05:00:00+00:00",
+        "since": "2026-11-02T08:30:00+00:00",
+        "muted_until": "2026-11-02T12:00:00+00:00",
+        "hours": 3,
+        "share": 0.666667,
+        "lag_p50": 5400,
+        "lag_p95": 12_000,
+        "lag_p99": 12_000,
+    }
+    nothing = dict.fromkeys(("complete_to", "newest", "lag", "hour", "since", "muted_until", "share"))
+    nothing |= dict.fromkeys(("lag_p50", "lag_p95", "lag_p99"))
+    empty = {"event_type": "a", "layer": "copied", "state": "first_load", "objective": 0, "late": 0, "hours": 0}
+    assert view.document(hour(9)) == shown
+    first = TrackView(Track("a", "copied"), FreshnessState.FIRST_LOAD)
+    assert document_of([view, first], hour(9)) == {
+        "evaluated_at": "2026-11-02T09:00:00+00:00",
+        "tracks": [empty | nothing, shown],
+        "left_out": 0,
+    }
+
+
+def test_an_alert_has_what_a_notifier_says() -> None:
+    scene = Scene(stalled(10, 16, back=20.02))
+    scene.until(hour(30))
+    begin, end = scene.alerts
+    found = hour(13) + STEP
+    assert begin == Alert("breach", "datapoint", "copied", hour(10), timedelta(hours=3) + STEP, OBJECTIVE, found, found)
+    assert begin.id == "datapoint/copied/20261102T130500Z"
+    at = hour(20) + STEP
+    assert end == Alert("recovery", "datapoint", "copied", hour(10), at - hour(19), OBJECTIVE, at, found)
+
+
+def test_a_recovery_says_how_many_hours_were_given_up() -> None:
+    scene = Scene(lambda start: None if hour(10) <= start <= hour(11) else soon(start))
+    scene.until(hour(20))
+    scene.look(start=hour(11))
+    scene.look(start=hour(12))
+    assert [(alert.kind, alert.given_up) for alert in scene.alerts] == [("breach", 0), ("recovery", 2)]
+
+
+def test_an_hour_that_is_not_copied_or_has_no_events_is_not_late_at_a_later_layer() -> None:
+    upstream = {hour(0): Arrival(hour(1)), hour(1): Arrival(hour(2), counts=False), hour(3): Arrival(None)}
+    look = Look(now=hour(12), arrivals={}, objective=OBJECTIVE, start=hour(0), upstream=upstream)
+    track = Track("datapoint", "typed", complete_to=hour(0))
+    assert late_hours(track, look) == [hour(0), hour(3)]
+    assert due(hour(0), look) == hour(3)
+    # What was copied late gets the time that the layer needs, at least half an hour.
+    late = replace(look, upstream={hour(0): Arrival(hour(5))}, allowance=timedelta(minutes=10))
+    assert due(hour(0), late) == hour(5.5)
+    assert due(hour(0), replace(late, allowance=timedelta(minutes=40))) == hour(5) + timedelta(minutes=40)
+    # At the moment that it is due, it isn't late yet.
+    assert late_hours(track, replace(late, now=hour(5.5))) == []
+    assert late_hours(track, replace(late, now=hour(5.5) + timedelta(microseconds=1))) == [hour(0)]
+
+
+def test_the_hours_to_ask_for_are_over_and_not_complete_yet() -> None:
+    track = Track("datapoint", "copied", complete_to=hour(2), ahead={hour(3)})
+    assert wanted_hours(track, hour(0), hour(6)) == [hour(2), hour(4), hour(5)]
+    assert wanted_hours(track, hour(4), hour(6) - timedelta(microseconds=1)) == [hour(4)]
+    assert wanted_hours(Track("datapoint", "copied"), hour(4), hour(6)) == [hour(4), hour(5)]
+    assert [track.is_complete(hour(number)) for number in range(1, 5)] == [True, False, True, False]
+    assert not Track("datapoint", "copied").is_complete(hour(0))
+    assert (track.lag(hour(6)), Track("datapoint", "copied").lag(hour(6))) == (timedelta(hours=4), None)

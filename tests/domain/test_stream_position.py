@@ -190,9 +190,7 @@ def test_a_position_has_what_is_documented() -> None:
         oem_id="0a1b",
         shards={"1": ShardPosition(), "0": ShardPosition(5, HOUR, closed=True)},
         batch=7,
-        pending=Batch(
-            HOUR, {"1": ShardRange(None, None, None), "0": ShardRange(5, 6, HOUR, True, 2)}, (file,), (gap,), "0a1b"
-        ),
+        pending=Batch(HOUR, ranges, (file,), (gap,), "0a1b"),
         event_types=(STREAM_EVENT_TYPES[0], STREAM_EVENT_TYPES[1]),
         open_hours=(ExportHour(STREAM_EVENT_TYPES[1], HOUR), ExportHour(STREAM_EVENT_TYPES[0], HOUR)),
         gaps=(KnownGap(gap, reported=True, acknowledged=True), KnownGap(Gap("1", None, HOUR), reported=True)),
