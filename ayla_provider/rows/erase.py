@@ -539,14 +539,15 @@ class _Hour:
             if not spools or not self._apply:
                 return
             self._refuse_held()
-            damaged = {path for path in spools if path in entries and self._is_damaged(entries[path], spools[path])}
+            lacked = {path: self._lines_lacked(entries[path], spools[path]) for path in spools if path in entries}
+            damaged = {path for path, lines in lacked.items() if lines is None}
             for path in sorted(damaged):
                 log.warning(
                     "%s is damaged: its content isn't what the manifest says. The subjects' lines are removed from "
                     "it, and the manifest stays as it is. Run a verification to repair the file.",
                     url_of(self._archive, path),
                 )
-            self._write_manifest({path: entry for path, entry in entries.items() if path not in damaged}, spools)
+            self._write_manifest(entries, spools, lacked)
             versions = {}
             for path, left in spools.items():
                 left.spool.seek(0)
@@ -561,15 +562,21 @@ class _Hour:
             # Nobody has proved the content of a damaged file.
             self._write_versions({path: stored for path, stored in versions.items() if path not in damaged})
 
-    def _is_damaged(self, entry: ManifestFile, left: _Left) -> bool:
-        """Return whether a copy isn't what its manifest says, or what it was before an erasure that was killed."""
+    def _lines_lacked(self, entry: ManifestFile, left: _Left) -> int | None:
+        """
+        Return how many of the vendor's lines a copy lacked when it was read; None if it is damaged.
+
+        It is damaged if it isn't what its manifest says, or what it was before an erasure that was killed.
+        """
         if left.before == (entry.size, entry.crc32c):
-            return False
+            return 0
         if entry.erased is None:
-            return True
+            return None
         stated = (entry.erased.size, entry.erased.crc32c)
-        if stated in (left.before, left.content):
-            return False
+        if left.before == stated:
+            return entry.erased.lines
+        if left.content == stated:
+            return entry.erased.lines - left.lines.lines
         # The killed erasure was of fewer subjects than this one.
         known = [
             (identifier, each.entry.id)
@@ -577,9 +584,12 @@ class _Hour:
             if each.entry.id in entry.erased.by
             for identifier in each.request.identifiers.values()
         ]
+        if not known:
+            return None
         with Path(os.devnull).open("wb") as nowhere:
             lines = LineFilter(Matcher.of_known(known))
-            return self._filtered(entry.path, self._archive.blocks(entry.path), lines, nowhere) != stated
+            content = self._filtered(entry.path, self._archive.blocks(entry.path), lines, nowhere)
+        return entry.erased.lines - lines.lines if content == stated else None
 
     def _filtered(self, path: str, blocks: Iterable[bytes], lines: LineFilter, copy: IO[bytes]) -> Content:
         """Write what a filter leaves of a file."""
@@ -598,27 +608,30 @@ class _Hour:
             size += copy.write(part)
         return Content(size, checksum.base64)
 
-    def _write_manifest(self, entries: Mapping[str, ManifestFile], spools: Mapping[str, _Left]) -> None:
+    def _write_manifest(
+        self, entries: Mapping[str, ManifestFile], spools: Mapping[str, _Left], lacked: Mapping[str, int | None]
+    ) -> None:
         """
         State what the files will be.
 
-        :param entries: path to the entry of each file that isn't damaged
+        :param entries: path to the entry of each file
+        :param lacked: path to how many of the vendor's lines the file lacked; None if it is damaged
         """
         manifest = self._manifest
         if manifest is None:
             return
         changed = {}
         for path, left in spools.items():
-            entry = entries.get(path)
-            if entry is None:
+            entry, before = entries.get(path), lacked.get(path)
+            if entry is None or before is None:
                 continue
             lines, content, earlier = left.lines, left.content, entry.erased
             if earlier and (earlier.size, earlier.crc32c) == (content.size, content.crc32c):
                 # An earlier try stated it, and was killed before it wrote the file.
                 continue
             by = tuple(sorted({*(earlier.by if earlier else ()), *lines.by}))
-            count = (earlier.lines if earlier else 0) + lines.lines
-            erased = Erased(count, content.size, content.crc32c, by)
+            # What a killed erasure stated can count lines that this one finds, too.
+            erased = Erased(before + lines.lines, content.size, content.crc32c, by)
             changed[entry.source] = replace(entry, erased=erased, version="")
         if not changed:
             return

@@ -224,8 +224,23 @@ def test_an_erasure_that_ended_goes_on_with_another_subject(tmp_path: Path, capl
     ids = tuple(sorted(each.entry.id for each in requests))
     (file,) = manifest_in(tmp_path).files
     assert file.erased is not None
-    assert (file.erased.size, file.erased.crc32c, file.erased.by) == (len(lines[3]), Crc32c(lines[3]).base64, ids)
+    assert asdict(file.erased) == asdict(Erased(3, len(lines[3]), Crc32c(lines[3]).base64, ids))
     assert "damaged" not in caplog.text
+
+
+def test_a_file_whose_killed_erasure_nobody_asks_for_any_more_counts_as_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [line(dsn) for dsn in (SUBJECT, FIRST, SECOND, THIRD)]
+    archive_hour(tmp_path / "archive", "connection", [b"".join(lines)])
+    erased(places(tmp_path), wanted())
+    with pytest.raises(KeyboardInterrupt):
+        erased(places(tmp_path, Dies), wanted(FIRST))
+    before = manifest_in(tmp_path)
+    erased(places(tmp_path), wanted(SECOND))
+    assert contents(tmp_path) == [lines[1] + lines[3]]
+    assert manifest_in(tmp_path) == before
+    assert "is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("damage", [FILES[0][:-1], FILES[0] + line(SECOND)])
@@ -463,6 +478,19 @@ def test_an_erasure_that_ended_before_the_receipt_writes_the_same_one(root: Path
     assert (found.counts, found.objects, found.before) == ({}, 1, old.version)
     assert replace(receipt_in(root), written_at="") == replace(expected, written_at="")
     assert found.receipt == receipt_in(root)
+
+
+def test_what_an_erasure_that_ended_stated_does_not_count_twice_with_another_subject(root: Path) -> None:
+    requests = [wanted(), wanted(THIRD)]
+    with pytest.raises(KeyboardInterrupt):
+        erased(places(root, Dies), requests[0])
+    assert contents(root) == FILES
+    erased(places(root), *requests)
+    assert contents(root) == [LEFT[0], LEFT[1], b""]
+    counts = [file.erased.lines if file.erased else 0 for file in manifest_in(root).files]
+    assert counts == [3, 0, 3]
+    # The receipt is computed of these counts.
+    assert what_became(receipt_in(root)) == [(2, 1, 0, 1), (1, 1, 0, 0), (0, 0, 0, 0)]
 
 
 def test_a_rule_that_removed_the_malformed_lines_changes_no_other_number(root: Path) -> None:
