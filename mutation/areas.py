@@ -74,7 +74,7 @@ AREAS = (
             "tests/archive/test_transfer.py",
             "tests/archive/test_trust.py",
         ),
-        share=8,
+        share=7,
         # These test the reader and the clients of stores, which aren't in the area, or take as long as all others.
         slow=("killed", "download", "upload", "fleets_hours", "cost_grows", "many_files_are_copied"),
     ),

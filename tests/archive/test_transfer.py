@@ -421,7 +421,7 @@ def transfer_to(export: Export, destination: FileDestination) -> Transfer:
     return Transfer(export, destination, threading.Event())
 
 
-@pytest.mark.parametrize("size", [10, 10 * CHUNK])
+@pytest.mark.parametrize("size", [10, CHUNK + 5])
 @pytest.mark.parametrize("takes_unknown", [True, False])
 def test_a_checksum_is_known_before_the_write_unless_the_destination_can_wait_for_it(
     cloud: LocalCloud, export: Export, tmp_path: Path, size: int, takes_unknown: bool
@@ -440,7 +440,7 @@ def test_a_checksum_is_known_before_the_write_unless_the_destination_can_wait_fo
     assert other.crc32c != file.crc32c
 
 
-@pytest.mark.parametrize("size", [10, 10 * CHUNK])
+@pytest.mark.parametrize("size", [10, CHUNK + 5])
 def test_what_is_there_already_is_written_again_only_if_it_is_not_trusted(
     cloud: LocalCloud, export: Export, tmp_path: Path, size: int
 ) -> None:
@@ -497,7 +497,7 @@ def test_a_copy_without_erased_lines_says_what_both_files_are(
 def test_a_copy_that_arrives_corrupted_is_compared_here_the_second_time(
     cloud: LocalCloud, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = SeededContent(1, 10 * CHUNK)
+    content = SeededContent(1, CHUNK + 5)
     file = dataclasses.replace(listed(cloud, export, content), crc32c=None)
     md5 = hashlib.md5(bytes_of(content), usedforsecurity=False).hexdigest()
     left: list[str | None] = []
