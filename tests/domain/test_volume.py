@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,16 +14,20 @@ from hypothesis import strategies as st
 from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.volume import (
     KEPT,
+    MOST_ANOMALIES,
     MOST_MODELS,
     WEEK,
     Anomaly,
     Direction,
     Expectation,
+    Judgement,
+    Rest,
     Volumes,
     expect,
     hour_at,
     index_of,
     judge,
+    rest_of,
     together,
 )
 
@@ -318,3 +323,129 @@ def test_a_usual_hour_that_is_judged_again_counts_once() -> None:
         made.note_lines(hour(NOW + number), of_week(NOW + number))
         made.judge_lines(hour(NOW + number))
     assert made.unusual == []
+
+
+def test_an_anomaly_is_told_to_people_and_to_programs() -> None:
+    one = Anomaly("", Direction.LOW, hour(7), hour(9), 1200, 2400, hours=3, normal=1)
+    shown = {
+        "event_type": "datapoint",
+        "model": None,
+        "direction": "low",
+        "hour": "2026-09-07T07:00:00+00:00",
+        "last_hour": "2026-09-07T09:00:00+00:00",
+        "count": 1200,
+        "expected": 2400,
+        "hours": 3,
+        "over": False,
+    }
+    assert one.document("datapoint") == shown
+    assert one.describe("datapoint") == "datapoint: 1,200 lines, about 2,400 are usual at that time"
+    other = replace(one, model="LC", direction=Direction.HIGH, over=True)
+    assert other.document("datapoint") == shown | {"model": "LC", "direction": "high", "over": True}
+    assert other.describe("datapoint") == "datapoint, model LC: 1,200 rows, about 2,400 are usual at that time"
+
+
+def test_of_a_steady_fleet_the_expectation_is_what_it_always_had() -> None:
+    expected = expect(volumes(lambda number: 399).lines, index_of(hour(NOW)))
+    assert expected is not None
+    assert (expected.usual, expected.lowest, expected.highest) == pytest.approx((399, 399, 399))
+    # Counts differ by chance alone.
+    assert (expected.spread, expected.hours) == (pytest.approx(1 / math.sqrt(400)), 1)
+
+
+def test_the_other_weekdays_say_what_is_least_and_most() -> None:
+    by_day = [300, 400, 500, 600, 700, 200, 100]
+    series = {number: by_day[number // 24 % 7] - 1 for number in range(NOW)}
+    expected = expect(series, NOW)
+    assert expected is not None
+    # A Tuesday.
+    assert (expected.usual, expected.lowest, expected.highest) == pytest.approx((399, 99, 699))
+
+
+@pytest.mark.parametrize(
+    ("usual", "count", "direction"),
+    [
+        # Two thirds are usual, whatever the spread.
+        (10_000, 6_510, None),
+        (10_000, 6_490, Direction.LOW),
+        (10_000, 24_990, None),
+        (10_000, 25_010, Direction.HIGH),
+        # Few rows differ by chance.
+        (100, 46, None),
+        (100, 45, Direction.LOW),
+        (50, 11, None),
+        (50, 10, Direction.LOW),
+        (15, 54, None),
+        (15, 56, Direction.HIGH),
+    ],
+)
+def test_a_count_is_unusual_beyond_certain_limits(usual: int, count: int, direction: Direction | None) -> None:
+    assert judge(count, Expectation(usual, usual, usual, 0.01)) == Judgement(count, usual, direction)
+
+
+def test_an_hour_is_compared_with_the_lowest_and_the_highest_weekday() -> None:
+    expected = Expectation(10_000, 5_000, 20_000, 0.01)
+    assert [judge(count, expected).direction for count in (3_300, 3_200)] == [None, Direction.LOW]
+    assert [judge(count, expected).direction for count in (49_900, 50_100)] == [None, Direction.HIGH]
+    assert judge(5, None) == Judgement(5, None, None)
+
+
+def test_a_wide_spread_makes_a_wide_band() -> None:
+    expected = Expectation(10_000, 10_000, 10_000, 0.2)
+    low, high = round(10_000 * math.exp(-1)), round(10_000 * math.exp(1))
+    assert [judge(count, expected).direction for count in (low + 9, low - 9)] == [None, Direction.LOW]
+    assert [judge(count, expected).direction for count in (high - 9, high + 9)] == [None, Direction.HIGH]
+
+
+def test_what_the_rest_of_the_fleet_does_is_explained() -> None:
+    alike = Expectation(999, 999, 999, 0.01)
+    counts = {"a": 999, "b": 499, "c": 499, "small": 0}
+    expected = dict.fromkeys("abc", alike) | {"small": replace(alike, usual=29.9), "new": alike, "unknown": None}
+    rest = rest_of(counts, expected, "a")
+    assert rest is not None
+    assert rest.common == pytest.approx(math.log(999 / 1999))
+    assert rest.typical == pytest.approx(math.sqrt(math.log(2) ** 2 - 1 / 999))
+    assert rest.is_odd
+    # With less than two others, nobody knows it.
+    assert rest_of(counts, {"a": alike, "b": alike}, "a") is None
+    assert rest_of(counts, {"a": alike, "b": alike, "c": alike}, "a") == rest
+    assert [Rest(common, 0.0).is_odd for common in (0.13, 0.14, -0.14)] == [False, True, True]
+    assert [Rest(0.0, typical).is_odd for typical in (0.13, 0.14)] == [False, True]
+
+
+def test_numbers_of_one_hour_are_forgotten_and_others_stay() -> None:
+    made = Volumes("datapoint")
+    for number in range(3):
+        made.note_models(hour(number), {"a": 5, "b": 6})
+    made.forget_models(hour(1))
+    first, last = index_of(hour(0)), index_of(hour(2))
+    assert made.models == {"a": {first: 5, last: 5}, "b": {first: 6, last: 6}}
+
+
+def test_old_numbers_and_anomalies_that_are_over_are_forgotten() -> None:
+    made = Volumes("datapoint")
+    for number in range(4):
+        made.note_lines(hour(number), number)
+        made.note_models(hour(number), {"a": 5, "b": number == 0})
+    old, late = (Anomaly("a", Direction.LOW, hour(0), hour(last), 1, 9, over=True) for last in (1, 2))
+    going_on = Anomaly("b", Direction.LOW, hour(0), hour(0), 1, 9)
+    made.anomalies = [old, late, going_on]
+    made.forget_before(hour(2))
+    assert made.lines == {index_of(hour(2)): 2, index_of(hour(3)): 3}
+    assert made.models == {"a": {index_of(hour(2)): 5, index_of(hour(3)): 5}}
+    assert made.anomalies == [late, going_on]
+    made.anomalies = [replace(going_on, count=number) for number in range(MOST_ANOMALIES + 2)]
+    made.forget_before(hour(2))
+    assert [each.count for each in made.anomalies] == list(range(2, MOST_ANOMALIES + 2))
+
+
+def test_the_newest_lines_are_judged_by_themselves() -> None:
+    assert Volumes("datapoint").newest_lines() is None
+    made = volumes(lambda number: 999)
+    made.note_lines(hour(NOW), 10)
+    assert made.newest_lines() == Judgement(10, 999, Direction.LOW)
+    assert made.weeks(hour(NOW)) == 8
+    assert volumes(hours=3 * WEEK).weeks(hour(3 * WEEK)) == 3
+    # Eight weeks before, at most.
+    assert [volumes(hours=3 * WEEK).weeks(hour(weeks * WEEK - 1)) for weeks in (11, 12)] == [1, 0]
+    assert made.anomalies == []

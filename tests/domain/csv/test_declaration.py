@@ -14,7 +14,7 @@ from ayla_provider.domain.csv.declaration_draft import draft
 from ayla_provider.domain.csv.recognition import recognise
 from ayla_provider.domain.csv.sample import shape_of
 from ayla_provider.domain.events import EVENT_TYPES
-from ayla_provider.domain.tables import PROVENANCE, ColumnType
+from ayla_provider.domain.tables import PROVENANCE, Column, ColumnType
 from ayla_provider.errors import AylaConfigError
 from tests.support.made_rows import Rows, csv
 
@@ -177,3 +177,113 @@ def test_a_draft_takes_the_names_of_the_header() -> None:
     header = [*(name.upper() for name in layout.columns[1:]), "Signal (dBm)"]
     columns = draft(layout.event_type, shape_of(csv([header, *rows]), whole=True))["columns"]
     assert columns == [*layout.columns[1:], "signal_dbm:integer"]
+
+
+def of_datapoints(*columns: str) -> Any:
+    return [OWN | {"event_type": "datapoint", "columns": list(columns)}]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("x" * 59, f"layouts is '{'x' * 56}...: expected a list of declarations"),
+        ("x" * 58, f"layouts is '{'x' * 58}': expected a list of declarations"),
+        ([5], "layouts, declaration 1: 5: expected an object with event_type, name and columns"),
+        (
+            [OWN | {"z": 1, "colums": []}],
+            "layouts, declaration 1: unknown field 'colums': expected columns, event_type, identity, name",
+        ),
+        (
+            [OWN | {"name": None}],
+            "layouts, declaration 1: name is None: expected up to 63 letters, digits, '_', '.' or '-'",
+        ),
+        (
+            [OWN | {"event_type": 5}],
+            "layouts, declaration 1 (mine): event_type is 5: expected one such as 'datapoint'",
+        ),
+        (
+            [OWN | {"columns": None}],
+            "layouts, declaration 1 (mine): columns is None: expected a list of names, in the order of the file",
+        ),
+        (
+            [OWN | {"columns": ["dsn", "Note"]}],
+            "layouts, declaration 1 (mine): column 2 is 'Note': expected a name of up to 63 lower-case letters, "
+            "digits and '_'",
+        ),
+        (
+            [OWN | {"columns": ["note:date"]}],
+            "layouts, declaration 1 (mine): column 1 is 'note:date': expected one of text, integer, number, boolean, "
+            "uuid, timestamp, base64 after the ':'",
+        ),
+        (
+            [OWN | {"columns": ["folder_hour"]}],
+            "layouts, declaration 1 (mine): column 1 is 'folder_hour': the tables have a column of this name that "
+            "isn't from the file",
+        ),
+        (
+            [OWN | {"columns": ["dsn", "dsn"]}],
+            "layouts, declaration 1 (mine): column 2 is 'dsn': there is another column of this name",
+        ),
+        (
+            [OWN | {"identity": "id"}],
+            "layouts, declaration 1 (mine): identity is 'id': expected one of its columns",
+        ),
+        (
+            of_datapoints("value", "dsn"),
+            "layouts, declaration 1 (mine): column 'value': only with 'base_type', in datapoint and datapoint_ack",
+        ),
+        (
+            of_datapoints("event_type:text"),
+            "layouts, declaration 1 (mine): column 'event_type' has a meaning of its own: leave out ':text'",
+        ),
+        (
+            of_datapoints("id:text"),
+            "layouts, declaration 1 (mine): column 'id' has a meaning of its own: leave out ':text'",
+        ),
+        (
+            of_datapoints("val_int:base64"),
+            "layouts, declaration 1 (mine): column 'val_int' is integer in the table: not 'base64'",
+        ),
+        (
+            of_datapoints("base_type", "value", "val_int"),
+            "layouts, declaration 1 (mine): columns 'value' and 'val_int' would become one column of the table",
+        ),
+        ([OWN, OWN], "layouts, declaration 2: there is another layout 'mine'"),
+        (
+            [OWN, OWN | {"name": "b", "columns": ["note:integer"]}],
+            "layouts, b: column 'note' is integer, but text in mine, and both go into one table",
+        ),
+    ],
+)
+def test_an_error_says_what_is_expected(value: Any, said: str) -> None:
+    with pytest.raises(AylaConfigError) as refused:
+        declared(value)
+    assert str(refused.value) == said
+
+
+def test_a_column_of_ones_own_says_where_it_was_declared() -> None:
+    layout = one(columns=["note", "id", "resource_tags:integer"])
+    note, identity, tags = layout.own
+    assert note == Column("note", ColumnType.TEXT, "Declared in the layout mine.", personal=True)
+    assert identity == Column("id", ColumnType.UUID, "Identifies the event.")
+    assert tags == Column("resource_tags", ColumnType.INTEGER, "The tags of the device.", personal=True)
+    (known,) = declared(of_datapoints("id:uuid", "dsn:text", "val_string:base64"))
+    assert (known.columns, known.own, known.identity) == (("id", "dsn", "val_string"), (), "id")
+    assert known.base64_columns == ("val_string",)
+
+
+def test_a_draft_has_a_name_and_the_type_of_nearly_all_cells() -> None:
+    rows = [["x y", "-7", "1.5", "true", "2020-02-05T12:08:26Z", "3fa85f64-5717-4562-b3fc-2c963f66afa6"]] * 5
+    made = draft("activation", shape_of(csv(rows), whole=True))
+    assert made == {
+        "event_type": "activation",
+        "name": "my-activation-6",
+        "columns": [
+            "column_1",
+            "column_2:integer",
+            "column_3:number",
+            "column_4:boolean",
+            "column_5:timestamp",
+            "column_6:uuid",
+        ],
+    }
