@@ -68,6 +68,20 @@ def test_the_damage_of_a_copy_is_found_after_an_erasure(root: Path) -> None:
     assert found.path == before.path
 
 
+def test_a_copy_that_is_damaged_after_an_erasure_loses_the_next_person_too(root: Path) -> None:
+    request(root, "ticket-1.json", dsn=DEVICES[0])
+    erase(root)
+    (root / "requests" / "ticket-1.json").unlink()
+    damaged, whole = files(root)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    request(root, "ticket-2.json", dsn=DEVICES[1])
+    erase(root)
+    assert damaged.read_bytes() == b"".join(LINES[2:])[:-1]
+    assert whole.read_bytes() == b"".join(LINES[2:])
+    (found,) = findings(root)
+    assert found.path == manifest(root).files[0].path
+
+
 def test_a_killed_erasure_that_goes_on_with_another_subject_damages_nothing(root: Path) -> None:
     request(root, "ticket-1.json", dsn=DEVICES[0])
     erase(root)
