@@ -31,10 +31,12 @@ class SeaweedFS:
 
     :param url: where it speaks S3
     :param catalog_url: the address of its Iceberg REST catalog
+    :param metrics_url: where it says how many requests it has answered
     """
 
     url: str
     catalog_url: str
+    metrics_url: str = ""
 
     def client(self, service: str = "s3", **config: Any) -> Any:
         """Return a client of boto3."""
@@ -115,7 +117,7 @@ def seaweedfs() -> Iterator[SeaweedFS]:
         rights = {"identities": [{"name": "all", "credentials": credentials, "actions": actions}]}
         config = Path(folder) / "s3.json"
         config.write_text(json.dumps(rights))
-        port, catalog, master, volume, filer = free_ports(5)
+        port, catalog, master, volume, filer, metrics = free_ports(6)
         command: list[str | Path] = [
             *(WEED, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
             *("-s3", f"-s3.port={port}", f"-s3.config={config}", f"-s3.port.iceberg={catalog}"),
@@ -123,6 +125,8 @@ def seaweedfs() -> Iterator[SeaweedFS]:
             *("-volume.max=20000", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
             # By default all servers of a machine would take the same port for it.
             "-s3.port.lance=0",
+            f"-metricsPort={metrics}",
         ]
         with running(command, port, catalog):
-            yield SeaweedFS(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{catalog}")
+            s3, tables, metrics_url = (f"http://127.0.0.1:{number}" for number in (port, catalog, metrics))
+            yield SeaweedFS(s3, tables, f"{metrics_url}/metrics")
