@@ -83,6 +83,26 @@ def test_a_line_that_names_somebody_else_stays(other: str) -> None:
     assert left(content) == (content, 0)
 
 
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_line_whose_escapes_hide_an_identifier_goes_and_no_other(place: int, end: bytes) -> None:
+    hidden = b'{"user":"' + USER.replace("-", "\\u002d").encode() + b'"}'
+    lines = [b'{"note":"a\\tb"}', b"", b"of nobody", b'"\\u0041"', b"another"]
+    lines[place] = hidden
+    content = b"\n".join(lines) + end
+    kept = [line for line in content.splitlines(keepends=True) if USER[:8].encode() not in line]
+    assert left(content) == (b"".join(kept), 1)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_each_run_of_base64_in_a_line_is_looked_at(place: int) -> None:
+    runs = [encoded(f"nothing of anybody {number}") for number in range(5)]
+    content = f"before\n{','.join(runs)}\nafter\n".encode()
+    assert left(content) == (content, 0)
+    runs[place] = encoded(f"something of {DSN}")
+    assert left(f"before\n{','.join(runs)}\nafter\n".encode()) == (b"before\nafter\n", 1)
+
+
 cells = st.one_of(st.sampled_from([*SPELLINGS, *OTHERS, *OTHERS]), st.text("abc019 -_.:+/=\r", max_size=40))
 
 

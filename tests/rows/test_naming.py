@@ -88,7 +88,9 @@ def test_what_identifies_files_and_events_is_not_looked_at(tmp_path: Path, colum
     assert numbers(path) == []
 
 
-@pytest.mark.parametrize("text", [USER.replace("-", ""), USER.upper(), f" {DSN}", b64encode(DSN.encode()).decode()])
+@pytest.mark.parametrize(
+    "text", [USER, USER.replace("-", ""), USER.upper(), DSN, DSN.lower(), f" {DSN}", b64encode(DSN.encode()).decode()]
+)
 @pytest.mark.parametrize("column", ["dsn", "user_uuid"])
 def test_any_identifier_counts_in_any_column(tmp_path: Path, column: str, text: str) -> None:
     path = write(tmp_path / "rows.parquet", [("x",), (text,), (None,)], [column])
