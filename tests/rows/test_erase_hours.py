@@ -501,6 +501,16 @@ def test_a_rule_that_removed_the_malformed_lines_changes_no_other_number(root: P
     assert (after.quarantine, what_became(after)) == ("", [(2, 1, 0, 1), (1, 1, 0, 0), (2, 2, 0, 0)])
 
 
+def test_lines_that_were_left_out_stay_so_if_the_malformed_ones_are_gone(tmp_path: Path) -> None:
+    archive_hour(tmp_path / "archive", "connection", [line(FIRST) * 2 + MALFORMED + OF_NOBODY + line(SUBJECT)])
+    of = places(tmp_path)
+    TypedArchive(*of, erasure_keys=lambda: KEYS, max_malformed=1).ensure(OF_HOUR, {})
+    assert what_became(receipt_in(tmp_path)) == [(5, 2, 1, 2)]
+    (tmp_path / "archive" / quarantine_path(OF_HOUR)).unlink()
+    erased(of)
+    assert what_became(receipt_in(tmp_path)) == [(3, 1, 1, 1)]
+
+
 def test_rows_of_files_that_a_rule_removed_are_counted_as_they_are(root: Path) -> None:
     for number, file in enumerate(manifest_in(root).files):
         change_manifest(root, number, removed=NOW.isoformat())
