@@ -10,6 +10,7 @@ from ayla_provider.domain.arrival import (
     PATIENCE,
     QUIET_PERIOD,
     ArrivalRule,
+    FileTotals,
     HourState,
     HourStatus,
     Kept,
@@ -20,6 +21,7 @@ from ayla_provider.domain.arrival import (
 )
 from ayla_provider.domain.hour import ONE_HOUR, ExportHour, FolderStyle, format_folder
 from ayla_provider.domain.paths import ExportFile
+from ayla_provider.domain.unplaced import Unplaced, advise
 from ayla_provider.errors import AylaConfigError
 
 HOUR = datetime(2024, 5, 9, 2, tzinfo=UTC)
@@ -264,3 +266,73 @@ def test_a_rule_is_overridden_value_by_value() -> None:
     assert rule.override(None, 3 * MINUTE) == ArrivalRule(MINUTE, 3 * MINUTE)
     assert rule.plus(MINUTE) == ArrivalRule(2 * MINUTE, 3 * MINUTE)
     assert rule.earliest(EXPORT_HOUR) == END + MINUTE
+
+
+@pytest.mark.parametrize(
+    ("days", "kept", "state"),
+    [
+        # Before 30 days are over, no hour expires.
+        (30, None, HourState.EMPTY),
+        (30, Kept([]), HourState.EMPTY),
+        (31, None, HourState.EXPIRED),
+        (31, Kept([]), HourState.EXPIRED),
+        (
+            31,
+            Kept([made(HOUR - 49 * ONE_HOUR, hour=HOUR - hours * ONE_HOUR) for hours in (50, 51, 52)]),
+            HourState.EMPTY,
+        ),
+    ],
+)
+def test_an_old_hour_without_files_is_empty_only_if_the_source_still_keeps_such_hours(
+    days: int, kept: Kept | None, state: HourState
+) -> None:
+    now = HOUR + timedelta(days=days)
+    life = SignsOfLife(now)
+    (found,) = settle([EXPORT_HOUR], [], ArrivalRule(), now=now, life=life, kept=kept)
+    assert found == HourStatus(EXPORT_HOUR, state)
+
+
+def test_files_that_were_only_counted_belong_to_the_hour() -> None:
+    others = {EXPORT_HOUR: FileTotals(4, 50)}
+    life = SignsOfLife()
+    (found,) = settle([EXPORT_HOUR], [made(END)], ArrivalRule(), now=END + ONE_HOUR, life=life, others=others)
+    assert (found.count, found.size, found.newest, found.others) == (5, 53, END, FileTotals(4, 50))
+    assert (HourStatus(EXPORT_HOUR, HourState.EMPTY).newest, found.problem) == (None, "")
+
+
+def test_of_several_objects_in_doubt_the_one_that_looks_like_the_hour_is_named() -> None:
+    objects = [
+        Unplaced("a", END, HOUR + ONE_HOUR),
+        Unplaced("c", END, HOUR),
+        Unplaced("b", END, HOUR),
+        Unplaced("d", HOUR - ONE_HOUR),
+    ]
+    now, life = END + PATIENCE, SignsOfLife(END)
+    (found,) = settle([EXPORT_HOUR], [], ArrivalRule(), now=now, life=life, unplaced=objects)
+    assert found == HourStatus(EXPORT_HOUR, HourState.UNPROVEN, obstacle=objects[2])
+    assert found.problem == f"{EXPORT_HOUR} is unproven: {advise(objects[2])}."
+    # With files, only what can be one more of them is in doubt.
+    (landed,) = settle([EXPORT_HOUR], [made(END)], ArrivalRule(), now=now, life=life, unplaced=objects[:1])
+    assert (landed.state, landed.obstacle) == (HourState.LANDED, None)
+    (doubtful,) = settle([EXPORT_HOUR], [made(END)], ArrivalRule(), now=now, life=life, unplaced=objects)
+    assert (doubtful.state, doubtful.obstacle) == (HourState.UNPROVEN, objects[2])
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("open", "the hour isn't over"),
+        ("arriving", "its newest file is so young that others may follow; the files so far were copied"),
+        ("pending", "no file has come yet, and files may still come"),
+        (
+            "overdue",
+            "no file has come, and none of a later hour either: Ayla's exporter seems to be stalled",
+        ),
+        ("unproven", "an object that can't be placed in time can be one of its files"),
+        ("landed", None),
+        ("empty", None),
+        ("expired", None),
+    ],
+)
+def test_a_state_says_why_files_may_still_come(state: str, reason: str | None) -> None:
+    assert HourState(state).unsettled_because == reason

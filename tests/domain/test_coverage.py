@@ -286,3 +286,41 @@ def test_a_lost_file_beside_files_that_the_source_still_shows_is_lost() -> None:
     hour = lost(covered({"a": (1, SOON)}, {"a": (1, SOON), "b": (1, SOON)}), "b")
     assert hour.state is Coverage.LOST
     assert not hour.needs_repair
+
+
+@pytest.mark.parametrize(
+    ("at_source", "expected"),
+    [
+        (HourState.OPEN, Coverage.WAITING),
+        (HourState.ARRIVING, Coverage.WAITING),
+        (HourState.PENDING, Coverage.WAITING),
+        (HourState.LANDED, Coverage.MISSING),
+        (HourState.EMPTY, Coverage.MISSING),
+        (HourState.OVERDUE, Coverage.OVERDUE),
+        (HourState.EXPIRED, Coverage.EXPIRED),
+        (HourState.UNPROVEN, Coverage.UNPROVEN),
+    ],
+)
+def test_without_a_manifest_the_source_decides(at_source: HourState, expected: Coverage) -> None:
+    assert covered({}, None, at_source).state is expected
+
+
+def test_an_hour_whose_copies_a_rule_removed_needs_no_copy() -> None:
+    hour = covered({"a": (2, SOON), "b": (1, SOON)}, {"a": (1, SOON)})
+    assert hour.manifest
+    removed = tuple(replace(file, removed="2024-06-01T00:00:00+00:00") for file in hour.manifest.files)
+    for at_source in (HourState.LANDED, HourState.UNPROVEN):
+        status = replace(hour.status, state=at_source)
+        gone = replace(hour, status=status, manifest=replace(hour.manifest, files=removed))
+        assert (gone.state, gone.new_files, gone.replaced_files) == (Coverage.LANDED, [], [])
+
+
+def test_a_gap_says_what_no_copy_can_mend() -> None:
+    newer = replace(covered({}, None), problem="x", is_newer=True)
+    assert describe_gap(newer) == "a newer version of this package wrote its manifest"
+    assert describe_gap(covered({}, {}, HourState.OVERDUE)) == (
+        "its manifest says that there were no events, and nothing proves that: Ayla's bucket has no file of a later "
+        "hour"
+    )
+    two = lost(covered({}, {"a": (1, SOON), "b": (1, SOON)}, HourState.EMPTY), "a", "b")
+    assert describe_gap(two) == "2 of 2 files are lost, found on 2024-05-20"

@@ -149,3 +149,43 @@ def test_nothing_is_said_of_nothing(by_month: bool) -> None:
     digest.act(Activity.LOSS, hour(3), "a file")
     (document,) = digest.documents(NOW, by_month=by_month)
     assert (document["hours"], document["event_types"], len(document["activities"])) == (0, {}, 1)
+
+
+def test_a_document_has_what_the_page_reads() -> None:
+    digest = Digest(Layer.LOADED, "postgres://host")
+    digest.facts = {"link": "x"}
+    digest.add(hour(3), "landed", files=2, lag=0, malformed=0)
+    digest.add(hour(1), "landed", files=None, lag=5)
+    digest.add(hour(1, "location"), "empty")
+    digest.note(hour(3), "n" * 301)
+    digest.note(hour(1), "newer")
+    digest.act(Activity.REPAIR, hour(3), "t" * 301)
+    digest.act(Activity.LOSS, hour(1))
+    start, last = hour(3).start.isoformat(), hour(1).start.isoformat()
+    assert digest.documents(NOW) == [
+        {
+            "format": "ayla-digest/1",
+            "layer": "loaded",
+            "where": "postgres://host",
+            "start": start,
+            "hours": 3,
+            "event_types": {
+                "datapoint": {
+                    "states": [["landed", 1], [None, 1], ["landed", 1]],
+                    "files": {"first": 0, "values": [2]},
+                    "lag": {"first": 0, "values": [0, None, 5]},
+                },
+                "location": {"states": [[None, 2], ["empty", 1]]},
+            },
+            "notes": [
+                {"event_type": "datapoint", "hour": last, "text": "newer"},
+                {"event_type": "datapoint", "hour": start, "text": "n" * 300},
+            ],
+            "facts": {"link": "x"},
+            "activities": [
+                {"what": "loss", "event_type": "datapoint", "hour": last, "text": ""},
+                {"what": "repair", "event_type": "datapoint", "hour": start, "text": "t" * 300},
+            ],
+            "activity_count": 2,
+        }
+    ]

@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 
 from ayla_provider.domain.csv.columns import COLUMN_LAYOUTS, DATAPOINT_17, DATAPOINT_17_2018, ColumnLayout
 from ayla_provider.domain.csv.declaration import declared
-from ayla_provider.domain.csv.recognition import Recognised, recognise
-from ayla_provider.domain.csv.sample import shape_of
+from ayla_provider.domain.csv.recognition import (
+    KnownColumns,
+    Recognised,
+    described,
+    recognise,
+    recognise_shortened,
+    refuse_other_format,
+)
+from ayla_provider.domain.csv.sample import is_header, shape_of
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ONE_HOUR
 from ayla_provider.domain.tables import PROVENANCE
@@ -364,3 +371,95 @@ def test_the_local_clouds_files_are_recognised(rows: int) -> None:
                     assert (found.header, found.new_columns) == (False, ())
                     seen.add(found.layout.name)
     assert seen == {"datapoint-22", "datapoint_ack-24", "connection-6", "location-9", "registration-8"}
+
+
+CONNECTIONS = Rows(LAYOUT["connection-6"], 1, iso=True).rows(3)
+ADVICE = (
+    "The archive keeps the file unchanged. To load it: download it, run python -m ayla_provider inspect FILE, which "
+    "drafts a declaration, declare its layout in the task's argument layouts, and clear the task. If it isn't export "
+    "data, add its name to the task's argument ignored_files instead."
+)
+
+
+def test_a_file_with_very_many_columns_is_refused_and_one_with_fewer_is_told_apart() -> None:
+    wide = csv([["x"] * 257])
+    said = why_not("connection", wide)
+    assert said == f"connection, {FILE}: 257 columns, more than the 256 that a file may have. {ADVICE}"
+    assert "match no known layout" in why_not("connection", csv([["x"] * 256]))
+    header = [*LAYOUT["connection-6"].columns, *(f"new{number}" for number in range(65))]
+    rows = [[*row, *["7"] * 65] for row in CONNECTIONS]
+    assert why_not("connection", csv([header, *rows])) == (
+        f"connection, {FILE}: 65 new columns, more than the 64 that are loaded undeclared. {ADVICE}"
+    )
+    found = recognised("connection", csv([header[:-1], *(row[:-1] for row in rows)]))
+    assert len(found.new_columns) == 64
+
+
+def test_the_form_of_a_file_is_described_in_words() -> None:
+    rows = [["a b", "7", "x"], ['"', "8", "2020-02-05T12:08:26Z"], ["c", "9", "y"], ["odd"]]
+    said = why_not("activation", csv(rows, "\n"))
+    assert said == (
+        f"activation, {FILE}: its columns match no known layout. No layout of this event type is known. Found: 3 rows "
+        "of 3 columns, no header row, LF line ends, dates as ISO 8601, cells in quotes, 1 row of another length; "
+        f"column 1 text, column 2 a whole number, column 3 text. {ADVICE}"
+    )
+    one = shape_of(b"\xff\r\n", whole=True)
+    assert (
+        described(one)
+        == "1 row of 1 column, no header row, CRLF line ends, no date in a known style, not all of it UTF-8"
+    )
+
+
+def test_another_format_is_refused_by_its_name() -> None:
+    refuse_other_format("connection", b"a,b", file=FILE)
+    with pytest.raises(AylaLayoutError) as refused:
+        refuse_other_format("connection", b"PAR1\x15", file=FILE)
+    assert str(refused.value) == (
+        f"connection, {FILE}: a Parquet file, but plain CSV was expected. Ask Ayla support why. If it isn't export "
+        "data, add its name to the task's argument ignored_files. Copies aren't affected: they hold the vendor's bytes."
+    )
+
+
+def test_a_shortened_file_has_the_columns_of_the_only_layout_that_is_as_wide() -> None:
+    known = [KnownColumns(LAYOUT["connection-8-2018"]), KnownColumns(LAYOUT["connection-6"], ("a",))]
+    columns = (*LAYOUT["connection-6"].columns, "column_7")
+    short = shape_of(csv([[*CONNECTIONS[0], "7"]]), whole=True)
+    assert recognise_shortened(short, known) == Recognised(LAYOUT["connection-6"], columns, False, ("column_7",))
+    # If none is as wide, its lines are malformed whatever the layout is.
+    odd = shape_of(csv([["x", "y"]]), whole=True)
+    assert recognise_shortened(odd, known) == Recognised(
+        LAYOUT["connection-6"], (*LAYOUT["connection-6"].columns, "a"), False, ("a",)
+    )
+    assert recognise_shortened(odd, []) is None
+
+
+def test_of_several_layouts_as_wide_the_rows_decide_on_a_shortened_file() -> None:
+    known = [KnownColumns(DATAPOINT_17), KnownColumns(DATAPOINT_17_2018)]
+    for layout in (DATAPOINT_17, DATAPOINT_17_2018):
+        short = shape_of(csv(Rows(layout, 1, iso=True).rows(1)), whole=True)
+        assert recognise_shortened(short, known) == Recognised(layout, layout.columns, False, ())
+    twice = [KnownColumns(DATAPOINT_17), KnownColumns(replace(DATAPOINT_17, name="twin"))]
+    assert recognise_shortened(shape_of(csv(Rows(DATAPOINT_17, 1, iso=True).rows(1)), whole=True), twice) is None
+
+
+def test_a_header_that_lacks_or_repeats_names_is_told() -> None:
+    columns = LAYOUT["connection-6"].columns
+    missing = csv([[*columns[:2], "dsn_2", *columns[3:]], *CONNECTIONS])
+    assert "connection-6: the header lacks dsn. " in why_not("connection", missing)
+    longer = csv([[*columns, "more"], *CONNECTIONS])
+    assert "connection-6: the header has 7 names. " in why_not("connection", longer)
+    short = csv([["x"] * 5] * 3)
+    assert "connection-6: has 6 columns. connection-8-2018: has 8 columns. " in why_not("connection", short)
+
+
+def test_a_line_that_is_too_long_is_left_out_as_if_it_were_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ayla_provider.domain.csv.sample.LONGEST_ROW", 1000)
+    rows = csv(CONNECTIONS)
+    for length, odd in ((1000, 1), (1001, 0)):
+        shape = shape_of(b"x" * length + b"\r\n" + rows, whole=True)
+        assert (shape.odd_rows, len(shape.rows)) == (odd, 3)
+
+
+@pytest.mark.parametrize(("cell", "is_text"), [("a1", True), ("é9", True), ("1a", False), ("_a", False), ("", False)])
+def test_a_name_of_a_column_begins_with_a_letter(cell: str, is_text: bool) -> None:
+    assert is_header([cell, "b"], [["x", "7"]] * 3) is is_text
