@@ -844,8 +844,8 @@ class _Hour:
 
         A rule can have removed the malformed lines.
         """
-        standing = self._objects.rows
-        return all(file.path in standing and standing[file.path].size == file.size for file in receipt.rows_files) and (
+        stored = self._objects.rows
+        return all(file.path in stored and stored[file.path].size == file.size for file in receipt.rows_files) and (
             bool(receipt.quarantine) or not self._objects.quarantine
         )
 
@@ -868,7 +868,7 @@ class _Hour:
     def _receipt_of(self, receipt: TypedManifest, earlier: Manifest | None) -> TypedManifest | None:
         """Return the receipt of what is left; None if it can't be computed."""
         manifest = self._manifest
-        standing: list[RowsFile] = []
+        kept: list[RowsFile] = []
         loaded: Counter[str] = Counter()
         duck = self._run.connection()
         for path in sorted(self._objects.rows):
@@ -885,8 +885,8 @@ class _Hour:
                     ).fetchall()
                 content = content_of(local)
             loaded.update(dict(counts))
-            standing.append(RowsFile(path, content.size, content.crc32c, sum(count for _, count in counts)))
-        if len(standing) != len(receipt.rows_files):
+            kept.append(RowsFile(path, content.size, content.crc32c, sum(count for _, count in counts)))
+        if len(kept) != len(receipt.rows_files):
             return None
         is_partial = bool(self._hidden(receipt)) or typed.leaves_columns_out(receipt.version)
         if earlier is not None and earlier is not manifest and is_partial:
@@ -903,14 +903,14 @@ class _Hour:
         if earlier is not None and manifest is not None:
             recipe = receipt.version.partition("-")[2]
             version = typed.version_of(manifest, recipe)
-        first = standing[0] if standing else RowsFile("", 0, "", 0)
+        first = kept[0] if kept else RowsFile("", 0, "", 0)
         return replace(
             receipt,
             version=version,
             path=first.path,
             size=first.size,
             crc32c=first.crc32c,
-            parts=tuple(standing) if len(standing) > 1 else (),
+            parts=tuple(kept) if len(kept) > 1 else (),
             # They would say how many rows of a model were erased.
             models=None,
             files=tuple(files),
@@ -945,9 +945,9 @@ class _Hour:
     def _has_other_content(self, source: str) -> bool:
         """Return whether a copy of a file is missing, or isn't what the manifest says."""
         entries = [file for file in self._manifest.files if file.source == source] if self._manifest else []
-        standing = stored_at(self._archive, [entry.path for entry in entries])
+        stored = stored_at(self._archive, [entry.path for entry in entries])
         for entry in entries:
-            if entry.path not in standing:
+            if entry.path not in stored:
                 return True
             content = _MeasuredBlocks(self._archive.blocks(entry.path)).content()
             if content != (entry.held_size, entry.held_crc32c):

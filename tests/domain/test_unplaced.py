@@ -141,7 +141,7 @@ def test_of_many_objects_the_newest_of_each_hour_is_kept() -> None:
     for unplaced in (later, likely, Unplaced("e", START - TICK, START), Unplaced("f", START)):
         objects.add(unplaced)
     assert list(objects) == [Unplaced("b", START + TICK), later, likely]
-    # One that stands for all others counts more than a newer one.
+    # One that is about all hours counts more than a newer one.
     rest = Unplaced("g", START, all_hours=True)
     objects.add(rest)
     objects.add(Unplaced("h", START + 2 * TICK))
