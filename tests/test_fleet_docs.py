@@ -81,8 +81,10 @@ def second(time: datetime) -> str:
 
 
 def message(line: str) -> dict[str, str]:
-    time, status = line.rsplit(" ", 1)
-    return {**DEVICE, "event_time": second(moment(time)), "status": status}
+    event, _, folder_hour = line.partition(", in hour ")
+    time, status = event.rsplit(" ", 1)
+    of_folder = {"folder_hour": second(moment(folder_hour))} if folder_hour else {}
+    return {**DEVICE, "event_time": second(moment(time)), "status": status, **of_folder}
 
 
 def datapoint(line: str) -> dict[str, str]:
@@ -207,4 +209,4 @@ def test_an_example_is_what_the_models_say(block: str) -> None:
 
 
 def test_the_page_has_an_example_of_each_rule() -> None:
-    assert len(BLOCKS) == 15
+    assert len(BLOCKS) == 16

@@ -52,11 +52,17 @@ class Commands(Parts):
 
     def acked_property(self) -> str:
         """Return :data:`~ayla_provider.models.tables.ACKED`."""
+        return f"select distinct oem_model, property_name from ({self.acked_hours()}) as acked"
+
+    def acked_hours(self) -> str:
+        """Return the properties that were answered in each hour of a folder."""
         kind = "datapoint_ack"
         return (
-            f"select distinct {self._columns(kind, ('oem_model', 'property_name'))} from {self.name(kind)} as t "
+            f"select distinct t.{self.quote('folder_hour')} as folder_hour, "
+            f"{self._columns(kind, ('oem_model', 'property_name'))} from {self.name(kind)} as t "
             f"where t.{self.quote('dsn')} is not null "
-            f"and coalesce({self._column(kind, 'acked_at')}, {self._column(kind, 'created_at')}) is not null"
+            f"and coalesce({self._column(kind, 'acked_at')}, {self._column(kind, 'created_at')}) is not null "
+            f"and {self._counts(kind)}"
         )
 
     def command(self) -> str:

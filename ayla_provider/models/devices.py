@@ -31,7 +31,8 @@ class Devices(Parts):
                 parts.append(
                     f"select t.dsn, {self._day(happened)} as day, {self._plain(kind, 'oem_id')}, "
                     f"{self._plain(kind, 'oem_model')}, {happened} as happened, {never}, {zero} "
-                    f"from {self._source(kind)} where t.dsn is not null and t.{column} is not null"
+                    f"from {self._source(kind)} where t.dsn is not null and t.{column} is not null "
+                    f"and {self._counts(kind)}"
                 )
         events = " union all ".join(parts)
         if self.window is not None:
@@ -103,8 +104,8 @@ class Devices(Parts):
         activated = f"select dsn, {self._null(INTEGER)} as happened from {self.name('registrations')} where 1 = 0"
         if "activation" in self.columns:
             activated = (
-                f"select dsn, min({self._micros('event_time')}) as happened from {self.name('activation')} "
-                "where dsn is not null group by dsn"
+                f"select t.dsn, min({self._micros('t.event_time')}) as happened from {self.name('activation')} as t "
+                f"where t.dsn is not null and {self._counts('activation')} group by t.dsn"
             )
         latest = {
             name: (

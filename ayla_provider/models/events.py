@@ -33,7 +33,8 @@ class Events(Parts):
             f"{self._micros(self._column(kind, 'created_at'))} as second_at, "
             f"{self._uuid_micros(self._column(kind, 'time_uuid'))} as uuid_at, "
             f"{self._standing(kind)} as standing "
-            f"from {self._source(kind)} where t.{self.quote('dsn')} is not null{self._created_in_window(kind)}"
+            f"from {self._source(kind)} where t.{self.quote('dsn')} is not null{self._created_in_window(kind)} "
+            f"and {self._counts(kind)}"
         )
         timed = (
             f"select *, {self._event_time('second_at', 'uuid_at')} as happened from ({raw}) as raw "
@@ -89,7 +90,7 @@ class Events(Parts):
             f"{self._uuid_micros(self._column(kind, 'time_uuid'))} as uuid_at, "
             f"{self._uuid_micros(self._column(kind, 'ack_id'))} as acked_uuid_at, "
             f"{self._standing(kind)} as standing "
-            f"from {self._source(kind)} where t.{self.quote('dsn')} is not null"
+            f"from {self._source(kind)} where t.{self.quote('dsn')} is not null and {self._counts(kind)}"
         )
         sent = f"case when second_at is not null then {self._event_time('second_at', 'uuid_at')} end"
         acked_at = (
@@ -116,7 +117,8 @@ class Events(Parts):
         raw = (
             f"select {self._columns(kind, names)}, lower({self._column(kind, 'status')}) as state, "
             f"{happened} as happened from {self._source(kind)} "
-            f"where t.{self.quote('dsn')} is not null and {self._column(kind, 'event_time')} is not null"
+            f"where t.{self.quote('dsn')} is not null and {self._column(kind, 'event_time')} is not null "
+            f"and {self._counts(kind)}"
         )
         return (
             f"select distinct oem_id, oem_model, dsn, state, happened, {self._day('happened')} as day from "
@@ -129,10 +131,7 @@ class Events(Parts):
         kind = "registration"
         names = ("oem_id", "oem_model", "dsn", "registered", "registration_type")
         on, off = self._column(kind, "registered_at"), self._column(kind, "unregistered_at")
-        registered = self._column(kind, "registered")
-        happened = (
-            f"case when {registered} then coalesce({on}, {off}) when not {registered} then coalesce({off}, {on}) end"
-        )
+        ((happened, _),) = self._times(kind)
         user = self._column(kind, "user_uuid")
         text = f"cast({user} as {self.macros.types[TEXT]})"
         return (
@@ -141,5 +140,5 @@ class Events(Parts):
             f"{on} as registered_at, {off} as unregistered_at, {self._micros(happened)} as happened, "
             f"{self._day(self._micros(happened))} as day "
             f"from {self.name(kind)} as t{self._of_scope('t')} "
-            f"where t.{self.quote('dsn')} is not null and {happened} is not null"
+            f"where t.{self.quote('dsn')} is not null and {happened} is not null and {self._counts(kind)}"
         )

@@ -13,32 +13,21 @@ class Hours(Parts):
 
     def days_of_rows(self, event_type: str) -> str:
         """Return the devices and days of the rows of each hour in the relation ``fleet_diff``."""
-        column, micros = self._column, self._micros
         dsn, hour = f"t.{self.quote('dsn')}", f"t.{self.quote('folder_hour')}"
         changed = (
             f"select folder_hour from {self.name('fleet_diff')} where event_type = '{event_type}' and rows_changed = 1"
         )
 
-        def read(second: str, uuid: str = "") -> str:
+        def read(time: str, uuid: str) -> str:
             """Return a time of each row, with the time in the id that belongs to it."""
-            bits = self._uuid_micros(column(event_type, uuid)) if uuid else self._null(INTEGER)
-            source = f"t.{self.quote(second)}" if event_type == "activation" else column(event_type, second)
+            bits = self._uuid_micros(self._column(event_type, uuid)) if uuid else self._null(INTEGER)
             return (
-                f"select {hour} as folder_hour, {dsn} as dsn, {micros(source)} as second_at, {bits} as uuid_at "
-                f"from {self.name(event_type)} as t where {dsn} is not null and {hour} in ({changed})"
+                f"select {hour} as folder_hour, {dsn} as dsn, {self._micros(time)} as second_at, {bits} as uuid_at "
+                f"from {self.name(event_type)} as t where {dsn} is not null and {hour} in ({changed}) "
+                f"and {self._counts(event_type)}"
             )
 
-        match event_type:
-            case "datapoint":
-                times = [read("created_at", "time_uuid")]
-            case "datapoint_ack":
-                times = [read("created_at", "time_uuid"), read("acked_at", "ack_id")]
-            case "registration":
-                times = [read("registered_at"), read("unregistered_at")]
-            case "location":
-                times = [read("created_at")]
-            case _:
-                times = [read("event_time")]
+        times = [read(time, uuid) for time, uuid in self._times(event_type)]
         each = (
             f"select folder_hour, dsn, {self._event_time('second_at', 'uuid_at')} as happened "
             f"from ({' union all '.join(times)}) as each_time where second_at is not null"

@@ -9,6 +9,9 @@ from ayla_provider.domain.tables import INTEGER, NUMBER, TABLES, TEXT, ColumnTyp
 from ayla_provider.models.macros import Macros
 
 SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
+DAY = 24 * HOUR
+COUNTS_BEFORE, COUNTS_AFTER = 366 * DAY, DAY
+"""How far the time of a row can be before the start, and after the end, of its folder hour. Other rows don't count."""
 UUID_EPOCH = 12_219_292_800_000_000
 """Microseconds from the beginning of the calendar, which UUIDs count from, to 1970."""
 
@@ -66,6 +69,47 @@ class Parts:
         if name in self.columns[event_type]:
             return f"{alias}.{self.quote(name)}"
         return self.macros.cast("null", self.types.get(name, TABLES[event_type].column(name).type))
+
+    def _times(self, event_type: str) -> list[tuple[str, str]]:
+        """Return the times of a row ``t``, each with the name of the id that holds its fraction, or an empty name."""
+        match event_type:
+            case "datapoint":
+                return [(self._column(event_type, "created_at"), "time_uuid")]
+            case "datapoint_ack":
+                return [
+                    (self._column(event_type, "created_at"), "time_uuid"),
+                    (self._column(event_type, "acked_at"), "ack_id"),
+                ]
+            case "location":
+                return [(self._column(event_type, "created_at"), "")]
+            case "registration":
+                names = ("registered", "registered_at", "unregistered_at")
+                registered, on, off = (self._column(event_type, name) for name in names)
+                time = (
+                    f"case when {registered} then coalesce({on}, {off}) "
+                    f"when not {registered} then coalesce({off}, {on}) end"
+                )
+                return [(time, "")]
+            case "activation":
+                # It isn't a table of the export.
+                return [(f"t.{self.quote('event_time')}", "")]
+            case _:
+                return [(self._column(event_type, "event_time"), "")]
+
+    def _counts(self, event_type: str) -> str:
+        """
+        Return the condition that the times of a row ``t`` are near its folder hour. Other rows aren't in the models.
+
+        Otherwise, one stray time would let a run make all days from this time on. The limits are whole seconds, so
+        the fraction of a second in an id makes no difference.
+        """
+        hour = self._micros(f"t.{self.quote('folder_hour')}")
+        conditions = []
+        for time, _ in self._times(event_type):
+            after = f"{self._micros(time)} - {hour}"
+            near = f"{after} >= -{COUNTS_BEFORE} and {after} < {HOUR + COUNTS_AFTER}"
+            conditions.append(f"({time} is null or ({near}))")
+        return " and ".join(conditions)
 
     def _columns(self, event_type: str, names: Iterable[str]) -> str:
         return ", ".join(f"{self._column(event_type, name)} as {name}" for name in names)

@@ -20,7 +20,7 @@ from ayla_provider.models.events import Events
 from ayla_provider.models.hours import Hours
 from ayla_provider.models.values import Values
 
-MAKE = "1"
+MAKE = "2"
 """Changes whenever the SQL here changes its results: the operators then make all models again."""
 
 

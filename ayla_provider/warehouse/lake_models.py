@@ -36,7 +36,7 @@ from ayla_provider.domain.tables import TABLES, Column, ColumnType, Table
 from ayla_provider.errors import AylaConflictError
 from ayla_provider.models import tables as models
 from ayla_provider.models.parts import Window
-from ayla_provider.models.sql import MAKE
+from ayla_provider.models.sql import MAKE, FleetSql
 from ayla_provider.models.tables import Model
 from ayla_provider.rows.duck import literal, quoted
 from ayla_provider.warehouse import fleet
@@ -542,11 +542,10 @@ class _Models(_Workspace):
         changed = f"select folder_hour from {diff} where event_type = {literal(kind)} and rows_changed = 1"
         self._run(f"delete from {acked} where folder_hour in ({changed})")
         names = {column.name for column in self._sources[kind].columns}
-        columns = [name if name in names else f"null as {name}" for name in ("oem_model", "property_name")]
-        times = ", ".join(name for name in ("acked_at", "created_at") if name in names) or "null"
+        engine = self._engine()
+        sql = FleetSql(engine.macros, engine.relation, "'UTC'", {kind: names}, {}, quote=engine.quote)
         self._run(
-            f"insert into {acked} select distinct folder_hour, {', '.join(columns)} from {found} "
-            f"where folder_hour in ({changed}) and dsn is not null and coalesce({times}) is not null"
+            f"insert into {acked} select * from ({sql.acked_hours()}) as answered where folder_hour in ({changed})"
         )
         kept: list[str] = [name for name in ("oem_model", "property_name") if name in names]
         kept += [f"folder_hour as {name}" for name in ("acked_at", "created_at") if name in names]

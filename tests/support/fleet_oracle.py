@@ -81,7 +81,8 @@ class Oracle:
         self._zone = ZoneInfo(timezone)
         self._known = {event_type: set(hours) for event_type, hours in known.items()}
         self.events = {
-            event_type: _events(event_type, _once(event_type, of_type)) for event_type, of_type in rows.items()
+            event_type: _events(event_type, _once(event_type, [row for row in of_type if is_near(event_type, row)]))
+            for event_type, of_type in rows.items()
         }
 
     def model(self, name: str) -> list[Record]:
@@ -533,6 +534,17 @@ def _events(event_type: str, rows: Iterable[Row]) -> list[Event]:
     """Return rows with their times, without those that have no device or no time."""
     timed = [(event_time(event_type, row), row) for row in rows if _text(row, "dsn") is not None]
     return [Event(time, row) for time, row in timed if time is not None]
+
+
+def is_near(event_type: str, row: Row) -> bool:
+    """Return whether all times of a row are near its folder hour, if it is known. Other rows don't count."""
+    hour = _time(row, "folder_hour")
+    times = [event_time(event_type, row)]
+    if event_type == "datapoint_ack":
+        times.append(_time_with_id(row, "created_at", "time_uuid"))
+    return hour is None or all(
+        time is None or hour - timedelta(days=366) <= time < hour + timedelta(hours=25) for time in times
+    )
 
 
 def event_time(event_type: str, row: Row) -> datetime | None:

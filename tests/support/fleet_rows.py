@@ -12,7 +12,7 @@ from ayla_provider.domain.tables import TABLES
 
 Row = dict[str, Any]
 
-SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 USERS = (
     None,
     "00000000-0000-0000-0000-000000000000",
@@ -46,6 +46,7 @@ class OddFleet:
 
     def __init__(self, seed: int, devices: int = 3) -> None:
         self._random = Random(seed)
+        self._strays = Random(seed)
         self._devices = devices
         self._ids: list[Row] = []
         """Datapoints so far, which later rows repeat or answer."""
@@ -59,6 +60,13 @@ class OddFleet:
         return list(once.values())
 
     def _time(self, hour: datetime) -> datetime:
+        time = self._near(hour)
+        if self._strays.random() < 0.03:
+            # Out of reach: much, or just.
+            return hour + self._strays.choice([-20_000 * DAY, -367 * DAY, DAY + HOUR, DAY + 2 * HOUR, 27_000 * DAY])
+        return time
+
+    def _near(self, hour: datetime) -> datetime:
         random = self._random
         if random.random() < 0.1:
             hour += random.choice([-49, -24, -3, -1, 1]) * HOUR

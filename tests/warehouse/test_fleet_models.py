@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from ayla_provider.warehouse.fleet import Engine
 from ayla_provider.warehouse.removal import remove_hours
 from ayla_provider.warehouse.sql_warehouse import SqlWarehouse
 from tests.support.fleet_oracle import KEYS, Oracle, differences
-from tests.support.fleet_rows import HOUR, OddFleet, Row, as_texts, time_uuid
+from tests.support.fleet_rows import HOUR, SECOND, OddFleet, Row, as_texts, time_uuid
 from tests.support.proofs import scale
 from tests.warehouse.contract import MINUTE, Place
 from tests.warehouse.erasure_contract import SALT, erasure
@@ -299,6 +299,77 @@ def test_an_hour_that_is_missing_makes_the_days_of_all_devices_again_as_long_as_
     assert history.update("missing") == (18, changed)
     history.empty.add(key)
     assert history.update("found") == (18, changed)
+
+
+def strays(at: datetime) -> Hours:
+    """Rows of each event type with times that are far from their folder hour."""
+    device = {"dsn": "A", "oem_model": "M"}
+    far = [datetime(1971, 3, 1, tzinfo=UTC), at - 366 * DAY - SECOND, at + HOUR + DAY, datetime(2099, 3, 1, tzinfo=UTC)]
+    rows: dict[tuple[str, datetime], list[Row]] = {(event_type, at): [] for event_type in TABLES}
+    for time in far:
+        rows["datapoint", at].append({**value("A", time, 7), "direction": "output", "updated_at": at})
+        for sent, acked in ((time, time), (time, at), (at, time), (time, None)):
+            answered = {**value("A", sent, 7), "property_name": "answered", "time_uuid": time_uuid(sent, len(rows))}
+            answer = {"acked_at": acked, "ack_id": time_uuid(acked or at, 1), "ack_status": 200, "updated_at": at}
+            rows["datapoint_ack", at].append({**answered, **answer})
+        rows["connection", at].append(message("A", time, "Offline"))
+        rows["location", at].append({**device, "created_at": time, "lat": 1.0, "long": 2.0})
+        rows["registration", at].append({**device, "registered": True, "registered_at": time})
+        rows["registration", at].append({**device, "registered": False, "unregistered_at": time})
+    return rows
+
+
+def near_rows(at: datetime) -> Hours:
+    """Rows of two days, with a registration that is given up after years."""
+    given_up = {"registered": False, "registered_at": at - 3000 * DAY, "unregistered_at": at + HOUR}
+    return {
+        ("connection", at): [message("A", at, "Online")],
+        ("datapoint", at): [{**value("A", at, 1), "direction": "input"}],
+        ("datapoint", at + 14 * HOUR): [value("A", at + 14 * HOUR, 2)],
+        ("registration", at): [{"dsn": "A", "oem_model": "M", "registered": True, "registered_at": at}],
+        ("registration", at + HOUR): [{"dsn": "A", "oem_model": "M", **given_up}],
+    }
+
+
+def test_rows_with_times_far_from_their_hour_change_nothing_and_make_no_days(place: Place, tmp_path: Path) -> None:
+    warehouse: Any = place.warehouse
+    check_strays(place, lambda hours: [put(warehouse, tmp_path, *item, "v") for item in hours.items()])
+
+
+def check_strays(place: Place, load: Callable[[Hours], object]) -> None:
+    """Make models of rows, and load strays into an hour of their own."""
+    warehouse: Any = place.warehouse
+    warehouse.prepare_missing(TABLES.values())
+    near, late = near_rows(NOON), NOON + 2 * HOUR
+    load(near)
+    found = [FoundHour(event_type, NOON + number * HOUR, "empty") for event_type in TABLES for number in range(24)]
+    # The hours are known before and after.
+    warehouse.record_hours([hour for hour in found if (hour.event_type, hour.hour) not in near], NOW)
+    assert 0 < warehouse.update_models("UTC", "first", NOW).recomputed < 5
+    before = contents(place)
+    load(strays(late))
+    report = warehouse.update_models("UTC", "strays", NOW)
+    assert (report.hours, report.recomputed, report.device_days) == (len(TABLES), 0, 0)
+    assert contents(place) == before
+    rows = {**near, **strays(late)}
+    compare(place, oracle_of(rows, {(hour.event_type, hour.hour) for hour in found} - rows.keys(), "UTC"))
+
+
+@pytest.mark.parametrize(
+    ("after", "counts"),
+    [(-366 * DAY, True), (-366 * DAY - SECOND, False), (DAY + HOUR - SECOND, True), (DAY + HOUR, False)],
+)
+def test_a_time_counts_from_366_days_before_the_hour_until_a_day_after_it(
+    tmp_path: Path, after: timedelta, counts: bool
+) -> None:
+    rows = {("location", NOON): [{"dsn": "A", "created_at": NOON + after, "lat": 1.0, "long": 2.0}]}
+    with DuckDBWarehouse(tmp_path / "a.duckdb") as warehouse:
+        warehouse.prepare_missing(TABLES.values())
+        put(warehouse, tmp_path, *next(iter(rows.items())), "v")
+        assert warehouse.update_models("UTC", "run", NOW).recomputed == counts
+        found = InDuckDB(tmp_path / "a.duckdb", warehouse)
+        assert [row["first_seen"] for row in rows_of(found, "device")] == [NOON + after] * counts
+        compare(found, oracle_of(rows, set(), "UTC"))
 
 
 def test_a_day_with_two_midnights_begins_with_the_first_one(place: Place, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from tests.support.proofs import PROVING, scale
 from tests.warehouse.erasure_contract import SALT, erasure
 from tests.warehouse.fleet_lakes import KINDS, InLake, LakeWarehouse, lake
 from tests.warehouse.made_loads import NOON, made_load
-from tests.warehouse.test_fleet_models import NOW, STARTS, ZONES, compare, oracle_of
+from tests.warehouse.test_fleet_models import NOW, STARTS, ZONES, check_strays, compare, oracle_of
 
 Hours = dict[tuple[str, datetime], list[Row]]
 
@@ -133,6 +133,12 @@ def test_any_order_of_hours_gives_what_plain_python_makes_of_the_rows(
         # Each day is written before the next one is made.
         monkeypatch.setattr(lake_models, "WRITE_AFTER", 0.0)
     check_any_order(place, tmp_path, seed, ZONES[seed // 2 % len(ZONES)])
+
+
+@pytest.mark.ci
+def test_rows_with_times_far_from_their_hour_change_nothing_and_make_no_days(place: InLake, tmp_path: Path) -> None:
+    check_strays(place, lambda hours: put(place.warehouse, tmp_path, hours, "v"))
+    assert is_up_to_date(place)
 
 
 class Killed(BaseException):

@@ -111,7 +111,8 @@ def test_the_models_say_what_the_examples_of_the_page_say(tmp_path: Path, block:
             for row in rows:
                 # A change of a datapoint comes in the hour of the change.
                 column = "event_time" if event_type == "connection" else "updated_at"
-                text = row.get(column) or row.get("registered_at") or row["unregistered_at"]
+                text = row.pop("folder_hour", None) or row.get(column)
+                text = text or row.get("registered_at") or row["unregistered_at"]
                 hour = datetime.fromisoformat(text).replace(minute=0, second=0)
                 by_hour.setdefault(hour, []).append(typed_row(event_type, row))
             for hour, of_hour in by_hour.items():

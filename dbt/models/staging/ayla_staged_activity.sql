@@ -15,6 +15,6 @@ from (
   union all
   select t.dsn, {{ ayla.ayla_local_day(ayla.ayla_moment(ayla.ayla_micros("t.created_at"))) }} as day, t.oem_id, t.oem_model, {{ ayla.ayla_micros("t.created_at") }} as happened, cast(null as {{ ayla.ayla_type("integer") }}) as heard, 0 as datapoints, 0 as discarded, 0 as registered, 0 as unregistered
   from {{ source('ayla', 'location') }} as t
-  where t.dsn is not null and t.created_at is not null
+  where t.dsn is not null and t.created_at is not null and (t.created_at is null or ({{ ayla.ayla_micros("t.created_at") }} - {{ ayla.ayla_micros("t.folder_hour") }} >= -31622400000000 and {{ ayla.ayla_micros("t.created_at") }} - {{ ayla.ayla_micros("t.folder_hour") }} < 90000000000))
 ) as events
 group by dsn, day, oem_id, oem_model
