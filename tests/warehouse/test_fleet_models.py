@@ -309,7 +309,8 @@ def strays(at: datetime) -> Hours:
     for time in far:
         rows["datapoint", at].append({**value("A", time, 7), "direction": "output", "updated_at": at})
         for sent, acked in ((time, time), (time, at), (at, time), (time, None)):
-            answered = {**value("A", sent, 7), "property_name": "answered", "time_uuid": time_uuid(sent, len(rows))}
+            identity = time_uuid(sent, 20 + len(rows["datapoint_ack", at]))
+            answered = {**value("A", sent, 7), "property_name": "answered", "time_uuid": identity}
             answer = {"acked_at": acked, "ack_id": time_uuid(acked or at, 1), "ack_status": 200, "updated_at": at}
             rows["datapoint_ack", at].append({**answered, **answer})
         rows["connection", at].append(message("A", time, "Offline"))
@@ -333,25 +334,31 @@ def near_rows(at: datetime) -> Hours:
 
 def test_rows_with_times_far_from_their_hour_change_nothing_and_make_no_days(place: Place, tmp_path: Path) -> None:
     warehouse: Any = place.warehouse
-    check_strays(place, lambda hours: [put(warehouse, tmp_path, *item, "v") for item in hours.items()])
+    check_strays(place, lambda hours, version: [put(warehouse, tmp_path, *item, version) for item in hours.items()])
 
 
-def check_strays(place: Place, load: Callable[[Hours], object]) -> None:
-    """Make models of rows, and load strays into an hour of their own."""
+def check_strays(place: Place, load: Callable[[Hours, str], object]) -> None:
+    """Make models of rows, and load strays: into an hour of their own, and beside other rows."""
     warehouse: Any = place.warehouse
     warehouse.prepare_missing(TABLES.values())
     near, late = near_rows(NOON), NOON + 2 * HOUR
-    load(near)
+    load(near, "v1")
     found = [FoundHour(event_type, NOON + number * HOUR, "empty") for event_type in TABLES for number in range(24)]
     # The hours are known before and after.
     warehouse.record_hours([hour for hour in found if (hour.event_type, hour.hour) not in near], NOW)
     assert 0 < warehouse.update_models("UTC", "first", NOW).recomputed < 5
     before = contents(place)
-    load(strays(late))
+    load(strays(late), "v1")
     report = warehouse.update_models("UTC", "strays", NOW)
     assert (report.hours, report.recomputed, report.device_days) == (len(TABLES), 0, 0)
     assert contents(place) == before
-    rows = {**near, **strays(late)}
+    beside = {key: [*near.get(key, []), *rows] for key, rows in strays(NOON).items()}
+    load(beside, "v2")
+    report = warehouse.update_models("UTC", "beside", NOW)
+    assert (report.hours, report.device_days) == (len(TABLES), 0)
+    assert 0 < report.recomputed < 5
+    assert contents(place) == before
+    rows = {**near, **strays(late), **beside}
     compare(place, oracle_of(rows, {(hour.event_type, hour.hour) for hour in found} - rows.keys(), "UTC"))
 
 

@@ -137,7 +137,7 @@ def test_any_order_of_hours_gives_what_plain_python_makes_of_the_rows(
 
 @pytest.mark.ci
 def test_rows_with_times_far_from_their_hour_change_nothing_and_make_no_days(place: InLake, tmp_path: Path) -> None:
-    check_strays(place, lambda hours: put(place.warehouse, tmp_path, hours, "v"))
+    check_strays(place, lambda hours, version: put(place.warehouse, tmp_path, hours, version))
     assert is_up_to_date(place)
 
 
