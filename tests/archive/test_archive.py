@@ -17,6 +17,7 @@ from google.cloud import storage
 
 from ayla_provider.archive import archive as archives
 from ayla_provider.archive.archive import Archive
+from ayla_provider.archive.local import FileDestination
 from ayla_provider.domain.events import EVENT_TYPES
 from ayla_provider.domain.hour import ExportHour, hours_between, hours_of
 from ayla_provider.domain.paths import Layout, failure_path, manifest_path
@@ -30,7 +31,6 @@ from ayla_provider.errors import (
     AylaUnsafeNameError,
 )
 from ayla_provider.local_cloud import LocalCloud
-from ayla_provider.source.auth import TokenProvider
 from ayla_provider.source.export import Export
 from tests.support.client import (
     RULE,
@@ -537,15 +537,28 @@ def test_an_hour_older_than_all_that_the_source_keeps_is_expired_and_not_empty(
     assert (report.hours, report.files, report.manifests_written) == ({"expired": 1, "landed": 1}, 1, 0)
 
 
+class Meeting(FileDestination):
+    """A folder in which the files of an event type are written when all of some number of writers have come."""
+
+    def __init__(self, root: Path, writers: int) -> None:
+        super().__init__(root)
+        self._all_there = threading.Barrier(writers)
+
+    def write(self, path: str, *arguments: Any, **options: Any) -> Any:
+        if path.startswith("event_type="):
+            # One that waits for the others in vain fails.
+            self._all_there.wait(timeout=60)
+        return super().write(path, *arguments, **options)
+
+
 def test_many_files_are_copied_at_once(
-    cloud: LocalCloud, export: Export, tmp_path: Path, provider: TokenProvider, caplog: pytest.LogCaptureFixture
+    cloud: LocalCloud, export: Export, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="ayla_provider")
     for number in range(8):
         put(cloud, 2, f"{number}.csv")
-    cloud.faults.add("slow", step="download", times=None, delay=0.3)
-    report = take_in(Archive(file_place(tmp_path).destination, max_workers=8), export, 2)
-    assert report.seconds < 8 * 0.3 / 2
+    take_in(Archive(Meeting(tmp_path, writers=8), max_workers=8), export, 2)
+    assert len(list(tmp_path.glob("event_type=datapoint/**/*.csv"))) == 8
     assert "datapoint 2024-05-09 02:00 UTC: landed, 8 files" in caplog.text
 
 
